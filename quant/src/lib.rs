@@ -1,0 +1,1 @@
+//! Numbers only: dot products straight on the quantized blocks of GGUF files.

@@ -1,0 +1,104 @@
+//! The one error type of the library. An error names the place (file, key, tensor, flag), what was wanted, what was
+//! found, and what to do next; the command line turns it into one message and an exit code.
+
+use std::path::{Path, PathBuf};
+
+/// `Result` with the library's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, by what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An input (file, key, tensor, flag, template, prompt) is not what it has to be. Exit code 2.
+    #[error("{place}: wanted {wanted}, found {found}{}", hint_text(hint))]
+    Input {
+        /// The file, key, tensor or flag.
+        place: String,
+        /// What it has to be.
+        wanted: String,
+        /// What it is.
+        found: String,
+        /// What to do; may be empty.
+        hint: String,
+    },
+    /// A file could not be opened, read or written. Exit code 2 for reading, 1 for writing.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `open`, `read`, `write`, ...
+        action: &'static str,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
+    /// More tokens than the context holds. Nothing is ever cut silently. Exit code 2.
+    #[error(
+        "the context is full: {needed} tokens needed, {available} available; use a larger --ctx or a shorter prompt"
+    )]
+    ContextFull {
+        /// Tokens that the request needs in all.
+        needed: usize,
+        /// Tokens that fit.
+        available: usize,
+    },
+    /// Something failed while running. Exit code 1.
+    #[error("{place}: {why}{}", hint_text(hint))]
+    Failed {
+        /// What failed.
+        place: String,
+        /// Why.
+        why: String,
+        /// What to do; may be empty.
+        hint: String,
+    },
+    /// The user interrupted. Exit code 130.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn hint_text(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}
+
+impl Error {
+    /// A bad input without a hint.
+    pub fn input(place: impl Into<String>, wanted: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Input { place: place.into(), wanted: wanted.into(), found: found.into(), hint: String::new() }
+    }
+
+    /// A failure without a hint.
+    pub fn failed(place: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Failed { place: place.into(), why: why.into(), hint: String::new() }
+    }
+
+    /// An I/O error at `path` while doing `action`.
+    pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_path_buf(), action, source }
+    }
+
+    /// Adds what to do next (errors that carry no hint stay as they are).
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Input { hint, .. } | Self::Failed { hint, .. } = &mut self {
+            *hint = text.into();
+        }
+        self
+    }
+
+    /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input { .. } | Self::ContextFull { .. } => 2,
+            Self::Io { action, .. } => {
+                if matches!(*action, "write" | "create" | "rename" | "sync") {
+                    1
+                } else {
+                    2
+                }
+            }
+            Self::Failed { .. } => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! tokki runs 4-bit and 8-bit GGUF language models on ordinary CPUs.
+//!
+//! # The straight line, bytes to text
+//! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;
+//! prompt -> `chat` (template) -> `tokenizer` -> `forward` -> logits -> `sample` -> token -> stream decoder -> piece.
+//!
+//! Dependencies point one way: `cli -> engine -> {chat, tokenizer, sample, forward} -> {model, kv, parallel} -> quant`,
+//! and `model -> arch -> gguf`. `tests/layering.rs` keeps it so.
+
+#![deny(unsafe_code)]
+
+pub mod arch;
+pub mod cli;
+pub mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,5 @@
+//! The `tokki` command.
+
+fn main() -> std::process::ExitCode {
+    tokki::cli::main()
+}
