@@ -12,5 +12,6 @@
 pub mod arch;
 pub mod cli;
 pub mod error;
+pub mod machine;
 
 pub use error::{Error, Result};

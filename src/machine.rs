@@ -1,0 +1,384 @@
+//! What this machine is: cores, limits and memory, read from the files that the kernel offers.
+//!
+//! Everything is read below a root directory, so that tests hand in a fixture tree. On systems without these files
+//! (macOS, Windows) the fields stay empty and the number of threads comes from the standard library.
+
+pub mod cgroup;
+
+use cgroup::Limits;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// A core of the machine that this process may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Core {
+    /// The logical CPUs of the core: two with simultaneous multithreading.
+    pub cpus: Vec<usize>,
+    /// What the core is built for.
+    pub kind: CoreKind,
+}
+
+/// Kinds of cores that one machine mixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CoreKind {
+    /// A full core.
+    Performance,
+    /// A smaller core that still carries its share, because work is claimed in small chunks.
+    Efficiency,
+    /// A core of less than half the speed of the largest: it would hold up every phase, and is left out.
+    Little,
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// All memory.
+    pub total: u64,
+    /// What can be had without swapping, by the kernel's estimate and within the control group's limit.
+    pub available: u64,
+    /// The control group's limit.
+    pub limit: Option<u64>,
+    /// Swap space in all.
+    pub swap_total: u64,
+    /// Swap space in use.
+    pub swap_used: u64,
+}
+
+/// A memory node of a machine with several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Its number.
+    pub id: usize,
+    /// Its logical CPUs.
+    pub cpus: Vec<usize>,
+    /// Its memory in bytes.
+    pub memory: u64,
+}
+
+/// The machine as this process sees it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Machine {
+    /// The processor's name; empty if unknown.
+    pub cpu: String,
+    /// Logical CPUs that are switched on.
+    pub online: Vec<usize>,
+    /// Logical CPUs that this process may run on (affinity and cpusets).
+    pub allowed: Vec<usize>,
+    /// Cores with at least one allowed CPU.
+    pub cores: Vec<Core>,
+    /// CPU time per wall time that the control group grants, in CPUs.
+    pub quota: Option<f64>,
+    /// Control group version that a limit came from.
+    pub cgroup: Option<&'static str>,
+    /// Memory nodes.
+    pub nodes: Vec<Node>,
+    /// Frequency governors in use, by number of CPUs.
+    pub governors: BTreeMap<String, usize>,
+    /// Transparent huge pages: `always`, `madvise` or `never`.
+    pub huge_pages: Option<String>,
+    /// Memory.
+    pub memory: Memory,
+}
+
+/// How many threads to compute with, and why: `min(affinity, control group quota, physical cores)`.
+///
+/// Siblings of one core share its vector units and its path to memory, so they add nothing; threads beyond a quota
+/// are stopped by the kernel in the middle of a phase while the others wait for them. Read once per process.
+pub fn threads() -> (usize, &'static str) {
+    static CHOICE: OnceLock<(usize, String)> = OnceLock::new();
+    let (count, reason) = CHOICE.get_or_init(|| Machine::read().threads());
+    (*count, reason)
+}
+
+impl Machine {
+    /// Reads this machine.
+    pub fn read() -> Self {
+        Self::read_from(Path::new("/"))
+    }
+
+    /// Reads the machine whose `proc` and `sys` lie under `root`.
+    pub fn read_from(root: &Path) -> Self {
+        let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        let limits = cgroup::read(root);
+        let online = cpu_list(&text("sys/devices/system/cpu/online"));
+        let mut allowed = allowed_cpus(&text("proc/self/status"));
+        if allowed.is_empty() {
+            allowed.clone_from(&online);
+        }
+        Self {
+            cpu: cpu_name(&text("proc/cpuinfo")),
+            cores: cores(root, &allowed),
+            quota: limits.cpus,
+            cgroup: limits.version,
+            nodes: nodes(root),
+            governors: governors(root, &allowed),
+            huge_pages: chosen(&text("sys/kernel/mm/transparent_hugepage/enabled")),
+            memory: memory(&text("proc/meminfo"), &limits),
+            online,
+            allowed,
+        }
+    }
+
+    /// Cores that are worth a thread: all but little ones.
+    pub fn useful_cores(&self) -> usize {
+        self.cores.iter().filter(|core| core.kind != CoreKind::Little).count()
+    }
+
+    /// The number of threads for this machine and the reason in words; see [`threads`].
+    pub fn threads(&self) -> (usize, String) {
+        let cores = self.useful_cores();
+        if cores == 0 {
+            let count = std::thread::available_parallelism().map_or(1, usize::from);
+            return (count, "CPUs by the operating system".to_owned());
+        }
+        let little = self.cores.len() - cores;
+        let mut reason = match (self.online.len() > self.allowed.len(), little) {
+            (true, _) => format!("physical cores among the {} CPUs allowed to this process", self.allowed.len()),
+            (false, 0) => "physical cores".to_owned(),
+            (false, n) => format!("physical cores without {n} little ones"),
+        };
+        let mut count = cores;
+        if let Some(quota) = self.quota.filter(|&quota| quota < count as f64) {
+            reason = format!("the control group's quota of {quota:.1} CPUs (of {count} physical cores)");
+            count = (quota as usize).max(1);
+        }
+        (count, reason)
+    }
+
+    /// True if two logical CPUs share a core somewhere.
+    pub fn has_smt(&self) -> bool {
+        self.cores.iter().any(|core| core.cpus.len() > 1)
+    }
+}
+
+/// Parses the kernel's lists of numbers: `0-3,8,10-11`. Damaged parts are skipped.
+pub fn cpu_list(text: &str) -> Vec<usize> {
+    const MOST: usize = 1 << 16;
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+            cpus.extend(first..=last.min(MOST));
+        }
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    cpus
+}
+
+fn allowed_cpus(status: &str) -> Vec<usize> {
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(cpu_list).unwrap_or_default()
+}
+
+fn cpu_name(cpuinfo: &str) -> String {
+    let value = |key: &str| {
+        cpuinfo.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':')).map(str::trim)
+    };
+    value("model name").or_else(|| value("Model")).or_else(|| value("Hardware")).unwrap_or_default().to_owned()
+}
+
+/// The allowed CPUs grouped into cores.
+fn cores(root: &Path, allowed: &[usize]) -> Vec<Core> {
+    let text = |path: &str| std::fs::read_to_string(root.join("sys/devices").join(path)).unwrap_or_default();
+    let atoms = cpu_list(&text("cpu_atom/cpus"));
+    let capacity = |cpu: usize| text(&format!("system/cpu/cpu{cpu}/cpu_capacity")).trim().parse::<u64>().ok();
+    let largest = allowed.iter().filter_map(|&cpu| capacity(cpu)).max().unwrap_or(0);
+    let mut cores: Vec<Core> = Vec::new();
+    for &cpu in allowed {
+        if cores.iter().any(|core| core.cpus.contains(&cpu)) {
+            continue;
+        }
+        let topology = format!("system/cpu/cpu{cpu}/topology");
+        let names = ["core_cpus_list", "thread_siblings_list"];
+        let siblings = names.iter().map(|name| cpu_list(&text(&format!("{topology}/{name}")))).find(|l| !l.is_empty());
+        let cpus = siblings.filter(|list| list.contains(&cpu)).unwrap_or_else(|| vec![cpu]);
+        let kind = match capacity(cpu) {
+            Some(capacity) if capacity * 2 < largest => CoreKind::Little,
+            Some(capacity) if capacity < largest => CoreKind::Efficiency,
+            _ if atoms.contains(&cpu) => CoreKind::Efficiency,
+            _ => CoreKind::Performance,
+        };
+        cores.push(Core { cpus, kind });
+    }
+    cores
+}
+
+fn nodes(root: &Path) -> Vec<Node> {
+    let dir = root.join("sys/devices/system/node");
+    let mut nodes: Vec<Node> = std::fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let id = path.file_name()?.to_str()?.strip_prefix("node")?.parse().ok()?;
+            let cpus = cpu_list(&std::fs::read_to_string(path.join("cpulist")).ok()?);
+            let meminfo = std::fs::read_to_string(path.join("meminfo")).unwrap_or_default();
+            let memory = meminfo.lines().find_map(|line| kib(line.split_once("MemTotal:")?.1)).unwrap_or(0);
+            Some(Node { id, cpus, memory })
+        })
+        .collect();
+    nodes.sort_by_key(|node| node.id);
+    nodes
+}
+
+fn governors(root: &Path, allowed: &[usize]) -> BTreeMap<String, usize> {
+    let mut governors = BTreeMap::new();
+    for cpu in allowed {
+        let path = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
+        if let Ok(name) = std::fs::read_to_string(root.join(path)) {
+            *governors.entry(name.trim().to_owned()).or_insert(0) += 1;
+        }
+    }
+    governors
+}
+
+/// The bracketed choice of `always [madvise] never`.
+fn chosen(text: &str) -> Option<String> {
+    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// `  24000 kB` in bytes.
+fn kib(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn memory(meminfo: &str, limits: &Limits) -> Memory {
+    let value = |key: &str| meminfo.lines().find_map(|line| kib(line.strip_prefix(key)?.strip_prefix(':')?));
+    let total = value("MemTotal").unwrap_or(0);
+    let mut available = value("MemAvailable").or_else(|| value("MemFree")).unwrap_or(0);
+    let limit = limits.memory.filter(|&limit| limit < total);
+    if let Some(limit) = limit {
+        available = available.min(limit.saturating_sub(limits.memory_used.unwrap_or(0)));
+    }
+    let swap_total = value("SwapTotal").unwrap_or(0);
+    let swap_used = swap_total.saturating_sub(value("SwapFree").unwrap_or(swap_total));
+    Memory { total, available, limit, swap_total, swap_used }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// A temporary directory with these files.
+    pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const CPU: &str = "sys/devices/system/cpu";
+
+    fn machine(status: &str, siblings: &[&str], more: &[(&str, &str)]) -> Machine {
+        let paths: Vec<String> =
+            (0..siblings.len()).map(|cpu| format!("{CPU}/cpu{cpu}/topology/core_cpus_list")).collect();
+        let online = format!("0-{}\n", siblings.len() - 1);
+        let mut files = vec![("sys/devices/system/cpu/online", online.as_str()), ("proc/self/status", status)];
+        files.extend(paths.iter().map(String::as_str).zip(siblings.iter().copied()));
+        files.extend(more);
+        Machine::read_from(tree(&files).path())
+    }
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(cpu_list("0-3,8,10-11\n"), [0, 1, 2, 3, 8, 10, 11]);
+        assert_eq!(cpu_list("2"), [2]);
+        assert!(cpu_list("").is_empty() && cpu_list("\n").is_empty() && cpu_list("x-,-,3-1").is_empty());
+        assert!(cpu_list("0-18446744073709551615").len() < 100_000);
+    }
+
+    #[test]
+    fn siblings_are_one_core() {
+        let m = machine("Cpus_allowed_list:\t0-3\n", &["0,2", "1,3", "0,2", "1,3"], &[]);
+        assert_eq!(m.cores.len(), 2);
+        assert!(m.has_smt());
+        assert_eq!(m.threads(), (2, "physical cores".to_owned()));
+    }
+
+    #[test]
+    fn affinity_limits_and_is_named() {
+        let m = machine("Name:\tx\nCpus_allowed_list:\t2-3\n", &["0", "1", "2", "3"], &[]);
+        assert_eq!(m.threads(), (2, "physical cores among the 2 CPUs allowed to this process".to_owned()));
+    }
+
+    #[test]
+    fn quota_is_rounded_down_but_never_to_zero() {
+        for (quota, wanted) in [("250000 100000", 2), ("30000 100000", 1), ("800000 100000", 4)] {
+            let m = machine(
+                "Cpus_allowed_list:\t0-3\n",
+                &["0", "1", "2", "3"],
+                &[
+                    ("proc/self/cgroup", "0::/\n"),
+                    ("proc/self/mountinfo", "1 1 0:1 / /sys/fs/cgroup rw - cgroup2 c rw\n"),
+                    ("sys/fs/cgroup/cpu.max", quota),
+                ],
+            );
+            assert_eq!(m.threads().0, wanted, "{quota}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_cores() {
+        let arm = machine(
+            "Cpus_allowed_list:\t0-2\n",
+            &["0", "1", "2"],
+            &[
+                ("sys/devices/system/cpu/cpu0/cpu_capacity", "250\n"),
+                ("sys/devices/system/cpu/cpu1/cpu_capacity", "800\n"),
+                ("sys/devices/system/cpu/cpu2/cpu_capacity", "1024\n"),
+            ],
+        );
+        let kinds: Vec<_> = arm.cores.iter().map(|core| core.kind).collect();
+        assert_eq!(kinds, [CoreKind::Little, CoreKind::Efficiency, CoreKind::Performance]);
+        assert_eq!(arm.threads(), (2, "physical cores without 1 little ones".to_owned()));
+        let intel = machine("", &["0-1", "0-1", "2", "3"], &[("sys/devices/cpu_atom/cpus", "2-3\n")]);
+        assert_eq!(intel.cores.iter().filter(|core| core.kind == CoreKind::Efficiency).count(), 2);
+        assert_eq!(intel.threads().0, 3);
+    }
+
+    #[test]
+    fn memory_within_the_groups_limit() {
+        let text = "MemTotal: 1000 kB\nMemFree: 10 kB\nMemAvailable: 900 kB\nSwapTotal: 50 kB\nSwapFree: 20 kB\n";
+        let free = memory(text, &Limits::default());
+        assert_eq!((free.total, free.available, free.limit), (1_024_000, 921_600, None));
+        assert_eq!((free.swap_total, free.swap_used), (51_200, 30_720));
+        let limits = Limits { memory: Some(500_000), memory_used: Some(100_000), ..Limits::default() };
+        assert_eq!(memory(text, &limits).available, 400_000);
+        assert_eq!(memory("", &Limits::default()), Memory::default());
+    }
+
+    #[test]
+    fn nodes_governors_and_huge_pages() {
+        let m = machine(
+            "Cpus_allowed_list:\t0-1\n",
+            &["0", "1"],
+            &[
+                ("sys/devices/system/node/node1/cpulist", "1\n"),
+                ("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:  64 kB\n"),
+                ("sys/devices/system/node/node0/cpulist", "0\n"),
+                ("sys/devices/system/node/possible", "0-1\n"),
+                ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
+                ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
+                ("proc/cpuinfo", "processor\t: 0\nmodel name\t: Example CPU\n"),
+            ],
+        );
+        assert_eq!(m.nodes.len(), 2);
+        assert_eq!((m.nodes[1].id, m.nodes[1].memory), (1, 65536));
+        assert_eq!(m.governors.get("powersave"), Some(&1));
+        assert_eq!(m.huge_pages.as_deref(), Some("madvise"));
+        assert_eq!(m.cpu, "Example CPU");
+    }
+
+    #[test]
+    fn this_machine_has_at_least_one_thread() {
+        let (count, reason) = threads();
+        assert!(count >= 1 && !reason.is_empty());
+    }
+}
