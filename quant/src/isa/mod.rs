@@ -1,0 +1,113 @@
+//! Instruction sets: which one a kernel runs on is chosen at run time, once. Nothing outside this folder names one.
+//!
+//! An [`Isa`] can only be made for an instruction set that this CPU has, so a safe function that takes one may call the
+//! kernels behind it.
+
+use std::sync::OnceLock;
+
+/// An instruction set that this CPU supports.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Isa(Level);
+
+/// The instruction sets in rising order of preference.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// Portable Rust: the definition of every result.
+    Scalar,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX2 with the 256-bit integer dot product (AVX-VNNI).
+    AvxVnni,
+    /// AVX-512 F/BW/DQ/VL with the integer dot product (AVX512-VNNI), on top of AVX2, FMA and F16C.
+    Avx512Vnni,
+}
+
+/// `(level, name)`: the names that `TOKKI_ISA` takes.
+const NAMES: [(Level, &str); 4] =
+    [(Level::Scalar, "scalar"), (Level::Avx2, "avx2"), (Level::AvxVnni, "avxvnni"), (Level::Avx512Vnni, "avx512vnni")];
+
+impl Isa {
+    /// The portable path, on every machine.
+    pub const SCALAR: Self = Self(Level::Scalar);
+
+    /// What this CPU has, worst first; never empty.
+    pub fn available() -> Vec<Self> {
+        NAMES.iter().map(|&(level, _)| level).filter(|&level| supported(level)).map(Self).collect()
+    }
+
+    /// The instruction set of that name, if this CPU has it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, n)| *n == name).filter(|(level, _)| supported(*level)).map(|&(level, _)| Self(level))
+    }
+
+    /// The best one of this CPU.
+    pub fn best() -> Self {
+        Self::available().into_iter().max().unwrap_or(Self::SCALAR)
+    }
+
+    /// The one named by `TOKKI_ISA`, else the best.
+    ///
+    /// # Errors
+    /// The name, if it's unknown or the CPU lacks it, with the names that would do.
+    pub fn from_env() -> Result<Self, String> {
+        match std::env::var("TOKKI_ISA") {
+            Err(_) => Ok(Self::best()),
+            Ok(name) => Self::by_name(&name).ok_or_else(|| {
+                let names: Vec<_> = Self::available().iter().map(|isa| isa.name()).collect();
+                format!("TOKKI_ISA={name}: wanted one of {}, which this CPU has", names.join(", "))
+            }),
+        }
+    }
+
+    /// [`Isa::from_env`] once per process; a bad name counts as not set (the command line reports it before).
+    pub fn detect() -> Self {
+        static ISA: OnceLock<Isa> = OnceLock::new();
+        *ISA.get_or_init(|| Self::from_env().unwrap_or_else(|_| Self::best()))
+    }
+
+    /// The level, for the dispatch tables of this crate.
+    #[inline]
+    pub fn level(self) -> Level {
+        self.0
+    }
+
+    /// Its name, as `TOKKI_ISA` takes it.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(level, _)| *level == self.0).map_or("scalar", |(_, name)| name)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn supported(level: Level) -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    let avx2 = || has!("avx2") && has!("fma") && has!("f16c");
+    match level {
+        Level::Scalar => true,
+        Level::Avx2 => avx2(),
+        Level::AvxVnni => avx2() && has!("avxvnni"),
+        Level::Avx512Vnni => {
+            avx2() && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("avx512vnni")
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn supported(level: Level) -> bool {
+    matches!(level, Level::Scalar)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_scalar_is_always_there() {
+        assert_eq!(Isa::available()[0], Isa::SCALAR);
+        for isa in Isa::available() {
+            assert_eq!(Isa::by_name(isa.name()).unwrap(), isa);
+        }
+        assert_eq!(Isa::by_name("abacus"), None);
+    }
+}

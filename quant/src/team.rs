@@ -1,0 +1,266 @@
+//! Where threads meet: one leader runs straight-line code and opens *phases*; members help with a phase's chunks.
+//!
+//! This crate spawns no thread: the caller brings them (one broadcast per forward pass). It's here, and not with the
+//! pool, because lending a borrowed closure to other threads needs `unsafe`.
+//!
+//! A phase costs about a microsecond. Members spin briefly for the next one, then sleep, so an idle or oversubscribed
+//! machine is not heated. A member that's late (descheduled, asleep) delays nothing: the leader works too, and waits
+//! only for members that have joined.
+
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a thread spins before it sleeps: longer than the serial steps between two phases, far shorter than what
+/// anyone notices as heat.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// Bits of [`Team::state`]: phase number, one bit "open", number of members inside.
+const OPEN: u64 = 1 << 15;
+const ACTIVE: u64 = OPEN - 1;
+const PHASE: u32 = 16;
+
+/// Work of a phase: called with (worker, chunk).
+type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// A phase as members see it: the closure with its lifetime erased, and the number of chunks.
+struct Job {
+    work: *const Work<'static>,
+    chunks: usize,
+}
+
+/// The meeting point of one leader and its members, for the length of one forward pass.
+pub struct Team {
+    threads: usize,
+    state: AtomicU64,
+    next: AtomicUsize,
+    job: UnsafeCell<Option<Job>>,
+    done: AtomicBool,
+    failed: AtomicBool,
+    sleepers: AtomicUsize,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+// SAFETY: `job` is written by the leader only while the phase is closed and no member is inside, and read by members
+// only between joining an open phase and leaving it; `state` orders the two.
+unsafe impl Sync for Team {}
+// SAFETY: the raw pointer in `job` is only set during `Lead::phase`, which borrows the team.
+unsafe impl Send for Team {}
+
+impl Team {
+    /// A team of `threads >= 1`, the leader among them.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            threads: threads.max(1),
+            state: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            done: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            sleep: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Runs `f` as the leader; members are released when it returns or panics.
+    pub fn lead<R>(&self, f: impl FnOnce(&Lead<'_>) -> R) -> R {
+        struct Release<'a>(&'a Team);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                self.0.done.store(true, Ordering::SeqCst);
+                self.0.wake_all();
+            }
+        }
+        let release = Release(self);
+        f(&Lead { team: release.0 })
+    }
+
+    /// A member's loop: helps with every phase until the leader is done. `worker` is in `1..threads`.
+    pub fn serve(&self, worker: usize) {
+        let mut last = 0;
+        loop {
+            self.wait(|| self.done.load(Ordering::SeqCst) || self.joinable(last).is_some());
+            if self.done.load(Ordering::SeqCst) {
+                return;
+            }
+            let Some(state) = self.joinable(last) else { continue };
+            if self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            last = state >> PHASE;
+            // SAFETY: this member joined while the phase was open, so the leader waits for it before the job ends.
+            if let Some(job) = unsafe { &*self.job.get() } {
+                // SAFETY: as above: the closure behind the pointer outlives the phase.
+                let work = unsafe { &*job.work };
+                if catch_unwind(AssertUnwindSafe(|| self.claim(worker, job.chunks, work))).is_err() {
+                    self.failed.store(true, Ordering::Relaxed);
+                }
+            }
+            let before = self.state.fetch_sub(1, Ordering::SeqCst);
+            if before & (OPEN | ACTIVE) == 1 {
+                self.wake_all();
+            }
+        }
+    }
+
+    /// The state, if it shows an open phase other than `last`.
+    fn joinable(&self, last: u64) -> Option<u64> {
+        let state = self.state.load(Ordering::SeqCst);
+        (state & OPEN != 0 && state >> PHASE != last).then_some(state)
+    }
+
+    fn claim(&self, worker: usize, chunks: usize, work: &Work<'_>) {
+        loop {
+            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
+            if chunk >= chunks {
+                return;
+            }
+            work(worker, chunk);
+        }
+    }
+
+    /// Spins, then sleeps, until `ready`. Every change that can make it so is followed by [`Team::wake_all`].
+    fn wait(&self, ready: impl Fn() -> bool) {
+        let start = Instant::now();
+        loop {
+            for _ in 0..32 {
+                if ready() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() > SPIN {
+                break;
+            }
+        }
+        let mut guard = self.lock();
+        // Counted before `ready` is asked again: a waker either sees the sleeper, or its change is seen here.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while !ready() {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wake_all(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(self.lock());
+            self.wake.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.sleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The leader's handle.
+pub struct Lead<'a> {
+    team: &'a Team,
+}
+
+impl Lead<'_> {
+    /// Number of threads, the leader among them.
+    pub fn threads(&self) -> usize {
+        self.team.threads
+    }
+
+    /// Calls `work(worker, chunk)` once for each chunk in `0..chunks`, on whichever thread is free, and returns when
+    /// all are done. Chunks are claimed in rising order.
+    ///
+    /// # Panics
+    /// When `work` panicked on any thread.
+    pub fn phase(&self, chunks: usize, work: &Work<'_>) {
+        let team = self.team;
+        if team.threads == 1 || chunks <= 1 {
+            (0..chunks).for_each(|chunk| work(0, chunk));
+            return;
+        }
+        // SAFETY: only the lifetime is erased; `Close` below ends the phase, and waits for all who joined, before this
+        // function returns or unwinds, so nobody calls `work` after its borrow ends.
+        let erased: *const Work<'static> =
+            unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
+        // SAFETY: the last phase is closed and nobody is inside (`Close` waited), so no member reads the job now.
+        unsafe { *team.job.get() = Some(Job { work: erased, chunks }) };
+        team.next.store(0, Ordering::Relaxed);
+        let phase = (team.state.load(Ordering::Relaxed) >> PHASE) + 1;
+        team.state.store(phase << PHASE | OPEN, Ordering::SeqCst);
+        team.wake_all();
+        let close = Close(team);
+        team.claim(0, chunks, work);
+        drop(close);
+        assert!(!team.failed.load(Ordering::Relaxed), "a worker thread panicked");
+    }
+}
+
+/// Ends a phase: no one joins any more, and all who did have left.
+struct Close<'a>(&'a Team);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
+        self.0.state.fetch_and(!OPEN, Ordering::SeqCst);
+        self.0.wait(|| self.0.state.load(Ordering::SeqCst) & ACTIVE == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::Chunks;
+
+    fn with_team<R: Send>(threads: usize, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        let team = Team::new(threads);
+        std::thread::scope(|scope| {
+            for worker in 1..threads {
+                let team = &team;
+                scope.spawn(move || team.serve(worker));
+            }
+            team.lead(f)
+        })
+    }
+
+    #[test]
+    fn every_chunk_runs_once_in_every_phase() {
+        for threads in 1..5 {
+            let mut hits = vec![0u32; 1000];
+            with_team(threads, |lead| {
+                for round in 1..200 {
+                    let chunks = Chunks::new(&mut hits, 7);
+                    lead.phase(chunks.count(), &|_, c| chunks.take(c).iter_mut().for_each(|h| *h += 1));
+                    assert!(hits.iter().all(|&h| h == round));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn phases_see_what_earlier_phases_wrote_also_after_a_sleep() {
+        let mut data = vec![1u64; 64];
+        with_team(3, |lead| {
+            for round in 0..20 {
+                let sum: u64 = data.iter().sum();
+                let chunks = Chunks::new(&mut data, 1);
+                lead.phase(64, &|_, c| chunks.take(c)[0] = sum / 64 + 1);
+                if round % 5 == 0 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        assert!(data.iter().all(|&v| v == 21));
+    }
+
+    #[test]
+    fn a_panic_in_a_chunk_reaches_the_leader_and_frees_the_members() {
+        for bad in [0, 40] {
+            let result = catch_unwind(|| {
+                with_team(3, |lead| lead.phase(64, &|_, c| assert!(c != bad, "chunk {bad}")));
+            });
+            assert!(result.is_err());
+        }
+    }
+}
