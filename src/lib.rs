@@ -12,6 +12,8 @@
 pub mod arch;
 pub mod cli;
 pub mod error;
+pub mod gguf;
 pub mod machine;
+pub mod testing;
 
 pub use error::{Error, Result};

@@ -1,0 +1,33 @@
+//! The memory map of a model file.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::{Error, Result};
+
+/// Maps the regular file at `path` for reading.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be opened or mapped, [`Error::Input`] when it is empty or no regular file.
+pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
+    // Asked before opening: opening a pipe would wait for a writer.
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+    let place = path.display().to_string();
+    if !meta.is_file() {
+        let found = if meta.is_dir() { "a folder" } else { "something else" };
+        return Err(Error::input(place, "a GGUF file", found));
+    }
+    if meta.len() == 0 {
+        return Err(Error::input(place, "a GGUF file", "an empty file").hint("download it again"));
+    }
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    #[expect(unsafe_code, reason = "mapping the file is what makes it the only copy of the weights")]
+    // SAFETY: the map is read-only and only ever seen as bytes, which are valid whatever they hold; every use checks
+    // the bytes it reads or accepts any. Model files are not modified in place while they are open (the store replaces
+    // files by renaming); truncation by another process ends this one with SIGBUS, not with wrong memory.
+    let map = unsafe { Mmap::map(&file) };
+    map.map(Arc::new).map_err(|e| Error::io(path, "map", e))
+}

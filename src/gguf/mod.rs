@@ -1,0 +1,159 @@
+//! GGUF files: checked metadata and views of tensors, straight from the memory map.
+//!
+//! Opening a file never reads its weights. The header is pre-scanned within fixed bounds (`scan`), decoded (`decode`, the only
+//! place that knows `gguf-rs`), and every tensor is sized, placed and checked against the file's length and its
+//! neighbours (`tensor`). Arrays, vocabularies above all, stay in the map and are read through [`Array`]. A model split
+//! over several files (`-00001-of-00003.gguf`) is opened by its first file and looks like one.
+
+mod decode;
+mod dtype;
+mod foreign;
+mod keys;
+mod map;
+mod scan;
+mod split;
+mod tensor;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::{Advice, Mmap};
+
+pub use dtype::DType;
+pub use tensor::{Format, TensorInfo, TensorView};
+pub use value::{Array, Kind, Texts, Value};
+
+use scan::shown;
+
+use crate::{Error, Result};
+
+/// An open model: its keys, and its tensors in all of its files.
+pub struct Gguf {
+    shards: Vec<Shard>,
+    version: u32,
+    keys: HashMap<String, Value>,
+    /// Names of the keys in the order of the file.
+    key_order: Vec<String>,
+    tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+}
+
+/// One mapped file.
+struct Shard {
+    path: PathBuf,
+    map: Arc<Mmap>,
+}
+
+impl Gguf {
+    /// Opens the model at `path`; for a split model, its first file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be opened or mapped; [`Error::Input`] for everything in it that is not as it
+    /// has to be, naming the file and the byte, key or tensor.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut model = Self::open_one(path)?;
+        for (number, name) in split::others(&model)?.into_iter().enumerate() {
+            let shard = Self::open_one(&name)?;
+            split::check_member(&model, &shard, number + 1)?;
+            model.append(shard)?;
+        }
+        split::check_total(&model)?;
+        Ok(model)
+    }
+
+    fn open_one(path: &Path) -> Result<Self> {
+        let place = path.display().to_string();
+        let map = map::map(path)?;
+        let mut scan = scan::scan(&map, &place)?;
+        let key_order = scan.keys.iter().map(|key| key.name.clone()).collect();
+        let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;
+        let keys = decode::keys(&mut scan, &map, &place)?;
+        let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        let shards = vec![Shard { path: path.to_path_buf(), map }];
+        Ok(Self { shards, version: scan.version, keys, key_order, tensors, by_name })
+    }
+
+    /// Adds the tensors of another file of the same model. Its keys repeat those of the first and are dropped.
+    fn append(&mut self, other: Self) -> Result<()> {
+        let shard = self.shards.len();
+        for mut tensor in other.tensors {
+            if let Some(&twin) = self.by_name.get(&tensor.name) {
+                let first = self.shards[self.tensors[twin].shard].path.display();
+                let place = format!("{}: tensor {}", other.shards[0].path.display(), shown(&tensor.name));
+                return Err(Error::input(
+                    place,
+                    "each tensor in one file of a split model",
+                    format!("it in {first} too"),
+                ));
+            }
+            tensor.shard = shard;
+            self.by_name.insert(tensor.name.clone(), self.tensors.len());
+            self.tensors.push(tensor);
+        }
+        self.shards.extend(other.shards);
+        Ok(())
+    }
+
+    /// The file that was opened: the first one of a split model.
+    pub fn path(&self) -> &Path {
+        &self.shards[0].path
+    }
+
+    /// All files of the model, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
+    /// Bytes of all files together.
+    pub fn file_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.map.len() as u64).sum()
+    }
+
+    /// Version of the format, 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Asks the operating system to start reading the whole model into the page cache. A hint: failure is ignored.
+    pub fn prefetch(&self) {
+        for shard in &self.shards {
+            let _ = shard.map.advise(Advice::WillNeed);
+        }
+    }
+
+    /// All tensors, in the order of the files.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.tensors.iter()
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// The data of the tensor of this name.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no such tensor, or its format cannot be computed with.
+    pub fn view(&self, name: &str) -> Result<TensorView> {
+        let Some(info) = self.tensor(name) else {
+            let place = format!("{}: tensor {}", self.path().display(), shown(name));
+            return Err(Error::input(place, "this tensor", "none of this name")
+                .hint("the file is incomplete, or made for another architecture"));
+        };
+        let shard = &self.shards[info.shard];
+        TensorView::new(info, &shard.map, &shard.path.display().to_string())
+    }
+}
+
+impl std::fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (keys, tensors) = (self.keys.len(), self.tensors.len());
+        write!(f, "Gguf({}, {keys} keys, {tensors} tensors)", self.path().display())
+    }
+}

@@ -1,0 +1,87 @@
+//! Models split over several files: `NAME-00001-of-00003.gguf`, keys `split.no`, `split.count`, `split.tensors.count`.
+
+use std::path::{Path, PathBuf};
+
+use super::Gguf;
+use crate::{Error, Result};
+
+/// Most files of one model: what five digits could say is never used.
+const MAX_SHARDS: usize = 1024;
+
+/// The other files of a split model, in order; none for a model in one file.
+///
+/// # Errors
+/// [`Error::Input`] when `first` is not the first file, or its name does not follow the pattern.
+pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
+    let count = first.usize("split.count")?.unwrap_or(1);
+    if count <= 1 {
+        return Ok(Vec::new());
+    }
+    let place = first.path().display().to_string();
+    if count > MAX_SHARDS {
+        return Err(Error::input(
+            format!("{place}: key split.count"),
+            format!("at most {MAX_SHARDS}"),
+            count.to_string(),
+        ));
+    }
+    let Some(named) = Named::parse(first.path()).filter(|named| named.count == count) else {
+        return Err(Error::input(place, format!("a name that ends in -00001-of-{count:05}.gguf"), "another one")
+            .hint("give the files of a split model their original names"));
+    };
+    let number = first.usize("split.no")?.unwrap_or(0);
+    if number != 0 || named.number != 1 {
+        return Err(Error::input(place, "the first file of a split model", format!("number {}", number + 1))
+            .hint(format!("open {}", named.with_number(1).display())));
+    }
+    Ok((2..=count).map(|n| named.with_number(n)).collect())
+}
+
+/// Checks that `shard` is file `number` (from 0) of the model that `first` begins.
+pub(super) fn check_member(first: &Gguf, shard: &Gguf, number: usize) -> Result<()> {
+    for (key, want) in [("split.no", number), ("split.count", first.need_usize("split.count")?)] {
+        let found = shard.need_usize(key)?;
+        if found != want {
+            let place = format!("{}: key {key}", shard.path().display());
+            return Err(Error::input(place, want.to_string(), found.to_string())
+                .hint("this file belongs to another model, or is misnamed"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all tensors of a split model are there.
+pub(super) fn check_total(model: &Gguf) -> Result<()> {
+    let split = model.usize("split.count")?.is_some_and(|count| count > 1);
+    match model.usize("split.tensors.count")?.filter(|_| split) {
+        Some(want) if want != model.tensors.len() => {
+            let place = format!("{}: key split.tensors.count", model.path().display());
+            Err(Error::input(place, format!("{want} tensors in all files"), model.tensors.len().to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A file name of the pattern.
+struct Named {
+    folder: PathBuf,
+    stem: String,
+    /// From 1.
+    number: usize,
+    count: usize,
+}
+
+impl Named {
+    fn parse(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+        let (rest, count) = name.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let digits = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Some(Self { folder, stem: stem.to_owned(), number: digits(number)?, count: digits(count)? })
+    }
+
+    fn with_number(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{}-{number:05}-of-{:05}.gguf", self.stem, self.count))
+    }
+}

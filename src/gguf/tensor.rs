@@ -1,0 +1,205 @@
+//! Tensors of a file: what they are, where they lie, and the checks that make a view safe to hand out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::dtype::DType;
+use memmap2::Mmap;
+
+use super::foreign;
+use super::scan::{Scan, TensorSpan, shown};
+use crate::{Error, Result};
+
+/// The format of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One that can be computed with.
+    Known(DType),
+    /// Another one, by its GGUF number.
+    Unsupported(u32),
+}
+
+impl Format {
+    fn from_id(id: u32) -> Self {
+        DType::from_gguf(id).map_or(Self::Unsupported(id), Self::Known)
+    }
+
+    /// The community's name: `Q4_K`, or `IQ2_XXS (type 16)` for one that is not supported.
+    pub fn name(self) -> String {
+        match self {
+            Self::Known(dtype) => dtype.name().to_owned(),
+            Self::Unsupported(id) => match foreign::find(id) {
+                Some(row) => format!("{} (type {id})", row.name),
+                None => format!("type {id}"),
+            },
+        }
+    }
+
+    /// Values and bytes of one block, where they are known.
+    fn block(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Known(dtype) => Some((dtype.block_len() as u64, dtype.block_bytes() as u64)),
+            Self::Unsupported(id) => foreign::find(id).and_then(|row| row.block),
+        }
+    }
+}
+
+/// What a file says about one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// `blk.0.attn_q.weight`, ...
+    pub name: String,
+    /// Number of values along each axis, the contiguous one first; 1 to 4 axes, none of them 0.
+    pub shape: Vec<usize>,
+    /// How the values are stored.
+    pub format: Format,
+    /// Bytes in the file; `None` when the format's size is not known.
+    pub bytes: Option<u64>,
+    /// Which file of a split model holds it, from 0.
+    pub(super) shard: usize,
+    /// Where it lies in that file; empty when `bytes` is not known.
+    pub(super) range: Range<usize>,
+}
+
+impl TensorInfo {
+    /// The format, if it can be computed with.
+    pub fn dtype(&self) -> Option<DType> {
+        match self.format {
+            Format::Known(dtype) => Some(dtype),
+            Format::Unsupported(_) => None,
+        }
+    }
+
+    /// Number of values.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&n| n as u64).product()
+    }
+}
+
+/// Sizes and places all tensors of one file of `file_len` bytes.
+///
+/// # Errors
+/// [`Error::Input`] for rows that are no whole number of blocks, misaligned, overlapping or missing data.
+pub(super) fn place_all(scan: &Scan, shard: usize, file_len: usize, place: &str) -> Result<Vec<TensorInfo>> {
+    let data = (scan.end as u64).next_multiple_of(scan.alignment);
+    let mut tensors = Vec::with_capacity(scan.tensors.len());
+    for span in &scan.tensors {
+        tensors.push(place_one(span, data, scan.alignment, shard, file_len, place)?);
+    }
+    let mut order: Vec<&TensorInfo> = tensors.iter().filter(|t| !t.range.is_empty()).collect();
+    order.sort_by_key(|t| t.range.start);
+    for pair in order.windows(2) {
+        if pair[0].range.end > pair[1].range.start {
+            let found = format!("{} and {} on the same bytes", shown(&pair[0].name), shown(&pair[1].name));
+            return Err(Error::input(place, "tensors that do not overlap", found));
+        }
+    }
+    Ok(tensors)
+}
+
+fn place_one(
+    span: &TensorSpan,
+    data: u64,
+    alignment: u64,
+    shard: usize,
+    file_len: usize,
+    place: &str,
+) -> Result<TensorInfo> {
+    let wrong = |wanted: String, found: String| {
+        Err(Error::input(format!("{place}: tensor {}", shown(&span.name)), wanted, found))
+    };
+    let format = Format::from_id(span.kind);
+    if !span.offset.is_multiple_of(alignment) {
+        return wrong(format!("an offset that is a multiple of {alignment}"), span.offset.to_string());
+    }
+    let start = data.checked_add(span.offset).filter(|&at| at <= file_len as u64);
+    let Some(start) = start else {
+        return wrong(format!("data within the file's {file_len} bytes"), format!("an offset of {}", span.offset));
+    };
+    let mut shape = Vec::with_capacity(span.shape.len());
+    for &dim in &span.shape {
+        let Ok(dim) = usize::try_from(dim) else {
+            return wrong("dimensions that this machine can address".into(), dim.to_string());
+        };
+        shape.push(dim);
+    }
+    let mut info = TensorInfo { name: span.name.clone(), shape, format, bytes: None, shard, range: 0..0 };
+    let Some((block_len, block_bytes)) = format.block() else { return Ok(info) };
+    if !span.shape[0].is_multiple_of(block_len) {
+        let wanted = format!("rows that are a multiple of {block_len} values ({})", format.name());
+        return wrong(wanted, span.shape[0].to_string());
+    }
+    // No overflow: the pre-scan bounds the number of values by 2^46, and no block has over 2^9 bytes.
+    let bytes = info.elements() / block_len * block_bytes;
+    let Some(end) = start.checked_add(bytes).filter(|&end| end <= file_len as u64) else {
+        let wanted = format!("{bytes} bytes of data from byte {start}");
+        return Err(Error::input(
+            format!("{place}: tensor {}", shown(&span.name)),
+            wanted,
+            format!("the end of the file at {file_len}"),
+        )
+        .hint("the file is cut short: download it again"));
+    };
+    info.bytes = Some(bytes);
+    info.range = start as usize..end as usize;
+    Ok(info)
+}
+
+/// The data of one tensor: an owned handle on the map, cheap to clone.
+#[derive(Clone)]
+pub struct TensorView {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+    name: Arc<str>,
+    shape: Arc<[usize]>,
+    dtype: DType,
+}
+
+impl TensorView {
+    /// Fails for a format that cannot be computed with.
+    pub(super) fn new(info: &TensorInfo, map: &Arc<Mmap>, place: &str) -> Result<Self> {
+        let Format::Known(dtype) = info.format else {
+            let place = format!("{place}: tensor {}", shown(&info.name));
+            return Err(unsupported(place, info.format));
+        };
+        Ok(Self {
+            map: Arc::clone(map),
+            range: info.range.clone(),
+            name: info.name.as_str().into(),
+            shape: info.shape.as_slice().into(),
+            dtype,
+        })
+    }
+
+    /// Name of the tensor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of values along each axis, the contiguous one first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How the values are stored.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The bytes in the file: whole blocks, `shape` of them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+}
+
+impl std::fmt::Debug for TensorView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {}", self.name, self.shape, self.dtype.name())
+    }
+}
+
+fn unsupported(place: String, format: Format) -> Error {
+    let names: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
+    Error::input(place, format!("a format out of {}", names.join(", ")), format.name())
+        .hint("get the model in another quantization, for example Q4_K_M")
+}
