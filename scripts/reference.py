@@ -7,7 +7,8 @@
     reference.py --check DIR                                                   every model of DIR/index.json
 
 Weights of any type that the `gguf` package can dequantize are widened first, so quantized files give the logits of exact
-arithmetic on their decoded weights. Needs: pip install numpy gguf
+arithmetic on their decoded weights. With --int8 the inputs of quantized matrices are rounded to int8 first, as the engine's
+numeric contract says, so that what is left between the two is the rounding of f32 alone. Needs: pip install numpy gguf
 """
 import argparse
 import json
@@ -29,7 +30,8 @@ ALWAYS_NORMALIZED = {"llama", "qwen3moe", "granitemoe"}  # expert weights, whate
 class File:
     """Keys (without the architecture's prefix) and tensors (as float64, widened once)."""
 
-    def __init__(self, path):
+    def __init__(self, path, int8=False):
+        self.int8 = int8
         self.reader = gguf.GGUFReader(path)
         self.infos = {t.name: t for t in self.reader.tensors}
         self.cache = {}
@@ -47,6 +49,16 @@ class File:
 
     def has(self, name):
         return name in self.infos
+
+    def inputs(self, name, x):
+        """What the matrix `name` is multiplied with: x itself, or x rounded to int8 with one scale per block."""
+        kind = self.infos[name].tensor_type
+        length = gguf.GGML_QUANT_SIZES[kind][0]
+        if not self.int8 or length == 1:
+            return x
+        blocks = x.reshape(*x.shape[:-1], -1, length)
+        scale = np.abs(blocks).max(-1, keepdims=True) / 127
+        return (np.rint(blocks / np.where(scale == 0, 1, scale)) * scale).reshape(x.shape)
 
     def get(self, name):
         """The tensor in numpy's order (the last axis is the contiguous one), or None."""
@@ -78,7 +90,7 @@ def rms_norm(x, weight, eps):
 
 def linear(f, name, x):
     """y = s W x + b, with the scalar `name.scale` and the bias where the file has them."""
-    y = x @ f.get(f"{name}.weight").T
+    y = f.inputs(f"{name}.weight", x) @ f.get(f"{name}.weight").T
     if f.has(f"{name}.scale"):
         y = y * f.get(f"{name}.scale")
     return y + f.get(f"{name}.bias") if f.has(f"{name}.bias") else y
@@ -87,7 +99,7 @@ def linear(f, name, x):
 def ffn_linear(f, name, x, expert=None):
     """y = s (W x + b): in the feed-forward the scale comes last, and only FFN_SCALED families apply it at all."""
     pick = lambda tensor: tensor if expert is None else tensor[expert]
-    y = x @ pick(f.get(f"{name}.weight")).T
+    y = f.inputs(f"{name}.weight", x) @ pick(f.get(f"{name}.weight")).T
     if f.has(f"{name}.bias"):
         y = y + pick(f.get(f"{name}.bias"))
     return y * pick(f.get(f"{name}.scale")) if f.arch in FFN_SCALED and f.has(f"{name}.scale") else y
@@ -384,7 +396,9 @@ def check(folder):
     worst = 0.0
     for entry in json.loads((folder / "index.json").read_text()):
         want = np.fromfile(folder / entry["logits"], "<f4").reshape(entry["shape"]).astype(F)
-        error = nmse(forward(File(folder / entry["model"]), entry["tokens"], entry.get("ctx")), want)
+        f = File(folder / entry["model"], entry.get("int8", False))
+        got = forward(f, entry["tokens"], entry.get("ctx"))
+        error = nmse(got[entry["positions"]] if "positions" in entry else got, want)
         worst = max(worst, error)
         print(f"{entry['model']:32} nmse {error:.3e}{'' if error <= 1e-7 else '   MISMATCH'}", flush=True)
     return worst <= 1e-7
@@ -395,6 +409,7 @@ def main():
     ap.add_argument("model", nargs="?", type=Path)
     ap.add_argument("--tokens", type=lambda s: [int(t) for t in s.split(",")])
     ap.add_argument("--ctx", type=int)
+    ap.add_argument("--int8", action="store_true")
     ap.add_argument("--output", type=Path)
     ap.add_argument("--against", type=Path)
     ap.add_argument("--greedy", type=int)
@@ -404,7 +419,7 @@ def main():
         sys.exit(0 if check(a.check) else 1)
     if not a.model or not a.tokens:
         ap.error("a model and --tokens are needed (or --check DIR)")
-    f = File(a.model)
+    f = File(a.model, a.int8)
     if a.greedy:
         print(",".join(map(str, greedy(f, a.tokens, a.greedy, a.ctx)[0])))
         return
