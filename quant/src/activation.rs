@@ -1,0 +1,370 @@
+//! Activations: rows of `f32`, quantized once per layer input in the forms that the weights' formats ask for.
+//!
+//! The definition, for a block of 32 or 256 values with the largest magnitude `max`:
+//! * `d = max / 127`, `q = round(x * (127 / max))`, ties to even, so `-127 <= q <= 127`;
+//! * a block of zeros, or of values below [`TINY`] (whose reciprocal would overflow), has `d = 0` and `q = 0`;
+//! * a block with a NaN or an infinity has `d = NaN` and `q = 0`: whatever it's multiplied with becomes NaN, rather than
+//!   something that looks like a number.
+//!
+//! Sums are of the quantized values, exact.
+
+use crate::dtype::{ActKind, DType};
+use crate::isa::Isa;
+use crate::share::Chunks;
+
+/// Blocks whose largest magnitude is below this count as zeros: 2^-100.
+pub const TINY: f32 = 7.888_609e-31;
+
+/// 32 signed bytes, aligned so that one load fetches them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub struct Bytes32(pub [i8; 32]);
+
+/// Sums of the 16 groups of a super-block: see [`sum_slot`] for their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub struct Sums16(pub [i16; 16]);
+
+/// Where the sum of group `g` (values `16 g..16 g + 16`) stands in [`Sums16`]: even groups first, then odd ones. So the two
+/// groups of any 32 bytes stand at the same place in the lower and the upper half, as the bytes themselves do.
+pub const fn sum_slot(g: usize) -> usize {
+    g / 2 + g % 2 * 8
+}
+
+/// A set of [`ActKind`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ActKinds(u8);
+
+impl ActKinds {
+    /// No kind.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// With `kind`, too.
+    #[must_use]
+    pub const fn with(self, kind: ActKind) -> Self {
+        Self(self.0 | 1 << kind as u8)
+    }
+
+    /// Whether `kind` is in it.
+    pub const fn has(self, kind: ActKind) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+}
+
+impl FromIterator<DType> for ActKinds {
+    /// The kinds that these formats ask for.
+    fn from_iter<I: IntoIterator<Item = DType>>(dtypes: I) -> Self {
+        dtypes.into_iter().fold(Self::none(), |kinds, dtype| kinds.with(dtype.act()))
+    }
+}
+
+/// Rows of bytes with scales and sums: `B` values per scale, `S` = sums of a block.
+#[derive(Debug)]
+struct Blocks<S> {
+    q: Vec<Bytes32>,
+    d: Vec<f32>,
+    sums: Vec<S>,
+}
+
+impl<S> Default for Blocks<S> {
+    fn default() -> Self {
+        Self { q: Vec::new(), d: Vec::new(), sums: Vec::new() }
+    }
+}
+
+impl<S: Copy> Blocks<S> {
+    /// Room for `n` rows of `blocks` blocks of `bytes32` times 32 values. What's there already is kept, not cleared.
+    fn resize(&mut self, n: usize, blocks: usize, bytes32: usize, sums: S) {
+        self.q.resize(n * blocks * bytes32, Bytes32([0; 32]));
+        self.d.resize(n * blocks, 0.0);
+        self.sums.resize(n * blocks, sums);
+    }
+
+    fn row(&self, row: usize, blocks: usize, bytes32: usize) -> ActRow<'_, S> {
+        ActRow {
+            q: &self.q[row * blocks * bytes32..][..blocks * bytes32],
+            d: &self.d[row * blocks..][..blocks],
+            sums: &self.sums[row * blocks..][..blocks],
+        }
+    }
+
+    fn writer(&mut self, blocks: usize, bytes32: usize) -> BlocksWriter<'_, S> {
+        BlocksWriter {
+            q: Chunks::new(&mut self.q, blocks * bytes32),
+            d: Chunks::new(&mut self.d, blocks),
+            sums: Chunks::new(&mut self.sums, blocks),
+        }
+    }
+}
+
+struct BlocksWriter<'a, S> {
+    q: Chunks<'a, Bytes32>,
+    d: Chunks<'a, f32>,
+    sums: Chunks<'a, S>,
+}
+
+/// One row of quantized activations.
+#[derive(Clone, Copy, Debug)]
+pub struct ActRow<'a, S> {
+    /// The quantized values, 32 by 32.
+    pub q: &'a [Bytes32],
+    /// The scale of each block.
+    pub d: &'a [f32],
+    /// The sums of each block.
+    pub sums: &'a [S],
+}
+
+/// One row in blocks of 32: a sum for each.
+pub type ActRow32<'a> = ActRow<'a, i32>;
+
+/// One row in blocks of 256: sixteen sums for each.
+pub type ActRow256<'a> = ActRow<'a, Sums16>;
+
+/// `n` rows of `k` activations, in each form that was asked for. Buffers are kept between calls.
+#[derive(Debug, Default)]
+pub struct Activations {
+    kinds: ActKinds,
+    n: usize,
+    k: usize,
+    floats: Vec<f32>,
+    by_32: Blocks<i32>,
+    by_256: Blocks<Sums16>,
+}
+
+impl Activations {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Values in a row.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The forms that are there.
+    pub fn kinds(&self) -> ActKinds {
+        self.kinds
+    }
+
+    /// Makes room for `n` rows of `k` values in the forms `kinds`, to be written through the returned writer. Rows that
+    /// aren't written hold what was there before.
+    ///
+    /// # Panics
+    /// When `k` isn't a whole number of the blocks asked for: rows of weights always are.
+    pub fn reset(&mut self, kinds: ActKinds, n: usize, k: usize) -> ActWriter<'_> {
+        (self.kinds, self.n, self.k) = (kinds, n, k);
+        let rows = |kind| if kinds.has(kind) { n } else { 0 };
+        assert!(rows(ActKind::Block32) == 0 || k.is_multiple_of(32), "{k} activations in blocks of 32");
+        assert!(rows(ActKind::Block256) == 0 || k.is_multiple_of(256), "{k} activations in blocks of 256");
+        self.floats.resize(rows(ActKind::F32) * k, 0.0);
+        self.by_32.resize(rows(ActKind::Block32), k / 32, 1, 0);
+        self.by_256.resize(rows(ActKind::Block256), k / 256, 8, Sums16([0; 16]));
+        ActWriter {
+            kinds,
+            k,
+            floats: Chunks::new(&mut self.floats, k),
+            by_32: self.by_32.writer(k / 32, 1),
+            by_256: self.by_256.writer(k / 256, 8),
+        }
+    }
+
+    /// Row `row` in single precision.
+    ///
+    /// # Panics
+    /// When the form wasn't asked for, or there is no such row.
+    pub fn row_f32(&self, row: usize) -> &[f32] {
+        self.check(ActKind::F32, row);
+        &self.floats[row * self.k..][..self.k]
+    }
+
+    /// Row `row` in blocks of 32.
+    ///
+    /// # Panics
+    /// As [`Activations::row_f32`].
+    pub fn row_32(&self, row: usize) -> ActRow32<'_> {
+        self.check(ActKind::Block32, row);
+        self.by_32.row(row, self.k / 32, 1)
+    }
+
+    /// Row `row` in blocks of 256.
+    ///
+    /// # Panics
+    /// As [`Activations::row_f32`].
+    pub fn row_256(&self, row: usize) -> ActRow256<'_> {
+        self.check(ActKind::Block256, row);
+        self.by_256.row(row, self.k / 256, 8)
+    }
+
+    fn check(&self, kind: ActKind, row: usize) {
+        assert!(self.kinds.has(kind), "activations were not written as {kind:?}");
+        assert!(row < self.n, "row {row} of {} rows of activations", self.n);
+    }
+}
+
+/// Writes the rows of [`Activations`], from several threads if need be.
+pub struct ActWriter<'a> {
+    kinds: ActKinds,
+    k: usize,
+    floats: Chunks<'a, f32>,
+    by_32: BlocksWriter<'a, i32>,
+    by_256: BlocksWriter<'a, Sums16>,
+}
+
+impl ActWriter<'_> {
+    /// Writes row `row` in every form asked for.
+    ///
+    /// # Panics
+    /// When the row was written before, doesn't exist, or `x` isn't `k` values long: bugs of the caller, never input.
+    pub fn write(&self, isa: Isa, row: usize, x: &[f32]) {
+        assert_eq!(x.len(), self.k, "the length of a row of activations");
+        if self.k == 0 {
+            return;
+        }
+        if self.kinds.has(ActKind::F32) {
+            self.floats.take(row).copy_from_slice(x);
+        }
+        if self.kinds.has(ActKind::Block32) {
+            let (q, d, sums) = (self.by_32.q.take(row), self.by_32.d.take(row), self.by_32.sums.take(row));
+            quantize_32(isa, x, q, d, sums);
+        }
+        if self.kinds.has(ActKind::Block256) {
+            let (q, d, sums) = (self.by_256.q.take(row), self.by_256.d.take(row), self.by_256.sums.take(row));
+            quantize_256(isa, x, q, d, sums);
+        }
+    }
+}
+
+/// `(d, factor)` of a block: quants are the values times the factor, rounded; a factor of 0 means all zeros.
+fn scale(x: &[f32]) -> (f32, f32) {
+    // Not f32::max, which drops NaN: a maximum over bit patterns of magnitudes keeps NaN and infinity on top.
+    let max = f32::from_bits(x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0));
+    if !max.is_finite() {
+        (f32::NAN, 0.0)
+    } else if max < TINY {
+        (0.0, 0.0)
+    } else {
+        (max / 127.0, 127.0 / max)
+    }
+}
+
+/// Rounds `x * factor` to bytes and returns their sum.
+fn round(x: &[f32], factor: f32, q: &mut [i8]) -> i32 {
+    let mut sum = 0;
+    for (q, x) in q.iter_mut().zip(x) {
+        *q = if factor == 0.0 { 0 } else { (x * factor).round_ties_even() as i8 };
+        sum += i32::from(*q);
+    }
+    sum
+}
+
+fn quantize_32(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [i32]) {
+    for (((x, q), d), sum) in x.chunks_exact(32).zip(q).zip(d).zip(sums) {
+        let factor;
+        (*d, factor) = scale(x);
+        *sum = round(x, factor, &mut q.0);
+    }
+}
+
+fn quantize_256(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [Sums16]) {
+    for (((x, q), d), sums) in x.chunks_exact(256).zip(q.chunks_exact_mut(8)).zip(d).zip(sums) {
+        let factor;
+        (*d, factor) = scale(x);
+        let groups = q.iter_mut().flat_map(|q| q.0.chunks_exact_mut(16));
+        for (g, (x, q)) in x.chunks_exact(16).zip(groups).enumerate() {
+            // At most 16 * 127 in magnitude.
+            sums.0[sum_slot(g)] = round(x, factor, q) as i16;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: ActKinds = ActKinds::none().with(ActKind::F32).with(ActKind::Block32).with(ActKind::Block256);
+
+    fn one(x: &[f32]) -> Activations {
+        let mut acts = Activations::new();
+        acts.reset(ALL, 1, x.len()).write(Isa::SCALAR, 0, x);
+        acts
+    }
+
+    #[test]
+    fn values_come_back_within_half_a_step() {
+        let x: Vec<f32> = (0..512).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.3).collect();
+        let acts = one(&x);
+        assert_eq!(acts.row_f32(0), x);
+        let (row32, row256) = (acts.row_32(0), acts.row_256(0));
+        for (i, x) in x.iter().enumerate() {
+            for (d, q) in
+                [(row32.d[i / 32], row32.q[i / 32].0[i % 32]), (row256.d[i / 256], row256.q[i / 32].0[i % 32])]
+            {
+                assert!((d * f32::from(q) - x).abs() <= 0.501 * d, "value {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_of_the_quantized_values() {
+        let x: Vec<f32> = (0..512).map(|i| (i as f32).sin()).collect();
+        let acts = one(&x);
+        for b in 0..16 {
+            assert_eq!(acts.row_32(0).sums[b], acts.row_32(0).q[b].0.iter().map(|&q| i32::from(q)).sum::<i32>());
+        }
+        let row = acts.row_256(0);
+        for g in 0..32 {
+            let group = &row.q[g / 2].0[g % 2 * 16..][..16];
+            assert_eq!(row.sums[g / 16].0[sum_slot(g % 16)], group.iter().map(|&q| i16::from(q)).sum::<i16>());
+        }
+    }
+
+    #[test]
+    fn ties_round_to_even_and_the_largest_value_is_127() {
+        let mut x = [0f32; 256];
+        x[..5].copy_from_slice(&[-127.0, 0.5, 1.5, 2.5, -2.5]);
+        let acts = one(&x);
+        assert_eq!(acts.row_256(0).d[0], 1.0);
+        assert_eq!(acts.row_256(0).q[0].0[..6], [-127, 0, 2, 2, -2, 0]);
+    }
+
+    #[test]
+    fn zero_tiny_and_broken_blocks() {
+        let mut x = [1f32; 256];
+        x[..32].fill(0.0);
+        x[32..64].fill(1e-31);
+        x[70] = f32::NAN;
+        x[100] = f32::NEG_INFINITY;
+        let acts = one(&x);
+        let row = acts.row_32(0);
+        assert_eq!((row.d[0], row.sums[0], row.d[1], row.sums[1]), (0.0, 0, 0.0, 0));
+        assert!(row.d[2].is_nan() && row.d[3].is_nan());
+        assert_eq!((row.q[2], row.q[3]), (Bytes32([0; 32]), Bytes32([0; 32])));
+        assert_eq!((row.d[4], row.q[4]), (1.0 / 127.0, Bytes32([127; 32])));
+        assert!(acts.row_256(0).d[0].is_nan());
+    }
+
+    #[test]
+    #[should_panic(expected = "handed out twice")]
+    fn a_row_is_written_once() {
+        let mut acts = Activations::new();
+        let writer = acts.reset(ALL, 2, 256);
+        writer.write(Isa::SCALAR, 1, &[0.0; 256]);
+        writer.write(Isa::SCALAR, 1, &[0.0; 256]);
+    }
+
+    #[test]
+    #[should_panic(expected = "not written as Block32")]
+    fn a_form_must_be_asked_for() {
+        let mut acts = Activations::new();
+        acts.reset(ActKinds::none().with(ActKind::F32), 1, 32).write(Isa::SCALAR, 0, &[0.0; 32]);
+        acts.row_32(0);
+    }
+}

@@ -1,0 +1,146 @@
+//! THE FORMAT TABLE: one row per number format that weights can be stored in.
+//!
+//! A new format is one file in `formats/` and one row here; kernels and tests iterate the table.
+
+use crate::formats::{self, Float, Format, Format32, Format256};
+
+/// In which form a format wants the activations it's multiplied with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ActKind {
+    /// Single precision.
+    F32,
+    /// Signed bytes, a scale and a sum for every 32.
+    Block32,
+    /// Signed bytes, a scale for every 256, a sum for every 16.
+    Block256,
+}
+
+/// Something done for a format whose type is chosen at run time: [`DType::visit`] calls the method of the format's kind.
+pub(crate) trait Visitor {
+    /// What comes out.
+    type Out;
+    /// For formats of single numbers.
+    fn float<F: Float>(self) -> Self::Out;
+    /// For formats of 32 weights a block.
+    fn block32<F: Format32>(self) -> Self::Out;
+    /// For formats of 256 weights a block.
+    fn block256<F: Format256>(self) -> Self::Out;
+}
+
+macro_rules! format_table {
+    ($($variant:ident, $id:literal, $name:literal, $kind:ident, $act:ident, $format:ty;)*) => {
+        /// A number format of weights in GGUF files.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+        pub enum DType { $(#[doc = $name] $variant,)* }
+
+        impl DType {
+            /// Every format.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The format with that number in GGUF files.
+            pub fn from_gguf(id: u32) -> Option<Self> {
+                match id { $($id => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Its number in GGUF files.
+            pub fn gguf_id(self) -> u32 {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// Its name, as people write it: `Q4_K`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Weights in a block; a row is a whole number of blocks.
+            pub fn block_len(self) -> usize {
+                match self { $(Self::$variant => <$format as Format>::LEN,)* }
+            }
+
+            /// Bytes of a block.
+            pub fn block_bytes(self) -> usize {
+                match self { $(Self::$variant => <$format as Format>::BYTES,)* }
+            }
+
+            /// The form of activations that it's multiplied with.
+            pub fn act(self) -> ActKind {
+                match self { $(Self::$variant => ActKind::$act,)* }
+            }
+
+            /// Calls the visitor with the format's type.
+            pub(crate) fn visit<V: Visitor>(self, visitor: V) -> V::Out {
+                match self { $(Self::$variant => visitor.$kind::<$format>(),)* }
+            }
+        }
+    };
+}
+
+format_table! {
+    // variant, GGUF id, name, kind of block, activations, type
+    F32,    0, "F32",    float,    F32,      formats::f32::F32;
+    F16,    1, "F16",    float,    F32,      formats::f16::F16;
+    BF16,  30, "BF16",   float,    F32,      formats::bf16::BF16;
+    Q4_0,   2, "Q4_0",   block32,  Block32,  formats::q4_0::Q4_0;
+    Q4_1,   3, "Q4_1",   block32,  Block32,  formats::q4_1::Q4_1;
+    Q5_0,   6, "Q5_0",   block32,  Block32,  formats::q5_0::Q5_0;
+    Q5_1,   7, "Q5_1",   block32,  Block32,  formats::q5_1::Q5_1;
+    Q8_0,   8, "Q8_0",   block32,  Block32,  formats::q8_0::Q8_0;
+    IQ4NL, 20, "IQ4_NL", block32,  Block32,  formats::iq4_nl::IQ4NL;
+    MXFP4, 39, "MXFP4",  block32,  Block32,  formats::mxfp4::MXFP4;
+    Q2K,   10, "Q2_K",   block256, Block256, formats::q2_k::Q2K;
+    Q3K,   11, "Q3_K",   block256, Block256, formats::q3_k::Q3K;
+    Q4K,   12, "Q4_K",   block256, Block256, formats::q4_k::Q4K;
+    Q5K,   13, "Q5_K",   block256, Block256, formats::q5_k::Q5K;
+    Q6K,   14, "Q6_K",   block256, Block256, formats::q6_k::Q6K;
+    IQ4XS, 23, "IQ4_XS", block256, Block256, formats::iq4_xs::IQ4XS;
+}
+
+impl DType {
+    /// Bytes of a row of `cols` weights; `None` when `cols` isn't a whole number of blocks, or the size overflows.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        if !cols.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_names_are_unique_and_round_trip() {
+        for (i, &dtype) in DType::ALL.iter().enumerate() {
+            assert_eq!(DType::from_gguf(dtype.gguf_id()), Some(dtype));
+            assert!(DType::ALL[..i].iter().all(|other| other.name() != dtype.name()));
+        }
+        assert_eq!(DType::from_gguf(9), None);
+    }
+
+    #[test]
+    fn the_kind_of_block_and_the_activations_agree() {
+        for &dtype in DType::ALL {
+            let len = match dtype.act() {
+                ActKind::F32 => 1,
+                ActKind::Block32 => 32,
+                ActKind::Block256 => 256,
+            };
+            assert_eq!(dtype.block_len(), len, "{dtype}");
+        }
+    }
+
+    #[test]
+    fn rows_are_whole_blocks() {
+        assert_eq!(DType::Q4K.row_bytes(512), Some(288));
+        assert_eq!(DType::Q4K.row_bytes(511), None);
+        assert_eq!(DType::F32.row_bytes(usize::MAX), None);
+        assert_eq!(DType::Q8_0.row_bytes(0), Some(0));
+    }
+}

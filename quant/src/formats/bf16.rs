@@ -1,0 +1,14 @@
+//! BF16: 2 bytes a weight, the upper half of a little-endian single precision number.
+
+use super::{Float, layout};
+
+/// The upper half of single precision.
+pub(crate) struct BF16;
+
+layout!(BF16: 1 weights in 2 bytes, halves at []);
+
+impl Float for BF16 {
+    fn value(weight: &[u8; 2]) -> f32 {
+        f32::from_bits(u32::from(u16::from_le_bytes(*weight)) << 16)
+    }
+}

@@ -1,0 +1,14 @@
+//! F16: 2 bytes a weight, little-endian half precision (1 sign, 5 exponent, 10 fraction bits).
+
+use super::{Float, layout};
+
+/// Half precision.
+pub(crate) struct F16;
+
+layout!(F16: 1 weights in 2 bytes, halves at [0]);
+
+impl Float for F16 {
+    fn value(weight: &[u8; 2]) -> f32 {
+        half::f16::from_le_bytes(*weight).to_f32()
+    }
+}

@@ -1,0 +1,164 @@
+//! A matrix of weights, as it lies in the file.
+
+use crate::dtype::{DType, Visitor};
+use crate::formats::{Float, Format32, Format256, decode_32, decode_256, decode_float};
+
+/// Why bytes are not a matrix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MatrixError {
+    /// A row isn't a whole number of blocks.
+    PartialBlock {
+        /// The format.
+        dtype: DType,
+        /// Weights in a row.
+        cols: usize,
+    },
+    /// The number of bytes doesn't fit the shape; `wanted` is `None` when it overflows.
+    Size {
+        /// The format.
+        dtype: DType,
+        /// Number of rows.
+        rows: usize,
+        /// Weights in a row.
+        cols: usize,
+        /// Bytes that the shape needs.
+        wanted: Option<usize>,
+        /// Bytes that are there.
+        found: usize,
+    },
+}
+
+impl std::fmt::Display for MatrixError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::PartialBlock { dtype, cols } => {
+                write!(f, "rows of {cols} weights in {dtype}: wanted a multiple of {}", dtype.block_len())
+            }
+            Self::Size { dtype, rows, cols, wanted: Some(wanted), found } => {
+                write!(f, "{rows} rows of {cols} weights in {dtype}: wanted {wanted} bytes, found {found}")
+            }
+            Self::Size { dtype, rows, cols, wanted: None, .. } => {
+                write!(f, "{rows} rows of {cols} weights in {dtype} are more than memory can hold")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MatrixError {}
+
+/// `rows` x `cols` weights in one format, checked once: kernels rely on it.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `cols` weights, one after the other without gaps.
+    ///
+    /// # Errors
+    /// When a row isn't a whole number of blocks, or `bytes` isn't exactly `rows` rows.
+    pub fn new(dtype: DType, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, MatrixError> {
+        if !cols.is_multiple_of(dtype.block_len()) {
+            return Err(MatrixError::PartialBlock { dtype, cols });
+        }
+        let wanted = dtype.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+        match dtype.row_bytes(cols) {
+            Some(row_bytes) if wanted == Some(bytes.len()) => Ok(Self { dtype, rows, cols, row_bytes, bytes }),
+            _ => Err(MatrixError::Size { dtype, rows, cols, wanted, found: bytes.len() }),
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Weights in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The format.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// All rows.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The bytes of row `r`.
+    ///
+    /// # Panics
+    /// When there is no row `r`.
+    pub fn row(&self, r: usize) -> &'a [u8] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        &self.bytes[r * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// Row `r`, decoded to single precision: the format's specification, without rounding beyond its own products.
+    ///
+    /// # Panics
+    /// When there is no row `r`, or `out` doesn't hold exactly a row.
+    pub fn decode_row(&self, r: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.cols, "the length of a decoded row");
+        self.dtype.visit(Decode { row: self.row(r), out });
+    }
+}
+
+impl std::fmt::Debug for Matrix<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Matrix({} x {} {})", self.rows, self.cols, self.dtype)
+    }
+}
+
+struct Decode<'a> {
+    row: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Visitor for Decode<'_> {
+    type Out = ();
+
+    fn float<F: Float>(self) {
+        decode_float::<F>(self.row, self.out);
+    }
+
+    fn block32<F: Format32>(self) {
+        decode_32::<F>(self.row, self.out);
+    }
+
+    fn block256<F: Format256>(self) {
+        decode_256::<F>(self.row, self.out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn shapes_are_checked() {
+        let bytes = [0; 36];
+        assert!(Matrix::new(DType::Q4_0, 2, 32, &bytes).is_ok());
+        assert!(Matrix::new(DType::Q4_0, 1, 64, &bytes).is_ok());
+        assert!(Matrix::new(DType::Q4_0, 0, 32, &[]).is_ok());
+        let partial = Matrix::new(DType::Q4_0, 2, 33, &bytes).unwrap_err();
+        assert_eq!(partial.to_string(), "rows of 33 weights in Q4_0: wanted a multiple of 32");
+        let size = Matrix::new(DType::Q4_0, 3, 32, &bytes).unwrap_err();
+        assert_eq!(size.to_string(), "3 rows of 32 weights in Q4_0: wanted 54 bytes, found 36");
+        let huge = Matrix::new(DType::F32, usize::MAX, 1 << 40, &bytes).unwrap_err();
+        assert!(matches!(huge, MatrixError::Size { wanted: None, .. }));
+    }
+}
