@@ -22,6 +22,8 @@ pub struct Spec {
     pub logit_scale: f32,
     /// `cap * tanh(logit / cap)` after the scale.
     pub logit_softcap: Option<f32>,
+    /// Whether `ffn_*.scale` tensors multiply the results of the feed-forward's products (attention's always do).
+    pub ffn_scales: bool,
     /// The distinct rotary embeddings; layers point in here.
     pub ropes: Vec<Rope>,
     /// The layers in order.
