@@ -13,7 +13,10 @@ pub mod arch;
 pub mod cli;
 pub mod error;
 pub mod gguf;
+pub mod interrupt;
 pub mod machine;
+pub mod store;
+pub mod suggest;
 pub mod testing;
 
 pub use error::{Error, Result};

@@ -1,0 +1,136 @@
+//! The record that lies beside a model's files: where it came from, how long the files are and what they hash to.
+
+use super::name;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The name of the record in a model's directory.
+pub const FILE: &str = "manifest.json";
+const MOST_BYTES: u64 = 4 << 20;
+
+/// What the store knows of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this record: 1.
+    pub version: u32,
+    /// The model's name in the store, the same as its directory's.
+    pub name: String,
+    /// What was asked for: `hf:org/repo:Q4_K_M`, a URL, a catalogue name, or the path of an imported file.
+    pub source: String,
+    /// The files; the first is the one to open.
+    pub files: Vec<Stored>,
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Its name in the model's directory.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256 in lower-case hex; `None` for an imported file that was never hashed.
+    pub sha256: Option<String>,
+    /// Where an imported file lies; the model's directory holds a link to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<PathBuf>,
+}
+
+impl Manifest {
+    /// Reads the record in `dir` and checks it: names that stay inside, at least one file.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let mut text = String::new();
+        let file = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
+        file.take(MOST_BYTES).read_to_string(&mut text).map_err(|e| Error::io(&path, "read", e))?;
+        let place = || path.display().to_string();
+        let manifest: Self = serde_json::from_str(&text)
+            .map_err(|e| Error::input(place(), "a model's record", e.to_string()).hint("pull or import it again"))?;
+        if manifest.version != 1 {
+            return Err(Error::input(place(), "version 1", manifest.version.to_string()));
+        }
+        name::check(&manifest.name)?;
+        if manifest.files.is_empty() {
+            return Err(Error::input(place(), "at least one file", "none"));
+        }
+        for file in &manifest.files {
+            if name::file_name(&file.name)? != file.name {
+                return Err(Error::input(place(), "plain file names", format!("{:?}", file.name)));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the record into `dir`: complete or not at all.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::failed(FILE, e.to_string()))?;
+        write_atomically(&path, text.as_bytes())
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+}
+
+/// Writes a file beside its final name, syncs it and renames it.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut temporary =
+        tempfile::Builder::new().prefix(".writing-").tempfile_in(dir).map_err(|e| Error::io(path, "create", e))?;
+    temporary.write_all(bytes).map_err(|e| Error::io(path, "write", e))?;
+    temporary.as_file().sync_all().map_err(|e| Error::io(path, "sync", e))?;
+    temporary.persist(path).map_err(|e| Error::io(path, "rename", e.error))?;
+    sync_dir(dir)
+}
+
+/// Makes the names in a directory durable. Systems that cannot open directories need no such call.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io(dir, "sync", e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn sample() -> Manifest {
+        let file = Stored { name: "m.gguf".into(), size: 3, sha256: None, link: Some("/x/m.gguf".into()) };
+        Manifest { version: 1, name: "m".into(), source: "/x/m.gguf".into(), files: vec![file] }
+    }
+
+    #[test]
+    fn records_survive_a_round_trip() {
+        let dir = tempfile::tempdir().unwrap();
+        sample().write(dir.path()).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn records_that_point_elsewhere_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = serde_json::to_string(&sample()).unwrap();
+        for (from, to) in [
+            ("\"m.gguf\"", "\"../m.gguf\""),
+            ("\"m.gguf\"", "\"sub/m.gguf\""),
+            ("\"name\":\"m\"", "\"name\":\"..\""),
+            ("\"version\":1", "\"version\":9"),
+            ("\"version\"", "\"other\""),
+        ] {
+            assert!(good.contains(from));
+            std::fs::write(dir.path().join(FILE), good.replacen(from, to, 1)).unwrap();
+            assert!(Manifest::read(dir.path()).is_err(), "{from} -> {to}");
+        }
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert!(Manifest::read(dir.path()).is_err());
+    }
+}

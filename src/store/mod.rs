@@ -1,0 +1,281 @@
+//! Models on disk.
+//!
+//! ```text
+//! HOME/models/NAME/manifest.json  NAME.gguf ...     complete models, checked, renamed here in one step
+//! HOME/partial/NAME/...                             downloads under way; kept until finished or removed by `rm`
+//! ```
+//! `HOME` is the configuration's `home`. Nothing under `models` is ever half-written: a model's directory is filled
+//! under `partial`, synced, and renamed.
+
+pub mod catalogue;
+pub mod manifest;
+pub mod name;
+mod package;
+pub mod progress;
+mod staging;
+
+pub use manifest::Manifest;
+pub use progress::{Progress, Silent};
+pub use staging::Staging;
+
+use crate::{Error, Result, suggest};
+use std::path::{Path, PathBuf};
+
+/// A directory of models.
+#[derive(Debug, Clone)]
+pub struct Store {
+    home: PathBuf,
+}
+
+/// What `models` holds under one name.
+#[derive(Debug)]
+pub struct Entry {
+    /// The directory's name.
+    pub name: String,
+    /// The directory.
+    pub dir: PathBuf,
+    /// Its record, or why it cannot be used.
+    pub manifest: Result<Manifest>,
+}
+
+impl Store {
+    /// The store under `home`; nothing is created before it is needed.
+    pub fn at(home: impl Into<PathBuf>) -> Self {
+        Self { home: home.into() }
+    }
+
+    /// The user's store: under `TOKKI_HOME`, else in the system's place for an application's data.
+    pub fn open() -> Result<Self> {
+        Ok(Self::at(home_from(&|key| std::env::var_os(key).map(PathBuf::from))?))
+    }
+
+    /// The directory that holds everything.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Where complete models lie.
+    pub fn models_dir(&self) -> PathBuf {
+        self.home.join("models")
+    }
+
+    /// Where unfinished downloads lie.
+    pub fn partial_dir(&self) -> PathBuf {
+        self.home.join("partial")
+    }
+
+    /// All models by name; those with a damaged record too.
+    pub fn models(&self) -> Result<Vec<Entry>> {
+        let dir = self.models_dir();
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(&dir, "read", e)),
+        };
+        let mut models = Vec::new();
+        for entry in entries {
+            let dir = entry.map_err(|e| Error::io(&dir, "read", e))?.path();
+            let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if name::check(&name).is_ok() && dir.is_dir() {
+                models.push(Entry { manifest: Manifest::read(&dir), name, dir });
+            }
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(models)
+    }
+
+    /// The model of this name, case aside, or that came from this source.
+    pub fn find(&self, name: &str) -> Result<Option<Entry>> {
+        let lower = name.to_lowercase();
+        let source = |entry: &Entry| entry.manifest.as_ref().is_ok_and(|m| m.source == name);
+        let mut models = self.models()?;
+        let at = models
+            .iter()
+            .position(|m| m.name == name)
+            .or_else(|| models.iter().position(|m| m.name.to_lowercase() == lower))
+            .or_else(|| models.iter().position(source));
+        Ok(at.map(|at| models.swap_remove(at)))
+    }
+
+    /// The model of this name, or an error that names the nearest ones.
+    pub fn get(&self, name: &str) -> Result<Entry> {
+        match self.find(name)? {
+            Some(entry) => Ok(entry),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// See [`resolve`].
+    pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf> {
+        let path = Path::new(name_or_path);
+        if path.is_file() {
+            return Ok(path.to_path_buf());
+        }
+        if let Some(entry) = self.find(name_or_path)? {
+            return entry.path();
+        }
+        if path.is_dir() {
+            return Err(Error::input(name_or_path, "a GGUF file or a model's name", "a directory"));
+        }
+        if looks_like_path(name_or_path) {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(Error::io(path, "open", missing));
+        }
+        Err(self.unknown(name_or_path))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        if let Some(entry) = catalogue::find(name) {
+            return Error::input(name, "a model on this machine", "one that is not fetched yet")
+                .hint(format!("fetch it with: tokki pull {}", entry.name));
+        }
+        let models = self.models().unwrap_or_default();
+        let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::ENTRIES.iter().map(|e| e.name));
+        let hint = match suggest::nearest(name, names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "see what is there with: tokki list".to_owned(),
+        };
+        Error::input(name, "a GGUF file or a model's name", "neither").hint(hint)
+    }
+}
+
+impl Entry {
+    /// The file to open: present and of the recorded length.
+    pub fn path(&self) -> Result<PathBuf> {
+        let manifest = match &self.manifest {
+            Ok(manifest) => manifest,
+            Err(e) => {
+                let hint = format!("remove it with: tokki rm {}", self.name);
+                return Err(Error::input(&self.name, "a model with a readable record", e.to_string()).hint(hint));
+            }
+        };
+        for file in &manifest.files {
+            let path = self.dir.join(&file.name);
+            let found = match std::fs::metadata(&path) {
+                Ok(meta) if meta.len() == file.size => continue,
+                Ok(meta) => format!("{} bytes", meta.len()),
+                Err(e) => e.to_string(),
+            };
+            let shown = file.link.as_deref().unwrap_or(&path);
+            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
+                .hint(format!("fetch it again after: tokki rm {}", self.name)));
+        }
+        manifest
+            .files
+            .first()
+            .map(|file| self.dir.join(&file.name))
+            .ok_or_else(|| Error::input(&self.name, "at least one file", "none"))
+    }
+}
+
+/// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
+/// that suggests the nearest one, or the `pull` that would fetch it.
+pub fn resolve(name_or_path: &str) -> Result<PathBuf> {
+    Store::open()?.resolve(name_or_path)
+}
+
+/// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
+/// touched.
+pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
+    catalogue::ensure(&Store::open()?, catalogue::default_entry(), progress)
+}
+
+fn looks_like_path(text: &str) -> bool {
+    text.contains(['/', '\\']) || text.to_lowercase().ends_with(".gguf")
+}
+
+/// The store's place by the environment, which `var` reads.
+fn home_from(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let set = |key: &str| var(key).filter(|path| !path.as_os_str().is_empty());
+    if let Some(home) = set("TOKKI_HOME") {
+        return Ok(home);
+    }
+    // The specification of XDG_DATA_HOME says that a relative path is to be ignored.
+    if let Some(data) = set("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
+        return Ok(data.join("tokki"));
+    }
+    let (key, below) = if cfg!(windows) {
+        ("LOCALAPPDATA", "tokki")
+    } else if cfg!(target_os = "macos") {
+        ("HOME", "Library/Application Support/tokki")
+    } else {
+        ("HOME", ".local/share/tokki")
+    };
+    match set(key) {
+        Some(base) => Ok(base.join(below)),
+        None => Err(Error::input("TOKKI_HOME", "a directory for models", format!("no {key} to derive one from"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn with_models(names: &[&str]) -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::at(home.path());
+        for name in names {
+            let dir = store.models_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            let file = format!("{name}.gguf");
+            std::fs::write(dir.join(&file), b"GGUF").unwrap();
+            let files = vec![manifest::Stored { name: file, size: 4, sha256: None, link: None }];
+            Manifest { version: 1, name: (*name).into(), source: format!("hf:org/{name}"), files }.write(&dir).unwrap();
+        }
+        (home, store)
+    }
+
+    #[test]
+    fn names_paths_and_sources_resolve() {
+        let (home, store) = with_models(&["alpha-7b", "beta-1b"]);
+        let alpha = store.models_dir().join("alpha-7b/alpha-7b.gguf");
+        for name in ["alpha-7b", "ALPHA-7B", "hf:org/alpha-7b"] {
+            assert_eq!(store.resolve(name).unwrap(), alpha, "{name}");
+        }
+        let file = home.path().join("x.gguf");
+        std::fs::write(&file, "GGUF").unwrap();
+        assert_eq!(store.resolve(file.to_str().unwrap()).unwrap(), file);
+    }
+
+    #[test]
+    fn unknown_names_are_errors_that_help() {
+        let (_home, store) = with_models(&["alpha-7b"]);
+        let message = |name: &str| {
+            let error = store.resolve(name).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        assert!(message("alhpa-7b").contains("\"alpha-7b\""));
+        assert!(message("smollm2-135m-instruct").contains("tokki pull smollm2-135m-instruct"));
+        assert!(message("zzz").contains("tokki list"));
+        assert!(message("./missing.gguf").contains("missing.gguf: cannot open"));
+    }
+
+    #[test]
+    fn shortened_and_missing_files_are_told() {
+        let (_home, store) = with_models(&["alpha-7b"]);
+        let file = store.models_dir().join("alpha-7b/alpha-7b.gguf");
+        std::fs::write(&file, "GG").unwrap();
+        assert!(store.resolve("alpha-7b").unwrap_err().to_string().contains("2 bytes"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(store.resolve("alpha-7b").is_err());
+        std::fs::write(store.models_dir().join("alpha-7b/manifest.json"), "junk").unwrap();
+        assert!(store.resolve("alpha-7b").unwrap_err().to_string().contains("tokki rm alpha-7b"));
+    }
+
+    #[test]
+    fn the_environment_says_where() {
+        let home = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|&(k, v)| (k.to_owned(), PathBuf::from(v))).collect();
+            home_from(&move |key| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()))
+        };
+        assert_eq!(home(&[("TOKKI_HOME", "/a"), ("XDG_DATA_HOME", "/b")]).unwrap(), Path::new("/a"));
+        assert_eq!(home(&[("TOKKI_HOME", ""), ("XDG_DATA_HOME", "/b")]).unwrap(), Path::new("/b/tokki"));
+        if cfg!(target_os = "linux") {
+            let found = home(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]).unwrap();
+            assert_eq!(found, Path::new("/h/.local/share/tokki"));
+        }
+        assert!(home(&[]).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Names: of models in the store, and of files that a server or an archive proposes. Both become parts of paths, so
+//! both are checked here and nowhere else.
+
+use crate::{Error, Result};
+
+const MOST_BYTES: usize = 180;
+
+/// Names that mean devices on one system or another.
+const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "lpt1", "lpt2", "lpt3"];
+
+/// Checks the name of a model: letters, digits, `.`, `_`, `-` and `+`, not starting with `.` or `-`.
+pub fn check(name: &str) -> Result<()> {
+    let wanted = "a model's name of letters, digits and . _ - + (not first . or -)";
+    let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
+    let stem = name.split('.').next().unwrap_or_default().to_lowercase();
+    let bad = name.is_empty()
+        || name.len() > MOST_BYTES
+        || name.starts_with(['.', '-'])
+        || name.ends_with('.')
+        || !name.chars().all(good)
+        || RESERVED.contains(&stem.as_str());
+    if bad { Err(Error::input("name", wanted, format!("{name:?}"))) } else { Ok(()) }
+}
+
+/// The file name at the end of a path that a server, an archive or a URL proposes: never a way out of a directory.
+pub fn file_name(path: &str) -> Result<String> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let bad = |c: char| c.is_control() || r#"\/:*?"<>|"#.contains(c);
+    let ok = name.len() <= MOST_BYTES
+        && name.len() > ".gguf".len()
+        && name.to_lowercase().ends_with(".gguf")
+        && !name.starts_with('.')
+        && !name.chars().any(bad);
+    let climbs = path.split(['/', '\\']).any(|part| part == "..");
+    if ok && !climbs { Ok(name.to_owned()) } else { Err(Error::input("file name", "NAME.gguf", format!("{path:?}"))) }
+}
+
+/// A store name made of a file name: without `.gguf` and the number of a shard.
+pub fn from_file(file: &str) -> Result<String> {
+    let stem = if file.to_lowercase().ends_with(".gguf") { &file[..file.len() - ".gguf".len()] } else { file };
+    let stem = shard(file).map_or(stem, |shard| &file[..shard.stem]);
+    let name: String = stem.chars().map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '-' }).collect();
+    let name = name.trim_matches(['.', '-']).to_owned();
+    check(&name)?;
+    Ok(name)
+}
+
+/// Where a file stands among the shards of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Length in bytes of the name before `-00001-of-00003.gguf`.
+    pub stem: usize,
+    /// Its number, from 1.
+    pub number: u32,
+    /// The number of shards.
+    pub count: u32,
+}
+
+/// Reads `NAME-00001-of-00003.gguf`; `None` for other names.
+pub fn shard(file: &str) -> Option<Shard> {
+    const TAIL: usize = "-00001-of-00003.gguf".len();
+    let stem = file.len().checked_sub(TAIL)?;
+    let tail = file.get(stem..)?.to_lowercase();
+    let tail = tail.strip_suffix(".gguf")?.strip_prefix('-')?;
+    let (number, count) = tail.split_once("-of-")?;
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let (number, count) = (digits(number).then(|| number.parse().ok())??, digits(count).then(|| count.parse().ok())??);
+    (1 <= number && number <= count && count <= 1024).then_some(Shard { stem, number, count })
+}
+
+/// The names of all shards of the model that `file` belongs to: itself alone if it is not split.
+pub fn shards(file: &str) -> Vec<String> {
+    match shard(file) {
+        None => vec![file.to_owned()],
+        Some(Shard { stem, count, .. }) => {
+            let (stem, suffix) = (&file[..stem], &file[file.len() - ".gguf".len()..]);
+            (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}{suffix}")).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_store_are_refused() {
+        for bad in ["", "..", ".", "../x", "a/b", "a\\b", "-rf", ".hidden", "nul", "CON.txt", "a\0b", "a b", "x."] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+        assert!(check(&"x".repeat(500)).is_err());
+        for good in ["smollm2-135m", "EXAONE-Deep-32B_Q4.K+M", "모델-7b"] {
+            assert!(check(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn file_names_are_the_last_part_only() {
+        assert_eq!(file_name("a/b/model.gguf").unwrap(), "model.gguf");
+        for bad in
+            ["..", "a/..", "../m.gguf", "a/../m.gguf", "..\\m.gguf", "m.bin", ".gguf", "a\nb.gguf", "c:m.gguf", "", "/"]
+        {
+            assert!(file_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn shards_are_counted_and_named() {
+        let name = "m-00002-of-00003.gguf";
+        assert_eq!(shard(name), Some(Shard { stem: 1, number: 2, count: 3 }));
+        assert_eq!(shards(name), ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]);
+        assert_eq!(shards("m.gguf"), ["m.gguf"]);
+        for bad in
+            ["m-00004-of-00003.gguf", "m-00000-of-00003.gguf", "m-1-of-3.gguf", "m-00001-of-99999.gguf", "가.gguf"]
+        {
+            assert_eq!(shard(bad), None, "{bad}");
+        }
+        assert_eq!(from_file(name).unwrap(), "m");
+        assert_eq!(from_file("My Model (1).GGUF").unwrap(), "My-Model--1");
+        assert!(from_file("..gguf").is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! The nearest known word to a mistyped one.
+
+/// The candidate nearest to `word` (case aside), if it is near enough to be what was meant: at most one edit in three
+/// letters, or a candidate that starts with the word.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .filter_map(|candidate| {
+            let lower = candidate.to_lowercase();
+            if word.len() >= 3 && lower.starts_with(&word) {
+                return Some((0, candidate));
+            }
+            let distance = strsim::damerau_levenshtein(&word, &lower);
+            (distance <= limit).then_some((distance, candidate))
+        })
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `did you mean "x"?`, or an empty text.
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map(|name| format!("did you mean {name:?}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_found_and_far_ones_are_not() {
+        let known = ["threads", "temperature", "top_k", "top_p", "ctx"];
+        assert_eq!(nearest("treads", known), Some("threads"));
+        assert_eq!(nearest("temprature", known), Some("temperature"));
+        assert_eq!(nearest("TOP_K", known), Some("top_k"));
+        assert_eq!(nearest("temp", known), Some("temperature"));
+        assert_eq!(nearest("cxt", known), Some("ctx"));
+        assert_eq!(nearest("banana", known), None);
+        assert_eq!(nearest("", known), None);
+        assert_eq!(did_you_mean("banana", known), "");
+    }
+}
