@@ -20,15 +20,24 @@ pub const TINY: f32 = 7.888_609e-31;
 #[repr(C, align(32))]
 pub struct Bytes32(pub [i8; 32]);
 
-/// Sums of the 16 groups of a super-block: see [`sum_slot`] for their order.
+/// Sums over the groups of a super-block, each in the order of [`sum_slot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(32))]
-pub struct Sums16(pub [i16; 16]);
+#[repr(C, align(16))]
+pub struct Sums256 {
+    /// Over the 16 groups of 16.
+    pub by_16: [i16; 16],
+    /// Over the 8 groups of 32.
+    pub by_32: [i16; 8],
+}
 
-/// Where the sum of group `g` (values `16 g..16 g + 16`) stands in [`Sums16`]: even groups first, then odd ones. So the two
-/// groups of any 32 bytes stand at the same place in the lower and the upper half, as the bytes themselves do.
+impl Sums256 {
+    const ZERO: Self = Self { by_16: [0; 16], by_32: [0; 8] };
+}
+
+/// Where the sum of group `g` stands: the second and third of every four change places. So where the scales of four groups
+/// are the bytes of a word, the sums of the even bytes are neighbours, and those of the odd ones.
 pub const fn sum_slot(g: usize) -> usize {
-    g / 2 + g % 2 * 8
+    g / 4 * 4 + g % 2 * 2 + g % 4 / 2
 }
 
 /// A set of [`ActKind`]s.
@@ -119,8 +128,8 @@ pub struct ActRow<'a, S> {
 /// One row in blocks of 32: a sum for each.
 pub type ActRow32<'a> = ActRow<'a, i32>;
 
-/// One row in blocks of 256: sixteen sums for each.
-pub type ActRow256<'a> = ActRow<'a, Sums16>;
+/// One row in blocks of 256: 24 sums for each.
+pub type ActRow256<'a> = ActRow<'a, Sums256>;
 
 /// `n` rows of `k` activations, in each form that was asked for. Buffers are kept between calls.
 #[derive(Debug, Default)]
@@ -130,7 +139,7 @@ pub struct Activations {
     k: usize,
     floats: Vec<f32>,
     by_32: Blocks<i32>,
-    by_256: Blocks<Sums16>,
+    by_256: Blocks<Sums256>,
 }
 
 impl Activations {
@@ -166,7 +175,7 @@ impl Activations {
         assert!(rows(ActKind::Block256) == 0 || k.is_multiple_of(256), "{k} activations in blocks of 256");
         self.floats.resize(rows(ActKind::F32) * k, 0.0);
         self.by_32.resize(rows(ActKind::Block32), k / 32, 1, 0);
-        self.by_256.resize(rows(ActKind::Block256), k / 256, 8, Sums16([0; 16]));
+        self.by_256.resize(rows(ActKind::Block256), k / 256, 8, Sums256::ZERO);
         ActWriter {
             kinds,
             k,
@@ -215,7 +224,7 @@ pub struct ActWriter<'a> {
     k: usize,
     floats: Chunks<'a, f32>,
     by_32: BlocksWriter<'a, i32>,
-    by_256: BlocksWriter<'a, Sums16>,
+    by_256: BlocksWriter<'a, Sums256>,
 }
 
 impl ActWriter<'_> {
@@ -273,14 +282,17 @@ fn quantize_32(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mu
     }
 }
 
-fn quantize_256(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [Sums16]) {
+fn quantize_256(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [Sums256]) {
     for (((x, q), d), sums) in x.chunks_exact(256).zip(q.chunks_exact_mut(8)).zip(d).zip(sums) {
         let factor;
         (*d, factor) = scale(x);
+        *sums = Sums256::ZERO;
         let groups = q.iter_mut().flat_map(|q| q.0.chunks_exact_mut(16));
         for (g, (x, q)) in x.chunks_exact(16).zip(groups).enumerate() {
             // At most 16 * 127 in magnitude.
-            sums.0[sum_slot(g)] = round(x, factor, q) as i16;
+            let sum = round(x, factor, q) as i16;
+            sums.by_16[sum_slot(g)] = sum;
+            sums.by_32[sum_slot(g / 2)] += sum;
         }
     }
 }
@@ -322,7 +334,9 @@ mod tests {
         let row = acts.row_256(0);
         for g in 0..32 {
             let group = &row.q[g / 2].0[g % 2 * 16..][..16];
-            assert_eq!(row.sums[g / 16].0[sum_slot(g % 16)], group.iter().map(|&q| i16::from(q)).sum::<i16>());
+            let pair = |g: usize| row.sums[g / 16].by_16[sum_slot(g % 16)];
+            assert_eq!(row.sums[g / 16].by_32[sum_slot(g % 16 / 2)], pair(g & !1) + pair(g | 1));
+            assert_eq!(row.sums[g / 16].by_16[sum_slot(g % 16)], group.iter().map(|&q| i16::from(q)).sum::<i16>());
         }
     }
 

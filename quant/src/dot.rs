@@ -63,7 +63,7 @@ pub(crate) fn row_256<F: Format256>(row: &[F::Block], x: &[ActRow256], out: &mut
                 let (q, a) = (&block.q[g * 16..][..16], &x.q[b * 8 + g / 2].0[g % 2 * 16..][..16]);
                 let sum: i32 = q.iter().zip(a).map(|(&q, &a)| i32::from(q) * i32::from(a)).sum();
                 isum += i32::from(block.scales[g]) * sum;
-                msum += i32::from(block.mins[g]) * i32::from(x.sums[b].0[sum_slot(g)]);
+                msum += i32::from(block.mins[g]) * i32::from(x.sums[b].by_16[sum_slot(g)]);
             }
             acc[c] = (block.d * x.d[b]).mul_add(isum as f32, acc[c]);
             if F::MIN {
