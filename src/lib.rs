@@ -11,6 +11,7 @@
 
 pub mod arch;
 pub mod cli;
+pub mod config;
 pub mod error;
 pub mod gguf;
 pub mod interrupt;

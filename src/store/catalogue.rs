@@ -4,6 +4,7 @@
 use super::manifest::Stored;
 use super::package::{self, Package};
 use super::{Progress, Staging, Store};
+use crate::config::Settings;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -101,12 +102,13 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
 }
 
-/// The file of `entry`: from the store, or fetched into it.
-pub fn ensure(store: &Store, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf> {
+/// The file of `entry`: from the store of these settings, or fetched into it.
+pub fn ensure(settings: &Settings, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf> {
+    let store = &Store::of(settings)?;
     if let Some(found) = store.find(entry.name)? {
         return found.path();
     }
-    if std::env::var_os("TOKKI_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0") {
+    if settings.offline() == Some(true) {
         return Err(Error::failed(entry.name, "it is not on this machine, and offline mode forbids fetching it")
             .hint("bring a GGUF file and run: tokki import FILE"));
     }

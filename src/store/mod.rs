@@ -18,6 +18,7 @@ pub use manifest::Manifest;
 pub use progress::{Progress, Silent};
 pub use staging::Staging;
 
+use crate::config::Settings;
 use crate::{Error, Result, suggest};
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,17 @@ impl Store {
         Self { home: home.into() }
     }
 
-    /// The user's store: under `TOKKI_HOME`, else in the system's place for an application's data.
+    /// The user's store: where the setting `home` says, else in the system's place for an application's data.
     pub fn open() -> Result<Self> {
-        Ok(Self::at(home_from(&|key| std::env::var_os(key).map(PathBuf::from))?))
+        Self::of(&Settings::load()?)
+    }
+
+    /// The store that these settings name.
+    pub fn of(settings: &Settings) -> Result<Self> {
+        match settings.home() {
+            Some(home) => Ok(Self::at(home)),
+            None => Ok(Self::at(data_dir(&|key| std::env::var_os(key).map(PathBuf::from))?)),
+        }
     }
 
     /// The directory that holds everything.
@@ -177,19 +186,16 @@ pub fn resolve(name_or_path: &str) -> Result<PathBuf> {
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
 /// touched.
 pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
-    catalogue::ensure(&Store::open()?, catalogue::default_entry(), progress)
+    catalogue::ensure(&Settings::load()?, catalogue::default_entry(), progress)
 }
 
 fn looks_like_path(text: &str) -> bool {
     text.contains(['/', '\\']) || text.to_lowercase().ends_with(".gguf")
 }
 
-/// The store's place by the environment, which `var` reads.
-fn home_from(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+/// The store's place on this system, by the environment, which `var` reads.
+fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let set = |key: &str| var(key).filter(|path| !path.as_os_str().is_empty());
-    if let Some(home) = set("TOKKI_HOME") {
-        return Ok(home);
-    }
     // The specification of XDG_DATA_HOME says that a relative path is to be ignored.
     if let Some(data) = set("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
         return Ok(data.join("tokki"));
@@ -268,10 +274,11 @@ mod tests {
     fn the_environment_says_where() {
         let home = |pairs: &[(&str, &str)]| {
             let pairs: Vec<_> = pairs.iter().map(|&(k, v)| (k.to_owned(), PathBuf::from(v))).collect();
-            home_from(&move |key| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()))
+            data_dir(&move |key| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()))
         };
-        assert_eq!(home(&[("TOKKI_HOME", "/a"), ("XDG_DATA_HOME", "/b")]).unwrap(), Path::new("/a"));
-        assert_eq!(home(&[("TOKKI_HOME", ""), ("XDG_DATA_HOME", "/b")]).unwrap(), Path::new("/b/tokki"));
+        let settings = Settings::from_sources(&|key| (key == "TOKKI_HOME").then(|| "/a".to_owned())).unwrap();
+        assert_eq!(Store::of(&settings).unwrap().home(), Path::new("/a"));
+        assert_eq!(home(&[("XDG_DATA_HOME", "/b"), ("HOME", "/h")]).unwrap(), Path::new("/b/tokki"));
         if cfg!(target_os = "linux") {
             let found = home(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]).unwrap();
             assert_eq!(found, Path::new("/h/.local/share/tokki"));

@@ -1,0 +1,207 @@
+//! Settings: one table of keys, each of them a flag, an environment variable and a line of one TOML file.
+//!
+//! Precedence: flag, then environment, then file, then the model's or vendor's own value. A [`Settings`] holds only what
+//! somebody set, with its origin; an accessor that returns `None` means that the last of these decides.
+//!
+//! ```no_run
+//! # fn main() -> tokki::Result<()> {
+//! # let (machine, sampling) = (tokki::config::MachineFlags::default(), tokki::config::SamplingFlags::default());
+//! // `machine` and `sampling` are groups of flags, flattened into a command's clap struct.
+//! let settings = tokki::config::Settings::load()?.with(&machine).with(&sampling);
+//! let ctx: Option<usize> = settings.ctx();
+//! # Ok(())
+//! # }
+//! ```
+
+mod item;
+mod table;
+
+pub use item::{Bytes, Item, Thinking};
+pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags};
+
+use crate::{Error, Result, suggest};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Environment variables that start with `TOKKI_` and are not keys of the file.
+const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA", "TOKKI_TEST_MODELS"];
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Key {
+    /// The key in the file; the flag is the same with `-` for `_`.
+    pub name: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    /// What it sets.
+    pub help: &'static str,
+    /// What holds when nobody sets it, in words.
+    pub default: &'static str,
+    /// The kind of value: `number`, `true or false`, `text`.
+    pub kind: &'static str,
+    check: fn(&str) -> std::result::Result<(), String>,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag on the command line.
+    Flag,
+    /// This environment variable.
+    Env(&'static str),
+    /// This file.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Env(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// What somebody set, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// A group of flags that can be laid over settings.
+pub trait Flags {
+    /// Sets every key whose flag was given.
+    fn overlay(&self, settings: &mut Settings);
+}
+
+static GLOBAL: OnceLock<GlobalFlags> = OnceLock::new();
+
+/// Makes the flags that every command has known to [`Settings::load`]; the first call of a process counts.
+pub fn set_global_flags(flags: GlobalFlags) {
+    drop(GLOBAL.set(flags));
+}
+
+impl Settings {
+    /// File, environment and global flags of this process.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an unknown key or a value that does not fit, naming the file or variable.
+    pub fn load() -> Result<Self> {
+        let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let mut settings = Self::from_sources(&var)?;
+        if let Some(flags) = GLOBAL.get() {
+            flags.overlay(&mut settings);
+        }
+        Ok(settings)
+    }
+
+    /// File and environment, as `var` tells them.
+    pub fn from_sources(var: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut settings = Self::default();
+        if let Some(path) = file_path(var).filter(|(path, asked)| *asked || path.exists()).map(|(path, _)| path) {
+            settings.add_file(&path, &read(&path)?)?;
+        }
+        for key in KEYS {
+            if let Some(text) = var(key.env).filter(|text| !text.is_empty()) {
+                (key.check)(&text).map_err(|why| Error::input(key.env, why, format!("{text:?}")))?;
+                settings.values.insert(key.name, (text, Origin::Env(key.env)));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Lays a group of flags over these settings.
+    #[must_use]
+    pub fn with(mut self, flags: &dyn Flags) -> Self {
+        flags.overlay(&mut self);
+        self
+    }
+
+    /// The text and origin of a key that somebody set.
+    pub fn get(&self, key: &str) -> Option<(&str, &Origin)> {
+        self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
+    }
+
+    fn set_flag(&mut self, key: &'static str, text: String) {
+        self.values.insert(key, (text, Origin::Flag));
+    }
+
+    fn item<T: Item>(&self, key: &str) -> Option<T> {
+        // Every text was checked on its way in, so the parse cannot fail here.
+        self.values.get(key).and_then(|(text, _)| T::parse(text).ok())
+    }
+
+    /// Adds the keys of a TOML text.
+    fn add_file(&mut self, path: &Path, text: &str) -> Result<()> {
+        let place = path.display().to_string();
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| Error::input(place.as_str(), "TOML", e.to_string()))?;
+        for (name, value) in table {
+            let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+                let near = suggest::did_you_mean(&name, KEYS.iter().map(|key| key.name));
+                let hint = if near.is_empty() { "the keys are in: tokki config show".to_owned() } else { near };
+                return Err(Error::input(place, "known keys", format!("the key {name:?}")).hint(hint));
+            };
+            let (kind, text) = match value {
+                toml::Value::String(text) => ("text", text),
+                toml::Value::Integer(number) => ("number", number.to_string()),
+                toml::Value::Float(number) => ("number", number.to_string()),
+                toml::Value::Boolean(flag) => ("true or false", flag.to_string()),
+                other => ("", other.type_str().to_owned()),
+            };
+            // A text may hold anything that can be written as one: sizes ("64M"), "on", a number.
+            let fits = kind == key.kind || (key.kind == "text" && matches!(kind, "number" | "true or false"));
+            let place = || format!("{}, key {name}", path.display());
+            if !fits {
+                return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
+            }
+            (key.check)(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
+            self.values.insert(key.name, (text, Origin::File(path.to_path_buf())));
+        }
+        Ok(())
+    }
+}
+
+/// The configuration file, and whether it was asked for by name (then it has to exist).
+pub fn file_path(var: &dyn Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)> {
+    let set = |key: &str| var(key).filter(|text| !text.is_empty()).map(PathBuf::from);
+    if let Some(path) = set("TOKKI_CONFIG") {
+        return Some((path, true));
+    }
+    if let Some(base) = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()) {
+        return Some((base.join("tokki/config.toml"), false));
+    }
+    let (key, below) = if cfg!(windows) {
+        ("APPDATA", "tokki/config.toml")
+    } else if cfg!(target_os = "macos") {
+        ("HOME", "Library/Application Support/tokki/config.toml")
+    } else {
+        ("HOME", ".config/tokki/config.toml")
+    };
+    set(key).map(|base| (base.join(below), false))
+}
+
+/// Variables named `TOKKI_...` that mean nothing here, each with a suggestion: likely typing errors.
+pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String, Option<&'static str>)> {
+    let known = || KEYS.iter().map(|key| key.env).chain(OTHER_VARIABLES.iter().copied());
+    let unknown = names.into_iter().filter(|name| name.starts_with("TOKKI_") && !known().any(|k| k == name));
+    unknown.map(|name| (name.clone(), suggest::nearest(&name, known()))).collect()
+}
+
+fn read(path: &Path) -> Result<String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let mut text = String::new();
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, "read", e))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(Error::input(path.display().to_string(), "a configuration file under 1 MiB", "a longer one"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

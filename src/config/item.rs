@@ -1,0 +1,139 @@
+//! Types of values: how each is read from a text and written back.
+
+use std::path::PathBuf;
+
+/// A value that a text can hold.
+pub trait Item: Sized {
+    /// How the configuration file writes it: `number`, `true or false` or `text`.
+    const KIND: &'static str;
+    /// Reads it; the error says what was wanted.
+    fn parse(text: &str) -> Result<Self, String>;
+    /// Writes it so that [`Item::parse`] reads the same.
+    fn show(&self) -> String;
+}
+
+macro_rules! whole_numbers {
+    ($($ty:ty),+) => {$(
+        impl Item for $ty {
+            const KIND: &'static str = "number";
+            fn parse(text: &str) -> Result<Self, String> {
+                text.trim().replace('_', "").parse().map_err(|_| "a whole number from 0".to_owned())
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+
+whole_numbers!(usize, u64);
+
+impl Item for f32 {
+    const KIND: &'static str = "number";
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().ok().filter(|v: &Self| v.is_finite()).ok_or_else(|| "a number".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for bool {
+    const KIND: &'static str = "true or false";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(true),
+            "0" | "false" | "no" | "off" => Ok(false),
+            _ => Err("true or false".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for String {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Item for PathBuf {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("a path".to_owned()) } else { Ok(Self::from(text)) }
+    }
+    fn show(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
+}
+
+/// A number of bytes: `4096`, `64K`, `64M`, `1.5G` (powers of 1024).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(
+    /// The number.
+    pub u64,
+);
+
+impl Item for Bytes {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, String> {
+        let wanted = || "a size such as 4096, 64M or 1.5G".to_owned();
+        let lower = text.trim().to_lowercase();
+        let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
+        let (digits, unit) = match lower.find(|c: char| c.is_ascii_alphabetic()) {
+            Some(at) => lower.split_at(at),
+            None => (lower, ""),
+        };
+        let scale = match unit {
+            "" => 1u64,
+            "k" => 1 << 10,
+            "m" => 1 << 20,
+            "g" => 1 << 30,
+            "t" => 1 << 40,
+            _ => return Err(wanted()),
+        };
+        if let Ok(whole) = digits.trim().parse::<u64>() {
+            return whole.checked_mul(scale).map(Self).ok_or_else(wanted);
+        }
+        let number: f64 = digits.trim().parse().map_err(|_| wanted())?;
+        let bytes = number * scale as f64;
+        if (0.0..1e18).contains(&bytes) { Ok(Self(bytes as u64)) } else { Err(wanted()) }
+    }
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Whether a reasoning model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thinking {
+    /// As long as it likes.
+    On,
+    /// Not at all.
+    Off,
+    /// At most this many tokens.
+    Budget(usize),
+}
+
+impl Item for Thinking {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_lowercase().as_str() {
+            "on" | "true" => Ok(Self::On),
+            "off" | "false" => Ok(Self::Off),
+            other => other.parse().map(Self::Budget).map_err(|_| "on, off or a number of tokens".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::On => "on".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::Budget(tokens) => tokens.to_string(),
+        }
+    }
+}

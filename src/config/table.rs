@@ -1,0 +1,158 @@
+//! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
+//! holds when nobody sets it, and the values allowed. Groups become clap argument groups that commands flatten.
+
+use super::{Bytes, Flags, Item, Key, Settings, Thinking};
+use std::path::PathBuf;
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $group_doc:literal])+
+        $group:ident {$(
+            $(#[doc = $doc:literal])+
+            $key:ident: $ty:ty = $env:literal, $default:literal, $check:expr, [$($arg:tt)*];
+        )+}
+    )+) => {
+        $(
+            $(#[doc = $group_doc])+
+            #[derive(clap::Args, Debug, Clone, Default)]
+            pub struct $group {$(
+                $(#[doc = $doc])+
+                #[arg(long, value_parser = parse::$key, $($arg)*)]
+                pub $key: Option<$ty>,
+            )+}
+
+            impl Flags for $group {
+                fn overlay(&self, settings: &mut Settings) {$(
+                    if let Some(value) = &self.$key {
+                        settings.set_flag(stringify!($key), value.show());
+                    }
+                )+}
+            }
+        )+
+
+        /// Every setting that there is.
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                name: stringify!($key),
+                env: $env,
+                help: concat!($($doc),+),
+                default: $default,
+                kind: <$ty as Item>::KIND,
+                check: |text| parse::$key(text).map(drop),
+            },
+        )+)+];
+
+        /// One reader per key: the type's own, then the values allowed.
+        mod parse {
+            use super::*;
+            $($(
+                pub(super) fn $key(text: &str) -> Result<$ty, String> {
+                    let value = <$ty as Item>::parse(text)?;
+                    let check: fn(&$ty) -> Result<(), String> = $check;
+                    check(&value).map(|()| value)
+                }
+            )+)+
+        }
+
+        impl Settings {$($(
+            $(#[doc = $doc])+
+            pub fn $key(&self) -> Option<$ty> {
+                self.item(stringify!($key))
+            }
+        )+)+}
+    };
+}
+
+settings! {
+    /// Flags of every command.
+    GlobalFlags {
+        /// Directory that holds the models and unfinished downloads
+        home: PathBuf = "TOKKI_HOME", "the system's place for application data", any,
+            [global = true, value_name = "DIR", help_heading = "Global options"];
+        /// Never touch the network
+        offline: bool = "TOKKI_OFFLINE", "false", any,
+            [global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+             default_missing_value = "true", help_heading = "Global options"];
+    }
+
+    /// How a model is run on this machine.
+    MachineFlags {
+        /// Threads to compute with
+        threads: usize = "TOKKI_THREADS", "physical cores that this process may use", |v| within(*v, 1, 1024),
+            [value_name = "N", help_heading = "Machine"];
+        /// Tokens that the context holds
+        ctx: usize = "TOKKI_CTX", "chosen for the model and the memory at hand", |v| within(*v, 1, 1 << 24),
+            [value_name = "TOKENS", help_heading = "Machine"];
+        /// Format of cached keys and values: f32, f16 or q8_0
+        kv_type: String = "TOKKI_KV_TYPE", "chosen by the command", |v| one_of(v, &["f32", "f16", "q8_0"]),
+            [value_name = "TYPE", help_heading = "Machine"];
+    }
+
+    /// How the next token is chosen.
+    SamplingFlags {
+        /// Tokens to generate at most
+        max_tokens: usize = "TOKKI_MAX_TOKENS", "until the model ends or the context is full", any,
+            [value_name = "N", help_heading = "Sampling"];
+        /// Randomness: 0 always takes the likeliest token
+        temperature: f32 = "TOKKI_TEMPERATURE", "the model's own", |v| within(*v, 0.0, 100.0),
+            [value_name = "T", help_heading = "Sampling"];
+        /// Keep the K likeliest tokens; 0 keeps all
+        top_k: usize = "TOKKI_TOP_K", "the model's own", any,
+            [value_name = "K", help_heading = "Sampling"];
+        /// Keep the likeliest tokens that sum up to this probability; 1 keeps all
+        top_p: f32 = "TOKKI_TOP_P", "the model's own", |v| within(*v, 0.0, 1.0),
+            [value_name = "P", help_heading = "Sampling"];
+        /// Keep tokens at least this likely, relative to the likeliest; 0 keeps all
+        min_p: f32 = "TOKKI_MIN_P", "the model's own", |v| within(*v, 0.0, 1.0),
+            [value_name = "P", help_heading = "Sampling"];
+        /// Seed of the random choice: the same seed gives the same text
+        seed: u64 = "TOKKI_SEED", "a new one each time", any,
+            [value_name = "N", help_heading = "Sampling"];
+    }
+
+    /// What a conversation starts from.
+    ChatFlags {
+        /// System message
+        system: String = "TOKKI_SYSTEM", "the model's own", any,
+            [value_name = "TEXT", help_heading = "Chat"];
+        /// Thinking of reasoning models: on, off, or at most so many tokens
+        thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
+            [value_name = "on|off|N", help_heading = "Chat"];
+    }
+
+    /// How models are fetched.
+    PullFlags {
+        /// The hub that `hf:` names refer to
+        hub: String = "HF_ENDPOINT", "https://huggingface.co", |v| url(v),
+            [value_name = "URL", help_heading = "Network"];
+        /// A server that has the catalogue's files under their names; tried before the hub
+        mirror: String = "TOKKI_MIRROR", "none", |v| url(v),
+            [value_name = "URL", help_heading = "Network"];
+        /// Connections to fetch a file with
+        connections: usize = "TOKKI_CONNECTIONS", "4", |v| within(*v, 1, 32),
+            [value_name = "N", help_heading = "Network"];
+        /// Bytes asked for at once; a broken download loses at most so much
+        part_size: Bytes = "TOKKI_PART_SIZE", "64M", |v| within(v.0, 1 << 16, 1 << 30),
+            [value_name = "BYTES", help_heading = "Network"];
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of the checks of the table, which all have this shape")]
+fn any<T>(_: &T) -> Result<(), String> {
+    Ok(())
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(value: T, least: T, most: T) -> Result<(), String> {
+    if least <= value && value <= most { Ok(()) } else { Err(format!("from {least} to {most}")) }
+}
+
+fn one_of(value: &str, allowed: &[&str]) -> Result<(), String> {
+    if allowed.contains(&value) { Ok(()) } else { Err(format!("one of {}", allowed.join(", "))) }
+}
+
+fn url(value: &str) -> Result<(), String> {
+    let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    let good =
+        host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !value.contains(char::is_whitespace));
+    if good { Ok(()) } else { Err("a URL that starts with https:// or http://".to_owned()) }
+}

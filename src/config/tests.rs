@@ -1,0 +1,130 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    machine: MachineFlags,
+    #[command(flatten)]
+    sampling: SamplingFlags,
+    #[command(flatten)]
+    chat: ChatFlags,
+    #[command(flatten)]
+    global: GlobalFlags,
+    #[command(flatten)]
+    pull: PullFlags,
+}
+
+fn load(file: Option<&str>, env: &[(&str, &str)]) -> Result<(tempfile::TempDir, Settings)> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vars: Vec<(String, String)> = env.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+    if let Some(text) = file {
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        vars.push(("TOKKI_CONFIG".into(), path.to_string_lossy().into_owned()));
+    }
+    let settings = Settings::from_sources(&|name| vars.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))?;
+    Ok((dir, settings))
+}
+
+fn message(file: &str, env: &[(&str, &str)]) -> String {
+    let error = load(Some(file), env).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn flag_beats_environment_beats_file() {
+    let file = "threads = 1\nctx = 100\ntemperature = 0.5\nkv_type = \"q8_0\"\n";
+    let (_dir, settings) =
+        load(Some(file), &[("TOKKI_CTX", "200"), ("TOKKI_THREADS", "2"), ("TOKKI_SEED", "")]).unwrap();
+    let command = Command::parse_from(["x", "--threads", "3", "--thinking", "512"]);
+    let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat);
+    assert_eq!((settings.threads(), settings.get("threads").unwrap().1), (Some(3), &Origin::Flag));
+    assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &Origin::Env("TOKKI_CTX")));
+    assert_eq!(settings.temperature(), Some(0.5));
+    assert!(matches!(settings.get("temperature"), Some(("0.5", Origin::File(_)))));
+    assert_eq!(settings.kv_type().as_deref(), Some("q8_0"));
+    assert_eq!(settings.thinking(), Some(Thinking::Budget(512)));
+    assert_eq!((settings.seed(), settings.get("seed")), (None, None));
+}
+
+#[test]
+fn unknown_keys_suggest_the_nearest() {
+    assert!(message("treads = 4", &[]).contains("did you mean \"threads\"?"));
+    assert!(message("banana = 4", &[]).contains("tokki config show"));
+    let unknown = unknown_variables(["TOKKI_THREAD", "TOKKI_CTX", "TOKKI_ISA", "PATH"].map(str::to_owned));
+    assert_eq!(unknown, [("TOKKI_THREAD".to_owned(), Some("TOKKI_THREADS"))]);
+}
+
+#[test]
+fn values_that_do_not_fit_name_their_place() {
+    let wrong_type = message("ctx = \"many\"", &[]);
+    assert!(wrong_type.contains("config.toml, key ctx") && wrong_type.contains("number"), "{wrong_type}");
+    assert!(message("threads = 0", &[]).contains("from 1 to 1024"));
+    assert!(message("threads = -1", &[]).contains("whole number"));
+    assert!(message("top_p = 1.5", &[]).contains("from 0 to 1"));
+    assert!(message("kv_type = \"q9\"", &[]).contains("f32, f16, q8_0"));
+    assert!(message("ctx = [1]", &[]).contains("key ctx"));
+    assert!(message("temperature = nan", &[]).contains("a number"));
+    assert!(message("= 3", &[]).contains("TOML"));
+    assert!(message("", &[("TOKKI_CTX", "x")]).contains("TOKKI_CTX"));
+    assert!(message("", &[("HF_ENDPOINT", "ftp://x")]).contains("HF_ENDPOINT"));
+    let missing = [("TOKKI_CONFIG", "/nowhere/config.toml")];
+    assert!(
+        Settings::from_sources(&|name| missing.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned())).is_err()
+    );
+}
+
+/// Every row reaches the command line, the environment and the file under its own names.
+#[test]
+fn the_table_is_whole() {
+    use clap::CommandFactory;
+    let command = Command::command();
+    for (at, key) in KEYS.iter().enumerate() {
+        let flag = key.name.replace('_', "-");
+        let argument = command.get_arguments().find(|a| a.get_long() == Some(&flag));
+        let help = argument.unwrap_or_else(|| panic!("no flag --{flag}")).get_help().unwrap().to_string();
+        assert_eq!(help, key.help.trim(), "{flag}");
+        assert!(key.env == format!("TOKKI_{}", key.name.to_uppercase()) || key.env == "HF_ENDPOINT");
+        assert!(KEYS.iter().skip(at + 1).all(|other| other.name != key.name && other.env != key.env));
+        assert!(!key.default.is_empty());
+    }
+}
+
+#[test]
+fn switches_take_a_value_or_none() {
+    let offline = |args: &[&str]| Command::parse_from([&["x"], args].concat()).global.offline;
+    assert_eq!((offline(&[]), offline(&["--offline"]), offline(&["--offline=false"])), (None, Some(true), Some(false)));
+    assert!(Command::try_parse_from(["x", "--top-p", "2"]).is_err());
+    assert!(Command::try_parse_from(["x", "--kv-type", "q4"]).is_err());
+}
+
+#[test]
+fn values_survive_a_round_trip() {
+    for text in ["0", "4096", "64K", "64MiB", "1.5G", "2t", "7b"] {
+        let bytes = Bytes::parse(text).unwrap();
+        assert_eq!(Bytes::parse(&bytes.show()), Ok(bytes), "{text}");
+    }
+    assert_eq!(Bytes::parse("1.5G"), Ok(Bytes(3 << 29)));
+    for text in ["", "x", "-1", "1.5X", "99999999999T", "nan"] {
+        assert!(Bytes::parse(text).is_err(), "{text}");
+    }
+    for thinking in [Thinking::On, Thinking::Off, Thinking::Budget(9)] {
+        assert_eq!(Thinking::parse(&thinking.show()), Ok(thinking));
+    }
+    assert!(Thinking::parse("maybe").is_err() && bool::parse("maybe").is_err());
+    assert_eq!(f32::parse(&0.1f32.show()), Ok(0.1));
+}
+
+#[test]
+fn files_are_looked_for_where_the_system_says() {
+    let path = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        file_path(&move |name| pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+    };
+    assert_eq!(path(&[("TOKKI_CONFIG", "/c"), ("XDG_CONFIG_HOME", "/x")]), Some(("/c".into(), true)));
+    assert_eq!(path(&[("XDG_CONFIG_HOME", "/x")]), Some(("/x/tokki/config.toml".into(), false)));
+    assert_eq!(path(&[]), None);
+}
