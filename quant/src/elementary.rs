@@ -22,9 +22,21 @@ pub(crate) fn exp<S: Lanes>(s: S, x: S::F) -> S::F {
         p = s.fma(p, r, s.splat(c));
     }
     // Two steps, because 2^n alone may be out of range; only the last multiplication can round.
-    let n = s.sub_i(s.bits(shifted), s.splat_i(ROUNDER.to_bits() as i32));
+    let n = rounded_bits(s, shifted);
     let half = s.shr::<1>(n);
     s.mul(s.mul(p, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
+}
+
+/// The integer in the low bits of `x + ROUNDER`.
+#[inline(always)]
+fn rounded_bits<S: Lanes>(s: S, shifted: S::F) -> S::I {
+    s.sub_i(s.bits(shifted), s.splat_i(ROUNDER.to_bits() as i32))
+}
+
+/// `x` to the nearest integer, half to even, for `|x| < 2^22`.
+#[inline(always)]
+pub(crate) fn round_small<S: Lanes>(s: S, x: S::F) -> S::I {
+    rounded_bits(s, s.add(x, s.splat(ROUNDER)))
 }
 
 /// `2^n` for `-126 <= n <= 127`.

@@ -6,6 +6,7 @@
 //! by bit; whatever runs instead on a given CPU ([`isa`]) gives the same bits.
 
 pub mod activation;
+pub mod attention;
 mod dot;
 pub mod dtype;
 mod elementary;

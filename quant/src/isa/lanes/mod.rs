@@ -51,6 +51,8 @@ pub(crate) trait Lanes: Copy {
     fn store(self, x: Self::F, out: &mut [f32; LANES]);
     /// 16 little-endian f32.
     fn load_f32(self, x: &[u8; 64]) -> Self::F;
+    /// The inverse of [`Lanes::load_f32`].
+    fn store_f32(self, x: Self::F, out: &mut [u8; 64]);
     /// 16 little-endian f16, widened exactly.
     fn load_f16(self, x: &[u8; 32]) -> Self::F;
     /// Rounded to f16, half to even; beyond the range to infinity.

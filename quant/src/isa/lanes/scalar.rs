@@ -55,6 +55,11 @@ impl Lanes for Scalar {
     fn load_f32(self, x: &[u8; 64]) -> F {
         std::array::from_fn(|i| f32::from_le_bytes([x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]]))
     }
+    fn store_f32(self, x: F, out: &mut [u8; 64]) {
+        for (out, x) in out.as_chunks_mut().0.iter_mut().zip(x) {
+            *out = x.to_le_bytes();
+        }
+    }
     fn load_f16(self, x: &[u8; 32]) -> F {
         std::array::from_fn(|i| half_float::to_f32(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])))
     }

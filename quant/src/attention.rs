@@ -1,0 +1,143 @@
+//! Attention over tiles of the key-value cache.
+//!
+//! A tile holds the keys and values of [`TILE`] consecutive positions of one key-value head, aligned to position 0. Each
+//! tile is attended to on its own, which gives a [`Partial`] (largest score, sum of exponentials, weighted values) for
+//! every query row; partials are merged in the order of the tiles. A tile's partial depends on nothing but that tile and
+//! that row, so neither threads nor batches nor calls change a bit.
+//!
+//! # What is computed, to the bit
+//! - Score of a key, f32 and f16 caches: `s = fma(k[d], q[d], s)` for `d` rising from 0, `q` multiplied by the scale
+//!   before. (Not the 16 strided sums of other reductions: here the lanes are keys. A query value is broadcast to 16
+//!   keys at once, which needs no horizontal sum; per row of a tile those cost more than the products.)
+//! - Score, q8_0 caches: query and key are blocks of 32 signed bytes with one scale each; `s = fma(n, kd * qd, s)` for
+//!   blocks rising from 0, `n` the exact integer product of the two blocks, `qd` the query block's scale times the scale
+//!   of attention.
+//! - `cap * tanh(s / cap)` where there is a soft cap, the largest over the visible keys, `p = e^(s - max)`. Their sum is
+//!   16 strided sums by slot and one fixed tree.
+//! - Values: `acc[d] = fma(p, v[d], acc[d])` over the visible keys in their order; q8_0: `fma(p * vd, v[d], acc[d])`.
+
+mod kernels;
+mod partial;
+mod queries;
+mod store;
+mod tile;
+
+pub use partial::Partial;
+pub use queries::Queries;
+pub use tile::attend_tile;
+
+use crate::isa::lanes::LANES;
+
+/// Positions in a tile.
+pub const TILE: usize = 128;
+
+/// Values that share a scale in a q8_0 cache.
+const BLOCK: usize = 32;
+
+/// Keys, or values of a head, that lie side by side in a tile: a strip is read from front to back.
+const STRIP: usize = 64;
+
+/// What a cache holds for each value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum KvKind {
+    /// f32.
+    F32,
+    /// f16; values beyond its range are stored as its largest.
+    F16,
+    /// Signed bytes with an f16 scale for each 32 (the last block of a head may be shorter).
+    Q8,
+}
+
+impl KvKind {
+    /// Every kind with its name.
+    pub const NAMES: [(Self, &'static str); 3] = [(Self::F32, "f32"), (Self::F16, "f16"), (Self::Q8, "q8_0")];
+
+    /// The kind of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|&(kind, _)| kind)
+    }
+
+    /// `f32`, `f16` or `q8_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8_0",
+        }
+    }
+
+    /// Bytes of one value, without scales.
+    fn value_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+            Self::Q8 => 1,
+        }
+    }
+}
+
+/// How one key-value head is cached.
+///
+/// A tile holds, one after the other:
+/// - the keys: for each strip of 64 positions, `[k_dim][64]` values (q8_0: `[k_dim / 4][64][4]` bytes, each plus 128);
+/// - q8_0: the keys' scales, `[k_dim / 32][128]` f16;
+/// - the values, unless they're part of the keys: for each strip of 64 values of the head, `[128][64]` (the last strip
+///   is as narrow as a multiple of 16 allows); q8_0: then the scales, `[v_dim / 32][128]` f16.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct KvLayout {
+    /// What is stored for each value.
+    pub kind: KvKind,
+    /// Length of a key.
+    pub k_dim: usize,
+    /// Length of a value.
+    pub v_dim: usize,
+    /// The value is the first `v_dim` of the key's entries, stored once (latent attention).
+    pub v_in_k: bool,
+}
+
+impl KvLayout {
+    /// Size of a tile: a multiple of 64. Tiles are fastest if they also start at multiples of 64.
+    pub fn tile_bytes(&self) -> usize {
+        let values = if self.v_in_k { 0 } else { self.value_bytes() + self.scale_bytes(self.v_dim) };
+        self.values_start() + values
+    }
+
+    /// Bytes of one strip of keys.
+    fn key_strip_bytes(&self) -> usize {
+        match self.kind {
+            KvKind::F32 | KvKind::F16 => self.k_dim * STRIP * self.kind.value_bytes(),
+            KvKind::Q8 => self.k_dim.div_ceil(4) * 4 * STRIP,
+        }
+    }
+
+    /// Where the keys' scales start.
+    fn key_scales_start(&self) -> usize {
+        self.key_strip_bytes() * (TILE / STRIP)
+    }
+
+    /// Where the values start.
+    fn values_start(&self) -> usize {
+        self.key_scales_start() + self.scale_bytes(self.k_dim)
+    }
+
+    /// Bytes of the values without their scales.
+    fn value_bytes(&self) -> usize {
+        self.v_dim.next_multiple_of(LANES) * TILE * self.kind.value_bytes()
+    }
+
+    /// Bytes of the scales of heads of `dim` values.
+    fn scale_bytes(&self, dim: usize) -> usize {
+        match self.kind {
+            KvKind::F32 | KvKind::F16 => 0,
+            KvKind::Q8 => dim.div_ceil(BLOCK) * TILE * 2,
+        }
+    }
+}
+
+/// Width of the strip of values that starts at value `start` of `dim`.
+fn strip_width(dim: usize, start: usize) -> usize {
+    (dim - start).min(STRIP).next_multiple_of(LANES)
+}
+
+#[cfg(test)]
+mod tests;

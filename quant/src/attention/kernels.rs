@@ -1,0 +1,311 @@
+//! The inner loops: some query rows against some vectors of a tile, their accumulators in registers.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::queries::{Group, ROWS};
+use super::tile::Weights;
+use super::{BLOCK, STRIP, TILE};
+use crate::isa::lanes::{Kernel, LANES, Lanes};
+
+/// A loop over a tile for `R` query rows at once, `N` vectors at a time.
+pub(super) trait Tiled {
+    /// Whether its accumulators are those of [`Lanes::dot4`].
+    const DOT: bool;
+    /// Rows `row..row + R`.
+    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize);
+}
+
+/// Runs `tiled` for `rows` rows, as many at once as there are registers for.
+#[inline(always)]
+pub(super) fn by_rows<S: Lanes, T: Tiled>(s: S, rows: usize, mut tiled: T) {
+    let passes = rows.div_ceil(accumulators::<S, T>().min(ROWS));
+    for pass in 0..passes {
+        let row = pass * rows / passes;
+        match (pass + 1) * rows / passes - row {
+            1 => at_once::<S, T, 1>(s, &mut tiled, row),
+            2 => at_once::<S, T, 2>(s, &mut tiled, row),
+            3 => at_once::<S, T, 3>(s, &mut tiled, row),
+            4 => at_once::<S, T, 4>(s, &mut tiled, row),
+            5 => at_once::<S, T, 5>(s, &mut tiled, row),
+            6 => at_once::<S, T, 6>(s, &mut tiled, row),
+            7 => at_once::<S, T, 7>(s, &mut tiled, row),
+            _ => at_once::<S, T, ROWS>(s, &mut tiled, row),
+        }
+    }
+}
+
+const fn accumulators<S: Lanes, T: Tiled>() -> usize {
+    if T::DOT { S::DOT_ACCS } else { S::ACCS }
+}
+
+/// `R` rows with as many vectors as the accumulators allow.
+#[inline(always)]
+fn at_once<S: Lanes, T: Tiled, const R: usize>(s: S, tiled: &mut T, row: usize) {
+    if const { accumulators::<S, T>() >= 4 * R } {
+        s.vectorize(Run::<T, R, 4>(tiled, row));
+    } else if const { accumulators::<S, T>() >= 2 * R } {
+        s.vectorize(Run::<T, R, 2>(tiled, row));
+    } else if const { accumulators::<S, T>() >= R } {
+        s.vectorize(Run::<T, R, 1>(tiled, row));
+    }
+}
+
+struct Run<'a, T, const R: usize, const N: usize>(&'a mut T, usize);
+
+impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        self.0.run::<S, R, N>(s, self.1);
+    }
+}
+
+/// How values lie in memory.
+pub(super) trait Element {
+    /// Vector `index` of `bytes`.
+    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F;
+}
+
+/// f32.
+pub(super) struct Float;
+/// f16.
+pub(super) struct Half;
+/// Signed bytes.
+pub(super) struct Byte;
+
+impl Element for Float {
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+        s.load_f32(&bytes.as_chunks().0[index])
+    }
+}
+
+impl Element for Half {
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+        s.load_f16(&bytes.as_chunks().0[index])
+    }
+}
+
+impl Element for Byte {
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+        s.load_i8(&bytes.as_chunks().0[index])
+    }
+}
+
+/// Scores of f32 and f16 keys: `strip` is `[k_dim][64 keys]`, a row of it `ROW` bytes.
+pub(super) struct Scores<'a, E, const ROW: usize> {
+    strip: &'a [[u8; ROW]],
+    /// `[k_dim][8 rows]`.
+    queries: &'a [[f32; ROWS]],
+    /// Which vectors of 16 keys.
+    vectors: Range<usize>,
+    /// Slot of the strip's first key.
+    at: usize,
+    out: &'a mut Weights,
+    element: PhantomData<E>,
+}
+
+impl<'a, E, const ROW: usize> Scores<'a, E, ROW> {
+    pub(super) fn new(
+        strip: &'a [[u8; ROW]],
+        queries: &'a [[f32; ROWS]],
+        vectors: Range<usize>,
+        at: usize,
+        out: &'a mut Weights,
+    ) -> Self {
+        Self { strip, queries, vectors, at, out, element: PhantomData }
+    }
+}
+
+impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
+    const DOT: bool = false;
+
+    #[inline(always)]
+    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+        assert!(row + R <= ROWS);
+        let mut first = self.vectors.start / N * N;
+        while first < self.vectors.end {
+            assert!(first + N <= STRIP / LANES);
+            let mut acc = [[s.splat(0.0); N]; R];
+            for (keys, queries) in self.strip.iter().zip(self.queries) {
+                let mut k = [s.splat(0.0); N];
+                for n in 0..N {
+                    k[n] = E::load(s, keys, first + n);
+                }
+                for r in 0..R {
+                    let q = s.splat(queries[row + r]);
+                    for n in 0..N {
+                        acc[r][n] = s.fma(k[n], q, acc[r][n]);
+                    }
+                }
+            }
+            for r in 0..R {
+                let out = &mut self.out[row + r][self.at..][..STRIP].as_chunks_mut().0[first..first + N];
+                for n in 0..N {
+                    s.store(acc[r][n], &mut out[n]);
+                }
+            }
+            first += N;
+        }
+    }
+}
+
+/// Scores of q8_0 keys: exact integers within a block, one fused multiply-add per block.
+pub(super) struct DotScores<'a> {
+    /// `[k_dim / 4][64 keys][4]`.
+    pub(super) strip: &'a [[u8; 4 * STRIP]],
+    /// `[k_dim / 32][128 keys]` f16.
+    pub(super) scales: &'a [[u8; 2 * TILE]],
+    pub(super) group: &'a Group<'a>,
+    /// Which vectors of 16 keys.
+    pub(super) vectors: Range<usize>,
+    /// Slot of the strip's first key.
+    pub(super) at: usize,
+    pub(super) out: &'a mut Weights,
+}
+
+impl DotScores<'_> {
+    /// The integer products of one block.
+    #[inline(always)]
+    fn block<S: Lanes, const R: usize, const N: usize>(
+        s: S,
+        keys: &[[u8; 4 * STRIP]],
+        queries: &[[[u8; 4]; ROWS]],
+        sums: &[i32; ROWS],
+        (row, first): (usize, usize),
+    ) -> [[S::I; N]; R] {
+        let mut acc = [[s.splat_i(0); N]; R];
+        for r in 0..R {
+            acc[r] = [s.dot_start(sums[row + r]); N];
+        }
+        for (keys, queries) in keys.iter().zip(queries) {
+            let keys = keys.as_chunks().0;
+            let mut k = [s.load_k(&keys[first]); N];
+            for n in 1..N {
+                k[n] = s.load_k(&keys[first + n]);
+            }
+            for r in 0..R {
+                for n in 0..N {
+                    acc[r][n] = s.dot4(acc[r][n], k[n], queries[row + r]);
+                }
+            }
+        }
+        acc
+    }
+}
+
+impl Tiled for DotScores<'_> {
+    const DOT: bool = true;
+
+    #[inline(always)]
+    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+        assert!(row + R <= ROWS);
+        let mut first = self.vectors.start / N * N;
+        while first < self.vectors.end {
+            assert!(first + N <= STRIP / LANES);
+            let start = self.at + first * LANES;
+            let out = &mut self.out[row..][..R];
+            for out in &mut *out {
+                out[start..][..N * LANES].fill(0.0);
+            }
+            let blocks = self.strip.chunks(BLOCK / 4).zip(self.group.bytes.chunks(BLOCK / 4));
+            let scales = self.scales.iter().zip(self.group.scales.iter().zip(self.group.sums));
+            for ((keys, queries), (key_scales, (query_scales, sums))) in blocks.zip(scales) {
+                let products = Self::block::<S, R, N>(s, keys, queries, sums, (row, first));
+                let key_scales = &key_scales[2 * start..][..2 * N * LANES];
+                for n in 0..N {
+                    let key_scale = s.load_f16(&key_scales.as_chunks().0[n]);
+                    for r in 0..R {
+                        let scale = s.mul(key_scale, s.splat(query_scales[row + r]));
+                        let out = &mut out[r][start..][..N * LANES].as_chunks_mut().0[n];
+                        s.store(s.fma(s.to_f32(products[r][n]), scale, s.load(out)), out);
+                    }
+                }
+            }
+            first += N;
+        }
+    }
+}
+
+/// One strip of values and the rows that it is added to.
+pub(super) struct Part<'a> {
+    /// `[128 slots][width]`.
+    pub(super) strip: &'a [u8],
+    pub(super) width: usize,
+    pub(super) slots: Range<usize>,
+    /// For each block of 32 values of the strip: the weights, one row for each row.
+    pub(super) weights: [&'a [[f32; TILE]]; STRIP / BLOCK],
+    /// From the strip's first value of the first row on.
+    pub(super) acc: &'a mut [f32],
+    /// Values from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Adds weighted values.
+pub(super) struct Values<'a, E> {
+    part: Part<'a>,
+    element: PhantomData<E>,
+}
+
+impl<'a, E: Element> Values<'a, E> {
+    pub(super) fn new(part: Part<'a>) -> Self {
+        Self { part, element: PhantomData }
+    }
+
+    /// Vectors `first..first + N` of the strip.
+    #[inline(always)]
+    fn vectors<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize, first: usize) {
+        let Part { strip, width, ref slots, ref weights, ref mut acc, stride } = self.part;
+        let weights: [[&[f32]; N]; R] = std::array::from_fn(|r| {
+            std::array::from_fn(|n| &weights[(first + n) * LANES / BLOCK][row + r][slots.clone()])
+        });
+        let mut sums = [[s.splat(0.0); N]; R];
+        for r in 0..R {
+            let acc = &acc[(row + r) * stride..][first * LANES..][..N * LANES];
+            for n in 0..N {
+                sums[r][n] = s.load(&acc.as_chunks().0[n]);
+            }
+        }
+        let size = strip.len() / (TILE * width);
+        let rows = strip.chunks_exact(width * size).skip(slots.start).take(slots.len());
+        for (slot, values) in rows.enumerate() {
+            let values = &values[first * LANES * size..];
+            let mut v = [s.splat(0.0); N];
+            for n in 0..N {
+                v[n] = E::load(s, values, n);
+            }
+            for r in 0..R {
+                for n in 0..N {
+                    sums[r][n] = s.fma(v[n], s.splat(weights[r][n][slot]), sums[r][n]);
+                }
+            }
+        }
+        for r in 0..R {
+            let acc = &mut acc[(row + r) * stride..][first * LANES..][..N * LANES];
+            for n in 0..N {
+                s.store(sums[r][n], &mut acc.as_chunks_mut().0[n]);
+            }
+        }
+    }
+}
+
+impl<E: Element> Tiled for Values<'_, E> {
+    const DOT: bool = false;
+
+    #[inline(always)]
+    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+        let vectors = self.part.width / LANES;
+        let mut first = 0;
+        while first + N <= vectors {
+            self.vectors::<S, R, N>(s, row, first);
+            first += N;
+        }
+        while first < vectors {
+            self.vectors::<S, R, 1>(s, row, first);
+            first += 1;
+        }
+    }
+}
