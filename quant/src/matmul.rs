@@ -1,11 +1,15 @@
 //! Products of a matrix of weights with rows of activations: chooses the kernel by format, instruction set and number of
 //! columns. Which one runs is a matter of speed alone; all of them give the same bits.
 
+use std::ops::Range;
+
 use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
 use crate::formats::{Float, Format32, Format256};
+use crate::gemv::Product;
 use crate::isa::Isa;
+use crate::isa::ints::{self, Kernel, ROWS};
 use crate::matrix::Matrix;
 use crate::share::Tile;
 
@@ -53,53 +57,104 @@ impl Columns<'_> {
 }
 
 fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &mut Tile<'_>) {
-    assert!(tile.rows().end <= m.rows(), "rows {:?} of {m:?}", tile.rows());
-    let _ = isa;
-    for from in (0..cols.len()).step_by(COLUMNS) {
-        let to = cols.len().min(from + COLUMNS);
-        m.dtype().visit(Portable { m, x, cols, from, to, tile });
-    }
-}
-
-/// The definition, row by row: up to [`COLUMNS`] columns `from..to`.
-struct Portable<'a, 't> {
-    m: &'a Matrix<'a>,
-    x: &'a Activations,
-    cols: Columns<'a>,
-    from: usize,
-    to: usize,
-    tile: &'a mut Tile<'t>,
-}
-
-impl<'a> Portable<'a, '_> {
-    /// Calls `product(row, columns, results)` for each row.
-    fn rows<X: Copy>(self, column: impl Fn(usize) -> X, product: impl Fn(&'a [u8], &[X], &mut [f32])) {
-        let columns: Vec<X> = (self.from..self.to).map(|i| column(self.cols.get(i))).collect();
-        for (i, r) in self.tile.rows().enumerate() {
-            let mut out = [0f32; COLUMNS];
-            product(self.m.row(r), &columns, &mut out[..columns.len()]);
-            for (c, out) in (self.from..self.to).zip(out) {
-                self.tile.col_mut(c)[i] = out;
-            }
+    let all = tile.rows();
+    assert!(all.end <= m.rows(), "rows {all:?} of {m:?}");
+    // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
+    let band = if cols.len() > WIDEST {
+        (BAND_BYTES / m.row_bytes().max(1)).next_multiple_of(ROWS).max(ROWS)
+    } else {
+        all.len()
+    };
+    for start in all.clone().step_by(band.max(1)) {
+        let rows = start..all.end.min(start + band);
+        let mut from = 0;
+        while from < cols.len() {
+            let batch = Batch { isa, m, x, cols, from, rows: rows.clone(), tile };
+            from += m.dtype().visit(batch);
         }
     }
 }
 
-impl Visitor for Portable<'_, '_> {
-    type Out = ();
+/// Bytes of weights that are multiplied with all columns before the next ones are looked at.
+const BAND_BYTES: usize = 24 << 10;
 
-    fn float<F: Float>(self) {
-        let x = self.x;
-        self.rows(|c| x.row_f32(c), |row, x: &[&[f32]], out| dot::row_float::<F>(F::blocks(row), x, out));
+/// The most columns that a kernel with rows side by side takes.
+const WIDEST: usize = 4;
+
+/// Products of some rows of a tile with the next few columns, from number `from` on: as many as one kernel takes. Returns
+/// how many that were.
+struct Batch<'a, 't> {
+    isa: Isa,
+    m: &'a Matrix<'a>,
+    x: &'a Activations,
+    cols: Columns<'a>,
+    from: usize,
+    rows: Range<usize>,
+    tile: &'a mut Tile<'t>,
+}
+
+impl<'a, 't> Batch<'a, 't> {
+    /// How many columns are left.
+    fn left(&self) -> usize {
+        self.cols.len() - self.from
     }
 
-    fn block32<F: Format32>(self) {
-        let x = self.x;
-        self.rows(|c| x.row_32(c), |row, x: &[ActRow32<'_>], out| dot::row_32::<F>(F::blocks(row), x, out));
+    /// `C` columns with eight rows side by side.
+    fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
+    where
+        Product<'a, 't, F, X, C>: Kernel,
+    {
+        let x = std::array::from_fn(|i| column(self.cols.get(self.from + i)));
+        ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.rows, self.tile, self.from));
+        C
     }
 
-    fn block256<F: Format256>(self) {
+    /// The definition, row by row, with up to [`COLUMNS`] columns: calls `product(row, columns, results)`.
+    fn portable<X>(self, column: impl Fn(usize) -> X, product: impl Fn(&'a [u8], &[X], &mut [f32])) -> usize {
+        let columns: Vec<X> = (0..self.left().min(COLUMNS)).map(|i| column(self.cols.get(self.from + i))).collect();
+        let first = self.tile.rows().start;
+        for r in self.rows {
+            let mut out = [0f32; COLUMNS];
+            product(self.m.row(r), &columns, &mut out[..columns.len()]);
+            for (c, out) in out.into_iter().enumerate().take(columns.len()) {
+                self.tile.col_mut(self.from + c)[r - first] = out;
+            }
+        }
+        columns.len()
+    }
+}
+
+impl Visitor for Batch<'_, '_> {
+    type Out = usize;
+
+    fn float<F: Float>(self) -> usize {
         let x = self.x;
-        self.rows(|c| x.row_256(c), |row, x: &[ActRow256<'_>], out| dot::row_256::<F>(F::blocks(row), x, out));
+        self.portable(|c| x.row_f32(c), |row, x: &[&[f32]], out| dot::row_float::<F>(F::blocks(row), x, out))
+    }
+
+    fn block32<F: Format32>(self) -> usize {
+        let x = self.x;
+        let column = |c| x.row_32(c);
+        match self.left() {
+            _ if !ints::on(self.isa) => {
+                self.portable(column, |row, x: &[ActRow32<'_>], out| dot::row_32::<F>(F::blocks(row), x, out))
+            }
+            1 => self.wide::<F, _, 1>(column),
+            2 | 3 => self.wide::<F, _, 2>(column),
+            _ => self.wide::<F, _, WIDEST>(column),
+        }
+    }
+
+    fn block256<F: Format256>(self) -> usize {
+        let x = self.x;
+        let column = |c| x.row_256(c);
+        match self.left() {
+            _ if !ints::on(self.isa) => {
+                self.portable(column, |row, x: &[ActRow256<'_>], out| dot::row_256::<F>(F::blocks(row), x, out))
+            }
+            1 => self.wide::<F, _, 1>(column),
+            2 | 3 => self.wide::<F, _, 2>(column),
+            _ => self.wide::<F, _, WIDEST>(column),
+        }
     }
 }

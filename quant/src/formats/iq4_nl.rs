@@ -5,7 +5,8 @@
 //! byte  2..18  byte 2 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::{Format32, Quants32, f16_at, layout, nibbles};
+use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, words4};
+use crate::isa::ints::Ints;
 
 /// 4-bit indices into a table of unevenly spaced values.
 pub(crate) struct IQ4NL;
@@ -16,7 +17,13 @@ layout!(IQ4NL: 32 weights in 18 bytes, halves at [0]);
 pub(crate) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 impl Format32 for IQ4NL {
+    const HELD: Held = Held::Signed;
     fn unpack(block: &[u8; 18]) -> Quants32 {
         Quants32 { d: f16_at(block, 0), min: 0.0, q: nibbles(&block[2..]).map(|q| VALUES[usize::from(q)]) }
+    }
+
+    #[inline(always)]
+    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
+        nibbles8(s, words4(s, &blocks, 2)).map(|q| s.signed(s.lookup(&VALUES, q)))
     }
 }

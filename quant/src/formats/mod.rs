@@ -26,10 +26,12 @@ pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 
+use crate::isa::ints::{Ints, ROWS};
+
 /// What a block is: `LEN` weights in `BYTES` bytes.
 pub(crate) trait Format {
     /// A block's bytes, `[u8; BYTES]`.
-    type Block: Copy + Send + Sync;
+    type Block: Copy + Send + Sync + AsRef<[u8]>;
     /// Weights in a block.
     const LEN: usize;
     /// Bytes of a block.
@@ -73,12 +75,52 @@ pub(crate) struct Quants32 {
     pub(crate) q: [i8; 32],
 }
 
+/// How quants of eight rows side by side are held.
+#[derive(Clone, Copy)]
+pub(crate) enum Held {
+    /// As bytes from 0 to `max`, which are `offset` more than the quants are.
+    Unsigned {
+        /// The largest byte.
+        max: u8,
+        /// What is to be subtracted: zero or a power of two.
+        offset: i32,
+    },
+    /// As [`Ints::signed`] makes them.
+    Signed,
+}
+
+impl Held {
+    /// What is to be subtracted from each byte: zero or a power of two.
+    #[inline(always)]
+    pub(crate) fn offset<S: Ints>(self) -> i32 {
+        match self {
+            Self::Unsigned { offset, .. } => offset,
+            Self::Signed => S::SIGNED_BIAS,
+        }
+    }
+}
+
+/// Eight blocks of as many rows.
+pub(crate) type Blocks<'a, F> = [&'a <F as Format>::Block; ROWS];
+
 /// A format of 32 weights with one scale.
 pub(crate) trait Format32: Format {
     /// Whether weights have a minimum added.
     const MIN: bool = false;
+    /// How [`Format32::quants`] are held.
+    const HELD: Held;
+
     /// The specification of the format.
     fn unpack(block: &Self::Block) -> Quants32;
+
+    /// Eight blocks, unpacked: quants `4 g..4 g + 4` of each row are in vector `g`.
+    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8];
+
+    /// Scales and minima (zero in formats without) of eight blocks that start with them as half-precision numbers.
+    #[inline(always)]
+    fn scales<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> (S::F, S::F) {
+        s.halves(word(s, &blocks, 0))
+    }
 }
 
 /// 256 weights, unpacked: weight `i` of group `g = i / 16` is `d * scales[g] * q[i]`, less `min * mins[g]` in formats that
@@ -100,8 +142,72 @@ pub(crate) struct Quants256 {
 pub(crate) trait Format256: Format {
     /// Whether groups have minima subtracted.
     const MIN: bool = false;
+    /// How [`Format256::chunks`] hold quants.
+    const HELD: Held;
+    /// Whether the groups are 16 of 16, not 8 of 32.
+    const GROUPS_OF_16: bool;
+
     /// The specification of the format.
     fn unpack(block: &Self::Block) -> Quants256;
+
+    /// Scales and minima of eight super-blocks.
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S>;
+
+    /// Unpacks eight super-blocks in chunks of 32 weights: calls `each(j, quants)` with quants `32 j + 4 g..32 j + 4 g + 4` of
+    /// each row in vector `g`.
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, each: impl FnMut(usize, [S::B; 8]));
+}
+
+/// Scales and minima of eight super-blocks: those of groups `4 v..4 v + 4` are the bytes of vector `v`. Formats with eight
+/// groups of 32 use two vectors; formats without minima leave anything in their place.
+pub(crate) struct Head<S: Ints> {
+    pub(crate) d: S::F,
+    pub(crate) min: S::F,
+    pub(crate) scales: [S::B; 4],
+    pub(crate) mins: [S::B; 4],
+}
+
+/// `N` bytes of a block.
+#[inline(always)]
+fn part<const N: usize>(block: &impl AsRef<[u8]>, at: usize) -> &[u8; N] {
+    block.as_ref()[at..].first_chunk().expect("a field inside the block")
+}
+
+/// Bytes `at..at + 16` of eight blocks, as words of 4 bytes.
+#[inline(always)]
+fn words4<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B; 4] {
+    s.transpose(blocks.map(|block| part(block, at)))
+}
+
+/// Bytes `at..at + 32` of eight blocks, as words of 4 bytes.
+#[inline(always)]
+fn words8<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (words4(s, blocks, at), words4(s, blocks, at + 16));
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Bytes `at..at + 4` of eight blocks.
+#[inline(always)]
+fn word<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> S::B {
+    s.words(blocks.map(|block| part(block, at)))
+}
+
+/// `(x >> by)` and then the bits `mask` of every byte.
+#[inline(always)]
+fn bits<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
+    s.and(if by == 0 { x } else { s.shr(x, by) }, s.splat(u32::from(mask) * 0x0101_0101))
+}
+
+/// As [`bits`], with a shift to the left.
+#[inline(always)]
+fn bits_left<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
+    s.and(s.shl(x, by), s.splat(u32::from(mask) * 0x0101_0101))
+}
+
+/// [`nibbles`] of eight rows.
+#[inline(always)]
+fn nibbles8<S: Ints>(s: S, x: [S::B; 4]) -> [S::B; 8] {
+    std::array::from_fn(|g| if g < 4 { bits(s, x[g], 0, 15) } else { bits(s, x[g - 4], 4, 15) })
 }
 
 /// The half-precision number at `bytes[at..at + 2]`, widened.

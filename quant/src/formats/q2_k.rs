@@ -7,7 +7,8 @@
 //! byte 82..84  dmin, f16
 //! ```
 
-use super::{Format256, Quants256, f16_at, layout};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, f16_at, layout, word, words4, words8};
+use crate::isa::ints::Ints;
 
 /// 2-bit quants above a minimum.
 pub(crate) struct Q2K;
@@ -20,6 +21,8 @@ pub(super) fn two_bits(bytes: &[u8], i: usize) -> u8 {
 }
 
 impl Format256 for Q2K {
+    const HELD: Held = Held::Unsigned { max: 3, offset: 0 };
+    const GROUPS_OF_16: bool = true;
     const MIN: bool = true;
 
     fn unpack(block: &[u8; 84]) -> Quants256 {
@@ -29,6 +32,23 @@ impl Format256 for Q2K {
             scales: std::array::from_fn(|g| (block[g] & 15) as i8),
             mins: std::array::from_fn(|g| block[g] >> 4),
             q: std::array::from_fn(|i| two_bits(&block[16..80], i) as i8),
+        }
+    }
+
+    #[inline(always)]
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
+        let fields = words4(s, &blocks, 0);
+        let (d, min) = s.halves(word(s, &blocks, 80));
+        Head { d, min, scales: fields.map(|x| bits(s, x, 0, 15)), mins: fields.map(|x| bits(s, x, 4, 15)) }
+    }
+
+    #[inline(always)]
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+        for half in 0..2 {
+            let x = words8(s, &blocks, 16 + 32 * half);
+            for k in 0..4 {
+                each(4 * half + k, x.map(|x| bits(s, x, 2 * k as u32, 3)));
+            }
         }
     }
 }

@@ -9,7 +9,8 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Format256, Quants256, f16_at, layout};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, f16_at, layout, word, words8};
+use crate::isa::ints::Ints;
 
 /// 3-bit quants around 4.
 pub(crate) struct Q3K;
@@ -26,6 +27,8 @@ pub(super) fn scales(bytes: &[u8]) -> [i8; 16] {
 }
 
 impl Format256 for Q3K {
+    const HELD: Held = Held::Unsigned { max: 7, offset: 4 };
+    const GROUPS_OF_16: bool = true;
     fn unpack(block: &[u8; 110]) -> Quants256 {
         Quants256 {
             d: f16_at(block, 108),
@@ -36,6 +39,37 @@ impl Format256 for Q3K {
                 let high = (block[i % 32] >> (i / 32)) & 1;
                 (two_bits(&block[32..96], i) | high << 2) as i8 - 4
             }),
+        }
+    }
+
+    #[inline(always)]
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
+        let low = [word(s, &blocks, 96), word(s, &blocks, 100)];
+        let high = word(s, &blocks, 104);
+        let scales = std::array::from_fn(|v| {
+            let low = bits(s, low[v % 2], v as u32 / 2 * 4, 15);
+            let high =
+                if v < 2 { bits_left(s, high, 4 - 2 * v as u32, 48) } else { bits(s, high, 2 * v as u32 - 4, 48) };
+            s.sub_bytes(s.or(low, high), s.splat(0x2020_2020))
+        });
+        Head { d: s.halves(word(s, &blocks, 106)).1, min: s.float(0.0), scales, mins: scales }
+    }
+
+    #[inline(always)]
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+        let high = words8(s, &blocks, 0);
+        for half in 0..2 {
+            let low = words8(s, &blocks, 32 + 32 * half);
+            for k in 0..4 {
+                let j = 4 * half + k;
+                each(
+                    j,
+                    std::array::from_fn(|g| {
+                        let high = bits(s, high[g], j as u32, 1);
+                        s.or(bits(s, low[g], 2 * k as u32, 3), s.shl(high, 2))
+                    }),
+                );
+            }
         }
     }
 }

@@ -11,7 +11,8 @@
 //!               quant 64p + 32 + i in the high nibble
 //! ```
 
-use super::{Format256, Quants256, f16_at, layout};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, f16_at, layout, words4, words8};
+use crate::isa::ints::Ints;
 
 /// 4-bit quants above a minimum.
 pub(crate) struct Q4K;
@@ -33,7 +34,18 @@ pub(super) fn nibble(bytes: &[u8], i: usize) -> u8 {
     (bytes[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4)) & 15
 }
 
+/// [`scales_and_mins`] and the two numbers before them of eight rows, the first 16 bytes of Q4_K and Q5_K.
+#[inline(always)]
+pub(super) fn head8<S: Ints>(s: S, [numbers, low_scales, low_mins, high]: [S::B; 4]) -> Head<S> {
+    let (d, min) = s.halves(numbers);
+    let scales = [bits(s, low_scales, 0, 63), s.or(bits(s, high, 0, 15), bits(s, low_scales, 2, 48))];
+    let mins = [bits(s, low_mins, 0, 63), s.or(bits(s, high, 4, 15), bits(s, low_mins, 2, 48))];
+    Head { d, min, scales: [scales[0], scales[1], scales[0], scales[1]], mins: [mins[0], mins[1], mins[0], mins[1]] }
+}
+
 impl Format256 for Q4K {
+    const HELD: Held = Held::Unsigned { max: 15, offset: 0 };
+    const GROUPS_OF_16: bool = false;
     const MIN: bool = true;
 
     fn unpack(block: &[u8; 144]) -> Quants256 {
@@ -44,6 +56,20 @@ impl Format256 for Q4K {
             scales: std::array::from_fn(|g| scales[g / 2] as i8),
             mins: std::array::from_fn(|g| mins[g / 2]),
             q: std::array::from_fn(|i| nibble(&block[16..], i) as i8),
+        }
+    }
+
+    #[inline(always)]
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
+        head8(s, words4(s, &blocks, 0))
+    }
+
+    #[inline(always)]
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+        for pair in 0..4 {
+            let x = words8(s, &blocks, 16 + 32 * pair);
+            each(2 * pair, x.map(|x| bits(s, x, 0, 15)));
+            each(2 * pair + 1, x.map(|x| bits(s, x, 4, 15)));
         }
     }
 }

@@ -9,8 +9,9 @@
 //!               quant 64p + 32 + i in the high nibble
 //! ```
 
-use super::q4_k::{nibble, scales_and_mins};
-use super::{Format256, Quants256, f16_at, layout};
+use super::q4_k::{head8, nibble, scales_and_mins};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, f16_at, layout, words4, words8};
+use crate::isa::ints::Ints;
 
 /// 5-bit quants above a minimum.
 pub(crate) struct Q5K;
@@ -18,6 +19,8 @@ pub(crate) struct Q5K;
 layout!(Q5K: 256 weights in 176 bytes, halves at [0, 2]);
 
 impl Format256 for Q5K {
+    const HELD: Held = Held::Unsigned { max: 31, offset: 0 };
+    const GROUPS_OF_16: bool = false;
     const MIN: bool = true;
 
     fn unpack(block: &[u8; 176]) -> Quants256 {
@@ -31,6 +34,29 @@ impl Format256 for Q5K {
                 let high = (block[16 + i % 32] >> (i / 32)) & 1;
                 (nibble(&block[48..], i) | high << 4) as i8
             }),
+        }
+    }
+
+    #[inline(always)]
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
+        head8(s, words4(s, &blocks, 0))
+    }
+
+    #[inline(always)]
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+        let high = words8(s, &blocks, 16);
+        for pair in 0..4 {
+            let low = words8(s, &blocks, 48 + 32 * pair);
+            for k in 0..2 {
+                let j = 2 * pair + k;
+                each(
+                    j,
+                    std::array::from_fn(|g| {
+                        let high = bits(s, high[g], j as u32, 1);
+                        s.or(bits(s, low[g], 4 * k as u32, 15), s.shl(high, 4))
+                    }),
+                );
+            }
         }
     }
 }

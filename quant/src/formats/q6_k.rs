@@ -9,7 +9,8 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Format256, Quants256, f16_at, layout};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, f16_at, layout, word, words4, words8};
+use crate::isa::ints::Ints;
 
 /// 6-bit quants around 32.
 pub(crate) struct Q6K;
@@ -17,6 +18,8 @@ pub(crate) struct Q6K;
 layout!(Q6K: 256 weights in 210 bytes, halves at [208]);
 
 impl Format256 for Q6K {
+    const HELD: Held = Held::Unsigned { max: 63, offset: 32 };
+    const GROUPS_OF_16: bool = true;
     fn unpack(block: &[u8; 210]) -> Quants256 {
         Quants256 {
             d: f16_at(block, 208),
@@ -27,6 +30,34 @@ impl Format256 for Q6K {
                 let low = (block[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4)) & 15;
                 (low | two_bits(&block[128..192], i) << 4) as i8 - 32
             }),
+        }
+    }
+
+    #[inline(always)]
+    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
+        let scales = words4(s, &blocks, 192);
+        Head { d: s.halves(word(s, &blocks, 206)).1, min: s.float(0.0), scales, mins: scales }
+    }
+
+    #[inline(always)]
+    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+        for half in 0..2 {
+            let low = [words8(s, &blocks, 64 * half), words8(s, &blocks, 64 * half + 32)];
+            let high = words8(s, &blocks, 128 + 32 * half);
+            for k in 0..4 {
+                each(
+                    4 * half + k,
+                    std::array::from_fn(|g| {
+                        let low = bits(s, low[k % 2][g], k as u32 / 2 * 4, 15);
+                        let high = if k < 2 {
+                            bits_left(s, high[g], 4 - 2 * k as u32, 48)
+                        } else {
+                            bits(s, high[g], 2 * k as u32 - 4, 48)
+                        };
+                        s.or(low, high)
+                    }),
+                );
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //! byte  2..34  quant i, i8 (-128 included)
 //! ```
 
-use super::{Format32, Quants32, f16_at, layout};
+use super::{Blocks, Format32, Held, Quants32, f16_at, layout, words8};
+use crate::isa::ints::Ints;
 
 /// Signed bytes.
 pub(crate) struct Q8_0;
@@ -13,7 +14,13 @@ pub(crate) struct Q8_0;
 layout!(Q8_0: 32 weights in 34 bytes, halves at [0]);
 
 impl Format32 for Q8_0 {
+    const HELD: Held = Held::Signed;
     fn unpack(block: &[u8; 34]) -> Quants32 {
         Quants32 { d: f16_at(block, 0), min: 0.0, q: std::array::from_fn(|i| block[2 + i] as i8) }
+    }
+
+    #[inline(always)]
+    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
+        words8(s, &blocks, 2).map(|x| s.signed(x))
     }
 }
