@@ -4,6 +4,10 @@
 //! itself is the same code everywhere and each operation of [`Lanes`] has one exact meaning (IEEE single precision, fused
 //! where it says so, every reduction one fixed tree), all instruction sets give the same bits. [`scalar`] is the meaning.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use super::{Isa, Level};
@@ -22,7 +26,18 @@ pub(crate) trait Kernel {
 /// Runs `kernel` on the vectors of `isa`.
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
     match isa.level() {
-        Level::Scalar | Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => scalar::Scalar.vectorize(kernel),
+        Level::Scalar => scalar::Scalar.vectorize(kernel),
+        // SAFETY: there is no `Isa` of a level that the CPU lacks.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::Avx2::<false>::new() }.vectorize(kernel),
+        // SAFETY: there is no `Isa` of a level that the CPU lacks.
+        #[cfg(target_arch = "x86_64")]
+        Level::AvxVnni => unsafe { avx2::Avx2::<true>::new() }.vectorize(kernel),
+        // SAFETY: there is no `Isa` of a level that the CPU lacks.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni => unsafe { avx512::Avx512::new() }.vectorize(kernel),
+        #[cfg(not(target_arch = "x86_64"))]
+        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => scalar::Scalar.vectorize(kernel),
     }
 }
 
