@@ -2,6 +2,77 @@
 //! family; every variant here names *what is computed*, never *which model*, so that `forward` needs no model's name.
 //!
 //! Notation: `E` = embedding length, `H`/`KV` = query / key-value heads, `d` = head dimension, `F` = feed-forward width.
+//!
+//! What a specification does not say, because it is the same everywhere: the product of a matrix `NAME.weight` is
+//! multiplied by `NAME.scale` (one number, or one per expert) and then `NAME.bias` is added, where the file has them;
+//! without an `output` matrix the head is the embedding.
+
+mod check;
+mod deepseek;
+mod exaone;
+mod experts;
+mod gemma;
+mod glm;
+mod gpt_oss;
+mod granite;
+mod hyperclovax;
+mod keys;
+mod llama;
+mod phi;
+mod qwen;
+mod rope;
+mod solar;
+
+#[cfg(test)]
+mod tests;
+
+use crate::gguf::Gguf;
+use crate::{Error, Result};
+
+/// THE ARCHITECTURE TABLE: one row per `general.architecture`, one file of facts per family.
+pub const ARCHITECTURES: &[(&str, Family)] = &[
+    ("deepseek2", deepseek::deepseek2),
+    ("exaone", exaone::exaone),
+    ("exaone-moe", exaone::exaone_moe),
+    ("exaone4", exaone::exaone4),
+    ("gemma2", gemma::gemma2),
+    ("gemma3", gemma::gemma3),
+    ("glm4moe", glm::glm4moe),
+    ("gpt-oss", gpt_oss::gpt_oss),
+    ("granite", granite::granite),
+    ("granitemoe", granite::granite),
+    ("greenland", hyperclovax::hyperclovax),
+    ("hcx-seed-think", hyperclovax::hyperclovax),
+    ("hyperclovax", hyperclovax::hyperclovax),
+    ("llama", llama::llama),
+    ("malta", hyperclovax::hyperclovax),
+    ("phi3", phi::phi3),
+    ("qwen2", qwen::qwen2),
+    ("qwen3", qwen::qwen3),
+    ("qwen3moe", qwen::qwen3moe),
+    ("solar", solar::solar),
+];
+
+/// Reads the facts of a family from a file's metadata.
+pub type Family = fn(&Gguf) -> Result<Spec>;
+
+/// What the model in `gguf` computes.
+///
+/// # Errors
+/// [`Error::Input`] when the architecture is not in the table, or a key is missing, of a wrong type, or senseless.
+pub fn spec(gguf: &Gguf) -> Result<Spec> {
+    let arch = gguf.arch()?;
+    let Some((_, family)) = ARCHITECTURES.iter().find(|(name, _)| *name == arch) else {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
+        return Err(gguf.wrong("general.architecture", format!("one of {}", names.join(", "))));
+    };
+    let spec = family(gguf)?;
+    check::check(&spec).map_err(|(what, found)| {
+        let place = format!("{}: the model's dimensions", gguf.path().display());
+        Error::input(place, what, found).hint("the metadata is damaged, or made by an incompatible converter")
+    })?;
+    Ok(spec)
+}
 
 /// A whole model: what to compute from token ids to logits.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,6 +290,8 @@ pub enum Ffn {
         used: usize,
         /// Width of one expert.
         width: usize,
+        /// `ffn_gate_up_exps` holds gate and up of each expert, `{E, 2 width, count}`, gate first.
+        fused: bool,
         /// The elementwise function.
         act: Activation,
         /// How experts are chosen and weighted.

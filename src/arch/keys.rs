@@ -1,0 +1,197 @@
+//! Reads the metadata that all families share, and builds the plain pre-norm decoder that most of them vary.
+
+use super::{Activation, Attention, Ffn, Layer, Pairing, Projection, Rope, Spec};
+use crate::gguf::{Gguf, Value};
+use crate::{Error, Result};
+
+/// Most layers of a model; the largest real ones have 126.
+const MAX_LAYERS: usize = 1024;
+
+/// The keys of one architecture: every name is prefixed with `<arch>.`.
+pub(super) struct Keys<'a> {
+    pub(super) gguf: &'a Gguf,
+    arch: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(gguf: &'a Gguf) -> Result<Self> {
+        Ok(Self { gguf, arch: gguf.arch()? })
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.arch)
+    }
+
+    pub(super) fn usize(&self, key: &str) -> Result<Option<usize>> {
+        self.gguf.usize(&self.full(key))
+    }
+
+    pub(super) fn need_usize(&self, key: &str) -> Result<usize> {
+        self.gguf.need_usize(&self.full(key))
+    }
+
+    /// A number for which 0 means that it is not set.
+    pub(super) fn set_usize(&self, key: &str) -> Result<Option<usize>> {
+        Ok(self.usize(key)?.filter(|&n| n != 0))
+    }
+
+    pub(super) fn f32(&self, key: &str) -> Result<Option<f32>> {
+        self.gguf.f32(&self.full(key))
+    }
+
+    /// A number for which 0 means that it is not set.
+    pub(super) fn set_f32(&self, key: &str) -> Result<Option<f32>> {
+        Ok(self.f32(key)?.filter(|&x| x != 0.0))
+    }
+
+    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.gguf.bool(&self.full(key))
+    }
+
+    pub(super) fn str(&self, key: &str) -> Result<Option<&'a str>> {
+        self.gguf.str(&self.full(key))
+    }
+
+    /// The error for a value that does not fit.
+    pub(super) fn wrong(&self, key: &str, wanted: impl Into<String>) -> Error {
+        self.gguf.wrong(&self.full(key), wanted)
+    }
+
+    /// Whether layer `block` has the tensor `blk.N.<name>`.
+    pub(super) fn has(&self, block: usize, name: &str) -> bool {
+        self.gguf.tensor(&format!("blk.{block}.{name}")).is_some()
+    }
+
+    /// Layers that are run: those of next-token prediction come last and are left out.
+    pub(super) fn layers(&self) -> Result<usize> {
+        let blocks = self.need_usize("block_count")?;
+        let extra = self.usize("nextn_predict_layers")?.unwrap_or(0);
+        match blocks.checked_sub(extra) {
+            Some(layers @ 1..=MAX_LAYERS) => Ok(layers),
+            _ => Err(self.wrong("block_count", format!("1 to {MAX_LAYERS} layers besides {extra} of prediction"))),
+        }
+    }
+
+    pub(super) fn context(&self) -> Result<usize> {
+        self.need_usize("context_length")
+    }
+
+    /// A number per layer: written once for all, or as an array.
+    pub(super) fn per_layer(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>> {
+        let name = self.full(key);
+        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+            return Ok(self.gguf.usize(&name)?.map(|n| vec![n; layers]));
+        }
+        let mut values = self.gguf.u32s(&name)?.unwrap_or_default();
+        if values.len() < layers {
+            return Err(self.gguf.wrong(&name, format!("{layers} values, one per layer")));
+        }
+        values.truncate(layers);
+        Ok(Some(values.into_iter().map(|n| n as usize).collect()))
+    }
+
+    /// Which layers see only a window: a boolean per layer, or a period `n` whose last layer (or first one, for
+    /// `global_first`) sees everything; a period of 0 makes all of them windows.
+    pub(super) fn windowed(&self, layers: usize, default_period: usize, global_first: bool) -> Result<Vec<bool>> {
+        let name = self.full("attention.sliding_window_pattern");
+        if matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+            let mut pattern = self.gguf.bools(&name)?.unwrap_or_default();
+            if pattern.len() < layers {
+                return Err(self.gguf.wrong(&name, format!("{layers} booleans, one per layer")));
+            }
+            pattern.truncate(layers);
+            return Ok(pattern);
+        }
+        let period = self.gguf.usize(&name)?.unwrap_or(default_period);
+        Ok((0..layers)
+            .map(|il| period == 0 || if global_first { il % period != 0 } else { il % period < period - 1 })
+            .collect())
+    }
+
+    /// Gives the layers of `pattern` a window (the key's, or `default`).
+    pub(super) fn set_windows(&self, spec: &mut Spec, pattern: &[bool], default: usize) -> Result<()> {
+        let window = self.set_usize("attention.sliding_window")?.unwrap_or(default);
+        for (layer, &windowed) in spec.layers.iter_mut().zip(pattern) {
+            layer.attn.window = windowed.then_some(window);
+        }
+        Ok(())
+    }
+
+    /// Some converters write the key of the other kind of norm.
+    fn norm_eps(&self) -> Result<f32> {
+        let rms = self.set_f32("attention.layer_norm_rms_epsilon")?;
+        Ok(rms.map_or_else(|| self.set_f32("attention.layer_norm_epsilon"), |eps| Ok(Some(eps)))?.unwrap_or(1e-5))
+    }
+
+    /// Rows of the embedding, which are also those of the logits.
+    fn vocab(&self) -> Result<usize> {
+        if let Some([_, rows, ..]) = self.gguf.tensor("token_embd.weight").map(|t| t.shape.as_slice()) {
+            return Ok(*rows);
+        }
+        match self.usize("vocab_size")? {
+            Some(vocab) => Ok(vocab),
+            None => Ok(self.gguf.array("tokenizer.ggml.tokens")?.map_or(0, crate::gguf::Array::len)),
+        }
+    }
+
+    /// Lengths of a key head and a value head; the file may leave them to `E / H`.
+    fn head_dims(&self, embd: usize, heads: usize) -> Result<(usize, usize)> {
+        let even = embd / heads.max(1);
+        let k_dim = self.set_usize("attention.key_length")?.unwrap_or(even);
+        Ok((k_dim, self.set_usize("attention.value_length")?.unwrap_or(even)))
+    }
+
+    /// The plain decoder: norm, attention with one rotary embedding, residual, norm, SwiGLU, residual, in every layer.
+    pub(super) fn decoder(&self, pairing: Pairing) -> Result<Spec> {
+        let layers = self.layers()?;
+        let embd = self.need_usize("embedding_length")?;
+        let heads = self.per_layer("attention.head_count", layers)?;
+        let heads = heads.ok_or_else(|| self.wrong("attention.head_count", "a number of heads"))?;
+        let kv_heads = self.per_layer("attention.head_count_kv", layers)?.unwrap_or_else(|| heads.clone());
+        let widths = self.per_layer("feed_forward_length", layers)?.unwrap_or_else(|| vec![0; layers]);
+        let (k_dim, v_dim) = self.head_dims(embd, heads[0])?;
+        let scale = self.set_f32("attention.scale")?.unwrap_or_else(|| 1.0 / (k_dim as f32).sqrt());
+        let layer = |il: usize| Layer {
+            block: il,
+            attn_norm: Some("attn_norm"),
+            attn: Attention {
+                heads: heads[il],
+                kv_heads: kv_heads[il],
+                k_dim,
+                v_dim,
+                scale,
+                softcap: None,
+                window: None,
+                rope: Some(0),
+                qk_norm: false,
+                sinks: false,
+                proj: if self.has(il, "attn_qkv.weight") { Projection::Fused } else { Projection::Split },
+            },
+            attn_post_norm: None,
+            ffn_norm: Some("ffn_norm"),
+            ffn: Ffn::Dense { width: widths[il], act: Activation::Silu, fused: false },
+            ffn_post_norm: None,
+            residual_scale: 1.0,
+            skips: Vec::new(),
+        };
+        Ok(Spec {
+            arch: self.arch.to_owned(),
+            vocab: self.vocab()?,
+            embd,
+            context_train: self.context()?,
+            norm_eps: self.norm_eps()?,
+            embed_scale: 1.0,
+            logit_scale: 1.0,
+            logit_softcap: None,
+            ropes: vec![self.rope(pairing, k_dim)?],
+            layers: (0..layers).map(layer).collect(),
+        })
+    }
+}
+
+impl Spec {
+    /// The rotary embedding that the plain decoder gives to all layers.
+    pub(super) fn main_rope(&mut self) -> Option<&mut Rope> {
+        self.ropes.first_mut()
+    }
+}

@@ -1,0 +1,347 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::testing::Writer;
+
+/// A file with the keys that every family needs, E 64, 4 heads of 16, 2 layers.
+fn base(arch: &str) -> Writer {
+    let key = |name: &str| format!("{arch}.{name}");
+    Writer::new(arch)
+        .u32(&key("context_length"), 4096)
+        .u32(&key("embedding_length"), 64)
+        .u32(&key("block_count"), 2)
+        .u32(&key("feed_forward_length"), 96)
+        .u32(&key("attention.head_count"), 4)
+        .u32(&key("vocab_size"), 100)
+        .f32(&key("attention.layer_norm_rms_epsilon"), 1e-6)
+}
+
+fn layers(arch: &str, n: u32) -> Writer {
+    let mut writer = base(arch);
+    let block_count = format!("{arch}.block_count").into_bytes();
+    writer.keys.iter_mut().find(|key| key.0 == block_count).unwrap().2 = n.to_le_bytes().to_vec();
+    writer
+}
+
+fn read(writer: &Writer) -> Result<Spec> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    writer.write(&path).unwrap();
+    spec(&Gguf::open(&path).unwrap())
+}
+
+fn spec_of(writer: &Writer) -> Spec {
+    read(writer).unwrap()
+}
+
+fn windows(spec: &Spec) -> Vec<Option<usize>> {
+    spec.layers.iter().map(|layer| layer.attn.window).collect()
+}
+
+fn experts(arch: &str) -> Writer {
+    let key = |name: &str| format!("{arch}.{name}");
+    base(arch)
+        .u32(&key("expert_count"), 8)
+        .u32(&key("expert_used_count"), 2)
+        .u32(&key("expert_feed_forward_length"), 32)
+}
+
+#[test]
+fn every_row_of_the_table_reads_a_plain_file() {
+    for (arch, _) in ARCHITECTURES {
+        let writer = experts(arch)
+            .u32(&format!("{arch}.rope.dimension_count"), 8)
+            .u32(&format!("{arch}.attention.key_length"), 16)
+            .u32(&format!("{arch}.attention.value_length"), 16)
+            .u32(&format!("{arch}.attention.kv_lora_rank"), 24);
+        let spec = spec_of(&writer);
+        assert_eq!((spec.arch.as_str(), spec.layers.len(), spec.vocab, spec.norm_eps), (*arch, 2, 100, 1e-6));
+    }
+}
+
+#[test]
+fn defaults_of_the_plain_decoder() {
+    let spec = spec_of(&base("llama"));
+    let layer = &spec.layers[1];
+    assert_eq!((layer.block, layer.attn.kv_heads, layer.attn.k_dim, layer.attn.v_dim), (1, 4, 16, 16));
+    assert_eq!((layer.attn.scale, layer.attn.rope), (0.25, Some(0)));
+    assert_eq!((layer.attn_norm, layer.ffn_norm, layer.attn_post_norm), (Some("attn_norm"), Some("ffn_norm"), None));
+    assert_eq!(layer.ffn, Ffn::Dense { width: 96, act: Activation::Silu, fused: false });
+    let rope = &spec.ropes[0];
+    assert_eq!((rope.pairing, rope.dims, rope.base, rope.magnitude), (Pairing::Adjacent, 16, 10_000.0, 1.0));
+    assert_eq!((rope.scaling, rope.factors.as_ref()), (RopeScaling::Linear { factor: 1.0 }, None));
+    assert_eq!((spec.embed_scale, spec.logit_scale, spec.logit_softcap), (1.0, 1.0, None));
+}
+
+#[test]
+fn either_epsilon_key_and_neither() {
+    let mut writer = base("exaone");
+    writer.keys.retain(|key| !key.0.ends_with(b"epsilon"));
+    assert_eq!(spec_of(&writer).norm_eps, 1e-5);
+    assert_eq!(spec_of(&writer.f32("exaone.attention.layer_norm_epsilon", 1e-3)).norm_eps, 1e-3);
+}
+
+#[test]
+fn per_layer_values_and_skipped_prediction_layers() {
+    let mut writer = layers("llama", 3).u32("llama.nextn_predict_layers", 1);
+    writer.keys.retain(|key| key.0 != b"llama.feed_forward_length");
+    let writer = writer.i32s("llama.feed_forward_length", &[96, 128]).i32s("llama.attention.head_count_kv", &[1, 2, 4]);
+    let spec = spec_of(&writer);
+    let kv: Vec<_> = spec.layers.iter().map(|layer| layer.attn.kv_heads).collect();
+    assert_eq!(kv, [1, 2]);
+    assert_eq!(spec.layers[1].ffn, Ffn::Dense { width: 128, act: Activation::Silu, fused: false });
+    let short = read(&layers("llama", 3).i32s("llama.attention.head_count_kv", &[1])).unwrap_err().to_string();
+    assert!(short.contains("head_count_kv") && short.contains("one per layer"), "{short}");
+}
+
+#[test]
+fn rope_scaling_rules() {
+    let key = |name: &str| format!("qwen2.rope.scaling.{name}");
+    let linear = spec_of(&base("qwen2").f32("qwen2.rope.scale_linear", 4.0));
+    assert_eq!(linear.ropes[0].scaling, RopeScaling::Linear { factor: 4.0 });
+    let none = spec_of(&base("qwen2").text(&key("type"), "none").f32(&key("factor"), 4.0));
+    assert_eq!(none.ropes[0].scaling, RopeScaling::Linear { factor: 1.0 });
+    let yarn = base("qwen2").text(&key("type"), "yarn").f32(&key("factor"), 32.0);
+    let yarn = spec_of(&yarn.u32(&key("original_context_length"), 1024));
+    let scaling = RopeScaling::Yarn { factor: 32.0, original: 1024, beta_fast: 32.0, beta_slow: 1.0 };
+    assert_eq!(yarn.ropes[0].scaling, scaling);
+    assert!((yarn.ropes[0].magnitude - 1.3466).abs() < 1e-4);
+    let long = base("phi3").text("phi3.rope.scaling.type", "longrope").f32("phi3.rope.scaling.attn_factor", 1.19);
+    let factors = [1.0; 8];
+    let long = long.tensor_f32("rope_factors_long.weight", &[8], &factors);
+    let long = spec_of(&long.u32("phi3.rope.scaling.original_context_length", 2048));
+    assert_eq!((long.ropes[0].magnitude, long.ropes[0].pairing), (1.19, Pairing::Halves));
+    assert_eq!(long.ropes[0].factors, Some(RopeFactors::ByContext { original: 2048 }));
+    let unknown = read(&base("qwen2").text(&key("type"), "dynamic")).unwrap_err().to_string();
+    assert!(unknown.contains("rope.scaling.type") && unknown.contains("dynamic"), "{unknown}");
+}
+
+#[test]
+fn llama3_divisors_are_restored_only_where_they_are_missing() {
+    let long = |arch: &str, context: u32| {
+        let mut writer = base(arch);
+        let key = format!("{arch}.context_length").into_bytes();
+        writer.keys.iter_mut().find(|k| k.0 == key).unwrap().2 = context.to_le_bytes().to_vec();
+        writer
+    };
+    let given = |spec: Spec| match spec.ropes[0].factors.clone() {
+        Some(RopeFactors::Given(factors)) => factors,
+        other => unreachable!("{other:?}"),
+    };
+    let deep = given(spec_of(&long("exaone", 32_768).f32("exaone.rope.freq_base", 1e6)));
+    // Base 1e6 over 16 values: wavelengths 2 pi 1e6^(i/8), the first five under 2048 (kept) ... the last two over 8192.
+    assert_eq!((deep.len(), deep[0], deep[3], deep[7]), (8, 1.0, 1.0, 8.0));
+    assert!(deep[4] > 1.0 && deep[4] < 8.0 && deep[5] == 8.0, "{deep:?}");
+    assert_eq!(given(spec_of(&long("exaone4", 65_536)))[7], 16.0);
+    assert_eq!(spec_of(&base("exaone")).ropes[0].factors, None, "the first EXAONE has no scaling");
+    let tensor = long("exaone", 32_768).tensor_f32("rope_freqs.weight", &[8], &[1.0; 8]);
+    assert_eq!(spec_of(&tensor).ropes[0].factors, Some(RopeFactors::Fixed("rope_freqs.weight".into())));
+    let mut llama = long("llama", 131_072).f32("llama.rope.freq_base", 500_000.0);
+    assert_eq!(spec_of(&llama).ropes[0].factors, None, "another vocabulary is another model");
+    llama.keys.retain(|key| key.0 != b"llama.vocab_size");
+    assert_eq!(given(spec_of(&llama.u32("llama.vocab_size", 128_256)))[7], 32.0);
+}
+
+#[test]
+fn exaone4_norms_and_windows() {
+    let small = spec_of(&layers("exaone4", 30));
+    let layer = &small.layers[0];
+    assert_eq!((layer.attn_norm, layer.ffn_norm), (None, None));
+    assert_eq!((layer.attn_post_norm, layer.ffn_post_norm), (Some("post_attention_norm"), Some("post_ffw_norm")));
+    assert!(small.layers.iter().all(|l| l.attn.qk_norm && l.attn.window.is_none() && l.attn.rope == Some(0)));
+    let large = spec_of(&layers("exaone4", 65).u32("exaone4.nextn_predict_layers", 1));
+    assert_eq!(large.layers.len(), 64);
+    assert_eq!(windows(&large)[..5], [Some(4096), Some(4096), Some(4096), None, Some(4096)]);
+    assert!(large.layers.iter().all(|l| l.attn.rope.is_some() == l.attn.window.is_some()));
+}
+
+#[test]
+fn exaone_moe_router_and_positions() {
+    let key = |name: &str| format!("exaone-moe.{name}");
+    let writer = experts("exaone-moe")
+        .u32(&key("leading_dense_block_count"), 1)
+        .u32(&key("expert_shared_count"), 2)
+        .u32(&key("expert_gating_func"), 2)
+        .bool(&key("expert_weights_norm"), true)
+        .f32(&key("expert_weights_scale"), 2.5)
+        .bools(&key("attention.sliding_window_pattern"), &[true, false])
+        .tensor_f32("blk.1.exp_probs_b.bias", &[8], &[0.0; 8]);
+    let spec = spec_of(&writer);
+    assert_eq!(windows(&spec), [Some(128), None]);
+    assert_eq!((spec.layers[0].attn.rope, spec.layers[1].attn.rope), (Some(0), None));
+    assert!(matches!(spec.layers[0].ffn, Ffn::Dense { width: 96, .. }));
+    let router = Router { gating: Gating::Sigmoid, selection_bias: true, groups: None, normalize: true, scale: 2.5 };
+    let act = Activation::Silu;
+    let wanted = Ffn::Experts { count: 8, used: 2, width: 32, fused: false, act, router, shared: Some(64) };
+    assert_eq!(spec.layers[1].ffn, wanted);
+}
+
+#[test]
+fn gemma_scales_caps_and_two_ropes() {
+    let writer = layers("gemma3", 7)
+        .u32("gemma3.attention.sliding_window", 512)
+        .f32("gemma3.rope.freq_base", 1e6)
+        .f32("gemma3.rope.scaling.factor", 8.0);
+    let three = spec_of(&writer);
+    assert_eq!((three.embed_scale, three.logit_softcap), (8.0, None));
+    assert_eq!(windows(&three)[4..], [Some(512), None, Some(512)]);
+    assert_eq!((three.layers[4].attn.rope, three.layers[5].attn.rope), (Some(1), Some(0)));
+    assert_eq!((three.ropes[0].base, three.ropes[0].scaling), (1e6, RopeScaling::Linear { factor: 8.0 }));
+    assert_eq!((three.ropes[1].base, three.ropes[1].scaling), (1e4, RopeScaling::Linear { factor: 1.0 }));
+    assert!(three.layers[0].attn.qk_norm);
+    assert!(matches!(three.layers[0].ffn, Ffn::Dense { act: Activation::GeluTanh, .. }));
+    let two = spec_of(&base("gemma2"));
+    assert_eq!((two.logit_softcap, two.layers[0].attn.softcap), (Some(30.0), Some(50.0)));
+    assert_eq!(windows(&two), [Some(4096), None]);
+    let mut wide = layers("gemma2", 46).u32("gemma2.attention.key_length", 8).u32("gemma2.attention.value_length", 8);
+    assert_eq!(spec_of(&wide).layers[0].attn.scale, 0.25, "E / H = 16, not the head's 8");
+    wide = wide.f32("gemma2.attention.scale", 0.5);
+    assert_eq!(spec_of(&wide).layers[0].attn.scale, 0.5);
+}
+
+#[test]
+fn granite_divides_and_hyperclovax_multiplies() {
+    let scaled = |arch: &str| {
+        let key = |name: &str| format!("{arch}.{name}");
+        base(arch)
+            .f32(&key("logit_scale"), 8.0)
+            .f32(&key("embedding_scale"), 12.0)
+            .f32(&key("attention.scale"), 0.0078125)
+            .f32(&key("residual_scale"), 0.22)
+    };
+    let granite = spec_of(&scaled("granite").bool("granite.rope.scaling.finetuned", false));
+    assert_eq!((granite.logit_scale, granite.embed_scale), (0.125, 12.0));
+    assert_eq!((granite.layers[0].residual_scale, granite.layers[0].attn.scale), (0.22, 0.0078125));
+    assert_eq!(granite.layers[0].attn.rope, None);
+    for arch in ["hyperclovax", "hcx-seed-think", "malta", "greenland"] {
+        let plain = spec_of(&scaled(arch));
+        assert_eq!((plain.logit_scale, plain.layers[0].attn_post_norm), (8.0, None));
+        let peri = scaled(arch).tensor_f32("blk.0.post_attention_norm.weight", &[64], &[1.0; 64]);
+        let peri = spec_of(&peri.tensor_f32("blk.0.post_ffw_norm.weight", &[64], &[1.0; 64]));
+        let layer = &peri.layers[0];
+        assert_eq!((layer.attn_post_norm, layer.ffn_post_norm), (Some("post_attention_norm"), Some("post_ffw_norm")));
+        assert_eq!((layer.ffn_norm, peri.ropes[0].pairing), (Some("ffn_norm"), Pairing::Adjacent));
+    }
+}
+
+/// The published dimensions of the 61-layer model's attention.
+fn deepseek(new_style: bool) -> Writer {
+    let key = |name: &str| format!("deepseek2.{name}");
+    let writer = layers("deepseek2", 61)
+        .u32(&key("expert_count"), 8)
+        .u32(&key("expert_used_count"), 2)
+        .u32(&key("expert_feed_forward_length"), 32)
+        .u32(&key("leading_dense_block_count"), 3)
+        .u32(&key("expert_group_count"), 4)
+        .u32(&key("expert_group_used_count"), 2)
+        .u32(&key("rope.dimension_count"), 64)
+        .u32(&key("attention.q_lora_rank"), 48)
+        .u32(&key("attention.kv_lora_rank"), 512)
+        .text(&key("rope.scaling.type"), "yarn")
+        .f32(&key("rope.scaling.factor"), 40.0)
+        .u32(&key("rope.scaling.original_context_length"), 4096);
+    let lengths: &[(&str, u32)] = if new_style {
+        &[("key_length", 576), ("value_length", 512), ("key_length_mla", 192), ("value_length_mla", 128)]
+    } else {
+        &[("key_length", 192), ("value_length", 128), ("head_count_kv", 4)]
+    };
+    lengths.iter().fold(writer, |w, (name, n)| w.u32(&key(&format!("attention.{name}")), *n))
+}
+
+#[test]
+fn deepseek_old_and_new_keys_mean_the_same() {
+    let new = deepseek(true).f32("deepseek2.rope.scaling.yarn_log_multiplier", 0.1).tensor_f32(
+        "blk.0.attn_k_b.weight",
+        &[1],
+        &[0.0],
+    );
+    let (new, old) = (spec_of(&new), spec_of(&deepseek(false)));
+    for spec in [&new, &old] {
+        let attn = &spec.layers[0].attn;
+        assert_eq!((attn.heads, attn.kv_heads, attn.k_dim, attn.v_dim), (4, 1, 576, 512));
+        assert!((attn.scale - 0.135_234).abs() < 1e-6, "{}", attn.scale);
+        assert_eq!(spec.ropes[0].magnitude, 1.0);
+        let joint_kv_b = std::ptr::eq(spec, &old);
+        let latent = Latent { q_rank: Some(48), kv_rank: 512, nope: 128, rope: 64, v_dim: 128, joint_kv_b };
+        assert_eq!(attn.proj, Projection::Latent(latent));
+        assert!(matches!(spec.layers[2].ffn, Ffn::Dense { .. }));
+        let Ffn::Experts { router, shared: None, .. } = &spec.layers[3].ffn else { unreachable!() };
+        assert_eq!((router.gating, router.groups), (Gating::Softmax, Some((4, 2))));
+    }
+}
+
+#[test]
+fn sinks_names_and_skips() {
+    let oss = spec_of(&experts("gpt-oss").u32("gpt-oss.attention.sliding_window", 99));
+    assert_eq!(windows(&oss), [Some(99), None]);
+    assert_eq!((oss.layers[0].ffn_norm, oss.layers[0].attn.sinks), (Some("post_attention_norm"), true));
+    let Ffn::Experts { act, router, .. } = &oss.layers[0].ffn else { unreachable!() };
+    assert_eq!(*act, Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 });
+    assert_eq!((router.gating, router.normalize), (Gating::SoftmaxOfChosen, false));
+
+    let glm = experts("glm4moe").tensor_f32("blk.1.attn_q_norm.weight", &[16], &[1.0; 16]);
+    let glm = spec_of(&glm);
+    assert_eq!(glm.layers[0].ffn_norm, Some("post_attention_norm"));
+    assert_eq!((glm.layers[0].attn.qk_norm, glm.layers[1].attn.qk_norm), (false, true));
+
+    let skip = |list: usize| format!("solar.attention.block_skip_connection.{list}");
+    let solar = layers("solar", 3)
+        .i32s(&skip(0), &[1, 0, 0])
+        .i32s(&skip(1), &[0, 1, 0])
+        .i32s(&skip(2), &[0, 1, 0])
+        .i32s(&skip(3), &[0, 0, 1])
+        .tensor_f32("blk.1.bskcn_tv.weight", &[2], &[0.9, 0.1]);
+    let skips: Vec<_> = spec_of(&solar).layers.into_iter().map(|layer| layer.skips).collect();
+    assert_eq!(skips[0], [Skip::Save(0)]);
+    assert_eq!(skips[1], [Skip::Save(1), Skip::Blend { slot: 0, weight: 0.9 }]);
+    assert_eq!(skips[2], [Skip::Blend { slot: 1, weight: 0.8 }]);
+}
+
+#[test]
+fn experts_of_other_families() {
+    let mixtral = base("llama").u32("llama.expert_count", 4).u32("llama.expert_used_count", 2);
+    let Ffn::Experts { width, router, shared, .. } = spec_of(&mixtral).layers[0].ffn.clone() else { unreachable!() };
+    assert_eq!((width, router.normalize, router.gating, shared), (96, true, Gating::Softmax, None));
+    let mut old = experts("qwen3moe");
+    old.keys.retain(|key| key.0 != b"qwen3moe.expert_feed_forward_length");
+    let Ffn::Experts { width, .. } = spec_of(&old).layers[0].ffn else { unreachable!() };
+    assert_eq!(width, 48, "the width of two experts together is 96");
+    let merged = experts("qwen3moe").tensor_f32("blk.0.ffn_gate_up_exps.weight", &[1], &[0.0]);
+    assert!(matches!(spec_of(&merged).layers[0].ffn, Ffn::Experts { fused: true, .. }));
+    let fused = base("phi3").tensor_f32("blk.0.attn_qkv.weight", &[1], &[0.0]);
+    let layer = &spec_of(&fused).layers[0];
+    assert_eq!(
+        (&layer.attn.proj, &layer.ffn),
+        (&Projection::Fused, &Ffn::Dense { width: 96, act: Activation::Silu, fused: true })
+    );
+}
+
+#[test]
+fn senseless_dimensions_are_refused() {
+    let wrong = |change: fn(Writer) -> Writer, word: &str| {
+        let error = read(&change(base("llama"))).unwrap_err();
+        assert!(error.to_string().contains(word) && error.exit_code() == 2, "{error}");
+    };
+    fn set(name: &str, value: u32, mut writer: Writer) -> Writer {
+        writer.keys.retain(|key| key.0 != format!("llama.{name}").into_bytes());
+        writer.u32(&format!("llama.{name}"), value)
+    }
+    wrong(|w| set("attention.head_count", 0, w), "heads");
+    wrong(|w| set("attention.head_count_kv", 3, w), "multiple of the key-value heads");
+    wrong(|w| set("block_count", 0, w), "block_count");
+    wrong(|w| set("block_count", 1_000_000, w), "block_count");
+    wrong(|w| set("embedding_length", 0, w), "embedding length");
+    wrong(|w| set("feed_forward_length", 0, w), "feed-forward width");
+    wrong(|w| set("rope.dimension_count", 7, w), "even number of rotated");
+    wrong(|w| set("rope.dimension_count", 32, w), "hold the rotated values");
+    wrong(|w| set("vocab_size", u32::MAX, w), "vocabulary");
+    wrong(|w| set("nextn_predict_layers", 2, w), "block_count");
+    wrong(|w| w.f32("llama.rope.freq_base", -1.0), "rotary base");
+    wrong(|w| w.f32("llama.rope.scaling.factor", f32::NAN), "rope.scaling.factor");
+    wrong(|w| set("expert_count", 4, set("expert_used_count", 5, w)), "experts per token");
+    wrong(|w| set("context_length", 0, w), "context");
+    let missing = read(&Writer::new("llama")).unwrap_err().to_string();
+    assert!(missing.contains("llama.block_count") && missing.contains("no such key"), "{missing}");
+    let other = read(&Writer::new("mamba")).unwrap_err().to_string();
+    assert!(other.contains("mamba") && other.contains("qwen3moe"), "{other}");
+}
