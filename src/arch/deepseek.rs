@@ -45,17 +45,11 @@ fn latent(keys: &Keys<'_>) -> Result<Latent> {
 /// The published models correct YaRN's gain in the scale of the scores instead of in the rotation. Returns that scale.
 fn positions(keys: &Keys<'_>, spec: &mut Spec, latent: &Latent) -> Result<f32> {
     let plain = 1.0 / ((latent.nope + latent.rope) as f32).sqrt();
-    let layers = spec.layers.len();
-    let stored = keys.set_f32("rope.scaling.yarn_log_multiplier")?;
-    // Files hold a tenth of the multiplier. Early files of the 61-layer models lack it; theirs is 1.
-    let log_mul = stored.map(|tenth| tenth / 0.1).or((layers == 61).then_some(1.0));
-    match (spec.main_rope(), log_mul) {
-        (Some(rope), Some(log_mul)) => {
-            let RopeScaling::Yarn { factor, .. } = rope.scaling else { return Ok(plain) };
-            let gain = yarn_gain(factor, log_mul);
-            rope.magnitude = keys.set_f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
-            Ok(gain * gain * plain)
-        }
-        _ => Ok(plain),
-    }
+    // Files hold a tenth of the multiplier. Early ones lack it: it is 1 in the models that they were made of.
+    let tenth = keys.f32("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.1);
+    let Some(rope) = spec.main_rope().filter(|_| tenth != 0.0) else { return Ok(plain) };
+    let RopeScaling::Yarn { factor, .. } = rope.scaling else { return Ok(plain) };
+    rope.magnitude = keys.set_f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    let gain = yarn_gain(factor, tenth / 0.1);
+    Ok(gain * gain * plain)
 }

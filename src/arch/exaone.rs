@@ -57,7 +57,7 @@ fn positions_in_windows_only(keys: &Keys<'_>, spec: &mut Spec, window: usize) ->
     let pattern = keys.windowed(spec.layers.len(), 4, false)?;
     keys.set_windows(spec, &pattern, window)?;
     for layer in &mut spec.layers {
-        layer.attn.rope = layer.attn.window.map(|_| 0);
+        layer.attn.rope = layer.attn.rope.filter(|_| layer.attn.window.is_some());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786): norms around both branches, GELU, local and global layers.
 
 use super::keys::Keys;
-use super::{Activation, Ffn, Pairing, RopeScaling, Spec};
+use super::{Activation, Ffn, Pairing, Rope, RopeScaling, Spec};
 use crate::Result;
 use crate::gguf::Gguf;
 
@@ -30,13 +30,9 @@ pub(super) fn gemma3(gguf: &Gguf) -> Result<Spec> {
     let Some(window) = keys.set_usize("attention.sliding_window")? else { return Ok(spec) };
     let pattern = keys.windowed(spec.layers.len(), 6, false)?;
     keys.set_windows(&mut spec, &pattern, window)?;
-    if let Some(mut local) = spec.ropes.first().cloned() {
-        local.base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(10_000.0);
-        local.scaling = RopeScaling::Linear { factor: 1.0 };
-        spec.ropes.push(local);
-    }
-    for layer in &mut spec.layers {
-        layer.attn.rope = Some(usize::from(layer.attn.window.is_some()));
+    if let Some(main) = spec.ropes.first().cloned() {
+        let base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(10_000.0);
+        keys.rotate_windows(&mut spec, Rope { base, scaling: RopeScaling::Linear { factor: 1.0 }, ..main });
     }
     Ok(spec)
 }

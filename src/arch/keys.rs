@@ -108,13 +108,29 @@ impl<'a> Keys<'a> {
             .collect())
     }
 
-    /// Gives the layers of `pattern` a window (the key's, or `default`).
+    /// Gives the layers of `pattern` a window (the key's, or `default`), and their own rotary base if the file has one.
     pub(super) fn set_windows(&self, spec: &mut Spec, pattern: &[bool], default: usize) -> Result<()> {
         let window = self.set_usize("attention.sliding_window")?.unwrap_or(default);
         for (layer, &windowed) in spec.layers.iter_mut().zip(pattern) {
             layer.attn.window = windowed.then_some(window);
         }
+        let own_base = self.set_f32("rope.freq_base_swa")?;
+        if let (Some(base), Some(main)) = (own_base, spec.ropes.first().cloned()) {
+            self.rotate_windows(spec, Rope { base, ..main });
+        }
         Ok(())
+    }
+
+    /// Gives the layers with a window another rotary embedding than the rest.
+    pub(super) fn rotate_windows(&self, spec: &mut Spec, rope: Rope) {
+        if spec.ropes.first() == Some(&rope) {
+            return;
+        }
+        spec.ropes.truncate(1);
+        spec.ropes.push(rope);
+        for layer in spec.layers.iter_mut().filter(|layer| layer.attn.window.is_some()) {
+            layer.attn.rope = Some(1);
+        }
     }
 
     /// Some converters write the key of the other kind of norm.
@@ -183,6 +199,7 @@ impl<'a> Keys<'a> {
             embed_scale: 1.0,
             logit_scale: 1.0,
             logit_softcap: None,
+            ffn_scales: false,
             ropes: vec![self.rope(pairing, k_dim)?],
             layers: (0..layers).map(layer).collect(),
         })

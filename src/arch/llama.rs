@@ -9,6 +9,7 @@ use crate::gguf::Gguf;
 pub(super) fn llama(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Adjacent)?;
+    spec.ffn_scales = true;
     let llama_3_1 = spec.vocab == 128_256 && spec.context_train == 131_072;
     // Models of 1B and 3B (E 2048 and 3072) are scaled by 32, larger ones by 8.
     let factor = if spec.embd <= 3072 { 32.0 } else { 8.0 };

@@ -3,9 +3,8 @@
 //!
 //! Notation: `E` = embedding length, `H`/`KV` = query / key-value heads, `d` = head dimension, `F` = feed-forward width.
 //!
-//! What a specification does not say, because it is the same everywhere: the product of a matrix `NAME.weight` is
-//! multiplied by `NAME.scale` (one number, or one per expert) and then `NAME.bias` is added, where the file has them;
-//! without an `output` matrix the head is the embedding.
+//! What a specification does not say, because it is the same everywhere: a matrix `NAME.weight` may come with a
+//! `NAME.bias` that is added to its product; without an `output` matrix the head is the embedding.
 
 mod check;
 mod deepseek;

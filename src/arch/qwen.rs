@@ -14,6 +14,7 @@ pub(super) fn qwen2(gguf: &Gguf) -> Result<Spec> {
 /// Norms of query and key heads instead of biases; heads need not divide the embedding.
 pub(super) fn qwen3(gguf: &Gguf) -> Result<Spec> {
     let mut spec = qwen2(gguf)?;
+    spec.ffn_scales = true;
     for layer in &mut spec.layers {
         layer.attn.qk_norm = true;
     }

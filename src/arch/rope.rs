@@ -18,8 +18,9 @@ impl Keys<'_> {
         let original = self.original_context()?;
         let magnitude = self.set_f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
         let (scaling, magnitude) = match kind {
-            "none" => (RopeScaling::Linear { factor: 1.0 }, magnitude),
-            "linear" | "longrope" => (RopeScaling::Linear { factor }, magnitude),
+            // The scaling of longrope is all in its divisors.
+            "none" | "longrope" => (RopeScaling::Linear { factor: 1.0 }, magnitude),
+            "linear" => (RopeScaling::Linear { factor }, magnitude),
             "yarn" => {
                 let log_mul = self.set_f32("rope.scaling.yarn_log_multiplier")?;
                 let divisor = log_mul.map_or(1.0, |k| yarn_gain(factor, k));

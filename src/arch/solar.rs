@@ -31,12 +31,10 @@ pub(super) fn solar(gguf: &Gguf) -> Result<Spec> {
     Ok(spec)
 }
 
-/// The first of the two weights in `bskcn_tv`.
+/// The first of the two weights in `bskcn_tv`: one tensor per layer, or one for all.
 fn kept_weight(gguf: &Gguf, block: usize) -> Result<f32> {
-    let name = format!("blk.{block}.bskcn_tv.weight");
-    if gguf.tensor(&name).is_none() {
-        return Ok(KEPT);
-    }
+    let names = [format!("blk.{block}.bskcn_tv.weight"), "bskcn_tv.weight".to_owned()];
+    let Some(name) = names.into_iter().find(|name| gguf.tensor(name).is_some()) else { return Ok(KEPT) };
     let view = gguf.view(&name)?;
     match (view.dtype(), view.bytes().first_chunk()) {
         (DType::F32, Some(bytes)) => Ok(f32::from_le_bytes(*bytes)),

@@ -6,7 +6,6 @@
 //! over several files (`-00001-of-00003.gguf`) is opened by its first file and looks like one.
 
 mod decode;
-mod dtype;
 mod foreign;
 mod keys;
 mod map;
@@ -24,8 +23,8 @@ use std::sync::Arc;
 
 use memmap2::{Advice, Mmap};
 
-pub use dtype::DType;
 pub use tensor::{Format, TensorInfo, TensorView};
+pub use tokki_quant::dtype::DType;
 pub use value::{Array, Kind, Texts, Value};
 
 use scan::shown;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::dtype::DType;
 use memmap2::Mmap;
+use tokki_quant::dtype::DType;
 
 use super::foreign;
 use super::scan::{Scan, TensorSpan, shown};
