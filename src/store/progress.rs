@@ -6,8 +6,6 @@ pub trait Progress: Sync {
     fn begin(&self, what: &str, total: u64, done: u64);
     /// `bytes` more are done.
     fn advance(&self, bytes: u64);
-    /// `bytes` that were counted as done have to be done again.
-    fn take_back(&self, bytes: u64);
     /// The work that began last has ended, well or badly.
     fn end(&self);
     /// One line of news, such as a source that failed.
@@ -21,7 +19,6 @@ pub struct Silent;
 impl Progress for Silent {
     fn begin(&self, _: &str, _: u64, _: u64) {}
     fn advance(&self, _: u64) {}
-    fn take_back(&self, _: u64) {}
     fn end(&self) {}
     fn note(&self, _: &str) {}
 }

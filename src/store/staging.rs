@@ -1,7 +1,7 @@
 //! The place where a model is put together before it appears under its name.
 
 use super::manifest::{self, Manifest, Stored};
-use super::{Store, name};
+use super::{Store, disk, name};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -40,6 +40,26 @@ impl Staging {
     /// Where unfinished files lie.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Bytes on disk that count towards the download.
+    pub(super) fn allocated(&self) -> u64 {
+        [self.dir.clone(), self.dir.join("ready")]
+            .iter()
+            .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
+            .map(|entry| disk::allocated(&entry.path()))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Removes what an earlier try left.
+    pub(super) fn clear(&self) -> Result<()> {
+        let entries = std::fs::read_dir(&self.dir).map_err(|e| Error::io(&self.dir, "read", e))?;
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("lock")) {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(|e| Error::io(&path, "remove", e))?;
+        }
+        let ready = self.dir.join("ready");
+        std::fs::create_dir_all(&ready).map_err(|e| Error::io(&ready, "create", e))
     }
 
     /// Where a finished file goes.

@@ -1,0 +1,462 @@
+//! One file over HTTP: several connections, each asking for a run of blocks; a journal of finished blocks; a hash of
+//! each block and of the whole.
+//!
+//! A run is what one request asks for (64 MiB), a block is that divided by the number of connections. Whatever moment
+//! the process dies, at most one block per connection, so one run in all, is fetched again. Bytes go to their place in
+//! `FILE.part`; nothing here ever touches the final name.
+
+use super::Progress;
+use super::disk;
+use super::http::{Answer, Fault, Net, host_of};
+use super::journal::{Done, Head, Journal};
+use super::staging::{hex, sha256};
+use crate::{Error, Result, interrupt};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use ureq::http::header;
+
+const MOST_BYTES: u64 = 1 << 44;
+const GRAIN: u64 = 1 << 16;
+const BUFFER: usize = 1 << 18;
+
+/// What to fetch.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    pub(super) url: String,
+    /// A short name for messages.
+    pub(super) name: String,
+    /// Its length, if a listing told it.
+    pub(super) size: Option<u64>,
+    /// Its hash, if a listing told it.
+    pub(super) sha256: Option<String>,
+}
+
+/// How to fetch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tuning {
+    pub(super) connections: usize,
+    /// Bytes that one request asks for.
+    pub(super) part: u64,
+    /// Failures in a row, without progress between, that end the attempt.
+    pub(super) retries: u32,
+    /// Pause after the first of these; it doubles each time.
+    pub(super) pause: Duration,
+}
+
+/// What was fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) size: u64,
+    pub(super) sha256: String,
+}
+
+/// Why a worker stops.
+enum Halt {
+    /// The network; the worker tries again.
+    Fault(Fault),
+    /// The disk; nothing helps.
+    Error(Error),
+    /// Somebody else ended the work.
+    Stopped,
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What the threads of one fetch share. They may outlive it, stuck in a read: the gate then keeps them from writing.
+struct Shared {
+    net: Net,
+    remote: Remote,
+    tuning: Tuning,
+    ranges: bool,
+    head: Head,
+    file: File,
+    part: PathBuf,
+    journal: Journal,
+    done: Mutex<Done>,
+    queue: Mutex<VecDeque<Range<u64>>>,
+    gate: RwLock<bool>,
+    /// Bytes on disk, for the progress.
+    bytes: AtomicU64,
+    failure: Mutex<Option<Error>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Fetches `remote` into `part` (beside it, the journal), continuing what is there, and checks it. On success the file
+/// is synced and right; the caller renames it.
+pub(super) fn fetch(
+    net: &Net,
+    remote: &Remote,
+    part: &Path,
+    tuning: Tuning,
+    progress: &dyn Progress,
+) -> Result<Fetched> {
+    let probe = probe(net, remote, tuning)?;
+    disk::check_room(part, probe.size.saturating_sub(disk::allocated(part)))?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(part);
+    let file = file.map_err(|e| Error::io(part, "create", e))?;
+    let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
+    let head = Head { version: 1, size: probe.size, block, sha256: remote.sha256.clone(), etag: probe.etag };
+    let (journal, mut head, done) = Journal::open(&part.with_extension("journal"), head)?;
+    head.sha256 = remote.sha256.clone().or(head.sha256);
+    file.set_len(probe.size).map_err(|e| Error::io(part, "write", e))?;
+    let shared = Arc::new(Shared {
+        net: net.clone(),
+        remote: remote.clone(),
+        tuning,
+        ranges: probe.ranges,
+        head,
+        file,
+        part: part.to_path_buf(),
+        journal,
+        done: Mutex::new(done),
+        queue: Mutex::default(),
+        gate: RwLock::new(true),
+        bytes: AtomicU64::new(0),
+        failure: Mutex::default(),
+    });
+    shared.forget_damaged(progress)?;
+    shared.run_all(shared.missing(), progress)?;
+    let found = shared.settle(progress)?;
+    shared.file.sync_all().map_err(|e| Error::io(part, "sync", e))?;
+    Ok(Fetched { size: probe.size, sha256: found })
+}
+
+struct Probe {
+    size: u64,
+    ranges: bool,
+    etag: Option<String>,
+}
+
+/// Asks for one byte: is the server there, how long is the file, does it serve ranges?
+fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
+    let mut tries = 0;
+    let answer = loop {
+        match net.get(&remote.url, Some((0, 1))) {
+            Ok(answer) => break answer,
+            // A server that cannot be reached now is left for the next source at once; a busy one is asked again.
+            Err(fault) if fault.passing && fault.status.is_some() && tries < tuning.retries.min(2) => {
+                tries += 1;
+                rest(fault.wait.unwrap_or(tuning.pause * 2u32.pow(tries)), || interrupt::requested());
+                interrupt::check()?;
+            }
+            Err(fault) => return Err(fault.error()),
+        }
+    };
+    let host = host_of(&remote.url);
+    let text = |name| answer.headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
+    let (size, ranges) = match answer.status {
+        206 => (text(header::CONTENT_RANGE).and_then(content_range).and_then(|range| range.2), true),
+        _ => (text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()), false),
+    };
+    let size = size.ok_or_else(|| Error::failed(host.as_str(), "the server does not say how long the file is"))?;
+    if let Some(listed) = remote.size.filter(|&listed| listed != size) {
+        return Err(Error::failed(host, format!("{} has {size} bytes, but the listing says {listed}", remote.name)));
+    }
+    if size == 0 || size > MOST_BYTES {
+        return Err(Error::failed(host, format!("{} has {size} bytes, which is no model", remote.name)));
+    }
+    let etag = text(header::ETAG).filter(|etag| etag.len() < 256 && !etag.starts_with("W/"));
+    Ok(Probe { size, ranges, etag: etag.map(str::to_owned) })
+}
+
+/// `bytes START-END/TOTAL`; the total may be `*`.
+fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    Some((start.parse().ok()?, end.parse().ok()?, total))
+}
+
+/// Sleeps in short naps until `stop` says so.
+fn rest(time: Duration, stop: impl Fn() -> bool) {
+    const NAP: Duration = Duration::from_millis(20);
+    let mut left = time;
+    while !left.is_zero() && !stop() {
+        std::thread::sleep(NAP.min(left));
+        left = left.saturating_sub(NAP);
+    }
+}
+
+/// Where a worker stands in its run: the next byte, and the hash of its block so far.
+struct Cursor {
+    at: u64,
+    hasher: Sha256,
+}
+
+impl Shared {
+    fn blocks(&self) -> u64 {
+        self.head.size.div_ceil(self.head.block)
+    }
+
+    fn block_range(&self, index: u64) -> Range<u64> {
+        let start = index.saturating_mul(self.head.block);
+        start..start.saturating_add(self.head.block).min(self.head.size)
+    }
+
+    /// Runs of blocks that are not there: as long as a part, or as long as can be where the server serves no ranges.
+    fn missing(&self) -> VecDeque<Range<u64>> {
+        let done = lock(&self.done);
+        let most = if self.ranges { (self.tuning.part / self.head.block).max(1) } else { u64::MAX };
+        let mut runs: VecDeque<Range<u64>> = VecDeque::new();
+        for index in (0..self.blocks()).filter(|index| !done.contains_key(index)) {
+            match runs.back_mut() {
+                Some(run) if run.end == index && run.end - run.start < most => run.end += 1,
+                _ => runs.push_back(index..index + 1),
+            }
+        }
+        runs
+    }
+
+    fn hash_on_disk(&self, index: u64) -> Result<String> {
+        let Range { start, end } = self.block_range(index);
+        let io = |e| Error::io(&self.part, "read", e);
+        let mut file = File::open(&self.part).map_err(io)?;
+        file.seek(SeekFrom::Start(start)).map_err(io)?;
+        sha256(file.take(end - start), |_| interrupt::check())?.map_err(io)
+    }
+
+    /// Forgets the blocks whose bytes on disk are not what the journal says. Returns how many.
+    fn forget_damaged(&self, progress: &dyn Progress) -> Result<usize> {
+        let done = lock(&self.done).clone();
+        if done.is_empty() {
+            return Ok(0);
+        }
+        let total = done.keys().map(|&index| self.block_range(index)).map(|range| range.end - range.start).sum();
+        progress.begin(&format!("{}: checking what is there", self.remote.name), total, 0);
+        let mut damaged = 0;
+        for (index, hash) in done {
+            if self.hash_on_disk(index)? != hash {
+                lock(&self.done).remove(&index);
+                damaged += 1;
+            }
+            let range = self.block_range(index);
+            progress.advance(range.end - range.start);
+        }
+        progress.end();
+        Ok(damaged)
+    }
+
+    /// Fetches these runs with all connections.
+    fn run_all(self: &Arc<Self>, runs: VecDeque<Range<u64>>, progress: &dyn Progress) -> Result<()> {
+        // Blocks in flight are what a crash loses: no more of them than make up a part.
+        let most = usize::try_from(self.tuning.part / self.head.block).unwrap_or(usize::MAX).min(runs.len()).max(1);
+        let workers = if self.ranges { self.tuning.connections.clamp(1, most) } else { 1 };
+        let missing: u64 =
+            runs.iter().map(|run| self.block_range(run.end - 1).end - self.block_range(run.start).start).sum();
+        if missing == 0 {
+            return Ok(());
+        }
+        self.bytes.store(0, Ordering::Relaxed);
+        *lock(&self.queue) = runs;
+        progress.begin(&self.remote.name, self.head.size, self.head.size - missing);
+        let mut threads = Vec::new();
+        for _ in 0..workers {
+            let shared = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("fetch".into()).spawn(move || shared.work());
+            threads.push(thread.map_err(|e| Error::failed("a thread for the download", e.to_string()))?);
+        }
+        let mut shown = 0;
+        let outcome = loop {
+            let over = threads.iter().all(std::thread::JoinHandle::is_finished);
+            let bytes = self.bytes.load(Ordering::Relaxed);
+            progress.advance(bytes - shown);
+            shown = bytes;
+            if interrupt::requested() {
+                break Err(Error::Interrupted);
+            }
+            if let Some(error) = lock(&self.failure).take() {
+                break Err(error);
+            }
+            if over {
+                break Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if outcome.is_err() {
+            *self.gate.write().unwrap_or_else(PoisonError::into_inner) = false;
+        }
+        progress.end();
+        outcome
+    }
+
+    /// A thread's life: runs from the queue until there are none.
+    fn work(&self) {
+        loop {
+            let Some(run) = lock(&self.queue).pop_front() else { return };
+            let outcome = self.run(run);
+            match outcome {
+                Ok(()) => {}
+                Err(Halt::Stopped) => return,
+                Err(Halt::Error(error)) => return self.fail(error),
+                Err(Halt::Fault(fault)) => return self.fail(fault.error()),
+            }
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
+    fn stopped(&self) -> bool {
+        !*self.gate.read().unwrap_or_else(PoisonError::into_inner) || interrupt::requested()
+    }
+
+    /// One run, with as many requests as it takes: what arrived before a connection broke is kept.
+    fn run(&self, blocks: Range<u64>) -> std::result::Result<(), Halt> {
+        let end = self.block_range(blocks.end.saturating_sub(1)).end;
+        let mut cursor = Cursor { at: self.block_range(blocks.start).start, hasher: Sha256::new() };
+        let mut misses = 0;
+        while cursor.at < end {
+            let before = cursor.at;
+            let fault = match self.stream(&mut cursor, end) {
+                Ok(()) => continue,
+                Err(Halt::Fault(fault)) => fault,
+                Err(other) => return Err(other),
+            };
+            misses = if cursor.at - before >= GRAIN { 1 } else { misses + 1 };
+            if !fault.passing || misses > self.tuning.retries {
+                let why = if misses > 1 { format!("{} ({misses} times in a row)", fault.why) } else { fault.why };
+                return Err(Halt::Fault(Fault { why, ..fault }));
+            }
+            let pause = self.tuning.pause.saturating_mul(1 << (misses - 1).min(6));
+            rest(fault.wait.unwrap_or(pause), || self.stopped());
+            if self.stopped() {
+                return Err(Halt::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// One request, from the cursor to `end`.
+    fn stream(&self, cursor: &mut Cursor, end: u64) -> std::result::Result<(), Halt> {
+        let answer = self.net.get(&self.remote.url, self.ranges.then_some((cursor.at, end)))?;
+        let host = host_of(&self.remote.url);
+        self.check_answer(&answer, cursor.at, &host)?;
+        // Without ranges the answer starts at the front, and what is there already is read past.
+        let mut at = if self.ranges { cursor.at } else { 0 };
+        let mut body = answer.body.into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; BUFFER];
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+            let n = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
+                Ok(0) => return Err(Fault::passing(&host, "the connection ended early").into()),
+                Ok(n) => n,
+                Err(e) => return Err(Fault::passing(&host, format!("the connection broke: {e}")).into()),
+            };
+            let skip = usize::try_from(cursor.at.saturating_sub(at)).unwrap_or(n).min(n);
+            self.put(cursor, buffer.get(skip..n).unwrap_or_default())?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The answer is the stretch of the file that was asked for, unchanged since the probe.
+    fn check_answer(&self, answer: &Answer, start: u64, host: &str) -> std::result::Result<(), Fault> {
+        let text = |name| answer.headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
+        if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(Fault::lasting(host, "the server compresses the file, though asked not to"));
+        }
+        let changed =
+            |found: u64| Fault::lasting(host, format!("the file has {found} bytes now, not {}", self.head.size));
+        if self.ranges {
+            let range = text(header::CONTENT_RANGE).and_then(content_range).filter(|_| answer.status == 206);
+            let (first, _, total) =
+                range.ok_or_else(|| Fault::passing(host, "no part of the file, though asked for"))?;
+            if let Some(total) = total.filter(|&total| total != self.head.size) {
+                return Err(changed(total));
+            }
+            if first != start {
+                return Err(Fault::passing(host, format!("bytes from {first}, though asked from {start}")));
+            }
+        } else if let Some(total) =
+            text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()).filter(|&t| t != self.head.size)
+        {
+            return Err(changed(total));
+        }
+        let etag = text(header::ETAG).filter(|etag| !etag.starts_with("W/"));
+        let other = matches!((etag, self.head.etag.as_deref()), (Some(a), Some(b)) if a != b);
+        if other && self.head.sha256.is_none() {
+            return Err(Fault::lasting(host, "the file changed while it was fetched"));
+        }
+        Ok(())
+    }
+
+    /// Bytes to their place; finished blocks into the journal.
+    fn put(&self, cursor: &mut Cursor, mut bytes: &[u8]) -> std::result::Result<(), Halt> {
+        let io = |action| move |e| Halt::Error(Error::io(&self.part, action, e));
+        while !bytes.is_empty() {
+            let index = cursor.at / self.head.block;
+            let end = self.block_range(index).end;
+            let n = usize::try_from(end - cursor.at).unwrap_or(usize::MAX).min(bytes.len());
+            let (now, later) = bytes.split_at(n);
+            let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            if !*gate {
+                return Err(Halt::Stopped);
+            }
+            disk::write_at(&self.file, now, cursor.at).map_err(io("write"))?;
+            cursor.hasher.update(now);
+            cursor.at += n as u64;
+            self.bytes.fetch_add(n as u64, Ordering::Relaxed);
+            if cursor.at == end {
+                self.file.sync_data().map_err(io("sync"))?;
+                let hash = hex(&std::mem::take(&mut cursor.hasher).finalize());
+                self.journal.record(index, &hash).map_err(Halt::Error)?;
+                lock(&self.done).insert(index, hash);
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// The hash of the whole, which must be the wanted one. If it is not: blocks that the disk damaged are fetched
+    /// again; if none is, the server gave wrong bytes somewhere, and every block gets a second chance.
+    fn settle(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+        let Some(wanted) = self.head.sha256.clone() else { return self.whole_hash(progress) };
+        let first = self.whole_hash(progress)?;
+        if first == wanted {
+            return Ok(first);
+        }
+        if self.forget_damaged(progress)? > 0 {
+            self.run_all(self.missing(), progress)?;
+            if self.whole_hash(progress)? == wanted {
+                return Ok(wanted);
+            }
+        }
+        progress.note(&format!("{}: the bytes are not the listed ones; fetching them a second time", self.remote.name));
+        lock(&self.done).clear();
+        self.run_all(self.missing(), progress)?;
+        let found = self.whole_hash(progress)?;
+        if found == wanted {
+            return Ok(found);
+        }
+        let why = format!("sha256 is {found}, but the listing says {wanted}");
+        Err(Error::failed(self.remote.name.as_str(), why)
+            .hint("the server's copy is damaged or another version; try again later with --restart"))
+    }
+
+    fn whole_hash(&self, progress: &dyn Progress) -> Result<String> {
+        progress.begin(&format!("{}: checking", self.remote.name), self.head.size, 0);
+        let io = |e| Error::io(&self.part, "read", e);
+        let file = File::open(&self.part).map_err(io)?;
+        let found = sha256(file.take(self.head.size), |bytes| {
+            progress.advance(bytes);
+            interrupt::check()
+        });
+        progress.end();
+        found?.map_err(io)
+    }
+}

@@ -1,0 +1,284 @@
+//! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
+//! so that the hub's token goes to the hub alone and nothing falls back from https to http.
+
+use crate::Error;
+use crate::config::Settings;
+use std::time::Duration;
+use ureq::http::{HeaderMap, Uri, header};
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// The hub that `hf:` names refer to, unless the setting `hub` names another.
+pub(super) const HUB: &str = "https://huggingface.co";
+const MOST_REDIRECTS: usize = 8;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a name to resolve, and for a connection to stand.
+    pub(super) connect: Duration,
+    /// For the next bytes of an answer.
+    pub(super) read: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), read: Duration::from_secs(30) }
+    }
+}
+
+/// The way to the network.
+#[derive(Debug, Clone)]
+pub(super) struct Net {
+    agent: ureq::Agent,
+    hub: String,
+    token: Option<String>,
+}
+
+/// An answer with status 200 or 206.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: ureq::Body,
+}
+
+/// Why a request gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The server.
+    pub(super) host: String,
+    /// One line.
+    pub(super) why: String,
+    /// Whether the same request may succeed a little later.
+    pub(super) passing: bool,
+    /// How long the server asks to wait.
+    pub(super) wait: Option<Duration>,
+    /// The HTTP status, if there was an answer.
+    pub(super) status: Option<u16>,
+}
+
+impl Fault {
+    pub(super) fn lasting(host: &str, why: impl Into<String>) -> Self {
+        Self { host: host.to_owned(), why: why.into(), passing: false, wait: None, status: None }
+    }
+
+    pub(super) fn passing(host: &str, why: impl Into<String>) -> Self {
+        Self { passing: true, ..Self::lasting(host, why) }
+    }
+
+    pub(super) fn error(self) -> Error {
+        Error::failed(self.host, self.why)
+    }
+}
+
+impl Net {
+    pub(super) fn new(settings: &Settings, timeouts: Timeouts) -> Self {
+        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty());
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("tokki/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+            .timeout_resolve(Some(timeouts.connect))
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_recv_response(Some(timeouts.read))
+            .timeout_per_read(Some(timeouts.read))
+            .timeout_per_write(Some(timeouts.read))
+            .build();
+        let hub = settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned();
+        Self { agent: config.new_agent(), hub, token: token.map(|token| token.trim().to_owned()) }
+    }
+
+    /// The hub's address, without a slash at the end.
+    pub(super) fn hub(&self) -> &str {
+        &self.hub
+    }
+
+    /// GETs `url`, or the bytes `range.0 .. range.1` of it.
+    pub(super) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<Answer, Fault> {
+        let mut url = url.to_owned();
+        for _ in 0..=MOST_REDIRECTS {
+            let host = host_of(&url);
+            let response = self.send(&url, range).map_err(|e| transport_fault(&host, &e))?;
+            let (parts, body) = response.into_parts();
+            match parts.status.as_u16() {
+                status @ (200 | 206) => return Ok(Answer { status, headers: parts.headers, body }),
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+                    let location = location.ok_or_else(|| Fault::lasting(&host, "a redirect to nowhere"))?;
+                    let next = join(&url, location);
+                    url = next.ok_or_else(|| Fault::lasting(&host, "a redirect to an address that is refused"))?;
+                }
+                status => return Err(self.status_fault(&url, status, &parts.headers)),
+            }
+        }
+        Err(Fault::lasting(&host_of(&url), format!("more than {MOST_REDIRECTS} redirects")))
+    }
+
+    fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let var = |name: &str| std::env::var(name).ok();
+        let proxy = match proxy_for(url, &var) {
+            Some(proxy) => Some(ureq::Proxy::new(&proxy)?),
+            None => None,
+        };
+        // Compressed answers would make lengths and ranges mean something else.
+        let mut request = self.agent.get(url).config().proxy(proxy).build().header(header::ACCEPT_ENCODING, "identity");
+        if let Some((start, end)) = range {
+            request = request.header(header::RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
+        }
+        if let Some(token) = self.token.as_deref().filter(|_| same_origin(url, &self.hub)) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        request.call()
+    }
+
+    fn status_fault(&self, url: &str, status: u16, headers: &HeaderMap) -> Fault {
+        let host = host_of(url);
+        let help = match (status, self.token.is_some()) {
+            (401 | 403, false) => {
+                ": a token may be needed (set HF_TOKEN, after accepting the model's terms on its page)"
+            }
+            (401 | 403, true) => ": the token in HF_TOKEN has no access (are the model's terms accepted on its page?)",
+            (404 | 410, _) => ": there is no such file or repository",
+            (429, _) => ": too many requests",
+            _ => "",
+        };
+        let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let passing = status == 408 || status == 429 || status >= 500;
+        let wait = seconds.map(|seconds| Duration::from_secs(seconds.min(60)));
+        Fault { passing, wait, status: Some(status), ..Fault::lasting(&host, format!("HTTP status {status}{help}")) }
+    }
+}
+
+fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
+    let why = match error {
+        ureq::Error::HostNotFound => "the name is not known".to_owned(),
+        ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
+        other => other.to_string(),
+    };
+    let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
+        || matches!(error, ureq::Error::HostNotFound | ureq::Error::Protocol(_));
+    Fault { passing, ..Fault::lasting(host, why.lines().next().unwrap_or_default()) }
+}
+
+/// `host` or `host:port` of a URL, for messages.
+pub(super) fn host_of(url: &str) -> String {
+    let uri = url.parse::<Uri>().ok();
+    uri.and_then(|uri| uri.authority().map(|a| a.host().to_owned())).unwrap_or_else(|| "the server".to_owned())
+}
+
+/// Scheme, host and port are the same.
+fn same_origin(a: &str, b: &str) -> bool {
+    let origin = |url: &str| {
+        let uri = url.parse::<Uri>().ok()?;
+        let scheme = uri.scheme_str()?.to_lowercase();
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Some((scheme, uri.host()?.to_lowercase(), port))
+    };
+    origin(a).is_some_and(|a| Some(a) == origin(b))
+}
+
+/// The address that a redirect from `base` means; `None` if it is no web address or leaves https.
+fn join(base: &str, location: &str) -> Option<String> {
+    let uri = base.parse::<Uri>().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let joined = if location.contains("://") {
+        location.to_owned()
+    } else if let Some(rest) = location.strip_prefix("//") {
+        format!("{scheme}://{rest}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else {
+        let folder = uri.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{authority}{folder}/{location}")
+    };
+    let joined = joined.split('#').next().unwrap_or_default().to_owned();
+    let next = joined.parse::<Uri>().ok()?.scheme_str()?.to_lowercase();
+    (next == "https" || (next == "http" && scheme == "http")).then_some(joined)
+}
+
+/// The proxy that the environment (`var`) names for `url`: by scheme, then `ALL_PROXY`, unless `NO_PROXY` excepts the
+/// host. The upper-case `HTTP_PROXY` counts too: this is no CGI program.
+fn proxy_for(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let either = |name: &str| var(&name.to_lowercase()).or_else(|| var(name)).filter(|value| !value.trim().is_empty());
+    let uri = url.parse::<Uri>().ok()?;
+    let host = uri.host()?.trim_matches(['[', ']']).to_lowercase();
+    let excepted = either("NO_PROXY").unwrap_or_default().to_lowercase();
+    let matches = |entry: &str| {
+        let entry = entry.trim_start_matches('*').trim_start_matches('.');
+        host == entry || host.strip_suffix(entry).is_some_and(|head| head.ends_with('.'))
+    };
+    let mut entries = excepted.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
+    if entries.any(|entry| entry == "*" || matches(entry)) {
+        return None;
+    }
+    let own = if uri.scheme_str() == Some("https") { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+    either(own).or_else(|| either("ALL_PROXY"))
+}
+
+/// A path with everything but unreserved characters and `/` escaped.
+pub(super) fn escape_path(path: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_stay_on_the_web_and_on_https() {
+        let join = |base: &str, to: &str| join(base, to);
+        assert_eq!(join("https://a/x/y", "z?q=1#f").as_deref(), Some("https://a/x/z?q=1"));
+        assert_eq!(join("https://a:8/x/y", "/z").as_deref(), Some("https://a:8/z"));
+        assert_eq!(join("https://a/x", "//b/z").as_deref(), Some("https://b/z"));
+        assert_eq!(join("http://a/x", "https://b/z").as_deref(), Some("https://b/z"));
+        assert_eq!(join("https://a/x", "http://b/z"), None);
+        assert_eq!(join("http://a/x", "file:///etc/passwd"), None);
+        assert_eq!(join("http://a/x", "ftp://b/z"), None);
+    }
+
+    #[test]
+    fn the_token_belongs_to_one_origin() {
+        assert!(same_origin("https://HuggingFace.co/x", "https://huggingface.co:443"));
+        for other in ["http://huggingface.co/x", "https://cdn.huggingface.co", "https://huggingface.co:8443/x", "x"] {
+            assert!(!same_origin(other, "https://huggingface.co"), "{other}");
+        }
+    }
+
+    #[test]
+    fn proxies_by_scheme_and_exception() {
+        let env = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned())
+        };
+        let both = env(&[
+            ("HTTPS_PROXY", "http://s:1"),
+            ("http_proxy", "http://p:1"),
+            ("NO_PROXY", "localhost, .corp.com,b.org"),
+        ]);
+        assert_eq!(proxy_for("https://x.org/", &both).as_deref(), Some("http://s:1"));
+        assert_eq!(proxy_for("http://x.org/", &both).as_deref(), Some("http://p:1"));
+        for host in ["localhost:80", "corp.com", "a.corp.com", "b.org", "a.b.org"] {
+            assert_eq!(proxy_for(&format!("http://{host}/"), &both), None, "{host}");
+        }
+        assert!(proxy_for("http://notcorp.com/", &both).is_some());
+        assert_eq!(proxy_for("http://x/", &env(&[("ALL_PROXY", "http://a"), ("NO_PROXY", "*")])), None);
+        assert_eq!(proxy_for("http://x/", &env(&[("ALL_PROXY", "http://a")])).as_deref(), Some("http://a"));
+        assert_eq!(proxy_for("http://x/", &env(&[])), None);
+    }
+
+    #[test]
+    fn paths_are_escaped() {
+        assert_eq!(escape_path("a b/c?#%.gguf"), "a%20b/c%3F%23%25.gguf");
+    }
+}

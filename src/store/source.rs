@@ -1,0 +1,148 @@
+//! What `pull` is asked for.
+
+use super::catalogue::{self, Entry};
+use super::http::HUB;
+use super::name;
+use crate::{Error, Result};
+
+/// Where to fetch a model from.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// An entry of the catalogue.
+    Catalogue(&'static Entry),
+    /// A repository of the hub.
+    Hub(Repository),
+    /// A file on any server.
+    Url(String),
+}
+
+/// A repository, and what is wanted of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repository {
+    /// `organization/name`.
+    pub(super) repo: String,
+    /// Branch, tag or commit.
+    pub(super) revision: String,
+    pub(super) want: Want,
+}
+
+/// Which files of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Want {
+    /// The best that 4 bits give.
+    Best,
+    /// The file with this quantization's name in its own.
+    Quant(String),
+    /// This path.
+    File(String),
+}
+
+const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a catalogue name";
+
+/// Reads `hf:org/repo[@revision][:QUANT]`, `[hf:]org/repo/path/file.gguf`, a URL (of the hub at `hub`, or any), or a
+/// name of the catalogue.
+pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
+    let wrong = || {
+        let near = crate::suggest::did_you_mean(text, catalogue::ENTRIES.iter().map(|entry| entry.name));
+        let hint = if near.is_empty() { "see the catalogue with: tokki list --catalogue".to_owned() } else { near };
+        Error::input("model", FORMS, format!("{text:?}")).hint(hint)
+    };
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(wrong());
+    }
+    if let Some(entry) = catalogue::find(text) {
+        return Ok(Source::Catalogue(entry));
+    }
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(of_url(text, hub));
+    }
+    let rest = text.strip_prefix("hf:").or_else(|| text.strip_prefix("hf.co/")).unwrap_or(text);
+    repository(rest).map(Source::Hub).ok_or_else(wrong)
+}
+
+fn repository(text: &str) -> Option<Repository> {
+    let (path, quant) = match text.split_once(':') {
+        Some((path, quant)) => (path, Some(quant)),
+        None => (text, None),
+    };
+    let mut parts = path.splitn(3, '/');
+    let (organization, repo, file) = (parts.next()?, parts.next()?, parts.next());
+    let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
+    let plain = |part: &str| name::check(part).is_ok();
+    if !plain(organization) || !plain(repo) || !plain(revision) {
+        return None;
+    }
+    let want = match (file, quant) {
+        (Some(file), None) if name::file_name(file).is_ok() => Want::File(file.to_owned()),
+        (None, Some(quant)) if plain(quant) => Want::Quant(quant.to_uppercase()),
+        (None, None) => Want::Best,
+        _ => return None,
+    };
+    Some(Repository { repo: format!("{organization}/{repo}"), revision: revision.to_owned(), want })
+}
+
+/// A hub address as people copy it (`/blob/`, `/resolve/`, or the repository's page) means the repository, which has a
+/// listing with hashes; everything else is just a file.
+fn of_url(url: &str, hub: &str) -> Source {
+    let inside = [hub, HUB].iter().find_map(|base| url.strip_prefix(base)?.strip_prefix('/'));
+    let path = inside.and_then(|path| path.split(['?', '#']).next()).map(|path| path.trim_end_matches('/'));
+    let parts: Vec<&str> = path.unwrap_or_default().splitn(5, '/').collect();
+    let short = match parts.as_slice() {
+        [organization, repo] => Some(format!("{organization}/{repo}")),
+        [organization, repo, "blob" | "resolve", revision, file] => {
+            Some(format!("{organization}/{repo}@{revision}/{file}"))
+        }
+        _ => None,
+    };
+    match short.as_deref().and_then(repository) {
+        Some(repository) => Source::Hub(repository),
+        None => Source::Url(url.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn hub(text: &str) -> Option<(String, String, Want)> {
+        match parse(text, HUB).ok()? {
+            Source::Hub(r) => Some((r.repo, r.revision, r.want)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn forms_of_the_hub() {
+        let main = |want| Some(("o/r".to_owned(), "main".to_owned(), want));
+        assert_eq!(hub("hf:o/r"), main(Want::Best));
+        assert_eq!(hub("o/r:q4_k_m"), main(Want::Quant("Q4_K_M".into())));
+        assert_eq!(hub("o/r/x.gguf"), main(Want::File("x.gguf".into())));
+        assert_eq!(hub("hf:o/r@v2:Q8_0"), Some(("o/r".into(), "v2".into(), Want::Quant("Q8_0".into()))));
+        let file = main(Want::File("d/x.gguf".into()));
+        assert_eq!(hub("https://huggingface.co/o/r/blob/main/d/x.gguf?download=true"), file);
+        assert_eq!(hub("https://huggingface.co/o/r/"), main(Want::Best));
+    }
+
+    #[test]
+    fn other_addresses_and_nonsense() {
+        assert!(matches!(parse("https://example.org/m.gguf", HUB), Ok(Source::Url(_))));
+        assert!(matches!(parse("SmolLM2-135M-Instruct", HUB), Ok(Source::Catalogue(_))));
+        for bad in [
+            "",
+            "x",
+            "hf:",
+            "hf:o",
+            "o/r/x.bin",
+            "../r",
+            "o/../x.gguf",
+            "o/r/../x.gguf",
+            "o/r:a/b",
+            "o r/x",
+            "ftp://x/y:z/w",
+        ] {
+            assert!(parse(bad, HUB).is_err(), "{bad:?}");
+        }
+        assert!(parse("smolm2-135m-instruct", HUB).unwrap_err().to_string().contains("smollm2-135m-instruct"));
+    }
+}
