@@ -16,6 +16,7 @@ pub mod error;
 pub mod gguf;
 pub mod interrupt;
 pub mod machine;
+pub mod shapes;
 pub mod store;
 pub mod suggest;
 pub mod testing;
