@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32};
-use crate::formats::{Format32, Format256, Held};
+use crate::formats::{Format32, Format256, Held, eight};
 use crate::isa::ints::{Ints, Kernel, ROWS};
 use crate::matrix::Matrix;
 use crate::share::Tile;
@@ -86,7 +86,7 @@ fn products_32<S: Ints, F: Format32, const C: usize>(
     let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
     let offset = F::HELD.offset::<S>();
     for b in 0..n {
-        let blocks = rows.map(|row| &row[b]);
+        let blocks = eight!(r => &rows[r][b]);
         // Once per cache line, or nearly so.
         if b.is_multiple_of((LINE / F::BYTES).max(1)) {
             blocks.iter().for_each(|block| s.prefetch(block.as_ref(), ahead));
@@ -109,7 +109,12 @@ fn products_32<S: Ints, F: Format32, const C: usize>(
             }
         }
     }
-    if F::MIN { std::array::from_fn(|c| s.add_float(acc[c], macc[c])) } else { acc }
+    if F::MIN {
+        for c in 0..C {
+            acc[c] = s.add_float(acc[c], macc[c]);
+        }
+    }
+    acc
 }
 
 #[inline(always)]
@@ -125,7 +130,7 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
     let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
     let offset = F::HELD.offset::<S>();
     for b in 0..n {
-        let blocks = rows.map(|row| &row[b]);
+        let blocks = eight!(r => &rows[r][b]);
         for line in 0..F::BYTES.div_ceil(LINE) {
             blocks.iter().for_each(|block| s.prefetch(block.as_ref(), ahead + line * LINE));
         }
@@ -142,7 +147,9 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
         );
         if offset != 0 {
             let weighed = weigh::<S, F, C>(s, &head.scales, &x, b);
-            isum = std::array::from_fn(|c| s.sub(isum[c], s.shl_int(weighed[c], offset.trailing_zeros())));
+            for c in 0..C {
+                isum[c] = s.sub(isum[c], s.shl_int(weighed[c], offset.trailing_zeros()));
+            }
         }
         for c in 0..C {
             acc[c] = s.fma(s.mul(head.d, s.float(x[c].d[b])), s.to_float(isum[c]), acc[c]);
@@ -154,7 +161,12 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
             }
         }
     }
-    if F::MIN { std::array::from_fn(|c| s.sub_float(acc[c], macc[c])) } else { acc }
+    if F::MIN {
+        for c in 0..C {
+            acc[c] = s.sub_float(acc[c], macc[c]);
+        }
+    }
+    acc
 }
 
 /// Adds the products of chunk `j` (32 weights), times the scales of their groups.

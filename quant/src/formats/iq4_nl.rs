@@ -5,7 +5,7 @@
 //! byte  2..18  byte 2 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, words4};
+use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, nibbles, nibbles8, words4};
 use crate::isa::ints::Ints;
 
 /// 4-bit indices into a table of unevenly spaced values.
@@ -24,6 +24,7 @@ impl Format32 for IQ4NL {
 
     #[inline(always)]
     fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        nibbles8(s, words4(s, &blocks, 2)).map(|q| s.signed(s.lookup(&VALUES, q)))
+        let q = nibbles8(s, words4(s, &blocks, 2));
+        eight!(g => s.signed(s.lookup(&VALUES, q[g])))
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use super::iq4_nl::VALUES;
-use super::{Blocks, Format256, Head, Held, Quants256, f16_at, layout, nibbles8, word, words4};
+use super::{Blocks, Format256, Head, Held, Quants256, eight, f16_at, layout, nibbles8, word, words4};
 use crate::isa::ints::Ints;
 
 /// 4-bit indices into a table of unevenly spaced values, with scales of groups.
@@ -69,7 +69,7 @@ impl Format256 for IQ4XS {
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
         for j in 0..8 {
             let q = nibbles8(s, words4(s, &blocks, 8 + 16 * j));
-            each(j, q.map(|q| s.signed(s.lookup(&VALUES, q))));
+            each(j, eight!(g => s.signed(s.lookup(&VALUES, q[g]))));
         }
     }
 }

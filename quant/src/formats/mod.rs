@@ -59,6 +59,44 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
+/// `[f(0), .., f(7)]` written out: closures are not reliably compiled for the caller's instruction set.
+macro_rules! eight {
+    ($g:ident => $value:expr) => {
+        [
+            crate::formats::with!($g = 0, $value),
+            crate::formats::with!($g = 1, $value),
+            crate::formats::with!($g = 2, $value),
+            crate::formats::with!($g = 3, $value),
+            crate::formats::with!($g = 4, $value),
+            crate::formats::with!($g = 5, $value),
+            crate::formats::with!($g = 6, $value),
+            crate::formats::with!($g = 7, $value),
+        ]
+    };
+}
+pub(crate) use eight;
+
+/// `[f(0), .., f(3)]`, as [`eight`].
+macro_rules! four {
+    ($g:ident => $value:expr) => {
+        [
+            crate::formats::with!($g = 0, $value),
+            crate::formats::with!($g = 1, $value),
+            crate::formats::with!($g = 2, $value),
+            crate::formats::with!($g = 3, $value),
+        ]
+    };
+}
+pub(crate) use four;
+
+macro_rules! with {
+    ($g:ident = $number:literal, $value:expr) => {{
+        let $g: usize = $number;
+        $value
+    }};
+}
+pub(crate) use with;
+
 /// A format whose weights stand alone (a block is one weight).
 pub(crate) trait Float: Format {
     /// The weight, widened exactly.
@@ -176,7 +214,7 @@ fn part<const N: usize>(block: &impl AsRef<[u8]>, at: usize) -> &[u8; N] {
 /// Bytes `at..at + 16` of eight blocks, as words of 4 bytes.
 #[inline(always)]
 fn words4<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B; 4] {
-    s.transpose(blocks.map(|block| part(block, at)))
+    s.transpose(eight!(r => part(blocks[r], at)))
 }
 
 /// Bytes `at..at + 32` of eight blocks, as words of 4 bytes.
@@ -189,7 +227,7 @@ fn words8<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B
 /// Bytes `at..at + 4` of eight blocks.
 #[inline(always)]
 fn word<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> S::B {
-    s.words(blocks.map(|block| part(block, at)))
+    s.words(eight!(r => part(blocks[r], at)))
 }
 
 /// `(x >> by)` and then the bits `mask` of every byte.
@@ -207,7 +245,7 @@ fn bits_left<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
 /// [`nibbles`] of eight rows.
 #[inline(always)]
 fn nibbles8<S: Ints>(s: S, x: [S::B; 4]) -> [S::B; 8] {
-    std::array::from_fn(|g| if g < 4 { bits(s, x[g], 0, 15) } else { bits(s, x[g - 4], 4, 15) })
+    eight!(g => bits(s, x[g % 4], g as u32 / 4 * 4, 15))
 }
 
 /// The half-precision number at `bytes[at..at + 2]`, widened.

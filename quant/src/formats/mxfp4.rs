@@ -5,7 +5,7 @@
 //! byte  1..17  byte 1 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, layout, nibbles, nibbles8, words4};
+use super::{Blocks, Format32, Held, Quants32, eight, layout, nibbles, nibbles8, words4};
 use crate::isa::ints::Ints;
 
 /// 4-bit floats with a shared exponent.
@@ -45,11 +45,13 @@ impl Format32 for MXFP4 {
 
     #[inline(always)]
     fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        nibbles8(s, words4(s, &blocks, 1)).map(|q| s.lookup(&RAISED, q))
+        let q = nibbles8(s, words4(s, &blocks, 1));
+        eight!(g => s.lookup(&RAISED, q[g]))
     }
 
     #[inline(always)]
     fn scales<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> (S::F, S::F) {
-        (s.float_bits(s.words(blocks.map(|block| &SCALES[usize::from(block[0])]))), s.float(0.0))
+        let scales = eight!(r => &SCALES[usize::from(blocks[r][0])]);
+        (s.float_bits(s.words(scales)), s.float(0.0))
     }
 }

@@ -7,7 +7,7 @@
 //! byte 82..84  dmin, f16
 //! ```
 
-use super::{Blocks, Format256, Head, Held, Quants256, bits, f16_at, layout, word, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, word, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 2-bit quants above a minimum.
@@ -39,7 +39,7 @@ impl Format256 for Q2K {
     fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
         let fields = words4(s, &blocks, 0);
         let (d, min) = s.halves(word(s, &blocks, 80));
-        Head { d, min, scales: fields.map(|x| bits(s, x, 0, 15)), mins: fields.map(|x| bits(s, x, 4, 15)) }
+        Head { d, min, scales: four!(v => bits(s, fields[v], 0, 15)), mins: four!(v => bits(s, fields[v], 4, 15)) }
     }
 
     #[inline(always)]
@@ -47,7 +47,7 @@ impl Format256 for Q2K {
         for half in 0..2 {
             let x = words8(s, &blocks, 16 + 32 * half);
             for k in 0..4 {
-                each(4 * half + k, x.map(|x| bits(s, x, 2 * k as u32, 3)));
+                each(4 * half + k, eight!(g => bits(s, x[g], 2 * k as u32, 3)));
             }
         }
     }

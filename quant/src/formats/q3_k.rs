@@ -9,7 +9,7 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, f16_at, layout, word, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, eight, f16_at, four, layout, word, words8};
 use crate::isa::ints::Ints;
 
 /// 3-bit quants around 4.
@@ -46,7 +46,7 @@ impl Format256 for Q3K {
     fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
         let low = [word(s, &blocks, 96), word(s, &blocks, 100)];
         let high = word(s, &blocks, 104);
-        let scales = std::array::from_fn(|v| {
+        let scales = four!(v => {
             let low = bits(s, low[v % 2], v as u32 / 2 * 4, 15);
             let high =
                 if v < 2 { bits_left(s, high, 4 - 2 * v as u32, 48) } else { bits(s, high, 2 * v as u32 - 4, 48) };
@@ -64,7 +64,7 @@ impl Format256 for Q3K {
                 let j = 4 * half + k;
                 each(
                     j,
-                    std::array::from_fn(|g| {
+                    eight!(g => {
                         let high = bits(s, high[g], j as u32, 1);
                         s.or(bits(s, low[g], 2 * k as u32, 3), s.shl(high, 2))
                     }),

@@ -6,7 +6,7 @@
 //! byte  6..22  byte 6 + i: low 4 bits of quant i in the low nibble, of quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, word, words4};
+use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, nibbles, nibbles8, word, words4};
 use crate::isa::ints::Ints;
 
 /// 5-bit quants around 16.
@@ -24,7 +24,7 @@ pub(super) fn fifth_bits(bytes: &[u8]) -> [u8; 32] {
 pub(super) fn fifth_bits8<S: Ints>(s: S, word: S::B) -> [S::B; 8] {
     // Bit 4 + i of byte i: after the right byte of the word is in all places, and its right half on top.
     let (diagonal, sixteen) = (s.splat(0x8040_2010), s.splat(0x1010_1010));
-    std::array::from_fn(|g| {
+    eight!(g => {
         let byte = s.spread(word, g / 2);
         let bit = s.and(if g % 2 == 0 { s.shl(byte, 4) } else { byte }, diagonal);
         s.min_bytes(bit, sixteen)
@@ -41,6 +41,6 @@ impl Format32 for Q5_0 {
     #[inline(always)]
     fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
         let (low, high) = (nibbles8(s, words4(s, &blocks, 6)), fifth_bits8(s, word(s, &blocks, 2)));
-        std::array::from_fn(|g| s.or(low[g], high[g]))
+        eight!(g => s.or(low[g], high[g]))
     }
 }

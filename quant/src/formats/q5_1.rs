@@ -8,7 +8,7 @@
 //! ```
 
 use super::q5_0::{fifth_bits, fifth_bits8};
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, word, words4};
+use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, nibbles, nibbles8, word, words4};
 use crate::isa::ints::Ints;
 
 /// 5-bit quants above a minimum.
@@ -29,6 +29,6 @@ impl Format32 for Q5_1 {
     #[inline(always)]
     fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
         let (low, high) = (nibbles8(s, words4(s, &blocks, 8)), fifth_bits8(s, word(s, &blocks, 4)));
-        std::array::from_fn(|g| s.or(low[g], high[g]))
+        eight!(g => s.or(low[g], high[g]))
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use super::q4_k::{head8, nibble, scales_and_mins};
-use super::{Blocks, Format256, Head, Held, Quants256, bits, f16_at, layout, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, layout, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 5-bit quants above a minimum.
@@ -51,7 +51,7 @@ impl Format256 for Q5K {
                 let j = 2 * pair + k;
                 each(
                     j,
-                    std::array::from_fn(|g| {
+                    eight!(g => {
                         let high = bits(s, high[g], j as u32, 1);
                         s.or(bits(s, low[g], 4 * k as u32, 15), s.shl(high, 4))
                     }),

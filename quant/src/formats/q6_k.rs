@@ -9,7 +9,7 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, f16_at, layout, word, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, eight, f16_at, layout, word, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 6-bit quants around 32.
@@ -47,7 +47,7 @@ impl Format256 for Q6K {
             for k in 0..4 {
                 each(
                     4 * half + k,
-                    std::array::from_fn(|g| {
+                    eight!(g => {
                         let low = bits(s, low[k % 2][g], k as u32 / 2 * 4, 15);
                         let high = if k < 2 {
                             bits_left(s, high[g], 4 - 2 * k as u32, 48)

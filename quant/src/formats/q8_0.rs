@@ -5,7 +5,7 @@
 //! byte  2..34  quant i, i8 (-128 included)
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, words8};
+use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, words8};
 use crate::isa::ints::Ints;
 
 /// Signed bytes.
@@ -21,6 +21,7 @@ impl Format32 for Q8_0 {
 
     #[inline(always)]
     fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        words8(s, &blocks, 2).map(|x| s.signed(x))
+        let q = words8(s, &blocks, 2);
+        eight!(g => s.signed(q[g]))
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Ints, Kernel, ROWS};
+use crate::formats::eight;
 use crate::isa::{Isa, Level};
 
 /// AVX2, FMA and F16C are there.
@@ -123,7 +124,7 @@ macro_rules! ints {
                 }
                 fn words(self, rows: [&[u8; 4]; ROWS]) -> __m256i {
                     // Broadcast loads and blends: neither needs the port that shuffles do.
-                    let w = rows.map(|row| _mm256_set1_epi32(i32::from_ne_bytes(*row)));
+                    let w = eight!(r => _mm256_set1_epi32(i32::from_ne_bytes(*rows[r])));
                     let (a, b) = (_mm256_blend_epi32::<2>(w[0], w[1]), _mm256_blend_epi32::<8>(w[2], w[3]));
                     let (c, d) = (_mm256_blend_epi32::<32>(w[4], w[5]), _mm256_blend_epi32::<128>(w[6], w[7]));
                     let (ab, cd) = (_mm256_blend_epi32::<12>(a, b), _mm256_blend_epi32::<192>(c, d));
