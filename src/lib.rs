@@ -20,5 +20,6 @@ pub mod shapes;
 pub mod store;
 pub mod suggest;
 pub mod testing;
+pub mod tokenizer;
 
 pub use error::{Error, Result};

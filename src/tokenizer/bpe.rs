@@ -1,0 +1,197 @@
+//! Byte-level BPE (`gpt2`): text -> pieces (pre-tokenizer) -> bytes -> merges by rank -> ids.
+
+use super::byte_map;
+use super::merge::{Merge, Merger, Pairs, Symbol};
+use super::pre::{self, Cutter};
+use super::strings::{Index, Strings};
+use super::vocab::{KEY_MERGES, TokenKind, Vocab};
+use crate::Result;
+use ahash::RandomState;
+use std::collections::HashMap;
+
+/// Pairs of ids to what they become, hashed with a random key: merges come from the file.
+type PairMap = HashMap<(u32, u32), Merge, RandomState>;
+
+/// The merges of a vocabulary.
+///
+/// Symbols are token ids. A merge may speak of strings that are no tokens; they get ids behind the last token, and what
+/// is left of them after merging is written byte by byte.
+pub(crate) struct Bpe {
+    cutter: Cutter,
+    /// The symbol of every byte.
+    bytes: Vec<u32>,
+    pairs: PairMap,
+    /// Texts of the symbols that are no tokens.
+    extra: Strings,
+    /// The id of the first of them: the number of tokens.
+    first_extra: u32,
+    /// What stands for a byte that has no token, if anything.
+    unknown: Option<u32>,
+    /// A piece that is a token as a whole is that token.
+    ignore_merges: bool,
+    /// Whether the model starts with BOS when the file does not say.
+    pub(crate) add_bos: bool,
+}
+
+/// Pieces of this many bytes are remembered within one text.
+const REMEMBERED: std::ops::RangeInclusive<usize> = 2..=64;
+
+/// Pieces that are remembered at most.
+const MOST_REMEMBERED: usize = 1 << 16;
+
+/// Numbers the symbols while the merges are read.
+struct Symbols<'a> {
+    vocab: &'a Vocab,
+    index: &'a Index,
+    kinds: &'a [TokenKind],
+    first_extra: u32,
+    extra: Strings,
+    extra_index: Index,
+}
+
+impl Symbols<'_> {
+    /// The token with this text that merging may produce, else a number behind the tokens.
+    fn number(&mut self, text: &[u8]) -> u32 {
+        if let Some(id) = text_token(self.index, &self.vocab.tokens, self.kinds, text) {
+            return id;
+        }
+        if let Some(number) = self.extra_index.get(&self.extra, text) {
+            return self.first_extra + number;
+        }
+        self.extra.push(text);
+        // a file holds far fewer than 2^31 merges, each of which adds three strings at most
+        let number = self.extra.len() as u32 - 1;
+        let _ = self.extra_index.insert(&self.extra, number);
+        self.first_extra + number
+    }
+}
+
+/// The token with this text, if text may become it: control tokens are never the result of merging.
+fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8]) -> Option<u32> {
+    let id = index.get(tokens, text)?;
+    let kind = kinds.get(id as usize)?;
+    (!matches!(kind, TokenKind::Control | TokenKind::Unknown)).then_some(id)
+}
+
+impl Bpe {
+    pub(crate) fn new(vocab: &Vocab, index: &Index, kinds: &[TokenKind], unknown: Option<u32>) -> Result<Self> {
+        let row = pre::find(vocab.pre.as_deref().unwrap_or(pre::DEFAULT))?;
+        let first_extra = vocab.tokens.len() as u32;
+        let mut symbols = Symbols {
+            vocab,
+            index,
+            kinds,
+            first_extra,
+            extra: Strings::default(),
+            extra_index: Index::with_capacity(0),
+        };
+        let bytes = (0..=u8::MAX)
+            .map(|byte| symbols.number(byte_map::char_of(byte).encode_utf8(&mut [0; 4]).as_bytes()))
+            .collect();
+        let pairs = read_merges(vocab, &mut symbols)?;
+        Ok(Self {
+            cutter: Cutter::new(row)?,
+            bytes,
+            pairs,
+            extra: symbols.extra,
+            first_extra,
+            unknown,
+            ignore_merges: row.ignore_merges,
+            add_bos: row.add_bos,
+        })
+    }
+
+    /// Appends the ids of `text`, which holds no special tokens.
+    pub(crate) fn encode<'t>(&self, names: &Names<'_>, text: &'t str, scratch: &mut Scratch<'t>, out: &mut Vec<u32>) {
+        self.cutter.cut(text, &mut |piece| {
+            let bytes = piece.as_bytes();
+            if let &[byte] = bytes {
+                return self.emit(self.bytes[usize::from(byte)], out);
+            }
+            let memorable = REMEMBERED.contains(&bytes.len());
+            if memorable && let Some((start, end)) = scratch.known.get(bytes) {
+                return out.extend_from_within(*start..*end);
+            }
+            let start = out.len();
+            self.encode_piece(names, bytes, scratch, out);
+            if memorable && scratch.known.len() < MOST_REMEMBERED {
+                scratch.known.insert(bytes, (start, out.len()));
+            }
+        });
+    }
+
+    fn encode_piece(&self, names: &Names<'_>, piece: &[u8], scratch: &mut Scratch<'_>, out: &mut Vec<u32>) {
+        if self.ignore_merges {
+            scratch.spelled.clear();
+            byte_map::map_into(piece, &mut scratch.spelled);
+            if let Some(id) = text_token(names.index, names.tokens, names.kinds, scratch.spelled.as_bytes()) {
+                return out.push(id);
+            }
+        }
+        let merger = &mut scratch.merger;
+        merger.symbols.clear();
+        let symbol = |(i, &byte): (usize, &u8)| Symbol { id: self.bytes[usize::from(byte)], end: i + 1 };
+        merger.symbols.extend(piece.iter().enumerate().map(symbol));
+        merger.run(piece, self);
+        for symbol in &merger.symbols {
+            self.emit(symbol.id, out);
+        }
+    }
+
+    /// Appends a symbol, byte by byte when it is no token.
+    fn emit(&self, symbol: u32, out: &mut Vec<u32>) {
+        let Some(extra) = symbol.checked_sub(self.first_extra) else { return out.push(symbol) };
+        let mut bytes = Vec::new();
+        byte_map::unmap_into(self.extra.get(extra as usize).unwrap_or_default(), &mut bytes);
+        for byte in bytes {
+            let symbol = self.bytes[usize::from(byte)];
+            if symbol < self.first_extra {
+                out.push(symbol);
+            } else {
+                out.extend(self.unknown);
+            }
+        }
+    }
+}
+
+impl Pairs for Bpe {
+    fn pair(&self, left: u32, right: u32, _bytes: &[u8]) -> Option<Merge> {
+        self.pairs.get(&(left, right)).copied()
+    }
+}
+
+/// Reads the merges; of equal pairs the first counts.
+fn read_merges(vocab: &Vocab, symbols: &mut Symbols<'_>) -> Result<PairMap> {
+    let mut pairs = PairMap::with_capacity_and_hasher(vocab.merges.len(), RandomState::new());
+    let mut joined = Vec::new();
+    for (rank, merge) in (0..).zip(vocab.merges.iter()) {
+        // a piece may itself be a space, so the separator is looked for behind the first byte
+        let space = merge.iter().skip(1).position(|&byte| byte == b' ').map(|i| i + 1);
+        let halves = space.and_then(|i| Some((merge.get(..i)?, merge.get(i + 1..)?)));
+        let Some((left, right)) = halves.filter(|(_, right)| !right.is_empty()) else {
+            let found = format!("`{}` at place {rank}", String::from_utf8_lossy(merge));
+            return Err(vocab.error(KEY_MERGES, "two tokens with a space between them", found));
+        };
+        joined.clear();
+        joined.extend_from_slice(left);
+        joined.extend_from_slice(right);
+        let (left, right) = (symbols.number(left), symbols.number(right));
+        pairs.entry((left, right)).or_insert_with(|| Merge { rank, id: symbols.number(&joined) });
+    }
+    Ok(pairs)
+}
+
+/// The texts, kinds and index of all tokens.
+pub(crate) struct Names<'a> {
+    pub(crate) tokens: &'a Strings,
+    pub(crate) kinds: &'a [TokenKind],
+    pub(crate) index: &'a Index,
+}
+
+/// Buffers for one text, and where in the output the pieces stand that were seen before.
+#[derive(Default)]
+pub(crate) struct Scratch<'t> {
+    pub(crate) merger: Merger,
+    pub(crate) known: HashMap<&'t [u8], (usize, usize), RandomState>,
+    spelled: String,
+}

@@ -1,0 +1,234 @@
+//! Pre-tokenizers: how a text is cut into pieces before byte pairs are merged, by the name in `tokenizer.ggml.pre`.
+//!
+//! [`TABLE`] gives every name its regexes, which are applied in order: each one cuts the pieces of its predecessor
+//! again, and matches and gaps both become pieces. A regex that a scanner of `scan` stands for runs as
+//! that scanner; a row with any other regex runs as a sequence of `Split`s of the `tokenizers` crate.
+
+use super::classes::Classes;
+use super::scan::{self, Scanner};
+use crate::{Error, Result};
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
+
+/// A regex and the scanner that stands for it.
+pub(crate) struct Cut {
+    pub(crate) regex: &'static str,
+    pub(crate) scanner: Option<Scanner>,
+}
+
+const fn scanned(regex: &'static str, scanner: Scanner) -> Cut {
+    Cut { regex, scanner: Some(scanner) }
+}
+
+const fn regex(regex: &'static str) -> Cut {
+    Cut { regex, scanner: None }
+}
+
+/// One way to cut, under all its names.
+pub(crate) struct Row {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) cuts: &'static [Cut],
+    /// A piece that is a token as a whole is that token, whatever the merges say.
+    pub(crate) ignore_merges: bool,
+    /// Whether the model starts with BOS when the file does not say.
+    pub(crate) add_bos: bool,
+}
+
+const GPT2: Cut =
+    scanned(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)", scan::gpt2 as Scanner);
+const QWEN2: Cut = scanned(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    scan::qwen2,
+);
+const LLAMA3: Cut = scanned(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    scan::llama3,
+);
+const DEEPSEEK3: Cut = scanned(
+    concat!(
+        r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##,
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    scan::deepseek3,
+);
+const EXAONE_MOE: Cut = scanned(
+    concat!(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}",
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+    ),
+    scan::exaone_moe,
+);
+const GPT4O: Cut = scanned(
+    concat!(
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    scan::gpt4o,
+);
+const TEKKEN: Cut = regex(concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+const QWEN35: Cut = regex(concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+const SEED_CODER: Cut = regex(concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+",
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+const BAILING: Cut = regex(concat!(
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*",
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+));
+const BLOOM: Cut = regex(r" ?[^(\s|.,!?…。，、।۔،)]+");
+const DIGIT: Cut = scanned(r"\p{N}", scan::digit);
+const DIGITS: Cut = scanned(r"\p{N}+", scan::digits);
+const DIGITS3: Cut = scanned(r"\p{N}{1,3}", scan::digits3);
+const ASCII_TRIPLE: Cut = scanned(r"[0-9][0-9][0-9]", scan::ascii_triple);
+const HAN_KANA: Cut = scanned(r"[一-龥぀-ゟ゠-ヿ]+", scan::han_kana);
+const PUNCTUATION: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
+
+const fn row(names: &'static [&'static str], cuts: &'static [Cut]) -> Row {
+    Row { names, cuts, ignore_merges: false, add_bos: false }
+}
+
+/// THE PRE-TOKENIZER TABLE. A new name is one word here, a new regex one row; the tests go through all of it.
+pub(crate) const TABLE: &[Row] = &[
+    row(&[DEFAULT], &[PUNCTUATION, GPT2, DIGITS, ASCII_TRIPLE]),
+    row(
+        &[
+            "exaone4",
+            "gpt-2",
+            "phi-2",
+            "trillion",
+            "a.x-4.0",
+            "mpt",
+            "olmo",
+            "jais",
+            "gigachat",
+            "mellum",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "granite-docling",
+        ],
+        &[GPT2],
+    ),
+    row(
+        &["exaone", "refact", "smollm", "starcoder", "command-r", "codeshell", "minerva-7b", "mellum2"],
+        &[DIGIT, GPT2],
+    ),
+    row(
+        &["qwen2", "deepseek-r1-qwen", "solar-open", "kormo", "stablelm2", "hunyuan", "megrez", "grok-2", "f2llmv2"],
+        &[QWEN2],
+    ),
+    Row {
+        names: &["llama-bpe", "llama3", "llama-v3", "midm-2.0", "falcon3", "falcon-h1", "pixtral", "lfm2"],
+        cuts: &[LLAMA3],
+        ignore_merges: true,
+        add_bos: true,
+    },
+    row(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
+    row(&["deepseek-v3", "hunyuan-dense"], &[DIGITS3, HAN_KANA, DEEPSEEK3]),
+    row(&["hyperclovax", "mu-choco"], &[DIGIT, HAN_KANA, DEEPSEEK3]),
+    row(&["exaone-moe"], &[EXAONE_MOE]),
+    row(&["gpt-4o", "llama4", "kanana2", "minimax-m2"], &[GPT4O]),
+    Row { names: &["tekken"], cuts: &[TEKKEN], ignore_merges: true, add_bos: true },
+    row(&["qwen35"], &[QWEN35]),
+    row(&["seed-coder"], &[SEED_CODER]),
+    row(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    row(&["bloom", "poro-chat", "gpt3-finnish"], &[BLOOM]),
+    row(&["viking"], &[BLOOM, DIGIT]),
+    row(&["falcon"], &[regex(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, ASCII_TRIPLE]),
+    row(
+        &["deepseek-coder"],
+        &[regex(r"[\r\n]"), regex(r"\s?\p{L}+"), regex(r"\s?\p{P}+"), regex(r"[一-龥ࠀ-一가-퟿]+"), DIGIT],
+    ),
+];
+
+/// The name of the row that files without `tokenizer.ggml.pre` get.
+pub(crate) const DEFAULT: &str = "default";
+
+/// The row of `name`; an unknown name is an error that lists the known ones, because other cuts mean other ids.
+pub(crate) fn find(name: &str) -> Result<&'static Row> {
+    TABLE.iter().find(|row| row.names.contains(&name)).ok_or_else(|| {
+        let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
+        Error::input(super::vocab::KEY_PRE, "a pre-tokenizer that is known here", format!("`{name}`"))
+            .hint(format!("known are: {}", known.join(", ")))
+    })
+}
+
+/// A row ready to run.
+pub(crate) enum Cutter {
+    /// Scanners alone.
+    Scanners { classes: &'static Classes, scanners: Vec<Scanner> },
+    /// The crate's regexes.
+    Regexes(Sequence),
+}
+
+impl Cutter {
+    /// Runs with scanners where the row has them for all its regexes.
+    pub(crate) fn new(row: &Row) -> Result<Self> {
+        match row.cuts.iter().map(|cut| cut.scanner).collect() {
+            Some(scanners) => Ok(Self::Scanners { classes: Classes::get(), scanners }),
+            None => Self::with_regexes(row),
+        }
+    }
+
+    /// Runs with the crate's regexes alone.
+    pub(crate) fn with_regexes(row: &Row) -> Result<Self> {
+        let splits = row.cuts.iter().map(|cut| {
+            Split::new(SplitPattern::Regex(cut.regex.into()), SplitDelimiterBehavior::Isolated, false)
+                .map(Into::into)
+                .map_err(|error| Error::failed(format!("the pre-tokenizer `{}`", row.names[0]), error.to_string()))
+        });
+        Ok(Self::Regexes(Sequence::new(splits.collect::<Result<_>>()?)))
+    }
+
+    /// Hands the pieces of `text` to `sink` in order; none is empty, and together they are the text.
+    pub(crate) fn cut<'t>(&self, text: &'t str, sink: &mut impl FnMut(&'t str)) {
+        match self {
+            Self::Scanners { classes, scanners } => cut_with(classes, scanners, text, sink),
+            Self::Regexes(sequence) => cut_with_regexes(sequence, text, sink),
+        }
+    }
+}
+
+/// Depth-first over the scanners: as deep as the row is long.
+fn cut_with<'t>(classes: &Classes, scanners: &[Scanner], mut text: &'t str, sink: &mut impl FnMut(&'t str)) {
+    let Some((scanner, next)) = scanners.split_first() else {
+        if !text.is_empty() {
+            sink(text);
+        }
+        return;
+    };
+    while !text.is_empty() {
+        // a scanner always takes something; should one ever not, the text is one piece rather than an endless loop
+        let end = scanner(classes, text).clamp(1, text.len());
+        let (piece, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+        if next.is_empty() {
+            sink(piece);
+        } else {
+            cut_with(classes, next, piece, sink);
+        }
+        text = rest;
+    }
+}
+
+fn cut_with_regexes<'t>(sequence: &Sequence, text: &'t str, sink: &mut impl FnMut(&'t str)) {
+    let mut pieces = PreTokenizedString::from(text);
+    if sequence.pre_tokenize(&mut pieces).is_err() {
+        // `Split` has no error of its own: it stops cutting when the regex engine gives up
+        return sink(text);
+    }
+    for (_, (start, end), _) in pieces.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+        if let Some(piece) = text.get(start..end).filter(|piece| !piece.is_empty()) {
+            sink(piece);
+        }
+    }
+}

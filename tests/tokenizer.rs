@@ -1,0 +1,126 @@
+//! Token ids against those of other implementations: 120 texts under every pre-tokenizer, and under real vocabularies.
+//!
+//! The reduced vocabularies in `tests/fixtures/tokenizers` hold all that the texts can touch, so these tests always run;
+//! with the full files at hand (`$TOKKI_TEST_ORACLES`, `$TOKKI_TEST_MODELS`) they run on those as well.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::print_stderr, reason = "tests say when they skip")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tokki::gguf::Gguf;
+use tokki::tokenizer::{Roles, Special, Tokenizer, Vocab};
+
+fn fixture(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    value.as_array().into_iter().flatten().map(|n| n.as_u64().unwrap() as u32).collect()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// A reduced vocabulary, and the id that each of its tokens has in the full one.
+fn reduced(name: &str) -> (Vocab, Vec<u32>) {
+    let file = fixture(name);
+    let id = |key: &str| file[key].as_u64().map(|id| id as u32);
+    let vocab = Vocab {
+        source: name.to_owned(),
+        model: file["model"].as_str().unwrap().to_owned(),
+        pre: file["pre"].as_str().map(str::to_owned),
+        tokens: texts(&file["tokens"]).into_iter().collect(),
+        kinds: numbers(&file["token_type"]).into_iter().map(|kind| kind as i32).collect(),
+        scores: file["scores"].as_array().into_iter().flatten().map(|n| n.as_f64().unwrap() as f32).collect(),
+        merges: texts(&file["merges"]).into_iter().collect(),
+        roles: Roles {
+            bos: id("bos_token_id"),
+            eos: id("eos_token_id"),
+            unknown: id("unknown_token_id"),
+            ..Roles::default()
+        },
+        add_bos: file["add_bos_token"].as_bool(),
+        add_eos: file["add_eos_token"].as_bool(),
+        add_space_prefix: file["add_space_prefix"].as_bool(),
+        template: None,
+    };
+    (vocab, numbers(&file["original"]))
+}
+
+/// The first difference between a tokenizer's ids and an oracle's, after `original` has renumbered the former.
+fn differences(tokenizer: &Tokenizer, original: Option<&[u32]>, oracle: &Value, ids: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (text, expected) in texts(&oracle["texts"]).iter().zip(ids.as_array().unwrap()) {
+        let mut got = tokenizer.encode(text, Special::Plain);
+        assert_eq!(&tokenizer.decode(&got, false), text);
+        if let Some(original) = original {
+            got = got.iter().map(|&id| original[id as usize]).collect();
+        }
+        if got != numbers(expected) {
+            wrong.push(format!("{text:?}: got {got:?}, expected {expected}"));
+        }
+    }
+    wrong
+}
+
+fn environment(key: &str, fallback: Option<&str>) -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(fallback?));
+    std::env::var_os(key).map(PathBuf::from).or_else(home).filter(|path| path.is_dir())
+}
+
+#[test]
+fn every_pre_tokenizer_on_the_reduced_vocabulary() {
+    let oracle = fixture("pre.json");
+    for (pre, ids) in oracle["ids"].as_object().unwrap() {
+        let (mut vocab, original) = reduced("reduced-qwen2.json");
+        vocab.pre = Some(pre.clone());
+        let tokenizer = Tokenizer::new(vocab).unwrap();
+        assert_eq!(differences(&tokenizer, Some(&original), &oracle, ids), [""; 0], "{pre}");
+    }
+}
+
+#[test]
+fn every_pre_tokenizer_on_the_full_vocabulary() {
+    let Some(folder) = environment("TOKKI_TEST_ORACLES", None) else {
+        eprintln!("skipped: set TOKKI_TEST_ORACLES to a folder with tokenizers/vocab-qwen2.gguf");
+        return;
+    };
+    let gguf = Gguf::open(&folder.join("tokenizers/vocab-qwen2.gguf")).unwrap();
+    let oracle = fixture("pre.json");
+    for (pre, ids) in oracle["ids"].as_object().unwrap() {
+        let mut vocab = Vocab::from_gguf(&gguf).unwrap();
+        vocab.pre = Some(pre.clone());
+        let tokenizer = Tokenizer::new(vocab).unwrap();
+        assert_eq!(differences(&tokenizer, None, &oracle, ids), [""; 0], "{pre}");
+    }
+}
+
+#[test]
+fn real_vocabularies_reduced() {
+    let oracle = fixture("real.json");
+    for (file, model) in [("reduced-smollm2.json", "smollm2-135m"), ("reduced-gemma3.json", "gemma3-270m")] {
+        let (vocab, original) = reduced(file);
+        let tokenizer = Tokenizer::new(vocab).unwrap();
+        assert_eq!(differences(&tokenizer, Some(&original), &oracle, &oracle["ids"][model]), [""; 0], "{model}");
+    }
+}
+
+#[test]
+fn real_models() {
+    let Some(folder) = environment("TOKKI_TEST_MODELS", Some(".cache/tokki-dev/models")) else {
+        eprintln!("skipped: set TOKKI_TEST_MODELS to a folder with smollm2-135m.gguf and others");
+        return;
+    };
+    let oracle = fixture("real.json");
+    for (model, ids) in oracle["ids"].as_object().unwrap() {
+        let path = folder.join(format!("{model}.gguf"));
+        if !path.is_file() {
+            eprintln!("skipped: {} is not there", path.display());
+            continue;
+        }
+        let tokenizer = Tokenizer::from_gguf(&Gguf::open(&path).unwrap()).unwrap();
+        assert_eq!(differences(&tokenizer, None, &oracle, ids), [""; 0], "{model}");
+    }
+}
