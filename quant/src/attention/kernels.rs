@@ -63,6 +63,8 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
 
 /// How values lie in memory.
 pub(super) trait Element {
+    /// Bytes of a vector.
+    const BYTES: usize;
     /// Vector `index` of `bytes`.
     fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F;
 }
@@ -75,6 +77,7 @@ pub(super) struct Half;
 pub(super) struct Byte;
 
 impl Element for Float {
+    const BYTES: usize = 4 * LANES;
     #[inline(always)]
     fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_f32(&bytes.as_chunks().0[index])
@@ -82,6 +85,7 @@ impl Element for Float {
 }
 
 impl Element for Half {
+    const BYTES: usize = 2 * LANES;
     #[inline(always)]
     fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_f16(&bytes.as_chunks().0[index])
@@ -89,6 +93,7 @@ impl Element for Half {
 }
 
 impl Element for Byte {
+    const BYTES: usize = LANES;
     #[inline(always)]
     fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_i8(&bytes.as_chunks().0[index])
@@ -236,8 +241,10 @@ pub(super) struct Part<'a> {
     pub(super) strip: &'a [u8],
     pub(super) width: usize,
     pub(super) slots: Range<usize>,
-    /// For each block of 32 values of the strip: the weights, one row for each row.
-    pub(super) weights: [&'a [[f32; TILE]]; STRIP / BLOCK],
+    /// For each block of 32 values of the strip: the weights of the rows.
+    pub(super) weights: [&'a Weights; STRIP / BLOCK],
+    /// The first of the rows within `weights`; those of `acc` start with it.
+    pub(super) row: usize,
     /// From the strip's first value of the first row on.
     pub(super) acc: &'a mut [f32],
     /// Values from one row to the next.
@@ -255,13 +262,14 @@ impl<'a, E: Element> Values<'a, E> {
         Self { part, element: PhantomData }
     }
 
-    /// Vectors `first..first + N` of the strip.
+    /// Vectors `first..first + N` of the strip; `first` is a multiple of `N`.
     #[inline(always)]
     fn vectors<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize, first: usize) {
-        let Part { strip, width, ref slots, ref weights, ref mut acc, stride } = self.part;
-        let weights: [[&[f32]; N]; R] = std::array::from_fn(|r| {
-            std::array::from_fn(|n| &weights[(first + n) * LANES / BLOCK][row + r][slots.clone()])
-        });
+        let Part { strip, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
+        assert!(slots.end <= TILE && N <= STRIP / LANES);
+        // With one or two vectors all are in one block.
+        let block = first * LANES / BLOCK;
+        let weights = [block, (block + 1).min(STRIP / BLOCK - 1)].map(|at| rows::<R>(weights[at], self.part.row + row));
         let mut sums = [[s.splat(0.0); N]; R];
         for r in 0..R {
             let acc = &acc[(row + r) * stride..][first * LANES..][..N * LANES];
@@ -269,17 +277,16 @@ impl<'a, E: Element> Values<'a, E> {
                 sums[r][n] = s.load(&acc.as_chunks().0[n]);
             }
         }
-        let size = strip.len() / (TILE * width);
-        let rows = strip.chunks_exact(width * size).skip(slots.start).take(slots.len());
-        for (slot, values) in rows.enumerate() {
-            let values = &values[first * LANES * size..];
+        let (start, step) = (first * E::BYTES, width / LANES * E::BYTES);
+        for slot in slots.clone() {
+            let values = &strip[start + slot * step..][..N * E::BYTES];
             let mut v = [s.splat(0.0); N];
             for n in 0..N {
                 v[n] = E::load(s, values, n);
             }
             for r in 0..R {
                 for n in 0..N {
-                    sums[r][n] = s.fma(v[n], s.splat(weights[r][n][slot]), sums[r][n]);
+                    sums[r][n] = s.fma(v[n], s.splat(weights[n * LANES / BLOCK][r][slot]), sums[r][n]);
                 }
             }
         }
@@ -290,6 +297,12 @@ impl<'a, E: Element> Values<'a, E> {
             }
         }
     }
+}
+
+/// Rows `row..row + R`.
+#[inline(always)]
+fn rows<const R: usize>(weights: &Weights, row: usize) -> &[[f32; TILE]; R] {
+    weights[row..].first_chunk().expect("no more rows than a group has")
 }
 
 impl<E: Element> Tiled for Values<'_, E> {

@@ -121,24 +121,23 @@ impl Attend<'_> {
         let start = ranges.iter().map(|range| range.start).max().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).min().unwrap_or(0).max(start);
         for (row, range) in ranges.iter().enumerate() {
-            let slots = range.start..range.end.min(start);
-            self.rows_values(s, (group.start + row, 1), slots, &weights[row..], scaled);
+            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start), weights, scaled);
         }
-        self.rows_values(s, (group.start, group.rows), start..end, weights, scaled);
+        self.rows_values(s, group, 0..group.rows, start..end, weights, scaled);
         for (row, range) in ranges.iter().enumerate() {
-            let slots = range.start.max(end)..range.end;
-            self.rows_values(s, (group.start + row, 1), slots, &weights[row..], scaled);
+            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end, weights, scaled);
         }
     }
 
-    /// Adds the weighted values of `slots` to `rows` rows from `row` on; `weights` starts with theirs.
+    /// Adds the weighted values of `slots` to `rows` of the group.
     #[inline(always)]
     fn rows_values<S: Lanes>(
         &mut self,
         s: S,
-        (row, rows): (usize, usize),
+        group: &Group<'_>,
+        rows: Range<usize>,
         slots: Range<usize>,
-        weights: &[[f32; TILE]],
+        weights: &Weights,
         scaled: &mut Scaled,
     ) {
         if slots.is_empty() {
@@ -161,12 +160,13 @@ impl Attend<'_> {
             if quantized {
                 for (scales, scaled) in scales[start / BLOCK..].iter().zip(scaled.iter_mut()) {
                     let slots = slots.clone();
-                    s.vectorize(ScaleWeights { weights: &weights[..rows], scales, slots, out: scaled });
+                    s.vectorize(ScaleWeights { weights, rows: rows.clone(), scales, slots, out: scaled });
                 }
             }
-            let weights = if quantized { scaled.each_ref().map(|x| &x[..]) } else { [weights; STRIP / BLOCK] };
-            let acc = &mut self.out.acc[row * stride + start..];
-            let part = Part { strip, width, slots: slots.clone(), weights, acc, stride };
+            let weights = if quantized { scaled.each_ref() } else { [weights; STRIP / BLOCK] };
+            let acc = &mut self.out.acc[(group.start + rows.start) * stride + start..];
+            let part = Part { strip, width, slots: slots.clone(), weights, row: rows.start, acc, stride };
+            let rows = rows.len();
             match kind {
                 KvKind::F32 => by_rows(s, rows, Values::<Float>::new(part)),
                 KvKind::F16 => by_rows(s, rows, Values::<Half>::new(part)),
@@ -238,7 +238,8 @@ impl Kernel for Softmax<'_> {
 
 /// Weights of some rows times the scales of one block of values.
 struct ScaleWeights<'a> {
-    weights: &'a [[f32; TILE]],
+    weights: &'a Weights,
+    rows: Range<usize>,
     scales: &'a [u8; 2 * TILE],
     slots: Range<usize>,
     out: &'a mut Weights,
@@ -251,7 +252,7 @@ impl Kernel for ScaleWeights<'_> {
         let scales = self.scales.as_chunks().0;
         for vector in self.slots.start / LANES..self.slots.end.div_ceil(LANES) {
             let scale = s.load_f16(&scales[vector]);
-            for (weights, out) in self.weights.iter().zip(self.out.iter_mut()) {
+            for (weights, out) in self.weights[self.rows.clone()].iter().zip(&mut self.out[self.rows.clone()]) {
                 let weight = s.load(&weights.as_chunks().0[vector]);
                 s.store(s.mul(weight, scale), &mut out.as_chunks_mut().0[vector]);
             }

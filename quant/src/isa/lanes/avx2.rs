@@ -43,17 +43,19 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type I = I;
     type K = Groups;
 
-    // 12 of 16 registers.
-    const ACCS: usize = 6;
+    // 5 are 10 of 16 registers; with 12, products would spill.
+    const ACCS: usize = 5;
     const DOT_ACCS: usize = if VNNI { 6 } else { 4 };
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Out {
         #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
         fn plain<S: Lanes, K: Kernel>(s: S, kernel: K) -> K::Out {
             kernel.run(s)
         }
         #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        #[inline(never)]
         fn vnni<S: Lanes, K: Kernel>(s: S, kernel: K) -> K::Out {
             kernel.run(s)
         }

@@ -39,6 +39,7 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Out {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline(never)]
         fn run<K: Kernel>(s: Avx512, kernel: K) -> K::Out {
             kernel.run(s)
         }
