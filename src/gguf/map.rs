@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 use crate::{Error, Result};
 
@@ -30,4 +30,17 @@ pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
     // files by renaming); truncation by another process ends this one with SIGBUS, not with wrong memory.
     let map = unsafe { Mmap::map(&file) };
     map.map(Arc::new).map_err(|e| Error::io(path, "map", e))
+}
+
+/// Memory that holds `bytes`, in the form of a mapped file.
+///
+/// # Errors
+/// [`Error::Input`] when there are none, [`Error::Io`] when there is no memory.
+pub(super) fn copy(name: &Path, bytes: &[u8]) -> Result<Arc<Mmap>> {
+    if bytes.is_empty() {
+        return Err(Error::input(name.display().to_string(), "a GGUF file", "an empty one"));
+    }
+    let mut map = MmapMut::map_anon(bytes.len()).map_err(|e| Error::io(name, "map", e))?;
+    map.copy_from_slice(bytes);
+    map.make_read_only().map(Arc::new).map_err(|e| Error::io(name, "map", e))
 }

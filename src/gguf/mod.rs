@@ -65,9 +65,24 @@ impl Gguf {
         Ok(model)
     }
 
+    /// Opens a copy of `bytes` as a model in one file; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] as for [`Gguf::open`], and for a part of a split model.
+    pub fn from_bytes(name: &Path, bytes: &[u8]) -> Result<Self> {
+        let model = Self::from_map(name, map::copy(name, bytes)?)?;
+        match model.usize("split.count")? {
+            Some(2..) => Err(model.wrong("split.count", "1: a model in one piece")),
+            _ => Ok(model),
+        }
+    }
+
     fn open_one(path: &Path) -> Result<Self> {
+        Self::from_map(path, map::map(path)?)
+    }
+
+    fn from_map(path: &Path, map: Arc<Mmap>) -> Result<Self> {
         let place = path.display().to_string();
-        let map = map::map(path)?;
         let mut scan = scan::scan(&map, &place)?;
         let key_order = scan.keys.iter().map(|key| key.name.clone()).collect();
         let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;

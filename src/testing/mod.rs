@@ -1,8 +1,10 @@
 //! What tests need to make models out of nothing: a GGUF writer and a seeded generator. Not part of the engine.
 
+mod model;
 mod writer;
 
-pub use writer::{Writer, text};
+pub use model::{is_optional, tensors, tiny};
+pub use writer::{Tensor, Writer, text};
 
 /// A small seeded generator (`SplitMix64`): the same numbers on every machine.
 #[derive(Debug, Clone)]
