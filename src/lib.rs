@@ -12,10 +12,15 @@
 pub mod arch;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod error;
+pub mod forward;
 pub mod gguf;
 pub mod interrupt;
+pub mod kv;
 pub mod machine;
+pub mod model;
+pub mod parallel;
 pub mod shapes;
 pub mod store;
 pub mod suggest;

@@ -159,6 +159,13 @@ impl<'a> Tile<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(c * self.ld + self.rows.start), self.rows.len()) }
     }
 
+    /// The same values as a tile of their own, with rows counted from 0.
+    pub fn renumbered(self) -> Self {
+        // SAFETY: the tile's first row lies inside its token's `ld` values.
+        let start = unsafe { self.start.add(self.rows.start) };
+        Tile { start, n: self.n, ld: self.ld, rows: 0..self.rows.len(), owner: PhantomData }
+    }
+
     /// The tile limited to the rows `rows` (absolute, inside the tile's own range), for as long as it's borrowed.
     ///
     /// # Panics

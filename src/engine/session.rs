@@ -1,0 +1,153 @@
+//! One sequence: its tokens, its cache, its buffers.
+
+use crate::forward::{Scratch, Setting, Want, forward};
+use crate::kv::{CacheShape, KvCache};
+use crate::model::Model;
+use crate::parallel::Pool;
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokki_quant::attention::KvKind;
+
+/// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
+pub const DEFAULT_BATCH: usize = 512;
+
+/// How a session runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Positions that fit.
+    pub context: usize,
+    /// Entries of the cache.
+    pub kv: KvKind,
+    /// Tokens of one prefill pass.
+    pub batch: usize,
+}
+
+/// One sequence of tokens and what is cached of it.
+pub struct Session {
+    model: Arc<Model>,
+    pool: Arc<Pool>,
+    cache: KvCache,
+    scratch: Scratch,
+    tokens: Vec<u32>,
+    options: Options,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// An empty session.
+    pub fn new(model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Self {
+        let cache = KvCache::new(CacheShape::new(&model.spec, options.kv));
+        Self::with_cache(model, pool, options, cache, Vec::new())
+    }
+
+    /// A session that continues from a cache and the tokens it holds.
+    pub fn with_cache(
+        model: Arc<Model>,
+        pool: Arc<Pool>,
+        options: Options,
+        cache: KvCache,
+        mut tokens: Vec<u32>,
+    ) -> Self {
+        tokens.truncate(cache.len());
+        let cancel = Arc::default();
+        Self { model, pool, cache, scratch: Scratch::default(), tokens, options, cancel }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// The tokens whose keys and values are cached.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Positions that are still free.
+    pub fn room(&self) -> usize {
+        self.options.context - self.tokens.len().min(self.options.context)
+    }
+
+    /// Set this to end a running [`Session::feed`] before its next layer; the session stays usable.
+    pub fn cancel_flag(&self) -> &Arc<AtomicBool> {
+        &self.cancel
+    }
+
+    /// Forgets all tokens from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.cache.truncate(len);
+        self.tokens.truncate(len);
+    }
+
+    /// Keeps what the session and `tokens` have in common from the start, forgets the rest, and returns how many of
+    /// `tokens` need not be fed again. The last one always is, so that feeding gives logits.
+    pub fn reuse(&mut self, tokens: &[u32]) -> usize {
+        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let keep = common.min(tokens.len().saturating_sub(1));
+        self.truncate(keep);
+        keep
+    }
+
+    /// Appends tokens and returns the logits after the last one. `progress` is told how many are done, after each pass.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] before anything is computed; [`Error::Interrupted`] when the cancel flag was set (tokens of
+    /// finished passes stay).
+    pub fn feed(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize)) -> Result<&[f32]> {
+        self.check_room(tokens.len())?;
+        let batches = tokens.len().div_ceil(self.options.batch);
+        for (index, batch) in tokens.chunks(self.options.batch).enumerate() {
+            let last = index + 1 == batches;
+            self.pass(batch, if last { Want::Last } else { Want::Nothing })?;
+            progress((index * self.options.batch) + batch.len());
+        }
+        let vocab = self.model.spec.vocab;
+        Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
+    }
+
+    /// Appends tokens and hands the logits after each one to `each`, with the token's index.
+    ///
+    /// # Errors
+    /// As [`Session::feed`], and those of `each`.
+    pub fn feed_all(&mut self, tokens: &[u32], each: &mut dyn FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        /// Logits of a whole batch would be half a gigabyte for a large vocabulary.
+        const ROWS: usize = 64;
+        self.check_room(tokens.len())?;
+        let vocab = self.model.spec.vocab;
+        for (index, batch) in tokens.chunks(self.options.batch.min(ROWS)).enumerate() {
+            let first = index * self.options.batch.min(ROWS);
+            let logits = self.pass(batch, Want::All)?;
+            logits.chunks_exact(vocab).enumerate().try_for_each(|(row, logits)| each(first + row, logits))?;
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, more: usize) -> Result<()> {
+        let (needed, available) = (self.tokens.len() + more, self.options.context);
+        if needed > available { Err(Error::ContextFull { needed, available }) } else { Ok(()) }
+    }
+
+    fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
+        let setting =
+            Setting { model: &self.model, pool: &self.pool, context: self.options.context, cancel: &self.cancel };
+        let logits = forward(&setting, &mut self.scratch, &mut self.cache, tokens, want)?;
+        self.tokens.extend_from_slice(tokens);
+        Ok(logits)
+    }
+}

@@ -1,0 +1,98 @@
+//! Multi-head latent attention (arXiv 2405.04434, section 2.1) in its absorbed form, for any number of tokens.
+//!
+//! The cache holds one entry per position for all heads: the normed latent and the rotated key part. A query head is
+//! taken into the latent space once, and the mix of latents is taken back to values once, so keys and values of each head
+//! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
+//! same bits as the same tokens one by one.
+
+use super::Pass;
+use super::product;
+use super::scratch::{Scratch, sized};
+use crate::arch::Projection;
+use crate::kv::KvCache;
+use crate::model::{LatentWeights, Stack};
+use tokki_quant::activation::Activations;
+use tokki_quant::matmul::matmul_cols;
+use tokki_quant::ops;
+use tokki_quant::share::{Chunks, OutTiles};
+
+impl Pass<'_> {
+    /// From the branch's input to its output.
+    pub(super) fn latent(&self, s: &mut Scratch, cache: &mut KvCache, layer: usize, w: &LatentWeights) {
+        let a = &self.model.spec.layers[layer].attn;
+        let Projection::Latent(l) = &a.proj else { return };
+        let (n, e, eps) = (self.n, self.model.spec.embd, self.model.spec.norm_eps);
+
+        // Keys: [latent | rotated part], one entry per token.
+        self.product(&w.kv_a, &s.input, sized(&mut s.k, n * a.k_dim));
+        let keys = Chunks::new(&mut s.k[..n * a.k_dim], a.k_dim);
+        self.lead.phase(n, &|_, t| {
+            let (latent, rotated) = keys.take(t).split_at_mut(l.kv_rank);
+            ops::rms_norm_in_place(self.isa, latent, &w.kv_a_norm, eps);
+            self.rotate_head(a, t, rotated);
+        });
+
+        self.latent_queries(s, layer, w);
+        self.store(s, cache, layer);
+        self.attend(s, cache, layer);
+
+        // Back from mixes of latents to values, head by head.
+        let width = a.heads * l.v_dim;
+        self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
+        self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));
+        std::mem::swap(&mut s.mix, &mut s.expanded);
+        let output = &self.model.layers[layer].attn_output;
+        self.mix_to_input(s, width, product::kinds([output]));
+        self.product(output, &s.inner, sized(&mut s.branch, n * e));
+    }
+
+    /// Queries of all heads, in the latent space: `[latent | rotated part]` each, into `s.q`.
+    fn latent_queries(&self, s: &mut Scratch, layer: usize, w: &LatentWeights) {
+        let a = &self.model.spec.layers[layer].attn;
+        let Projection::Latent(l) = &a.proj else { return };
+        let (n, eps, head_len) = (self.n, self.model.spec.norm_eps, l.nope + l.rope);
+
+        // Queries, through their low rank where there is one: [nope | rope] per head.
+        let made = sized(&mut s.up, n * w.q_b.rows());
+        match &w.q_a {
+            None => self.product(&w.q_b, &s.input, made),
+            Some((q_a, norm)) => {
+                let rank = q_a.rows();
+                self.product(q_a, &s.input, sized(&mut s.low, n * rank));
+                let rows = Chunks::new(&mut s.low[..n * rank], rank);
+                self.lead.phase(n, &|_, t| ops::rms_norm_in_place(self.isa, rows.take(t), norm, eps));
+                self.quantize(&s.low[..n * rank], rank, product::kinds([&w.q_b]), &mut s.inner);
+                self.product(&w.q_b, &s.inner, made);
+            }
+        }
+
+        // Into the latent space, head by head.
+        let nopes = sized(&mut s.low, n * a.heads * l.nope);
+        for (row, head) in made.chunks_exact(head_len).enumerate() {
+            nopes[row * l.nope..][..l.nope].copy_from_slice(&head[..l.nope]);
+        }
+        self.quantize(nopes, l.nope, product::kinds([&w.k_b]), &mut s.inner);
+        self.per_head(&w.k_b, &s.inner, sized(&mut s.gate, n * a.heads * l.kv_rank));
+        let queries = Chunks::new(sized(&mut s.q, n * a.heads * a.k_dim), a.heads * a.k_dim);
+        let (absorbed, made) = (&s.gate, &s.up);
+        self.lead.phase(n, &|_, t| {
+            for (h, query) in queries.take(t).chunks_exact_mut(a.k_dim).enumerate() {
+                let row = t * a.heads + h;
+                let (latent, rotated) = query.split_at_mut(l.kv_rank);
+                latent.copy_from_slice(&absorbed[row * l.kv_rank..][..l.kv_rank]);
+                rotated.copy_from_slice(&made[row * head_len + l.nope..][..l.rope]);
+                self.rotate_head(a, t, rotated);
+            }
+        });
+    }
+
+    /// Matrix `h` of the stack times rows `t * H + h` of `x`, into `out` of `[n][H][rows]`.
+    fn per_head(&self, stack: &Stack, x: &Activations, out: &mut [f32]) {
+        let (heads, n) = (stack.count(), self.n);
+        let tiles = OutTiles::new(out, heads * stack.rows(), stack.rows());
+        self.lead.phase(heads, &|_, h| {
+            let rows: Vec<u32> = (0..n).map(|t| (t * heads + h) as u32).collect();
+            matmul_cols(self.isa, &stack.matrix(h), x, &rows, &mut tiles.take(h).renumbered());
+        });
+    }
+}

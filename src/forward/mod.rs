@@ -1,0 +1,253 @@
+//! From token ids to logits: one function for prefill and decode, any number of tokens.
+//!
+//! Per layer: norm, q/k/v, RoPE, append to the cache, attend, output, residual, norm, feed-forward or experts, residual.
+//! A branch's output is added to the stream together with the next norm, so that a layer is a handful of phases.
+
+mod attention;
+mod ffn;
+mod latent;
+mod moe;
+mod product;
+mod rope;
+mod scratch;
+
+pub use scratch::Scratch;
+
+use crate::arch::Skip;
+use crate::kv::KvCache;
+use crate::model::{FfnWeights, Model, Qkv};
+use crate::parallel::Pool;
+use crate::{Error, Result};
+use product::Product;
+use rope::Angles;
+use scratch::sized;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokki_quant::activation::ActKinds;
+use tokki_quant::isa::Isa;
+use tokki_quant::ops;
+use tokki_quant::share::Chunks;
+use tokki_quant::team::Lead;
+
+/// Which tokens of a pass need logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// None: the pass only fills the cache.
+    Nothing,
+    /// The last one.
+    Last,
+    /// All of them.
+    All,
+}
+
+/// What stays the same for all passes of a session.
+pub struct Setting<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The threads.
+    pub pool: &'a Pool,
+    /// Context of the session (models with two sets of rotary factors choose by it).
+    pub context: usize,
+    /// Set by whoever wants the pass to end early; looked at before each layer.
+    pub cancel: &'a AtomicBool,
+}
+
+/// One pass: what its steps read.
+struct Pass<'a> {
+    model: &'a Model,
+    lead: &'a Lead<'a>,
+    isa: Isa,
+    /// Tokens of the pass.
+    n: usize,
+    /// Position of the first.
+    from: usize,
+    angles: &'a [Angles],
+}
+
+/// Runs `tokens` at the positions after the cache's valid ones, appends them to the cache, and returns the logits that
+/// were asked for, `[rows][vocab]`.
+///
+/// # Errors
+/// [`Error::Interrupted`] when `cancel` was set (the cache then holds no more than before), [`Error::Input`] for a token
+/// id outside the vocabulary.
+pub fn forward<'s>(
+    setting: &Setting<'_>,
+    scratch: &'s mut Scratch,
+    cache: &mut KvCache,
+    tokens: &[u32],
+    want: Want,
+) -> Result<&'s [f32]> {
+    let model = setting.model;
+    let vocab = model.spec.vocab;
+    if let Some(&bad) = tokens.iter().find(|&&token| token as usize >= vocab) {
+        return Err(Error::input("token", format!("an id below {vocab}"), bad.to_string()));
+    }
+    let (n, from) = (tokens.len(), cache.len());
+    if n == 0 {
+        return Ok(&[]);
+    }
+    cache.reserve(n);
+    let angles = rope::angles(model, setting.context, from, n);
+    scratch.workers.resize_with(setting.pool.threads(), Default::default);
+    let done = setting.pool.run(|lead| {
+        let pass = Pass { model, lead, isa: setting.pool.isa(), n, from, angles: &angles };
+        pass.embed(scratch, tokens);
+        for layer in 0..model.layers.len() {
+            if setting.cancel.load(Ordering::Relaxed) {
+                return false;
+            }
+            pass.layer(scratch, cache, layer);
+        }
+        pass.logits(scratch, want);
+        true
+    });
+    if !done {
+        return Err(Error::Interrupted);
+    }
+    cache.advance(n);
+    let rows = match want {
+        Want::Nothing => 0,
+        Want::Last => 1,
+        Want::All => n,
+    };
+    Ok(&scratch.logits[..rows * vocab])
+}
+
+/// What the residual stream still misses: `scale * norm(branch)`.
+struct Pending<'a> {
+    norm: Option<&'a [f32]>,
+    scale: f32,
+}
+
+impl<'a> Pass<'a> {
+    /// The stream begins as the tokens' embeddings.
+    fn embed(&self, s: &mut Scratch, tokens: &[u32]) {
+        let (e, scale) = (self.model.spec.embd, self.model.spec.embed_scale);
+        let matrix = self.model.embed.matrix(0);
+        let rows = Chunks::new(sized(&mut s.x, self.n * e), e);
+        self.lead.phase(self.n, &|_, t| {
+            let row = rows.take(t);
+            matrix.decode_row(tokens[t] as usize, row);
+            if scale != 1.0 {
+                ops::scale(self.isa, row, scale);
+            }
+        });
+    }
+
+    fn layer(&self, s: &mut Scratch, cache: &mut KvCache, index: usize) {
+        let (layer, w) = (&self.model.spec.layers[index], &self.model.layers[index]);
+        self.skip(s, &layer.skips);
+        match &w.qkv {
+            Qkv::Heads { q, k, v } => {
+                self.enter(s, None, w.attn_norm.as_deref(), product::kinds([q, k, v]));
+                self.heads(s, cache, index);
+            }
+            Qkv::Latent(latent) => {
+                let first = latent.q_a.as_ref().map_or(&latent.q_b, |(q_a, _)| q_a);
+                self.enter(s, None, w.attn_norm.as_deref(), product::kinds([first, &latent.kv_a]));
+                self.latent(s, cache, index, latent);
+            }
+        }
+        let attended = Pending { norm: w.attn_post_norm.as_deref(), scale: layer.residual_scale };
+        let ffn_norm = w.ffn_norm.as_deref();
+        match &w.ffn {
+            FfnWeights::Dense(gated) => {
+                self.enter(s, Some(attended), ffn_norm, product::kinds([&gated.gate, &gated.up]));
+                self.dense(s, &layer.ffn, gated);
+            }
+            FfnWeights::Experts(experts) => {
+                self.enter(s, Some(attended), ffn_norm, moe::input_kinds(experts));
+                self.experts(s, &layer.ffn, experts);
+            }
+        }
+        self.settle(s, &Pending { norm: w.ffn_post_norm.as_deref(), scale: layer.residual_scale });
+    }
+
+    /// Adds what is pending to the stream, takes the norm of it, and quantizes that as a branch's input.
+    fn enter(&self, s: &mut Scratch, pending: Option<Pending<'_>>, norm: Option<&[f32]>, kinds: ActKinds) {
+        let (e, eps, isa) = (self.model.spec.embd, self.model.spec.norm_eps, self.isa);
+        let xs = Chunks::new(&mut s.x[..self.n * e], e);
+        let hs = Chunks::new(sized(&mut s.h, self.n * e), e);
+        let branches = Chunks::new(sized(&mut s.branch, self.n * e), e);
+        let input = s.input.reset(kinds, self.n, e);
+        self.lead.phase(self.n, &|_, t| {
+            let (x, h) = (xs.take(t), hs.take(t));
+            if let Some(pending) = &pending {
+                self.add(x, branches.take(t), pending);
+            }
+            match norm {
+                Some(weight) => ops::rms_norm(isa, x, weight, eps, h),
+                None => h.copy_from_slice(x),
+            }
+            input.write(isa, t, h);
+        });
+    }
+
+    /// Adds what is pending to the stream.
+    fn settle(&self, s: &mut Scratch, pending: &Pending<'_>) {
+        let e = self.model.spec.embd;
+        let xs = Chunks::new(&mut s.x[..self.n * e], e);
+        let branches = Chunks::new(&mut s.branch[..self.n * e], e);
+        self.lead.phase(self.n, &|_, t| self.add(xs.take(t), branches.take(t), pending));
+    }
+
+    fn add(&self, x: &mut [f32], branch: &mut [f32], pending: &Pending<'_>) {
+        if let Some(weight) = pending.norm {
+            ops::rms_norm_in_place(self.isa, branch, weight, self.model.spec.norm_eps);
+        }
+        if pending.scale == 1.0 {
+            ops::add(self.isa, x, branch);
+        } else {
+            ops::add_scaled(self.isa, x, branch, pending.scale);
+        }
+    }
+
+    /// Block skip connections, on the settled stream.
+    fn skip(&self, s: &mut Scratch, skips: &[Skip]) {
+        let len = self.n * self.model.spec.embd;
+        for skip in skips {
+            match *skip {
+                Skip::Save(slot) => {
+                    s.kept.resize_with(s.kept.len().max(slot + 1), Vec::new);
+                    sized(&mut s.kept[slot], len).copy_from_slice(&s.x[..len]);
+                }
+                Skip::Blend { slot, weight } => {
+                    let x = &mut s.x[..len];
+                    ops::scale(self.isa, x, 1.0 - weight);
+                    ops::add_scaled(self.isa, x, &s.kept[slot][..len], weight);
+                }
+            }
+        }
+    }
+
+    /// One product from the quantized `input` into `out`.
+    fn product(&self, weights: &crate::model::Stack, input: &tokki_quant::activation::Activations, out: &mut [f32]) {
+        product::run(self.lead, self.isa, &[Product::new((weights, 0), input, out, self.lead)]);
+    }
+
+    /// The last norm and the head, for the rows that are wanted.
+    fn logits(&self, s: &mut Scratch, want: Want) {
+        let spec = &self.model.spec;
+        let first = match want {
+            Want::Nothing => return,
+            Want::Last => self.n - 1,
+            Want::All => 0,
+        };
+        let (rows, e, isa) = (self.n - first, spec.embd, self.isa);
+        let hs = Chunks::new(sized(&mut s.h, rows * e), e);
+        let input = s.input.reset(product::kinds([&self.model.output]), rows, e);
+        self.lead.phase(rows, &|_, t| {
+            let (x, h) = (&s.x[(first + t) * e..][..e], hs.take(t));
+            ops::rms_norm(isa, x, &self.model.output_norm, spec.norm_eps, h);
+            input.write(isa, t, h);
+        });
+        drop(input);
+        let logits = sized(&mut s.logits, rows * spec.vocab);
+        self.product(&self.model.output, &s.input, logits);
+        if spec.logit_scale != 1.0 {
+            ops::scale(isa, logits, spec.logit_scale);
+        }
+        if let Some(cap) = spec.logit_softcap {
+            ops::softcap(isa, logits, cap);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Matrix products as phases: several products that read the same input run together, cut into bands of rows that
+//! threads claim.
+
+use crate::arch::Activation;
+use crate::model::{Gated, Stack};
+use tokki_quant::activation::{ActKinds, Activations};
+use tokki_quant::isa::Isa;
+use tokki_quant::matmul::{matmul, matmul_cols};
+use tokki_quant::ops;
+use tokki_quant::share::{OutTiles, Tile};
+use tokki_quant::team::Lead;
+
+/// One product of a phase: `out[t][r] = sum_k w[r][k] x[t][k] + bias[r]`, and with a second product `up`,
+/// `act(that) * up[t][r]`.
+pub(super) struct Product<'a> {
+    weights: (&'a Stack, usize),
+    x: &'a Activations,
+    /// The rows of `x`, if not all.
+    chosen: Option<&'a [u32]>,
+    out: OutTiles<'a>,
+    up: Option<Up<'a>>,
+}
+
+struct Up<'a> {
+    weights: (&'a Stack, usize),
+    out: OutTiles<'a>,
+    act: Activation,
+}
+
+/// Up to this many tokens weights are read as streams; above, they are unpacked into panels first.
+const SMALL_BATCH: usize = 8;
+
+impl<'a> Product<'a> {
+    /// All rows of `x` times matrix `index` of `weights`, into `out` of `[n][rows]`.
+    pub(super) fn new(weights: (&'a Stack, usize), x: &'a Activations, out: &'a mut [f32], lead: &Lead<'_>) -> Self {
+        let band = band(weights.0, x.n(), lead.threads());
+        Self { weights, x, chosen: None, out: OutTiles::new(out, weights.0.rows(), band), up: None }
+    }
+
+    /// Only the given rows of `x`, in that order; `out` holds as many.
+    pub(super) fn of(weights: (&'a Stack, usize), x: &'a Activations, chosen: &'a [u32], out: OutTiles<'a>) -> Self {
+        Self { weights, x, chosen: Some(chosen), out, up: None }
+    }
+
+    /// `act(gate x) * up x` into `gate`; `up` is scratch of the same size.
+    pub(super) fn gated(
+        (weights, index): (&'a Gated, usize),
+        act: Activation,
+        x: &'a Activations,
+        chosen: Option<&'a [u32]>,
+        (gate, up): (&'a mut [f32], &'a mut [f32]),
+        lead: &Lead<'_>,
+    ) -> Self {
+        let rows = weights.gate.rows();
+        let band = band(&weights.gate, chosen.map_or(x.n(), <[u32]>::len), lead.threads());
+        let up = Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act };
+        Self { weights: (&weights.gate, index), x, chosen, out: OutTiles::new(gate, rows, band), up: Some(up) }
+    }
+
+    fn run(&self, isa: Isa, band: usize) {
+        let mut tile = self.out.take(band);
+        self.multiply(isa, self.weights, &mut tile);
+        if let Some(up) = &self.up {
+            let mut up_tile = up.out.take(band);
+            self.multiply(isa, up.weights, &mut up_tile);
+            for t in 0..tile.n() {
+                activate(isa, up.act, tile.col_mut(t), up_tile.col(t));
+            }
+        }
+    }
+
+    fn multiply(&self, isa: Isa, (stack, index): (&Stack, usize), tile: &mut Tile<'_>) {
+        let matrix = stack.matrix(index);
+        match self.chosen {
+            None => matmul(isa, &matrix, self.x, tile),
+            Some(chosen) => matmul_cols(isa, &matrix, self.x, chosen, tile),
+        }
+        if let Some(scale) = stack.scale(index) {
+            (0..tile.n()).for_each(|t| ops::scale(isa, tile.col_mut(t), scale));
+        }
+        if let Some(bias) = stack.bias(index) {
+            let rows = tile.rows();
+            (0..tile.n()).for_each(|t| ops::add(isa, tile.col_mut(t), &bias[rows.clone()]));
+        }
+    }
+}
+
+/// Runs all products in one phase.
+pub(super) fn run(lead: &Lead<'_>, isa: Isa, products: &[Product<'_>]) {
+    let total = products.iter().map(|p| p.out.bands()).sum();
+    lead.phase(total, &|_, mut chunk| {
+        for product in products {
+            if chunk < product.out.bands() {
+                return product.run(isa, chunk);
+            }
+            chunk -= product.out.bands();
+        }
+    });
+}
+
+/// Rows per band. Decode wants long sequential streams, yet several bands per thread, so that a slow core delays one band
+/// only; prefill wants bands that are worth unpacking.
+pub(super) fn band(weights: &Stack, n: usize, threads: usize) -> usize {
+    const STREAM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+    let rows = weights.rows();
+    if n > SMALL_BATCH {
+        return (rows / (threads * 8)).clamp(32, 128).next_multiple_of(16);
+    }
+    let bytes = weights.matrix_bytes();
+    let band_bytes = (bytes / (threads * 8)).clamp(*STREAM.start(), *STREAM.end());
+    (band_bytes * rows / bytes.max(1)).clamp(16, rows.max(16)).next_multiple_of(16)
+}
+
+/// The kinds of activations that products with these weights read.
+pub(super) fn kinds<'a>(weights: impl IntoIterator<Item = &'a Stack>) -> ActKinds {
+    weights.into_iter().fold(ActKinds::none(), |kinds, stack| kinds.with(stack.dtype().act()))
+}
+
+fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
+    match act {
+        Activation::Silu => ops::silu_mul(isa, gate, up),
+        Activation::GeluTanh => ops::gelu_tanh_mul(isa, gate, up),
+        Activation::ClampedSwiglu { alpha, limit } => ops::clamped_swiglu_mul(isa, gate, up, alpha, limit),
+    }
+}

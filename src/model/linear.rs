@@ -1,0 +1,184 @@
+//! Weights of one matrix product, as a handle on the mapped file.
+
+use crate::gguf::TensorView;
+use crate::{Error, Result};
+use std::sync::Arc;
+use tokki_quant::dtype::DType;
+use tokki_quant::matrix::Matrix;
+
+/// Where the bytes of a matrix are: in the mapped file, or (for the few that had to be transposed) on the heap.
+#[derive(Clone, Debug)]
+enum Bytes {
+    Mapped(TensorView),
+    Owned(Arc<[u8]>),
+}
+
+/// A stack of `count` equal matrices `rows x cols` with optional factors and biases: one for a plain product, one per expert, one
+/// per head. Each matrix of the stack starts `stride` rows after the one before.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    bytes: Bytes,
+    dtype: DType,
+    count: usize,
+    stride: usize,
+    first: usize,
+    rows: usize,
+    cols: usize,
+    scale: Option<Arc<[f32]>>,
+    bias: Option<Arc<[f32]>>,
+}
+
+impl Stack {
+    /// The whole tensor: `{cols, rows}` or `{cols, rows, count}`.
+    ///
+    /// # Errors
+    /// When the tensor's shape is another one.
+    pub fn whole(view: TensorView, count: usize, rows: usize, cols: usize) -> Result<Self> {
+        Self::part(view, count, rows, 0..rows, cols)
+    }
+
+    /// Rows `part` of each of `count` matrices of `stride` rows, for tensors that hold several products in one.
+    ///
+    /// # Errors
+    /// When the tensor's shape is not `{cols, stride, count}`.
+    pub fn part(
+        view: TensorView,
+        count: usize,
+        stride: usize,
+        part: std::ops::Range<usize>,
+        cols: usize,
+    ) -> Result<Self> {
+        let shape = view.shape();
+        let axis = |i: usize| shape.get(i).copied().unwrap_or(1);
+        let fits = axis(0) == cols && axis(1) == stride && axis(2) == count && axis(3) == 1;
+        if !fits {
+            let wanted =
+                if count == 1 { format!("[{cols}, {stride}]") } else { format!("[{cols}, {stride}, {count}]") };
+            return Err(Error::input(format!("tensor {}", view.name()), wanted, format!("{shape:?}")));
+        }
+        let dtype = view.dtype();
+        let stack = Self {
+            bytes: Bytes::Mapped(view),
+            dtype,
+            count,
+            stride,
+            first: part.start,
+            rows: part.len(),
+            cols,
+            scale: None,
+            bias: None,
+        };
+        stack.check()
+    }
+
+    /// A stack over f32 values made at load time, `[count][rows][cols]`.
+    ///
+    /// # Errors
+    /// When the number of values is not `count * rows * cols`.
+    pub fn owned(values: &[f32], count: usize, rows: usize, cols: usize) -> Result<Self> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = Bytes::Owned(bytes.into());
+        Self { bytes, dtype: DType::F32, count, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
+    }
+
+    /// Every later [`Stack::matrix`] is a part of what is checked here once.
+    fn check(self) -> Result<Self> {
+        let total = self.stride * self.count;
+        match Matrix::new(self.dtype, total, self.cols, self.data()) {
+            Ok(_) => Ok(self),
+            Err(why) => {
+                let place = match &self.bytes {
+                    Bytes::Mapped(view) => format!("tensor {}", view.name()),
+                    Bytes::Owned(_) => "transposed weights".to_owned(),
+                };
+                Err(Error::input(place, format!("{total} rows of {}", self.cols), why.to_string()))
+            }
+        }
+    }
+
+    /// The same rows seen as `count` matrices of `stride` rows, of which `part` is used.
+    ///
+    /// # Panics
+    /// When the stack is not a single matrix of `count * stride` rows, or `part` leaves the stride.
+    #[must_use]
+    pub fn restack(mut self, count: usize, stride: usize, part: std::ops::Range<usize>) -> Self {
+        assert!(self.count == 1 && self.rows == count * stride && part.end <= stride, "a stack of {}", self.rows);
+        (self.count, self.stride, self.first, self.rows) = (count, stride, part.start, part.len());
+        self
+    }
+
+    /// With biases, `[count][rows]`.
+    #[must_use]
+    pub fn with_bias(mut self, bias: Option<Vec<f32>>) -> Self {
+        self.bias = bias.map(Into::into);
+        self
+    }
+
+    /// With factors of the results, one per matrix: `y = scale * W x + bias`.
+    #[must_use]
+    pub fn with_scale(mut self, scale: Option<Vec<f32>>) -> Self {
+        self.scale = scale.map(Into::into);
+        self
+    }
+
+    fn data(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(view) => view.bytes(),
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Matrix `index` of the stack.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Stack::count`].
+    pub fn matrix(&self, index: usize) -> Matrix<'_> {
+        assert!(index < self.count, "matrix {index} of a stack of {}", self.count);
+        let row_bytes = self.data().len() / (self.stride * self.count);
+        let from = (index * self.stride + self.first) * row_bytes;
+        match Matrix::new(self.dtype, self.rows, self.cols, &self.data()[from..from + self.rows * row_bytes]) {
+            Ok(matrix) => matrix,
+            Err(_) => unreachable!("the whole stack was checked when it was made"),
+        }
+    }
+
+    /// Bias of matrix `index`.
+    pub fn bias(&self, index: usize) -> Option<&[f32]> {
+        self.bias.as_ref().map(|bias| &bias[index * self.rows..(index + 1) * self.rows])
+    }
+
+    /// Factor of the results of matrix `index`, before the bias.
+    pub fn scale(&self, index: usize) -> Option<f32> {
+        self.scale.as_ref().map(|scale| scale[index])
+    }
+
+    /// Number of matrices.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Rows of each.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of each.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Format of the weights.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of one matrix.
+    pub fn matrix_bytes(&self) -> usize {
+        self.data().len() / (self.stride * self.count) * self.rows
+    }
+
+    /// Bytes of matrix `index`, to ask the system to read them ahead.
+    pub fn matrix_data(&self, index: usize) -> &[u8] {
+        self.matrix(index).bytes()
+    }
+}

@@ -1,0 +1,82 @@
+//! The thread pool: rayon's threads, entered once per forward pass.
+
+use crate::{Error, Result};
+use std::sync::{Mutex, PoisonError};
+use tokki_quant::isa::Isa;
+use tokki_quant::team::{Lead, Team};
+
+/// Threads that compute, and the instruction set that they use.
+pub struct Pool {
+    /// `None` for one thread: everything then runs on the caller's own.
+    rayon: Option<rayon::ThreadPool>,
+    threads: usize,
+    isa: Isa,
+}
+
+impl Pool {
+    /// A pool of `threads >= 1` threads.
+    ///
+    /// # Errors
+    /// When `TOKKI_ISA` names no instruction set of this CPU, or threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self> {
+        let isa = Isa::from_env().map_err(|why| Error::input("TOKKI_ISA", "an instruction set of this CPU", why))?;
+        let threads = threads.max(1);
+        let rayon = (threads > 1)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())
+            .transpose()
+            .map_err(|why| Error::failed("threads", format!("cannot start {threads}: {why}")))?;
+        Ok(Self { rayon, threads, isa })
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Runs `f` as the leader of all threads; they help in the phases that it opens.
+    pub fn run<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        let team = Team::new(self.threads);
+        let Some(rayon) = &self.rayon else { return team.lead(f) };
+        let lead = Mutex::new(Some(f));
+        let results = rayon.broadcast(|thread| {
+            if thread.index() > 0 {
+                team.serve(thread.index());
+                return None;
+            }
+            let f = lead.lock().unwrap_or_else(PoisonError::into_inner).take();
+            f.map(|f| team.lead(f))
+        });
+        match results.into_iter().flatten().next() {
+            Some(result) => result,
+            None => unreachable!("thread 0 of a broadcast leads exactly once"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use tokki_quant::share::Chunks;
+
+    #[test]
+    fn all_threads_help_and_results_come_back() {
+        for threads in 1..4 {
+            let pool = Pool::new(threads).unwrap();
+            for _ in 0..20 {
+                let mut data = vec![0usize; 100];
+                let sum: usize = pool.run(|lead| {
+                    let chunks = Chunks::new(&mut data, 3);
+                    lead.phase(chunks.count(), &|_, c| chunks.take(c).fill(c));
+                    data.iter().sum()
+                });
+                assert_eq!(sum, (0..100).map(|i| i / 3).sum::<usize>());
+            }
+        }
+    }
+}
