@@ -1,10 +1,11 @@
 //! The nearest known word to a mistyped one.
 
 /// The candidate nearest to `word` (case aside), if it is near enough to be what was meant: at most one edit in three
-/// letters, or a candidate that starts with the word.
+/// letters, or a candidate that starts with the word or with something as near.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let limit = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
     candidates
         .into_iter()
         .filter_map(|candidate| {
@@ -13,6 +14,11 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
                 return Some((0, candidate));
             }
             let distance = strsim::damerau_levenshtein(&word, &lower);
+            if distance > limit && length >= 4 {
+                let start: String = lower.chars().take(length).collect();
+                let near = strsim::damerau_levenshtein(&word, &start) <= limit;
+                return near.then_some((usize::MAX, candidate));
+            }
             (distance <= limit).then_some((distance, candidate))
         })
         .min_by_key(|&(distance, _)| distance)
@@ -36,6 +42,7 @@ mod tests {
         assert_eq!(nearest("TOP_K", known), Some("top_k"));
         assert_eq!(nearest("temp", known), Some("temperature"));
         assert_eq!(nearest("cxt", known), Some("ctx"));
+        assert_eq!(nearest("smolm", ["gemma3", "smollm2-135m-instruct"]), Some("smollm2-135m-instruct"));
         assert_eq!(nearest("banana", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(did_you_mean("banana", known), "");

@@ -1,8 +1,19 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod completions;
 mod compute;
+mod config;
+mod import;
+mod list;
 mod logits;
+mod man;
+mod output;
+mod progress;
+mod pull;
+mod rm;
+mod verify;
 
+use crate::config::GlobalFlags;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -10,6 +21,8 @@ use std::process::ExitCode;
 #[derive(Parser, Debug)]
 #[command(name = "tokki", version, arg_required_else_help = true)]
 pub struct Cli {
+    #[command(flatten)]
+    global: GlobalFlags,
     #[command(subcommand)]
     command: Command,
 }
@@ -18,19 +31,36 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Logits(logits::Logits),
+    Pull(pull::Args),
+    List(list::Args),
+    Verify(verify::Args),
+    Rm(rm::Args),
+    Import(import::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
 }
 
-fn run(cli: &Cli) -> crate::Result<()> {
+fn run(cli: Cli) -> crate::Result<()> {
+    crate::config::set_global_flags(cli.global);
     match &cli.command {
         Command::Logits(args) => logits::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::List(args) => list::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Rm(args) => rm::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
 

@@ -150,7 +150,7 @@ fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
             // A server that cannot be reached now is left for the next source at once; a busy one is asked again.
             Err(fault) if fault.passing && fault.status.is_some() && tries < tuning.retries.min(2) => {
                 tries += 1;
-                rest(fault.wait.unwrap_or(tuning.pause * 2u32.pow(tries)), || interrupt::requested());
+                rest(fault.wait.unwrap_or(tuning.pause * 2u32.pow(tries)), interrupt::requested);
                 interrupt::check()?;
             }
             Err(fault) => return Err(fault.error()),

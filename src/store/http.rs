@@ -155,6 +155,7 @@ fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
     let why = match error {
         ureq::Error::HostNotFound => "the name is not known".to_owned(),
         ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
+        ureq::Error::Io(e) => e.to_string(),
         other => other.to_string(),
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)

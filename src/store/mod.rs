@@ -13,6 +13,7 @@ mod fetch;
 mod http;
 mod hub;
 mod journal;
+mod keep;
 pub mod manifest;
 pub mod name;
 mod package;
@@ -22,6 +23,7 @@ mod source;
 mod staging;
 
 pub use disk::{free, show_bytes};
+pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
 pub use progress::{Progress, Silent};
 pub use pull::{Pulled, Request, pull};

@@ -1,0 +1,30 @@
+//! `tokki import`: a file that is already on this machine gets a name in the store.
+
+use super::output::{result, say};
+use crate::Result;
+use crate::store::{Store, show_bytes};
+use std::path::PathBuf;
+
+/// Give a GGUF file on this machine a name in the store
+///
+/// The file is checked and linked, not copied; it stays where it is. Of a split model give the first part.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki import ~/Downloads/EXAONE-Deep-32B-Q4_K_M.gguf
+  tokki import /data/model-00001-of-00003.gguf --name big")]
+pub(super) struct Args {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Name in the store [default: the file's]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let store = Store::open()?;
+    let (name, size) = store.import(&args.file, args.name.as_deref())?;
+    say(&format!("{name}: {}, linked", show_bytes(size)));
+    result(|out| writeln!(out, "{name}"))
+}

@@ -1,0 +1,85 @@
+//! `tokki list`: what the store holds, and what the catalogue offers.
+
+use super::output::{Paint, json, result, say, table};
+use crate::Result;
+use crate::store::{Partial, Store, catalogue, show_bytes};
+use serde_json::{Value, json};
+
+/// List the models in the store
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki list                  name, size, state and origin of each model
+  tokki list --json           the same for programs, with paths and hashes
+  tokki list --catalogue      small models to begin with")]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// List what can be pulled by a short name instead
+    #[arg(long)]
+    catalogue: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    if args.catalogue {
+        return list_catalogue(args.json);
+    }
+    let store = Store::open()?;
+    let (models, partials) = (store.models()?, store.partials());
+    if args.json {
+        return json(&json!({ "home": store.home(), "models": models.iter().map(model).collect::<Vec<_>>(),
+            "partial": partials.iter().map(partial).collect::<Vec<_>>() }));
+    }
+    if models.is_empty() && partials.is_empty() {
+        say(&format!(
+            "no models in {} yet; try: tokki pull {}",
+            store.home().display(),
+            catalogue::default_entry().name
+        ));
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for entry in &models {
+        let (size, source) = match &entry.manifest {
+            Ok(manifest) => (show_bytes(manifest.size()), manifest.source.clone()),
+            Err(_) => (String::new(), String::new()),
+        };
+        let state = if entry.path().is_ok() { "ready" } else { "damaged" };
+        rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
+    }
+    for Partial { name, bytes } in &partials {
+        rows.push(vec![
+            name.clone(),
+            show_bytes(*bytes),
+            "partial".to_owned(),
+            "continue it with the same pull".to_owned(),
+        ]);
+    }
+    result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))
+}
+
+fn model(entry: &crate::store::Entry) -> Value {
+    let (path, problem) = match entry.path() {
+        Ok(path) => (Some(path), None),
+        Err(e) => (None, Some(e.to_string())),
+    };
+    let manifest = entry.manifest.as_ref().ok();
+    json!({ "name": entry.name, "path": path, "problem": problem, "size": manifest.map(crate::store::Manifest::size),
+        "source": manifest.map(|m| &m.source), "files": manifest.map(|m| &m.files) })
+}
+
+fn partial(partial: &Partial) -> Value {
+    json!({ "name": partial.name, "bytes_on_disk": partial.bytes })
+}
+
+fn list_catalogue(as_json: bool) -> Result<()> {
+    if as_json {
+        let entry = |e: &catalogue::Entry| json!({ "name": e.name, "about": e.about, "license": e.license, "size": e.size, "sha256": e.sha256 });
+        return json(&catalogue::ENTRIES.iter().map(entry).collect::<Vec<_>>());
+    }
+    let row =
+        |e: &catalogue::Entry| vec![e.name.to_owned(), show_bytes(e.size), e.license.to_owned(), e.about.to_owned()];
+    let rows: Vec<_> = catalogue::ENTRIES.iter().map(row).collect();
+    result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "LICENCE", "WHAT"], &rows))
+}

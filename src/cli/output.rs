@@ -1,0 +1,106 @@
+//! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
+
+use crate::{Error, Result};
+use std::io::{IsTerminal, Write};
+
+/// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure.
+pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", "write", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as JSON, indented, to stdout.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::failed("JSON", e.to_string()))?;
+    result(|out| writeln!(out, "{text}"))
+}
+
+/// Writes a line for the user to stderr. If stderr is closed there is nobody to tell.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Escape codes, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// For stdout.
+    pub(super) fn stdout() -> Self {
+        Self::new(std::io::stdout().is_terminal(), &|name| std::env::var(name).ok())
+    }
+
+    fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
+        let refused = var("NO_COLOR").is_some_and(|value| !value.is_empty()) || var("TERM").as_deref() == Some("dumb");
+        Self { on: terminal && !refused }
+    }
+
+    fn code(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.code("1", text)
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.code("32", text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.code("31", text)
+    }
+}
+
+/// Rows as aligned columns, two spaces apart; the last column is not padded.
+pub(super) fn table(out: &mut dyn Write, paint: Paint, head: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
+    use unicode_width::UnicodeWidthStr;
+    let head: Vec<String> = head.iter().map(|&text| text.to_owned()).collect();
+    let width = |column: usize| {
+        let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for (number, row) in std::iter::once(&head).chain(rows).enumerate() {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            line.push_str(cell);
+            if column + 1 < row.len() {
+                let pad = widths.get(column).copied().unwrap_or(0).saturating_sub(cell.width()) + 2;
+                line.extend(std::iter::repeat_n(' ', pad));
+            }
+        }
+        let line = line.trim_end();
+        if number == 0 { writeln!(out, "{}", paint.bold(line))? } else { writeln!(out, "{line}")? }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn colours_only_where_they_are_wanted() {
+        let none = |_: &str| None;
+        assert_eq!(Paint::new(true, &none).bold("x"), "\x1b[1mx\x1b[0m");
+        assert_eq!(Paint::new(false, &none).bold("x"), "x");
+        assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(|| "1".into())).bad("x"), "x");
+        assert_eq!(Paint::new(true, &|n| (n == "TERM").then(|| "dumb".into())).good("x"), "x");
+        assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(String::new)).good("x"), "\x1b[32mx\x1b[0m");
+    }
+
+    #[test]
+    fn columns_line_up_for_wide_letters_too() {
+        let mut out = Vec::new();
+        let rows = [vec!["모델".to_owned(), "1".to_owned()], vec!["a".to_owned(), "22".to_owned()]];
+        table(&mut out, Paint { on: false }, &["NAME", "N"], &rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "NAME  N\n모델  1\na     22\n");
+    }
+}

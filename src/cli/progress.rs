@@ -1,0 +1,46 @@
+//! The bar that shows downloads and checks, on a terminal only.
+
+use super::output::say;
+use crate::store::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::{Mutex, PoisonError};
+
+/// Draws a bar on stderr; when stderr is no terminal, only news lines appear.
+#[derive(Debug, Default)]
+pub(super) struct Bar {
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bar {
+    fn with(&self, act: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            act(bar);
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, what: &str, total: u64, done: u64) {
+        const TEMPLATE: &str = "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        // ProgressBar::new draws nothing where stderr is no terminal.
+        let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.reset_eta();
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.with(|bar| bar.inc(bytes));
+    }
+
+    fn end(&self) {
+        self.with(ProgressBar::finish_and_clear);
+    }
+
+    fn note(&self, line: &str) {
+        self.with(ProgressBar::finish_and_clear);
+        say(line);
+    }
+}

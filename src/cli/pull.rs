@@ -1,0 +1,56 @@
+//! `tokki pull`: a model from the hub, a URL or the catalogue into the store.
+
+use super::output::{result, say};
+use super::progress::Bar;
+use crate::config::{PullFlags, Settings};
+use crate::store::{self, Request};
+use crate::{Result, interrupt};
+
+/// Fetch a model into the store
+///
+/// Downloads go over several connections, survive interruptions of any kind (run the same command again), and are
+/// checked against the hub's hashes. A model appears under its name only when all of it is there and right.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki pull smollm2-135m-instruct                       the small model of the catalogue
+  tokki pull hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M
+  tokki pull LGAI-EXAONE/EXAONE-Deep-2.4B-GGUF           the best 4-bit file of a repository
+  tokki pull hf:ORG/REPO@REVISION/FOLDER/FILE.gguf       one file, or all parts of a split one
+  tokki pull https://example.org/model.gguf --sha256 HEX
+  MODEL=$(tokki pull smollm2-135m-instruct)              prints the file's path
+
+HF_TOKEN is the token for models behind terms; it is sent to the hub alone.
+HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY and the system's certificates are honoured.")]
+pub(super) struct Args {
+    /// hf:ORG/REPO[@REVISION][:QUANT], ORG/REPO/FILE.gguf, a URL, or a catalogue name
+    #[arg(value_name = "MODEL")]
+    what: String,
+    /// Name in the store [default: the file's]
+    #[arg(long)]
+    name: Option<String>,
+    /// What the file has to hash to, where no listing says it
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    /// Discard what an earlier try left instead of continuing it
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    network: PullFlags,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    interrupt::install();
+    let settings = Settings::load()?.with(&args.network);
+    let request =
+        Request { what: &args.what, name: args.name.as_deref(), sha256: args.sha256.as_deref(), restart: args.restart };
+    let pulled = store::pull(&settings, request, &Bar::default())?;
+    let size = store::show_bytes(pulled.size);
+    let state = match (pulled.already, pulled.checked) {
+        (true, _) => "was there already",
+        (false, true) => "fetched, hash checked",
+        (false, false) => "fetched; no hash was given to check it against",
+    };
+    say(&format!("{}: {size}, {state}", pulled.name));
+    result(|out| writeln!(out, "{}", pulled.path.display()))
+}

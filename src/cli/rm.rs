@@ -1,0 +1,28 @@
+//! `tokki rm`: models and unfinished downloads out of the store.
+
+use super::output::say;
+use crate::Result;
+use crate::store::{Store, show_bytes};
+
+/// Remove models, or unfinished downloads, from the store
+///
+/// Of an imported model only the link is removed, never the file.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki rm gemma3-270m
+  tokki rm NAME OTHER-NAME")]
+pub(super) struct Args {
+    /// The models to remove
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let store = Store::open()?;
+    for name in &args.names {
+        let removed = store.remove(name)?;
+        say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! `tokki verify`: are the stored bytes still the right ones?
+
+use super::output::{Paint, result, say};
+use super::progress::Bar;
+use crate::store::{Store, Verdict};
+use crate::{Error, Result, interrupt};
+
+/// Check stored models against their hashes
+///
+/// Reads every byte. A model that was imported without a hash gets one recorded, to compare with next time.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki verify                            all models
+  tokki verify smollm2-135m-instruct      one of them
+
+Exit code 1 if any file is not what it was.")]
+pub(super) struct Args {
+    /// The models to check [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    interrupt::install();
+    let store = Store::open()?;
+    let names = if args.names.is_empty() {
+        store.models()?.into_iter().map(|entry| entry.name).collect()
+    } else {
+        args.names.clone()
+    };
+    if names.is_empty() {
+        say("no models to check");
+    }
+    let paint = Paint::stdout();
+    let mut wrong = Vec::new();
+    for name in names {
+        let line = match store.verify(&name, &Bar::default()) {
+            Ok(Verdict::Right) => format!("{name}: {}", paint.good("right")),
+            Ok(Verdict::Recorded) => {
+                format!("{name}: {} (hash recorded; there was none to compare with)", paint.good("readable"))
+            }
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(e @ Error::Input { .. }) if store.find(&name)?.is_none() => return Err(e),
+            Err(e) => {
+                wrong.push(name.clone());
+                format!("{name}: {}: {e}", paint.bad("wrong"))
+            }
+        };
+        result(|out| writeln!(out, "{line}"))?;
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed("verify", format!("{} wrong: {}", wrong.len(), wrong.join(", ")))
+        .hint("remove them with tokki rm NAME and pull them again"))
+}
