@@ -2,7 +2,8 @@
 //!
 //! A new format is one file in `formats/` and one row here; kernels and tests iterate the table.
 
-use crate::formats::{self, Float, Format, Format32, Format256};
+use crate::formats::{self, Float, Format};
+use crate::gemm::{Lanes32, Lanes256};
 
 /// In which form a format wants the activations it's multiplied with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -22,9 +23,9 @@ pub(crate) trait Visitor {
     /// For formats of single numbers.
     fn float<F: Float>(self) -> Self::Out;
     /// For formats of 32 weights a block.
-    fn block32<F: Format32>(self) -> Self::Out;
+    fn block32<F: Lanes32>(self) -> Self::Out;
     /// For formats of 256 weights a block.
-    fn block256<F: Format256>(self) -> Self::Out;
+    fn block256<F: Lanes256>(self) -> Self::Out;
 }
 
 macro_rules! format_table {

@@ -11,6 +11,7 @@ mod dot;
 pub mod dtype;
 mod elementary;
 mod formats;
+mod gemm;
 mod gemv;
 mod half_float;
 pub mod isa;

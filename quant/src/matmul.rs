@@ -7,6 +7,7 @@ use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
 use crate::formats::{Float, Format32, Format256};
+use crate::gemm::{self, Lanes32, Lanes256};
 use crate::gemv::Product;
 use crate::isa::Isa;
 use crate::isa::ints::{self, Kernel, ROWS};
@@ -41,14 +42,14 @@ pub(crate) enum Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         match self {
             Self::All(n) => n,
             Self::Chosen(cols) => cols.len(),
         }
     }
 
-    fn get(self, i: usize) -> usize {
+    pub(crate) fn get(self, i: usize) -> usize {
         match self {
             Self::All(_) => i,
             Self::Chosen(cols) => cols[i] as usize,
@@ -59,6 +60,9 @@ impl Columns<'_> {
 fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &mut Tile<'_>) {
     let all = tile.rows();
     assert!(all.end <= m.rows(), "rows {all:?} of {m:?}");
+    if cols.len() > FEW && m.dtype().visit(Panels(isa, gemm::Product { m, x, cols, tile })) {
+        return;
+    }
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
     let band = if cols.len() > WIDEST {
         (BAND_BYTES / m.row_bytes().max(1)).next_multiple_of(ROWS).max(ROWS)
@@ -72,6 +76,30 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
             let batch = Batch { isa, m, x, cols, from, rows: rows.clone(), tile };
             from += m.dtype().visit(batch);
         }
+    }
+}
+
+/// The most columns for which the kernels that unpack in registers are faster than panels.
+const FEW: usize = 8;
+
+/// A product by panels. Returns whether there are any for the format.
+struct Panels<'a, 't>(Isa, gemm::Product<'a, 't>);
+
+impl Visitor for Panels<'_, '_> {
+    type Out = bool;
+
+    fn float<F: Float>(self) -> bool {
+        false
+    }
+
+    fn block32<F: Lanes32>(self) -> bool {
+        gemm::gemm_32::<F>(self.0, self.1);
+        true
+    }
+
+    fn block256<F: Lanes256>(self) -> bool {
+        gemm::gemm_256::<F>(self.0, self.1);
+        true
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod ints;
 pub(crate) mod lanes;
+pub(crate) mod words;
 
 use std::sync::OnceLock;
 

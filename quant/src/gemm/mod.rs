@@ -1,0 +1,225 @@
+//! Products with many columns.
+//!
+//! Rows are taken in bands. Of each band, some blocks are unpacked to a panel that fits in the second-level cache, are
+//! multiplied with all columns, a few at a time, and thrown away. One lane is one row, so a lane does for its row and a
+//! column exactly what [`crate::dot`] defines, whatever the shape of the tile.
+
+mod panel;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod x_tile;
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+pub(crate) use unpack::{Lanes32, Lanes256};
+pub(crate) use x_tile::MOST_COLUMNS;
+
+use crate::activation::Activations;
+use crate::isa::Isa;
+use crate::isa::words::{MOST_LANES, Task, Work, Words, dispatch};
+use crate::matmul::Columns;
+use crate::matrix::Matrix;
+use crate::share::Tile;
+use panel::{Form, Kind, Multiply, Of32, Of256, Unpack};
+use x_tile::{COLUMN, XTile};
+
+/// Bytes that a panel should not exceed: about half of a small second-level cache.
+const PANEL: usize = 320 << 10;
+
+/// A product: `tile[c][r]` is row `r` of `m` times row `cols.get(c)` of `x`.
+pub(crate) struct Product<'a, 't> {
+    pub(crate) m: &'a Matrix<'a>,
+    pub(crate) x: &'a Activations,
+    pub(crate) cols: Columns<'a>,
+    pub(crate) tile: &'a mut Tile<'t>,
+}
+
+/// The product with a matrix of a format of 32 weights.
+pub(crate) fn gemm_32<F: Lanes32>(isa: Isa, product: Product<'_, '_>) {
+    dispatch(isa, Gemm32(product, PhantomData::<F>));
+}
+
+/// The product with a matrix of a format of super-blocks.
+pub(crate) fn gemm_256<F: Lanes256>(isa: Isa, product: Product<'_, '_>) {
+    dispatch(isa, Gemm256(product, PhantomData::<F>));
+}
+
+struct Gemm32<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
+
+impl<F: Lanes32> Work for Gemm32<'_, '_, F> {
+    type Out = ();
+
+    fn run<S: Words>(self, s: S) {
+        let x = self.0.x;
+        gemm::<S, Of32<F>>(s, self.0, |tile, c, column, from, blocks| {
+            tile.set_32(c, x.row_32(column), from, blocks, <Of32<F> as Kind<S>>::FORM);
+        });
+    }
+}
+
+struct Gemm256<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
+
+impl<F: Lanes256> Work for Gemm256<'_, '_, F> {
+    type Out = ();
+
+    fn run<S: Words>(self, s: S) {
+        let x = self.0.x;
+        gemm::<S, Of256<F>>(s, self.0, |tile, c, column, from, blocks| {
+            tile.set_256(c, x.row_256(column), from, blocks, <Of256<F> as Kind<S>>::FORM, F::GROUPS);
+        });
+    }
+}
+
+/// A cache line of raw memory.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Memory of a thread, kept between products.
+struct Scratch {
+    panel: Vec<Line>,
+    sums: Vec<Line>,
+    x: Box<XTile>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { panel: Vec::new(), sums: Vec::new(), x: Box::new(XTile::new()) });
+}
+
+/// `len` vectors of `S` in `memory`, holding anything.
+fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
+    let lines = (len * size_of::<S::V>()).div_ceil(size_of::<Line>());
+    if memory.len() < lines {
+        memory.resize(lines, Line([0; 64]));
+    }
+    // SAFETY: any bits are a vector, as `Words` asks; the memory is initialized.
+    let (before, vectors, _) = unsafe { memory.align_to_mut::<S::V>() };
+    assert!(before.is_empty(), "vectors are aligned to a cache line at most");
+    &mut vectors[..len]
+}
+
+/// A band of rows, in groups of two vectors, and a slice of their blocks.
+struct Slice {
+    rows: Range<usize>,
+    from: usize,
+    blocks: usize,
+}
+
+fn gemm<S: Words, K: Kind<S>>(
+    s: S,
+    product: Product<'_, '_>,
+    load: impl Fn(&mut XTile, usize, usize, usize, usize),
+) {
+    let Product { m, cols, tile, .. } = product;
+    let (n, blocks) = (cols.len(), m.cols() / K::LEN);
+    let bytes = if K::FORM == Form::Halves { 2 } else { 1 };
+    let slice = blocks.min(COLUMN / bytes / K::LEN).max(1);
+    let record = K::RECORD * size_of::<S::V>();
+    let band = 2 * S::N * (PANEL / (slice * record)).max(1);
+    let tiles = n.div_ceil(S::COLUMNS);
+    SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
+        for first in tile.rows().step_by(band) {
+            let rows = first..tile.rows().end.min(first + band);
+            let groups = rows.len().div_ceil(2 * S::N);
+            let sums = vectors::<S>(sums, tiles * groups * 4 * S::COLUMNS);
+            s.vectorize(Clear(sums));
+            for from in (0..blocks).step_by(slice) {
+                let slice = Slice { rows: rows.clone(), from, blocks: slice.min(blocks - from) };
+                let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
+                unpack::<S, K>(s, m, &slice, panel);
+                for (t, sums) in sums.chunks_exact_mut(groups * 4 * S::COLUMNS).enumerate() {
+                    let columns = n * t / tiles..n * (t + 1) / tiles;
+                    for (c, column) in columns.clone().enumerate() {
+                        load(x, c, cols.get(column), from, slice.blocks);
+                    }
+                    let panels = panel.chunks_exact(slice.blocks * K::RECORD);
+                    for (panel, sums) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)) {
+                        multiply::<S, K>(s, panel, x, columns.len(), sums);
+                    }
+                }
+            }
+            for (t, sums) in sums.chunks_exact(groups * 4 * S::COLUMNS).enumerate() {
+                let columns = n * t / tiles..n * (t + 1) / tiles;
+                finish::<S, K>(s, sums, rows.start - tile.rows().start..rows.end - tile.rows().start, columns, tile);
+            }
+        }
+    });
+}
+
+/// Sets vectors to zero.
+struct Clear<'a, V>(&'a mut [V]);
+
+impl<S: Words> Task<S> for Clear<'_, S::V> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        self.0.fill(s.splat(0));
+    }
+}
+
+/// Unpacks a slice: groups one after the other, each with its blocks. The last row stands in for those that are missing.
+fn unpack<S: Words, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, panel: &mut [S::V]) {
+    let last = slice.rows.end - 1;
+    for (g, panel) in panel.chunks_exact_mut(slice.blocks * K::RECORD).enumerate() {
+        let first = slice.rows.start + g * 2 * S::N;
+        let mut rows = [[&[][..]; MOST_LANES]; 2];
+        for (r, rows) in rows.iter_mut().enumerate() {
+            for (lane, row) in rows[..S::N].iter_mut().enumerate() {
+                *row = m.row(last.min(first + r * S::N + lane));
+            }
+        }
+        s.vectorize(Unpack { kind: PhantomData::<K>, rows, from: slice.from, panel });
+    }
+}
+
+/// Multiplies a group with `columns` columns.
+fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usize, sums: &mut [S::V]) {
+    macro_rules! choose {
+        ($($c:literal)*) => {
+            match columns {
+                $($c if $c <= S::COLUMNS => {
+                    let sums = &mut sums[..4 * $c];
+                    s.vectorize(Multiply::<'_, K, S, $c> { kind: PhantomData, panel, x, sums });
+                })*
+                _ => panic!("a tile of {columns} columns"),
+            }
+        };
+    }
+    choose!(1 2 3 4 5 6 7 8);
+}
+
+/// Writes the results of a tile: `rows` counts from the first of `tile`.
+fn finish<S: Words, K: Kind<S>>(s: S, sums: &[S::V], rows: Range<usize>, columns: Range<usize>, tile: &mut Tile<'_>) {
+    let n = columns.len();
+    for (c, column) in columns.enumerate() {
+        let out = &mut tile.col_mut(column)[rows.clone()];
+        for (group, out) in sums.chunks_exact(4 * S::COLUMNS).zip(out.chunks_mut(2 * S::N)) {
+            for (r, out) in out.chunks_mut(S::N).enumerate() {
+                let (products, minima) = (group[r * n + c], group[(2 + r) * n + c]);
+                s.vectorize(Finish { kind: PhantomData::<K>, products, minima, out });
+            }
+        }
+    }
+}
+
+/// Writes the results of one column and one vector of rows, the first `out.len()` of them.
+struct Finish<'a, K, V> {
+    kind: PhantomData<K>,
+    products: V,
+    minima: V,
+    out: &'a mut [f32],
+}
+
+impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let mut words = [0; MOST_LANES];
+        s.store(K::total(s, self.products, self.minima), &mut words);
+        for (out, word) in self.out.iter_mut().zip(words) {
+            *out = f32::from_bits(word);
+        }
+    }
+}

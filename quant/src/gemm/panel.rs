@@ -1,0 +1,438 @@
+//! Panels: some rows of weights, a few blocks long, unpacked and interleaved so that one lane is one row.
+//!
+//! A panel is a sequence of *records*, one for each block of two vectors of rows. A record is a sequence of pairs of
+//! vectors: scales first, then the quants, four neighbouring weights of a row in a word. How many products are summed up
+//! in 16 bits, and whether a word holds four bytes or two halves of 16 bits, follows from the largest quant of the format
+//! and from how the instruction set multiplies ([`Plan`]).
+//!
+//! Products of bytes want one unsigned factor. Quants that aren't negative are multiplied with the signed activations as
+//! they are; signed quants with the activations plus 128, and 128 times the sum of the block's quants (scales of groups
+//! included) is taken off: it depends on the row alone, so it's part of the record, and is where the integer sum starts.
+
+use std::marker::PhantomData;
+
+use super::unpack::{Lanes32, Lanes256};
+use super::x_tile::XTile;
+use crate::isa::words::{Dots, MOST_LANES, Rows, Task, Words};
+
+/// How the products of a block are summed up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Plan {
+    /// Quants widened to 16 bits, times their group's scale: products go to 32 bits at once.
+    Halves,
+    /// Bytes: the products of so many words (a divisor of the group's) are summed up as 16-bit numbers before the group's
+    /// scale is applied.
+    Scaled16(usize),
+    /// Bytes: a whole group is summed up in 32 bits, then multiplied with its scale.
+    Scaled32,
+    /// Bytes: the block has no groups.
+    Flat,
+}
+
+/// The plan for quants up to `max` in groups of `words` words.
+const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) -> Plan {
+    let product = max * if signed { 255 } else { 127 };
+    let (wide, sum) = match dots {
+        Dots::None => return Plan::Halves,
+        Dots::Pairs16 => (false, 2 * product),
+        Dots::Quads32 => (true, 4 * product),
+    };
+    let fits = match 32767 / sum {
+        8.. => 8,
+        4.. => 4,
+        2.. => 2,
+        1 => 1,
+        _ => 0,
+    };
+    let fits = if fits < words { fits } else { words };
+    match (wide, groups) {
+        (false, _) if fits == 0 => Plan::Halves,
+        (false, _) => Plan::Scaled16(fits),
+        (true, false) => Plan::Flat,
+        // A product in 32 bits and its addition cost as much as three products in 16 bits.
+        (true, true) if 3 * fits >= words => Plan::Scaled16(fits),
+        (true, true) => Plan::Scaled32,
+    }
+}
+
+/// Where things stand in a record, in pairs of vectors. The scale is at 0, that of the minima at 1.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    plan: Plan,
+    /// Where the integer sums start from; 0 when they start from zero.
+    start: usize,
+    /// Scales of groups.
+    scales: usize,
+    /// Minima of groups, two in a word.
+    mins: usize,
+    /// Quants.
+    quants: usize,
+    /// Pairs in the record.
+    len: usize,
+}
+
+impl Layout {
+    const fn new(plan: Plan, words: usize, min: bool, signed: bool, groups: usize) -> Self {
+        let halves = matches!(plan, Plan::Halves);
+        let next = if min { 2 } else { 1 };
+        let (start, scales) = if signed && !halves { (next, next + 1) } else { (0, next) };
+        let mins = scales + if halves { 0 } else { groups };
+        let quants = mins + if min { groups / 2 } else { 0 };
+        Self { plan, start, scales, mins, quants, len: quants + if halves { 2 * words } else { words } }
+    }
+}
+
+/// What the panel kernels need to know of a kind of format, on the vectors of `S`.
+pub(super) trait Kind<S: Words>: Sized {
+    /// Weights in a block.
+    const LEN: usize;
+    /// Bytes of a block in the file.
+    const BYTES: usize;
+    /// Whether there is a minimum.
+    const MIN: bool;
+    /// How records are laid out.
+    const LAYOUT: Layout;
+    /// How the activations are prepared.
+    const FORM: Form;
+
+    /// Vectors in a record.
+    const RECORD: usize = 2 * Self::LAYOUT.len;
+
+    /// Unpacks a block of one vector of rows, vector `r` of the record.
+    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]);
+    /// Adds the products of block `b` to the sums.
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>);
+    /// The result from the sums of the products and of the minima.
+    fn total(s: S, products: S::V, minima: S::V) -> S::V;
+}
+
+/// How activations stand in an [`XTile`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// Signed bytes.
+    Signed,
+    /// Bytes plus 128.
+    Unsigned,
+    /// Widened to 16 bits: of four values the even two, then the odd two.
+    Halves,
+}
+
+impl Form {
+    const fn of(plan: Plan, signed: bool) -> Self {
+        match plan {
+            Plan::Halves => Self::Halves,
+            _ if signed => Self::Unsigned,
+            _ => Self::Signed,
+        }
+    }
+}
+
+/// The sums of a tile: two vectors of rows times `C` columns, of the products and of the minima.
+pub(super) struct Sums<'a, S: Words, const C: usize> {
+    products: &'a mut [[S::V; C]; 2],
+    minima: &'a mut [[S::V; C]; 2],
+}
+
+/// Unpacks blocks `from..` of two vectors of rows, one to each record.
+pub(super) struct Unpack<'a, K, S: Words> {
+    pub(super) kind: PhantomData<K>,
+    pub(super) rows: [[&'a [u8]; MOST_LANES]; 2],
+    pub(super) from: usize,
+    pub(super) panel: &'a mut [S::V],
+}
+
+impl<S: Words, K: Kind<S>> Task<S> for Unpack<'_, K, S> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        for (b, record) in self.panel.chunks_exact_mut(K::RECORD).enumerate() {
+            for (r, rows) in self.rows.iter().enumerate() {
+                K::unpack(s, Rows { rows, at: (self.from + b) * K::BYTES }, r, record);
+            }
+        }
+    }
+}
+
+/// Multiplies the records of two vectors of rows with `C` columns, and adds to `sums`: `[products, minima][2][C]`.
+pub(super) struct Multiply<'a, K, S: Words, const C: usize> {
+    pub(super) kind: PhantomData<K>,
+    pub(super) panel: &'a [S::V],
+    pub(super) x: &'a XTile,
+    pub(super) sums: &'a mut [S::V],
+}
+
+impl<S: Words, K: Kind<S>, const C: usize> Task<S> for Multiply<'_, K, S, C> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let (sums, _) = self.sums.as_chunks_mut::<C>();
+        let (sums, _) = sums.as_chunks_mut::<2>();
+        let [products, minima] = sums else { panic!("{} sums of a tile of {C} columns", self.sums.len()) };
+        let mut sums = Sums { products, minima };
+        for (b, record) in self.panel.chunks_exact(K::RECORD).enumerate() {
+            K::multiply(s, record, self.x, b, &mut sums);
+        }
+    }
+}
+
+/// Pair `at` of a record: vectors `2 at` and `2 at + 1`.
+#[inline(always)]
+fn pair<V: Copy>(record: &[V], at: usize) -> [V; 2] {
+    [record[2 * at], record[2 * at + 1]]
+}
+
+/// One step: word `at / 4` of the columns with a pair of vectors of weights, by `op(sum, weights, activations)`.
+#[inline(always)]
+fn step<S: Words, const C: usize, const LEN: usize>(
+    s: S,
+    sums: &mut [[S::V; C]; 2],
+    weights: [S::V; 2],
+    x: &[&[u8; LEN]; C],
+    at: usize,
+    op: impl Fn(S::V, S::V, S::V) -> S::V,
+) {
+    for c in 0..C {
+        let x = s.splat(u32::from_le_bytes([x[c][at], x[c][at + 1], x[c][at + 2], x[c][at + 3]]));
+        sums[0][c] = op(sums[0][c], weights[0], x);
+        sums[1][c] = op(sums[1][c], weights[1], x);
+    }
+}
+
+/// The products of `words` words from `quants[2 from..]`.
+#[inline(always)]
+fn bytes<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
+    s: S,
+    quants: &[S::V],
+    from: usize,
+    words: usize,
+    x: &[&[u8; LEN]; C],
+) -> [[S::V; C]; 2] {
+    let mut sums = [[s.splat(0); C]; 2];
+    step(s, &mut sums, pair(quants, from), x, 4 * from, |_, w, x| s.mul_bytes::<SIGNED>(w, x));
+    for i in from + 1..from + words {
+        step(s, &mut sums, pair(quants, i), x, 4 * i, |sum, w, x| s.dot_bytes::<SIGNED>(sum, w, x));
+    }
+    sums
+}
+
+/// The exact integer products of a block: `quants` are the words of the block, `LEN` the bytes of `x`, `group` the words
+/// that share a scale.
+#[inline(always)]
+fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
+    s: S,
+    layout: Layout,
+    group: usize,
+    record: &[S::V],
+    x: &[&[u8; LEN]; C],
+) -> [[S::V; C]; 2] {
+    let start = if layout.start == 0 { [s.splat(0); 2] } else { pair(record, layout.start) };
+    let mut sums = [[start[0]; C], [start[1]; C]];
+    let quants = &record[2 * layout.quants..];
+    match layout.plan {
+        Plan::Halves => {
+            for i in 0..LEN / 4 {
+                step(s, &mut sums, pair(quants, i), x, 4 * i, |sum, w, x| s.dot_halves(sum, w, x));
+            }
+        }
+        Plan::Flat => {
+            for i in 0..LEN / 4 {
+                step(s, &mut sums, pair(quants, i), x, 4 * i, |sum, w, x| s.dot_bytes::<SIGNED>(sum, w, x));
+            }
+        }
+        Plan::Scaled16(words) => {
+            for g in 0..LEN / 4 / group {
+                // Formats without groups have no scales: theirs is 1.
+                let grouped = layout.mins > layout.scales;
+                let scale = if grouped { pair(record, layout.scales + g) } else { [s.splat(0x1_0001); 2] };
+                for i in 0..group / words {
+                    let part = bytes::<S, SIGNED, C, LEN>(s, quants, g * group + i * words, words, x);
+                    for c in 0..C {
+                        sums[0][c] = s.dot_halves(sums[0][c], part[0][c], scale[0]);
+                        sums[1][c] = s.dot_halves(sums[1][c], part[1][c], scale[1]);
+                    }
+                }
+            }
+        }
+        Plan::Scaled32 => {
+            for g in 0..LEN / 4 / group {
+                let scale = pair(record, layout.scales + g);
+                let part = bytes::<S, SIGNED, C, LEN>(s, quants, g * group, group, x);
+                for c in 0..C {
+                    sums[0][c] = s.add(sums[0][c], s.mul(part[0][c], scale[0]));
+                    sums[1][c] = s.add(sums[1][c], s.mul(part[1][c], scale[1]));
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// `sums += scale * d * integers`, rounded as the definition does.
+#[inline(always)]
+fn add_scaled<S: Words, const C: usize>(
+    s: S,
+    sums: &mut [[S::V; C]; 2],
+    scale: [S::V; 2],
+    d: &[f32],
+    numbers: impl Fn(usize, usize) -> S::V,
+) {
+    for c in 0..C {
+        let d = s.splat(d[c].to_bits());
+        for r in 0..2 {
+            sums[r][c] = s.fma(s.mul_f32(scale[r], d), numbers(r, c), sums[r][c]);
+        }
+    }
+}
+
+/// Writes the quants of a block, four bytes a word, as vector `r` of a record, and with [`Form::Unsigned`] where its sum
+/// starts. `scale(g)` is the scale of group `g`, in every lane's `i32`.
+#[inline(always)]
+fn write_quants<S: Words>(
+    s: S,
+    layout: Layout,
+    group: usize,
+    quants: &[S::V],
+    scale: impl Fn(usize) -> Option<S::V>,
+    (r, record): (usize, &mut [S::V]),
+) {
+    let mut start = s.splat(0);
+    for (g, quants) in quants.chunks_exact(group).enumerate() {
+        let scale = scale(g);
+        let out = &mut record[2 * layout.quants..];
+        let twice = |scale| s.or(s.and(scale, s.splat(0xffff)), s.shl(scale, 16));
+        if matches!(layout.plan, Plan::Halves) {
+            let scaled = |x| scale.map_or(x, |scale| s.mul_halves(x, twice(scale)));
+            for (i, &x) in quants.iter().enumerate() {
+                let at = 4 * (g * group + i);
+                (out[at + r], out[at + 2 + r]) = (scaled(s.even_bytes(x)), scaled(s.odd_bytes(x)));
+            }
+            continue;
+        }
+        let mut sum = s.splat(0);
+        for (i, &x) in quants.iter().enumerate() {
+            out[2 * (g * group + i) + r] = x;
+            if layout.start != 0 {
+                sum = s.add_bytes(sum, x);
+            }
+        }
+        start = s.add(start, scale.map_or(sum, |scale| s.mul(sum, scale)));
+        if let Some(scale) = scale {
+            record[2 * (layout.scales + g) + r] = match (layout.plan, S::DOTS) {
+                (Plan::Scaled16(_), Dots::Pairs16) => twice(scale),
+                (Plan::Scaled16(_), _) => s.and(scale, s.splat(0xffff)),
+                _ => scale,
+            };
+        }
+    }
+    if layout.start != 0 {
+        record[2 * layout.start + r] = s.mul(start, s.splat(-128i32 as u32));
+    }
+}
+
+/// Formats of 32 weights.
+pub(super) struct Of32<F>(PhantomData<F>);
+
+impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
+    const LEN: usize = 32;
+    const BYTES: usize = F::BYTES;
+    const MIN: bool = F::MIN;
+    const LAYOUT: Layout = Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), 8, F::MIN, F::SIGNED, 0);
+    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
+
+    #[inline(always)]
+    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
+        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let (d, min) = F::scales(s, rows);
+        record[r] = d;
+        if F::MIN {
+            record[2 + r] = min;
+        }
+        let mut quants = [s.splat(0); 8];
+        F::quants(s, rows, &mut quants);
+        write_quants(s, layout, 8, &quants, |_| None, (r, record));
+    }
+
+    #[inline(always)]
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
+        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let products = match (const { <Self as Kind<S>>::FORM }, F::SIGNED) {
+            (Form::Halves, _) => integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b)),
+            (_, true) => integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b)),
+            (_, false) => integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b)),
+        };
+        let d = x.scales(b);
+        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.to_f32(products[r][c]));
+        if F::MIN {
+            let x = x.sums(b);
+            add_scaled(s, sums.minima, pair(record, 1), d, |_, c| s.splat(x[c]));
+        }
+    }
+
+    #[inline(always)]
+    fn total(s: S, products: S::V, minima: S::V) -> S::V {
+        if F::MIN { s.add_f32(products, minima) } else { products }
+    }
+}
+
+/// Formats of super-blocks.
+pub(super) struct Of256<F>(PhantomData<F>);
+
+impl<F: Lanes256> Of256<F> {
+    /// Words that share a scale.
+    const GROUP: usize = 64 / F::GROUPS;
+}
+
+impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
+    const LEN: usize = 256;
+    const BYTES: usize = F::BYTES;
+    const MIN: bool = F::MIN;
+    const LAYOUT: Layout =
+        Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), 64, F::MIN, F::SIGNED, F::GROUPS);
+    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
+
+    #[inline(always)]
+    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
+        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let scales = F::scales(s, rows);
+        record[r] = scales.d;
+        if F::MIN {
+            record[2 + r] = scales.min;
+            for (i, &mins) in scales.mins[..F::GROUPS / 4].iter().enumerate() {
+                let even = |x| s.and(x, s.splat(0x00ff_00ff));
+                let at = 2 * (layout.mins + 2 * i) + r;
+                (record[at], record[at + 2]) = (even(mins), even(s.shr(mins, 8)));
+            }
+        }
+        let mut quants = [s.splat(0); 64];
+        F::quants(s, rows, &mut quants);
+        let scale = |g: usize| Some(s.sar(s.shl(scales.scales[g / 4], 24 - 8 * (g as u32 % 4)), 24));
+        write_quants(s, layout, Self::GROUP, &quants, scale, (r, record));
+    }
+
+    #[inline(always)]
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
+        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let products = match (const { <Self as Kind<S>>::FORM }, F::SIGNED) {
+            (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
+            (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
+            (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
+        };
+        let d = x.scales(b);
+        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.to_f32(products[r][c]));
+        if F::MIN {
+            let mut minima = [[s.splat(0); C]; 2];
+            for i in 0..F::GROUPS / 2 {
+                let (mins, x) = (pair(record, layout.mins + i), x.sums(8 * b + i));
+                for c in 0..C {
+                    let x = s.splat(x[c]);
+                    minima[0][c] = s.dot_halves(minima[0][c], mins[0], x);
+                    minima[1][c] = s.dot_halves(minima[1][c], mins[1], x);
+                }
+            }
+            add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.to_f32(minima[r][c]));
+        }
+    }
+
+    #[inline(always)]
+    fn total(s: S, products: S::V, minima: S::V) -> S::V {
+        if F::MIN { s.sub_f32(products, minima) } else { products }
+    }
+}
