@@ -19,7 +19,7 @@ pub(crate) use x_tile::MOST_COLUMNS;
 
 use crate::activation::Activations;
 use crate::isa::Isa;
-use crate::isa::words::{MOST_LANES, Task, Work, Words, dispatch};
+use crate::isa::words::{MOST_LANES, Task, Words, Work, dispatch};
 use crate::matmul::Columns;
 use crate::matrix::Matrix;
 use crate::share::Tile;
@@ -109,11 +109,7 @@ struct Slice {
     blocks: usize,
 }
 
-fn gemm<S: Words, K: Kind<S>>(
-    s: S,
-    product: Product<'_, '_>,
-    load: impl Fn(&mut XTile, usize, usize, usize, usize),
-) {
+fn gemm<S: Words, K: Kind<S>>(s: S, product: Product<'_, '_>, load: impl Fn(&mut XTile, usize, usize, usize, usize)) {
     let Product { m, cols, tile, .. } = product;
     let (n, blocks) = (cols.len(), m.cols() / K::LEN);
     let bytes = if K::FORM == Form::Halves { 2 } else { 1 };

@@ -206,9 +206,13 @@ fn bytes<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
     x: &[&[u8; LEN]; C],
 ) -> [[S::V; C]; 2] {
     let mut sums = [[s.splat(0); C]; 2];
-    step(s, &mut sums, pair(quants, from), x, 4 * from, |_, w, x| s.mul_bytes::<SIGNED>(w, x));
-    for i in from + 1..from + words {
-        step(s, &mut sums, pair(quants, i), x, 4 * i, |sum, w, x| s.dot_bytes::<SIGNED>(sum, w, x));
+    for i in 0..words {
+        let at = from + i;
+        if i == 0 {
+            step(s, &mut sums, pair(quants, at), x, 4 * at, |_, w, x| s.mul_bytes::<SIGNED>(w, x));
+        } else {
+            step(s, &mut sums, pair(quants, at), x, 4 * at, |sum, w, x| s.dot_bytes::<SIGNED>(sum, w, x));
+        }
     }
     sums
 }

@@ -6,7 +6,9 @@ use crate::isa::Isa;
 use crate::matmul::{matmul, matmul_cols};
 use crate::matrix::Matrix;
 use crate::share::{OutTiles, Tile};
-use crate::testing::{Rng, activations, adversarial, assert_same_bits, for_each_format, for_each_isa, product, weights};
+use crate::testing::{
+    Rng, activations, adversarial, assert_same_bits, for_each_format, for_each_isa, product, weights,
+};
 
 /// The definition, a few columns at a time: too few for panels.
 fn definition(m: &Matrix<'_>, x: &Activations) -> Vec<f32> {

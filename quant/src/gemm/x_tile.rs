@@ -59,12 +59,16 @@ impl XTile {
         match form {
             Form::Signed => {
                 for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
-                    *out = q.0.map(|q| q as u8);
+                    for (out, q) in out.iter_mut().zip(q.0) {
+                        *out = q as u8;
+                    }
                 }
             }
             Form::Unsigned => {
                 for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
-                    *out = q.0.map(|q| q as u8 ^ 0x80);
+                    for (out, q) in out.iter_mut().zip(q.0) {
+                        *out = q as u8 ^ 0x80;
+                    }
                 }
             }
             Form::Halves => {
@@ -87,7 +91,15 @@ impl XTile {
     }
 
     /// As [`XTile::set_32`]; `groups` is how many groups of a block have minima, 8 or 16.
-    pub(super) fn set_256(&mut self, c: usize, x: ActRow256<'_>, from: usize, blocks: usize, form: Form, groups: usize) {
+    pub(super) fn set_256(
+        &mut self,
+        c: usize,
+        x: ActRow256<'_>,
+        from: usize,
+        blocks: usize,
+        form: Form,
+        groups: usize,
+    ) {
         self.set_bytes(c, &x.q[8 * from..8 * (from + blocks)], form);
         for i in 0..blocks {
             self.d[i][c] = x.d[from + i];

@@ -4,11 +4,11 @@
 //! (4 neighbouring weights of one row), two 16-bit halves, an `i32` or the bits of an `f32`. Every operation is exact or
 //! rounded once, as IEEE says, so that all instruction sets give the same bits.
 
-mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod scalar;
 
 use super::{Isa, Level};
 
