@@ -15,7 +15,6 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 pub(crate) use unpack::{Lanes32, Lanes256};
-pub(crate) use x_tile::MOST_COLUMNS;
 
 use crate::activation::Activations;
 use crate::isa::Isa;

@@ -88,8 +88,6 @@ pub(super) trait Kind<S: Words>: Sized {
     const LEN: usize;
     /// Bytes of a block in the file.
     const BYTES: usize;
-    /// Whether there is a minimum.
-    const MIN: bool;
     /// How records are laid out.
     const LAYOUT: Layout;
     /// How the activations are prepared.
@@ -337,20 +335,19 @@ pub(super) struct Of32<F>(PhantomData<F>);
 impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
     const LEN: usize = 32;
     const BYTES: usize = F::BYTES;
-    const MIN: bool = F::MIN;
     const LAYOUT: Layout = Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), 8, F::MIN, F::SIGNED, 0);
     const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
 
     #[inline(always)]
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let (d, min) = F::scales(s, rows);
+        let (d, min) = F::word_scales(s, rows);
         record[r] = d;
         if F::MIN {
             record[2 + r] = min;
         }
         let mut quants = [s.splat(0); 8];
-        F::quants(s, rows, &mut quants);
+        F::words(s, rows, &mut quants);
         write_quants(s, layout, 8, &quants, |_| None, (r, record));
     }
 
@@ -387,7 +384,6 @@ impl<F: Lanes256> Of256<F> {
 impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     const LEN: usize = 256;
     const BYTES: usize = F::BYTES;
-    const MIN: bool = F::MIN;
     const LAYOUT: Layout =
         Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), 64, F::MIN, F::SIGNED, F::GROUPS);
     const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
@@ -395,7 +391,7 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     #[inline(always)]
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let scales = F::scales(s, rows);
+        let scales = F::word_scales(s, rows);
         record[r] = scales.d;
         if F::MIN {
             record[2 + r] = scales.min;
@@ -406,7 +402,7 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
             }
         }
         let mut quants = [s.splat(0); 64];
-        F::quants(s, rows, &mut quants);
+        F::words(s, rows, &mut quants);
         let scale = |g: usize| Some(s.sar(s.shl(scales.scales[g / 4], 24 - 8 * (g as u32 % 4)), 24));
         write_quants(s, layout, Self::GROUP, &quants, scale, (r, record));
     }

@@ -24,9 +24,9 @@ pub(crate) trait Lanes32: Format32 {
     /// The largest magnitude of a quant.
     const MAX: i32;
     /// The scale and the minimum (anything, in formats without), as f32.
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> (S::V, S::V);
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> (S::V, S::V);
     /// The quants, four a word, in order.
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 8]);
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 8]);
 }
 
 /// The scales of a super-block, one row per lane.
@@ -50,9 +50,9 @@ pub(crate) trait Lanes256: Format256 {
     /// Groups with a scale of their own, 8 or 16.
     const GROUPS: usize;
     /// Scales and minima.
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V>;
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V>;
     /// The quants, four a word, in order.
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]);
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]);
 }
 
 /// `x` in every byte.
@@ -138,11 +138,11 @@ macro_rules! lanes32 {
             const SIGNED: bool = $signed;
             const MAX: i32 = $max;
             #[inline(always)]
-            fn scales<S: Words>($s: S, $rows: Rows<'_>) -> (S::V, S::V) {
+            fn word_scales<S: Words>($s: S, $rows: Rows<'_>) -> (S::V, S::V) {
                 $scales
             }
             #[inline(always)]
-            fn quants<S: Words>($s: S, $rows: Rows<'_>, $out: &mut [S::V; 8]) {
+            fn words<S: Words>($s: S, $rows: Rows<'_>, $out: &mut [S::V; 8]) {
                 $quants
             }
         }
@@ -250,12 +250,12 @@ impl Lanes256 for Q4K {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         scales_and_mins(s, rows)
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         nibbles_256(s, rows, 16, out);
     }
 }
@@ -266,12 +266,12 @@ impl Lanes256 for Q5K {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         scales_and_mins(s, rows)
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         nibbles_256(s, rows, 48, out);
         add_one_bits(s, rows, 16, 4, out);
     }
@@ -283,14 +283,14 @@ impl Lanes256 for Q6K {
     const GROUPS: usize = 16;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         let zero = s.splat(0);
         let d = upper_f16(s, s.word(rows, 206));
         Scales { d, min: zero, scales: s.quad(rows, 192), mins: [zero; 4] }
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         for i in 0..8 {
             for (j, x) in s.quad(rows, 16 * i).into_iter().enumerate() {
                 let k = i / 4 * 32 + i % 4 * 4 + j;
@@ -308,7 +308,7 @@ impl Lanes256 for Q3K {
     const GROUPS: usize = 16;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         let (a, b, c) = (s.word(rows, 96), s.word(rows, 100), s.word(rows, 104));
         let join = |low, t| s.sub_bytes(s.or(low, s.shl(two(s, c, t), 4)), bytes(s, 32));
         let zero = s.splat(0);
@@ -321,7 +321,7 @@ impl Lanes256 for Q3K {
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         *out = [s.splat(0); 64];
         add_two_bits(s, rows, 32, 0, out);
         add_one_bits(s, rows, 0, 2, out);
@@ -335,7 +335,7 @@ impl Lanes256 for Q2K {
     const GROUPS: usize = 16;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         let [a, b, c, d] = s.quad(rows, 0);
         let numbers = s.word(rows, 80);
         Scales {
@@ -347,7 +347,7 @@ impl Lanes256 for Q2K {
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         *out = [s.splat(0); 64];
         add_two_bits(s, rows, 16, 0, out);
     }
@@ -359,7 +359,7 @@ impl Lanes256 for IQ4XS {
     const GROUPS: usize = 8;
 
     #[inline(always)]
-    fn scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
+    fn word_scales<S: Words>(s: S, rows: Rows<'_>) -> Scales<S::V> {
         let (head, lower) = (s.word(rows, 0), s.word(rows, 4));
         let zero = s.splat(0);
         // Four nibbles, or pairs of bits, of the lower half of a word go to its four bytes.
@@ -377,7 +377,7 @@ impl Lanes256 for IQ4XS {
     }
 
     #[inline(always)]
-    fn quants<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
+    fn words<S: Words>(s: S, rows: Rows<'_>, out: &mut [S::V; 64]) {
         for i in 0..8 {
             for (j, x) in s.quad(rows, 8 + 16 * i).into_iter().enumerate() {
                 (out[8 * i + j], out[8 * i + 4 + j]) = (low(s, x), high(s, x));

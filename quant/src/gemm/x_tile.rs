@@ -11,7 +11,7 @@ pub(super) const COLUMN: usize = 2048;
 const STRIDE: usize = COLUMN + 64;
 
 /// Room for columns in a tile.
-pub(crate) const MOST_COLUMNS: usize = 8;
+pub(super) const MOST_COLUMNS: usize = 8;
 
 /// Room for blocks: a column of blocks of 32.
 const BLOCKS: usize = COLUMN / 32;

@@ -92,7 +92,7 @@ pub(crate) trait Words: Copy {
     const N: usize;
     /// How bytes are multiplied.
     const DOTS: Dots;
-    /// Columns that the register tile of a panel takes (of two vectors of rows), at most [`crate::gemm::MOST_COLUMNS`].
+    /// Columns that the register tile of a panel takes (of two vectors of rows), at most 8.
     const COLUMNS: usize;
 
     /// Calls `task` as a function of its own, compiled for this instruction set.
