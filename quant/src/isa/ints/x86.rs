@@ -78,19 +78,6 @@ unsafe fn group(a: &[i8; 4]) -> __m256i {
     unsafe { _mm256_set1_epi32(i32::from_ne_bytes(a.map(|a| a as u8))) }
 }
 
-/// Products of unsigned bytes and activations, in pairs of 16 bits: those of all `q`, which 16 bits must hold.
-#[inline(always)]
-unsafe fn pairs(q: &[__m256i], a: &[[i8; 4]]) -> __m256i {
-    // SAFETY: the caller's token proves AVX2.
-    unsafe {
-        let mut sum = _mm256_maddubs_epi16(q[0], group(&a[0]));
-        for (q, a) in q.iter().zip(a).skip(1) {
-            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(*q, group(a)));
-        }
-        sum
-    }
-}
-
 /// Products of signed bytes and activations, in pairs of 16 bits: at most 2 * 128 * 127, which 16 bits hold.
 #[inline(always)]
 unsafe fn signed_pairs(q: __m256i, a: &[i8; 4]) -> __m256i {
@@ -197,10 +184,15 @@ ints! { Avx2,
         fn dot_scaled<const N: usize>(
             self, acc: __m256i, q: &[__m256i; N], max: u8, a: &[[i8; 4]; N], scale: __m256i,
         ) -> __m256i {
-            let mut acc = acc;
+            let (mut acc, mut sum) = (acc, _mm256_setzero_si256());
+            // As many products as 16 bits hold are added before they are widened.
             let run = headroom(max).min(N);
-            for (q, a) in q.chunks(run).zip(a.chunks(run)) {
-                acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs(q, a), scale));
+            for i in 0..N {
+                let pairs = _mm256_maddubs_epi16(q[i], group(&a[i]));
+                sum = if i % run == 0 { pairs } else { _mm256_add_epi16(sum, pairs) };
+                if i % run == run - 1 || i == N - 1 {
+                    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sum, scale));
+                }
             }
             acc
         }
@@ -215,10 +207,8 @@ ints! { Avx2,
         }
         fn scale(self, x: __m256i, i: usize) -> __m256i {
             // Byte i becomes the upper byte of both 16-bit halves, then moves down with its sign.
-            let i = _mm256_set1_epi32(i as i32 * 0x0100_0100);
-            let order = _mm256_setr_epi32(
-                UPPER[0], UPPER[1], UPPER[2], UPPER[3], UPPER[0], UPPER[1], UPPER[2], UPPER[3]);
-            _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(x, _mm256_or_si256(i, order)))
+            let order = _mm256_broadcastsi128_si256(_mm_loadu_si128(UPPER[i].as_ptr().cast()));
+            _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(x, order))
         }
         fn weigh(self, acc: __m256i, x: __m256i, sums: [i16; 2]) -> __m256i {
             let sums = _mm256_set1_epi32(i32::from(sums[0]) & 0xffff | i32::from(sums[1]) << 16);
@@ -227,8 +217,13 @@ ints! { Avx2,
     }
 }
 
-/// Shuffle order that moves the first byte of each lane to the upper byte of both 16-bit halves (0x80 gives zero).
-const UPPER: [i32; 4] = [0x0080_0080, 0x0480_0480, 0x0880_0880, 0x0c80_0c80];
+/// Shuffle orders that move byte `i` of each lane to the upper byte of both its 16-bit halves (0x80 gives zero).
+static UPPER: [[u32; 4]; 4] = [
+    [0x0080_0080, 0x0480_0480, 0x0880_0880, 0x0c80_0c80],
+    [0x0180_0180, 0x0580_0580, 0x0980_0980, 0x0d80_0d80],
+    [0x0280_0280, 0x0680_0680, 0x0a80_0a80, 0x0e80_0e80],
+    [0x0380_0380, 0x0780_0780, 0x0b80_0b80, 0x0f80_0f80],
+];
 
 /// The instructions `$bytes` (four products of an unsigned and a signed byte added to 32 bits) and `$words` (two of 16 bits).
 macro_rules! vnni {
