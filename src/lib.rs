@@ -12,6 +12,7 @@
 pub mod arch;
 pub mod cli;
 pub mod config;
+pub mod describe;
 pub mod engine;
 pub mod error;
 pub mod forward;

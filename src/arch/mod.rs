@@ -21,6 +21,7 @@ mod phi;
 mod qwen;
 mod rope;
 mod solar;
+mod tensors;
 
 #[cfg(test)]
 mod tests;

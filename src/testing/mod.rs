@@ -1,9 +1,9 @@
 //! What tests need to make models out of nothing: a GGUF writer and a seeded generator. Not part of the engine.
 
-mod model;
+mod tiny;
 mod writer;
 
-pub use model::{is_optional, tensors, tiny};
+pub use tiny::tiny;
 pub use writer::{Tensor, Writer, text};
 
 /// A small seeded generator (`SplitMix64`): the same numbers on every machine.

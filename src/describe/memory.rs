@@ -1,0 +1,37 @@
+//! How much memory a model's cache takes, by context and kind.
+
+use serde::Serialize;
+use tokki_quant::attention::KvKind;
+
+use crate::arch::Spec;
+use crate::kv::CacheShape;
+
+/// Contexts that are listed, as far as the model was trained for them; its own comes last.
+const CONTEXTS: [usize; 5] = [2048, 8192, 32_768, 131_072, 524_288];
+
+/// The cache at one context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Positions.
+    pub context: usize,
+    /// Kind of the cache (`q8_0`).
+    pub kv_type: &'static str,
+    /// Bytes of the cache of one conversation that fills the context.
+    pub cache_bytes: u64,
+}
+
+/// Every context with every kind of cache, the smallest kind first.
+pub(super) fn table(spec: &Spec) -> Vec<Memory> {
+    let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&context| context < spec.context_train).collect();
+    contexts.push(spec.context_train);
+    let kinds = [KvKind::Q8, KvKind::F16, KvKind::F32];
+    let shapes = kinds.map(|kind| CacheShape::new(spec, kind));
+    let row = |context: usize| {
+        shapes.iter().map(move |shape| Memory {
+            context,
+            kv_type: shape.kind().name(),
+            cache_bytes: shape.bytes(context) as u64,
+        })
+    };
+    contexts.into_iter().flat_map(row).collect()
+}

@@ -1,0 +1,278 @@
+//! What is in a model file, without loading it: for `show`, for the server's model list, and to say what cannot be run
+//! before anything is tried. Nothing here fails on a model that cannot be run; the reasons become [`Description::problems`].
+
+mod memory;
+mod problems;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use memory::Memory;
+
+use crate::arch::{self, Ffn, Rope, RopeScaling, Spec};
+use crate::gguf::{Gguf, TensorInfo, Value};
+use crate::shapes::Recipe;
+
+/// A model, described.
+#[derive(Debug, Clone, Serialize)]
+pub struct Description {
+    /// `general.name`, else the file's name.
+    pub name: String,
+    /// The file that was opened.
+    pub path: PathBuf,
+    /// Number of files.
+    pub files: usize,
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// `general.architecture`, where it is a text.
+    pub architecture: Option<String>,
+    /// The recipe of its quantization (`Q4_K_M`), else the format that most of its bytes are in.
+    pub quantization: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Weights that one token passes: fewer than all where there are experts.
+    pub active_parameters: u64,
+    /// Bytes of all tensors.
+    pub weight_bytes: u64,
+    /// Formats, those with most bytes first.
+    pub formats: Vec<FormatCount>,
+    /// `general.license`.
+    pub license: Option<String>,
+    /// Dimensions; absent when the metadata make no sense, or the architecture is unknown.
+    pub dimensions: Option<Dimensions>,
+    /// The vocabulary.
+    pub vocabulary: Vocabulary,
+    /// Bytes of the chat template; absent when there is none.
+    pub template_bytes: Option<usize>,
+    /// What the file recommends for sampling (`general.sampling.*`), by key.
+    pub sampling: BTreeMap<String, serde_json::Value>,
+    /// Memory by context and kind of cache.
+    pub memory: Vec<Memory>,
+    /// Tensors that the model does not use.
+    pub ignored_tensors: Vec<String>,
+    /// Whether the model can be run.
+    pub runnable: bool,
+    /// Why it cannot be run, each reason by itself.
+    pub problems: Vec<String>,
+    /// What is odd about it, though it can be run.
+    pub warnings: Vec<String>,
+}
+
+/// Tensors in one format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FormatCount {
+    /// `Q4_K`, or `IQ2_XXS (type 16)` for one that is not supported.
+    pub name: String,
+    /// Whether it can be computed with.
+    pub supported: bool,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their bytes (0 for a format of unknown size).
+    pub bytes: u64,
+}
+
+/// Dimensions of a model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dimensions {
+    /// Context that it was trained for.
+    pub context: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Layers that see only a window, and the window.
+    pub windowed_layers: usize,
+    /// The smallest window.
+    pub window: Option<usize>,
+    /// Embedding length.
+    pub embedding: usize,
+    /// Query heads (of the first layer).
+    pub heads: usize,
+    /// Key-value heads (of the first layer).
+    pub kv_heads: usize,
+    /// Length of a key head.
+    pub key_length: usize,
+    /// Length of a value head.
+    pub value_length: usize,
+    /// Width of a dense feed-forward, or of one expert where no layer is dense.
+    pub feed_forward: usize,
+    /// Experts.
+    pub experts: Option<Experts>,
+    /// Tokens.
+    pub vocabulary: usize,
+    /// Rotary embeddings, in words.
+    pub rope: Vec<String>,
+}
+
+/// Experts of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Experts {
+    /// How many there are in a layer.
+    pub count: usize,
+    /// How many a token passes.
+    pub used: usize,
+    /// Width of one.
+    pub width: usize,
+    /// Width of the one that every token passes.
+    pub shared: Option<usize>,
+}
+
+/// The vocabulary of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vocabulary {
+    /// `tokenizer.ggml.model`.
+    pub model: Option<String>,
+    /// `tokenizer.ggml.pre`.
+    pub pre: Option<String>,
+    /// Number of tokens.
+    pub tokens: usize,
+}
+
+impl Description {
+    /// Describes an open file.
+    pub fn of(gguf: &Gguf) -> Self {
+        let text = |key: &str| gguf.str(key).ok().flatten().map(str::to_owned);
+        let read = arch::spec(gguf);
+        let spec = read.as_ref().ok();
+        let found = problems::find(gguf, read.as_ref());
+        let formats = formats(gguf);
+        let file = gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Self {
+            name: text("general.name").or(file).unwrap_or_default(),
+            path: gguf.path().to_path_buf(),
+            files: gguf.paths().count(),
+            file_bytes: gguf.file_bytes(),
+            architecture: text("general.architecture"),
+            quantization: quantization(gguf, &formats),
+            parameters: gguf.tensors().map(TensorInfo::elements).sum(),
+            active_parameters: spec.map_or(0, |spec| active_parameters(gguf, spec)),
+            weight_bytes: gguf.tensors().filter_map(|tensor| tensor.bytes).sum(),
+            formats,
+            license: text("general.license"),
+            dimensions: spec.map(dimensions),
+            vocabulary: Vocabulary {
+                model: text("tokenizer.ggml.model"),
+                pre: text("tokenizer.ggml.pre"),
+                tokens: gguf.array("tokenizer.ggml.tokens").ok().flatten().map_or(0, crate::gguf::Array::len),
+            },
+            template_bytes: gguf.str("tokenizer.chat_template").ok().flatten().map(str::len),
+            sampling: sampling(gguf),
+            memory: spec.map_or_else(Vec::new, memory::table),
+            ignored_tensors: spec.map_or_else(Vec::new, |spec| problems::ignored(gguf, spec)),
+            runnable: found.problems.is_empty(),
+            problems: found.problems,
+            warnings: found.warnings,
+        }
+    }
+}
+
+/// Tensors by format, those with most bytes first.
+fn formats(gguf: &Gguf) -> Vec<FormatCount> {
+    let mut by_name: BTreeMap<String, FormatCount> = BTreeMap::new();
+    for tensor in gguf.tensors() {
+        let name = tensor.format.name();
+        let supported = tensor.dtype().is_some();
+        let count = by_name.entry(name.clone()).or_insert(FormatCount { name, supported, tensors: 0, bytes: 0 });
+        count.tensors += 1;
+        count.bytes += tensor.bytes.unwrap_or(0);
+    }
+    let mut counts: Vec<_> = by_name.into_values().collect();
+    counts.sort_by_key(|count| std::cmp::Reverse(count.bytes));
+    counts
+}
+
+/// The recipe that the file names, if its main format bears it out; else the main format.
+fn quantization(gguf: &Gguf, formats: &[FormatCount]) -> String {
+    let main = formats.first().map_or("none", |count| count.name.as_str());
+    let id = gguf.u32("general.file_type").ok().flatten();
+    let recipe = Recipe::all().find(|recipe| Some(recipe.file_type()) == id).map(|recipe| recipe.name().to_uppercase());
+    match recipe {
+        Some(recipe) if formats.iter().any(|count| recipe.starts_with(&count.name)) => recipe,
+        _ => main.to_owned(),
+    }
+}
+
+/// Weights without those of the experts that a token does not pass.
+fn active_parameters(gguf: &Gguf, spec: &Spec) -> u64 {
+    let idle = |tensor: &TensorInfo| -> u64 {
+        let block = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let ffn = block.and_then(|block| spec.layers.get(block)).map(|layer| &layer.ffn);
+        match ffn {
+            Some(Ffn::Experts { count, used, .. }) if tensor.name.contains("_exps.") => {
+                tensor.elements() / *count as u64 * (count - used) as u64
+            }
+            _ => 0,
+        }
+    };
+    gguf.tensors().map(|tensor| tensor.elements() - idle(tensor)).sum()
+}
+
+fn dimensions(spec: &Spec) -> Dimensions {
+    let attn = spec.layers.first().map(|layer| &layer.attn);
+    let of = |read: fn(&arch::Attention) -> usize| attn.map_or(0, read);
+    let windows: Vec<usize> = spec.layers.iter().filter_map(|layer| layer.attn.window).collect();
+    let dense = spec.layers.iter().find_map(|layer| match layer.ffn {
+        Ffn::Dense { width, .. } => Some(width),
+        Ffn::Experts { .. } => None,
+    });
+    let experts = spec.layers.iter().find_map(|layer| match layer.ffn {
+        Ffn::Experts { count, used, width, shared, .. } => Some(Experts { count, used, width, shared }),
+        Ffn::Dense { .. } => None,
+    });
+    Dimensions {
+        context: spec.context_train,
+        layers: spec.layers.len(),
+        windowed_layers: windows.len(),
+        window: windows.into_iter().min(),
+        embedding: spec.embd,
+        heads: of(|attn| attn.heads),
+        kv_heads: of(|attn| attn.kv_heads),
+        key_length: of(|attn| attn.k_dim),
+        value_length: of(|attn| attn.v_dim),
+        feed_forward: dense.or(experts.as_ref().map(|experts| experts.width)).unwrap_or(0),
+        experts,
+        vocabulary: spec.vocab,
+        rope: spec.ropes.iter().map(rope_in_words).collect(),
+    }
+}
+
+/// `base 1000000, yarn x40 from 4096`.
+fn rope_in_words(rope: &Rope) -> String {
+    let mut words = format!("base {}", rope.base);
+    match rope.scaling {
+        RopeScaling::Linear { factor: 1.0 } => {}
+        RopeScaling::Linear { factor } => words.push_str(&format!(", linear x{factor}")),
+        RopeScaling::Yarn { factor, original, .. } => words.push_str(&format!(", yarn x{factor} from {original}")),
+    }
+    match &rope.factors {
+        None => {}
+        Some(arch::RopeFactors::Fixed(_)) => words.push_str(", frequencies divided as the file says"),
+        Some(arch::RopeFactors::Given(_)) => words.push_str(", frequencies divided as the family does"),
+        Some(arch::RopeFactors::ByContext { original }) => {
+            words.push_str(&format!(", frequencies divided by context (up to {original}, beyond)"));
+        }
+    }
+    words
+}
+
+/// The keys `general.sampling.*`, without that prefix.
+fn sampling(gguf: &Gguf) -> BTreeMap<String, serde_json::Value> {
+    let own = gguf.keys().filter_map(|(key, value)| Some((key.strip_prefix("general.sampling.")?, value)));
+    own.map(|(key, value)| (key.to_owned(), json(value))).collect()
+}
+
+/// A value of a key as JSON; arrays by their length and kind, as vocabularies are long.
+pub fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Uint(n) => (*n).into(),
+        Value::Int(n) => (*n).into(),
+        // As a single, so that 0.6 does not come out as 0.6000000238418579.
+        Value::Float(x) => (*x as f32).into(),
+        Value::Bool(b) => (*b).into(),
+        Value::Text(text) => text.as_str().into(),
+        Value::BadText | Value::Array(_) => value.describe().into(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a model cannot be run, found before it is loaded.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::arch::Spec;
+use crate::gguf::Gguf;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Most names in one message.
+const SHOWN: usize = 4;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) problems: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Everything that stands in the way; `spec` is what [`crate::arch::spec`] said of the same file.
+pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Found {
+    let mut found = Found { problems: formats(gguf), warnings: Vec::new() };
+    match spec {
+        Ok(spec) => found.problems.extend(tensors(gguf, spec)),
+        Err(error) => found.problems.push(error.to_string()),
+    }
+    // A model without a usable tokenizer still computes logits, and can be measured.
+    match tokenizer(gguf) {
+        Ok(None) => {}
+        Ok(Some(warning)) => found.warnings.push(warning),
+        Err(error) => found.warnings.push(format!("text cannot be tokenized: {error}")),
+    }
+    found
+}
+
+fn tokenizer(gguf: &Gguf) -> Result<Option<String>> {
+    Ok(Tokenizer::from_gguf(gguf)?.warning().map(str::to_owned))
+}
+
+/// One message per format that cannot be computed with.
+fn formats(gguf: &Gguf) -> Vec<String> {
+    let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_none()) {
+        by_name.entry(tensor.format.name()).or_default().push(&tensor.name);
+    }
+    by_name.into_iter().map(|(format, names)| format!("format {format} is not supported: {}", some(&names))).collect()
+}
+
+/// Tensors that are missing or of another shape.
+fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut problems = Vec::new();
+    for (name, shape) in spec.tensors() {
+        let Some(tensor) = gguf.tensor(&name) else {
+            missing.push(name);
+            continue;
+        };
+        let found: Vec<u64> = tensor.shape.iter().map(|&n| n as u64).collect();
+        if trimmed(&found) != trimmed(&shape) && problems.len() < SHOWN {
+            problems.push(format!("tensor {name}: wanted {shape:?} values, found {found:?}"));
+        }
+    }
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        problems.push(format!("missing tensors: {}", some(&names)));
+    }
+    problems
+}
+
+/// Dimensions of 1 at the end need not be written.
+fn trimmed(shape: &[u64]) -> &[u64] {
+    &shape[..shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1)]
+}
+
+/// Tensors that the model does not use.
+pub(super) fn ignored(gguf: &Gguf, spec: &Spec) -> Vec<String> {
+    let needed: HashSet<String> = spec.tensors().into_iter().map(|(name, _)| name).collect();
+    let unused = gguf.tensors().filter(|tensor| !needed.contains(&tensor.name) && !spec.uses_optionally(&tensor.name));
+    unused.map(|tensor| tensor.name.clone()).collect()
+}
+
+/// The first names of a list, and how many more there are.
+fn some(names: &[&str]) -> String {
+    let mut text = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
