@@ -125,6 +125,17 @@ fn files_open_and_hold_what_was_planned() {
 }
 
 #[test]
+fn every_shape_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    for shape in Shape::all() {
+        let plan = Plan::new(small(shape.name), Recipe::by_name("q8_0").unwrap());
+        let file = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
+        let spec = crate::arch::spec(&Gguf::open(file.path()).unwrap()).unwrap();
+        assert_eq!((spec.embd, spec.layers.len(), spec.vocab), (256, 2, 300), "{}", shape.name);
+    }
+}
+
+#[test]
 fn the_same_plan_gives_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::new(small("exaone-deep-2.4b"), Recipe::by_name("q4_k_m").unwrap());
