@@ -123,9 +123,9 @@ class Builder:
             self.vector(p + "q_norm.weight", self.d, 0.8, 2.0)
             self.vector(p + "k_norm.weight", self.d, 0.8, 2.0)
 
-    def norms(self, i, *names):
+    def norms(self, i, *names, low=0.5, high=1.5):
         for name in names:
-            self.vector(f"blk.{i}.{name}.weight", self.E)
+            self.vector(f"blk.{i}.{name}.weight", self.E, low, high)
 
     def ffn(self, i, width=None, suffix="", fused=False):
         p, width = f"blk.{i}.ffn_", width or self.ffn_width
@@ -281,12 +281,12 @@ def exaone(path, seed):
     b.close()
 
 
-def exaone4_layers(b):
+def exaone4_layers(b, low=0.5, high=1.5):
     b.ends(tied=True)
     for i in range(b.layers):
         b.attention(i, qk_norm=True)
         b.ffn(i)
-        b.norms(i, "post_attention_norm", "post_ffw_norm")
+        b.norms(i, "post_attention_norm", "post_ffw_norm", low=low, high=high)
 
 
 def exaone4(path, seed):
@@ -299,7 +299,7 @@ def exaone4(path, seed):
 def exaone4_windows(path, seed):
     b = Builder(path, "exaone4", seed, 64, 8, 2, 1, 4, 8, "exaone4",
                 **{"attention.sliding_window": 6, "attention.sliding_window_pattern": 4})
-    exaone4_layers(b)
+    exaone4_layers(b, 0.1, 0.3)  # gentle branches: 64 layers of rounding must not add up to another answer
     b.close()
 
 
