@@ -81,10 +81,10 @@ settings! {
         threads: usize = "TOKKI_THREADS", "physical cores that this process may use", |v| within(*v, 1, 1024),
             [value_name = "N", help_heading = "Machine"];
         /// Tokens that the context holds
-        ctx: usize = "TOKKI_CTX", "chosen for the model and the memory at hand", |v| within(*v, 1, 1 << 24),
+        ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
             [value_name = "TOKENS", help_heading = "Machine"];
         /// Format of cached keys and values: f32, f16 or q8_0
-        kv_type: String = "TOKKI_KV_TYPE", "chosen by the command", |v| one_of(v, &["f32", "f16", "q8_0"]),
+        kv_type: String = "TOKKI_KV_TYPE", "q8_0", |v| one_of(v, &["f32", "f16", "q8_0"]),
             [value_name = "TYPE", help_heading = "Machine"];
     }
 

@@ -460,3 +460,6 @@ impl Shared {
         found?.map_err(io)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,8 +74,9 @@ fn pull_files(
     find: &dyn Fn() -> Result<(String, Vec<Remote>)>,
 ) -> Result<Pulled> {
     let store = Store::of(settings)?;
-    if let Some(pulled) = store.find(request.what)?.map(|entry| there(entry, None)).transpose()? {
-        return Ok(pulled);
+    let known = if request.name.is_none() { store.find(request.what)? } else { None };
+    if let Some(entry) = known {
+        return there(entry, None);
     }
     online(settings, request.what)?;
     let (source, remotes) = find()?;
@@ -105,7 +106,14 @@ fn pull_files(
 /// Checks that the ready files are a model, and publishes them.
 fn finish(staging: Staging, name: &str, source: &str, files: Vec<Stored>, checked: bool) -> Result<Pulled> {
     let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
-    Gguf::open(&staging.ready(&first)).map_err(|e| e.hint("what came is no model that can be used"))?;
+    let ready = staging.ready(&first);
+    let gguf = Gguf::open(&ready).map_err(|e| e.hint("what came is no model that can be used"))?;
+    let count = gguf.usize("split.count")?.unwrap_or(1).max(1);
+    if count != files.len() {
+        let place = format!("{}: key split.count", ready.display());
+        return Err(Error::input(place, format!("{} files, as the names say", files.len()), count.to_string()));
+    }
+    drop(gguf);
     let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     let path = staging.publish(source, files)?.join(first);
     Ok(Pulled { name: name.to_owned(), path, size, already: false, checked })

