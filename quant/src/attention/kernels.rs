@@ -61,6 +61,18 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
     }
 }
 
+/// How far ahead of its reads a kernel asks for memory, in bytes: the latency of main memory at its bandwidth. A tile is
+/// read from front to back, so this reaches from keys into values, and from a tile's end into the next tile in memory.
+const AHEAD: usize = 2048;
+
+/// Asks for what lies [`AHEAD`] of the cache lines of `bytes`: once for each row, by the first kernel that reads of it.
+#[inline(always)]
+fn prefetch<S: Lanes>(s: S, bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        s.prefetch(line, AHEAD);
+    }
+}
+
 /// How values lie in memory.
 pub(super) trait Element {
     /// Bytes of a vector.
@@ -134,8 +146,12 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
         let mut first = self.vectors.start / N * N;
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
+            let cold = first <= self.vectors.start;
             let mut acc = [[s.splat(0.0); N]; R];
             for (keys, queries) in self.strip.iter().zip(self.queries) {
+                if cold {
+                    prefetch(s, keys);
+                }
                 let mut k = [s.splat(0.0); N];
                 for n in 0..N {
                     k[n] = E::load(s, keys, first + n);
@@ -181,12 +197,16 @@ impl DotScores<'_> {
         queries: &[[[u8; 4]; ROWS]],
         sums: &[i32; ROWS],
         (row, first): (usize, usize),
+        cold: bool,
     ) -> [[S::I; N]; R] {
         let mut acc = [[s.splat_i(0); N]; R];
         for r in 0..R {
             acc[r] = [s.dot_start(sums[row + r]); N];
         }
         for (keys, queries) in keys.iter().zip(queries) {
+            if cold {
+                prefetch(s, keys);
+            }
             let keys = keys.as_chunks().0;
             let mut k = [s.load_k(&keys[first]); N];
             for n in 1..N {
@@ -212,6 +232,7 @@ impl Tiled for DotScores<'_> {
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
             let start = self.at + first * LANES;
+            let cold = first <= self.vectors.start;
             let out = &mut self.out[row..][..R];
             for out in &mut *out {
                 out[start..][..N * LANES].fill(0.0);
@@ -219,7 +240,7 @@ impl Tiled for DotScores<'_> {
             let blocks = self.strip.chunks(BLOCK / 4).zip(self.group.bytes.chunks(BLOCK / 4));
             let scales = self.scales.iter().zip(self.group.scales.iter().zip(self.group.sums));
             for ((keys, queries), (key_scales, (query_scales, sums))) in blocks.zip(scales) {
-                let products = Self::block::<S, R, N>(s, keys, queries, sums, (row, first));
+                let products = Self::block::<S, R, N>(s, keys, queries, sums, (row, first), cold);
                 let key_scales = &key_scales[2 * start..][..2 * N * LANES];
                 for n in 0..N {
                     let key_scale = s.load_f16(&key_scales.as_chunks().0[n]);
@@ -280,6 +301,9 @@ impl<'a, E: Element> Values<'a, E> {
         let (start, step) = (first * E::BYTES, width / LANES * E::BYTES);
         for slot in slots.clone() {
             let values = &strip[start + slot * step..][..N * E::BYTES];
+            if first == 0 {
+                prefetch(s, &strip[slot * step..][..step]);
+            }
             let mut v = [s.splat(0.0); N];
             for n in 0..N {
                 v[n] = E::load(s, values, n);

@@ -64,6 +64,10 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     }
 
     methods! {
+        fn prefetch(x: &[u8], ahead: usize) {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast())
+        }
+
         fn splat(x: f32) -> F { [_mm256_set1_ps(x); 2] }
         fn load(x: &[f32; LANES]) -> F {
             [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x[8..].as_ptr())]

@@ -59,6 +59,10 @@ impl Lanes for Avx512 {
     }
 
     methods! {
+        fn prefetch(x: &[u8], ahead: usize) {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast())
+        }
+
         fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
         fn load(x: &[f32; LANES]) -> __m512 { _mm512_loadu_ps(x.as_ptr()) }
         fn store(x: __m512, out: &mut [f32; LANES]) { _mm512_storeu_ps(out.as_mut_ptr(), x) }

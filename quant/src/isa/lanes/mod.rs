@@ -58,6 +58,9 @@ pub(crate) trait Lanes: Copy {
     /// Calls `kernel` as a function of its own, compiled for this instruction set.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Out;
 
+    /// Asks for the cache line `ahead` bytes behind the start of `x`, wherever that is.
+    fn prefetch(self, x: &[u8], ahead: usize);
+
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
     /// 16 values.

@@ -43,6 +43,8 @@ impl Lanes for Scalar {
         kernel.run(self)
     }
 
+    fn prefetch(self, _x: &[u8], _ahead: usize) {}
+
     fn splat(self, x: f32) -> F {
         [x; LANES]
     }
