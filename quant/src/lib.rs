@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod ceiling;
 mod dot;
 pub mod dtype;
 mod elementary;

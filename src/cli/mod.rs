@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod bench;
 mod completions;
 mod compute;
 mod config;
@@ -8,6 +9,7 @@ mod list;
 mod logits;
 mod man;
 mod output;
+mod plan;
 mod progress;
 mod pull;
 mod rm;
@@ -30,6 +32,8 @@ pub struct Cli {
 /// THE COMMAND TABLE: one variant here, one arm in [`run`], one file beside this one.
 #[derive(Subcommand, Debug)]
 enum Command {
+    Bench(bench::Bench),
+    Plan(plan::PlanArgs),
     Logits(logits::Logits),
     Pull(pull::Args),
     List(list::Args),
@@ -52,6 +56,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> crate::Result<()> {
     crate::config::set_global_flags(cli.global);
     match &cli.command {
+        Command::Bench(args) => bench::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),
         Command::Pull(args) => pull::run(args),
         Command::List(args) => list::run(args),

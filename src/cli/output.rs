@@ -23,6 +23,31 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Writes a piece of an answer to stdout at once.
+pub(super) fn piece(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever read the answer has gone: there is nobody to generate for.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::Interrupted),
+        Err(e) => Err(Error::io("stdout", "write", e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A model's text without control characters (a terminal would obey them): each becomes a visible sign of it.
+pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let sign = |c: char| match c as u32 {
+        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
+        0x7f => '\u{2421}',
+        _ => '\u{fffd}',
+    };
+    text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect::<String>().into()
+}
+
 /// Escape codes, or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
@@ -33,6 +58,11 @@ impl Paint {
     /// For stdout.
     pub(super) fn stdout() -> Self {
         Self::new(std::io::stdout().is_terminal(), &|name| std::env::var(name).ok())
+    }
+
+    /// For stderr.
+    pub(super) fn stderr() -> Self {
+        Self::new(std::io::stderr().is_terminal(), &|name| std::env::var(name).ok())
     }
 
     fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
@@ -46,6 +76,10 @@ impl Paint {
 
     pub(super) fn bold(self, text: &str) -> String {
         self.code("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.code("2", text)
     }
 
     pub(super) fn good(self, text: &str) -> String {
@@ -94,6 +128,12 @@ mod tests {
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(|| "1".into())).bad("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "TERM").then(|| "dumb".into())).good("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(String::new)).good("x"), "\x1b[32mx\x1b[0m");
+    }
+
+    #[test]
+    fn models_cannot_speak_to_the_terminal() {
+        assert_eq!(harmless("하나\n\tzwei"), "하나\n\tzwei");
+        assert_eq!(harmless("a\x1b[2Jb\r\u{9b}c\x7f"), "a\u{241b}[2Jb\u{240d}\u{fffd}c\u{2421}");
     }
 
     #[test]

@@ -44,3 +44,21 @@ impl Progress for Bar {
         say(line);
     }
 }
+
+/// A bar that counts tokens.
+pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
+    styled(what, total as u64, "{msg}  {percent:>3}% [{bar:30}] {pos} of {len} tokens, {per_sec}, {eta} left")
+}
+
+/// A bar that counts bytes.
+pub(super) fn bytes(what: &'static str, total: u64) -> ProgressBar {
+    styled(what, total, "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {eta} left")
+}
+
+fn styled(what: &'static str, total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}

@@ -105,6 +105,15 @@ settings! {
         /// Keep tokens at least this likely, relative to the likeliest; 0 keeps all
         min_p: f32 = "TOKKI_MIN_P", "the model's own", |v| within(*v, 0.0, 1.0),
             [value_name = "P", help_heading = "Sampling"];
+        /// Weaken tokens that were used lately: their logits are divided by this; 1 is off
+        repeat_penalty: f32 = "TOKKI_REPEAT_PENALTY", "the model's own", |v| within(*v, 0.01, 100.0),
+            [value_name = "X", help_heading = "Sampling"];
+        /// Taken off the logits of tokens that were used lately; 0 is off
+        presence_penalty: f32 = "TOKKI_PRESENCE_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
+            [value_name = "X", allow_negative_numbers = true, help_heading = "Sampling"];
+        /// Taken off the logits of tokens for each time that they were used lately; 0 is off
+        frequency_penalty: f32 = "TOKKI_FREQUENCY_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
+            [value_name = "X", allow_negative_numbers = true, help_heading = "Sampling"];
         /// Seed of the random choice: the same seed gives the same text
         seed: u64 = "TOKKI_SEED", "a new one each time", any,
             [value_name = "N", help_heading = "Sampling"];

@@ -89,6 +89,11 @@ impl Session {
         &self.cancel
     }
 
+    /// Makes `flag` the one that ends a running [`Session::feed`].
+    pub fn stop_when(&mut self, flag: &Arc<AtomicBool>) {
+        self.cancel = Arc::clone(flag);
+    }
+
     /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.cache.truncate(len);

@@ -15,14 +15,14 @@ pub use scratch::Scratch;
 
 use crate::arch::Skip;
 use crate::kv::KvCache;
-use crate::model::{FfnWeights, Model, Qkv};
+use crate::model::{FfnWeights, Model, Qkv, Stack};
 use crate::parallel::Pool;
 use crate::{Error, Result};
 use product::Product;
 use rope::Angles;
 use scratch::sized;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokki_quant::activation::ActKinds;
+use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
@@ -110,6 +110,11 @@ pub fn forward<'s>(
         Want::All => n,
     };
     Ok(&scratch.logits[..rows * vocab])
+}
+
+/// One product on all threads, `out[t][r] = sum_k w[r][k] x[t][k]`: what `plan` measures a machine with.
+pub fn multiply(pool: &Pool, weights: &Stack, x: &Activations, out: &mut [f32]) {
+    pool.run(|lead| product::run(lead, pool.isa(), &[Product::new((weights, 0), x, out, lead)]));
 }
 
 /// What the residual stream still misses: `scale * norm(branch)`.
@@ -220,7 +225,7 @@ impl<'a> Pass<'a> {
     }
 
     /// One product from the quantized `input` into `out`.
-    fn product(&self, weights: &crate::model::Stack, input: &tokki_quant::activation::Activations, out: &mut [f32]) {
+    fn product(&self, weights: &Stack, input: &Activations, out: &mut [f32]) {
         product::run(self.lead, self.isa, &[Product::new((weights, 0), input, out, self.lead)]);
     }
 

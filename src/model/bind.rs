@@ -4,6 +4,7 @@ use super::{ExpertWeights, FfnWeights, FrequencyDivisors, Gated, LatentWeights, 
 use crate::arch::{Attention, Ffn, Latent, Layer, Projection, Rope, RopeFactors, Router, Spec};
 use crate::gguf::{Gguf, TensorView};
 use crate::{Error, Result};
+use tokki_quant::dtype::DType;
 
 /// Binds all weights.
 pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
@@ -250,6 +251,7 @@ fn split_joint(view: TensorView, heads: usize, l: &Latent) -> Result<(Stack, Sta
             }
         }
     }
-    let k_b = Stack::owned(&keys, heads, l.kv_rank, l.nope)?;
+    let keys = keys.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
+    let k_b = Stack::owned(DType::F32, keys, heads, l.kv_rank, l.nope)?;
     Ok((k_b, joint.restack(heads, per_head, l.nope..per_head)))
 }

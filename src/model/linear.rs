@@ -71,14 +71,14 @@ impl Stack {
         stack.check()
     }
 
-    /// A stack over f32 values made at load time, `[count][rows][cols]`.
+    /// A stack over bytes on the heap, `[count][rows]` rows of `cols` values: what had to be made at load time, or is
+    /// made for a measurement.
     ///
     /// # Errors
-    /// When the number of values is not `count * rows * cols`.
-    pub fn owned(values: &[f32], count: usize, rows: usize, cols: usize) -> Result<Self> {
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    /// When the number of bytes is not that of so many rows.
+    pub fn owned(dtype: DType, bytes: Vec<u8>, count: usize, rows: usize, cols: usize) -> Result<Self> {
         let bytes = Bytes::Owned(bytes.into());
-        Self { bytes, dtype: DType::F32, count, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
+        Self { bytes, dtype, count, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
     }
 
     /// Every later [`Stack::matrix`] is a part of what is checked here once.
@@ -89,7 +89,7 @@ impl Stack {
             Err(why) => {
                 let place = match &self.bytes {
                     Bytes::Mapped(view) => format!("tensor {}", view.name()),
-                    Bytes::Owned(_) => "transposed weights".to_owned(),
+                    Bytes::Owned(_) => "weights in memory".to_owned(),
                 };
                 Err(Error::input(place, format!("{total} rows of {}", self.cols), why.to_string()))
             }

@@ -1,8 +1,10 @@
 //! A model: its [`Spec`] and its weights, bound by name and checked for shape. Immutable, shared by all sessions.
 
 mod bind;
+mod cost;
 mod linear;
 
+pub use cost::{Cost, macs};
 pub use linear::Stack;
 
 use crate::Result;

@@ -14,7 +14,7 @@ mod write;
 
 pub use recipe::Recipe;
 pub use tensors::{Role, Tensor};
-pub use write::{temporary, write};
+pub use write::{outline, temporary, write};
 
 use crate::{Error, Result};
 

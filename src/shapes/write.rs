@@ -44,6 +44,24 @@ pub fn temporary(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(u64, u64))
     Ok(file)
 }
 
+/// Writes only the header of `plan` to a file in `folder` that is removed when the handle is dropped: the data are a hole
+/// of the right size. Enough for everything that only asks what the model is.
+///
+/// # Errors
+/// As [`write`].
+pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!("tokki-{}-", plan.shape.name))
+        .suffix(".gguf")
+        .tempfile_in(folder)
+        .map_err(|e| Error::io(folder, "create", e))?;
+    let header = header(plan);
+    let data: u64 = plan.tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(ALIGNMENT)).sum();
+    let written = file.write_all(&header).and_then(|()| file.as_file().set_len(header.len() as u64 + data));
+    written.map_err(|e| Error::io(file.path(), "write", e))?;
+    Ok(file)
+}
+
 fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -> std::io::Result<u64> {
     let header = header(plan);
     let padded = |tensor: &Tensor| tensor.bytes().next_multiple_of(ALIGNMENT);

@@ -1,0 +1,206 @@
+//! `tokki bench`: how fast a model runs here, beside what the machine can do at most.
+
+use super::compute::Compute;
+use super::output;
+use crate::config::MachineFlags;
+use crate::engine::{Session, measure};
+use crate::shapes::{self, Plan};
+use crate::{Result, interrupt};
+use clap::Args;
+use std::time::Instant;
+use tempfile::NamedTempFile;
+
+/// Measures prefill and decode speed, beside the limits of this machine
+///
+/// Prefill is compared with the measured peak of integer multiply-adds, decode with the measured speed of reading memory:
+/// a token cannot be generated faster than its weights can be read.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tokki bench model.gguf\n  tokki bench model.gguf -p 512 -n 64 --depth 4096 --json\n  \
+    tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
+)]
+pub(super) struct Bench {
+    /// A path or a store name
+    #[arg(required_unless_present = "shape", conflicts_with = "shape")]
+    model: Option<String>,
+
+    /// Measure random weights of a real model's shape and quantization, SHAPE:RECIPE, instead of a file
+    #[arg(long, value_name = "SHAPE:RECIPE")]
+    shape: Option<String>,
+
+    /// Tokens of the prompt; 0 skips prefill
+    #[arg(short = 'p', long = "prompt", default_value_t = 512, value_name = "N")]
+    prompt: usize,
+
+    /// Tokens to generate; 0 skips decode
+    #[arg(short = 'n', long = "generate", default_value_t = 64, value_name = "N")]
+    generate: usize,
+
+    /// Rounds; the best is reported, after one that is not counted
+    #[arg(short = 'r', long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+
+    /// Tokens that are in the cache before each measurement
+    #[arg(short = 'd', long, default_value_t = 0, value_name = "N")]
+    depth: usize,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// What was measured.
+#[derive(serde::Serialize)]
+struct Report {
+    model: String,
+    threads: usize,
+    isa: &'static str,
+    kv_type: &'static str,
+    pp_tokens: usize,
+    pp_tok_s: f64,
+    pp_gmac_s: f64,
+    tg_tokens: usize,
+    tg_tok_s: f64,
+    depth: usize,
+    bytes_per_token: u64,
+    read_gb_s: f64,
+    bandwidth_gb_s: f64,
+    peak_gmac_s: f64,
+    load_s: f64,
+    peak_rss_mb: f64,
+    peak_anon_mb: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Bench) -> Result<()> {
+    interrupt::install();
+    let (file, name) = source(args)?;
+    let start = Instant::now();
+    let compute = Compute::open(&name, &args.machine)?;
+    let mut session = compute.session(args.depth + args.prompt.max(args.generate))?;
+    let load_s = start.elapsed().as_secs_f64();
+    let shown = args.shape.clone().unwrap_or(name);
+    let report = measure_all(args, &compute, &mut session, shown, load_s)?;
+    drop(file);
+    if args.json { output::json(&report) } else { output::result(|out| writeln!(out, "{}", table(&report))) }
+}
+
+/// The file to measure; a temporary one for a shape.
+fn source(args: &Bench) -> Result<(Option<NamedTempFile>, String)> {
+    let (Some(shape), None) = (&args.shape, &args.model) else {
+        return Ok((None, args.model.clone().unwrap_or_default()));
+    };
+    let plan = Plan::parse(shape)?;
+    let bar = super::progress::bytes("making weights", plan.weight_bytes());
+    let file = shapes::temporary(&plan, &std::env::temp_dir(), &mut |done, _| bar.set_position(done))?;
+    bar.finish_and_clear();
+    let name = file.path().display().to_string();
+    Ok((Some(file), name))
+}
+
+fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: String, load_s: f64) -> Result<Report> {
+    let mut seconds = (f64::INFINITY, f64::INFINITY);
+    // The first round warms caches and pages, and is not counted. Its prefill may be short: decode reads all weights.
+    let rounds = usize::from(args.rounds);
+    fill(session, args.depth)?;
+    prefill(session, args.depth, args.prompt.min(64))?;
+    decode(session, args.depth, args.generate.min(4))?;
+    for _ in 0..rounds {
+        seconds.0 = seconds.0.min(prefill(session, args.depth, args.prompt)?);
+        seconds.1 = seconds.1.min(decode(session, args.depth, args.generate)?);
+    }
+    let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
+    let (pp, tg) = (rate(args.prompt, seconds.0), rate(args.generate, seconds.1));
+    let cost = compute.model.cost();
+    let shape = session.cache().shape();
+    let cached = shape.bytes(tokki_quant::attention::TILE) as u64 / tokki_quant::attention::TILE as u64;
+    let bytes = cost.bytes + cached * (args.depth + args.generate / 2) as u64;
+    let (rss, anon) = measure::peak_memory();
+    Ok(Report {
+        model,
+        threads: compute.pool.threads(),
+        isa: compute.pool.isa().name(),
+        kv_type: shape.kind().name(),
+        pp_tokens: args.prompt,
+        pp_tok_s: pp,
+        pp_gmac_s: pp * cost.layer_macs as f64 / 1e9,
+        tg_tokens: args.generate,
+        tg_tok_s: tg,
+        depth: args.depth,
+        bytes_per_token: bytes,
+        read_gb_s: tg * bytes as f64 / 1e9,
+        bandwidth_gb_s: measure::read_bandwidth(&compute.pool) / 1e9,
+        peak_gmac_s: measure::integer_peak(&compute.pool) / 1e9,
+        load_s,
+        peak_rss_mb: rss as f64 / 1e6,
+        peak_anon_mb: anon as f64 / 1e6,
+    })
+}
+
+/// Token ids that are spread over the vocabulary.
+fn tokens(session: &Session, n: usize) -> Vec<u32> {
+    let vocab = session.model().spec.vocab;
+    (0..n).map(|i| ((i * 7919 + 13) % vocab) as u32).collect()
+}
+
+fn fill(session: &mut Session, depth: usize) -> Result<()> {
+    let tokens = tokens(session, depth);
+    let bar = super::progress::tokens("filling the cache", depth);
+    session.feed(&tokens, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Seconds for a prompt of `n` tokens after `depth` others.
+fn prefill(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
+    interrupt::check()?;
+    session.truncate(depth);
+    let tokens = tokens(session, n);
+    let start = Instant::now();
+    session.feed(&tokens, &mut |_| {})?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Seconds for `n` tokens, one by one, after `depth` others.
+fn decode(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
+    interrupt::check()?;
+    session.truncate(depth);
+    let tokens = tokens(session, n);
+    let start = Instant::now();
+    for token in &tokens {
+        session.feed(std::slice::from_ref(token), &mut |_| {})?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn table(r: &Report) -> String {
+    let percent = |a: f64, b: f64| if b > 0.0 { 100.0 * a / b } else { 0.0 };
+    format!(
+        "{}\n{} threads, {}, {} cache, depth {}\n\
+         prefill  {:>9.2} tok/s  ({} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%\n\
+         decode   {:>9.2} tok/s  ({} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token\n\
+         ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB",
+        r.model,
+        r.threads,
+        r.isa,
+        r.kv_type,
+        r.depth,
+        r.pp_tok_s,
+        r.pp_tokens,
+        r.pp_gmac_s,
+        r.peak_gmac_s,
+        percent(r.pp_gmac_s, r.peak_gmac_s),
+        r.tg_tok_s,
+        r.tg_tokens,
+        r.read_gb_s,
+        r.bandwidth_gb_s,
+        percent(r.read_gb_s, r.bandwidth_gb_s),
+        r.bytes_per_token as f64 / 1e6,
+        r.load_s,
+        r.peak_rss_mb,
+        r.peak_anon_mb,
+    )
+}

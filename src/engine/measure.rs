@@ -1,0 +1,78 @@
+//! The limits of this machine, measured: how fast memory can be read, how many integer multiply-adds can be done.
+
+use crate::parallel::Pool;
+use std::time::{Duration, Instant};
+use tokki_quant::ceiling;
+
+/// Larger than any last-level cache that is not shared by a whole rack.
+const BUFFER: usize = 1 << 30;
+
+/// Each limit is the best of several tries within this time.
+const TIME: Duration = Duration::from_millis(600);
+
+/// Bytes per second that all threads together can read from memory.
+pub fn read_bandwidth(pool: &Pool) -> f64 {
+    const CHUNK: usize = 1 << 20;
+    let buffer = vec![1u8; BUFFER];
+    let chunks = BUFFER / CHUNK;
+    best(|| {
+        let start = Instant::now();
+        pool.run(|lead| {
+            lead.phase(chunks, &|_, i| {
+                std::hint::black_box(ceiling::read(pool.isa(), &buffer[i * CHUNK..(i + 1) * CHUNK]));
+            });
+        });
+        BUFFER as f64 / start.elapsed().as_secs_f64()
+    })
+}
+
+/// Integer multiply-adds per second of all threads together, at the widest that the instruction set has for 4-bit weights.
+pub fn integer_peak(pool: &Pool) -> f64 {
+    const ROUNDS: usize = 1 << 16;
+    let chunks = pool.threads() * 8;
+    let (done, _) = ceiling::multiply(pool.isa(), ROUNDS);
+    best(|| {
+        let start = Instant::now();
+        pool.run(|lead| {
+            lead.phase(chunks, &|_, _| {
+                std::hint::black_box(ceiling::multiply(pool.isa(), ROUNDS));
+            });
+        });
+        (done * chunks as u64) as f64 / start.elapsed().as_secs_f64()
+    })
+}
+
+/// Seconds of a phase in which there's nothing to do.
+pub fn phase(pool: &Pool) -> f64 {
+    const PHASES: usize = 1000;
+    let chunks = pool.threads() * 4;
+    let start = Instant::now();
+    pool.run(|lead| {
+        (0..PHASES).for_each(|_| {
+            lead.phase(chunks, &|_, i| {
+                std::hint::black_box(i);
+            })
+        })
+    });
+    start.elapsed().as_secs_f64() / PHASES as f64
+}
+
+fn best(measure: impl Fn() -> f64) -> f64 {
+    let start = Instant::now();
+    let mut best = 0.0f64;
+    while start.elapsed() < TIME {
+        best = best.max(measure());
+    }
+    best
+}
+
+/// `(resident, anonymous)` bytes of this process: the most that was resident, and what is not pages of files now. 0 where
+/// the system does not tell.
+pub fn peak_memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    };
+    (of("VmHWM:"), of("RssAnon:"))
+}

@@ -1,0 +1,214 @@
+//! Sessions on disk: a conversation with its key-value cache, so that it continues tomorrow without a prefill.
+//!
+//! ```text
+//! "TOKKISES" | version u32 | header length u32 | header (JSON) | tokens u32 ... | pages ... | SHA-256 of all before
+//! ```
+//! A session file is input like any other: lengths are checked against the file's before anything is allocated, the
+//! checksum before anything is used, and the model by its fingerprint. Files are replaced by a rename, so a crash leaves
+//! the old one or the new one.
+
+use super::{Options, Session};
+use crate::kv::{CacheShape, KvCache};
+use crate::model::Model;
+use crate::parallel::Pool;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"TOKKISES";
+const VERSION: u32 = 1;
+/// A header holds a conversation's text: 64 MiB is more than any context.
+const MOST_HEADER: u64 = 64 << 20;
+const DIGEST: u64 = 32;
+
+/// What a session file says about itself.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    model: String,
+    kv: String,
+    tokens: u64,
+    page_bytes: u64,
+    pages: u64,
+    /// Whatever the caller keeps with the tokens, such as the messages.
+    notes: serde_json::Value,
+}
+
+/// A short text that tells whether two files hold the same model: a hash of tensor names, shapes, formats and the first
+/// bytes of their data.
+pub fn fingerprint(model: &Model) -> Result<String> {
+    /// Bytes of each tensor that are looked at: enough to tell models of the same shape apart.
+    const SAMPLE: usize = 256;
+    let mut hash = Sha256::new();
+    for info in model.gguf.tensors() {
+        hash.update(format!("{} {:?} {}\n", info.name, info.shape, info.format.name()));
+        if info.dtype().is_some() {
+            let view = model.gguf.view(&info.name)?;
+            let bytes = view.bytes();
+            hash.update(&bytes[..bytes.len().min(SAMPLE)]);
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes `session` to `path`, with `notes`.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be written or the disk is full; the old file is then still there.
+pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<()> {
+    let cache = session.cache();
+    let header = Header {
+        model: fingerprint(session.model())?,
+        kv: cache.shape().kind().name().to_owned(),
+        tokens: session.tokens().len() as u64,
+        page_bytes: cache.shape().page_bytes() as u64,
+        pages: cache.page_data().count() as u64,
+        notes,
+    };
+    let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
+    let failed = |why| Error::io(path, "write", why);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".tokki-session-").tempfile_in(folder).map_err(failed)?;
+    let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, file.as_file_mut()), hash: Sha256::new() };
+    let written = (|| {
+        out.write_all(MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&(header.len() as u32).to_le_bytes())?;
+        out.write_all(&header)?;
+        session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
+        cache.page_data().try_for_each(|page| out.write_all(page))?;
+        let digest = out.hash.finalize_reset();
+        out.inner.write_all(&digest)?;
+        out.inner.flush()
+    })();
+    drop(out);
+    written.and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|why| Error::io(path, "rename", why.error))?;
+    Ok(())
+}
+
+/// Reads a session of `model` from `path`, and its notes.
+///
+/// # Errors
+/// [`Error::Input`] for a file that is damaged, of another version, of another model or of another kind of cache.
+pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Result<(Session, serde_json::Value)> {
+    let file = File::open(path).map_err(|why| Error::io(path, "open", why))?;
+    let length = file.metadata().map_err(|why| Error::io(path, "read", why))?.len();
+    let mut reader = Reader { path, inner: BufReader::with_capacity(1 << 20, file), hash: Sha256::new(), left: length };
+    let header = reader.header()?;
+    let shape = CacheShape::new(&model.spec, options.kv);
+    reader.check(&header, &model, &shape, &options)?;
+    let tokens: Vec<u32> = {
+        let bytes = reader.bytes(header.tokens * 4)?;
+        bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+    };
+    let pages = (0..header.pages).map(|_| reader.bytes(header.page_bytes)).collect::<Result<Vec<_>>>()?;
+    reader.finish()?;
+    let count = tokens.len();
+    if let Some(bad) = tokens.iter().find(|&&token| token as usize >= model.spec.vocab) {
+        return Err(reader.wrong("token ids of the model's vocabulary", bad.to_string()));
+    }
+    let Some(cache) = KvCache::from_pages(shape, pages, count) else {
+        return Err(reader.wrong("as many pages as the tokens need", format!("{} pages", header.pages)));
+    };
+    Ok((Session::with_cache(model, pool, options, cache, tokens), header.notes))
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    inner: BufReader<File>,
+    hash: Sha256,
+    /// Bytes of the file that are still unread.
+    left: u64,
+}
+
+impl Reader<'_> {
+    fn wrong(&self, wanted: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::input(self.path.display().to_string(), wanted, found)
+            .hint("start a new session with another --session FILE")
+    }
+
+    /// The next `n` bytes; they must leave room for the checksum.
+    fn bytes(&mut self, n: u64) -> Result<Box<[u8]>> {
+        if n > self.left.saturating_sub(DIGEST) {
+            return Err(self.wrong(format!("{n} more bytes of a session"), format!("{} to the end", self.left)));
+        }
+        let mut bytes = vec![0; n as usize].into_boxed_slice();
+        self.inner.read_exact(&mut bytes).map_err(|why| Error::io(self.path, "read", why))?;
+        self.left -= n;
+        self.hash.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        let bytes = self.bytes(4)?;
+        Ok(bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
+    }
+
+    fn header(&mut self) -> Result<Header> {
+        if &*self.bytes(8)? != MAGIC {
+            return Err(self.wrong("a session of tokki", "another kind of file"));
+        }
+        let version = self.u32()?;
+        if version != VERSION {
+            return Err(self.wrong(format!("version {VERSION}"), format!("version {version}")));
+        }
+        let length = u64::from(self.u32()?);
+        if length > MOST_HEADER {
+            return Err(self.wrong(format!("a header of at most {MOST_HEADER} bytes"), length.to_string()));
+        }
+        let bytes = self.bytes(length)?;
+        serde_json::from_slice(&bytes).map_err(|why| self.wrong("a header that can be read", why.to_string()))
+    }
+
+    fn check(&self, header: &Header, model: &Model, shape: &CacheShape, options: &Options) -> Result<()> {
+        if header.model != fingerprint(model)? {
+            return Err(self.wrong("a session of this model", "one of another model"));
+        }
+        if header.kv != options.kv.name() {
+            let hint = format!("run with --kv-type {}", header.kv);
+            return Err(self.wrong(format!("a {} cache", options.kv.name()), header.kv.clone()).hint(hint));
+        }
+        if header.page_bytes != shape.page_bytes() as u64 {
+            return Err(self.wrong(format!("pages of {} bytes", shape.page_bytes()), header.page_bytes.to_string()));
+        }
+        if header.tokens > options.context as u64 {
+            return Err(Error::ContextFull { needed: header.tokens as usize, available: options.context });
+        }
+        Ok(())
+    }
+
+    /// The rest of the file must be the checksum of all before.
+    fn finish(&mut self) -> Result<()> {
+        let mut digest = [0; DIGEST as usize];
+        if self.left != DIGEST {
+            return Err(self.wrong("a checksum at the end", format!("{} bytes", self.left)));
+        }
+        self.inner.read_exact(&mut digest).map_err(|why| Error::io(self.path, "read", why))?;
+        if *self.hash.finalize_reset() != digest {
+            return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
+        }
+        Ok(())
+    }
+}
+
+/// Hashes what passes through.
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
