@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod arch;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod describe;

@@ -1,0 +1,13 @@
+//! From a conversation to a prompt, and from a model's text back to thought and answer.
+//!
+//! A model's file carries its own chat template (Jinja); [`Template`] renders it exactly as the reference
+//! implementation does, within limits that hostile templates cannot pass. Nothing is ever replaced by a built-in
+//! template: a file without one is an error that says so.
+
+mod dialect;
+mod json;
+mod meter;
+mod statements;
+mod template;
+
+pub use template::{Clock, Template, Vars};

@@ -1,0 +1,65 @@
+//! `tokki template`: the rendered prompt, nothing else.
+
+use crate::chat::{Clock, Template, Vars};
+use crate::{Error, Result};
+use clap::Args;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Shows the prompt that a conversation becomes.
+#[derive(Args, Debug)]
+pub(super) struct TemplateArgs {
+    /// The model whose template is used; not needed with --template
+    #[arg(required_unless_present = "template", conflicts_with = "template")]
+    model: Option<String>,
+    /// A file with a Jinja template instead of a model's own
+    #[arg(long, value_name = "FILE.jinja")]
+    template: Option<PathBuf>,
+    /// A JSON object of template variables: `messages`, and optionally `tools`, `add_generation_prompt`,
+    /// `enable_thinking`, ...; `-` reads it from standard input
+    #[arg(long, value_name = "FILE.json")]
+    messages: PathBuf,
+    /// Sets one more variable. The value is read as JSON if it is JSON, else as text
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// The time that the template sees, such as 2026-11-23T09:30:00; without it, now
+    #[arg(long, value_name = "ISO-TIME")]
+    now: Option<String>,
+}
+
+/// Renders to `out`.
+pub(super) fn run(args: &TemplateArgs, out: &mut dyn Write) -> Result<()> {
+    let mut vars = read_vars(&args.messages)?;
+    for assignment in &args.vars {
+        let (name, value) = assignment.split_once('=').ok_or_else(|| Error::input("--var", "NAME=VALUE", assignment))?;
+        vars.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())));
+    }
+    let template = match (&args.template, &args.model) {
+        (Some(path), _) => {
+            let source = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
+            Template::new(source, path.display().to_string())?
+        }
+        (None, Some(model)) => super::template_of(model, &mut vars)?,
+        (None, None) => return Err(Error::input("template", "MODEL or --template FILE", "neither")),
+    };
+    let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
+    let text = template.with_clock(clock).render(&vars)?;
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::io("standard output", "write", error))
+}
+
+fn read_vars(path: &Path) -> Result<Vars> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.map_err(|error| Error::io(path, "read", error))?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(vars)) => Ok(vars),
+        Ok(Value::Array(messages)) => Ok(Vars::from_iter([("messages".to_owned(), Value::Array(messages))])),
+        Ok(_) => Err(Error::input(path.display().to_string(), "a JSON object of template variables", "another JSON value")),
+        Err(error) => Err(Error::input(path.display().to_string(), "a JSON object of template variables", error.to_string())),
+    }
+}

@@ -1,0 +1,212 @@
+//! Chat templates of real models against the bytes of the reference implementation, and templates made to do harm.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokki::chat::{Clock, Template, Vars};
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/templates")
+}
+
+fn oracle() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixtures().join("expected.json")).unwrap()).unwrap()
+}
+
+fn template(name: &str, now: &str) -> Template {
+    let source = std::fs::read_to_string(fixtures().join(format!("{name}.jinja"))).unwrap();
+    Template::new(source, "tokenizer.chat_template").unwrap().with_clock(Clock::parse(now).unwrap())
+}
+
+#[test]
+fn equal_to_the_reference() {
+    let oracle = oracle();
+    let now = oracle["now"].as_str().unwrap();
+    let expected = oracle["expected"].as_array().unwrap();
+    let mut rendered = 0;
+    for case in expected {
+        let (name, conversation) = (case["template"].as_str().unwrap(), case["conversation"].as_str().unwrap());
+        let mut vars: Vars = oracle["conversations"][conversation].as_object().unwrap().clone();
+        vars.insert("bos_token".into(), oracle["bos_token"].clone());
+        vars.insert("eos_token".into(), oracle["eos_token"].clone());
+        let got = template(name, now).render(&vars);
+        match case["rendered"].as_str() {
+            Some(wanted) => assert_eq!(got.unwrap(), wanted, "{name}, {conversation}"),
+            None => {
+                let error = got.expect_err(&format!("{name}, {conversation}: wanted {}", case["error"])).to_string();
+                assert!(error.starts_with("tokenizer.chat_template, line "), "{error}");
+                let (kind, message) = case["error"].as_str().unwrap().split_once(": ").unwrap();
+                assert!(kind != "TemplateError" || error.contains(message), "{error} should say {message}");
+            }
+        }
+        rendered += 1;
+    }
+    assert_eq!(rendered, 84);
+}
+
+fn with_user(text: &str) -> Vars {
+    json!({"messages": [{"role": "user", "content": text}]}).as_object().unwrap().clone()
+}
+
+#[test]
+fn harm_ends_with_an_error() {
+    let deep = |open: &str, close: &str, n: usize| format!("{{{{ {}1{} }}}}", open.repeat(n), close.repeat(n));
+    let doubling = (0..60).map(|_| "{% set x = x + x %}").collect::<String>();
+    let cases: Vec<(&str, String)> = vec![
+        ("parentheses", deep("(", ")", 6000)),
+        ("lists", deep("[", "]", 20_000)),
+        ("negations", format!("{{{{ {}(1{} }}}}", "not (".repeat(5_000), ")".repeat(5_000))),
+        ("filters on parentheses", format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")|string".repeat(5000))),
+        ("ifs", format!("{}{}", "{% if 1 %}".repeat(50_000), "{% endif %}".repeat(50_000))),
+        ("unclosed ifs", "{% if 1 %}".repeat(50_000)),
+        ("range", "{{ range(1000000000000) | list | length }}".into()),
+        ("loops in loops", "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}".into()),
+        ("macro calling itself", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".into()),
+        ("macros calling each other", "{% macro a(x) %}{{ b(x ~ x) }}{% endmacro %}{% macro b(x) %}{{ a(x ~ x) }}{% endmacro %}{{ a('x') }}".into()),
+        ("recursive loop", "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}".into()),
+        ("string doubling", format!("{{% set x = 'abcdefgh' %}}{doubling}{{{{ x | length }}}}")),
+        ("doubling with ~", "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".into()),
+        ("doubling by capture", "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}".into()),
+        ("doubling by replace", "{% set ns = namespace(x='aa') %}{% for i in range(64) %}{% set ns.x = ns.x.replace('a', ns.x) %}{% endfor %}".into()),
+        ("doubling by tojson", "{% set ns = namespace(x='\"') %}{% for i in range(64) %}{% set ns.x = ns.x | tojson %}{% endfor %}".into()),
+        ("doubling by join", "{% set ns = namespace(x='aa') %}{% for i in range(64) %}{% set ns.x = ns.x | join(ns.x) %}{% endfor %}".into()),
+        ("list doubling by constants", format!("{{% set x = {}[1] * 99999999{} %}}", "[0] + (".repeat(40), ")".repeat(40))),
+        ("list doubling at the right", "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = [1] + (ns.x + ns.x) %}{% endfor %}".into()),
+        ("list doubling by macro", "{% macro m(x) %}{{ m(x + x) }}{% endmacro %}{{ m([1]) }}".into()),
+        ("list doubling", "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x | list | length }}".into()),
+        ("repeated string", "{{ 'ab' * 1000000000000 }}".into()),
+        ("repeated list", "{{ ([1] * 99999999) | list | length }}".into()),
+        ("wide format", "{{ '%1000000000d' | format(1) }}".into()),
+        ("wide str.format", "{{ '{:1000000000}'.format(1) }}".into()),
+        ("indent", "{{ [1] | tojson(indent=1000000000) }}".into()),
+        ("endless output", "{% for a in range(9999) %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endfor %}".into()),
+        ("power", "{{ 9 ** 9 ** 9 ** 9 }}".into()),
+        ("division by zero", "{{ 1 // 0 }}".into()),
+        ("date", "{{ strftime_now('%' * 99 ~ 'Q') }}".into()),
+        ("include", "{% include 'chat_template' %}".into()),
+        ("import of itself", "{% import 'chat_template' as t %}".into()),
+        ("extends itself", "{% extends 'chat_template' %}".into()),
+    ];
+    for (name, source) in cases {
+        let start = Instant::now();
+        eprintln!("{name}");
+        let outcome = Template::new(source, "hostile").and_then(|template| template.render(&with_user("Hi")));
+        let error = outcome.map(|text| text.chars().take(80).collect::<String>()).expect_err(name);
+        assert_eq!(error.exit_code(), 2, "{name}: {error}");
+        assert!(error.to_string().starts_with("hostile"), "{name}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name} took {:?}", start.elapsed());
+    }
+}
+
+/// Values nested as deep as fuel allows are dropped without running out of stack, and what serializes them is bounded.
+#[test]
+fn deep_values_are_harmless() {
+    for body in [
+        "",
+        "{{ ns.x }}",
+        "{{ ns.x | tojson }}",
+        "{{ ns.x | string }}",
+        "{{ ns.x == [[]] }}",
+        "{{ ns.x | list | length }}",
+    ] {
+        let loops =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}";
+        for n in [2000, 99_999] {
+            let source = format!(
+                "{{% set ns = namespace(x=[]) %}}{}{body}",
+                loops.replacen("9999", &n.to_string(), 1).replace("9999)", "9)")
+            );
+            let outcome = Template::new(source, "hostile").unwrap().render(&with_user("Hi"));
+            assert!(outcome.is_ok() || outcome.unwrap_err().to_string().contains("hostile"));
+        }
+    }
+}
+
+/// Long chains make deep trees without nesting in the source: each ends, as text or as an error.
+#[test]
+fn long_chains_are_harmless() {
+    let cases = [
+        ("sum", "{{ 1", "+1", " }}"),
+        ("sum of variables", "{{ a", "+a", " }}"),
+        ("concatenation", "{{ a", "~a", " }}"),
+        ("attributes", "{{ a", ".a", " }}"),
+        ("items", "{{ a", "[0]", " }}"),
+        ("filters", "{{ a", "|e", " }}"),
+        ("tests", "{{ a", " is none", " }}"),
+        ("calls", "{{ a", "()", " }}"),
+        ("or", "{{ a", " or a", " }}"),
+        ("and", "{{ a", " and a", " }}"),
+        ("comparisons", "{{ a", " == a", " }}"),
+        ("powers", "{{ 1", "**1", " }}"),
+        ("inline ifs", "{{ a", " if a else a", " }}"),
+        ("elifs", "{% if a %}", "{% elif a %}", "{% endif %}"),
+        ("negations", "{{ ", "not ", "a }}"),
+        ("minus", "{{ ", "-", "1 }}"),
+        ("concatenated literals", "{{ 'a'", " 'a'", " }}"),
+        ("statements", "", "{% set a = 1 %}", ""),
+        ("comments", "", "{##}", ""),
+        ("loops", "", "{% for a in b %}", ""),
+    ];
+    for (name, open, link, close) in cases {
+        eprintln!("{name}");
+        let start = Instant::now();
+        let source = format!("{open}{}{close}", link.repeat((1_000_000 - 20) / link.len()));
+        let outcome = Template::new(source, "hostile").and_then(|template| template.render(&with_user("Hi")));
+        assert!(outcome.is_ok() || outcome.unwrap_err().to_string().starts_with("hostile"), "{name}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{name} took {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn errors_name_the_place() {
+    let cases = [
+        ("\n\n{% for %}", "chat, line 3: wanted a chat template that parses"),
+        ("a\n{{ messages[0].nope.nope }}", "chat, line 2: wanted a chat template that renders"),
+        ("{{ raise_exception('Only user and assistant roles') }}", "its refusal: Only user and assistant roles"),
+        ("{{ nope() }}", "unknown function"),
+        ("{{ messages | nope }}", "unknown filter"),
+    ];
+    for (source, wanted) in cases {
+        let error = Template::new(source, "chat").and_then(|template| template.render(&with_user("Hi"))).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{source}: {error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn dialect() {
+    let cases = [
+        ("{% generation %}{{ messages[0].content }}{% endgeneration %}", "Hi"),
+        ("{% if true %}\n  x\n  {% endif %}\ny", "  x\ny"),
+        (
+            "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "013",
+        ),
+        ("{{ {'가': '<b>', 'z': 1} | tojson }}", "{\"가\": \"<b>\", \"z\": 1}"),
+        ("{{ {'가': 1} | tojson(ensure_ascii=True) }}", "{\"\\uac00\": 1}"),
+        ("{{ {'가': 1} | tojson(ensure_ascii=False, indent=2) }}", "{\n  \"가\": 1\n}"),
+        ("{{ [1, 2] | tojson(separators=(',', ':')) }}", "[1,2]"),
+        ("{{ strftime_now('%d %b %Y') }}", "23 Nov 2026"),
+        ("{{ add_generation_prompt }}", "True"),
+        ("{{ nope }}|{{ nope is defined }}", "|False"),
+        ("x\n", "x"),
+    ];
+    for (source, wanted) in cases {
+        let template = Template::new(source, "chat").unwrap().with_clock(Clock::parse("2026-11-23").unwrap());
+        assert_eq!(template.render(&with_user("Hi")).unwrap(), wanted, "{source}");
+    }
+}
+
+#[test]
+fn long_conversations_fit() {
+    let turn = |role: &str| json!({"role": role, "content": "낱말 ".repeat(2000)});
+    let messages: Vec<Value> = (0..300).map(|i| turn(if i % 2 == 0 { "user" } else { "assistant" })).collect();
+    let vars = json!({"messages": messages}).as_object().unwrap().clone();
+    for name in
+        ["Qwen-Qwen3-0.6B", "upstage-Solar-Open-100B", "openai-gpt-oss-120b", "meta-llama-Llama-3.1-8B-Instruct"]
+    {
+        let text = template(name, "2026-11-23").render(&vars).unwrap();
+        assert!(text.len() > 300 * 2000 * 7, "{name}: {}", text.len());
+    }
+}
