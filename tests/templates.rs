@@ -90,7 +90,6 @@ fn harm_ends_with_an_error() {
     ];
     for (name, source) in cases {
         let start = Instant::now();
-        eprintln!("{name}");
         let outcome = Template::new(source, "hostile").and_then(|template| template.render(&with_user("Hi")));
         let error = outcome.map(|text| text.chars().take(80).collect::<String>()).expect_err(name);
         assert_eq!(error.exit_code(), 2, "{name}: {error}");
@@ -149,7 +148,6 @@ fn long_chains_are_harmless() {
         ("loops", "", "{% for a in b %}", ""),
     ];
     for (name, open, link, close) in cases {
-        eprintln!("{name}");
         let start = Instant::now();
         let source = format!("{open}{}{close}", link.repeat((1_000_000 - 20) / link.len()));
         let outcome = Template::new(source, "hostile").and_then(|template| template.render(&with_user("Hi")));

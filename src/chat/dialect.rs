@@ -43,10 +43,11 @@ pub(super) fn install(env: &mut Environment<'_>) {
 
 /// Writes a value where `{{ .. }}` stands, as Python's `str` would.
 fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if value.kind() == ValueKind::Number && !value.is_integer() {
-        if let Ok(x) = f64::try_from(value.clone()) {
-            return out.write_str(&json::float_repr(x, ["nan", "inf", "-inf"])).map_err(Error::from);
-        }
+    if value.kind() == ValueKind::Number
+        && !value.is_integer()
+        && let Ok(x) = f64::try_from(value.clone())
+    {
+        return out.write_str(&json::float_repr(x, ["nan", "inf", "-inf"])).map_err(Error::from);
     }
     minijinja::escape_formatter(out, state, value)
 }

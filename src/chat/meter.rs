@@ -137,10 +137,9 @@ fn expr<'a>(e: &Expr<'a>) -> Expr<'a> {
             },
         )),
         Expr::UnaryOp(s) => {
-            let op = match s.op {
-                ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-            };
+            // The kind can be neither copied nor cloned.
+            let not = matches!(s.op, ast::UnaryOpKind::Not);
+            let op = if not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
             Expr::UnaryOp(at(s, ast::UnaryOp { op, expr: expr(&s.expr) }))
         }
         Expr::BinOp(s) => {

@@ -5,9 +5,19 @@
 //! template: a file without one is an error that says so.
 
 mod dialect;
+mod file;
+mod formats;
 mod json;
+mod loops;
 mod meter;
+mod probe;
+mod reasoning;
 mod statements;
 mod template;
+mod thinking;
 
+pub use loops::{Loop, LoopDetector};
+pub use probe::{Capabilities, Switch, SystemRole, Thinking};
+pub use reasoning::{Kind, Part, Splitter};
 pub use template::{Clock, Template, Vars};
+pub use thinking::{Close, ThinkingMode, ThoughtGuard};

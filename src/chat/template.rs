@@ -72,6 +72,7 @@ pub struct Template {
     place: String,
     source: String,
     rewritten: String,
+    defaults: Vars,
     clock: Clock,
 }
 
@@ -98,7 +99,7 @@ impl Template {
         let rewritten = statements::rewrite(&source).map_err(|(line, why)| {
             Error::input(format!("{place}, line {line}"), "a chat template within limits", why)
         })?;
-        let this = Self { place, source, rewritten, clock: Clock::Local };
+        let this = Self { place, source, rewritten, defaults: Vars::new(), clock: Clock::Local };
         // Parsing recurses as well.
         on_own_stack(|| this.compile().map(drop))?.map_err(|error| this.error(&error))?;
         Ok(this)
@@ -108,6 +109,11 @@ impl Template {
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Variables that hold where a rendering does not set them.
+    pub fn set_defaults(&mut self, defaults: Vars) {
+        self.defaults = defaults;
     }
 
     /// The template's text, as it stands in the file.
@@ -166,10 +172,11 @@ impl Template {
     fn context(&self, vars: &Vars) -> Result<(Value, usize)> {
         let mut size = self.source.len();
         let mut pairs = Vec::with_capacity(vars.len() + 1);
-        if !vars.contains_key("add_generation_prompt") {
+        if !vars.contains_key("add_generation_prompt") && !self.defaults.contains_key("add_generation_prompt") {
             pairs.push(("add_generation_prompt", Value::from(true)));
         }
-        for (name, value) in vars {
+        let defaults = self.defaults.iter().filter(|(name, _)| !vars.contains_key(*name));
+        for (name, value) in defaults.chain(vars) {
             size += name.len() + size_of_json(value);
             let value = json::to_value(value).map_err(|why| {
                 Error::input(format!("template variable `{name}`"), "values that a template can hold", why)

@@ -13,6 +13,7 @@ mod plan;
 mod progress;
 mod pull;
 mod rm;
+mod template;
 mod verify;
 
 use crate::config::GlobalFlags;
@@ -43,6 +44,7 @@ enum Command {
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Template(template::Args),
 }
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
@@ -67,6 +69,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
+        Command::Template(args) => template::run(args),
     }
 }
 

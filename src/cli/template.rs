@@ -1,15 +1,15 @@
 //! `tokki template`: the rendered prompt, nothing else.
 
 use crate::chat::{Clock, Template, Vars};
-use crate::{Error, Result};
-use clap::Args;
+use crate::gguf::Gguf;
+use crate::{Error, Result, store};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Shows the prompt that a conversation becomes.
-#[derive(Args, Debug)]
-pub(super) struct TemplateArgs {
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
     /// The model whose template is used; not needed with --template
     #[arg(required_unless_present = "template", conflicts_with = "template")]
     model: Option<String>,
@@ -28,11 +28,12 @@ pub(super) struct TemplateArgs {
     now: Option<String>,
 }
 
-/// Renders to `out`.
-pub(super) fn run(args: &TemplateArgs, out: &mut dyn Write) -> Result<()> {
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Result<()> {
     let mut vars = read_vars(&args.messages)?;
     for assignment in &args.vars {
-        let (name, value) = assignment.split_once('=').ok_or_else(|| Error::input("--var", "NAME=VALUE", assignment))?;
+        let (name, value) =
+            assignment.split_once('=').ok_or_else(|| Error::input("--var", "NAME=VALUE", assignment))?;
         vars.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())));
     }
     let template = match (&args.template, &args.model) {
@@ -40,12 +41,14 @@ pub(super) fn run(args: &TemplateArgs, out: &mut dyn Write) -> Result<()> {
             let source = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
             Template::new(source, path.display().to_string())?
         }
-        (None, Some(model)) => super::template_of(model, &mut vars)?,
+        (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
         (None, None) => return Err(Error::input("template", "MODEL or --template FILE", "neither")),
     };
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
     let text = template.with_clock(clock).render(&vars)?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::io("standard output", "write", error))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::io("standard output", "write", error))
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {
@@ -59,7 +62,11 @@ fn read_vars(path: &Path) -> Result<Vars> {
     match serde_json::from_str(&text) {
         Ok(Value::Object(vars)) => Ok(vars),
         Ok(Value::Array(messages)) => Ok(Vars::from_iter([("messages".to_owned(), Value::Array(messages))])),
-        Ok(_) => Err(Error::input(path.display().to_string(), "a JSON object of template variables", "another JSON value")),
-        Err(error) => Err(Error::input(path.display().to_string(), "a JSON object of template variables", error.to_string())),
+        Ok(_) => {
+            Err(Error::input(path.display().to_string(), "a JSON object of template variables", "another JSON value"))
+        }
+        Err(error) => {
+            Err(Error::input(path.display().to_string(), "a JSON object of template variables", error.to_string()))
+        }
     }
 }

@@ -1,0 +1,139 @@
+//! What a template can do, found by rendering small conversations.
+
+use super::formats::Format;
+use super::reasoning::Splitter;
+use super::{Template, Vars};
+use crate::Result;
+use serde_json::{Value, json};
+
+/// What becomes of a system message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemRole {
+    /// It is in the prompt.
+    Supported,
+    /// The template drops it.
+    Ignored,
+    /// The template ends with an error.
+    Refused,
+}
+
+/// Whether and how the model thinks before it answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Thinking {
+    /// The template knows nothing of thoughts.
+    None,
+    /// The prompt opens the thought, whatever the variables say.
+    Forced,
+    /// The model opens its thought itself; the template has no switch.
+    Free,
+    /// A variable of the template turns thinking on and off.
+    Switch(Switch),
+    /// A variable of the template says how much to think, but not whether.
+    Effort,
+}
+
+/// A template's switch for thinking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switch {
+    /// The variable to set for thinking, and its value.
+    pub on: Setting,
+    /// The variable to set for no thinking, and its value.
+    pub off: Setting,
+    /// Whether the template thinks when nothing is set.
+    pub default_on: bool,
+}
+
+/// What a template can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// System messages.
+    pub system: SystemRole,
+    /// Descriptions of tools reach the prompt.
+    pub tools: bool,
+    /// Thinking.
+    pub thinking: Thinking,
+    /// The format of thoughts, for people.
+    pub format: Option<&'static str>,
+}
+
+const USER: &str = "question-7b1f";
+const SYSTEM: &str = "instruction-7b1f";
+const TOOL: &str = "tool_7b1f";
+
+/// A variable and the value to set it to.
+type Setting = (&'static str, Value);
+
+/// The switches that templates have: what to set for on, and for off.
+fn switches() -> [(Setting, Setting); 5] {
+    [
+        (("enable_thinking", json!(true)), ("enable_thinking", json!(false))),
+        (("thinking", json!(true)), ("thinking", json!(false))),
+        (("force_reasoning", json!(true)), ("skip_reasoning", json!(true))),
+        (("reasoning_effort", json!("high")), ("reasoning_effort", json!("none"))),
+        (("reasoning_effort", json!("high")), ("reasoning_effort", json!("low"))),
+    ]
+}
+
+impl Template {
+    /// Finds out what the template can do.
+    ///
+    /// # Errors
+    /// A template that cannot even render one user message.
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        let user = json!({"role": "user", "content": USER});
+        let base: Vars = Vars::from_iter([("messages".to_owned(), json!([user]))]);
+        let plain = self.render(&base)?;
+        let with = |name: &str, value: Value| {
+            let mut vars = base.clone();
+            vars.insert(name.to_owned(), value);
+            self.render(&vars)
+        };
+        let system = match with("messages", json!([{"role": "system", "content": SYSTEM}, user])) {
+            Ok(text) if text.contains(SYSTEM) => SystemRole::Supported,
+            Ok(_) => SystemRole::Ignored,
+            Err(_) => SystemRole::Refused,
+        };
+        let parameters =
+            json!({"type": "object", "properties": {"a": {"type": "string", "description": "a"}}, "required": ["a"]});
+        let tool =
+            json!({"type": "function", "function": {"name": TOOL, "description": "d", "parameters": parameters}});
+        let tools = with("tools", json!([tool])).is_ok_and(|text| text.contains(TOOL));
+        let splitter = Splitter::new(self.source(), &|_| false, &plain);
+        let thinking = self.thinking(&plain, &splitter, &with);
+        Ok(Capabilities { system, tools, thinking, format: splitter.format() })
+    }
+
+    fn thinking(&self, plain: &str, splitter: &Splitter, with: &dyn Fn(&str, Value) -> Result<String>) -> Thinking {
+        let mut effort = false;
+        for (on, off) in switches() {
+            if !self.source().contains(on.0) && !self.source().contains(off.0) {
+                continue;
+            }
+            let (Ok(with_on), Ok(with_off)) = (with(on.0, on.1.clone()), with(off.0, off.1.clone())) else { continue };
+            if with_on == with_off {
+                continue;
+            }
+            // A level of effort turns thinking off only if the prompt then ends the thought.
+            if on.0 == "reasoning_effort" && !ends_thought(self.source(), &with_off) {
+                effort = true;
+                continue;
+            }
+            return Thinking::Switch(Switch { on, off, default_on: plain != with_off });
+        }
+        match splitter.format() {
+            _ if effort => Thinking::Effort,
+            None => Thinking::None,
+            Some(_) if splitter.is_thinking() => Thinking::Forced,
+            Some(_) => Thinking::Free,
+        }
+    }
+}
+
+/// Whether the prompt opens a thought after the question and closes it at once.
+fn ends_thought(template: &str, prompt: &str) -> bool {
+    let Some(format) = Format::detect(template, &|_| false, prompt) else { return false };
+    let tail = prompt.rsplit(USER).next().unwrap_or(prompt);
+    let mut splitter = Splitter::for_format(format);
+    splitter.push(tail);
+    splitter.has_thought() && !splitter.is_thinking()
+}

@@ -1,0 +1,18 @@
+//! Choosing tokens: filters, a seeded choice, what ends an answer, and what keeps it in a form.
+
+mod constraint;
+mod exp;
+mod params;
+mod philox;
+mod sampler;
+mod settings;
+mod stop;
+mod vendor;
+
+pub use constraint::{Constraint, Mask};
+pub use params::{DEFAULT_WINDOW, Params};
+pub use sampler::{SampleError, Sampler};
+pub use settings::{Origin, Overrides, Setting, Settings};
+pub(crate) use stop::open_end;
+pub use stop::{Piece, StopMatcher};
+pub use vendor::Facts;

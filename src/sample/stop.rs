@@ -1,0 +1,107 @@
+//! Texts that end an answer, wherever the borders of tokens lie.
+
+/// What may be shown, and whether the answer ends here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Piece {
+    /// Text that no stop text can begin in any more.
+    pub text: String,
+    /// Which stop text was found; nothing comes after it.
+    pub stopped: Option<usize>,
+}
+
+/// Finds stop texts in a stream. Text that could be the beginning of one is held back until that is decided.
+#[derive(Debug, Clone, Default)]
+pub struct StopMatcher {
+    stops: Vec<String>,
+    held: String,
+    stopped: bool,
+}
+
+impl StopMatcher {
+    /// A matcher for `stops`; empty ones are ignored.
+    pub fn new<S: Into<String>>(stops: impl IntoIterator<Item = S>) -> Self {
+        Self { stops: stops.into_iter().map(Into::into).collect(), held: String::new(), stopped: false }
+    }
+
+    /// Takes more text, returns what may be shown of it.
+    pub fn push(&mut self, text: &str) -> Piece {
+        if self.stopped {
+            return Piece::default();
+        }
+        self.held.push_str(text);
+        let found = self.stops.iter().enumerate().filter(|(_, stop)| !stop.is_empty());
+        let found = found.filter_map(|(i, stop)| self.held.find(stop.as_str()).map(|at| (at, i))).min();
+        if let Some((at, stop)) = found {
+            self.stopped = true;
+            self.held.truncate(at);
+            return Piece { text: std::mem::take(&mut self.held), stopped: Some(stop) };
+        }
+        let keep = self.stops.iter().map(|stop| open_end(&self.held, stop)).max().unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        Piece { text: std::mem::replace(&mut self.held, rest), stopped: None }
+    }
+
+    /// The end of the stream: what was held back.
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Whether a stop text was found.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+}
+
+/// Length of the longest end of `text` that is a true beginning of `tag`.
+pub(crate) fn open_end(text: &str, tag: &str) -> usize {
+    let longest = tag.len().saturating_sub(1).min(text.len());
+    (1..=longest).rev().find(|&n| text.as_bytes().ends_with(&tag.as_bytes()[..n])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(stops: &[&str], pieces: &[&str]) -> (String, Option<usize>) {
+        let mut matcher = StopMatcher::new(stops.iter().copied());
+        let (mut shown, mut stopped) = (String::new(), None);
+        for piece in pieces {
+            let out = matcher.push(piece);
+            shown.push_str(&out.text);
+            stopped = stopped.or(out.stopped);
+        }
+        shown.push_str(&matcher.finish());
+        (shown, stopped)
+    }
+
+    #[test]
+    fn every_cut_gives_the_same() {
+        let text = "하나 둘 셋 </s</s></stop> 넷";
+        for stops in [&["</stop>"][..], &["셋", "둘 셋"], &["</s>", "</stop>"], &["없음", ""], &["넷"], &["하"]]
+        {
+            let whole = run(stops, &[text]);
+            let cuts: Vec<usize> = text.char_indices().map(|(i, _)| i).collect();
+            for &a in &cuts {
+                for &b in cuts.iter().filter(|&&b| b >= a) {
+                    assert_eq!(run(stops, &[&text[..a], &text[a..b], &text[b..]]), whole, "{stops:?} {a} {b}");
+                }
+            }
+            let chars: Vec<String> = text.chars().map(String::from).collect();
+            assert_eq!(run(stops, &chars.iter().map(String::as_str).collect::<Vec<_>>()), whole);
+        }
+        assert_eq!(run(&["</s>", "</stop>"], &[text]), ("하나 둘 셋 </s".into(), Some(0)));
+        assert_eq!(run(&["셋", "둘 셋"], &[text]), ("하나 ".into(), Some(1)));
+    }
+
+    #[test]
+    fn holds_back_no_more_than_it_must() {
+        let mut matcher = StopMatcher::new(["aab"]);
+        assert_eq!(matcher.push("xaa").text, "x");
+        assert_eq!(matcher.push("a").text, "a");
+        assert_eq!(matcher.push("c").text, "aac");
+        assert_eq!(matcher.push("aab"), Piece { text: String::new(), stopped: Some(0) });
+        assert!(matcher.is_stopped());
+        assert_eq!(matcher.push("more"), Piece::default());
+        assert_eq!(matcher.finish(), "");
+    }
+}
