@@ -4,7 +4,7 @@ use crate::chat::{Clock, Template, Vars};
 use crate::gguf::Gguf;
 use crate::{Error, Result, store};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Shows the prompt that a conversation becomes.
@@ -46,9 +46,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
     let text = template.with_clock(clock).render(&vars)?;
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::io("standard output", "write", error))
+    super::output::result(|out| out.write_all(text.as_bytes()))
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {

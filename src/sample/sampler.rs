@@ -27,9 +27,10 @@ pub enum SampleError {
     NoneAllowed,
 }
 
-impl From<SampleError> for crate::Error {
-    fn from(error: SampleError) -> Self {
-        Self::failed("sampling", error.to_string())
+impl SampleError {
+    /// As the library's error: something failed while running.
+    pub fn into_error(self) -> crate::Error {
+        crate::Error::failed("sampling", self.to_string())
     }
 }
 
