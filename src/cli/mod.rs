@@ -14,6 +14,7 @@ mod progress;
 mod pull;
 mod rm;
 mod template;
+mod tokenize;
 mod verify;
 
 use crate::config::GlobalFlags;
@@ -36,6 +37,7 @@ enum Command {
     Bench(bench::Bench),
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
+    Tokenize(tokenize::Args),
     Pull(pull::Args),
     List(list::Args),
     Verify(verify::Args),
@@ -61,6 +63,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Pull(args) => pull::run(args),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args),
