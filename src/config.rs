@@ -16,7 +16,7 @@
 mod item;
 mod table;
 
-pub use item::{Bytes, Item, Thinking};
+pub use item::{Bytes, Item, Thinking, ThoughtView};
 pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags};
 
 use crate::{Error, Result, suggest};
@@ -119,6 +119,20 @@ impl Settings {
     pub fn with(mut self, flags: &dyn Flags) -> Self {
         flags.overlay(&mut self);
         self
+    }
+
+    /// Sets a key from its text, as if by a flag.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name that is no key, with the nearest one, and for a value that the key cannot have.
+    pub fn with_text(mut self, name: &str, text: &str) -> Result<Self> {
+        let Some(key) = KEYS.iter().find(|key| key.name == name.replace('-', "_")) else {
+            let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
+            return Err(Error::input(name, "a setting", "none of that name").hint(near));
+        };
+        (key.check)(text).map_err(|why| Error::input(key.name, why, format!("{text:?}")))?;
+        self.set_flag(key.name, text.to_owned());
+        Ok(self)
     }
 
     /// The text and origin of a key that somebody set.

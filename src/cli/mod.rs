@@ -1,6 +1,7 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod chat;
 mod completions;
 mod compute;
 mod config;
@@ -13,6 +14,7 @@ mod plan;
 mod progress;
 mod pull;
 mod rm;
+mod run;
 mod template;
 mod tokenize;
 mod verify;
@@ -34,6 +36,7 @@ pub struct Cli {
 /// THE COMMAND TABLE: one variant here, one arm in [`run`], one file beside this one.
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(run::Run),
     Bench(bench::Bench),
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> crate::Result<()> {
     crate::config::set_global_flags(cli.global);
     match &cli.command {
+        Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),

@@ -118,6 +118,39 @@ pub enum Thinking {
     Off,
     /// At most this many tokens.
     Budget(usize),
+    /// As by itself; only what is seen of it changes.
+    View(ThoughtView),
+}
+
+/// What is seen of thoughts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThoughtView {
+    /// All, as it comes.
+    Show,
+    /// Nothing.
+    Hide,
+    /// That there is one, and how long.
+    Brief,
+}
+
+impl Item for ThoughtView {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_lowercase().as_str() {
+            "show" => Ok(Self::Show),
+            "hide" => Ok(Self::Hide),
+            "brief" => Ok(Self::Brief),
+            _ => Err("show, hide or brief".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Show => "show",
+            Self::Hide => "hide",
+            Self::Brief => "brief",
+        }
+        .to_owned()
+    }
 }
 
 impl Item for Thinking {
@@ -126,7 +159,11 @@ impl Item for Thinking {
         match text.trim().to_lowercase().as_str() {
             "on" | "true" => Ok(Self::On),
             "off" | "false" => Ok(Self::Off),
-            other => other.parse().map(Self::Budget).map_err(|_| "on, off or a number of tokens".to_owned()),
+            other => match (other.parse(), ThoughtView::parse(other)) {
+                (Ok(tokens), _) => Ok(Self::Budget(tokens)),
+                (_, Ok(view)) => Ok(Self::View(view)),
+                _ => Err("on, off, a number of tokens, or show, hide, brief".to_owned()),
+            },
         }
     }
     fn show(&self) -> String {
@@ -134,6 +171,7 @@ impl Item for Thinking {
             Self::On => "on".to_owned(),
             Self::Off => "off".to_owned(),
             Self::Budget(tokens) => tokens.to_string(),
+            Self::View(view) => view.show(),
         }
     }
 }

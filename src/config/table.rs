@@ -1,7 +1,7 @@
 //! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
 //! holds when nobody sets it, and the values allowed. Groups become clap argument groups that commands flatten.
 
-use super::{Bytes, Flags, Item, Key, Settings, Thinking};
+use super::{Bytes, Flags, Item, Key, Settings, Thinking, ThoughtView};
 use std::path::PathBuf;
 
 macro_rules! settings {
@@ -127,6 +127,9 @@ settings! {
         /// Thinking of reasoning models: on, off, or at most so many tokens
         thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
             [value_name = "on|off|N", help_heading = "Chat"];
+        /// What is seen of thoughts in a chat: show, hide or brief
+        thoughts: ThoughtView = "TOKKI_THOUGHTS", "show", any,
+            [value_name = "show|hide|brief", help_heading = "Chat"];
     }
 
     /// How models are fetched.

@@ -1,6 +1,8 @@
 //! What the makers of models recommend, by family.
 
 use super::settings::Overrides;
+use crate::Result;
+use crate::gguf::Gguf;
 
 /// What a family is recognized by.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +13,22 @@ pub struct Facts {
     pub name: String,
     /// The chat template's text; empty when there is none.
     pub template: String,
+}
+
+impl Facts {
+    /// The facts of a model file.
+    ///
+    /// # Errors
+    /// Keys of another type than they should have.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let file = gguf.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = match gguf.str("general.name")? {
+            Some(name) => Some(name),
+            None => gguf.str("general.basename")?,
+        };
+        let template = gguf.str("tokenizer.chat_template")?.unwrap_or_default().to_owned();
+        Ok(Self { arch: gguf.arch()?.to_owned(), name: name.unwrap_or(&file).to_lowercase(), template })
+    }
 }
 
 /// One family's recommendation.

@@ -24,7 +24,7 @@ mod staging;
 
 pub use disk::{free, show_bytes};
 pub use keep::{Partial, Verdict};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, write_atomically};
 pub use progress::{Progress, Silent};
 pub use pull::{Pulled, Request, pull};
 pub use staging::Staging;

@@ -1,0 +1,224 @@
+//! What can be said to the chat itself: `/help`, `/set`, ...
+
+use super::super::run::overrides;
+use super::{Chat, Next, attach, output};
+use crate::chat::ThinkingMode;
+use crate::config::{Item, ThoughtView};
+use crate::{Error, Result, suggest};
+use serde_json::Value;
+use std::path::Path;
+
+/// A row of the table.
+struct Command {
+    name: &'static str,
+    argument: &'static str,
+    help: &'static str,
+    run: fn(&mut Chat, &str) -> Result<Next>,
+}
+
+/// THE CHAT COMMANDS.
+const TABLE: &[Command] = &[
+    Command { name: "help", argument: "", help: "this list", run: help },
+    Command { name: "set", argument: "KEY VALUE", help: "change temperature, top_k, seed, max_tokens, ...", run: set },
+    Command { name: "show", argument: "", help: "the model, its settings and where they come from", run: show },
+    Command { name: "system", argument: "[TEXT]", help: "set the system message; without text remove it", run: system },
+    Command { name: "clear", argument: "", help: "start over, keeping the system message", run: clear },
+    Command { name: "undo", argument: "", help: "take back the last question and its answer", run: undo },
+    Command { name: "regen", argument: "", help: "answer the last question anew", run: regen },
+    Command { name: "edit", argument: "", help: "change the last question and ask it again", run: edit },
+    Command {
+        name: "save",
+        argument: "FILE",
+        help: "keep the chat: .json holds the text, else with its cache",
+        run: save,
+    },
+    Command { name: "load", argument: "FILE", help: "continue a chat that was saved", run: load },
+    Command {
+        name: "file",
+        argument: "PATH",
+        help: "send a text file with the next message (or @PATH in it)",
+        run: file,
+    },
+    Command {
+        name: "think",
+        argument: "on|off|N|show|hide|brief",
+        help: "whether to think, how much, what to see",
+        run: think,
+    },
+    Command { name: "stats", argument: "[on|off]", help: "context used and speed; on = after each answer", run: stats },
+    Command { name: "exit", argument: "", help: "leave (also Ctrl-D)", run: |_, _| Ok(Next::Leave) },
+];
+
+/// The names, for completion.
+pub(super) const NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut i = 0;
+    while i < TABLE.len() {
+        names[i] = TABLE[i].name;
+        i += 1;
+    }
+    names
+};
+
+/// Runs `line`, without its slash.
+pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
+    let line = line.trim();
+    let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let name = if name == "bye" || name == "quit" { "exit" } else { name };
+    match TABLE.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(chat, argument.trim()),
+        None => {
+            let near = suggest::nearest(name, NAMES).map(|near| format!("did you mean /{near}?"));
+            let hint = near.unwrap_or_else(|| "/help lists them; begin with // to say a slash".to_owned());
+            Err(Error::input(format!("/{name}"), "a command of the chat", "none of that name").hint(hint))
+        }
+    }
+}
+
+fn help(_: &mut Chat, _: &str) -> Result<Next> {
+    for command in TABLE {
+        output::say(&format!("  {:<40} {}", format!("/{} {}", command.name, command.argument), command.help));
+    }
+    output::say("  \"\"\" begins and ends a text of several lines; Esc ends a thought; Ctrl-C stops an answer");
+    Ok(Next::Ask)
+}
+
+fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
+    let (key, value) = argument.split_once(char::is_whitespace).unwrap_or((argument, ""));
+    let value = value.trim();
+    match key {
+        "stop" => chat.wishes.stop = if value.is_empty() { Vec::new() } else { vec![value.to_owned()] },
+        _ => {
+            // The same table as flags, environment and file: same names, same checks.
+            chat.settings = chat.settings.clone().with_text(key, value)?;
+            let user = overrides(&chat.settings);
+            chat.wishes.params = chat.conversation.sampling(&user)?.params();
+            chat.wishes.max_tokens = chat.settings.max_tokens();
+            chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
+        }
+    }
+    output::say(&format!("{key} = {value}"));
+    Ok(Next::Ask)
+}
+
+fn show(chat: &mut Chat, _: &str) -> Result<Next> {
+    let session = chat.conversation.session();
+    output::say(&format!("model    {}", session.model().gguf.path().display()));
+    output::say(&format!("context  {}", chat.status_line(None)));
+    output::say(&format!("cache    {}", session.options().kv.name()));
+    output::say(&format!("seed     {}", chat.wishes.seed));
+    for (name, value, origin) in chat.conversation.sampling(&overrides(&chat.settings))?.lines() {
+        output::say(&format!("{name:<18} {value:<8} {origin}"));
+    }
+    for message in chat.conversation.messages().iter().filter(|message| message["role"] == "system") {
+        output::say(&format!("system   {}", message["content"].as_str().unwrap_or_default()));
+    }
+    Ok(Next::Ask)
+}
+
+fn system(chat: &mut Chat, text: &str) -> Result<Next> {
+    chat.conversation.set_system((!text.is_empty()).then_some(text));
+    output::say(if text.is_empty() { "no system message" } else { "system message set" });
+    Ok(Next::Ask)
+}
+
+fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
+    chat.conversation.messages_mut().retain(|message| message["role"] == "system");
+    chat.attached.clear();
+    output::say("started over");
+    Ok(Next::Ask)
+}
+
+/// Removes everything from the last question on and returns that.
+fn take_back(chat: &mut Chat) -> Result<String> {
+    let messages = chat.conversation.messages_mut();
+    let Some(at) = messages.iter().rposition(|message| message["role"] == "user") else {
+        return Err(Error::input("the chat", "a question to go back to", "none"));
+    };
+    let question = messages[at]["content"].as_str().unwrap_or_default().to_owned();
+    messages.truncate(at);
+    Ok(question)
+}
+
+fn undo(chat: &mut Chat, _: &str) -> Result<Next> {
+    take_back(chat)?;
+    output::say("the last question was taken back");
+    Ok(Next::Ask)
+}
+
+fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
+    let question = take_back(chat)?;
+    chat.conversation.say(&question);
+    // The same seed would give the same answer.
+    chat.wishes.seed = chat.wishes.seed.wrapping_add(1);
+    Ok(Next::Answer)
+}
+
+fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
+    take_back(chat).map(Next::Edit)
+}
+
+fn needed<'a>(argument: &'a str, what: &str) -> Result<&'a Path> {
+    if argument.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(Path::new(argument)) }
+}
+
+fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
+}
+
+fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
+    let path = needed(argument, "/save")?;
+    if is_text(path) {
+        let text = serde_json::to_string_pretty(chat.conversation.messages()).unwrap_or_default();
+        crate::store::write_atomically(path, text.as_bytes())?;
+    } else {
+        chat.conversation.save(path)?;
+    }
+    output::say(&format!("kept in {}", path.display()));
+    Ok(Next::Ask)
+}
+
+fn load(chat: &mut Chat, argument: &str) -> Result<Next> {
+    let path = needed(argument, "/load")?;
+    if is_text(path) {
+        let text = attach::read(argument)?.text;
+        let messages: Vec<Value> = serde_json::from_str(&text)
+            .map_err(|why| Error::input(argument, "a list of messages in JSON", why.to_string()))?;
+        *chat.conversation.messages_mut() = messages;
+    } else {
+        chat.conversation.restore(path)?;
+    }
+    output::say(&format!("{} messages", chat.conversation.messages().len()));
+    Ok(Next::Ask)
+}
+
+fn file(chat: &mut Chat, argument: &str) -> Result<Next> {
+    let file = attach::read(argument)?;
+    let tokens = chat.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
+    output::say(&format!("{}: {tokens} tokens, goes with the next message", file.path.display()));
+    chat.attached.push(file);
+    Ok(Next::Ask)
+}
+
+fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
+    if let Ok(view) = ThoughtView::parse(argument) {
+        chat.thoughts = view;
+    } else {
+        let mode: ThinkingMode = argument.parse().map_err(|error: Error| error.hint("or show, hide, brief"))?;
+        if let Some(capabilities) = chat.conversation.capabilities() {
+            mode.apply(capabilities, &mut chat.wishes.vars.clone())?;
+        }
+        chat.wishes.thinking = mode;
+    }
+    output::say(&format!("thinking: {argument}"));
+    Ok(Next::Ask)
+}
+
+fn stats(chat: &mut Chat, argument: &str) -> Result<Next> {
+    match argument {
+        "on" => chat.status = true,
+        "off" => chat.status = false,
+        _ => output::say(&chat.status_line(chat.last.as_ref())),
+    }
+    Ok(Next::Ask)
+}

@@ -1,0 +1,146 @@
+//! The line that the user edits: history, completion, several lines.
+
+use super::commands::NAMES;
+use crate::{Error, Result, store};
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Config, Context, Helper};
+use std::path::PathBuf;
+
+/// Lines that are remembered.
+const HISTORY: usize = 1000;
+
+/// Begins and ends a text of several lines.
+const FENCE: &str = "\"\"\"";
+
+/// What came of asking for a line.
+pub(super) enum Input {
+    /// A line, or several.
+    Text(String),
+    /// Ctrl-C: the line was thrown away.
+    Cleared,
+    /// Ctrl-D, or the terminal is gone.
+    Left,
+}
+
+/// Reads lines from the terminal.
+pub(super) struct Editor {
+    inner: rustyline::Editor<Assist, FileHistory>,
+    history: Option<PathBuf>,
+}
+
+impl Editor {
+    /// An editor with the history of earlier chats.
+    pub(super) fn new() -> Result<Self> {
+        let config = Config::builder().auto_add_history(false).max_history_size(HISTORY);
+        let config = config.map_err(failed)?.bracketed_paste(true).build();
+        let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
+        inner.set_helper(Some(Assist { files: FilenameCompleter::new() }));
+        let history = store::Store::open().ok().map(|store| store.home().join("history"));
+        if let Some(path) = &history {
+            // No history yet, or one that cannot be read: the chat works without.
+            let _ = inner.load_history(path);
+        }
+        Ok(Self { inner, history })
+    }
+
+    /// Asks for input; `text` is there already, to be edited.
+    pub(super) fn read(&mut self, text: &str) -> Result<Input> {
+        match self.inner.readline_with_initial(">>> ", (text, "")) {
+            Ok(line) => {
+                let text = unfenced(&line).to_owned();
+                self.remember(&line);
+                Ok(Input::Text(text))
+            }
+            Err(ReadlineError::Interrupted) => Ok(Input::Cleared),
+            Err(ReadlineError::Eof) => Ok(Input::Left),
+            // A terminal that was closed is a user who left.
+            Err(ReadlineError::Io(_) | ReadlineError::Errno(_)) => Ok(Input::Left),
+            Err(why) => Err(failed(why)),
+        }
+    }
+
+    fn remember(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        // History is a comfort: a full disk must not end the chat.
+        let _ = self.inner.add_history_entry(line);
+        if let Some(path) = &self.history {
+            let _ = path.parent().map(std::fs::create_dir_all);
+            let _ = self.inner.append_history(path).or_else(|_| self.inner.save_history(path));
+        }
+    }
+}
+
+fn failed(why: ReadlineError) -> Error {
+    Error::failed("the terminal", why.to_string())
+}
+
+/// The text between fences, or all of it.
+fn unfenced(line: &str) -> &str {
+    let inner = line.trim().strip_prefix(FENCE).and_then(|rest| rest.strip_suffix(FENCE));
+    inner.map_or(line, |text| text.trim_matches('\n'))
+}
+
+/// Completion of commands and files; lines that are not finished.
+struct Assist {
+    files: FilenameCompleter,
+}
+
+impl Helper for Assist {}
+impl Highlighter for Assist {}
+impl Hinter for Assist {
+    type Hint = String;
+}
+
+impl Validator for Assist {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let open = is_open(context.input());
+        Ok(if open { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
+    }
+}
+
+/// Whether a text goes on in the next line: a fence that is not closed.
+fn is_open(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(FENCE) && (text.len() < 2 * FENCE.len() || !text.ends_with(FENCE))
+}
+
+impl Completer for Assist {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, at: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let before = &line[..at];
+        if let Some(start) = before.strip_prefix('/').filter(|rest| !rest.contains(' ')) {
+            let names = NAMES.iter().filter(|name| name.starts_with(start));
+            let pair = |name: &&str| Pair { display: format!("/{name}"), replacement: format!("/{name} ") };
+            return Ok((0, names.map(pair).collect()));
+        }
+        let word = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
+        if before[word..].starts_with('@') || before.starts_with('/') {
+            let (start, pairs) = self.files.complete(&before.replacen('@', " ", 1), at, context)?;
+            return Ok((start.max(word), pairs));
+        }
+        Ok((at, Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences_hold_several_lines() {
+        assert!(is_open("\"\"\""));
+        assert!(is_open("\"\"\"first\nsecond"));
+        assert!(!is_open("\"\"\"first\nsecond\"\"\""));
+        assert!(!is_open("plain"));
+        assert_eq!(unfenced("\"\"\"\nfirst\nsecond\n\"\"\""), "first\nsecond");
+        assert_eq!(unfenced("\"quoted\""), "\"quoted\"");
+    }
+}

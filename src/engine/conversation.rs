@@ -1,0 +1,234 @@
+//! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
+
+use super::{Generation, Request, Session, Stats};
+use crate::chat::{Capabilities, Kind, Part, Splitter, Template, ThinkingMode, ThoughtGuard, Vars};
+use crate::sample::{Constraint, Facts, Overrides, Params, Sampler, Settings};
+use crate::tokenizer::{Special, Tokenizer};
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// How answers are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Parameters of the choice of tokens.
+    pub params: Params,
+    /// Seed of that choice.
+    pub seed: u64,
+    /// Most tokens of one answer, its thought included.
+    pub max_tokens: Option<usize>,
+    /// Texts that end an answer.
+    pub stop: Vec<String>,
+    /// Thinking on, off or within a budget.
+    pub thinking: ThinkingMode,
+    /// Further variables of the template.
+    pub vars: Vars,
+}
+
+/// One answer.
+#[derive(Debug, Clone, Default)]
+pub struct Turn {
+    /// What the model said.
+    pub answer: String,
+    /// What it thought.
+    pub reasoning: String,
+    /// What that took.
+    pub stats: Stats,
+}
+
+/// What [`Conversation::answer`] tells whoever shows it.
+pub trait Listener {
+    /// `done` of `total` tokens of the prompt have been read.
+    fn prefill(&mut self, done: usize, total: usize);
+    /// A piece of thought or answer.
+    ///
+    /// # Errors
+    /// Whatever should end the generation, such as a reader that's gone.
+    fn part(&mut self, part: &Part) -> Result<()>;
+}
+
+/// A model that is talked to.
+pub struct Conversation {
+    session: Session,
+    tokenizer: Arc<Tokenizer>,
+    /// `None`: the messages' texts are continued as they are.
+    template: Option<(Template, Capabilities)>,
+    messages: Vec<Value>,
+    end_thought: Arc<AtomicBool>,
+}
+
+impl Conversation {
+    /// An empty conversation in `session`; `raw` continues plain text without a template.
+    ///
+    /// # Errors
+    /// A model whose tokenizer or template cannot be used.
+    pub fn new(session: Session, raw: bool) -> Result<Self> {
+        let gguf = &session.model().gguf;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(gguf)?);
+        let template = if raw {
+            None
+        } else {
+            let template = Template::from_gguf(gguf)?;
+            let capabilities = template.capabilities()?;
+            Some((template, capabilities))
+        };
+        Ok(Self { session, tokenizer, template, messages: Vec::new(), end_thought: Arc::default() })
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// What the template can do; `None` for plain text.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.template.as_ref().map(|(_, capabilities)| capabilities)
+    }
+
+    /// Makes `flag` the one that ends an answer early.
+    pub fn stop_when(&mut self, flag: &Arc<AtomicBool>) {
+        self.session.stop_when(flag);
+    }
+
+    /// The messages so far.
+    pub fn messages(&self) -> &[Value] {
+        &self.messages
+    }
+
+    /// The messages, to be changed (what the cache holds of them is found out by comparing tokens).
+    pub fn messages_mut(&mut self) -> &mut Vec<Value> {
+        &mut self.messages
+    }
+
+    /// Sets or removes the system message.
+    pub fn set_system(&mut self, text: Option<&str>) {
+        if self.messages.first().is_some_and(|first| first["role"] == "system") {
+            self.messages.remove(0);
+        }
+        if let Some(text) = text {
+            self.messages.insert(0, json!({"role": "system", "content": text}));
+        }
+    }
+
+    /// Adds what the user says.
+    pub fn say(&mut self, text: &str) {
+        self.messages.push(json!({"role": "user", "content": text}));
+    }
+
+    /// Set to end a running thought now and have the answer.
+    pub fn end_thought(&self) -> &Arc<AtomicBool> {
+        &self.end_thought
+    }
+
+    /// The sampling parameters that hold here: neutral ones, then the maker's, then the file's, then the user's.
+    ///
+    /// # Errors
+    /// A value out of its range.
+    pub fn sampling(&self, user: &Overrides) -> Result<Settings> {
+        let gguf = &self.session.model().gguf;
+        Settings::resolve(&Facts::from_gguf(gguf)?, &Overrides::from_gguf(gguf)?, user)
+    }
+
+    /// The prompt for the messages so far: its text and its tokens. Text that users wrote never becomes a control token.
+    ///
+    /// # Errors
+    /// A template that refuses these messages, or has no switch for the wished thinking.
+    pub fn prompt(&self, wishes: &Wishes) -> Result<(String, Vec<u32>)> {
+        let Some((template, capabilities)) = &self.template else {
+            let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
+            let tokens = self.tokenizer.encode_with_bos(&text, Special::Plain);
+            return Ok((text, tokens));
+        };
+        let mut vars = wishes.vars.clone();
+        vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
+        wishes.thinking.apply(capabilities, &mut vars)?;
+        let text = template.render(&vars)?;
+        let tokens = self.encode(&text);
+        Ok((text, tokens))
+    }
+
+    /// BOS is added unless the template wrote it.
+    fn encode(&self, text: &str) -> Vec<u32> {
+        let mut tokens = self.tokenizer.encode(text, Special::Parse);
+        let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
+        tokens.splice(0..0, bos);
+        tokens
+    }
+
+    /// Generates the answer to the messages so far and adds it to them.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] before anything is computed; whatever `listener` or the model ends with. The messages are
+    /// then as before.
+    pub fn answer(
+        &mut self,
+        wishes: &Wishes,
+        constraint: Option<Box<dyn Constraint>>,
+        listener: &mut dyn Listener,
+    ) -> Result<Turn> {
+        let (text, prompt) = self.prompt(wishes)?;
+        let splitter = match &self.template {
+            Some((template, _)) => {
+                Splitter::new(template.source(), &|text| self.tokenizer.token_id(text).is_some(), &text)
+            }
+            None => Splitter::plain(),
+        };
+        let request = Request {
+            prompt,
+            sampler: Sampler::new(wishes.params.clone(), wishes.seed)?,
+            max_tokens: wishes.max_tokens,
+            stop: wishes.stop.clone(),
+            splitter,
+            guard: ThoughtGuard::new(wishes.thinking.budget()),
+            constraint,
+            end_thought: Arc::clone(&self.end_thought),
+        };
+        let mut turn = Turn::default();
+        let mut prefill = |done, total| listener.prefill(done, total);
+        let mut generation = Generation::start(&mut self.session, &self.tokenizer, request, &mut prefill)?;
+        for part in generation.by_ref() {
+            let part = part?;
+            listener.part(&part)?;
+            match part.kind {
+                Kind::Reasoning => turn.reasoning.push_str(&part.text),
+                Kind::Answer | Kind::Call => turn.answer.push_str(&part.text),
+            }
+        }
+        turn.stats = generation.stats().clone();
+        let message = match &self.template {
+            Some((template, _)) => template.assistant_turn(&turn.reasoning, &turn.answer),
+            None => json!({"role": "assistant", "content": turn.answer}),
+        };
+        self.messages.push(message);
+        Ok(turn)
+    }
+
+    /// Writes messages and cache to a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, path: &std::path::Path) -> Result<()> {
+        super::saved::save(&self.session, json!({ "messages": self.messages }), path)
+    }
+
+    /// Continues from a file.
+    ///
+    /// # Errors
+    /// As [`super::saved::load`], and for notes that hold no messages.
+    pub fn restore(&mut self, path: &std::path::Path) -> Result<()> {
+        let (model, pool) = (Arc::clone(self.session.model()), Arc::clone(self.session.pool()));
+        let (mut session, mut notes) = super::saved::load(path, model, pool, self.session.options().clone())?;
+        let Value::Array(messages) = notes["messages"].take() else {
+            return Err(Error::input(path.display().to_string(), "a session with messages", "none"));
+        };
+        session.stop_when(self.session.cancel_flag());
+        (self.session, self.messages) = (session, messages);
+        Ok(())
+    }
+}
