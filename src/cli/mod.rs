@@ -15,6 +15,7 @@ mod progress;
 mod pull;
 mod rm;
 mod run;
+mod show;
 mod template;
 mod tokenize;
 mod verify;
@@ -43,6 +44,7 @@ enum Command {
     Tokenize(tokenize::Args),
     Pull(pull::Args),
     List(list::Args),
+    Show(show::Args),
     Verify(verify::Args),
     Rm(rm::Args),
     Import(import::Args),
@@ -70,6 +72,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Pull(args) => pull::run(args),
         Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Import(args) => import::run(args),

@@ -47,6 +47,9 @@ fn formats(gguf: &Gguf) -> Vec<String> {
 
 /// Tensors that are missing or of another shape.
 fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
+    if gguf.tensors().len() == 0 {
+        return vec!["there are no tensors: this is a vocabulary only".into()];
+    }
     let mut missing = Vec::new();
     let mut problems = Vec::new();
     for (name, shape) in spec.tensors() {

@@ -1,0 +1,252 @@
+//! `tokki show`: what a model is, whether it can be run, and what it takes.
+
+use super::output::{Paint, json, result, table};
+use crate::Result;
+use crate::describe::{Description, Dimensions};
+use crate::gguf::Gguf;
+use crate::store::{self, show_bytes};
+use std::io::{self, Write};
+
+/// Describe a model without loading it
+///
+/// Names everything that stands in the way of running it: the architecture, formats, missing tensors.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki show model.gguf               architecture, formats, memory, problems
+  tokki show model.gguf --json        the same for programs
+  tokki show model.gguf --template    the chat template as the file has it
+  tokki show model.gguf --tensors     every tensor with its format and shape")]
+pub(super) struct Args {
+    /// A path or a store name
+    model: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// List all keys instead
+    #[arg(long, group = "what")]
+    keys: bool,
+    /// List all tensors instead
+    #[arg(long, group = "what")]
+    tensors: bool,
+    /// Print the chat template instead
+    #[arg(long, group = "what")]
+    template: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let gguf = Gguf::open(&store::resolve(&args.model)?)?;
+    if args.template {
+        let template = gguf.need_str("tokenizer.chat_template")?;
+        return if args.json { json(&template) } else { result(|out| writeln!(out, "{template}")) };
+    }
+    if args.keys {
+        return keys(&gguf, args.json);
+    }
+    if args.tensors {
+        return tensors(&gguf, args.json);
+    }
+    let description = Description::of(&gguf);
+    if args.json { json(&description) } else { result(|out| Page { out, paint: Paint::stdout() }.write(&description)) }
+}
+
+fn keys(gguf: &Gguf, as_json: bool) -> Result<()> {
+    let value = |value| crate::describe::json(value);
+    if as_json {
+        let all: serde_json::Map<_, _> = gguf.keys().map(|(key, found)| (key.to_owned(), value(found))).collect();
+        return json(&all);
+    }
+    let short = |text: String| match text.char_indices().nth(100) {
+        Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
+        None => text,
+    };
+    let rows: Vec<_> =
+        gguf.keys().map(|(key, found)| vec![clean(key), short(clean(&value(found).to_string()))]).collect();
+    result(|out| table(out, Paint::stdout(), &["KEY", "VALUE"], &rows))
+}
+
+fn tensors(gguf: &Gguf, as_json: bool) -> Result<()> {
+    if as_json {
+        let all = gguf.tensors().map(|t| {
+            serde_json::json!({ "name": t.name, "format": t.format.name(), "supported": t.dtype().is_some(),
+                "shape": t.shape, "bytes": t.bytes })
+        });
+        return json(&all.collect::<Vec<_>>());
+    }
+    let row = |t: &crate::gguf::TensorInfo| {
+        let shape = t.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+        vec![clean(&t.name), t.format.name(), shape, t.bytes.map_or_else(|| "?".into(), show_bytes)]
+    };
+    let rows: Vec<_> = gguf.tensors().map(row).collect();
+    result(|out| table(out, Paint::stdout(), &["TENSOR", "FORMAT", "SHAPE", "SIZE"], &rows))
+}
+
+/// A text from a file, fit for a terminal: no control characters, which could move the cursor or hide what is there.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `32.0B`, `135M`.
+fn count(n: u64) -> String {
+    let n = n as f64;
+    let (value, unit) = match n {
+        1e9.. => (n / 1e9, "B"),
+        1e6.. => (n / 1e6, "M"),
+        1e3.. => (n / 1e3, "K"),
+        _ => (n, ""),
+    };
+    let decimals = usize::from(value < 100.0 && !unit.is_empty());
+    format!("{value:.decimals$}{unit}")
+}
+
+/// The page for people.
+struct Page<'a> {
+    out: &'a mut dyn Write,
+    paint: Paint,
+}
+
+impl Page<'_> {
+    fn write(&mut self, model: &Description) -> io::Result<()> {
+        writeln!(self.out, "{}", self.paint.bold(&clean(&model.name)))?;
+        self.line("architecture", model.architecture.as_deref().unwrap_or("none named"))?;
+        let mut parameters = count(model.parameters);
+        if model.active_parameters > 0 && model.active_parameters < model.parameters {
+            parameters = format!("{parameters}, {} active per token", count(model.active_parameters));
+        }
+        self.line("parameters", &parameters)?;
+        let files = if model.files == 1 { String::new() } else { format!(" in {} files", model.files) };
+        self.line("quantization", &format!("{}, {}{files}", model.quantization, show_bytes(model.file_bytes)))?;
+        if let Some(license) = &model.license {
+            self.line("license", license)?;
+        }
+        if let Some(dimensions) = &model.dimensions {
+            self.dimensions(dimensions)?;
+        }
+        self.text(model)?;
+        self.formats(model)?;
+        self.memory(model)?;
+        self.verdict(model)
+    }
+
+    /// One fact.
+    fn line(&mut self, name: &str, value: &str) -> io::Result<()> {
+        writeln!(self.out, "  {name:<14}{}", clean(value))
+    }
+
+    fn dimensions(&mut self, d: &Dimensions) -> io::Result<()> {
+        self.line("context", &format!("{} tokens", d.context))?;
+        let window = match d.window {
+            Some(window) => format!(", {} of them see the last {window} tokens", d.windowed_layers),
+            None => String::new(),
+        };
+        self.line("layers", &format!("{}{window}", d.layers))?;
+        self.line("embedding", &d.embedding.to_string())?;
+        let heads = format!("{} x {}, {} of keys and values", d.heads, d.key_length, d.kv_heads);
+        let values = if d.value_length == d.key_length { String::new() } else { format!(" x {}", d.value_length) };
+        self.line("heads", &format!("{heads}{values}"))?;
+        self.line("feed-forward", &d.feed_forward.to_string())?;
+        if let Some(experts) = &d.experts {
+            let shared = experts.shared.map_or_else(String::new, |width| format!(", and a shared one of {width}"));
+            let (used, count, width) = (experts.used, experts.count, experts.width);
+            self.line("experts", &format!("{used} of {count} x {width}{shared}"))?;
+        }
+        for rope in &d.rope {
+            self.line("positions", rope)?;
+        }
+        self.line("vocabulary", &format!("{} tokens", d.vocabulary))
+    }
+
+    /// Tokenizer, template, and what the vendor recommends.
+    fn text(&mut self, model: &Description) -> io::Result<()> {
+        let vocabulary = &model.vocabulary;
+        let kind = vocabulary.model.as_deref().unwrap_or("none");
+        let pre = vocabulary.pre.as_ref().map_or_else(String::new, |pre| format!(", split as {pre}"));
+        self.line("tokenizer", &format!("{kind}{pre}"))?;
+        match model.template_bytes {
+            Some(bytes) => self.line("chat template", &format!("{bytes} bytes"))?,
+            None => self.line("chat template", "none: a model for plain text")?,
+        }
+        if !model.sampling.is_empty() {
+            let all: Vec<_> = model.sampling.iter().map(|(key, value)| format!("{key} {value}")).collect();
+            self.line("sampling", &all.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn formats(&mut self, model: &Description) -> io::Result<()> {
+        let rows: Vec<_> = model
+            .formats
+            .iter()
+            .map(|format| {
+                let note = if format.supported { String::new() } else { self.paint.bad("not supported") };
+                vec![format!("  {}", format.name), format.tensors.to_string(), show_bytes(format.bytes), note]
+            })
+            .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out)?;
+        table(self.out, self.paint, &["  FORMAT", "TENSORS", "SIZE", ""], &rows)
+    }
+
+    /// Caches by context, a column per kind.
+    fn memory(&mut self, model: &Description) -> io::Result<()> {
+        if model.memory.is_empty() {
+            return Ok(());
+        }
+        let mut kinds: Vec<&str> = Vec::new();
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for entry in &model.memory {
+            if !kinds.contains(&entry.kv_type) {
+                kinds.push(entry.kv_type);
+            }
+            let context = format!("  {}", entry.context);
+            if rows.last().is_none_or(|row| row[0] != context) {
+                rows.push(vec![context]);
+            }
+            if let Some(row) = rows.last_mut() {
+                row.push(show_bytes(model.weight_bytes + entry.cache_bytes));
+            }
+        }
+        let columns = kinds.into_iter().map(|kind| format!("WITH {kind} CACHE"));
+        let head: Vec<String> = std::iter::once("  CONTEXT".to_owned()).chain(columns).collect();
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        writeln!(self.out)?;
+        table(self.out, self.paint, &head, &rows)
+    }
+
+    fn verdict(&mut self, model: &Description) -> io::Result<()> {
+        writeln!(self.out)?;
+        if !model.ignored_tensors.is_empty() {
+            let first = model.ignored_tensors.first().map_or("", String::as_str);
+            writeln!(self.out, "{} tensors are not used ({}, ...)", model.ignored_tensors.len(), clean(first))?;
+        }
+        for warning in &model.warnings {
+            writeln!(self.out, "warning: {}", clean(warning))?;
+        }
+        for problem in &model.problems {
+            writeln!(self.out, "{} {}", self.paint.bad("problem:"), clean(problem))?;
+        }
+        let verdict = if model.runnable { self.paint.good("can be run") } else { self.paint.bad("cannot be run") };
+        writeln!(self.out, "{verdict}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_short() {
+        let cases = [(0, "0"), (999, "999"), (1500, "1.5K"), (134_515_008, "135M"), (32_003_000_000, "32.0B")];
+        for (n, text) in cases {
+            assert_eq!(count(n), text);
+        }
+        assert_eq!(count(671_026_419_200), "671B");
+    }
+
+    #[test]
+    fn nothing_from_a_file_reaches_the_terminal_as_a_command() {
+        assert_eq!(clean("a\x1b[2Jb\r\n토끼"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}토끼");
+    }
+}

@@ -1,0 +1,91 @@
+//! `tokki show` on files made for it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tokki::testing::{Writer, tiny};
+
+fn tokki(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.env("TOKKI_HOME", home).env_remove("TOKKI_CONFIG").env("NO_COLOR", "1");
+    command
+}
+
+/// What `tokki show FILE ARGS` prints, its errors, and its exit code.
+fn show(writer: &Writer, args: &[&str]) -> (String, String, i32) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    writer.write(&path).unwrap();
+    let output = tokki(folder.path()).arg("show").arg(&path).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+#[test]
+fn page_for_people() {
+    let writer = tiny("gemma3", 3).unwrap().f32("general.sampling.temp", 0.6);
+    let (out, err, code) = show(&writer, &[]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    for words in ["tiny gemma3", "512 tokens", "2 of them see the last 8 tokens", "temp 0.6", "F32", "can be run"] {
+        assert!(out.contains(words), "no {words:?} in:\n{out}");
+    }
+    assert!(!out.contains("cannot") && !out.contains("problem"), "{out}");
+}
+
+#[test]
+fn json_for_programs() {
+    let (out, _, code) = show(&tiny("qwen3moe", 3).unwrap(), &["--json"]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    assert_eq!((&found["architecture"], &found["runnable"]), (&"qwen3moe".into(), &true.into()));
+    assert_eq!(found["dimensions"]["experts"]["count"], 4);
+    assert_eq!(found["memory"].as_array().unwrap().len(), 3);
+    assert!(found["parameters"].as_u64() > found["active_parameters"].as_u64());
+}
+
+#[test]
+fn keys_tensors_and_template() {
+    let writer = tiny("llama", 3).unwrap().text("tokenizer.chat_template", "{{ messages[0].content }}\n");
+    let (out, _, _) = show(&writer, &["--keys"]);
+    assert!(out.contains("llama.block_count") && out.contains("an array of 260 text"), "{out}");
+    let (out, _, _) = show(&writer, &["--tensors"]);
+    assert!(out.contains("blk.1.ffn_down.weight") && out.contains("96 x 64"), "{out}");
+    let (out, _, _) = show(&writer, &["--tensors", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap().as_array().unwrap().len(), 20);
+    assert_eq!(show(&writer, &["--template"]).0, "{{ messages[0].content }}\n\n");
+    let (_, err, code) = show(&tiny("llama", 3).unwrap(), &["--template"]);
+    assert!(code == 2 && err.contains("tokenizer.chat_template"), "{err}");
+}
+
+#[test]
+fn what_cannot_be_run_is_named() {
+    let mut writer = tiny("qwen2", 3).unwrap();
+    let tensor = writer.tensors.iter_mut().find(|tensor| tensor.name == b"blk.0.ffn_up.weight").unwrap();
+    (tensor.kind, tensor.shape) = (18, vec![256, 24]);
+    let (out, _, code) = show(&writer, &[]);
+    assert_eq!(code, 0);
+    for words in ["IQ3_XXS (type 18)", "not supported", "blk.0.ffn_up.weight", "cannot be run"] {
+        assert!(out.contains(words), "no {words:?} in:\n{out}");
+    }
+}
+
+#[test]
+fn bad_files_and_terminal_tricks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.gguf");
+    let whole = tiny("llama", 3).unwrap().bytes();
+    for bytes in [&whole[..100], &whole[..whole.len() - 1], b"not a model at all", b""] {
+        std::fs::write(&path, bytes).unwrap();
+        let output = tokki(folder.path()).arg("show").arg(&path).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains("bad.gguf") && output.stdout.is_empty(), "{err}");
+    }
+    let (out, _, code) = show(&Writer::new("a\x1b]0;b\x07").text("general.name", "\x1b[2Jclear"), &[]);
+    assert!(code == 0 && !out.contains('\x1b') && !out.contains('\x07'), "{out:?}");
+    let (out, _, _) = show(&Writer::new("llama").text("\x1b[31m", "\x1b[2J"), &["--keys"]);
+    assert!(!out.contains('\x1b'), "{out:?}");
+}
