@@ -1,0 +1,352 @@
+//! Thought and answer in the formats of real templates, the stream cut at every place.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use tokki::chat::{Capabilities, Clock, Kind, Splitter, SystemRole, Template, Thinking, ThinkingMode, Vars};
+
+fn template(name: &str) -> Template {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/templates/{name}.jinja"));
+    Template::new(std::fs::read_to_string(path).unwrap(), name).unwrap().with_clock(Clock::parse("2026-11-23").unwrap())
+}
+
+fn prompt(template: &Template, extra: Value) -> String {
+    let mut vars: Vars = json!({"messages": [{"role": "user", "content": "4명이 피자를 3조각씩?"}], "bos_token": "<s>", "eos_token": "</s>"}).as_object().unwrap().clone();
+    vars.extend(extra.as_object().unwrap().clone());
+    template.render(&vars).unwrap()
+}
+
+/// Reasoning, answer and calls of an output that comes in `pieces`.
+fn split<'a>(template: &Template, prompt: &str, pieces: impl IntoIterator<Item = &'a str>) -> [String; 3] {
+    let mut splitter = Splitter::new(template.source(), &|_| false, prompt);
+    let mut texts = [const { String::new() }; 3];
+    let mut take = |parts: Vec<tokki::chat::Part>| {
+        for part in parts {
+            assert!(!part.text.is_empty());
+            texts[match part.kind {
+                Kind::Reasoning => 0,
+                Kind::Answer => 1,
+                Kind::Call => 2,
+            }]
+            .push_str(&part.text);
+        }
+    };
+    for piece in pieces {
+        take(splitter.push(piece));
+    }
+    take(splitter.finish());
+    texts
+}
+
+struct Case {
+    template: &'static str,
+    vars: Value,
+    output: &'static str,
+    reasoning: &'static str,
+    answer: &'static str,
+    call: &'static str,
+}
+
+fn case(
+    template: &'static str,
+    vars: Value,
+    output: &'static str,
+    reasoning: &'static str,
+    answer: &'static str,
+) -> Case {
+    Case { template, vars, output, reasoning, answer, call: "" }
+}
+
+fn cases() -> Vec<Case> {
+    let on = || json!({"enable_thinking": true});
+    let off = || json!({"enable_thinking": false});
+    let none = || json!({});
+    let qwen = "Qwen-Qwen3-0.6B";
+    let distill = "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B";
+    let solar = "upstage-Solar-Open-100B";
+    let oss = "openai-gpt-oss-120b";
+    let deep = "forms/exaone-deep";
+    let hcx = "forms/hyperclovax-think-14b";
+    vec![
+        // The prompt opened the thought.
+        case(
+            deep,
+            none(),
+            "네 명이 3조각.\n\n12조각.\n</thought>\n\n답: **12조각**\n",
+            "네 명이 3조각.\n\n12조각.",
+            "답: **12조각**\n",
+        ),
+        case(deep, none(), "<thought>\n다시 연 생각\n</thought>\n\n답", "다시 연 생각", "답"),
+        case(deep, none(), "끝나지 않는 생각 </though", "끝나지 않는 생각 </though", ""),
+        case(
+            deep,
+            none(),
+            "a < b and </b> </ thought>\n</thought>ok </thought> end",
+            "a < b and </b> </ thought>",
+            "ok </thought> end",
+        ),
+        case(deep, none(), "</thought>바로 답", "", "바로 답"),
+        case(distill, on(), "Okay,\nso 4*3.\n</think>\n\n12", "Okay,\nso 4*3.", "12"),
+        case("llama-cpp-deepseek-r1", none(), "Okay.\n</think>\n\n12", "Okay.", "12"),
+        case("Qwen-QwQ-32B", on(), "음… 계산\n</think>\n\n12조각 😀", "음… 계산", "12조각 😀"),
+        case("forms/exaone4", on(), "생각\n</think>\n\n답", "생각", "답"),
+        case("forms/hyperclovax-think-32b", none(), "생각\n</think>\n\n답", "생각", "답"),
+        // The prompt closed it.
+        case(distill, off(), "12 <think> is a tag", "", "12 <think> is a tag"),
+        case("Qwen-QwQ-32B", off(), "12", "", "12"),
+        case("forms/exaone4", none(), "답", "", "답"),
+        case("forms/hyperclovax-think-32b", json!({"thinking": false}), "답", "", "답"),
+        case(qwen, off(), "\n12", "", "12"),
+        // The model opens it, or not.
+        case(qwen, none(), "<think>\nOkay\n</think>\n\n12 is the answer.", "Okay", "12 is the answer."),
+        case(qwen, none(), "<think>\n\n</think>\n\n12", "", "12"),
+        case(qwen, none(), " \n<thin is not a tag", "", " \n<thin is not a tag"),
+        case(qwen, none(), "12 <think>no</think> 13", "", "12 <think>no</think> 13"),
+        case(qwen, none(), "<think>never closed\n ", "never closed", ""),
+        case(qwen, none(), "", "", ""),
+        case(
+            "ibm-granite-granite-3.3-2B-Instruct",
+            json!({"thinking": true}),
+            "<think>4*3</think><response>12</response>",
+            "4*3",
+            "12",
+        ),
+        case("ibm-granite-granite-3.3-2B-Instruct", none(), "12", "", "12"),
+        // Segments.
+        case(
+            solar,
+            none(),
+            "<|think|>사람 4명.\n12조각<|end|><|begin|>assistant<|content|>12조각입니다.\n",
+            "사람 4명.\n12조각",
+            "12조각입니다.\n",
+        ),
+        case(solar, none(), "<|content|>12조각입니다.<|flush|>", "", "12조각입니다."),
+        case(solar, json!({"reasoning_effort": "low"}), "<|content|>12", "", "12"),
+        case(solar, none(), "<|think|>never closed", "never closed", ""),
+        case(solar, none(), "no markers at all", "", "no markers at all"),
+        Case {
+            call: "<|tool_call:begin|>a1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|>",
+            ..case(
+                solar,
+                none(),
+                "<|think|>call f<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>a1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|><|calls|>",
+                "call f",
+                "",
+            )
+        },
+        case(
+            oss,
+            none(),
+            "<|channel|>analysis<|message|>4*3 = 12.<|end|><|start|>assistant<|channel|>final<|message|>12조각<|return|>",
+            "4*3 = 12.",
+            "12조각",
+        ),
+        case(oss, none(), "<|channel|>final<|message|>12", "", "12"),
+        case(oss, none(), "<|channel|>analysis<|message|>never closed", "never closed", ""),
+        case(
+            oss,
+            none(),
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|>",
+            "ab",
+            "I will look.",
+        ),
+        Case {
+            call: "assistant commentary to=functions.get_weather json\n{\"city\": \"서울\"}",
+            ..case(
+                oss,
+                none(),
+                "<|channel|>analysis<|message|>weather<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"서울\"}<|call|>",
+                "weather",
+                "",
+            )
+        },
+        case(
+            hcx,
+            none(),
+            "/think\n사람 4명.\n12.<|im_end|>\n<|im_start|>assistant\n12조각\n입니다.",
+            "사람 4명.\n12.",
+            "12조각\n입니다.",
+        ),
+        case(hcx, none(), "\n12조각\n입니다.<|im_end|>", "", "12조각\n입니다."),
+        case(hcx, json!({"force_reasoning": true}), "생각<|im_end|>\n<|im_start|>assistant\n답", "생각", "답"),
+        case(hcx, json!({"skip_reasoning": true}), "답", "", "답"),
+        Case {
+            call: "assistant -> tool/function_call\n[{\"name\": \"f\"}]",
+            ..case(
+                hcx,
+                none(),
+                "/think\n부르자<|im_end|>\n<|im_start|>assistant -> tool/function_call\n[{\"name\": \"f\"}]<|im_end|><|stop|>",
+                "부르자",
+                "",
+            )
+        },
+        // No thoughts at all.
+        case("google-gemma-2-2b-it", none(), "<think> is just text </think>", "", "<think> is just text </think>"),
+        case("meta-llama-Llama-3.1-8B-Instruct", none(), "\n\n12", "", "\n\n12"),
+    ]
+}
+
+#[test]
+fn every_cut_gives_the_same() {
+    for case in cases() {
+        let template = template(case.template);
+        let prompt = prompt(&template, case.vars.clone());
+        let wanted = [case.reasoning, case.answer, case.call].map(str::to_owned);
+        let name = format!("{} {} {:?}", case.template, case.vars, case.output);
+        assert_eq!(split(&template, &prompt, [case.output]), wanted, "{name}");
+        let cuts: Vec<usize> = case.output.char_indices().map(|(i, _)| i).collect();
+        let chars = case.output.char_indices().map(|(i, c)| &case.output[i..i + c.len_utf8()]);
+        assert_eq!(split(&template, &prompt, chars), wanted, "{name}, one by one");
+        for (n, &a) in cuts.iter().enumerate() {
+            for &b in &cuts[n..] {
+                let pieces = [&case.output[..a], &case.output[a..b], &case.output[b..]];
+                assert_eq!(split(&template, &prompt, pieces), wanted, "{name}, cut at {a} and {b}");
+            }
+        }
+    }
+}
+
+/// What is decided is shown at once: nothing but a possible marker and its whitespace is held back.
+#[test]
+fn text_is_not_delayed() {
+    let template = template("forms/exaone-deep");
+    let mut splitter = Splitter::new(template.source(), &|_| false, &prompt(&template, json!({})));
+    let mut push = |text: &str| splitter.push(text).into_iter().map(|part| part.text).collect::<String>();
+    assert_eq!(push("하나"), "하나");
+    assert_eq!(push(" <"), "");
+    assert_eq!(push("b"), " <b");
+    assert_eq!(push("\n</tho"), "");
+    assert_eq!(push("se"), "\n</those");
+    assert_eq!(push("</thought>"), "");
+    assert_eq!(push("\n\n"), "");
+    assert_eq!(push("답"), "답");
+    assert_eq!(push(" \n"), " \n");
+}
+
+/// Closing a thought from outside: the closing text, put into the stream, leads to the answer.
+#[test]
+fn closing_text_leads_to_the_answer() {
+    for case in cases().into_iter().filter(|case| !case.reasoning.is_empty()) {
+        let template = template(case.template);
+        let prompt = prompt(&template, case.vars);
+        let mut splitter = Splitter::new(template.source(), &|_| false, &prompt);
+        let mut chars = case.output.chars();
+        while !splitter.is_thinking() {
+            splitter.push(&chars.next().unwrap().to_string());
+        }
+        splitter.push("half a thought");
+        let closing = splitter.closing_text().unwrap();
+        let mut parts = splitter.push(closing);
+        assert!(!splitter.is_thinking() && splitter.has_thought());
+        parts.extend(splitter.push("the answer"));
+        parts.extend(splitter.finish());
+        let answer: String =
+            parts.iter().filter(|part| part.kind == Kind::Answer).map(|part| part.text.as_str()).collect();
+        assert_eq!(answer, "the answer", "{}", case.template);
+    }
+}
+
+/// Vocabulary and prompt tell the format where the template does not.
+#[test]
+fn format_without_the_template() {
+    let tags = |text: &str| text == "<think>" || text == "</think>";
+    let mut by_vocabulary = Splitter::new("", &tags, "prompt");
+    by_vocabulary.push("<think>a");
+    assert!(by_vocabulary.is_thinking());
+    let by_prompt = Splitter::new("", &|_| false, "prompt<thought>\n");
+    assert!(by_prompt.is_thinking());
+    assert_eq!(by_prompt.format(), Some("<thought>"));
+    assert_eq!(Splitter::new("", &|_| false, "prompt").format(), None);
+}
+
+fn capabilities(name: &str) -> Capabilities {
+    template(name).capabilities().unwrap()
+}
+
+#[test]
+fn capabilities_of_real_templates() {
+    use SystemRole::{Ignored, Refused, Supported};
+    let switch = |name: &str| {
+        let Thinking::Switch(switch) = capabilities(name).thinking else { panic!("{name}: no switch") };
+        (switch.on.0, switch.off.0, switch.off.1, switch.default_on)
+    };
+    assert_eq!(switch("Qwen-Qwen3-0.6B"), ("enable_thinking", "enable_thinking", json!(false), true));
+    assert_eq!(switch("Qwen-QwQ-32B"), ("enable_thinking", "enable_thinking", json!(false), false));
+    assert_eq!(switch("forms/exaone4"), ("enable_thinking", "enable_thinking", json!(false), false));
+    assert_eq!(switch("forms/hyperclovax-think-32b"), ("thinking", "thinking", json!(false), true));
+    assert_eq!(switch("forms/hyperclovax-think-14b"), ("force_reasoning", "skip_reasoning", json!(true), true));
+    assert_eq!(switch("ibm-granite-granite-3.3-2B-Instruct"), ("thinking", "thinking", json!(false), false));
+    assert_eq!(switch("upstage-Solar-Open-100B"), ("reasoning_effort", "reasoning_effort", json!("low"), true));
+    for (name, system, tools, thinking) in [
+        ("forms/exaone-deep", Supported, false, Thinking::Forced),
+        ("llama-cpp-deepseek-r1", Supported, false, Thinking::Forced),
+        ("openai-gpt-oss-120b", Supported, true, Thinking::Effort),
+        ("google-gemma-2-2b-it", Refused, false, Thinking::None),
+        ("Qwen-Qwen2.5-7B-Instruct", Supported, true, Thinking::None),
+        ("meta-llama-Llama-3.1-8B-Instruct", Supported, true, Thinking::None),
+        ("microsoft-Phi-3.5-mini-instruct", Supported, false, Thinking::None),
+        ("mistralai-Mistral-Nemo-Instruct-2407", Supported, true, Thinking::None),
+    ] {
+        let found = capabilities(name);
+        assert_eq!((found.system, found.tools, found.thinking), (system, tools, thinking), "{name}");
+    }
+    let drops = Template::new("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "t").unwrap();
+    assert_eq!(drops.capabilities().unwrap().system, Ignored);
+}
+
+#[test]
+fn thinking_on_and_off() {
+    let apply = |name: &str, mode: &str| {
+        let mut vars = Vars::new();
+        mode.parse::<ThinkingMode>().unwrap().apply(&capabilities(name), &mut vars).map(|()| Value::Object(vars))
+    };
+    assert_eq!(apply("Qwen-Qwen3-0.6B", "off").unwrap(), json!({"enable_thinking": false}));
+    assert_eq!(apply("forms/exaone4", "on").unwrap(), json!({"enable_thinking": true}));
+    assert_eq!(apply("forms/exaone4", "500").unwrap(), json!({"enable_thinking": true}));
+    assert_eq!(apply("forms/hyperclovax-think-14b", "on").unwrap(), json!({"force_reasoning": true}));
+    assert_eq!(apply("forms/hyperclovax-think-14b", "off").unwrap(), json!({"skip_reasoning": true}));
+    assert_eq!(apply("upstage-Solar-Open-100B", "off").unwrap(), json!({"reasoning_effort": "low"}));
+    assert_eq!(apply("forms/exaone-deep", "on").unwrap(), json!({}));
+    assert_eq!(apply("google-gemma-2-2b-it", "off").unwrap(), json!({}));
+    for (name, mode, says) in [
+        ("forms/exaone-deep", "off", "--thinking 0"),
+        ("openai-gpt-oss-120b", "off", "reasoning_effort=low"),
+        ("google-gemma-2-2b-it", "on", "knows no thoughts"),
+    ] {
+        let error = apply(name, mode).unwrap_err();
+        assert!(error.to_string().contains(says) && error.exit_code() == 2, "{error}");
+    }
+    assert!("maybe".parse::<ThinkingMode>().is_err() && "-3".parse::<ThinkingMode>().is_err());
+}
+
+/// The history gives each template the thought where it looks for it; the template keeps or drops it.
+#[test]
+fn history() {
+    let render = |name: &str, extra: Value| {
+        let template = template(name);
+        let turn = template.assistant_turn("old-thought", "old-answer");
+        let mut messages = vec![json!({"role": "user", "content": "Q"}), turn];
+        messages.extend(extra.as_array().unwrap().iter().cloned());
+        let vars = json!({"messages": messages, "bos_token": "", "eos_token": "", "add_generation_prompt": true});
+        template.render(vars.as_object().unwrap()).unwrap()
+    };
+    let next = json!([{"role": "user", "content": "R"}]);
+    for name in [
+        "Qwen-Qwen3-0.6B",
+        "upstage-Solar-Open-100B",
+        "openai-gpt-oss-120b",
+        "forms/exaone-deep",
+        "forms/exaone4",
+        "llama-cpp-deepseek-r1",
+        "Qwen-QwQ-32B",
+        "google-gemma-2-2b-it",
+    ] {
+        let text = render(name, next.clone());
+        assert!(text.contains("old-answer") && !text.contains("old-thought"), "{name}: {text}");
+    }
+    // After the last question the thought is still wanted.
+    for name in ["Qwen-Qwen3-0.6B", "upstage-Solar-Open-100B"] {
+        let text = render(name, json!([]));
+        assert!(text.contains("old-answer") && text.contains("old-thought"), "{name}: {text}");
+    }
+}
