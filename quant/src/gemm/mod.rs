@@ -16,14 +16,14 @@ use std::ops::Range;
 
 pub(crate) use unpack::{Lanes32, Lanes256};
 
-use crate::activation::Activations;
+use crate::activation::{Activations, Bytes32};
 use crate::isa::Isa;
 use crate::isa::words::{MOST_LANES, Task, Words, Work, dispatch};
 use crate::matmul::Columns;
 use crate::matrix::Matrix;
 use crate::share::Tile;
-use panel::{Form, Kind, Multiply, Of32, Of256, Unpack};
-use x_tile::{COLUMN, XTile};
+use panel::{Kind, Multiply, Of32, Of256, Unpack};
+use x_tile::{SLICE, XTile};
 
 /// Bytes that a panel should not exceed: about half of a small second-level cache.
 const PANEL: usize = 320 << 10;
@@ -52,10 +52,7 @@ impl<F: Lanes32> Work for Gemm32<'_, '_, F> {
     type Out = ();
 
     fn run<S: Words>(self, s: S) {
-        let x = self.0.x;
-        gemm::<S, Of32<F>>(s, self.0, |tile, c, column, from, blocks| {
-            tile.set_32(c, x.row_32(column), from, blocks, <Of32<F> as Kind<S>>::FORM);
-        });
+        gemm::<S, Of32<F>>(s, self.0);
     }
 }
 
@@ -65,10 +62,7 @@ impl<F: Lanes256> Work for Gemm256<'_, '_, F> {
     type Out = ();
 
     fn run<S: Words>(self, s: S) {
-        let x = self.0.x;
-        gemm::<S, Of256<F>>(s, self.0, |tile, c, column, from, blocks| {
-            tile.set_256(c, x.row_256(column), from, blocks, <Of256<F> as Kind<S>>::FORM, F::GROUPS);
-        });
+        gemm::<S, Of256<F>>(s, self.0);
     }
 }
 
@@ -104,45 +98,77 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 /// A band of rows, in groups of two vectors, and a slice of their blocks.
 struct Slice {
     rows: Range<usize>,
+    groups: usize,
     from: usize,
     blocks: usize,
 }
 
-fn gemm<S: Words, K: Kind<S>>(s: S, product: Product<'_, '_>, load: impl Fn(&mut XTile, usize, usize, usize, usize)) {
-    let Product { m, cols, tile, .. } = product;
-    let (n, blocks) = (cols.len(), m.cols() / K::LEN);
-    let bytes = if K::FORM == Form::Halves { 2 } else { 1 };
-    let slice = blocks.min(COLUMN / bytes / K::LEN).max(1);
+fn gemm<S: Words, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
+    let (n, blocks) = (product.cols.len(), product.m.cols() / K::LEN);
+    let all = product.tile.rows();
+    if blocks == 0 {
+        (0..n).for_each(|c| product.tile.col_mut(c).fill(0.0));
+        return;
+    }
+    let in_slice = blocks.min(SLICE / K::LEN);
     let record = K::RECORD * size_of::<S::V>();
-    let band = 2 * S::N * (PANEL / (slice * record)).max(1);
-    let tiles = n.div_ceil(S::COLUMNS);
+    let band = 2 * S::N * (PANEL / (in_slice * record)).max(1);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
-        for first in tile.rows().step_by(band) {
-            let rows = first..tile.rows().end.min(first + band);
+        for first in all.clone().step_by(band) {
+            let rows = first..all.end.min(first + band);
             let groups = rows.len().div_ceil(2 * S::N);
-            let sums = vectors::<S>(sums, tiles * groups * 4 * S::COLUMNS);
+            let sums = vectors::<S>(sums, n.div_ceil(S::COLUMNS) * groups * 4 * S::COLUMNS);
             s.vectorize(Clear(sums));
-            for from in (0..blocks).step_by(slice) {
-                let slice = Slice { rows: rows.clone(), from, blocks: slice.min(blocks - from) };
+            for from in (0..blocks).step_by(in_slice) {
+                let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
                 let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
-                unpack::<S, K>(s, m, &slice, panel);
-                for (t, sums) in sums.chunks_exact_mut(groups * 4 * S::COLUMNS).enumerate() {
-                    let columns = n * t / tiles..n * (t + 1) / tiles;
-                    for (c, column) in columns.clone().enumerate() {
-                        load(x, c, cols.get(column), from, slice.blocks);
-                    }
-                    let panels = panel.chunks_exact(slice.blocks * K::RECORD);
-                    for (panel, sums) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)) {
-                        multiply::<S, K>(s, panel, x, columns.len(), sums);
-                    }
-                }
-            }
-            for (t, sums) in sums.chunks_exact(groups * 4 * S::COLUMNS).enumerate() {
-                let columns = n * t / tiles..n * (t + 1) / tiles;
-                finish::<S, K>(s, sums, rows.start - tile.rows().start..rows.end - tile.rows().start, columns, tile);
+                unpack::<S, K>(s, product.m, &slice, panel);
+                multiply_all::<S, K>(s, &mut product, &slice, panel, x, sums);
             }
         }
     });
+}
+
+/// Multiplies a slice with all columns, adding to `sums`, and writes the results if the slice is the last.
+fn multiply_all<S: Words, K: Kind<S>>(
+    s: S,
+    product: &mut Product<'_, '_>,
+    slice: &Slice,
+    panel: &[S::V],
+    tile: &mut XTile,
+    sums: &mut [S::V],
+) {
+    let (x, n) = (product.x, product.cols.len());
+    let tiles = n.div_ceil(S::COLUMNS);
+    let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
+    for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::COLUMNS).enumerate() {
+        let columns = n * t / tiles..n * (t + 1) / tiles;
+        for (c, column) in columns.clone().enumerate() {
+            let column = product.cols.get(column);
+            tile.set_bytes(s, c, quants::<S, K>(x, column, slice), K::FORM);
+            K::set_sums(tile, c, x, column, slice.from..slice.from + slice.blocks);
+        }
+        let panels = panel.chunks_exact(slice.blocks * K::RECORD);
+        for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {
+            // The next columns are fetched meanwhile, a part with each group.
+            for column in columns.end..n.min(columns.end + S::COLUMNS) {
+                let quants = quants::<S, K>(x, product.cols.get(column), slice);
+                let part = quants.len().div_ceil(slice.groups);
+                s.prefetch(quants.chunks(part).nth(g).unwrap_or_default());
+            }
+            multiply::<S, K>(s, panel, tile, columns.len(), sums);
+        }
+        if last {
+            let first = product.tile.rows().start;
+            let rows = slice.rows.start - first..slice.rows.end - first;
+            finish::<S, K>(s, sums, rows, columns, product.tile);
+        }
+    }
+}
+
+/// The quants of a column that a slice is multiplied with.
+fn quants<'a, S: Words, K: Kind<S>>(x: &'a Activations, column: usize, slice: &Slice) -> &'a [Bytes32] {
+    &K::quants(x, column)[slice.from * K::LEN / 32..][..slice.blocks * K::LEN / 32]
 }
 
 /// Sets vectors to zero.
@@ -175,7 +201,7 @@ fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usiz
     macro_rules! choose {
         ($($c:literal)*) => {
             match columns {
-                $($c if $c <= S::COLUMNS => {
+                $($c if const { $c <= S::COLUMNS } => {
                     let sums = &mut sums[..4 * $c];
                     s.vectorize(Multiply::<'_, K, S, $c> { kind: PhantomData, panel, x, sums });
                 })*
@@ -183,7 +209,7 @@ fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usiz
             }
         };
     }
-    choose!(1 2 3 4 5 6 7 8);
+    choose!(1 2 3 4 5 6);
 }
 
 /// Writes the results of a tile: `rows` counts from the first of `tile`.
@@ -191,30 +217,36 @@ fn finish<S: Words, K: Kind<S>>(s: S, sums: &[S::V], rows: Range<usize>, columns
     let n = columns.len();
     for (c, column) in columns.enumerate() {
         let out = &mut tile.col_mut(column)[rows.clone()];
-        for (group, out) in sums.chunks_exact(4 * S::COLUMNS).zip(out.chunks_mut(2 * S::N)) {
-            for (r, out) in out.chunks_mut(S::N).enumerate() {
-                let (products, minima) = (group[r * n + c], group[(2 + r) * n + c]);
-                s.vectorize(Finish { kind: PhantomData::<K>, products, minima, out });
-            }
-        }
+        s.vectorize(Finish { kind: PhantomData::<K>, sums, n, c, out });
     }
 }
 
-/// Writes the results of one column and one vector of rows, the first `out.len()` of them.
+/// Writes the results of column `c` of a tile of `n`.
 struct Finish<'a, K, V> {
     kind: PhantomData<K>,
-    products: V,
-    minima: V,
+    sums: &'a [V],
+    n: usize,
+    c: usize,
     out: &'a mut [f32],
 }
 
 impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
     #[inline(always)]
     fn run(self, s: S) {
-        let mut words = [0; MOST_LANES];
-        s.store(K::total(s, self.products, self.minima), &mut words);
-        for (out, word) in self.out.iter_mut().zip(words) {
-            *out = f32::from_bits(word);
+        let groups = self.sums.chunks_exact(4 * S::COLUMNS);
+        for (group, out) in groups.zip(self.out.chunks_mut(2 * S::N)) {
+            for (r, out) in out.chunks_mut(S::N).enumerate() {
+                let (products, minima) = (group[r * self.n + self.c], group[(2 + r) * self.n + self.c]);
+                let mut words = [0; MOST_LANES];
+                s.store(K::total(s, products, minima), &mut words);
+                let results = words.map(f32::from_bits);
+                if out.len() == S::N {
+                    // A length that the compiler knows: a vector, rather than a call.
+                    out.copy_from_slice(&results[..S::N]);
+                } else {
+                    out.copy_from_slice(&results[..out.len()]);
+                }
+            }
         }
     }
 }

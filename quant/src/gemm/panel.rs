@@ -10,9 +10,11 @@
 //! included) is taken off: it depends on the row alone, so it's part of the record, and is where the integer sum starts.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::unpack::{Lanes32, Lanes256};
 use super::x_tile::XTile;
+use crate::activation::{Activations, Bytes32};
 use crate::isa::words::{Dots, MOST_LANES, Rows, Task, Words};
 
 /// How the products of a block are summed up.
@@ -96,6 +98,10 @@ pub(super) trait Kind<S: Words>: Sized {
     /// Vectors in a record.
     const RECORD: usize = 2 * Self::LAYOUT.len;
 
+    /// All quants of a column of activations.
+    fn quants(x: &Activations, column: usize) -> &[Bytes32];
+    /// Column `c` of the tile gets the scales and sums of some blocks of column `column` of `x`.
+    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>);
     /// Unpacks a block of one vector of rows, vector `r` of the record.
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]);
     /// Adds the products of block `b` to the sums.
@@ -111,7 +117,7 @@ pub(super) enum Form {
     Signed,
     /// Bytes plus 128.
     Unsigned,
-    /// Widened to 16 bits: of four values the even two, then the odd two.
+    /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
     Halves,
 }
 
@@ -303,8 +309,10 @@ fn write_quants<S: Words>(
         if matches!(layout.plan, Plan::Halves) {
             let scaled = |x| scale.map_or(x, |scale| s.mul_halves(x, twice(scale)));
             for (i, &x) in quants.iter().enumerate() {
-                let at = 4 * (g * group + i);
-                (out[at + r], out[at + 2 + r]) = (scaled(s.even_bytes(x)), scaled(s.odd_bytes(x)));
+                // Of 32 weights, first the even ones of each two, then the odd ones.
+                let word = g * group + i;
+                let at = 2 * (word / 8 * 16 + word % 8) + r;
+                (out[at], out[at + 16]) = (scaled(s.even_bytes(x)), scaled(s.odd_bytes(x)));
             }
             continue;
         }
@@ -337,6 +345,14 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
     const BYTES: usize = F::BYTES;
     const LAYOUT: Layout = Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), 8, F::MIN, F::SIGNED, 0);
     const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
+
+    fn quants(x: &Activations, column: usize) -> &[Bytes32] {
+        x.row_32(column).q
+    }
+
+    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
+        tile.set_sums_32(c, x.row_32(column), blocks);
+    }
 
     #[inline(always)]
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
@@ -387,6 +403,14 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     const LAYOUT: Layout =
         Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), 64, F::MIN, F::SIGNED, F::GROUPS);
     const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
+
+    fn quants(x: &Activations, column: usize) -> &[Bytes32] {
+        x.row_256(column).q
+    }
+
+    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
+        tile.set_sums_256(c, x.row_256(column), blocks, F::GROUPS);
+    }
 
     #[inline(always)]
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {

@@ -1,20 +1,24 @@
 //! A few columns of activations, a few blocks long, copied close together so that they stay in the nearest cache while all
 //! rows of a panel pass by.
 
+use std::ops::Range;
+
 use super::panel::Form;
 use crate::activation::{ActRow32, ActRow256, Bytes32};
+use crate::isa::words::{MOST_LANES, Task, Words};
 
-/// Bytes of a column in a tile: 2048 values as bytes, 1024 as 16-bit halves.
-pub(super) const COLUMN: usize = 2048;
+/// Values of a column in a tile.
+pub(super) const SLICE: usize = 1024;
 
-/// One cache line more than a column: columns a power of two apart would compete for the same lines of the cache.
-const STRIDE: usize = COLUMN + 64;
+/// Bytes from column to column: room for a slice widened to 16 bits, and one cache line more, because columns a power of
+/// two apart would compete for the same lines of the cache.
+const STRIDE: usize = 2 * SLICE + 64;
 
 /// Room for columns in a tile.
 pub(super) const MOST_COLUMNS: usize = 8;
 
-/// Room for blocks: a column of blocks of 32.
-const BLOCKS: usize = COLUMN / 32;
+/// Room for blocks of 32.
+const BLOCKS: usize = SLICE / 32;
 
 /// The activations of up to [`MOST_COLUMNS`] columns.
 #[repr(C, align(64))]
@@ -54,60 +58,81 @@ impl XTile {
         &self.sums[i]
     }
 
-    fn set_bytes(&mut self, c: usize, q: &[Bytes32], form: Form) {
-        let out = &mut self.q[c];
-        match form {
-            Form::Signed => {
-                for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
-                    for (out, q) in out.iter_mut().zip(q.0) {
-                        *out = q as u8;
-                    }
-                }
-            }
-            Form::Unsigned => {
-                for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
-                    for (out, q) in out.iter_mut().zip(q.0) {
-                        *out = q as u8 ^ 0x80;
-                    }
-                }
-            }
-            Form::Halves => {
-                let quads = q.iter().flat_map(|q| q.0.as_chunks::<4>().0);
-                for (out, &[a, b, c, d]) in out.as_chunks_mut::<8>().0.iter_mut().zip(quads) {
-                    let halves = [a, c, b, d].map(|q| u64::from(i16::from(q) as u16));
-                    *out = (halves[0] | halves[1] << 16 | halves[2] << 32 | halves[3] << 48).to_le_bytes();
-                }
-            }
+    /// Column `c` gets the quants `q`.
+    pub(super) fn set_bytes<S: Words>(&mut self, s: S, c: usize, q: &[Bytes32], form: Form) {
+        s.vectorize(SetBytes { out: &mut self.q[c], q, form });
+    }
+
+    /// Column `c` gets the scales and sums of some blocks of `x`.
+    pub(super) fn set_sums_32(&mut self, c: usize, x: ActRow32<'_>, blocks: Range<usize>) {
+        for (i, b) in blocks.enumerate() {
+            self.d[i][c] = x.d[b];
+            self.sums[i][c] = (x.sums[b] as f32).to_bits();
         }
     }
 
-    /// Column `c` becomes `blocks` blocks of `x` from `from` on.
-    pub(super) fn set_32(&mut self, c: usize, x: ActRow32<'_>, from: usize, blocks: usize, form: Form) {
-        self.set_bytes(c, &x.q[from..from + blocks], form);
-        for i in 0..blocks {
-            self.d[i][c] = x.d[from + i];
-            self.sums[i][c] = (x.sums[from + i] as f32).to_bits();
-        }
-    }
-
-    /// As [`XTile::set_32`]; `groups` is how many groups of a block have minima, 8 or 16.
-    pub(super) fn set_256(
-        &mut self,
-        c: usize,
-        x: ActRow256<'_>,
-        from: usize,
-        blocks: usize,
-        form: Form,
-        groups: usize,
-    ) {
-        self.set_bytes(c, &x.q[8 * from..8 * (from + blocks)], form);
-        for i in 0..blocks {
-            self.d[i][c] = x.d[from + i];
-            let sums = &x.sums[from + i];
+    /// As [`XTile::set_sums_32`]; `groups` is how many groups of a block have minima, 8 or 16.
+    pub(super) fn set_sums_256(&mut self, c: usize, x: ActRow256<'_>, blocks: Range<usize>, groups: usize) {
+        for (i, b) in blocks.enumerate() {
+            self.d[i][c] = x.d[b];
+            let sums = &x.sums[b];
             let sums = if groups == 8 { &sums.by_32[..] } else { &sums.by_16[..] };
             for (g, &[a, b]) in sums.as_chunks().0.iter().enumerate() {
                 self.sums[8 * i + g][c] = u32::from(a as u16) | u32::from(b as u16) << 16;
             }
+        }
+    }
+}
+
+/// Copies quants to a column.
+struct SetBytes<'a> {
+    out: &'a mut [u8; STRIDE],
+    q: &'a [Bytes32],
+    form: Form,
+}
+
+impl<S: Words> Task<S> for SetBytes<'_> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        match self.form {
+            Form::Signed => copy(self.out, self.q, 0),
+            Form::Unsigned => copy(self.out, self.q, 0x80),
+            Form::Halves => {
+                for (out, q) in self.out.as_chunks_mut::<64>().0.iter_mut().zip(self.q) {
+                    let (words, _) = q.0.as_chunks::<4>();
+                    let mut bytes = [0; MOST_LANES];
+                    for (word, bytes_4) in bytes.iter_mut().zip(words) {
+                        *word = u32::from_le_bytes(bytes_4.map(|q| q as u8));
+                    }
+                    widen(s, bytes, out);
+                }
+            }
+        }
+    }
+}
+
+/// The even bytes of 8 words, widened, then the odd ones.
+#[inline(always)]
+fn widen<S: Words>(s: S, mut words: [u32; MOST_LANES], out: &mut [u8; 64]) {
+    for at in (0..8).step_by(S::N.min(8)) {
+        let x = s.load(&words);
+        for (half, x) in [s.even_bytes(x), s.odd_bytes(x)].into_iter().enumerate() {
+            let mut wide = [0; MOST_LANES];
+            s.store(x, &mut wide);
+            for (i, wide) in wide.iter().enumerate().take(S::N.min(8)) {
+                out[32 * half + 4 * (at + i)..][..4].copy_from_slice(&wide.to_le_bytes());
+            }
+        }
+        words.rotate_left(S::N % MOST_LANES);
+    }
+}
+
+/// Copies bytes with some bits turned.
+#[inline(always)]
+fn copy(out: &mut [u8; STRIDE], q: &[Bytes32], bits: u8) {
+    for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
+        for (out, q) in out.iter_mut().zip(q.0) {
+            *out = q as u8 ^ bits;
         }
     }
 }

@@ -29,6 +29,18 @@ fn pin(mut x: V) -> V {
     x
 }
 
+/// `_mm256_dpwssd_avx_epi32`, which the compiler would take apart into a multiplication and an addition.
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+fn dpwssd(mut acc: V, a: V, b: V) -> V {
+    // SAFETY: it's one instruction on registers.
+    unsafe {
+        asm!("{{vex}} vpdpwssd {acc}, {a}, {b}", acc = inout(ymm_reg) acc, a = in(ymm_reg) a, b = in(ymm_reg) b,
+            options(nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
 /// # Safety
 /// The CPU must have AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -67,6 +79,15 @@ impl<const VNNI: bool> Words for Avx2<VNNI> {
         unsafe { if VNNI { run_vnni(self, task) } else { run(self, task) } }
     }
 
+    #[inline]
+    fn prefetch<T>(self, memory: &[T]) {
+        let start: *const i8 = memory.as_ptr().cast();
+        for at in (0..size_of_val(memory)).step_by(64) {
+            // SAFETY: the address lies in `memory`, and fetching ahead has no effect that could be seen.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+        }
+    }
+
     operations! {
         splat(x: u32) -> V = _mm256_set1_epi32(x as i32);
         load(x: &[u32; MOST_LANES]) -> V = _mm256_loadu_si256(x.as_ptr().cast());
@@ -100,7 +121,7 @@ impl<const VNNI: bool> Words for Avx2<VNNI> {
         fma(a: V, b: V, c: V) -> V = _mm256_castps_si256(_mm256_fmadd_ps(
             _mm256_castsi256_ps(a), _mm256_castsi256_ps(b), _mm256_castsi256_ps(c)));
         dot_halves(acc: V, a: V, b: V) -> V = if VNNI {
-            pin(_mm256_dpwssd_avx_epi32(acc, a, b))
+            dpwssd(acc, a, b)
         } else {
             pin(_mm256_add_epi32(acc, _mm256_madd_epi16(a, b)))
         };
@@ -117,11 +138,20 @@ impl<const VNNI: bool> Words for Avx2<VNNI> {
 
     #[inline(always)]
     fn quad(self, rows: Rows<'_>, at: usize) -> [V; 4] {
+        // No closures: they would be functions of their own, compiled without the instructions.
+        macro_rules! row {
+            ($lane:expr) => {
+                _mm_loadu_si128(rows.bytes::<16>($lane, at).as_ptr().cast())
+            };
+        }
+        macro_rules! two {
+            ($lane:literal) => {
+                _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row!($lane)), row!($lane + 4))
+            };
+        }
         // SAFETY: `self` proves that the CPU has these instructions; each load reads 16 bytes from an array of 16.
         unsafe {
-            let row = |lane| _mm_loadu_si128(rows.bytes::<16>(lane, at).as_ptr().cast());
-            let two = |lane| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(lane)), row(lane + 4));
-            let (a, b, c, d) = (two(0), two(1), two(2), two(3));
+            let (a, b, c, d) = (two!(0), two!(1), two!(2), two!(3));
             let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
             let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
             [

@@ -28,6 +28,18 @@ fn pin(mut x: V) -> V {
     x
 }
 
+/// `_mm512_dpwssd_epi32`, which the compiler would take apart into a multiplication and an addition.
+#[target_feature(enable = "avx512vnni")]
+#[inline]
+fn dpwssd(mut acc: V, a: V, b: V) -> V {
+    // SAFETY: it's one instruction on registers.
+    unsafe {
+        asm!("vpdpwssd {acc}, {a}, {b}", acc = inout(zmm_reg) acc, a = in(zmm_reg) a, b = in(zmm_reg) b,
+            options(nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
 /// # Safety
 /// The CPU must have the features named.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -59,6 +71,15 @@ impl Words for Avx512 {
         unsafe { run(self, task) }
     }
 
+    #[inline]
+    fn prefetch<T>(self, memory: &[T]) {
+        let start: *const i8 = memory.as_ptr().cast();
+        for at in (0..size_of_val(memory)).step_by(64) {
+            // SAFETY: the address lies in `memory`, and fetching ahead has no effect that could be seen.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+        }
+    }
+
     operations! {
         splat(x: u32) -> V = _mm512_set1_epi32(x as i32);
         load(x: &[u32; MOST_LANES]) -> V = _mm512_loadu_si512(x.as_ptr().cast());
@@ -84,7 +105,7 @@ impl Words for Avx512 {
         sub_f32(a: V, b: V) -> V = _mm512_castps_si512(_mm512_sub_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
         fma(a: V, b: V, c: V) -> V = _mm512_castps_si512(_mm512_fmadd_ps(
             _mm512_castsi512_ps(a), _mm512_castsi512_ps(b), _mm512_castsi512_ps(c)));
-        dot_halves(acc: V, a: V, b: V) -> V = pin(_mm512_dpwssd_epi32(acc, a, b));
+        dot_halves(acc: V, a: V, b: V) -> V = dpwssd(acc, a, b);
     }
 
     #[inline(always)]
@@ -98,16 +119,23 @@ impl Words for Avx512 {
 
     #[inline(always)]
     fn quad(self, rows: Rows<'_>, at: usize) -> [V; 4] {
+        // No closures: they would be functions of their own, compiled without the instructions.
+        macro_rules! row {
+            ($lane:expr) => {
+                _mm_loadu_si128(rows.bytes::<16>($lane, at).as_ptr().cast())
+            };
+        }
+        macro_rules! four {
+            ($lane:literal) => {{
+                let x = _mm512_castsi128_si512(row!($lane));
+                let x = _mm512_inserti32x4::<1>(x, row!($lane + 4));
+                let x = _mm512_inserti32x4::<2>(x, row!($lane + 8));
+                _mm512_inserti32x4::<3>(x, row!($lane + 12))
+            }};
+        }
         // SAFETY: `self` proves that the CPU has these instructions; each load reads 16 bytes from an array of 16.
         unsafe {
-            let row = |lane| _mm_loadu_si128(rows.bytes::<16>(lane, at).as_ptr().cast());
-            let four = |lane| {
-                let x = _mm512_castsi128_si512(row(lane));
-                let x = _mm512_inserti32x4::<1>(x, row(lane + 4));
-                let x = _mm512_inserti32x4::<2>(x, row(lane + 8));
-                _mm512_inserti32x4::<3>(x, row(lane + 12))
-            };
-            let (a, b, c, d) = (four(0), four(1), four(2), four(3));
+            let (a, b, c, d) = (four!(0), four!(1), four!(2), four!(3));
             let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
             let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
             [

@@ -98,6 +98,8 @@ pub(crate) trait Words: Copy {
     /// Calls `task` as a function of its own, compiled for this instruction set.
     fn vectorize<T: Task<Self>>(self, task: T);
 
+    /// Asks for memory that will be read soon.
+    fn prefetch<T>(self, memory: &[T]);
     /// `x` in every lane.
     fn splat(self, x: u32) -> Self::V;
     /// The first `N` of these words.

@@ -54,6 +54,8 @@ impl Words for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, _memory: &[T]) {}
+    #[inline(always)]
     fn splat(self, x: u32) -> V {
         [x; N]
     }
