@@ -21,6 +21,7 @@ mod partial;
 mod queries;
 mod store;
 mod tile;
+mod unpack;
 
 pub use partial::Partial;
 pub use queries::Queries;
@@ -123,6 +124,11 @@ impl KvLayout {
     /// Bytes of the values without their scales.
     fn value_bytes(&self) -> usize {
         self.v_dim.next_multiple_of(LANES) * TILE * self.kind.value_bytes()
+    }
+
+    /// Where the values' scales start.
+    fn value_scales_start(&self) -> usize {
+        self.values_start() + self.value_bytes()
     }
 
     /// Bytes of the scales of heads of `dim` values.

@@ -15,10 +15,10 @@ pub(crate) fn exp<S: Lanes>(s: S, x: S::F) -> S::F {
     let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), rounder);
     let n = s.sub(shifted, rounder);
     // ln 2 in two parts, the first with trailing zeros so that n times it is exact.
-    let r = s.fma(n, s.splat(-0.693_359_375), x);
+    let r = s.fma(n, s.splat(-355.0 / 512.0), x);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let mut p = s.splat(1.381_458_4e-3);
-    for c in [8.368_724e-3, 4.166_838_9e-2, 0.166_665_21, 0.499_999_94, 1.0, 1.0] {
+    for c in [8.368_724e-3, 4.166_839e-2, 0.166_665_21, 0.499_999_94, 1.0, 1.0] {
         p = s.fma(p, r, s.splat(c));
     }
     // Two steps, because 2^n alone may be out of range; only the last multiplication can round.
@@ -42,13 +42,13 @@ pub(crate) fn round_small<S: Lanes>(s: S, x: S::F) -> S::I {
 /// `2^n` for `-126 <= n <= 127`.
 #[inline(always)]
 fn power_of_two<S: Lanes>(s: S, n: S::I) -> S::F {
-    s.from_bits(s.shl::<23>(s.add_i(n, s.splat_i(127))))
+    s.as_f32(s.shl::<23>(s.add_i(n, s.splat_i(127))))
 }
 
 /// `|x|`.
 #[inline(always)]
 pub(crate) fn abs<S: Lanes>(s: S, x: S::F) -> S::F {
-    s.from_bits(s.and_i(s.bits(x), s.splat_i(i32::MAX)))
+    s.as_f32(s.and_i(s.bits(x), s.splat_i(i32::MAX)))
 }
 
 /// `1 / (1 + e^-x)`, from `e^-|x|` so that nothing overflows and small results keep their precision.
@@ -74,7 +74,7 @@ pub(crate) fn silu<S: Lanes>(s: S, x: S::F) -> S::F {
 /// `x / 2 * (1 + tanh(u))` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, computed as the equal `x * sigmoid(2 u)`.
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Lanes>(s: S, x: S::F) -> S::F {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     let inner = s.fma(s.mul(x, x), s.splat(0.044_715), s.splat(1.0));
     let u = s.mul(s.mul(x, s.splat(TWICE_SQRT_2_OVER_PI)), inner);
     s.mul(finite_below(s, x), sigmoid(s, u))
@@ -100,7 +100,7 @@ pub(crate) fn tanh<S: Lanes>(s: S, x: S::F) -> S::F {
     let e = exp(s, s.mul(magnitude, two));
     let large = s.sub(one, s.div(two, s.add(e, one)));
     let sign = s.and_i(s.bits(x), s.splat_i(i32::MIN));
-    s.if_less(magnitude, s.splat(0.625), small, s.from_bits(s.or_i(sign, s.bits(large))))
+    s.if_less(magnitude, s.splat(0.625), small, s.as_f32(s.or_i(sign, s.bits(large))))
 }
 
 /// `cap * tanh(x / cap)`.

@@ -1,5 +1,7 @@
 //! The inner loops: some query rows against some vectors of a tile, their accumulators in registers.
 
+#![expect(clippy::needless_range_loop, reason = "counted loops over small arrays are what becomes registers")]
+
 use std::marker::PhantomData;
 use std::ops::Range;
 

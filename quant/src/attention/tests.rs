@@ -258,12 +258,12 @@ fn a_row_that_sees_nothing_is_neutral() {
     let isa = Isa::detect();
     let queries = Queries::prepare(isa, &layout, &case.rows[0], 1, case.scale);
     let (mut empty, mut full) = (Partial::new(), Partial::new());
-    attend_tile(isa, &layout, &case.tiles[0], &queries, &[5..5], None, &mut empty);
+    attend_tile(isa, &layout, &case.tiles[0], &queries, std::slice::from_ref(&(5..5)), None, &mut empty);
     assert_eq!((empty.max()[0], empty.sum()[0]), (f32::NEG_INFINITY, 0.0));
     let mut out = [1.0; 64];
     empty.finish(isa, 0, None, &mut out);
     assert_eq!(out, [0.0; 64]);
-    attend_tile(isa, &layout, &case.tiles[0], &queries, &[0..40], None, &mut full);
+    attend_tile(isa, &layout, &case.tiles[0], &queries, std::slice::from_ref(&(0..40)), None, &mut full);
     let (mut before, mut after) = (empty.clone(), full.clone());
     before.merge(isa, &full);
     after.merge(isa, &empty);

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Element, Float, Half, Part, Scores, Values, by_rows};
+use super::kernels::{Byte, DotScores, Float, Half, Part, Scores, Values, by_rows};
 use super::queries::{Group, Queries, ROWS};
+use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
 use crate::elementary::{exp, softcap};
 use crate::isa::Isa;
@@ -50,7 +51,7 @@ impl Kernel for Attend<'_> {
     #[inline(always)]
     fn run<S: Lanes>(mut self, s: S) {
         if self.layout.v_in_k {
-            self.unpack_values(s);
+            unpack_values(s, self.layout, self.tile, &mut self.out.scratch);
         }
         let mut weights: Weights = [[0.0; TILE]; ROWS];
         let mut scaled = [weights; STRIP / BLOCK];
@@ -146,13 +147,13 @@ impl Attend<'_> {
         let layout = self.layout;
         let stride = self.out.stride();
         let quantized = layout.kind == KvKind::Q8;
-        let (kind, values, scales) = if layout.v_in_k {
-            (KvKind::F32, &self.out.scratch[..], &self.tile[layout.key_scales_start()..])
+        let (kind, values) = if layout.v_in_k {
+            (KvKind::F32, &self.out.scratch[..])
         } else {
-            let values = &self.tile[layout.values_start()..];
-            (layout.kind, values, &values[layout.value_bytes()..])
+            (layout.kind, &self.tile[layout.values_start()..])
         };
-        let scales: &[[u8; 2 * TILE]] = scales.as_chunks().0;
+        let scales = if layout.v_in_k { layout.key_scales_start() } else { layout.value_scales_start() };
+        let scales: &[[u8; 2 * TILE]] = self.tile[scales..].as_chunks().0;
         for start in (0..layout.v_dim).step_by(STRIP) {
             let width = strip_width(layout.v_dim, start);
             let size = kind.value_bytes();
@@ -171,29 +172,6 @@ impl Attend<'_> {
                 KvKind::F32 => by_rows(s, rows, Values::<Float>::new(part)),
                 KvKind::F16 => by_rows(s, rows, Values::<Half>::new(part)),
                 KvKind::Q8 => by_rows(s, rows, Values::<Byte>::new(part)),
-            }
-        }
-    }
-
-    /// Unpacks the values that are part of the keys to strips of f32, without their scales.
-    #[inline(always)]
-    fn unpack_values<S: Lanes>(&mut self, s: S) {
-        let layout = self.layout;
-        self.out.scratch.resize(layout.v_dim.next_multiple_of(LANES) * TILE * 4, 0);
-        for start in (0..layout.v_dim).step_by(STRIP) {
-            let width = strip_width(layout.v_dim, start);
-            let out = &mut self.out.scratch[start * TILE * 4..][..width * TILE * 4];
-            for (index, strip) in self.tile.chunks_exact(layout.key_strip_bytes()).take(TILE / STRIP).enumerate() {
-                for chunk in 0..width / LANES {
-                    for vector in 0..STRIP / LANES {
-                        let unpack = Unpack { kind: layout.kind, strip, d: start + chunk * LANES, vector };
-                        let block = s.vectorize(unpack);
-                        for (key, values) in block.iter().enumerate() {
-                            let slot = index * STRIP + vector * LANES + key;
-                            out[(slot * width + chunk * LANES) * 4..][..4 * LANES].copy_from_slice(values);
-                        }
-                    }
-                }
             }
         }
     }
@@ -249,63 +227,13 @@ impl Kernel for ScaleWeights<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        let scales = self.scales.as_chunks().0;
-        for vector in self.slots.start / LANES..self.slots.end.div_ceil(LANES) {
-            let scale = s.load_f16(&scales[vector]);
+        let vectors = self.slots.start / LANES..self.slots.end.div_ceil(LANES);
+        for (vector, scale) in self.scales.as_chunks().0.iter().enumerate().take(vectors.end).skip(vectors.start) {
+            let scale = s.load_f16(scale);
             for (weights, out) in self.weights[self.rows.clone()].iter().zip(&mut self.out[self.rows.clone()]) {
                 let weight = s.load(&weights.as_chunks().0[vector]);
                 s.store(s.mul(weight, scale), &mut out.as_chunks_mut().0[vector]);
             }
         }
-    }
-}
-
-/// Values `d..d + 16` of 16 keys, from the keys' strip: `[16 keys][16 values]`, 0 behind the end of a key.
-struct Unpack<'a> {
-    kind: KvKind,
-    strip: &'a [u8],
-    d: usize,
-    vector: usize,
-}
-
-impl Kernel for Unpack<'_> {
-    type Out = [[u8; 4 * LANES]; LANES];
-    #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> Self::Out {
-        let mut x = [s.splat(0.0); LANES];
-        match self.kind {
-            KvKind::F32 => load_rows::<S, Float, { 4 * STRIP }>(s, self.strip, self.d, self.vector, &mut x),
-            KvKind::F16 => load_rows::<S, Half, { 2 * STRIP }>(s, self.strip, self.d, self.vector, &mut x),
-            KvKind::Q8 => {
-                let groups = self.strip.as_chunks::<{ 4 * STRIP }>().0[self.d / 4..].iter().take(LANES / 4);
-                for (group, x) in groups.zip(x.as_chunks_mut::<4>().0) {
-                    let keys = group.as_chunks::<{ 4 * LANES }>().0[self.vector].as_chunks::<4>().0;
-                    for (j, x) in x.iter_mut().enumerate() {
-                        let bytes: [u8; LANES] = std::array::from_fn(|key| keys[key][j].wrapping_sub(128));
-                        *x = s.load_i8(&bytes);
-                    }
-                }
-            }
-        }
-        s.transpose(&mut x);
-        let mut out = [[0; 4 * LANES]; LANES];
-        for (x, out) in x.into_iter().zip(&mut out) {
-            s.store_f32(x, out);
-        }
-        out
-    }
-}
-
-/// 16 keys' values `d`, `d + 1`, .. in one vector each.
-#[inline(always)]
-fn load_rows<S: Lanes, E: Element, const ROW: usize>(
-    s: S,
-    strip: &[u8],
-    d: usize,
-    vector: usize,
-    x: &mut [S::F; LANES],
-) {
-    for (row, x) in strip.as_chunks::<ROW>().0[d..].iter().zip(x) {
-        *x = E::load(s, row, vector);
     }
 }

@@ -144,7 +144,7 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
 
         fn splat_i(x: i32) -> I { [_mm256_set1_epi32(x); 2] }
         fn bits(x: F) -> I { [_mm256_castps_si256(x[0]), _mm256_castps_si256(x[1])] }
-        fn from_bits(x: I) -> F { [_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1])] }
+        fn as_f32(x: I) -> F { [_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1])] }
         fn add_i(a: I, b: I) -> I { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
         fn sub_i(a: I, b: I) -> I { [_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1])] }
         fn and_i(a: I, b: I) -> I { [_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])] }

@@ -113,7 +113,7 @@ impl Lanes for Avx512 {
 
         fn splat_i(x: i32) -> __m512i { _mm512_set1_epi32(x) }
         fn bits(x: __m512) -> __m512i { _mm512_castps_si512(x) }
-        fn from_bits(x: __m512i) -> __m512 { _mm512_castsi512_ps(x) }
+        fn as_f32(x: __m512i) -> __m512 { _mm512_castsi512_ps(x) }
         fn add_i(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
         fn sub_i(a: __m512i, b: __m512i) -> __m512i { _mm512_sub_epi32(a, b) }
         fn and_i(a: __m512i, b: __m512i) -> __m512i { _mm512_and_si512(a, b) }

@@ -110,7 +110,7 @@ pub(crate) trait Lanes: Copy {
     /// The bits.
     fn bits(self, x: Self::F) -> Self::I;
     /// From bits.
-    fn from_bits(self, x: Self::I) -> Self::F;
+    fn as_f32(self, x: Self::I) -> Self::F;
     /// Wrapping `a + b`.
     fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     /// Wrapping `a - b`.

@@ -125,7 +125,7 @@ impl Lanes for Scalar {
     fn bits(self, x: F) -> I {
         map(x, |x| x.to_bits() as i32)
     }
-    fn from_bits(self, x: I) -> F {
+    fn as_f32(self, x: I) -> F {
         map(x, |x| f32::from_bits(x as u32))
     }
     fn add_i(self, a: I, b: I) -> I {
