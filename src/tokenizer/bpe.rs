@@ -130,8 +130,8 @@ impl Bpe {
         }
         let merger = &mut scratch.merger;
         merger.symbols.clear();
-        let symbol = |(i, &byte): (usize, &u8)| Symbol { id: self.bytes[usize::from(byte)], end: i + 1 };
-        merger.symbols.extend(piece.iter().enumerate().map(symbol));
+        let symbol = |(end, &byte): (u32, &u8)| Symbol { id: self.bytes[usize::from(byte)], end };
+        merger.symbols.extend((1..).zip(piece).map(symbol));
         merger.run(piece, self);
         for symbol in &merger.symbols {
             self.emit(symbol.id, out);

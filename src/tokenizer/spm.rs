@@ -71,12 +71,12 @@ impl Spm {
         merger.symbols.extend(word.char_indices().map(|(start, c)| {
             let end = start + c.len_utf8();
             let merge = by_score.pair(NO_TOKEN, NO_TOKEN, word.get(start..end).unwrap_or_default().as_bytes());
-            Symbol { id: merge.map_or(NO_TOKEN, |merge| merge.id), end }
+            Symbol { id: merge.map_or(NO_TOKEN, |merge| merge.id), end: end as u32 }
         }));
         merger.run(word.as_bytes(), &by_score);
         let mut start = 0;
         for symbol in &merger.symbols {
-            let bytes = word.as_bytes().get(start..symbol.end).unwrap_or_default();
+            let bytes = word.as_bytes().get(start as usize..symbol.end as usize).unwrap_or_default();
             start = symbol.end;
             if symbol.id == NO_TOKEN {
                 out.extend(bytes.iter().filter_map(|&byte| self.bytes[usize::from(byte)].or(self.unknown)));

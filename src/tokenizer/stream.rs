@@ -17,20 +17,14 @@ pub struct Utf8Stream {
 impl Utf8Stream {
     /// Adds bytes, and appends to `out` the characters that are complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut String) {
-        self.held.extend_from_slice(bytes);
-        let mut done = 0;
-        for chunk in self.held.utf8_chunks() {
-            out.push_str(chunk.valid());
-            done += chunk.valid().len();
-            let invalid = chunk.invalid();
-            // a chunk ends with invalid bytes, or with the start of a character at the very end
-            if invalid.is_empty() || done + invalid.len() == self.held.len() && may_go_on(invalid) {
-                break;
-            }
-            out.push(char::REPLACEMENT_CHARACTER);
-            done += invalid.len();
+        if self.held.is_empty() {
+            let done = complete(bytes, out);
+            self.held.extend_from_slice(bytes.get(done..).unwrap_or_default());
+        } else {
+            self.held.extend_from_slice(bytes);
+            let done = complete(&self.held, out);
+            self.held.drain(..done);
         }
-        self.held.drain(..done);
     }
 
     /// The end of the text: what is held will not become a character any more.
@@ -43,6 +37,24 @@ impl Utf8Stream {
     pub fn held(&self) -> usize {
         self.held.len()
     }
+}
+
+/// Appends the characters of `bytes`, with U+FFFD for what is none, up to the start of one at the very end; says how many
+/// bytes that were.
+fn complete(bytes: &[u8], out: &mut String) -> usize {
+    let mut done = 0;
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        done += chunk.valid().len();
+        let invalid = chunk.invalid();
+        // a chunk ends with invalid bytes, or with the start of a character at the very end
+        if invalid.is_empty() || done + invalid.len() == bytes.len() && may_go_on(invalid) {
+            break;
+        }
+        out.push(char::REPLACEMENT_CHARACTER);
+        done += invalid.len();
+    }
+    done
 }
 
 /// Whether `bytes`, which are no character, are the start of one.
