@@ -8,14 +8,14 @@
 //! The ids are those of the model's own tokenizer, in time O(n log n) for any text and without recursion over it.
 //!
 //! # What the `tokenizers` crate does here, and what it does not
-//! Measured with 152 thousand tokens and 1 MB of Korean and English on one core:
-//! - *Its `Split` pre-tokenizers do the cutting* for every pre-tokenizer whose regexes have no hand-written scanner
-//!   here. A new model needs one row of regexes, and works; at 7 MB/s the cutting is then the slow part.
-//! - *Its BPE model and pipeline are the reference in the tests, not the engine.* Ids are equal, but it tokenizes 2 MB/s
-//!   (each token is a string of its own and carries offsets) and takes 130 ms to build, where `bpe` takes a fraction
-//!   of both; and merges whose result is no token, which files do hold, it refuses.
+//! Measured with the 152 thousand tokens of Qwen 2 and 1 MB of Korean and English, on one core:
+//! - *Its `Split` pre-tokenizers do the cutting* for every pre-tokenizer with a regex that has no hand-written scanner
+//!   here. A new model needs one row of regexes and works; the cutting then runs at 7 MB/s and is the slow part.
+//! - *Its BPE model and pipeline are the reference in the tests, not the engine*: the ids are equal under every row, but
+//!   it tokenizes 2 MB/s (each token is a string of its own and carries offsets) and takes 130 ms to build, against
+//!   36 MB/s and 45 ms for `bpe`; and it refuses merges whose result is no token.
 //! - *Special tokens* are searched with the automaton that its `AddedVocabulary` also uses, without the 16 bytes of
-//!   alignment that it keeps per byte of text.
+//!   alignment that it keeps per byte of text (0.1 ms against 16 ms).
 //! - *SentencePiece* models have no exact equivalent there: `Unigram` is a different algorithm, and BPE needs merges
 //!   where these files hold scores.
 
