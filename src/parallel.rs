@@ -20,6 +20,14 @@ impl Pool {
     /// When `TOKKI_ISA` names no instruction set of this CPU, or threads cannot be started.
     pub fn new(threads: usize) -> Result<Self> {
         let isa = Isa::from_env().map_err(|why| Error::input("TOKKI_ISA", "an instruction set of this CPU", why))?;
+        Self::with_isa(threads, isa)
+    }
+
+    /// A pool that uses this instruction set.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
         let threads = threads.max(1);
         let rayon = (threads > 1)
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())

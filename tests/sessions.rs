@@ -1,0 +1,89 @@
+//! Session files: what is saved comes back bit for bit; what is damaged or of another model is refused with the reason.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use tokki::engine::{Options, Session, saved};
+use tokki::model::Model;
+use tokki::parallel::Pool;
+use tokki_quant::attention::KvKind;
+
+fn open(name: &str) -> Arc<Model> {
+    Arc::new(Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)).unwrap())
+}
+
+fn options(kv: KvKind) -> Options {
+    Options { context: 300, kv, batch: 64 }
+}
+
+fn pool() -> Arc<Pool> {
+    Arc::new(Pool::new(1).unwrap())
+}
+
+fn load(path: &Path, model: &Arc<Model>, kv: KvKind) -> tokki::Result<(Session, serde_json::Value)> {
+    saved::load(path, Arc::clone(model), pool(), options(kv))
+}
+
+#[test]
+fn a_session_continues_bit_for_bit() {
+    let model = open("exaone.gguf");
+    let path = tempfile::tempdir().unwrap();
+    let path = path.path().join("chat.session");
+    for kv in [KvKind::F16, KvKind::Q8] {
+        let mut session = Session::new(Arc::clone(&model), pool(), options(kv));
+        session.feed(&[5, 6, 7, 8, 9].repeat(30), &mut |_| {}).unwrap();
+        saved::save(&session, serde_json::json!({"messages": ["안녕"]}), &path).unwrap();
+        let expected = session.feed(&[10, 11], &mut |_| {}).unwrap().to_vec();
+        let (mut again, notes) = load(&path, &model, kv).unwrap();
+        assert_eq!(notes["messages"][0], "안녕");
+        assert_eq!(again.tokens().len(), 150);
+        assert_eq!(again.feed(&[10, 11], &mut |_| {}).unwrap(), expected);
+    }
+}
+
+#[test]
+fn any_flipped_bit_and_any_cut_is_refused() {
+    let model = open("exaone.gguf");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.session");
+    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
+    session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
+    saved::save(&session, serde_json::json!({}), &path).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let step = (good.len() / 97).max(1);
+    for at in (0..good.len()).step_by(step).chain(0..60).chain(good.len() - 40..good.len()) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bad).unwrap();
+        let error = load(&path, &model, KvKind::Q8).err().unwrap_or_else(|| panic!("byte {at} was not noticed"));
+        assert_eq!(error.exit_code(), 2, "byte {at}: {error}");
+        std::fs::write(&path, &good[..at]).unwrap();
+        assert!(load(&path, &model, KvKind::Q8).is_err(), "cut at {at}");
+    }
+    let mut longer = good;
+    longer.push(0);
+    std::fs::write(&path, &longer).unwrap();
+    assert!(load(&path, &model, KvKind::Q8).is_err());
+}
+
+#[test]
+fn another_model_or_cache_is_refused_with_the_reason() {
+    let model = open("exaone.gguf");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.session");
+    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::F16));
+    session.feed(&[5], &mut |_| {}).unwrap();
+    saved::save(&session, serde_json::json!({}), &path).unwrap();
+    let other = load(&path, &open("llama.gguf"), KvKind::F16).err().unwrap().to_string();
+    assert!(other.contains("another model"), "{other}");
+    let kind = load(&path, &model, KvKind::Q8).err().unwrap().to_string();
+    assert!(kind.contains("--kv-type f16"), "{kind}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_old_one() {
+    let model = open("exaone.gguf");
+    let session = Session::new(model, pool(), options(KvKind::F16));
+    let error = saved::save(&session, serde_json::json!({}), Path::new("/nonexistent/folder/x.session")).unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+}
