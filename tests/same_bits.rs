@@ -51,11 +51,12 @@ fn session(model: &Arc<Model>, kv: KvKind, way: Way) -> Session {
 fn bits(session: &mut Session, tokens: &[u32]) -> Vec<u32> {
     let mut all = Vec::new();
     let keep = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
-    session.feed_all(tokens, &mut |_, logits| {
-        all.extend(logits.iter().map(keep));
-        Ok(())
-    })
-    .unwrap();
+    session
+        .feed_all(tokens, &mut |_, logits| {
+            all.extend(logits.iter().map(keep));
+            Ok(())
+        })
+        .unwrap();
     all
 }
 
@@ -125,9 +126,9 @@ fn a_cancelled_pass_leaves_the_session_usable() {
 
 /// The real models, where they are: `$TOKKI_TEST_MODELS`, or the folder that developers keep them in.
 fn real_models() -> Vec<PathBuf> {
-    let folder = std::env::var_os("TOKKI_TEST_MODELS").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tokki-dev/models"))
-    });
+    let folder = std::env::var_os("TOKKI_TEST_MODELS")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tokki-dev/models")));
     let names = ["smollm2-135m.gguf", "gemma3-270m.gguf", "qwen2.5-coder-0.5b.gguf"];
     let paths = folder.iter().flat_map(|folder| names.map(|name| folder.join(name)));
     paths.filter(|path| path.exists()).collect()

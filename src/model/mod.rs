@@ -64,6 +64,7 @@ pub struct LayerWeights {
 }
 
 /// Weights that make queries, keys and values.
+#[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
 pub enum Qkv {
     /// One product each.
     Heads {
@@ -95,6 +96,7 @@ pub struct LatentWeights {
 }
 
 /// Weights of a feed-forward.
+#[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
 pub enum FfnWeights {
     /// One gated product.
     Dense(Gated),
