@@ -75,7 +75,7 @@ fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8])
 
 impl Bpe {
     pub(crate) fn new(vocab: &Vocab, index: &Index, kinds: &[TokenKind], unknown: Option<u32>) -> Result<Self> {
-        let row = pre::find(vocab.pre.as_deref().unwrap_or(pre::DEFAULT))?;
+        let row = pre::row_of(vocab)?;
         let first_extra = vocab.tokens.len() as u32;
         let mut symbols = Symbols {
             vocab,

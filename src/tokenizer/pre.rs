@@ -6,6 +6,7 @@
 
 use super::classes::Classes;
 use super::scan::{self, Scanner};
+use super::vocab::{KEY_PRE, Vocab};
 use crate::{Error, Result};
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -154,11 +155,19 @@ pub(crate) const TABLE: &[Row] = &[
 /// The name of the row that files without `tokenizer.ggml.pre` get.
 pub(crate) const DEFAULT: &str = "default";
 
-/// The row of `name`; an unknown name is an error that lists the known ones, because other cuts mean other ids.
-pub(crate) fn find(name: &str) -> Result<&'static Row> {
-    TABLE.iter().find(|row| row.names.contains(&name)).ok_or_else(|| {
+/// The row of `name`.
+pub(crate) fn find(name: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.names.contains(&name))
+}
+
+/// The row that a vocabulary asks for; an unknown name is an error that lists the known ones, because other cuts mean
+/// other ids.
+pub(crate) fn row_of(vocab: &Vocab) -> Result<&'static Row> {
+    let name = vocab.pre.as_deref().unwrap_or(DEFAULT);
+    find(name).ok_or_else(|| {
         let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
-        Error::input(super::vocab::KEY_PRE, "a pre-tokenizer that is known here", format!("`{name}`"))
+        vocab
+            .error(KEY_PRE, "a pre-tokenizer that is known here", format!("`{name}`"))
             .hint(format!("known are: {}", known.join(", ")))
     })
 }

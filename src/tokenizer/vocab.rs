@@ -140,7 +140,7 @@ impl Vocab {
 
     /// An [`Error::Input`] about a key of this file.
     pub(crate) fn error(&self, key: &str, wanted: impl Into<String>, found: impl Into<String>) -> Error {
-        let place = if self.source.is_empty() { key.to_owned() } else { format!("{}: key {key}", self.source) };
+        let place = if self.source.is_empty() { key.to_owned() } else { format!("{}: key `{key}`", self.source) };
         Error::input(place, wanted, found)
     }
 
