@@ -79,10 +79,10 @@ settings! {
     MachineFlags {
         /// Threads to compute with
         threads: usize = "TOKKI_THREADS", "physical cores that this process may use", |v| within(*v, 1, 1024),
-            [value_name = "N", help_heading = "Machine"];
+            [short = 't', value_name = "N", help_heading = "Machine"];
         /// Tokens that the context holds
         ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
-            [value_name = "TOKENS", help_heading = "Machine"];
+            [short = 'c', value_name = "TOKENS", help_heading = "Machine"];
         /// Format of cached keys and values: f32, f16 or q8_0
         kv_type: String = "TOKKI_KV_TYPE", "q8_0", |v| one_of(v, &["f32", "f16", "q8_0"]),
             [value_name = "TYPE", help_heading = "Machine"];

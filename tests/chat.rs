@@ -1,0 +1,136 @@
+//! The chat, driven in a pseudo-terminal as a user would.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use rexpect::session::{PtySession, spawn_command};
+use std::path::Path;
+use std::process::Command;
+
+const PROMPT: &str = ">>> ";
+
+struct Chat {
+    pty: PtySession,
+    home: tempfile::TempDir,
+}
+
+fn chat(args: &[&str]) -> Chat {
+    let home = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.arg("run").arg(model).args(["--temperature", "0", "--ctx", "256"]).args(args);
+    if !args.contains(&"--max-tokens") {
+        command.args(["--max-tokens", "6"]);
+    }
+    command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
+    command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home.path());
+    let mut pty = spawn_command(command, Some(30_000)).unwrap();
+    pty.exp_string(PROMPT).unwrap();
+    Chat { pty, home }
+}
+
+impl Chat {
+    /// Sends a line and returns what is shown until the next prompt.
+    fn ask(&mut self, line: &str) -> String {
+        self.pty.send_line(line).unwrap();
+        self.pty.exp_string("\n").unwrap();
+        self.pty.exp_string(PROMPT).unwrap()
+    }
+
+    fn leave(mut self) {
+        self.pty.send_control('d').unwrap();
+        let status = self.pty.process().wait().unwrap();
+        assert!(matches!(status, rexpect::process::WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+}
+
+#[test]
+fn commands_answer_and_unknown_ones_suggest() {
+    let mut chat = chat(&[]);
+    let help = chat.ask("/help");
+    for name in ["/set", "/regen", "/undo", "/edit", "/save", "/load", "/file", "/think", "/stats", "/system", "/clear"]
+    {
+        assert!(help.contains(name), "{name} in {help}");
+    }
+    assert!(chat.ask("/reegn").contains("/regen"));
+    assert!(chat.ask("/set temperature 0.5").contains("0.5"));
+    assert!(chat.ask("/set temprature 0.5").contains("temperature"));
+    assert!(chat.ask("/show").contains("temperature"));
+    chat.leave();
+}
+
+#[test]
+fn answers_come_and_can_be_undone_and_asked_again() {
+    let mut chat = chat(&[]);
+    chat.ask("ab");
+    let stats = chat.ask("/stats");
+    assert!(stats.contains("tok/s") && stats.contains("of 256 tokens of context"), "{stats}");
+    chat.ask("/regen");
+    assert!(chat.ask("/undo").contains("taken back"));
+    assert!(chat.ask("/undo").contains("none"), "nothing is left to take back");
+    chat.leave();
+}
+
+#[test]
+fn korean_and_emoji_can_be_typed_and_deleted() {
+    let mut chat = chat(&[]);
+    // Deletion takes whole characters, and cursor movement jumps over them.
+    chat.pty.send("/system 안녕하세욧🐇").unwrap();
+    chat.pty.send("\x7f\x7f요 🐇").unwrap();
+    chat.ask("");
+    let path = chat.home.path().join("chat.json");
+    chat.ask(&format!("/save {}", path.display()));
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(saved[0]["content"], "안녕하세요 🐇");
+    chat.leave();
+}
+
+#[test]
+fn several_lines_between_fences_are_one_message() {
+    let mut chat = chat(&[]);
+    chat.pty.send_line("\"\"\"first").unwrap();
+    chat.ask("second\"\"\"");
+    let path = chat.home.path().join("chat.json");
+    chat.ask(&format!("/save {}", path.display()));
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(saved[0]["content"], "first\nsecond");
+    assert_eq!(saved[1]["role"], "assistant");
+    assert!(chat.ask("/clear").contains("started over"));
+    assert!(chat.ask(&format!("/load {}", path.display())).contains("2 messages"));
+    chat.leave();
+}
+
+#[test]
+fn files_go_with_a_message_and_their_tokens_are_shown() {
+    let mut chat = chat(&[]);
+    std::fs::write(chat.home.path().join("note.txt"), "abc").unwrap();
+    let shown = chat.ask("what is @note.txt");
+    assert!(shown.contains("note.txt") && shown.contains("tokens"), "{shown}");
+    assert!(chat.ask("/file missing.txt").contains("missing.txt"));
+    chat.leave();
+}
+
+#[test]
+fn a_session_is_kept_and_continued() {
+    let mut first = chat(&["--session", "kept.session"]);
+    first.ask("ab");
+    let home = first.home.path().join("kept.session");
+    first.pty.send_control('d').unwrap();
+    first.pty.exp_string("kept in").unwrap();
+    first.pty.process().wait().unwrap();
+    assert!(home.exists());
+    let again = chat(&["--session", home.to_str().unwrap()]);
+    again.leave();
+}
+
+#[test]
+fn control_c_at_the_prompt_clears_the_line_and_in_an_answer_keeps_the_chat() {
+    let mut chat = chat(&["--max-tokens", "100000"]);
+    chat.pty.send("half a li").unwrap();
+    chat.pty.send_control('c').unwrap();
+    chat.pty.exp_string(PROMPT).unwrap();
+    chat.pty.send_line("ab").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    chat.pty.send_control('c').unwrap();
+    chat.pty.exp_string(PROMPT).unwrap();
+    assert!(chat.ask("/help").contains("/set"));
+    chat.leave();
+}
