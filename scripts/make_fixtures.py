@@ -5,7 +5,7 @@
 
 index.json lists, per model: `tokens`, `positions` (the rows kept in `logits`, raw little-endian f32 of `shape`), `ctx` (the
 session's context), `greedy` (the tokens that follow) and `int8` (true = the file has quantized matrices, so the logits were
-computed with their inputs rounded to int8). Needs: pip install numpy gguf
+computed with their inputs rounded to int8). perplexity.json: runs of that command and their results. Needs: pip install numpy gguf
 """
 import argparse
 import json
@@ -39,7 +39,7 @@ V = len(VOCAB)
 class Builder:
     """One model file: keys under the architecture's prefix, seeded tensors."""
 
-    def __init__(self, path, arch, seed, layers, embd, heads, kv, dim, ffn, pre="llama-bpe", **keys):
+    def __init__(self, path, arch, seed, layers, embd, heads, kv, dim, ffn, pre="llama-bpe", bos=False, **keys):
         self.w, self.rng = gguf.GGUFWriter(path, arch), np.random.default_rng(seed)
         self.arch, self.layers, self.E, self.H, self.KV, self.d, self.ffn_width = arch, layers, embd, heads, kv, dim, ffn
         self.mixed = lambda name: Q.F16
@@ -52,7 +52,7 @@ class Builder:
         for key, value in (defaults | keys).items():
             if value is not None:
                 self.key(f"{arch}.{key}", value)
-        self.tokenizer(pre)
+        self.tokenizer(pre, bos)
 
     def key(self, name, value):
         if isinstance(value, bool):
@@ -66,7 +66,7 @@ class Builder:
         else:
             self.w.add_array(name, value)
 
-    def tokenizer(self, pre):
+    def tokenizer(self, pre, bos):
         w = self.w
         w.add_name(f"{self.arch} fixture")
         w.add_tokenizer_model("gpt2")
@@ -76,7 +76,7 @@ class Builder:
         w.add_token_merges(PAIRS)
         w.add_bos_token_id(VOCAB.index("<|begin|>"))
         w.add_eos_token_id(VOCAB.index("<|im_end|>"))
-        w.add_add_bos_token(False)
+        w.add_add_bos_token(bos)
         w.add_chat_template(TEMPLATE)
 
     def vector(self, name, n, low=0.5, high=1.5):
@@ -468,7 +468,7 @@ def gemma2(path, seed):
 
 
 def gemma3(path, seed):
-    gemma(Builder(path, "gemma3", seed, 7, 16, 2, 1, 16, 16, "default",
+    gemma(Builder(path, "gemma3", seed, 7, 16, 2, 1, 16, 16, "default", True,
                   **{"attention.sliding_window": 8, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
                      "rope.scaling.factor": 8.0}), True)
 
@@ -587,6 +587,46 @@ def make(folder, name, build, runs, seed):
     raise SystemExit(f"{name}: no seed gives clear greedy choices")
 
 
+def log_probs(f, tokens, length, scored, step):
+    """The log-probabilities of the predictions that count, and the tokens that came: the last `scored` of each window."""
+    rows, targets = [], []
+    for start in range(0, len(tokens) - length + 1, step):
+        window = list(tokens[start : start + length])
+        if f.reader.fields["tokenizer.ggml.add_bos_token"].contents():
+            window[0] = VOCAB.index("<|begin|>")
+        logits = reference.forward(f, window, length)[length - 1 - scored : -1]
+        rows.append(np.log(reference.softmax(logits)))
+        targets += window[length - scored :]
+    return np.concatenate(rows), np.array(targets)
+
+
+def perplexities(folder):
+    """Runs of the perplexity command and what they have to give. Every byte of the text is one token."""
+    rng = np.random.default_rng(77)
+    text = " ".join("".join(rng.choice(list("BCDFGHKLMPQRSUVWXYZ0123456789"), rng.integers(2, 9))) for _ in range(60))
+    runs = [("llama", 64, None, None), ("llama", 32, 8, None), ("gemma3", 48, None, None), ("qwen2", 64, None, "llama")]
+    out = []
+    for model, length, stride, base in runs:
+        f = reference.File(folder / f"{model}.gguf")
+        tokens = list(text.encode())
+        if model == "gemma3":
+            tokens.insert(0, VOCAB.index("<|begin|>"))
+        cut = (length, stride or length - length // 2 - 1, stride or length)
+        rows, targets = log_probs(f, tokens, *cut)
+        true = rows[np.arange(len(rows)), targets]
+        run = {"model": f"{model}.gguf", "ctx": length, "stride": stride, "against": base and f"{base}.gguf",
+               "predictions": len(rows), "perplexity": float(np.exp(-true.mean()))}
+        if base:
+            other, _ = log_probs(reference.File(folder / f"{base}.gguf"), tokens, *cut)
+            kl = (np.exp(other) * (other - rows)).sum(1)
+            change = np.exp(true) - np.exp(other[np.arange(len(rows)), targets])
+            run["divergence"] = {"mean": kl.mean(), "max": kl.max(), "p90": np.percentile(kl, 90),
+                                 "same_top": float((other.argmax(1) == rows.argmax(1)).mean()),
+                                 "probability_change_rms": np.sqrt((change**2).mean())}
+        out.append(run)
+    return {"text": text, "runs": out}
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("folder", nargs="?", type=Path, default=ROOT)
@@ -602,6 +642,7 @@ def main():
         print(lines)
     else:
         (a.folder / "index.json").write_text(f"[\n{lines}\n]\n")
+        (a.folder / "perplexity.json").write_text(json.dumps(perplexities(a.folder), indent=1) + "\n")
 
 
 if __name__ == "__main__":

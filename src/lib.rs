@@ -23,6 +23,7 @@ pub mod kv;
 pub mod machine;
 pub mod model;
 pub mod parallel;
+pub mod perplexity;
 pub mod sample;
 pub mod shapes;
 pub mod store;

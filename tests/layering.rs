@@ -24,6 +24,7 @@ const RANKS: &[(&str, u32)] = &[
     ("sample", 5),
     ("store", 5),
     ("engine", 6),
+    ("perplexity", 7),
     ("server", 7),
     ("cli", 8),
 ];

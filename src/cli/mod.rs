@@ -10,6 +10,7 @@ mod list;
 mod logits;
 mod man;
 mod output;
+mod perplexity;
 mod plan;
 mod progress;
 mod pull;
@@ -42,6 +43,7 @@ enum Command {
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
     Tokenize(tokenize::Args),
+    Perplexity(perplexity::Args),
     Pull(pull::Args),
     List(list::Args),
     Show(show::Args),
@@ -70,6 +72,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),
         Command::Tokenize(args) => tokenize::run(args),
+        Command::Perplexity(args) => perplexity::run(args),
         Command::Pull(args) => pull::run(args),
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),
