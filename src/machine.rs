@@ -77,6 +77,8 @@ pub struct Machine {
     pub nodes: Vec<Node>,
     /// Frequency governors in use, by number of CPUs.
     pub governors: BTreeMap<String, usize>,
+    /// What sets the frequency (`intel_pstate`, `acpi-cpufreq`, ...): it decides what a governor's name means.
+    pub frequency_driver: Option<String>,
     /// Transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
     /// Memory.
@@ -115,6 +117,7 @@ impl Machine {
             cgroup: limits.version,
             nodes: nodes(root),
             governors: governors(root, &allowed),
+            frequency_driver: driver(root, &allowed),
             huge_pages: chosen(&text("sys/kernel/mm/transparent_hugepage/enabled")),
             memory: memory(&text("proc/meminfo"), &limits),
             online,
@@ -233,6 +236,11 @@ fn governors(root: &Path, allowed: &[usize]) -> BTreeMap<String, usize> {
         }
     }
     governors
+}
+
+fn driver(root: &Path, allowed: &[usize]) -> Option<String> {
+    let path = format!("sys/devices/system/cpu/cpu{}/cpufreq/scaling_driver", allowed.first()?);
+    std::fs::read_to_string(root.join(path)).ok().map(|text| text.trim().to_owned())
 }
 
 /// The bracketed choice of `always [madvise] never`.
@@ -365,6 +373,7 @@ pub(crate) mod tests {
                 ("sys/devices/system/node/node0/cpulist", "0\n"),
                 ("sys/devices/system/node/possible", "0-1\n"),
                 ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
+                ("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver", "acpi-cpufreq\n"),
                 ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
                 ("proc/cpuinfo", "processor\t: 0\nmodel name\t: Example CPU\n"),
             ],
@@ -372,6 +381,7 @@ pub(crate) mod tests {
         assert_eq!(m.nodes.len(), 2);
         assert_eq!((m.nodes[1].id, m.nodes[1].memory), (1, 65536));
         assert_eq!(m.governors.get("powersave"), Some(&1));
+        assert_eq!(m.frequency_driver.as_deref(), Some("acpi-cpufreq"));
         assert_eq!(m.huge_pages.as_deref(), Some("madvise"));
         assert_eq!(m.cpu, "Example CPU");
     }

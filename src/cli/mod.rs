@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod compute;
 mod config;
+mod doctor;
 mod import;
 mod list;
 mod logits;
@@ -51,6 +52,7 @@ enum Command {
     Rm(rm::Args),
     Import(import::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
     Template(template::Args),
@@ -80,6 +82,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Rm(args) => rm::run(args),
         Command::Import(args) => import::run(args),
         Command::Config(args) => config::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Template(args) => template::run(args),

@@ -1,0 +1,220 @@
+//! `tokki doctor`: what this machine is, what it can do at most, and what to change.
+
+mod advice;
+
+use super::output::{Paint, json, result};
+use crate::config::{MachineFlags, Settings, file_path};
+use crate::engine::measure;
+use crate::machine::{CoreKind, Machine};
+use crate::parallel::Pool;
+use crate::store::{Store, free, show_bytes};
+use crate::{Result, interrupt};
+use serde::Serialize;
+use std::path::PathBuf;
+use tokki_quant::isa::Isa;
+
+/// Say what this machine can do, and what to change
+///
+/// Reads the cores, limits, memory and disk that matter for running models, measures how fast memory can be read, and
+/// says in plain words what stands in the way.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki doctor
+  tokki doctor --json               the same for programs
+  tokki doctor --no-measure         without the two seconds of measuring
+  TOKKI_ISA=scalar tokki doctor     as if the CPU had no vector instructions")]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Leave out the measurements
+    #[arg(long)]
+    no_measure: bool,
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// Everything the doctor looks at.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Facts {
+    version: &'static str,
+    isa: &'static str,
+    isa_available: Vec<&'static str>,
+    threads: usize,
+    threads_reason: String,
+    /// The number that would be chosen without a setting.
+    threads_default: usize,
+    machine: Machine,
+    /// Bytes per second that all threads together read.
+    read_bandwidth: Option<f64>,
+    /// 4-bit multiply-adds per second of all threads together.
+    integer_peak: Option<f64>,
+    store: Health,
+    config_file: Option<PathBuf>,
+}
+
+/// The state of the store.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Health {
+    home: PathBuf,
+    disk_free: Option<u64>,
+    ready: usize,
+    damaged: Vec<String>,
+    partial: Vec<String>,
+    bytes: u64,
+}
+
+/// Memory that the measurement of bandwidth takes.
+const BUFFER: u64 = 1 << 30;
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    interrupt::install();
+    let settings = Settings::load()?.with(&args.machine);
+    let facts = examine(&settings, !args.no_measure)?;
+    let advice = advice::advice(&facts);
+    if args.json {
+        let mut value = serde_json::to_value(&facts).map_err(|e| crate::Error::failed("JSON", e.to_string()))?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("advice".to_owned(), advice.into());
+        }
+        return json(&value);
+    }
+    let paint = Paint::stdout();
+    result(|out| {
+        for (name, value) in lines(&facts) {
+            writeln!(out, "{}  {value}", paint.bold(&format!("{name:<12}")))?;
+        }
+        writeln!(out)?;
+        if advice.is_empty() {
+            return writeln!(out, "{}", paint.good("Nothing stands in the way."));
+        }
+        for text in &advice {
+            writeln!(out, "{} {text}", paint.bad("*"))?;
+        }
+        Ok(())
+    })
+}
+
+fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
+    let machine = Machine::read();
+    let (threads_default, mut threads_reason) = machine.threads();
+    let threads = settings.threads().unwrap_or(threads_default);
+    if let Some((_, origin)) = settings.get("threads") {
+        threads_reason = format!("set by {origin}");
+    }
+    let pool = Pool::new(threads)?;
+    let room = measured && machine.memory.available >= 2 * BUFFER;
+    let store = Store::of(settings)?;
+    Ok(Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        isa: pool.isa().name(),
+        isa_available: Isa::available().iter().map(|isa| isa.name()).collect(),
+        threads,
+        threads_reason,
+        threads_default,
+        read_bandwidth: room.then(|| measure::read_bandwidth(&pool)),
+        integer_peak: measured.then(|| measure::integer_peak(&pool)),
+        machine,
+        store: health(&store)?,
+        config_file: file_path(&|name| std::env::var(name).ok()).map(|(path, _)| path).filter(|path| path.exists()),
+    })
+}
+
+fn health(store: &Store) -> Result<Health> {
+    let models = store.models()?;
+    let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
+    let sizes = models.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    Ok(Health {
+        home: store.home().to_path_buf(),
+        disk_free: free(store.home()),
+        ready: ready.len(),
+        damaged: damaged.into_iter().map(|entry| entry.name.clone()).collect(),
+        partial: store.partials().into_iter().map(|partial| partial.name).collect(),
+        bytes: sizes.fold(0, u64::saturating_add),
+    })
+}
+
+/// `name: value` for people.
+fn lines(facts: &Facts) -> Vec<(&'static str, String)> {
+    let Facts { machine, store, .. } = facts;
+    let mut lines = vec![("tokki", facts.version.to_owned())];
+    if !machine.cpu.is_empty() {
+        lines.push(("CPU", machine.cpu.clone()));
+    }
+    lines.push(("instructions", format!("{} (this CPU has {})", facts.isa, facts.isa_available.join(", "))));
+    if !machine.cores.is_empty() {
+        lines.push(("cores", cores(machine)));
+    }
+    lines.push(("threads", format!("{}: {}", facts.threads, facts.threads_reason)));
+    if let Some(quota) = machine.quota {
+        lines.push(("CPU quota", format!("{quota:.1} CPUs, by the control group")));
+    }
+    if !machine.governors.is_empty() {
+        let governors: Vec<&str> = machine.governors.keys().map(String::as_str).collect();
+        let driver = machine.frequency_driver.as_deref().map(|d| format!(" ({d})")).unwrap_or_default();
+        lines.push(("governor", format!("{}{driver}", governors.join(", "))));
+    }
+    if machine.nodes.len() > 1 {
+        let node = |node: &crate::machine::Node| format!("{} with {}", node.id, show_bytes(node.memory));
+        lines.push(("memory nodes", machine.nodes.iter().map(node).collect::<Vec<_>>().join(", ")));
+    }
+    if machine.memory.total > 0 {
+        lines.push(("memory", memory(machine)));
+    }
+    if let Some(choice) = &machine.huge_pages {
+        lines.push(("huge pages", choice.clone()));
+    }
+    if let Some(speed) = facts.read_bandwidth {
+        let words =
+            format!("{:.1} GB/s: a model of 5 GB gives at most {:.1} tokens a second", speed / 1e9, speed / 5e9);
+        lines.push(("memory speed", words));
+    }
+    if let Some(peak) = facts.integer_peak {
+        lines.push(("arithmetic", format!("{:.0} billion 4-bit multiply-adds a second", peak / 1e9)));
+    }
+    if let Some(free) = store.disk_free {
+        lines.push(("disk", format!("{} free at {}", show_bytes(free), store.home.display())));
+    }
+    let mut models = format!("{} ready, {}", store.ready, show_bytes(store.bytes));
+    if !store.partial.is_empty() {
+        models.push_str(&format!("; unfinished: {}", store.partial.join(", ")));
+    }
+    lines.push(("models", models));
+    lines
+        .push(("settings", facts.config_file.as_ref().map_or("no file".to_owned(), |path| path.display().to_string())));
+    lines
+}
+
+fn cores(machine: &Machine) -> String {
+    let count = |kind: CoreKind| machine.cores.iter().filter(|core| core.kind == kind).count();
+    let mut text = format!("{} physical", machine.cores.len());
+    for (kind, name) in [(CoreKind::Efficiency, "efficiency"), (CoreKind::Little, "little")] {
+        if count(kind) > 0 {
+            text.push_str(&format!(", {} of them {name} cores", count(kind)));
+        }
+    }
+    if machine.has_smt() {
+        text.push_str(", with two threads each");
+    }
+    if machine.allowed.len() < machine.online.len() {
+        text.push_str(&format!(
+            "; {} of {} CPUs are allowed to this process",
+            machine.allowed.len(),
+            machine.online.len()
+        ));
+    }
+    text
+}
+
+fn memory(machine: &Machine) -> String {
+    let memory = &machine.memory;
+    let mut text = format!("{} available of {}", show_bytes(memory.available), show_bytes(memory.total));
+    if let Some(limit) = memory.limit {
+        text.push_str(&format!(", the control group allows {}", show_bytes(limit)));
+    }
+    if memory.swap_total > 0 {
+        text.push_str(&format!("; {} of {} swap used", show_bytes(memory.swap_used), show_bytes(memory.swap_total)));
+    }
+    text
+}

@@ -1,0 +1,191 @@
+//! What the doctor prescribes: each rule looks at the facts and says what to change, or nothing.
+
+use super::Facts;
+use crate::store::show_bytes;
+
+/// Frequency drivers whose `powersave` still goes to full speed under load.
+const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pstate_epp"];
+
+/// THE TABLE OF RULES, most important first.
+const RULES: &[fn(&Facts) -> Option<String>] = &[
+    slow_instructions,
+    quota,
+    fraction_of_quota,
+    too_many_threads,
+    too_few_threads,
+    governor,
+    nodes,
+    little_memory,
+    swap,
+    disk,
+    damaged,
+];
+
+/// What to change on this machine, in plain words.
+pub(super) fn advice(facts: &Facts) -> Vec<String> {
+    RULES.iter().filter_map(|rule| rule(facts)).collect()
+}
+
+fn slow_instructions(facts: &Facts) -> Option<String> {
+    let best = facts.isa_available.last()?;
+    if facts.isa != *best {
+        return Some(format!(
+            "TOKKI_ISA makes it use {} although this CPU has {best}: unset it for full speed.",
+            facts.isa
+        ));
+    }
+    (facts.isa == "scalar").then(|| {
+        "This CPU (or the virtual machine) offers no AVX2: everything works, but several times slower. In a virtual \
+         machine, let the guest see the host's CPU model."
+            .to_owned()
+    })
+}
+
+fn quota(facts: &Facts) -> Option<String> {
+    let (quota, cores) = (facts.machine.quota?, facts.machine.useful_cores());
+    (quota < cores as f64).then(|| {
+        format!(
+            "The control group grants {quota:.1} CPUs of {cores} cores: raise its CPU limit (docker: --cpus {cores})."
+        )
+    })
+}
+
+fn fraction_of_quota(facts: &Facts) -> Option<String> {
+    let quota = facts.machine.quota.filter(|&quota| quota < facts.machine.useful_cores() as f64 && quota > 1.0)?;
+    let rest = quota - quota.floor();
+    (rest > 0.05)
+        .then(|| format!("{rest:.1} CPUs of the quota of {quota:.1} cannot be used: whole numbers of CPUs work best."))
+}
+
+fn too_many_threads(facts: &Facts) -> Option<String> {
+    (facts.threads > facts.threads_default).then(|| {
+        format!(
+            "{} threads are set, but {} can run at full speed at the same time: more of them wait for each other.",
+            facts.threads, facts.threads_default
+        )
+    })
+}
+
+fn too_few_threads(facts: &Facts) -> Option<String> {
+    (facts.threads < facts.threads_default).then(|| {
+        format!(
+            "{} threads are set, and {} could run: unset it unless others need them.",
+            facts.threads, facts.threads_default
+        )
+    })
+}
+
+fn governor(facts: &Facts) -> Option<String> {
+    let machine = &facts.machine;
+    let scales = machine.frequency_driver.as_deref().is_some_and(|driver| DRIVERS_THAT_SCALE.contains(&driver));
+    (!scales && machine.governors.contains_key("powersave")).then(|| {
+        "The frequency governor is powersave, which keeps the CPU slow: sudo cpupower frequency-set -g schedutil \
+         (or performance)."
+            .to_owned()
+    })
+}
+
+fn nodes(facts: &Facts) -> Option<String> {
+    let first = facts.machine.nodes.first().filter(|_| facts.machine.nodes.len() > 1)?.id;
+    Some(format!(
+        "This machine has {} memory nodes, and reading from another node is slow. If the model fits into one: \
+         numactl --cpunodebind={first} --membind={first} tokki ...",
+        facts.machine.nodes.len()
+    ))
+}
+
+fn little_memory(facts: &Facts) -> Option<String> {
+    let memory = &facts.machine.memory;
+    (memory.total > 0 && memory.available < 2 << 30).then(|| {
+        let limit = memory.limit.map(|_| ", or raise the control group's memory limit").unwrap_or_default();
+        format!("Only {} of memory are available: close other programs{limit}.", show_bytes(memory.available))
+    })
+}
+
+fn swap(facts: &Facts) -> Option<String> {
+    let memory = &facts.machine.memory;
+    (memory.swap_used > memory.total / 10).then(|| {
+        format!(
+            "{} lie in swap: memory is short, and a model that does not fit is read from disk for every token.",
+            show_bytes(memory.swap_used)
+        )
+    })
+}
+
+fn disk(facts: &Facts) -> Option<String> {
+    let free = facts.store.disk_free.filter(|&free| free < 5_000_000_000)?;
+    let home = facts.store.home.display();
+    Some(format!(
+        "Only {} are free at {home}: a 7B model takes about 5 GB. Choose another place with --home DIR.",
+        show_bytes(free)
+    ))
+}
+
+fn damaged(facts: &Facts) -> Option<String> {
+    let names = &facts.store.damaged;
+    (!names.is_empty())
+        .then(|| format!("Damaged models: {}. Remove each with tokki rm NAME and fetch it again.", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Health;
+    use super::*;
+    use crate::machine::{Core, CoreKind, Machine, Memory, Node};
+
+    fn healthy() -> Facts {
+        let core = |cpu| Core { cpus: vec![cpu], kind: CoreKind::Performance };
+        let memory = Memory { total: 32 << 30, available: 28 << 30, ..Memory::default() };
+        Facts {
+            isa: "avx2",
+            isa_available: vec!["scalar", "avx2"],
+            threads: 4,
+            threads_default: 4,
+            machine: Machine { cores: (0..4).map(core).collect(), memory, ..Machine::default() },
+            store: Health { disk_free: Some(100 << 30), ..Health::default() },
+            ..Facts::default()
+        }
+    }
+
+    /// The one piece of advice after `change`.
+    fn told(change: impl FnOnce(&mut Facts)) -> String {
+        let mut facts = healthy();
+        change(&mut facts);
+        let advice = advice(&facts);
+        assert_eq!(advice.len(), 1, "{advice:?}");
+        advice.concat()
+    }
+
+    #[test]
+    fn a_healthy_machine_is_left_alone() {
+        assert!(advice(&healthy()).is_empty());
+        let mut facts = healthy();
+        facts.machine.governors.insert("powersave".into(), 4);
+        facts.machine.frequency_driver = Some("intel_pstate".into());
+        facts.machine.quota = Some(8.0);
+        assert!(advice(&facts).is_empty());
+    }
+
+    #[test]
+    fn every_rule_speaks_alone() {
+        assert!(told(|f| f.isa = "scalar").contains("TOKKI_ISA"));
+        assert!(told(|f| (f.isa, f.isa_available) = ("scalar", vec!["scalar"])).contains("AVX2"));
+        assert!(told(|f| f.machine.quota = Some(2.0)).contains("--cpus 4"));
+        assert!(told(|f| f.threads = 8).contains("wait for each other"));
+        assert!(told(|f| f.threads = 1).contains("could run"));
+        assert!(told(|f| drop(f.machine.governors.insert("powersave".into(), 4))).contains("cpupower"));
+        let node = |id| Node { id, cpus: vec![id], memory: 1 << 30 };
+        assert!(told(|f| f.machine.nodes = vec![node(0), node(1)]).contains("numactl --cpunodebind=0"));
+        assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
+        assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
+        assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
+        assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki rm"));
+    }
+
+    #[test]
+    fn a_fraction_of_a_cpu_is_lost() {
+        let mut facts = healthy();
+        facts.machine.quota = Some(2.5);
+        assert!(advice(&facts).iter().any(|text| text.contains("0.5 CPUs")));
+    }
+}
