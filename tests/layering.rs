@@ -19,7 +19,7 @@ const RANKS: &[(&str, u32)] = &[
     ("model", 3),
     ("kv", 3),
     ("forward", 4),
-    ("describe", 4),
+    ("describe", 5),
     ("tokenizer", 4),
     ("chat", 5),
     ("sample", 4),
