@@ -11,53 +11,84 @@ const MAX_TAG: usize = 16 << 10;
 /// Most `{% elif %}` tags of a template. Known templates stay below 40.
 const MAX_ELIF: usize = 500;
 
+/// A piece of a template's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// Text that is written as it is (raw blocks too).
+    Text(&'a str),
+    /// A `{{ .. }}`, `{% .. %}` or `{# .. #}`.
+    Tag(&'a str),
+}
+
+/// Cuts a template's source; the pieces together are the source.
+pub(super) fn pieces(source: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = source;
+    let mut raw = false;
+    std::iter::from_fn(move || {
+        let tag_at = |text: &str, at: usize| {
+            let kind = text.as_bytes().get(at + 1);
+            if raw { text[at..].starts_with("{%") } else { matches!(kind, Some(b'{' | b'%' | b'#')) }
+        };
+        let start = rest.match_indices('{').map(|(at, _)| at).find(|&at| tag_at(rest, at)).unwrap_or(rest.len());
+        if start > 0 {
+            let (text, tag) = rest.split_at(start);
+            rest = tag;
+            return Some(Piece::Text(text));
+        }
+        let length = match rest.as_bytes().get(1)? {
+            b'#' => rest.find("#}").map_or(rest.len(), |end| end + 2),
+            b'{' => tag_end(rest, "}}"),
+            _ => tag_end(rest, "%}"),
+        };
+        let (tag, after) = rest.split_at(length);
+        rest = after;
+        match statement(tag) {
+            "raw" => raw = true,
+            "endraw" => raw = false,
+            _ if raw => return Some(Piece::Text(tag)),
+            _ => {}
+        }
+        Some(Piece::Tag(tag))
+    })
+}
+
 /// Renames `{% generation %}` tags; text, strings, comments and raw blocks are left alone.
 ///
 /// # Errors
 /// Line and reason, for a tag that is too long, or one `elif` too many.
 pub(super) fn rewrite(source: &str) -> Result<String, (usize, String)> {
     let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    let (mut raw, mut elifs) = (false, 0);
-    while let Some(start) = rest.find('{') {
-        let (text, tag) = rest.split_at(start);
-        out.push_str(text);
-        let length = match tag.as_bytes().get(1) {
-            _ if raw && !tag.starts_with("{%") => 1,
-            Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            Some(b'{') => tag_end(tag, "}}"),
-            Some(b'%') => tag_end(tag, "%}"),
-            _ => 1,
+    let mut elifs = 0;
+    for piece in pieces(source) {
+        let tag = match piece {
+            Piece::Text(text) => {
+                out.push_str(text);
+                continue;
+            }
+            Piece::Tag(tag) => tag,
         };
-        let (tag, after) = tag.split_at(length);
         let line = || out.matches('\n').count() + 1;
-        if length > MAX_TAG && !tag.starts_with("{#") {
-            return Err((line(), format!("a tag of {length} bytes (at most {MAX_TAG} are accepted)")));
+        if tag.len() > MAX_TAG && !tag.starts_with("{#") {
+            return Err((line(), format!("a tag of {} bytes (at most {MAX_TAG} are accepted)", tag.len())));
         }
-        let name = if tag.starts_with("{%") { statement(tag) } else { "" };
-        match name {
-            "raw" => raw = true,
-            "endraw" => raw = false,
-            _ => {}
-        }
+        let name = statement(tag);
         elifs += usize::from(name.starts_with("elif"));
         if elifs > MAX_ELIF {
             return Err((line(), format!("more than {MAX_ELIF} elif tags")));
         }
         match name {
-            "generation" if !raw => out.push_str(&tag.replacen("generation", "with", 1)),
-            "endgeneration" if !raw => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
+            "generation" => out.push_str(&tag.replacen("generation", "with", 1)),
+            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
             _ => out.push_str(tag),
         }
-        rest = after;
     }
-    out.push_str(rest);
     Ok(out)
 }
 
-/// The inside of a `{% .. %}` tag, without whitespace controls.
+/// The inside of a `{% .. %}` tag, without whitespace controls; nothing for other tags.
 fn statement(tag: &str) -> &str {
-    let inner = tag.trim_start_matches("{%").trim_end_matches("%}");
+    let Some(inner) = tag.strip_prefix("{%") else { return "" };
+    let inner = inner.trim_end_matches("%}");
     inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim()
 }
 

@@ -116,6 +116,10 @@ impl Template {
         self.defaults = defaults;
     }
 
+    pub(super) fn defaults(&self) -> &Vars {
+        &self.defaults
+    }
+
     /// The template's text, as it stands in the file.
     pub fn source(&self) -> &str {
         &self.source

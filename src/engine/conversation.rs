@@ -1,9 +1,9 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
 use super::{Generation, Request, Session, Stats};
-use crate::chat::{Capabilities, Kind, Part, Splitter, Template, ThinkingMode, ThoughtGuard, Vars};
+use crate::chat::{Capabilities, Controls, Kind, Part, Segment, Splitter, Template, ThinkingMode, ThoughtGuard, Vars};
 use crate::sample::{Constraint, Facts, Overrides, Params, Sampler, Settings};
-use crate::tokenizer::{Special, Tokenizer};
+use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct Conversation {
     tokenizer: Arc<Tokenizer>,
     /// `None`: the messages' texts are continued as they are.
     template: Option<(Template, Capabilities)>,
+    /// Texts of the tokens that only the template may use.
+    controls: Controls,
     messages: Vec<Value>,
     end_thought: Arc<AtomicBool>,
 }
@@ -73,7 +75,8 @@ impl Conversation {
             let capabilities = template.capabilities()?;
             Some((template, capabilities))
         };
-        Ok(Self { session, tokenizer, template, messages: Vec::new(), end_thought: Arc::default() })
+        let controls = controls(&tokenizer);
+        Ok(Self { session, tokenizer, template, controls, messages: Vec::new(), end_thought: Arc::default() })
     }
 
     /// The session.
@@ -148,14 +151,16 @@ impl Conversation {
         let mut vars = wishes.vars.clone();
         vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
         wishes.thinking.apply(capabilities, &mut vars)?;
-        let text = template.render(&vars)?;
-        let tokens = self.encode(&text);
-        Ok((text, tokens))
+        let segments = template.render_segments(&vars, &self.controls)?;
+        let tokens = self.encode(&segments);
+        Ok((segments.into_iter().map(|segment| segment.text).collect(), tokens))
     }
 
-    /// BOS is added unless the template wrote it.
-    fn encode(&self, text: &str) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(text, Special::Parse);
+    /// Control tokens count in the template's text only. BOS is added unless the template wrote it.
+    fn encode(&self, segments: &[Segment]) -> Vec<u32> {
+        let special = |segment: &Segment| if segment.trusted { Special::Parse } else { Special::Plain };
+        let encode = |segment: &Segment| self.tokenizer.encode(&segment.text, special(segment));
+        let mut tokens: Vec<u32> = segments.iter().flat_map(encode).collect();
         let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
         tokens.splice(0..0, bos);
         tokens
@@ -231,4 +236,11 @@ impl Conversation {
         (self.session, self.messages) = (session, messages);
         Ok(())
     }
+}
+
+/// Texts of the tokens that steer a model.
+fn controls(tokenizer: &Tokenizer) -> Controls {
+    let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::Unknown));
+    let ids = (0..tokenizer.vocab_size() as u32).filter(steers);
+    Controls::new(ids.filter_map(|id| tokenizer.token_text(id)))
 }
