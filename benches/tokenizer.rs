@@ -32,7 +32,7 @@ fn mixed() -> String {
             2 => text.extend((0..=next() % 8).map(|_| char::from(b'a' + (next() % 26) as u8))),
             _ => text.extend((0..=next() % 3).filter_map(|_| char::from_u32(0xAC00 + (next() % 2000 * 5) as u32))),
         }
-        text.push(if next() % 16 == 0 { '\n' } else { ' ' });
+        text.push(if next().is_multiple_of(16) { '\n' } else { ' ' });
     }
     text
 }

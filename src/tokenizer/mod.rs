@@ -249,6 +249,17 @@ impl Tokenizer {
     }
 }
 
+impl std::fmt::Debug for Tokenizer {
+    /// A vocabulary is too long to print.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.model {
+            Model::Bpe(_) => "byte-level BPE",
+            Model::Spm(_) => "SentencePiece BPE",
+        };
+        f.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
 /// The index of all tokens that are not empty; no two may be equal.
 fn index(vocab: &Vocab) -> Result<Index> {
     let mut index = Index::with_capacity(vocab.tokens.len());

@@ -72,6 +72,12 @@ pub struct StreamDecoder {
     drop_space: bool,
 }
 
+impl std::fmt::Debug for StreamDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamDecoder").field("utf8", &self.utf8).finish_non_exhaustive()
+    }
+}
+
 impl StreamDecoder {
     pub(crate) fn new(pieces: Arc<Pieces>, show_special: bool, drop_space: bool) -> Self {
         Self { pieces, utf8: Utf8Stream::default(), show_special, drop_space }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tokenizer::{Special, TokenKind};
+use proptest::prelude::*;
 
 /// What makes a good vocabulary bad.
 type Change<'a> = &'a dyn Fn(&mut Vocab);
@@ -141,4 +142,47 @@ fn a_byte_without_a_token_becomes_the_unknown_token_or_nothing() {
     vocab.roles.unknown = Some(255);
     let tokenizer = Tokenizer::new(vocab).unwrap();
     assert_eq!(spelled(&tokenizer, &tokenizer.encode("aqb", Special::Plain)), ["a", "<unk>", "b"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    /// Any vocabulary at all gives a tokenizer that works, or an error; never a panic.
+    #[test]
+    fn any_vocabulary_is_built_or_refused(
+        tokens in prop::collection::vec(prop_oneof![
+            4 => "[ab<>/0x▁Ġ가]{0,4}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..3),
+            1 => Just(b"<|im_end|>".to_vec()),
+        ], 0..24),
+        kinds in prop::collection::vec(0..=6, 0..32),
+        scores in prop::collection::vec(prop_oneof![any::<f32>(), Just(f32::NAN), Just(-0.0)], 0..32),
+        merges in prop::collection::vec("[ab<>Ġ]{0,2} [ab<>Ġ]{0,2}", 0..16),
+        model in prop::sample::select(&["gpt2", "llama"][..]),
+        bos in prop::option::of(0..30_u32),
+        text in "[ab<>/0x▁ 가]{0,40}",
+        ids in prop::collection::vec(any::<u32>(), 0..4),
+    ) {
+        let vocab = Vocab {
+            model: model.to_owned(),
+            pre: Some("llama-bpe".to_owned()),
+            tokens: tokens.iter().collect(),
+            kinds,
+            scores,
+            merges: merges.iter().collect(),
+            roles: Roles { bos, ..Roles::default() },
+            ..Vocab::default()
+        };
+        if let Ok(tokenizer) = Tokenizer::new(vocab) {
+            for special in [Special::Plain, Special::Parse] {
+                let got = tokenizer.encode_with_bos(&text, special);
+                prop_assert!(got.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+                if special == Special::Plain {
+                    let bos = usize::from(tokenizer.adds_bos()).min(got.len());
+                    prop_assert!(got[bos..].iter().all(|&id| !tokenizer.is_control(id)));
+                }
+                tokenizer.decode(&got, true);
+            }
+            tokenizer.decode(&ids, true);
+        }
+    }
 }

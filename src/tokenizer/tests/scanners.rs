@@ -86,3 +86,21 @@ fn superwords_and_gaps_where_they_belong() {
     assert_eq!(pieces("gpt-4o", "HTMLParser ALL'S"), ["HTMLParser", " ALL'S"]);
     assert_eq!(pieces("gpt-4o", "camelCase"), ["camel", "Case"]);
 }
+
+/// Regex engines may give up on long texts, and the crate then stops cutting without a word: not on these.
+#[test]
+fn regexes_cut_long_runs_to_the_end() {
+    let n = 1 << 17;
+    let spaces = " ".repeat(n);
+    for row in TABLE.iter().filter(|row| row.cuts.iter().any(|cut| cut.scanner.is_none())) {
+        let cutter = Cutter::new(row).unwrap();
+        assert!(matches!(cutter, Cutter::Regexes(_)));
+        for run in
+            [&spaces, &"a".repeat(n), &"가".repeat(n), &"!".repeat(n), &"\n".repeat(n), &format!("{spaces}\n{spaces}")]
+        {
+            let pieces = cut(&cutter, &format!("{run}x 가나\n"));
+            // the last word is still cut off from what precedes it
+            assert!(pieces.iter().any(|piece| piece.trim() == "가나"), "{} {:?}", row.names[0], run.chars().next());
+        }
+    }
+}
