@@ -2,7 +2,8 @@
 //!
 //! A new format is one file in `formats/` and one row here; kernels and tests iterate the table.
 
-use crate::formats::{self, Float, Format};
+use crate::floats::FloatLanes;
+use crate::formats::{self, Format};
 use crate::gemm::{Lanes32, Lanes256};
 
 /// In which form a format wants the activations it's multiplied with.
@@ -21,7 +22,7 @@ pub(crate) trait Visitor {
     /// What comes out.
     type Out;
     /// For formats of single numbers.
-    fn float<F: Float>(self) -> Self::Out;
+    fn float<F: FloatLanes>(self) -> Self::Out;
     /// For formats of 32 weights a block.
     fn block32<F: Lanes32>(self) -> Self::Out;
     /// For formats of 256 weights a block.

@@ -11,6 +11,7 @@ pub mod ceiling;
 mod dot;
 pub mod dtype;
 mod elementary;
+mod floats;
 mod formats;
 mod gemm;
 mod gemv;

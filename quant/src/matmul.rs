@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
+use crate::floats::{self, FloatLanes};
 use crate::formats::{Float, Format32, Format256};
 use crate::gemm::{self, Lanes32, Lanes256};
 use crate::gemv::Product;
@@ -60,7 +61,7 @@ impl Columns<'_> {
 fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &mut Tile<'_>) {
     let all = tile.rows();
     assert!(all.end <= m.rows(), "rows {all:?} of {m:?}");
-    if cols.len() > FEW && m.dtype().visit(Panels(isa, gemm::Product { m, x, cols, tile })) {
+    if m.dtype().visit(Blocked(isa, gemm::Product { m, x, cols, tile })) {
         return;
     }
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
@@ -82,24 +83,34 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
 /// The most columns for which the kernels that unpack in registers are faster than panels.
 const FEW: usize = 8;
 
-/// A product by panels. Returns whether there are any for the format.
-struct Panels<'a, 't>(Isa, gemm::Product<'a, 't>);
+/// A product by panels, or of floats. Returns whether it's been done.
+struct Blocked<'a, 't>(Isa, gemm::Product<'a, 't>);
 
-impl Visitor for Panels<'_, '_> {
+impl Visitor for Blocked<'_, '_> {
     type Out = bool;
 
-    fn float<F: Float>(self) -> bool {
-        false
+    fn float<F: FloatLanes>(self) -> bool {
+        // The definition is as fast as vectors in portable code.
+        if self.0 != Isa::SCALAR {
+            floats::product::<F>(self.0, self.1);
+        }
+        self.0 != Isa::SCALAR
     }
 
     fn block32<F: Lanes32>(self) -> bool {
-        gemm::gemm_32::<F>(self.0, self.1);
-        true
+        let many = self.1.cols.len() > FEW;
+        if many {
+            gemm::gemm_32::<F>(self.0, self.1);
+        }
+        many
     }
 
     fn block256<F: Lanes256>(self) -> bool {
-        gemm::gemm_256::<F>(self.0, self.1);
-        true
+        let many = self.1.cols.len() > FEW;
+        if many {
+            gemm::gemm_256::<F>(self.0, self.1);
+        }
+        many
     }
 }
 

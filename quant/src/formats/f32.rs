@@ -1,6 +1,8 @@
 //! F32: 4 bytes a weight, little-endian single precision.
 
 use super::{Float, layout};
+use crate::floats::FloatLanes;
+use crate::isa::lanes::{LANES, Lanes};
 
 /// Single precision.
 pub(crate) struct F32;
@@ -10,5 +12,14 @@ layout!(F32: 1 weights in 4 bytes, halves at []);
 impl Float for F32 {
     fn value(weight: &[u8; 4]) -> f32 {
         f32::from_le_bytes(*weight)
+    }
+}
+
+impl FloatLanes for F32 {
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(weights.as_flattened());
+        s.load_f32(&bytes)
     }
 }

@@ -31,7 +31,7 @@ use crate::isa::ints::{Ints, ROWS};
 /// What a block is: `LEN` weights in `BYTES` bytes.
 pub(crate) trait Format {
     /// A block's bytes, `[u8; BYTES]`.
-    type Block: Copy + Send + Sync + AsRef<[u8]>;
+    type Block: 'static + Copy + Send + Sync + AsRef<[u8]>;
     /// Weights in a block.
     const LEN: usize;
     /// Bytes of a block.

@@ -89,6 +89,14 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
                 _mm256_cvtph_ps(_mm_loadu_si128(x[16..].as_ptr().cast())),
             ]
         }
+        fn load_bf16(x: &[u8; 32]) -> F {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(x[16..].as_ptr().cast()));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
+        }
         fn store_f16(x: F, out: &mut [u8; 32]) {
             const MODE: i32 = _MM_FROUND_TO_NEAREST_INT;
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<MODE>(x[0]));

@@ -69,6 +69,10 @@ impl Lanes for Avx512 {
         fn load_f32(x: &[u8; 64]) -> __m512 { _mm512_loadu_ps(x.as_ptr().cast()) }
         fn store_f32(x: __m512, out: &mut [u8; 64]) { _mm512_storeu_ps(out.as_mut_ptr().cast(), x) }
         fn load_f16(x: &[u8; 32]) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+        fn load_bf16(x: &[u8; 32]) -> __m512 {
+            let x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
+        }
         fn store_f16(x: __m512, out: &mut [u8; 32]) {
             const MODE: i32 = _MM_FROUND_TO_NEAREST_INT;
             _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtps_ph::<MODE>(x))

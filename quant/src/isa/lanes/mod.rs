@@ -73,6 +73,8 @@ pub(crate) trait Lanes: Copy {
     fn store_f32(self, x: Self::F, out: &mut [u8; 64]);
     /// 16 little-endian f16, widened exactly.
     fn load_f16(self, x: &[u8; 32]) -> Self::F;
+    /// 16 little-endian bf16 (upper halves of f32), widened exactly.
+    fn load_bf16(self, x: &[u8; 32]) -> Self::F;
     /// Rounded to f16, half to even; beyond the range to infinity.
     fn store_f16(self, x: Self::F, out: &mut [u8; 32]);
     /// 16 signed bytes as f32.

@@ -65,6 +65,9 @@ impl Lanes for Scalar {
     fn load_f16(self, x: &[u8; 32]) -> F {
         std::array::from_fn(|i| half_float::to_f32(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])))
     }
+    fn load_bf16(self, x: &[u8; 32]) -> F {
+        std::array::from_fn(|i| f32::from_bits(u32::from_le_bytes([0, 0, x[2 * i], x[2 * i + 1]])))
+    }
     fn store_f16(self, x: F, out: &mut [u8; 32]) {
         for (out, x) in out.as_chunks_mut().0.iter_mut().zip(x) {
             *out = half_float::from_f32(x).to_le_bytes();

@@ -1,0 +1,125 @@
+//! Products of weights that are single numbers, in single precision, with any number of columns.
+//!
+//! The sixteen partial sums of a row and a column are one vector of lanes. A tile of rows times columns shares the loads;
+//! columns are taken in blocks that stay in the second-level cache while all rows pass by.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::formats::Float;
+use crate::gemm::Product;
+use crate::isa::Isa;
+use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
+
+/// A format of single numbers that loads into lanes.
+pub(crate) trait FloatLanes: Float {
+    /// Sixteen weights.
+    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F;
+}
+
+/// Bytes of activations that a block of columns should not exceed.
+const COLUMNS: usize = 128 << 10;
+
+/// The product.
+pub(crate) fn product<F: FloatLanes>(isa: Isa, product: Product<'_, '_>) {
+    dispatch(isa, Floats(product, PhantomData::<F>));
+}
+
+struct Floats<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
+
+impl<F: FloatLanes> Kernel for Floats<'_, '_, F> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(mut self, s: S) {
+        match S::ACCS {
+            16.. => self.blocks::<S, 4, 4>(s),
+            4.. => self.blocks::<S, 2, 2>(s),
+            _ => self.blocks::<S, 1, 1>(s),
+        }
+    }
+}
+
+impl<'a, F: FloatLanes> Floats<'a, '_, F> {
+    /// All of it, `R` rows times `C` columns at a time.
+    #[inline(always)]
+    fn blocks<S: Lanes, const R: usize, const C: usize>(&mut self, s: S) {
+        let n = self.0.cols.len();
+        let block = (COLUMNS / (4 * self.0.m.cols()).max(1)).max(1).next_multiple_of(C);
+        for first in (0..n).step_by(block) {
+            let columns = first..n.min(first + block);
+            let full = columns.len() / C * C;
+            for row in self.0.tile.rows().step_by(R) {
+                for c in columns.clone().take(full).step_by(C) {
+                    self.tile::<S, R, C>(s, row, c);
+                }
+                for c in columns.start + full..columns.end {
+                    self.tile::<S, R, 1>(s, row, c);
+                }
+            }
+        }
+    }
+
+    /// Rows from `first` on with columns from `column` on. The last row stands in for those that are missing.
+    #[inline(always)]
+    fn tile<S: Lanes, const R: usize, const C: usize>(&mut self, s: S, first: usize, column: usize) {
+        let all: Range<usize> = self.0.tile.rows();
+        let mut rows: [&'a [F::Block]; R] = [&[]; R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = F::blocks(self.0.m.row((first + r).min(all.end - 1)));
+        }
+        let mut x: [&'a [f32]; C] = [&[]; C];
+        for (c, x) in x.iter_mut().enumerate() {
+            *x = self.0.x.row_f32(self.0.cols.get(column + c));
+        }
+        let sums = products::<S, F, R, C>(s, &rows, &x);
+        for c in 0..C {
+            let out = self.0.tile.col_mut(column + c);
+            for (out, sums) in out[first - all.start..].iter_mut().zip(&sums) {
+                *out = sums[c];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn products<S: Lanes, F: FloatLanes, const R: usize, const C: usize>(
+    s: S,
+    rows: &[&[F::Block]; R],
+    x: &[&[f32]; C],
+) -> [[f32; C]; R] {
+    let len = rows[0].len();
+    let mut sums = [[s.splat(0.0); C]; R];
+    for at in (0..len / LANES * LANES).step_by(LANES) {
+        let mut w = [s.splat(0.0); R];
+        for r in 0..R {
+            if let Some(weights) = rows[r][at..].first_chunk() {
+                w[r] = F::load(s, weights);
+            }
+        }
+        for c in 0..C {
+            let Some(x) = x[c][at..].first_chunk() else { continue };
+            let x = s.load(x);
+            for r in 0..R {
+                sums[r][c] = s.fma(w[r], x, sums[r][c]);
+            }
+        }
+    }
+    let mut out = [[0.0; C]; R];
+    for r in 0..R {
+        for c in 0..C {
+            let mut sum = sums[r][c];
+            if !len.is_multiple_of(LANES) {
+                let mut lanes = [0.0; LANES];
+                s.store(sum, &mut lanes);
+                let rest = len / LANES * LANES..len;
+                for (lane, (w, x)) in lanes.iter_mut().zip(rows[r][rest.clone()].iter().zip(&x[c][rest])) {
+                    *lane = F::value(w).mul_add(*x, *lane);
+                }
+                sum = s.load(&lanes);
+            }
+            out[r][c] = s.sum(sum);
+        }
+    }
+    out
+}
