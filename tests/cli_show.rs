@@ -29,7 +29,14 @@ fn page_for_people() {
     let writer = tiny("gemma3", 3).unwrap().f32("general.sampling.temp", 0.6);
     let (out, err, code) = show(&writer, &[]);
     assert_eq!((err.as_str(), code), ("", 0));
-    for words in ["tiny gemma3", "512 tokens", "2 of them see the last 8 tokens", "temp 0.6", "F32", "can be run"] {
+    for words in [
+        "tiny gemma3",
+        "512 tokens",
+        "2 of them see the last 8 tokens",
+        "temperature 0.6 (the model's file)",
+        "F32",
+        "can be run",
+    ] {
         assert!(out.contains(words), "no {words:?} in:\n{out}");
     }
     assert!(!out.contains("cannot") && !out.contains("problem"), "{out}");

@@ -2,7 +2,7 @@
 
 use super::output::{Paint, json, result, table};
 use crate::Result;
-use crate::describe::{Description, Dimensions};
+use crate::describe::{ChatTemplate, Description, Dimensions};
 use crate::gguf::Gguf;
 use crate::store::{self, show_bytes};
 use std::io::{self, Write};
@@ -99,6 +99,24 @@ fn count(n: u64) -> String {
     format!("{value:.decimals$}{unit}")
 }
 
+/// `system messages, tools, thinking that can be turned on`.
+fn template(template: &ChatTemplate) -> String {
+    let system = match template.system {
+        "supported" => "system messages",
+        "ignored" => "no system messages (they are dropped)",
+        _ => "no system messages (they are refused)",
+    };
+    let thinking = match (template.thinking, template.thinking_default) {
+        ("none", _) => "no thinking",
+        ("forced", _) => "always thinks",
+        ("free", _) => "thinks when it likes",
+        ("effort", _) => "thinking by effort",
+        (_, Some(true)) => "thinks unless told not to",
+        _ => "thinks when told to",
+    };
+    format!("{system}, {}, {thinking}", if template.tools { "tools" } else { "no tools" })
+}
+
 /// The page for people.
 struct Page<'a> {
     out: &'a mut dyn Write,
@@ -162,13 +180,13 @@ impl Page<'_> {
         let kind = vocabulary.model.as_deref().unwrap_or("none");
         let pre = vocabulary.pre.as_ref().map_or_else(String::new, |pre| format!(", split as {pre}"));
         self.line("tokenizer", &format!("{kind}{pre}"))?;
-        match model.template_bytes {
-            Some(bytes) => self.line("chat template", &format!("{bytes} bytes"))?,
-            None => self.line("chat template", "none: a model for plain text")?,
-        }
-        if !model.sampling.is_empty() {
-            let all: Vec<_> = model.sampling.iter().map(|(key, value)| format!("{key} {value}")).collect();
-            self.line("sampling", &all.join(", "))?;
+        let template = model.chat_template.as_ref().map_or("none: a model for plain text".to_owned(), template);
+        self.line("chat template", &template)?;
+        let mut name = "sampling";
+        for same in model.sampling.chunk_by(|a, b| a.origin == b.origin) {
+            let all: Vec<_> = same.iter().map(|s| format!("{} {}", s.name, s.value)).collect();
+            self.line(name, &format!("{} ({})", all.join(", "), same[0].origin))?;
+            name = "";
         }
         Ok(())
     }

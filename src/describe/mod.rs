@@ -3,6 +3,7 @@
 
 mod memory;
 mod problems;
+mod talk;
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use memory::Memory;
+pub use talk::{ChatTemplate, Sampling};
 
 use crate::arch::{self, Ffn, Rope, RopeScaling, Spec};
 use crate::gguf::{Gguf, TensorInfo, Value};
@@ -47,10 +49,10 @@ pub struct Description {
     pub dimensions: Option<Dimensions>,
     /// The vocabulary.
     pub vocabulary: Vocabulary,
-    /// Bytes of the chat template; absent when there is none.
-    pub template_bytes: Option<usize>,
-    /// What the file recommends for sampling (`general.sampling.*`), by key.
-    pub sampling: BTreeMap<String, serde_json::Value>,
+    /// The chat template; absent when there is none, or none that works.
+    pub chat_template: Option<ChatTemplate>,
+    /// How answers are sampled when nothing else is asked for.
+    pub sampling: Vec<Sampling>,
     /// Memory by context and kind of cache.
     pub memory: Vec<Memory>,
     /// Tensors that the model does not use.
@@ -158,8 +160,8 @@ impl Description {
                 pre: text("tokenizer.ggml.pre"),
                 tokens: gguf.array("tokenizer.ggml.tokens").ok().flatten().map_or(0, crate::gguf::Array::len),
             },
-            template_bytes: gguf.str("tokenizer.chat_template").ok().flatten().map(str::len),
-            sampling: sampling(gguf),
+            chat_template: found.chat_template,
+            sampling: found.sampling,
             memory: spec.map_or_else(Vec::new, memory::table),
             ignored_tensors: spec.map_or_else(Vec::new, |spec| problems::ignored(gguf, spec)),
             runnable: found.problems.is_empty(),
@@ -256,12 +258,6 @@ fn rope_in_words(rope: &Rope) -> String {
         }
     }
     words
-}
-
-/// The keys `general.sampling.*`, without that prefix.
-fn sampling(gguf: &Gguf) -> BTreeMap<String, serde_json::Value> {
-    let own = gguf.keys().filter_map(|(key, value)| Some((key.strip_prefix("general.sampling.")?, value)));
-    own.map(|(key, value)| (key.to_owned(), json(value))).collect()
 }
 
 /// A value of a key as JSON; arrays by their length and kind, as vocabularies are long.

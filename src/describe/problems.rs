@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::talk::{self, ChatTemplate, Sampling};
 use crate::arch::Spec;
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
@@ -14,11 +15,13 @@ const SHOWN: usize = 4;
 pub(super) struct Found {
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
+    pub(super) chat_template: Option<ChatTemplate>,
+    pub(super) sampling: Vec<Sampling>,
 }
 
 /// Everything that stands in the way; `spec` is what [`crate::arch::spec`] said of the same file.
 pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Found {
-    let mut found = Found { problems: formats(gguf), warnings: Vec::new() };
+    let mut found = Found { problems: formats(gguf), warnings: Vec::new(), chat_template: None, sampling: Vec::new() };
     match spec {
         Ok(spec) => found.problems.extend(tensors(gguf, spec)),
         Err(error) => found.problems.push(error.to_string()),
@@ -29,6 +32,15 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Fou
         Ok(Some(warning)) => found.warnings.push(warning),
         Err(error) => found.warnings.push(format!("text cannot be tokenized: {error}")),
     }
+    match talk::template(gguf) {
+        Ok(template) => found.chat_template = template,
+        Err(error) => found.warnings.push(format!("the chat template does not work: {error}")),
+    }
+    match talk::sampling(gguf) {
+        Ok(sampling) => found.sampling = sampling,
+        Err(error) => found.warnings.push(format!("the recommended sampling makes no sense: {error}")),
+    }
+    found.warnings.extend(talk::unapplied(gguf));
     found
 }
 

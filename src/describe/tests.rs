@@ -21,7 +21,9 @@ fn a_dense_model() {
     assert_eq!((found.active_parameters, found.weight_bytes), (found.parameters, 4 * found.parameters));
     assert_eq!(found.formats.len(), 1);
     assert_eq!((found.quantization.as_str(), found.formats[0].tensors), ("F32", 20));
-    assert_eq!(found.sampling["temp"].to_string(), "0.6");
+    let temperature = &found.sampling[0];
+    assert_eq!((temperature.name, temperature.value.as_str()), ("temperature", "0.6"));
+    assert_eq!((temperature.origin.as_str(), found.chat_template), ("the model's file", None));
     let dimensions = found.dimensions.unwrap();
     assert_eq!((dimensions.heads, dimensions.kv_heads, dimensions.key_length), (4, 2, 16));
     assert_eq!((dimensions.rope, dimensions.window), (vec!["base 10000".to_owned()], None));
@@ -69,4 +71,23 @@ fn problems_are_named_before_loading() {
     assert!(!unknown.runnable && unknown.problems[0].contains("mamba"), "{unknown:?}");
     assert_eq!((unknown.name.as_str(), unknown.dimensions), ("model", None));
     assert!(unknown.warnings[0].contains("tokenize"), "{:?}", unknown.warnings);
+}
+
+#[test]
+fn what_the_template_can_do() {
+    let with = |template: &str| tiny("qwen3", 1).unwrap().text("tokenizer.chat_template", template);
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
+                  {% if tools %}{{ tools | tojson }}{% endif %}<assistant>\
+                  {% if not (enable_thinking | default(true)) %}<think>\n\n</think>{% endif %}";
+    let found = describe(&with(source));
+    let template = found.chat_template.unwrap();
+    assert_eq!((template.system, template.tools, template.bytes), ("supported", true, source.len()));
+    assert_eq!((template.thinking, template.thinking_default), ("switch", Some(true)));
+    assert_eq!(found.sampling[0].origin, "recommended for Qwen3");
+
+    let broken = describe(&with("{% if %}").f32("general.sampling.xtc_probability", 0.5));
+    assert_eq!(broken.chat_template, None);
+    assert!(broken.runnable, "text can be completed without a template");
+    let all = broken.warnings.join("\n");
+    assert!(all.contains("chat template does not work") && all.contains("xtc_probability"), "{all}");
 }
