@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokki::arch;
+use tokki::describe::Description;
 use tokki::gguf::{Gguf, Kind, Value};
 use tokki::testing::{Rng, Writer, text};
 
@@ -289,6 +290,38 @@ fn specifications_of_wrong_keys() {
     }
 }
 
+#[test]
+fn dimensions_that_no_machine_holds() {
+    let writer = |arch: &str, changes: &[(&str, u32)]| {
+        let key = |name: &str| format!("{arch}.{name}");
+        let base = [
+            ("block_count", 2),
+            ("context_length", 1 << 20),
+            ("embedding_length", 64),
+            ("feed_forward_length", 64),
+            ("attention.head_count", 4),
+            ("vocab_size", 100),
+        ];
+        let kept = base.iter().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        kept.chain(changes).fold(Writer::new(arch), |writer, (name, n)| writer.u32(&key(name), *n))
+    };
+    // Divisors of frequencies are made up for this family: not two thousand million of them.
+    let rotated = open(&writer("exaone", &[("rope.dimension_count", u32::MAX - 1)]).bytes()).unwrap();
+    assert!(arch::spec(&rotated).unwrap_err().to_string().contains("rotated values"));
+    let largest = [
+        ("block_count", 1024),
+        ("context_length", 1 << 30),
+        ("embedding_length", 1 << 22),
+        ("attention.head_count", 4096),
+        ("attention.key_length", 4096),
+        ("attention.value_length", 4096),
+    ];
+    let gguf = open(&writer("llama", &largest).bytes()).unwrap();
+    assert!(arch::spec(&gguf).is_ok());
+    let found = Description::of(&gguf);
+    assert!(!found.runnable && found.memory.iter().any(|row| row.cache_bytes == u64::MAX), "{:?}", found.memory);
+}
+
 /// Reads everything that can be read of an open file.
 fn use_all(gguf: &Gguf) -> usize {
     let mut sum = 0;
@@ -348,6 +381,7 @@ fn random_damage_never_panics() {
             Ok(gguf) => {
                 opened += 1;
                 std::hint::black_box(use_all(&gguf));
+                std::hint::black_box(Description::of(&gguf));
                 match arch::spec(&gguf) {
                     Ok(_) => specified += 1,
                     Err(error) => assert_eq!(error.exit_code(), 2),

@@ -4,6 +4,8 @@ use super::keys::Keys;
 use super::{Pairing, Rope, RopeFactors, RopeScaling};
 use crate::Result;
 
+/// Most values of a head that rotate, far over any real model.
+const MAX_DIMS: usize = 1 << 12;
 /// Tensor of divisors that hold for every context.
 const FREQS: &str = "rope_freqs.weight";
 
@@ -67,7 +69,8 @@ impl Rope {
         const ORIGINAL: f64 = 8192.0;
         const LOW: f64 = 1.0;
         const HIGH: f64 = 4.0;
-        if self.factors.is_some() {
+        // A senseless length is refused later; nothing is allocated for it.
+        if self.factors.is_some() || self.dims > MAX_DIMS {
             return;
         }
         let divisor = |i: usize| {

@@ -223,7 +223,7 @@ impl Page<'_> {
                 rows.push(vec![context]);
             }
             if let Some(row) = rows.last_mut() {
-                row.push(show_bytes(model.weight_bytes + entry.cache_bytes));
+                row.push(show_bytes(model.weight_bytes.saturating_add(entry.cache_bytes)));
             }
         }
         let columns = kinds.into_iter().map(|kind| format!("WITH {kind} CACHE"));
