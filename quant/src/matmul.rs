@@ -98,7 +98,8 @@ impl Visitor for Blocked<'_, '_> {
     }
 
     fn block32<F: Lanes32>(self) -> bool {
-        let many = self.1.cols.len() > FEW;
+        // Without vectors, panels pay for formats with scales of groups alone.
+        let many = self.1.cols.len() > FEW && self.0 != Isa::SCALAR;
         if many {
             gemm::gemm_32::<F>(self.0, self.1);
         }

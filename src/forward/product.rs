@@ -104,7 +104,8 @@ pub(super) fn band(weights: &Stack, n: usize, threads: usize) -> usize {
     const STREAM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
     let rows = weights.rows();
     if n > SMALL_BATCH {
-        return (rows / (threads * 8)).clamp(32, 128).next_multiple_of(16);
+        // Whole groups of 32 rows; the more rows, the less time goes into copying activations for them.
+        return (rows / (threads * 6)).clamp(32, 256).next_multiple_of(32);
     }
     let bytes = weights.matrix_bytes();
     let band_bytes = (bytes / (threads * 8)).clamp(*STREAM.start(), *STREAM.end());

@@ -192,7 +192,8 @@ fn unpack<S: Words, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, panel: &mut
                 *row = m.row(last.min(first + r * S::N + lane));
             }
         }
-        s.vectorize(Unpack { kind: PhantomData::<K>, rows, from: slice.from, panel });
+        let ahead = slice.blocks * K::BYTES;
+        s.vectorize(Unpack { kind: PhantomData::<K>, rows, from: slice.from, ahead, panel });
     }
 }
 

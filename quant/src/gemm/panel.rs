@@ -142,6 +142,8 @@ pub(super) struct Unpack<'a, K, S: Words> {
     pub(super) kind: PhantomData<K>,
     pub(super) rows: [[&'a [u8]; MOST_LANES]; 2],
     pub(super) from: usize,
+    /// How far behind each block, in bytes, its row is to be fetched: the next slice is.
+    pub(super) ahead: usize,
     pub(super) panel: &'a mut [S::V],
 }
 
@@ -149,8 +151,12 @@ impl<S: Words, K: Kind<S>> Task<S> for Unpack<'_, K, S> {
     #[inline(always)]
     fn run(self, s: S) {
         for (b, record) in self.panel.chunks_exact_mut(K::RECORD).enumerate() {
+            let at = (self.from + b) * K::BYTES;
             for (r, rows) in self.rows.iter().enumerate() {
-                K::unpack(s, Rows { rows, at: (self.from + b) * K::BYTES }, r, record);
+                for row in &rows[..S::N] {
+                    s.prefetch(row.get(at + self.ahead..at + self.ahead + K::BYTES).unwrap_or_default());
+                }
+                K::unpack(s, Rows { rows, at }, r, record);
             }
         }
     }

@@ -60,6 +60,16 @@ fn every_number_of_rows_equals_the_definition() {
 }
 
 #[test]
+fn rows_of_several_panels_equal_the_definition() {
+    let mut rng = Rng(6);
+    for dtype in [DType::Q4K, DType::Q8_0, DType::Q2K] {
+        let k = 1280;
+        let x = activations(Isa::SCALAR, &rng.normals(9 * k), k);
+        check(dtype, 1100, k, &x, &weights(dtype, 1100, k, &mut rng));
+    }
+}
+
+#[test]
 fn extreme_blocks_equal_the_definition() {
     let mut rng = Rng(3);
     for_each_format(|dtype| {
