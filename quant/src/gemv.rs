@@ -131,9 +131,6 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
     let offset = F::HELD.offset::<S>();
     for b in 0..n {
         let blocks = eight!(r => &rows[r][b]);
-        for line in 0..F::BYTES.div_ceil(LINE) {
-            blocks.iter().for_each(|block| s.prefetch(block.as_ref(), ahead + line * LINE));
-        }
         let head = F::head(s, blocks);
         let mut isum = [s.int(0); C];
         F::chunks(
@@ -141,6 +138,10 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
             blocks,
             #[inline(always)]
             |j, q| {
+                // A row per chunk: asking for all eight at once would be more than the processor keeps in flight.
+                for line in 0..F::BYTES.div_ceil(LINE) {
+                    s.prefetch(blocks[j].as_ref(), ahead + line * LINE);
+                }
                 let a: [_; C] = std::array::from_fn(|c| groups(&x[c].q[b * 8 + j]));
                 scaled_dots::<S, F, C>(s, &mut isum, j, &q, &head.scales, a);
             },
