@@ -1,9 +1,11 @@
-//! Products of weights with 512 columns of activations, in multiply-adds per second ("elements"): each format on each
-//! instruction set, beside the most that one thread can do.
+//! Products of weights and activations, every format on every instruction set: bytes of weights per second for one column
+//! (what generating a token costs), multiply-adds per second ("elements") for 4, 8 and 512 (batches, prompts). Beside them
+//! the most that one thread can do: reading memory, multiplying small integers.
 #![allow(missing_docs, reason = "the macros of criterion generate public items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use tokki_quant::activation::Activations;
 use tokki_quant::ceiling;
 use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
@@ -50,5 +52,83 @@ fn prefill(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, limit, prefill);
+/// Bytes of weights that stay in the second-level cache.
+const CACHED: usize = 400 << 10;
+
+/// Bytes of weights that come from main memory on any machine.
+const MEMORY: usize = 640 << 20;
+
+fn vectors() -> impl Iterator<Item = Isa> {
+    Isa::available().into_iter().filter(|&isa| isa != Isa::SCALAR)
+}
+
+/// Rows of `K` weights, about `bytes` bytes: a few random ones, repeated. Returns their number, too.
+fn rows(dtype: DType, bytes: usize) -> (usize, Vec<u8>) {
+    let row = K / dtype.block_len() * dtype.block_bytes();
+    let some = weights(dtype, (CACHED / row).next_multiple_of(8), K, &mut Rng(1));
+    let all = some.repeat(bytes.div_ceil(some.len()));
+    (all.len() / row, all)
+}
+
+fn one_column(c: &mut Criterion) {
+    for (place, bytes) in [("cached", CACHED), ("memory", MEMORY)] {
+        let mut group = c.benchmark_group(format!("decode/{place}"));
+        group.sample_size(10);
+        for &dtype in DType::ALL {
+            let (rows, bytes) = rows(dtype, bytes);
+            let Ok(m) = Matrix::new(dtype, rows, K, &bytes) else { continue };
+            let mut out = vec![0f32; rows];
+            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            for isa in vectors() {
+                let x = activations(isa, &Rng(2).normals(K), K);
+                group.bench_function(BenchmarkId::new(isa.name(), dtype), |b| {
+                    b.iter(|| matmul(isa, &m, &x, &mut Tile::whole(black_box(&mut out), rows)));
+                });
+            }
+        }
+    }
+}
+
+fn few_columns(c: &mut Criterion) {
+    for n in [4, 8] {
+        let mut group = c.benchmark_group(format!("batch_of_{n}"));
+        group.sample_size(10);
+        for &dtype in DType::ALL {
+            let (rows, bytes) = rows(dtype, CACHED);
+            let Ok(m) = Matrix::new(dtype, rows, K, &bytes) else { continue };
+            let mut out = vec![0f32; n * rows];
+            group.throughput(Throughput::Elements((n * rows * K) as u64));
+            for isa in vectors() {
+                let x = activations(isa, &Rng(2).normals(n * K), K);
+                group.bench_function(BenchmarkId::new(isa.name(), dtype), |b| {
+                    b.iter(|| matmul(isa, &m, &x, &mut Tile::whole(black_box(&mut out), rows)));
+                });
+            }
+        }
+    }
+}
+
+/// A row of activations in both block forms.
+fn quantize(c: &mut Criterion) {
+    let mut group = c.benchmark_group("quantize");
+    group.throughput(Throughput::Elements(K as u64));
+    let x = Rng(2).normals(K);
+    let kinds = [DType::Q8_0, DType::Q4K].into_iter().collect();
+    let mut acts = Activations::new();
+    for isa in Isa::available() {
+        group.bench_function(isa.name(), |b| b.iter(|| acts.reset(kinds, 1, K).write(isa, 0, black_box(&x))));
+    }
+}
+
+fn read(c: &mut Criterion) {
+    let mut group = c.benchmark_group("read");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(MEMORY as u64));
+    let buffer = vec![1u8; MEMORY];
+    for isa in vectors() {
+        group.bench_function(isa.name(), |b| b.iter(|| ceiling::read(isa, black_box(&buffer))));
+    }
+}
+
+criterion_group!(benches, limit, read, quantize, one_column, few_columns, prefill);
 criterion_main!(benches);

@@ -10,6 +10,7 @@
 
 use crate::dtype::{ActKind, DType};
 use crate::isa::Isa;
+use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
 use crate::share::Chunks;
 
 /// Blocks whose largest magnitude is below this count as zeros: 2^-100.
@@ -242,70 +243,119 @@ impl ActWriter<'_> {
         }
         if self.kinds.has(ActKind::Block32) {
             let (q, d, sums) = (self.by_32.q.take(row), self.by_32.d.take(row), self.by_32.sums.take(row));
-            quantize_32(isa, x, q, d, sums);
+            dispatch(isa, Quantize32 { x, q, d, sums });
         }
         if self.kinds.has(ActKind::Block256) {
             let (q, d, sums) = (self.by_256.q.take(row), self.by_256.d.take(row), self.by_256.sums.take(row));
-            quantize_256(isa, x, q, d, sums);
+            dispatch(isa, Quantize256 { x, q, d, sums });
         }
     }
 }
 
-/// `(d, factor)` of a block: quants are the values times the factor, rounded; a factor of 0 means all zeros.
-fn scale(x: &[f32]) -> (f32, f32) {
-    // Not f32::max, which drops NaN: a maximum over bit patterns of magnitudes keeps NaN and infinity on top.
-    let max = f32::from_bits(x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0));
+/// A row of blocks of 32, to be quantized.
+struct Quantize32<'a> {
+    x: &'a [f32],
+    q: &'a mut [Bytes32],
+    d: &'a mut [f32],
+    sums: &'a mut [i32],
+}
+
+impl Kernel for Quantize32<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let Self { x, q, d, sums } = self;
+        for (((x, q), d), sum) in x.as_chunks::<32>().0.iter().zip(q).zip(d).zip(sums) {
+            let (x, _) = x.as_chunks::<LANES>();
+            let factor;
+            (*d, factor) = scale(s.max_lane_i(s.max_i(magnitude(s, &x[0]), magnitude(s, &x[1]))));
+            let (q, _) = q.0.as_chunks_mut::<LANES>();
+            *sum = round(s, &x[0], factor, &mut q[0]) + round(s, &x[1], factor, &mut q[1]);
+        }
+    }
+}
+
+/// A row of blocks of 256, to be quantized.
+struct Quantize256<'a> {
+    x: &'a [f32],
+    q: &'a mut [Bytes32],
+    d: &'a mut [f32],
+    sums: &'a mut [Sums256],
+}
+
+impl Kernel for Quantize256<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, s: S) {
+        let Self { x, q, d, sums } = self;
+        for (((x, q), d), sums) in x.as_chunks::<256>().0.iter().zip(q.as_chunks_mut::<8>().0).zip(d).zip(sums) {
+            let (x, _) = x.as_chunks::<LANES>();
+            let mut max = magnitude(s, &x[0]);
+            for x in &x[1..] {
+                max = s.max_i(max, magnitude(s, x));
+            }
+            let factor;
+            (*d, factor) = scale(s.max_lane_i(max));
+            *sums = Sums256::ZERO;
+            for (g, x) in x.iter().enumerate() {
+                let (q, _) = q[g / 2].0.as_chunks_mut::<LANES>();
+                // At most 16 * 127 in magnitude.
+                let sum = round(s, x, factor, &mut q[g % 2]) as i16;
+                sums.by_16[sum_slot(g)] = sum;
+                sums.by_32[sum_slot(g / 2)] += sum;
+            }
+        }
+    }
+}
+
+/// The bits of the magnitudes. They sort as integers, with infinity and NaN on top; a maximum of floats would drop NaN.
+#[inline(always)]
+fn magnitude<S: Lanes>(s: S, x: &[f32; LANES]) -> S::I {
+    s.and_i(s.bits(s.load(x)), s.splat_i(0x7fff_ffff))
+}
+
+/// `(d, factor)` of a block whose largest magnitude has these bits: quants are the values times the factor, rounded; no
+/// factor means all zeros.
+#[inline(always)]
+fn scale(max: i32) -> (f32, Option<f32>) {
+    let max = f32::from_bits(max as u32);
     if !max.is_finite() {
-        (f32::NAN, 0.0)
+        (f32::NAN, None)
     } else if max < TINY {
-        (0.0, 0.0)
+        (0.0, None)
     } else {
-        (max / 127.0, 127.0 / max)
+        (max / 127.0, Some(127.0 / max))
     }
 }
 
 /// Rounds `x * factor` to bytes and returns their sum.
-fn round(x: &[f32], factor: f32, q: &mut [i8]) -> i32 {
-    let mut sum = 0;
-    for (q, x) in q.iter_mut().zip(x) {
-        *q = if factor == 0.0 { 0 } else { (x * factor).round_ties_even() as i8 };
-        sum += i32::from(*q);
-    }
-    sum
-}
-
-fn quantize_32(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [i32]) {
-    for (((x, q), d), sum) in x.chunks_exact(32).zip(q).zip(d).zip(sums) {
-        let factor;
-        (*d, factor) = scale(x);
-        *sum = round(x, factor, &mut q.0);
-    }
-}
-
-fn quantize_256(_isa: Isa, x: &[f32], q: &mut [Bytes32], d: &mut [f32], sums: &mut [Sums256]) {
-    for (((x, q), d), sums) in x.chunks_exact(256).zip(q.chunks_exact_mut(8)).zip(d).zip(sums) {
-        let factor;
-        (*d, factor) = scale(x);
-        *sums = Sums256::ZERO;
-        let groups = q.iter_mut().flat_map(|q| q.0.chunks_exact_mut(16));
-        for (g, (x, q)) in x.chunks_exact(16).zip(groups).enumerate() {
-            // At most 16 * 127 in magnitude.
-            let sum = round(x, factor, q) as i16;
-            sums.by_16[sum_slot(g)] = sum;
-            sums.by_32[sum_slot(g / 2)] += sum;
-        }
-    }
+#[inline(always)]
+fn round<S: Lanes>(s: S, x: &[f32; LANES], factor: Option<f32>, q: &mut [i8; LANES]) -> i32 {
+    let Some(factor) = factor else {
+        *q = [0; LANES];
+        return 0;
+    };
+    // Added to 1.5 * 2^23, a float of up to 127 in magnitude rounds to an integer, half to even, in the lowest bits.
+    let magic = s.splat(12_582_912.0);
+    let shifted = s.add(s.mul(s.load(x), s.splat(factor)), magic);
+    let mut bytes = [0; LANES];
+    s.store_i8(s.bits(shifted), &mut bytes);
+    *q = bytes.map(|byte| byte as i8);
+    s.sum(s.sub(shifted, magic)) as i32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Rng, assert_same_bits, for_each_isa};
 
     const ALL: ActKinds = ActKinds::none().with(ActKind::F32).with(ActKind::Block32).with(ActKind::Block256);
 
     fn one(x: &[f32]) -> Activations {
         let mut acts = Activations::new();
-        acts.reset(ALL, 1, x.len()).write(Isa::SCALAR, 0, x);
+        acts.reset(ALL, 1, x.len()).write(Isa::best(), 0, x);
         acts
     }
 
@@ -363,6 +413,41 @@ mod tests {
         assert_eq!((row.q[2], row.q[3]), (Bytes32([0; 32]), Bytes32([0; 32])));
         assert_eq!((row.d[4], row.q[4]), (1.0 / 127.0, Bytes32([127; 32])));
         assert!(acts.row_256(0).d[0].is_nan());
+    }
+
+    #[test]
+    fn every_instruction_set_equals_the_definition() {
+        let mut rng = Rng(4);
+        let mut x = rng.normals(2048);
+        for (i, scale) in [0.0, 1e-45, 1e-38, 7.9e-31, 1e-30, 1e30, f32::MAX / 4.0].into_iter().enumerate() {
+            x[256 * i + 64..256 * i + 160].iter_mut().for_each(|x| *x *= scale);
+        }
+        x[300..812].iter_mut().for_each(|x| *x *= 1e-32);
+        (x[1000], x[1500], x[2000]) = (f32::NAN, f32::INFINITY, -0.0);
+        for_each_isa(|isa| {
+            let mut acts = Activations::new();
+            acts.reset(ALL, 1, x.len()).write(isa, 0, &x);
+            for (len, d) in [(32, acts.row_32(0).d), (256, acts.row_256(0).d)] {
+                for ((b, x), &d) in x.chunks(len).enumerate().zip(d) {
+                    let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+                    let zero = max < TINY || !x.iter().all(|x| x.is_finite());
+                    let wanted = if !x.iter().all(|x| x.is_finite()) {
+                        f32::NAN
+                    } else if zero {
+                        0.0
+                    } else {
+                        max / 127.0
+                    };
+                    assert_same_bits(&[wanted], &[d], &format!("{} scale {b} of {len}", isa.name()));
+                    for (i, x) in x.iter().enumerate() {
+                        let wanted = if zero { 0.0 } else { (x * (127.0 / max)).round_ties_even() };
+                        let at = b * len + i;
+                        let q = if len == 32 { acts.row_32(0).q } else { acts.row_256(0).q };
+                        assert_eq!(f32::from(q[at / 32].0[at % 32]), wanted, "{} value {at}, {len}", isa.name());
+                    }
+                }
+            }
+        });
     }
 
     #[test]

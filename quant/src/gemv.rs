@@ -4,6 +4,8 @@
 //! group of rows is computed, the next one is fetched: each block asks for the bytes at its own place in the group of rows
 //! that follows. (Prefetching a fixed distance ahead inside the row reaches little more than half of that speed.)
 
+#![allow(clippy::needless_range_loop, reason = "a block's number indexes the rows of weights and of activations alike")]
+
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -28,7 +30,7 @@ pub(crate) struct Product<'a, 't, F, X, const C: usize> {
 }
 
 impl<'a, 't, F, X, const C: usize> Product<'a, 't, F, X, C> {
-    /// `tile[first + c] = m * x[c]` for `rows`, which are of the tile.
+    /// `tile[first + c] = m * x[c]` for `rows`, which are of the tile, and the columns that the tile has.
     pub(crate) fn new(m: &'a Matrix<'a>, x: [X; C], rows: Range<usize>, tile: &'a mut Tile<'t>, first: usize) -> Self {
         Self { m, x, rows, tile, first, format: PhantomData }
     }
@@ -39,12 +41,12 @@ impl<'a, 't, F, X, const C: usize> Product<'a, 't, F, X, C> {
     fn groups<S: Ints>(self, s: S, mut products: impl FnMut([&'a [u8]; ROWS], usize, &[X; C]) -> [S::F; C]) {
         let (rows, all) = (self.rows, self.tile.rows());
         for from in rows.clone().step_by(ROWS) {
-            let group = std::array::from_fn(|r| self.m.row((from + r).min(rows.end - 1)));
+            let group = eight!(r => self.m.row((from + r).min(rows.end - 1)));
             let ahead = if from + ROWS < all.end { ROWS * self.m.row_bytes() } else { 0 };
             let out = products(group, ahead, &self.x);
             let at = from - all.start;
             let count = ROWS.min(rows.end - from);
-            for (c, out) in out.into_iter().enumerate() {
+            for (c, out) in out.into_iter().enumerate().take(self.tile.n() - self.first) {
                 self.tile.col_mut(self.first + c)[at..at + count].copy_from_slice(&s.store(out)[..count]);
             }
         }
@@ -81,7 +83,7 @@ fn products_32<S: Ints, F: Format32, const C: usize>(
     x: &[ActRow32<'_>; C],
 ) -> [S::F; C] {
     let n = x[0].q.len();
-    let rows = rows.map(|row| &F::blocks(row)[..n]);
+    let rows = eight!(r => &F::blocks(rows[r])[..n]);
     let x = x.map(|x| ActRow32 { q: &x.q[..n], d: &x.d[..n], sums: &x.sums[..n] });
     let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
     let offset = F::HELD.offset::<S>();
@@ -125,7 +127,7 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
     x: &[ActRow256<'_>; C],
 ) -> [S::F; C] {
     let n = x[0].d.len();
-    let rows = rows.map(|row| &F::blocks(row)[..n]);
+    let rows = eight!(r => &F::blocks(rows[r])[..n]);
     let x = x.map(|x| ActRow256 { q: &x.q[..n * 8], d: &x.d[..n], sums: &x.sums[..n] });
     let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
     let offset = F::HELD.offset::<S>();

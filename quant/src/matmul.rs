@@ -139,14 +139,21 @@ impl<'a, 't> Batch<'a, 't> {
         self.cols.len() - self.from
     }
 
+    /// The next `C` columns: the last one several times over when fewer are left. That costs less than a second pass over
+    /// the weights. Returns them and how many there are.
+    fn next<X, const C: usize>(&self, column: impl Fn(usize) -> X) -> ([X; C], usize) {
+        let last = self.cols.len() - 1;
+        (std::array::from_fn(|i| column(self.cols.get(last.min(self.from + i)))), C.min(self.left()))
+    }
+
     /// `C` columns with eight rows side by side.
     fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
         Product<'a, 't, F, X, C>: Kernel,
     {
-        let x = std::array::from_fn(|i| column(self.cols.get(self.from + i)));
+        let (x, count) = self.next(column);
         ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.rows, self.tile, self.from));
-        C
+        count
     }
 
     /// The definition, row by row, with up to [`COLUMNS`] columns: calls `product(row, columns, results)`.
@@ -180,7 +187,7 @@ impl Visitor for Batch<'_, '_> {
                 self.portable(column, |row, x: &[ActRow32<'_>], out| dot::row_32::<F>(F::blocks(row), x, out))
             }
             1 => self.wide::<F, _, 1>(column),
-            2 | 3 => self.wide::<F, _, 2>(column),
+            2 => self.wide::<F, _, 2>(column),
             _ => self.wide::<F, _, WIDEST>(column),
         }
     }
@@ -193,7 +200,7 @@ impl Visitor for Batch<'_, '_> {
                 self.portable(column, |row, x: &[ActRow256<'_>], out| dot::row_256::<F>(F::blocks(row), x, out))
             }
             1 => self.wide::<F, _, 1>(column),
-            2 | 3 => self.wide::<F, _, 2>(column),
+            2 => self.wide::<F, _, 2>(column),
             _ => self.wide::<F, _, WIDEST>(column),
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn fifth_bits8<S: Ints>(s: S, word: S::B) -> [S::B; 8] {
     let (diagonal, sixteen) = (s.splat(0x8040_2010), s.splat(0x1010_1010));
     eight!(g => {
         let byte = s.spread(word, g / 2);
-        let bit = s.and(if g % 2 == 0 { s.shl(byte, 4) } else { byte }, diagonal);
+        let bit = s.and(if g.is_multiple_of(2) { s.shl(byte, 4) } else { byte }, diagonal);
         s.min_bytes(bit, sixteen)
     })
 }
