@@ -38,5 +38,5 @@ async function run() {
 }
 
 await run();
-console.log(JSON.stringify({...await run(), release: llama.llamaCppRelease?.release}));
+console.log(JSON.stringify(await run()));
 process.exit(0);

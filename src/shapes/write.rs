@@ -66,7 +66,7 @@ fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -
     let header = header(plan);
     let padded = |tensor: &Tensor| tensor.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + plan.tensors.iter().map(padded).sum::<u64>();
-    let mut out = Counted { out: BufWriter::with_capacity(1 << 20, file), done: 0, reported: 0, total, progress };
+    let mut out = Counted { out: BufWriter::with_capacity(1 << 16, file), done: 0, reported: 0, total, progress };
     out.put(&header)?;
     let mut pools = Pools::new(0x9E37_79B9_7F4A_7C15);
     for tensor in &plan.tensors {
