@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokki::arch::{self, ARCHITECTURES};
 use tokki::gguf::Gguf;
+use tokki::model::Model;
 use tokki::testing;
 
 /// The GGUF files in a folder.
@@ -77,6 +78,7 @@ fn tiny_models_of_every_architecture() {
         let writer = testing::tiny(arch, 7).unwrap();
         writer.write(&path).unwrap();
         accounts_for_every_tensor(&path);
+        Model::open(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(writer.bytes(), testing::tiny(arch, 7).unwrap().bytes(), "not reproducible");
         assert!(writer.bytes() != testing::tiny(arch, 8).unwrap().bytes(), "the seed is ignored");
     }

@@ -68,6 +68,25 @@ fn keys_tensors_and_template() {
 }
 
 #[test]
+fn a_split_model_is_shown_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |n: u32| folder.path().join(format!("m-{n:05}-of-00002.gguf"));
+    let split = |writer: Writer, no: u32| writer.u32("split.no", no).u32("split.count", 2);
+    let mut first = split(tiny("llama", 3).unwrap(), 0);
+    let mut second = split(Writer::new("llama"), 1);
+    second.tensors = first.tensors.split_off(5);
+    first.write(&name(1)).unwrap();
+    second.write(&name(2)).unwrap();
+    let shown = |n: u32| tokki(folder.path()).arg("show").arg(name(n)).output().unwrap();
+    let out = String::from_utf8(shown(1).stdout).unwrap();
+    assert!(out.contains("in 2 files") && out.contains("can be run"), "{out}");
+    let not_first = shown(2);
+    assert!(not_first.status.code() == Some(2) && String::from_utf8_lossy(&not_first.stderr).contains("-00001-of-"));
+    std::fs::remove_file(name(2)).unwrap();
+    assert_eq!(shown(1).status.code(), Some(2));
+}
+
+#[test]
 fn what_cannot_be_run_is_named() {
     let mut writer = tiny("qwen2", 3).unwrap();
     let tensor = writer.tensors.iter_mut().find(|tensor| tensor.name == b"blk.0.ffn_up.weight").unwrap();

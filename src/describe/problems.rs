@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::talk::{self, ChatTemplate, Sampling};
-use crate::arch::Spec;
+use crate::arch::{RopeFactors, Spec};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -23,7 +23,12 @@ pub(super) struct Found {
 pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Found {
     let mut found = Found { problems: formats(gguf), warnings: Vec::new(), chat_template: None, sampling: Vec::new() };
     match spec {
-        Ok(spec) => found.problems.extend(tensors(gguf, spec)),
+        Ok(spec) => {
+            found.problems.extend(tensors(gguf, spec));
+            if spec.ropes.iter().any(|rope| matches!(rope.factors, Some(RopeFactors::Given(_)))) {
+                found.warnings.push("rope_freqs.weight is missing; the divisors of the family are used instead".into());
+            }
+        }
         Err(error) => found.problems.push(error.to_string()),
     }
     // A model without a usable tokenizer still computes logits, and can be measured.

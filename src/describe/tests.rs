@@ -67,6 +67,11 @@ fn problems_are_named_before_loading() {
     }
     assert_eq!(found.ignored_tensors, ["v.patch_embd.weight"]);
 
+    let mut early = tiny("exaone", 1).unwrap();
+    early.keys.retain(|key| key.0 != b"exaone.context_length");
+    let early = describe(&early.u32("exaone.context_length", 32_768));
+    assert!(early.runnable && early.warnings[0].contains("rope_freqs.weight is missing"), "{:?}", early.warnings);
+
     let unknown = describe(&Writer::new("mamba"));
     assert!(!unknown.runnable && unknown.problems[0].contains("mamba"), "{unknown:?}");
     assert_eq!((unknown.name.as_str(), unknown.dimensions), ("model", None));
