@@ -140,9 +140,9 @@ fn products_256<S: Ints, F: Format256, const C: usize>(
             blocks,
             #[inline(always)]
             |j, q| {
-                // A row per chunk: asking for all eight at once would be more than the processor keeps in flight.
-                for line in 0..F::BYTES.div_ceil(LINE) {
-                    s.prefetch(blocks[j].as_ref(), ahead + line * LINE);
+                // A line of each row per chunk: all at once would be more than the processor keeps in flight.
+                if j < F::BYTES.div_ceil(LINE) {
+                    blocks.iter().for_each(|block| s.prefetch(block.as_ref(), ahead + j * LINE));
                 }
                 let a: [_; C] = std::array::from_fn(|c| groups(&x[c].q[b * 8 + j]));
                 scaled_dots::<S, F, C>(s, &mut isum, j, &q, &head.scales, a);
