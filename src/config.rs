@@ -45,6 +45,22 @@ pub struct Key {
     check: fn(&str) -> std::result::Result<(), String>,
 }
 
+impl Key {
+    /// A value that is allowed, as the file writes it.
+    pub fn example(&self) -> String {
+        match self.kind {
+            "number" => "1".to_owned(),
+            "text" => {
+                let fits = ["...", "q8_0", "off", "64M", "show", "https://example.org"]
+                    .into_iter()
+                    .find(|t| (self.check)(t).is_ok());
+                format!("{:?}", fits.unwrap_or_default())
+            }
+            _ => "false".to_owned(),
+        }
+    }
+}
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {

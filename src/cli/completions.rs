@@ -5,7 +5,7 @@ use super::output::result;
 use crate::Result;
 use clap::CommandFactory;
 
-/// Print a completion script for a shell
+/// Prints a completion script for a shell
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -6,7 +6,7 @@ use crate::config::{KEYS, Origin, Settings, file_path, unknown_variables};
 use serde_json::json;
 use std::io::Write;
 
-/// Show the settings and where each comes from
+/// Shows the settings and where each comes from
 ///
 /// Every setting is a flag, an environment variable and a line of one TOML file. A flag beats the environment, which
 /// beats the file, which beats the model's own value.
@@ -86,12 +86,15 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
         "# Settings of tokki. A flag (--key) or the environment variable named beside a key beats this file."
     )?;
     for key in KEYS {
-        let value = match key.kind {
-            "text" => "\"...\"",
-            "number" => "0",
-            _ => "false",
-        };
-        writeln!(out, "\n# {} ({})\n# default: {}\n# {} = {value}", key.help.trim(), key.env, key.default, key.name)?;
+        writeln!(
+            out,
+            "\n# {} ({})\n# default: {}\n# {} = {}",
+            key.help.trim(),
+            key.env,
+            key.default,
+            key.name,
+            key.example()
+        )?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use tokki_quant::isa::Isa;
 
-/// Say what this machine can do, and what to change
+/// Says what this machine can do, and what to change
 ///
 /// Reads the cores, limits, memory and disk that matter for running models, measures how fast memory can be read, and
 /// says in plain words what stands in the way.

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::store::{Store, show_bytes};
 use std::path::PathBuf;
 
-/// Give a GGUF file on this machine a name in the store
+/// Gives a GGUF file on this machine a name in the store
 ///
 /// The file is checked and linked, not copied; it stays where it is. Of a split model give the first part.
 #[derive(clap::Args, Debug)]

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::store::{Partial, Store, catalogue, show_bytes};
 use serde_json::{Value, json};
 
-/// List the models in the store
+/// Lists the models in the store
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use clap::CommandFactory;
 use std::path::PathBuf;
 
-/// Print the manual page, or write one page per command
+/// Prints the manual page, or writes one page per command
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -6,7 +6,7 @@ use crate::config::{PullFlags, Settings};
 use crate::store::{self, Request};
 use crate::{Result, interrupt};
 
-/// Fetch a model into the store
+/// Fetches a model into the store
 ///
 /// Downloads go over several connections, survive interruptions of any kind (run the same command again), and are
 /// checked against the hub's hashes. A model appears under its name only when all of it is there and right.

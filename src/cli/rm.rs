@@ -4,7 +4,7 @@ use super::output::say;
 use crate::Result;
 use crate::store::{Store, show_bytes};
 
-/// Remove models, or unfinished downloads, from the store
+/// Removes models, or unfinished downloads, from the store
 ///
 /// Of an imported model only the link is removed, never the file.
 #[derive(clap::Args, Debug)]

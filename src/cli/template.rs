@@ -7,8 +7,11 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Shows the prompt that a conversation becomes.
+/// Shows the prompt that a conversation becomes
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  tokki template model.gguf --messages chat.json\n  \
+    echo '{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}' | tokki template model.gguf --messages -\n  \
+    tokki template --template chat.jinja --messages chat.json --var enable_thinking=false")]
 pub(super) struct Args {
     /// The model whose template is used; not needed with --template
     #[arg(required_unless_present = "template", conflicts_with = "template")]

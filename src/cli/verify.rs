@@ -5,7 +5,7 @@ use super::progress::Bar;
 use crate::store::{Store, Verdict};
 use crate::{Error, Result, interrupt};
 
-/// Check stored models against their hashes
+/// Checks stored models against their hashes
 ///
 /// Reads every byte. A model that was imported without a hash gets one recorded, to compare with next time.
 #[derive(clap::Args, Debug)]

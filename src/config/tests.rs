@@ -128,3 +128,19 @@ fn files_are_looked_for_where_the_system_says() {
     assert_eq!(path(&[("XDG_CONFIG_HOME", "/x")]), Some(("/x/tokki/config.toml".into(), false)));
     assert_eq!(path(&[]), None);
 }
+
+proptest::proptest! {
+    /// Whatever a file or a variable holds: settings that can be read, or an error that names the place.
+    #[test]
+    fn any_text(key in proptest::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>()), value in ".{0,20}") {
+        for text in [format!("{key} = {value}"), value.clone()] {
+            if let Err(error) = load(Some(&text), &[]) {
+                assert!(error.to_string().contains("config.toml"), "{error}");
+            }
+        }
+        let env = KEYS.iter().find(|k| k.name == key).unwrap().env;
+        if let Err(error) = load(None, &[(env, &value)]) {
+            assert!(error.to_string().contains(env), "{error}");
+        }
+    }
+}

@@ -282,4 +282,15 @@ mod tests {
     fn paths_are_escaped() {
         assert_eq!(escape_path("a b/c?#%.gguf"), "a%20b/c%3F%23%25.gguf");
     }
+
+    proptest::proptest! {
+        /// Whatever a server redirects to: no panic, and never from https to anything else.
+        #[test]
+        fn any_redirect(location in ".{0,60}", absolute in proptest::bool::ANY) {
+            let location = if absolute { format!("http://{location}") } else { location };
+            if let Some(next) = join("https://h/a/b", &location) {
+                assert!(next.to_lowercase().starts_with("https://"), "{next}");
+            }
+        }
+    }
 }

@@ -156,4 +156,19 @@ mod tests {
         std::fs::write(&path, [0xff, b'\n']).unwrap();
         assert!(refused(head()));
     }
+
+    proptest::proptest! {
+        /// Whatever bytes a journal holds: an error or a journal, never a panic; and only blocks of the file.
+        #[test]
+        fn any_bytes(junk in proptest::collection::vec(proptest::num::u8::ANY, 0..400), whole in proptest::bool::ANY) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("j");
+            let mut bytes = if whole { serde_json::to_vec(&head()).unwrap() } else { Vec::new() };
+            bytes.extend(junk);
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok((_, head, done)) = Journal::open(&path, head()) {
+                assert!(done.keys().all(|&index| index * head.block < head.size));
+            }
+        }
+    }
 }

@@ -120,4 +120,15 @@ mod tests {
         assert_eq!(from_file("My Model (1).GGUF").unwrap(), "My-Model--1");
         assert!(from_file("..gguf").is_err());
     }
+
+    proptest::proptest! {
+        /// Whatever name a server gives: what is accepted stays in its directory.
+        #[test]
+        fn any_name(path in "[a-z./\\\\:\u{0}~ -]{0,12}(\\.gguf)?") {
+            if let Ok(name) = file_name(&path) {
+                assert!(std::path::Path::new(&name).components().count() == 1 && !name.contains(['/', '\\', '\0']));
+                assert!(from_file(&name).is_err() || check(&from_file(&name).unwrap()).is_ok());
+            }
+        }
+    }
 }

@@ -173,7 +173,7 @@ mod tests {
         assert!(told(|f| f.machine.quota = Some(2.0)).contains("--cpus 4"));
         assert!(told(|f| f.threads = 8).contains("wait for each other"));
         assert!(told(|f| f.threads = 1).contains("could run"));
-        assert!(told(|f| drop(f.machine.governors.insert("powersave".into(), 4))).contains("cpupower"));
+        assert!(told(|f| f.machine.governors.extend([("powersave".to_owned(), 4)])).contains("cpupower"));
         let node = |id| Node { id, cpus: vec![id], memory: 1 << 30 };
         assert!(told(|f| f.machine.nodes = vec![node(0), node(1)]).contains("numactl --cpunodebind=0"));
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
