@@ -2,6 +2,7 @@
 
 mod constraint;
 mod exp;
+mod grammar;
 mod params;
 mod philox;
 mod sampler;
@@ -10,6 +11,7 @@ mod stop;
 mod vendor;
 
 pub use constraint::{Constraint, Mask};
+pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use params::{DEFAULT_WINDOW, Params};
 pub use sampler::{SampleError, Sampler};
 pub use settings::{Origin, Overrides, Setting, Settings};

@@ -1,0 +1,221 @@
+//! Constraints by grammar: JSON schema, regular expression, or a context-free grammar in Lark's notation. The `llguidance`
+//! crate computes which tokens keep to them; here are its limits and its view of a vocabulary.
+
+use super::constraint::{Constraint, Mask};
+use crate::{Error, Result};
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::{Matcher, ParserFactory, TokenParser};
+use std::sync::Arc;
+
+/// Longest grammar, in bytes.
+const MAX_SOURCE: usize = 64 << 10;
+/// Deepest nesting of a JSON schema.
+const MAX_DEPTH: usize = 100;
+/// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
+const MAX_TOKEN: usize = 1024;
+/// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
+/// are not touched cost nothing.
+const STACK: usize = 256 << 20;
+/// Work on one grammar and on one token, in the units of the crate: about 20 ms to compile, 15 ms per token at most.
+const LIMITS: ParserLimits = ParserLimits {
+    max_items_in_row: 2000,
+    initial_lexer_fuel: 1_000_000,
+    step_lexer_fuel: 200_000,
+    step_max_items: 50_000,
+    max_lexer_states: 50_000,
+    max_grammar_size: 200_000,
+    precompute_large_lexemes: true,
+    verbose_errors: false,
+};
+
+/// The form of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Form {
+    /// JSON by a schema (an empty one: any JSON).
+    JsonSchema(serde_json::Value),
+    /// All of the answer matches this regular expression.
+    Regex(String),
+    /// A grammar in Lark's notation, with the rule `start`.
+    Lark(String),
+}
+
+impl Form {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::JsonSchema(_) => "the JSON schema",
+            Self::Regex(_) => "the regular expression",
+            Self::Lark(_) => "the grammar",
+        }
+    }
+
+    fn grammar(&self) -> Result<TopLevelGrammar> {
+        let size = |bytes: usize| {
+            let wanted = format!("at most {MAX_SOURCE} bytes");
+            if bytes > MAX_SOURCE { Err(Error::input(self.name(), wanted, format!("{bytes} bytes"))) } else { Ok(()) }
+        };
+        match self {
+            Self::JsonSchema(schema) => {
+                if deeper_than(schema, MAX_DEPTH) {
+                    return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
+                }
+                size(schema.to_string().len())?;
+                Ok(TopLevelGrammar::from_json_schema(schema.clone()))
+            }
+            Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
+            Self::Lark(grammar) => size(grammar.len()).map(|()| TopLevelGrammar::from_lark(grammar.clone())),
+        }
+    }
+}
+
+fn deeper_than(json: &serde_json::Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return true };
+    match json {
+        serde_json::Value::Array(items) => items.iter().any(|item| deeper_than(item, below)),
+        serde_json::Value::Object(map) => map.values().any(|item| deeper_than(item, below)),
+        _ => false,
+    }
+}
+
+/// A vocabulary, ready for constraints. Made once per model (it takes a few hundred milliseconds), shared by all answers.
+pub struct Grammars {
+    factory: ParserFactory,
+    eog: Arc<[u32]>,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Grammars")
+    }
+}
+
+/// The crate's view of a vocabulary.
+struct Env {
+    trie: TokTrie,
+}
+
+impl TokenizerEnv for Env {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    /// Any cut into tokens will do: the tokens that are chosen are the model's.
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        self.trie.greedy_tokenize(bytes)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        false
+    }
+}
+
+impl Grammars {
+    /// From the bytes of each token in the order of their ids (empty for control tokens and unused ones, which are then
+    /// never allowed) and the tokens that end an answer.
+    ///
+    /// # Errors
+    /// No token that ends an answer.
+    pub fn new<B: AsRef<[u8]>>(tokens: impl IntoIterator<Item = B>, eog: &[u32]) -> Result<Self> {
+        let usable =
+            |bytes: &[u8]| bytes.len() <= MAX_TOKEN && (bytes.len() < 2 || bytes[0] != TokTrie::SPECIAL_TOKEN_MARKER);
+        let word = |token: B| if usable(token.as_ref()) { token.as_ref().to_vec() } else { Vec::new() };
+        let mut words: Vec<Vec<u8>> = tokens.into_iter().map(word).collect();
+        let eog: Vec<u32> = eog.iter().copied().filter(|&id| (id as usize) < words.len()).collect();
+        let Some(&first) = eog.first() else {
+            return Err(Error::input("the vocabulary", "a token that ends an answer", "none"));
+        };
+        for &id in &eog {
+            words[id as usize] = [&[TokTrie::SPECIAL_TOKEN_MARKER][..], format!("<eog {id}>").as_bytes()].concat();
+        }
+        let count =
+            u32::try_from(words.len()).map_err(|_| Error::input("the vocabulary", "2^32 tokens at most", "more"))?;
+        let trie = TokTrie::from(&TokRxInfo::new(count, first), &words).with_eos_tokens(&eog);
+        let env: TokEnv = Arc::new(Env { trie });
+        let mut factory =
+            ParserFactory::new_simple(&env).map_err(|e| Error::failed("the vocabulary", e.to_string()))?;
+        *factory.limits_mut() = LIMITS;
+        factory.quiet();
+        Ok(Self { factory, eog: eog.into() })
+    }
+
+    /// A constraint that keeps one answer in `form`.
+    ///
+    /// # Errors
+    /// A form that is not valid, not supported, or beyond the limits of work and size.
+    pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
+        let grammar = form.grammar()?;
+        let fault = |why: String| Error::input(form.name(), "a valid one within the limits of work and size", why);
+        let outcome = std::thread::scope(|scope| {
+            let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
+            let thread =
+                std::thread::Builder::new().name("grammar".into()).stack_size(STACK).spawn_scoped(scope, compile);
+            let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+            thread.join().unwrap_or_else(|_| Err("the grammar compiler gave up on it".to_owned()))
+        });
+        let parser: TokenParser = outcome.map_err(fault)?;
+        let mut matcher = Matcher::new(Ok(parser));
+        if let Some(why) = matcher.get_error() {
+            return Err(fault(why));
+        }
+        let warnings = matcher.grammar_warnings();
+        Ok(GrammarConstraint {
+            matcher,
+            mask: Mask::default(),
+            eog: Arc::clone(&self.eog),
+            name: form.name(),
+            warnings,
+        })
+    }
+}
+
+/// A constraint by grammar, at some place of an answer.
+pub struct GrammarConstraint {
+    matcher: Matcher,
+    mask: Mask,
+    eog: Arc<[u32]>,
+    name: &'static str,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for GrammarConstraint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GrammarConstraint({})", self.name)
+    }
+}
+
+impl GrammarConstraint {
+    /// What the form says that cannot be kept to.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn fault(&self, why: &impl std::fmt::Display) -> Error {
+        Error::failed(self.name, why.to_string())
+    }
+}
+
+impl Constraint for GrammarConstraint {
+    fn allowed(&mut self) -> Result<&Mask> {
+        let bits = self.matcher.compute_mask_or_eos().map_err(|why| self.fault(&why))?;
+        self.mask = Mask::from_words(bits.as_slice().to_vec());
+        if self.mask.is_empty() {
+            return Err(self.fault(&"no token of the vocabulary can come next"));
+        }
+        Ok(&self.mask)
+    }
+
+    fn accept(&mut self, token: u32) -> Result<()> {
+        // A form that nothing can follow is complete before the answer is ended.
+        if self.is_finished() && self.matcher.stop_reason().is_ok() && self.eog.contains(&token) {
+            return Ok(());
+        }
+        self.matcher.consume_token(token).map_err(|why| self.fault(&why))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.matcher.is_stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests;

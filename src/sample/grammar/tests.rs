@@ -1,0 +1,142 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::sample::{Params, Sampler};
+use crate::testing::Rng;
+use serde_json::{Value, json};
+
+/// 256 bytes, some longer tokens (one twice), unused ones, and two that end an answer.
+fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
+    let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+    let longer = ["\"name\"", "\": ", "true", "false", "null", "12", "가나", " \"", "},", "null", "{\"", "  ", "abc"];
+    words.extend(longer.iter().map(|word| word.as_bytes().to_vec()));
+    words.extend([vec![], vec![0xff, b'<', b'x', b'>'], vec![b'a'; 5000], vec![], vec![]]);
+    let eog = vec![words.len() as u32 - 2, words.len() as u32 - 1];
+    (words, eog)
+}
+
+fn grammars() -> Grammars {
+    let (words, eog) = vocabulary();
+    Grammars::new(words, &eog).unwrap()
+}
+
+/// Draws an answer from random logits.
+fn answer(grammars: &Grammars, form: &Form, seed: u64, most: usize) -> (Vec<u8>, bool) {
+    let (words, eog) = vocabulary();
+    let mut constraint = grammars.constraint(form).unwrap();
+    let mut sampler = Sampler::new(Params { temperature: 1.0, ..Params::default() }, seed).unwrap();
+    let mut rng = Rng::new(seed);
+    let mut bytes = Vec::new();
+    for position in 0..most as u64 {
+        // More logits than tokens, as padded models have.
+        let mut logits: Vec<f32> = (0..words.len() + 7).map(|_| rng.signed()).collect();
+        eog.iter().for_each(|&id| logits[id as usize] += 3.0);
+        let mask = constraint.allowed().unwrap();
+        let token = sampler.sample_masked(&mut logits, &[], position, Some(mask)).unwrap();
+        assert!(constraint.mask.contains(token));
+        constraint.accept(token).unwrap();
+        if eog.contains(&token) {
+            assert!(constraint.is_finished());
+            return (bytes, true);
+        }
+        bytes.extend_from_slice(&words[token as usize]);
+    }
+    (bytes, false)
+}
+
+#[test]
+fn answers_keep_to_a_schema() {
+    let grammars = grammars();
+    let schema = json!({
+        "type": "object",
+        "properties": {"kind": {"enum": ["가나", "b"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}, "ok": {"type": "boolean"}},
+        "required": ["kind", "n", "ok"],
+        "additionalProperties": false
+    });
+    for seed in 0..20 {
+        let (bytes, finished) = answer(&grammars, &Form::JsonSchema(schema.clone()), seed, 4000);
+        let Ok(text) = String::from_utf8(bytes) else { panic!("not UTF-8") };
+        if finished {
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert!(value["kind"] == "가나" || value["kind"] == "b", "{text}");
+            assert!(value["n"].as_u64().unwrap() < 100 && value["ok"].is_boolean(), "{text}");
+            assert_eq!(value.as_object().unwrap().len(), 3);
+        } else {
+            // Random logits like whitespace; what there is has to be a beginning.
+            assert!(text.trim_start().starts_with('{') || text.trim().is_empty(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn answers_keep_to_expressions_and_grammars() {
+    let grammars = grammars();
+    for seed in 0..20 {
+        let (bytes, finished) = answer(&grammars, &Form::Regex("[0-9]{3}-(가|나){2}/x".into()), seed, 100);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(finished && text.len() == 12 && text.ends_with("/x") && text.as_bytes()[3] == b'-', "{text}");
+        let lark = "start: pair (\",\" pair)*\npair: \"(\" start? \")\" | \"abc\"\n";
+        let (bytes, finished) = answer(&grammars, &Form::Lark(lark.into()), seed, 3000);
+        let depth = bytes.iter().try_fold(0_i32, |depth, byte| match byte {
+            b'(' => Some(depth + 1),
+            b')' => (depth > 0).then_some(depth - 1),
+            _ => Some(depth),
+        });
+        assert!(!finished || depth == Some(0), "{}", String::from_utf8_lossy(&bytes));
+        assert!(depth.is_some());
+    }
+}
+
+#[test]
+fn only_allowed_tokens_are_accepted() {
+    let grammars = grammars();
+    let mut constraint = grammars.constraint(&Form::Regex("abc?".into())).unwrap();
+    let mask = constraint.allowed().unwrap();
+    assert!(mask.contains(u32::from(b'a')) && mask.contains(256 + 12) && !mask.contains(u32::from(b'b')));
+    let (words, eog) = vocabulary();
+    assert!(!eog.iter().any(|&id| mask.contains(id)));
+    constraint.accept(u32::from(b'a')).unwrap();
+    constraint.accept(u32::from(b'b')).unwrap();
+    let mask = constraint.allowed().unwrap();
+    assert_eq!(mask.len(), 3, "c and the two ends");
+    assert!(eog.iter().all(|&id| mask.contains(id)));
+    assert!(constraint.accept(u32::from(b'x')).is_err());
+    assert!(Grammars::new(&words, &[]).is_err());
+    assert!(Grammars::new(&words, &[9999]).is_err());
+}
+
+/// Hostile forms end with an error or within the limits; none hangs, overflows the stack or takes the process down.
+#[test]
+fn harm_ends_with_an_error() {
+    let grammars = grammars();
+    let nested = (0..MAX_DEPTH + 5).fold(json!({}), |schema, _| json!({"items": schema}));
+    let forms = [
+        Form::Regex("(".repeat(30_000)),
+        Form::Regex(format!("{}a{}", "(".repeat(30_000), ")".repeat(30_000))),
+        Form::Regex("(a".into()),
+        Form::Regex("(((a{1,1000}){1,1000}){1,1000}){1,1000}".into()),
+        Form::Regex("a".repeat(MAX_SOURCE + 1)),
+        Form::Lark(format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000))),
+        Form::Lark("start: nothing".into()),
+        Form::Lark(String::new()),
+        Form::Lark("\"".repeat(1000)),
+        Form::JsonSchema(nested),
+        Form::JsonSchema(json!({"$ref": "https://example.com/schema.json"})),
+        Form::JsonSchema(json!({"type": "nonsense"})),
+        Form::JsonSchema(json!({"type": "string", "pattern": "(x+x+)+y{1000,100000}"})),
+        Form::JsonSchema(json!(7)),
+    ];
+    for form in forms {
+        let start = std::time::Instant::now();
+        let name = format!("{form:?}").chars().take(60).collect::<String>();
+        match grammars.constraint(&form) {
+            Err(error) => {
+                assert!(error.exit_code() == 2 && error.to_string().starts_with(form.name()), "{name}: {error}")
+            }
+            Ok(mut constraint) => {
+                let _ = constraint.allowed();
+            }
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+    }
+}
