@@ -166,6 +166,31 @@ fn a_session_is_continued_by_the_next_run() {
 }
 
 #[test]
+fn answers_keep_the_form_of_a_schema_and_of_a_grammar() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let schema = write(
+        "schema.json",
+        r#"{"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"], "additionalProperties": false}"#,
+    );
+    let grammar = write("list.lark", "start: \"a\" | \"bc\"");
+    let path = model("llama.gguf");
+    let args =
+        ["run", path.to_str().unwrap(), "ab", "--raw", "--temperature", "1", "--max-tokens", "200", "--seed", "3"];
+    let answer = text(&run(&[&args[..], &["--json-schema", &schema]].concat(), b"").stdout);
+    let value: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|why| panic!("{why}: {answer:?}"));
+    assert!(value["n"] == 1 || value["n"] == 22, "{answer}");
+    let answer = text(&run(&[&args[..], &["--grammar", &grammar]].concat(), b"").stdout);
+    assert!(matches!(answer.trim_end(), "a" | "bc"), "{answer:?}");
+    let broken = write("broken.json", "{");
+    refused(&run(&[&args[..], &["--json-schema", &broken]].concat(), b""), 2, &["broken.json", "JSON"]);
+}
+
+#[test]
 fn the_plan_of_a_file_and_of_a_shape() {
     let path = model("llama-q4k.gguf");
     for name in [path.to_str().unwrap(), "exaone-deep-2.4b:q4_k_m"] {

@@ -6,7 +6,7 @@ use super::progress::Bar;
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
-use crate::sample::Overrides;
+use crate::sample::{Constraint, Form, Grammars, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -19,7 +19,8 @@ use std::path::PathBuf;
 /// a chat. Without a MODEL it uses a small default model, which is fetched the first time.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  tokki run \"What is the capital of France?\"\n  tokki run model.gguf\n  \
-    cat report.txt | tokki run model.gguf \"Summarize this.\"")]
+    cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
+    tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
 pub(super) struct Run {
     /// A path or a store name, or the prompt for the default model
     model: Option<String>,
@@ -38,6 +39,14 @@ pub(super) struct Run {
     /// Print one JSON object: answer, reasoning, tokens, timings, finish reason
     #[arg(long)]
     json: bool,
+
+    /// Keep the answer in the form of a JSON schema
+    #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
+    json_schema: Option<PathBuf>,
+
+    /// Keep the answer in the form of a grammar in Lark's notation
+    #[arg(long, value_name = "FILE")]
+    grammar: Option<PathBuf>,
 
     /// Keep the conversation with its cache in this file, and continue from it if it's there
     #[arg(long, value_name = "FILE")]
@@ -75,7 +84,8 @@ pub(super) fn run(args: &Run) -> Result<()> {
         return super::chat::run(conversation, wishes, &settings, args.session.as_deref());
     };
     conversation.say(&prompt);
-    let turn = once(args, &mut conversation, &wishes)?;
+    let constraint = constraint(args, &conversation)?;
+    let turn = once(args, &mut conversation, &wishes, constraint)?;
     if let Some(path) = &args.session {
         conversation.save(path)?;
     }
@@ -152,10 +162,36 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
+/// The form that the answer has to keep, if one was asked for.
+fn constraint(args: &Run, conversation: &Conversation) -> Result<Option<Box<dyn Constraint>>> {
+    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|why| Error::io(path, "read", why));
+    let form = match (&args.json_schema, &args.grammar) {
+        (Some(path), _) => {
+            let schema = serde_json::from_str(&read(path)?);
+            let wrong = |why: serde_json::Error| Error::input(path.display().to_string(), "JSON", why.to_string());
+            Form::JsonSchema(schema.map_err(wrong)?)
+        }
+        (None, Some(path)) => Form::Lark(read(path)?),
+        (None, None) => return Ok(None),
+    };
+    let tokenizer = conversation.tokenizer();
+    let words = (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.piece(id, false));
+    let constraint = Grammars::new(words, tokenizer.eog())?.constraint(&form)?;
+    for warning in constraint.warnings() {
+        output::say(&format!("tokki: {warning}"));
+    }
+    Ok(Some(Box::new(constraint)))
+}
+
 /// Generates and shows one answer.
-fn once(args: &Run, conversation: &mut Conversation, wishes: &Wishes) -> Result<Turn> {
+fn once(
+    args: &Run,
+    conversation: &mut Conversation,
+    wishes: &Wishes,
+    constraint: Option<Box<dyn Constraint>>,
+) -> Result<Turn> {
     let mut show = Show::new(args.json);
-    let turn = conversation.answer(wishes, None, &mut show)?;
+    let turn = conversation.answer(wishes, constraint, &mut show)?;
     show.end()?;
     if let Some(why) = &turn.stats.thought_closed {
         output::say(&format!("tokki: {why}"));
