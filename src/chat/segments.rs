@@ -276,11 +276,11 @@ impl<'a> Own<'a> {
         if let Some(&known) = self.known.get(control) {
             return known;
         }
-        let own_value = |name: &&str| {
-            let value = self.vars.get(*name).or_else(|| self.template.defaults().get(*name));
+        let own_value = |name: &str| {
+            let value = self.vars.get(name).or_else(|| self.template.defaults().get(name));
             value.and_then(Value::as_str).is_some_and(|text| text.contains(control))
         };
-        let own = self.source.contains(control) || OWN.iter().any(|name| own_value(&name)) || {
+        let own = self.source.contains(control) || OWN.iter().any(|name| own_value(name)) || {
             let blank = self.blank.get_or_insert_with(|| {
                 let vars = self.vars.iter().map(|(name, value)| {
                     (name.clone(), if OWN.contains(&name.as_str()) { value.clone() } else { blank_value(value) })
