@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// Environment variables that start with `TOKKI_` and are not keys of the file.
-const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA", "TOKKI_TEST_MODELS"];
+const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA"];
 
 /// A row of the table.
 #[derive(Debug)]
@@ -218,7 +218,9 @@ pub fn file_path(var: &dyn Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)
 /// Variables named `TOKKI_...` that mean nothing here, each with a suggestion: likely typing errors.
 pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String, Option<&'static str>)> {
     let known = || KEYS.iter().map(|key| key.env).chain(OTHER_VARIABLES.iter().copied());
-    let unknown = names.into_iter().filter(|name| name.starts_with("TOKKI_") && !known().any(|k| k == name));
+    let unknown = names
+        .into_iter()
+        .filter(|name| name.starts_with("TOKKI_") && !name.starts_with("TOKKI_TEST_") && !known().any(|k| k == name));
     unknown.map(|name| (name.clone(), suggest::nearest(&name, known()))).collect()
 }
 

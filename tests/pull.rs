@@ -314,7 +314,8 @@ fn look(part: &Path) -> (Vec<u64>, usize) {
 /// Kills the process at random moments, again and again, until the model is there.
 #[test]
 fn killed_at_any_moment() {
-    const KILLS: usize = 30;
+    // TOKKI_TEST_KILLS=500 for a long look.
+    let kills_wanted = std::env::var("TOKKI_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     let bytes = model(1500 * KIB, 10);
     let hash = sha256(&bytes);
     let served = bytes.clone();
@@ -324,7 +325,7 @@ fn killed_at_any_moment() {
     });
     let url = server.url("/m.gguf");
     let (mut kills, mut rounds, mut state) = (0, 0, 12345u64);
-    while kills < KILLS {
+    while kills < kills_wanted {
         let home = Home::new();
         let part = home.path().join("partial/m/m.gguf.part");
         rounds += 1;

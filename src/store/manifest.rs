@@ -81,8 +81,12 @@ impl Manifest {
 /// Writes a file beside its final name, syncs it and renames it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut temporary =
-        tempfile::Builder::new().prefix(".writing-").tempfile_in(dir).map_err(|e| Error::io(path, "create", e))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Temporary files are private by default; a store may be shared, as far as the umask says so.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(dir).map_err(|e| Error::io(path, "create", e))?;
     temporary.write_all(bytes).map_err(|e| Error::io(path, "write", e))?;
     temporary.as_file().sync_all().map_err(|e| Error::io(path, "sync", e))?;
     temporary.persist(path).map_err(|e| Error::io(path, "rename", e.error))?;
@@ -113,6 +117,14 @@ mod tests {
         sample().write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), sample());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let plain = dir.path().join("plain");
+            std::fs::write(&plain, "").unwrap();
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&dir.path().join(FILE)), mode(&plain), "as readable as any other file");
+        }
     }
 
     #[test]
