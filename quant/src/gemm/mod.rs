@@ -23,7 +23,7 @@ use crate::matmul::Columns;
 use crate::matrix::Matrix;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
-use x_tile::{SLICE, XTile};
+use x_tile::{MOST_COLUMNS, SLICE, XTile};
 
 /// Bytes that a panel should not exceed: about half of a small second-level cache.
 const PANEL: usize = 320 << 10;
@@ -140,6 +140,7 @@ fn multiply_all<S: Words, K: Kind<S>>(
 ) {
     let (x, n) = (product.x, product.cols.len());
     let tiles = n.div_ceil(S::COLUMNS);
+    let part = (slice.blocks * K::LEN / 32).div_ceil(slice.groups);
     let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
     for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::COLUMNS).enumerate() {
         let columns = n * t / tiles..n * (t + 1) / tiles;
@@ -148,13 +149,15 @@ fn multiply_all<S: Words, K: Kind<S>>(
             tile.set_bytes(s, c, quants::<S, K>(x, column, slice), K::FORM);
             K::set_sums(tile, c, x, column, slice.from..slice.from + slice.blocks);
         }
+        // The next columns are fetched meanwhile, a part with each group.
+        let mut next = [&[][..]; MOST_COLUMNS];
+        for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::COLUMNS)) {
+            *next = quants::<S, K>(x, product.cols.get(column), slice);
+        }
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {
-            // The next columns are fetched meanwhile, a part with each group.
-            for column in columns.end..n.min(columns.end + S::COLUMNS) {
-                let quants = quants::<S, K>(x, product.cols.get(column), slice);
-                let part = quants.len().div_ceil(slice.groups);
-                s.prefetch(quants.chunks(part).nth(g).unwrap_or_default());
+            for next in next {
+                s.prefetch(&next[next.len().min(g * part)..next.len().min((g + 1) * part)]);
             }
             multiply::<S, K>(s, panel, tile, columns.len(), sums);
         }
