@@ -9,7 +9,7 @@ type Change<'a> = &'a dyn Fn(&mut Vocab);
 
 /// The message of the error that building gives.
 fn refused(vocab: Vocab) -> String {
-    let error = Tokenizer::new(vocab).err().expect("this vocabulary is bad");
+    let error = Tokenizer::new(vocab).map(drop).expect_err("this vocabulary is bad");
     assert_eq!(error.exit_code(), 2, "{error}");
     assert!(error.to_string().starts_with("model.gguf: key `tokenizer.ggml."), "{error}");
     error.to_string()
