@@ -236,10 +236,14 @@ fn bits<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
     s.and(if by == 0 { x } else { s.shr(x, by) }, s.splat(u32::from(mask) * 0x0101_0101))
 }
 
-/// As [`bits`], with a shift to the left.
+/// Bits `mask` of every byte, after bit `from` was moved to bit `to`.
 #[inline(always)]
-fn bits_left<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
-    s.and(s.shl(x, by), s.splat(u32::from(mask) * 0x0101_0101))
+fn moved<S: Ints>(s: S, x: S::B, from: usize, to: usize, mask: u8) -> S::B {
+    if from < to {
+        s.and(s.shl(x, (to - from) as u32), s.splat(u32::from(mask) * 0x0101_0101))
+    } else {
+        bits(s, x, (from - to) as u32, mask)
+    }
 }
 
 /// [`nibbles`] of eight rows.

@@ -9,7 +9,7 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, eight, f16_at, four, layout, word, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, word, words8};
 use crate::isa::ints::Ints;
 
 /// 3-bit quants around 4.
@@ -48,9 +48,7 @@ impl Format256 for Q3K {
         let high = word(s, &blocks, 104);
         let scales = four!(v => {
             let low = bits(s, low[v % 2], v as u32 / 2 * 4, 15);
-            let high =
-                if v < 2 { bits_left(s, high, 4 - 2 * v as u32, 48) } else { bits(s, high, 2 * v as u32 - 4, 48) };
-            s.sub_bytes(s.or(low, high), s.splat(0x2020_2020))
+            s.sub_bytes(s.or(low, moved(s, high, 2 * v, 4, 48)), s.splat(0x2020_2020))
         });
         Head { d: s.halves(word(s, &blocks, 106)).1, min: s.float(0.0), scales, mins: scales }
     }
@@ -58,18 +56,10 @@ impl Format256 for Q3K {
     #[inline(always)]
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
         let high = words8(s, &blocks, 0);
-        for half in 0..2 {
-            let low = words8(s, &blocks, 32 + 32 * half);
-            for k in 0..4 {
-                let j = 4 * half + k;
-                each(
-                    j,
-                    eight!(g => {
-                        let high = bits(s, high[g], j as u32, 1);
-                        s.or(bits(s, low[g], 2 * k as u32, 3), s.shl(high, 2))
-                    }),
-                );
-            }
-        }
+        let low = [words8(s, &blocks, 32), words8(s, &blocks, 64)];
+        // Written out, so that all shifts are by constants.
+        eight!(j => each(j, eight!(g => {
+            s.or(bits(s, low[j / 4][g], j as u32 % 4 * 2, 3), moved(s, high[g], j, 2, 4))
+        })));
     }
 }

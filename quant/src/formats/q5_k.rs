@@ -10,7 +10,7 @@
 //! ```
 
 use super::q4_k::{head8, nibble, scales_and_mins};
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, layout, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 5-bit quants above a minimum.
@@ -45,18 +45,11 @@ impl Format256 for Q5K {
     #[inline(always)]
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
         let high = words8(s, &blocks, 16);
-        for pair in 0..4 {
+        // Written out, so that all shifts are by constants.
+        four!(pair => {
             let low = words8(s, &blocks, 48 + 32 * pair);
-            for k in 0..2 {
-                let j = 2 * pair + k;
-                each(
-                    j,
-                    eight!(g => {
-                        let high = bits(s, high[g], j as u32, 1);
-                        s.or(bits(s, low[g], 4 * k as u32, 15), s.shl(high, 4))
-                    }),
-                );
-            }
-        }
+            each(2 * pair, eight!(g => s.or(bits(s, low[g], 0, 15), moved(s, high[g], 2 * pair, 4, 16))));
+            each(2 * pair + 1, eight!(g => s.or(bits(s, low[g], 4, 15), moved(s, high[g], 2 * pair + 1, 4, 16))));
+        });
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 
 use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, bits_left, eight, f16_at, layout, word, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, word, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 6-bit quants around 32.
@@ -44,20 +44,10 @@ impl Format256 for Q6K {
         for half in 0..2 {
             let low = [words8(s, &blocks, 64 * half), words8(s, &blocks, 64 * half + 32)];
             let high = words8(s, &blocks, 128 + 32 * half);
-            for k in 0..4 {
-                each(
-                    4 * half + k,
-                    eight!(g => {
-                        let low = bits(s, low[k % 2][g], k as u32 / 2 * 4, 15);
-                        let high = if k < 2 {
-                            bits_left(s, high[g], 4 - 2 * k as u32, 48)
-                        } else {
-                            bits(s, high[g], 2 * k as u32 - 4, 48)
-                        };
-                        s.or(low, high)
-                    }),
-                );
-            }
+            // Written out, so that all shifts are by constants.
+            four!(k => each(4 * half + k, eight!(g => {
+                s.or(bits(s, low[k % 2][g], k as u32 / 2 * 4, 15), moved(s, high[g], 2 * k, 4, 48))
+            })));
         }
     }
 }
