@@ -97,9 +97,11 @@ impl Tokenizer {
         let ends = eog::ends(&vocab, &index, &mut kinds, &roles);
         let specials = Specials::new(&vocab, &kinds)?;
         let is_bpe = vocab.model == "gpt2";
+        // Text that no token spells must not become a control token either.
+        let unknown = roles.unknown.filter(|&id| kinds.get(id as usize) != Some(&TokenKind::Control));
         let model = match vocab.model.as_str() {
-            "gpt2" => Model::Bpe(Bpe::new(&vocab, &index, &kinds, roles.unknown)?),
-            "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, roles.unknown)?),
+            "gpt2" => Model::Bpe(Bpe::new(&vocab, &index, &kinds, unknown)?),
+            "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, unknown)?),
             other => {
                 let found = format!("`{other}`");
                 return Err(vocab
