@@ -33,7 +33,7 @@ pub fn write(plan: &Plan, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
 /// Writes `plan` to a file in `folder` that is removed when the handle is dropped.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn temporary(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix(&format!("tokki-{}-", plan.shape.name))
@@ -48,7 +48,7 @@ pub fn temporary(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(u64, u64))
 /// of the right size. Enough for everything that only asks what the model is.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(&format!("tokki-{}-", plan.shape.name))
