@@ -101,7 +101,9 @@ fn report(args: &PlanArgs, settings: &Settings, model: &Model, speed: &Speed, fr
             }
         })
         .collect();
-    let best = rows.iter().rfind(|row| row.fits);
+    // Not every model bears an 8-bit cache: it's recommended where f16 does not fit only.
+    let fits = |kind: KvKind| rows.iter().rfind(|row| row.fits && row.kv_type == kind.name());
+    let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8));
     let least = rows.iter().map(|row| row.need.total()).min().unwrap_or(0);
     let advice = match best {
         Some(row) => format!("fits: --ctx {} --kv-type {}", row.need.context, row.kv_type),
