@@ -30,5 +30,6 @@ pub mod store;
 pub mod suggest;
 pub mod testing;
 pub mod tokenizer;
+pub mod units;
 
 pub use error::{Error, Result};

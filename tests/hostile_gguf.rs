@@ -346,7 +346,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
         let at = rng.below(bytes.len().max(1));
         match rng.below(6) {
             0 => bytes.truncate(at),
-            1 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = rng.next_u64() as u8),
+            1 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = rng.bits() as u8),
             2 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << rng.below(8)),
             3 => {
                 let value = EXTREMES[rng.below(EXTREMES.len())].to_le_bytes();

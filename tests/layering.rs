@@ -9,6 +9,7 @@ const RANKS: &[(&str, u32)] = &[
     ("error", 0),
     ("interrupt", 1),
     ("suggest", 1),
+    ("units", 0),
     ("machine", 1),
     ("config", 2),
     ("gguf", 1),

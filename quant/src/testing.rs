@@ -19,10 +19,16 @@ pub fn for_each_format(test: impl FnMut(DType)) {
     DType::ALL.iter().copied().for_each(test);
 }
 
-/// A small seeded generator (splitmix64).
+/// A small seeded generator (splitmix64): the same numbers on every machine.
+#[derive(Debug, Clone)]
 pub struct Rng(pub u64);
 
 impl Rng {
+    /// A generator; equal seeds give equal numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -32,9 +38,14 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`.
+    /// A number below `n` (0 for `n == 0`).
     pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
+        if n == 0 { 0 } else { (self.bits() % n as u64) as usize }
+    }
+
+    /// A number in `-1.0..1.0`.
+    pub fn signed(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
     /// Roughly normal: the sum of four uniform numbers, mean 0, standard deviation 1.

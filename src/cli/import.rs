@@ -2,7 +2,8 @@
 
 use super::output::{result, say};
 use crate::Result;
-use crate::store::{Store, show_bytes};
+use crate::store::Store;
+use crate::units::show_bytes;
 use std::path::PathBuf;
 
 /// Gives a GGUF file on this machine a name in the store

@@ -2,7 +2,8 @@
 
 use super::output::{Paint, json, result, say, table};
 use crate::Result;
-use crate::store::{Partial, Store, catalogue, show_bytes};
+use crate::store::{Partial, Store, catalogue};
+use crate::units::show_bytes;
 use serde_json::{Value, json};
 
 /// Lists the models in the store

@@ -1,28 +1,33 @@
 //! `tokki plan`: will a model fit, at which context, and how fast will it be.
 
+use super::compute::Compute;
 use super::output;
+use super::progress::Bar;
+use crate::Result;
 use crate::config::{MachineFlags, Settings};
 use crate::engine::DEFAULT_BATCH;
-use crate::engine::plan::{self, Need, Speed, gib};
-use crate::machine::{self, Machine};
-use crate::model::Model;
-use crate::parallel::Pool;
+use crate::engine::plan::{self, Need, Speed};
+use crate::machine::Machine;
 use crate::shapes::{self, Plan};
-use crate::{Result, store};
+use crate::store::{self, Preview, Store};
+use crate::units::show_bytes;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use tokki_quant::attention::KvKind;
 
 /// Says whether a model fits into this machine, at which context, and how fast it will be
 ///
-/// MODEL is a file, a store name, or the shape of a real model with a quantization, so that the answer comes before the
-/// download. Speeds are predicted from short measurements of the formats that the model holds.
+/// The answer comes before the download: of a model on the hub or another server only the header is read, a few megabytes,
+/// and a shape is the outline of a published model. Speeds are predicted from short measurements on this machine.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tokki plan model.gguf\n  tokki plan exaone-deep-32b:q4_k_m\n  \
-    tokki plan r1-distill-qwen-32b:q4_k_m --ctx 32768 --json")]
+#[command(
+    after_help = "Examples:\n  tokki plan model.gguf\n  tokki plan hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M\n  \
+    tokki plan https://example.org/model.gguf\n  tokki plan exaone-deep-32b:q4_k_m\n  \
+    tokki plan r1-distill-qwen-32b:q4_k_m --ctx 32768 --json"
+)]
 pub(super) struct PlanArgs {
-    /// A path, a store name, or SHAPE:RECIPE
+    /// A path, a store name, SHAPE:RECIPE, or what `tokki pull` takes
     model: String,
 
     /// Print one JSON object
@@ -50,42 +55,96 @@ struct Report {
     free_bytes: u64,
     threads: usize,
     prefill_tok_s: f64,
+    /// For a model on another machine: bytes that were read of it.
+    header_bytes: Option<u64>,
+    /// For a model that is not on this machine.
+    disk: Option<Disk>,
     rows: Vec<Row>,
     recommended_ctx: Option<usize>,
     recommended_kv_type: Option<&'static str>,
     advice: String,
 }
 
+/// The room for a download.
+#[derive(serde::Serialize)]
+struct Disk {
+    path: PathBuf,
+    needed_bytes: u64,
+    /// `None` where the system does not tell.
+    free_bytes: Option<u64>,
+    fits: bool,
+}
+
+impl Disk {
+    fn new(store: &Store, needed_bytes: u64) -> Self {
+        let path = store.models_dir();
+        let free_bytes = store::free(&path);
+        let fits = store::has_room(&path, needed_bytes);
+        Self { path, needed_bytes, free_bytes, fits }
+    }
+}
+
+/// What is looked at.
+enum Subject {
+    /// A file of this machine.
+    File(PathBuf),
+    /// A file of which only the header exists.
+    Shape(NamedTempFile),
+    /// The header of a file elsewhere.
+    Remote(Preview),
+}
+
+impl Subject {
+    fn find(name: &str, settings: &Settings, store: &Store) -> Result<Self> {
+        if Plan::is_shape(name) {
+            return shapes::outline(&Plan::parse(name)?, &std::env::temp_dir()).map(Self::Shape);
+        }
+        let here = Path::new(name).is_file() || store.find(name)?.is_some();
+        if here || !store::is_remote(settings, name) {
+            return store.resolve(name).map(Self::File);
+        }
+        store::preview(settings, name, &Bar::default()).map(Self::Remote)
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Shape(file) => file.path().to_path_buf(),
+            Self::Remote(preview) => preview.path(),
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(args: &PlanArgs) -> Result<()> {
-    let settings = Settings::load()?.with(&args.machine);
-    let (_outline, path) = file(&args.model)?;
-    let model = Model::open(&path)?;
-    let pool = Pool::new(settings.threads().unwrap_or_else(|| machine::threads().0))?;
-    let free = plan::free_memory(&Machine::read());
-    let speed = Speed::measure(&model, &pool, DEFAULT_BATCH)?;
-    let report = report(args, &settings, &model, &speed, free, pool.threads());
+    let settings = Settings::load()?;
+    let store = Store::of(&settings)?;
+    let subject = Subject::find(&args.model, &settings, &store)?;
+    let compute = Compute::open_path(&subject.path(), &args.machine)?;
+    let elsewhere = !matches!(subject, Subject::File(_));
+    let disk = elsewhere.then(|| Disk::new(&store, compute.model.gguf.file_bytes()));
+    let header_bytes = match &subject {
+        Subject::Remote(preview) => Some(preview.read),
+        _ => None,
+    };
+    // The map keeps what it needs: an interruption from here on leaves no file behind.
+    if cfg!(unix) {
+        drop(subject);
+    }
+    let speed = Speed::measure(&compute.model, &compute.pool, DEFAULT_BATCH)?;
+    let report = Report { header_bytes, disk, ..report(args, &compute, &speed) }.advised();
     if args.json {
         return output::json(&report);
     }
     output::result(|out| show(out, &report))
 }
 
-/// The file to look at; of a shape only its header exists.
-fn file(name: &str) -> Result<(Option<NamedTempFile>, PathBuf)> {
-    if !Plan::is_shape(name) {
-        return Ok((None, store::resolve(name)?));
-    }
-    let outline = shapes::outline(&Plan::parse(name)?, &std::env::temp_dir())?;
-    let path = outline.path().to_path_buf();
-    Ok((Some(outline), path))
-}
-
-fn report(args: &PlanArgs, settings: &Settings, model: &Model, speed: &Speed, free: u64, threads: usize) -> Report {
+fn report(args: &PlanArgs, compute: &Compute, speed: &Speed) -> Report {
+    let (model, free) = (&compute.model, plan::free_memory(&Machine::read()));
     let trained = model.spec.context_train;
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
-    contexts.extend(settings.ctx().filter(|ctx| !contexts.contains(ctx)));
+    contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
     let kinds = [KvKind::F16, KvKind::Q8];
     let rows: Vec<Row> = contexts
@@ -104,32 +163,66 @@ fn report(args: &PlanArgs, settings: &Settings, model: &Model, speed: &Speed, fr
     // Not every model bears an 8-bit cache: it's recommended where f16 does not fit only.
     let fits = |kind: KvKind| rows.iter().rfind(|row| row.fits && row.kv_type == kind.name());
     let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8));
-    let least = rows.iter().map(|row| row.need.total()).min().unwrap_or(0);
-    let advice = match best {
-        Some(row) => format!("fits: --ctx {} --kv-type {}", row.need.context, row.kv_type),
-        None => format!(
-            "does not fit: {} needed at least, {} free; weights would be read from disk for every token. Take a smaller \
-             quantization or model, or a machine with {} more memory",
-            gib(least),
-            gib(free),
-            gib(least.saturating_sub(free))
-        ),
-    };
     Report {
         model: args.model.clone(),
         file_bytes: model.gguf.file_bytes(),
         free_bytes: free,
-        threads,
+        threads: compute.pool.threads(),
         prefill_tok_s: speed.prefill(model, DEFAULT_BATCH),
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
-        advice,
+        advice: String::new(),
+        header_bytes: None,
+        disk: None,
         rows,
     }
 }
 
+impl Report {
+    /// With the advice that follows from the rest.
+    fn advised(mut self) -> Self {
+        let least = self.rows.iter().map(|row| row.need.total()).min().unwrap_or(0);
+        self.advice = match (self.recommended_ctx, self.recommended_kv_type) {
+            (Some(context), Some(kind)) => format!("fits: --ctx {context} --kv-type {kind}"),
+            _ => format!(
+                "does not fit: {} needed at least, {} free; weights would be read from disk for every token. Take a \
+                 smaller quantization or model, or a machine with {} more memory",
+                show_bytes(least),
+                show_bytes(self.free_bytes),
+                show_bytes(least.saturating_sub(self.free_bytes))
+            ),
+        };
+        if let Some(disk) = self.disk.as_ref().filter(|disk| !disk.fits) {
+            let free = show_bytes(disk.free_bytes.unwrap_or_default());
+            let needed = show_bytes(disk.needed_bytes);
+            let place = disk.path.display();
+            self.advice += &format!("\nthe download does not fit: {needed} needed, {free} free at {place}; see --home");
+        }
+        self
+    }
+}
+
 fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
-    writeln!(out, "{}: {} of weights; {} free; {} threads", r.model, gib(r.file_bytes), gib(r.free_bytes), r.threads)?;
+    writeln!(
+        out,
+        "{}: {} of weights; {} free; {} threads",
+        r.model,
+        show_bytes(r.file_bytes),
+        show_bytes(r.free_bytes),
+        r.threads
+    )?;
+    if let Some(bytes) = r.header_bytes {
+        writeln!(out, "its header was read: {}", show_bytes(bytes))?;
+    }
+    if let Some(Disk { path, free_bytes: Some(free), .. }) = &r.disk {
+        writeln!(
+            out,
+            "disk: {} to download, {} free at {}",
+            show_bytes(r.file_bytes),
+            show_bytes(*free),
+            path.display()
+        )?;
+    }
     writeln!(out, "prefill about {:.1} tok/s\n", r.prefill_tok_s)?;
     let rows: Vec<Vec<String>> = r
         .rows
@@ -138,9 +231,9 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
             vec![
                 row.need.context.to_string(),
                 row.kv_type.to_owned(),
-                gib(row.need.cache),
-                gib(row.need.scratch),
-                gib(row.need.total()),
+                show_bytes(row.need.cache),
+                show_bytes(row.need.scratch),
+                show_bytes(row.need.total()),
                 if row.fits { "yes" } else { "no" }.to_owned(),
                 format!("{:.1}", row.decode_tok_s),
             ]

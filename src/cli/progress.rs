@@ -45,6 +45,28 @@ impl Progress for Bar {
     }
 }
 
+/// The bar of a prompt that takes a while to read.
+#[derive(Default)]
+pub(super) struct Prompt {
+    bar: Option<ProgressBar>,
+}
+
+impl Prompt {
+    /// Shows that `done` of `total` tokens are read.
+    pub(super) fn show(&mut self, done: usize, total: usize) {
+        /// Prompts below this are read in no time.
+        const LONG: usize = 512;
+        if total < LONG {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| tokens("reading the prompt", total));
+        bar.set_position(done as u64);
+        if done == total {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A bar that counts tokens.
 pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
     styled(what, total as u64, "{msg}  {percent:>3}% [{bar:30}] {pos} of {len} tokens, {per_sec}, {eta} left")

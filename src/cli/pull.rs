@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let request =
         Request { what: &args.what, name: args.name.as_deref(), sha256: args.sha256.as_deref(), restart: args.restart };
     let pulled = store::pull(&settings, request, &Bar::default())?;
-    let size = store::show_bytes(pulled.size);
+    let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {
         (true, _) => "was there already",
         (false, true) => "fetched, hash checked",

@@ -2,7 +2,8 @@
 
 use super::output::say;
 use crate::Result;
-use crate::store::{Store, show_bytes};
+use crate::store::Store;
+use crate::units::show_bytes;
 
 /// Removes models, or unfinished downloads, from the store
 ///

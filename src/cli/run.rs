@@ -2,14 +2,13 @@
 
 use super::compute::Compute;
 use super::output::{self, Paint};
-use super::progress::Bar;
+use super::progress::{Bar, Prompt};
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
 use crate::sample::{Constraint, Form, Grammars, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
-use indicatif::ProgressBar;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
@@ -219,7 +218,7 @@ struct Show {
     json: bool,
     thoughts: bool,
     paint: Paint,
-    bar: Option<ProgressBar>,
+    prompt: Prompt,
     last: Option<Kind>,
     ends_line: bool,
 }
@@ -227,7 +226,7 @@ struct Show {
 impl Show {
     fn new(json: bool) -> Self {
         let thoughts = !json && std::io::stderr().is_terminal();
-        Self { json, thoughts, paint: Paint::stderr(), bar: None, last: None, ends_line: true }
+        Self { json, thoughts, paint: Paint::stderr(), prompt: Prompt::default(), last: None, ends_line: true }
     }
 
     /// A newline after the last piece, where it has none.
@@ -238,16 +237,7 @@ impl Show {
 
 impl Listener for Show {
     fn prefill(&mut self, done: usize, total: usize) {
-        /// Prompts below this are read in no time.
-        const LONG: usize = 512;
-        if total < LONG {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(|| super::progress::tokens("reading the prompt", total));
-        bar.set_position(done as u64);
-        if done == total {
-            bar.finish_and_clear();
-        }
+        self.prompt.show(done, total);
     }
 
     fn part(&mut self, part: &Part) -> Result<()> {

@@ -4,7 +4,8 @@ use super::output::{Paint, json, result, table};
 use crate::Result;
 use crate::describe::{ChatTemplate, Description, Dimensions};
 use crate::gguf::Gguf;
-use crate::store::{self, show_bytes};
+use crate::store;
+use crate::units::show_bytes;
 use std::io::{self, Write};
 
 /// Describe a model without loading it

@@ -84,7 +84,7 @@ settings! {
         ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
             [short = 'c', value_name = "TOKENS", help_heading = "Machine"];
         /// Format of cached keys and values: f32, f16 or q8_0
-        kv_type: String = "TOKKI_KV_TYPE", "q8_0", |v| one_of(v, &["f32", "f16", "q8_0"]),
+        kv_type: String = "TOKKI_KV_TYPE", "f16", |v| one_of(v, &["f32", "f16", "q8_0"]),
             [value_name = "TYPE", help_heading = "Machine"];
     }
 

@@ -5,7 +5,7 @@
 
 use super::Session;
 use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
-use crate::sample::{Constraint, SampleError, Sampler, StopMatcher};
+use crate::sample::{Constraint, Sampler, StopMatcher};
 use crate::tokenizer::{Special, StreamDecoder, Tokenizer};
 use crate::{Error, Result};
 use std::collections::{HashSet, VecDeque};
@@ -183,8 +183,7 @@ impl<'a> Generation<'a> {
         let history = self.session.tokens();
         let mut constraint = self.request.constraint.as_mut().filter(|_| !thinking);
         let mask = constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
-        let token = self.request.sampler.sample_masked(&mut self.logits, history, position, mask);
-        let token = token.map_err(SampleError::into_error)?;
+        let token = self.request.sampler.sample_masked(&mut self.logits, history, position, mask)?;
         if let Some(constraint) = constraint {
             constraint.accept(token)?;
         }

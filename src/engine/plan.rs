@@ -6,6 +6,7 @@ use crate::kv::CacheShape;
 use crate::machine::Machine;
 use crate::model::{Model, Stack, macs};
 use crate::parallel::Pool;
+use crate::units::show_bytes;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -98,7 +99,7 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
             context = (context * 3 / 4).max(LEAST);
             need = Need::new(model, context, kind, batch);
         }
-        remark = Some(format!("context {context}: more does not fit into the {} that are free", gib(free)));
+        remark = Some(format!("context {context}: more does not fit into the {} that are free", show_bytes(free)));
     }
     if wanted.is_some_and(|wanted| wanted > trained) {
         remark = Some(format!("context {context} is more than the {trained} that the model was trained for"));
@@ -106,9 +107,9 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
     if need.total() > free {
         remark = Some(format!(
             "weights ({}) and cache ({}) exceed the {} that are free: weights will be read from disk again and again",
-            gib(need.weights),
-            gib(need.cache),
-            gib(free)
+            show_bytes(need.weights),
+            show_bytes(need.cache),
+            show_bytes(free)
         ));
     }
     Ok(Choice { need, remark })
@@ -117,23 +118,14 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
 fn too_large(need: &Need, kind: KvKind, free: u64) -> Error {
     let found = format!(
         "{} free ({} of cache at context {} in {}, {} of buffers)",
-        gib(free),
-        gib(need.cache),
+        show_bytes(free),
+        show_bytes(need.cache),
         need.context,
         kind.name(),
-        gib(need.scratch)
+        show_bytes(need.scratch)
     );
     let hint = if kind == KvKind::Q8 { "use a smaller --ctx" } else { "use a smaller --ctx or --kv-type q8_0" };
-    Error::input("memory", format!("{} besides the weights", gib(need.anonymous())), found).hint(hint)
-}
-
-/// Bytes for people.
-pub fn gib(bytes: u64) -> String {
-    if bytes >= 1 << 30 {
-        format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
-    } else {
-        format!("{:.0} MiB", bytes as f64 / (1u64 << 20) as f64)
-    }
+    Error::input("memory", format!("{} besides the weights", show_bytes(need.anonymous())), found).hint(hint)
 }
 
 /// How fast this machine does the products of a model, per format.

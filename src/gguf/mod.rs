@@ -27,6 +27,8 @@ pub use tensor::{Format, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
 pub use value::{Array, Kind, Texts, Value};
 
+pub use scan::header_len;
+
 use scan::shown;
 
 use crate::{Error, Result};

@@ -69,8 +69,24 @@ pub(super) struct TensorSpan {
 
 /// Checks the header in `file` (the whole mapped file); `place` names the file in errors.
 pub(super) fn scan(file: &[u8], place: &str) -> Result<Scan> {
-    let mut cursor = Cursor { bytes: &file[..file.len().min(MAX_HEADER)], at: 0, file_len: file.len(), place };
-    let (version, n_tensors, n_keys) = preamble(&mut cursor)?;
+    scan_at(&mut Cursor::new(file, file.len() as u64, place))
+}
+
+/// Length of the header of a file of `file_len` bytes that begins with `prefix`; `None` when it goes on after that.
+///
+/// # Errors
+/// [`Error::Input`] for what makes no header, as soon as the prefix shows it.
+pub fn header_len(prefix: &[u8], file_len: u64, place: &str) -> Result<Option<usize>> {
+    let mut cursor = Cursor::new(prefix, file_len, place);
+    match scan_at(&mut cursor) {
+        Ok(scan) => Ok(Some(scan.end)),
+        Err(_) if cursor.cut => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn scan_at(cursor: &mut Cursor<'_>) -> Result<Scan> {
+    let (version, n_tensors, n_keys) = preamble(cursor)?;
     let mut view = Vec::with_capacity(1 << 16);
     view.extend_from_slice(&version.to_le_bytes());
     view.extend_from_slice(&n_tensors.to_le_bytes());
@@ -80,12 +96,12 @@ pub(super) fn scan(file: &[u8], place: &str) -> Result<Scan> {
     let mut seen = HashSet::new();
     for _ in 0..n_keys {
         let start = cursor.at;
-        let key = scan_key(&mut cursor, &mut view)?;
+        let key = scan_key(cursor, &mut view)?;
         if !seen.insert(key.name.clone()) {
             return Err(cursor.wrong(start, "each key once", format!("{} twice", shown(&key.name))));
         }
         if key.name == "general.alignment" {
-            alignment = scan_alignment(&cursor, &key)?;
+            alignment = scan_alignment(cursor, &key)?;
         }
         keys.push(key);
     }
@@ -93,7 +109,7 @@ pub(super) fn scan(file: &[u8], place: &str) -> Result<Scan> {
     let mut tensors = Vec::new();
     for _ in 0..n_tensors {
         let start = cursor.at;
-        let tensor = scan_tensor(&mut cursor, &mut view)?;
+        let tensor = scan_tensor(cursor, &mut view)?;
         if !seen.insert(tensor.name.clone()) {
             return Err(cursor.wrong(start, "each tensor once", format!("{} twice", shown(&tensor.name))));
         }
@@ -256,24 +272,33 @@ pub(super) fn shown(name: &str) -> String {
 
 /// A checked position in the header.
 struct Cursor<'a> {
-    /// The file up to the largest header.
+    /// The file up to the largest header, as far as it is there.
     bytes: &'a [u8],
+    /// Length of the file up to the largest header.
+    limit: usize,
     at: usize,
-    file_len: usize,
+    file_len: u64,
+    /// Something lies beyond the bytes that are there, yet within the limit.
+    cut: bool,
     place: &'a str,
 }
 
 impl<'a> Cursor<'a> {
+    fn new(prefix: &'a [u8], file_len: u64, place: &'a str) -> Self {
+        let limit = usize::try_from(file_len).unwrap_or(usize::MAX).min(MAX_HEADER);
+        Self { bytes: &prefix[..prefix.len().min(limit)], limit, at: 0, file_len, cut: false, place }
+    }
+
     fn wrong(&self, at: usize, wanted: impl Into<String>, found: String) -> Error {
         Error::input(format!("{}: byte {at}", self.place), wanted, found)
     }
 
     fn left(&self) -> usize {
-        self.bytes.len() - self.at
+        self.limit - self.at
     }
 
     fn short(&self, at: usize, what: &str) -> Error {
-        if self.bytes.len() < self.file_len {
+        if (self.limit as u64) < self.file_len {
             return self.wrong(at, format!("a header of at most {MAX_HEADER} bytes"), "a larger one".into());
         }
         self.wrong(at, what, "the end of the file".into()).hint("the file is cut short or damaged: download it again")
@@ -283,7 +308,10 @@ impl<'a> Cursor<'a> {
         if n > self.left() {
             return Err(self.short(self.at, what));
         }
-        let taken = &self.bytes[self.at..self.at + n];
+        let Some(taken) = self.bytes.get(self.at..self.at + n) else {
+            self.cut = true;
+            return Err(self.short(self.at, what));
+        };
         self.at += n;
         Ok(taken)
     }

@@ -36,8 +36,9 @@ struct Block<'a> {
 impl Block<'_> {
     fn bind(&self) -> Result<LayerWeights> {
         let (layer, a, e) = (self.layer, &self.layer.attn, self.embd);
-        let qk_norm =
-            a.qk_norm.then(|| Ok((self.vector("attn_q_norm", a.k_dim)?, self.vector("attn_k_norm", a.k_dim)?)));
+        let norms =
+            || -> Result<_> { Ok((self.vector("attn_q_norm", a.k_dim)?, self.vector("attn_k_norm", a.k_dim)?)) };
+        let qk_norm = a.qk_norm.then(norms);
         let v_dim = match &a.proj {
             Projection::Latent(latent) => latent.v_dim,
             Projection::Split | Projection::Fused => a.v_dim,
@@ -65,7 +66,8 @@ impl Block<'_> {
             }),
             Projection::Fused => {
                 let scale = self.scale("attn_qkv", 1)?;
-                let part = |rows| Ok(self.rows_of("attn_qkv", q + k + v, rows, e)?.with_scale(scale.clone()));
+                let part =
+                    |rows| -> Result<_> { Ok(self.rows_of("attn_qkv", q + k + v, rows, e)?.with_scale(scale.clone())) };
                 Ok(Qkv::Heads { q: part(0..q)?, k: part(q..q + k)?, v: part(q + k..q + k + v)? })
             }
             Projection::Latent(latent) => self.latent(a, latent).map(|w| Qkv::Latent(Box::new(w))),

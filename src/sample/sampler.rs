@@ -27,10 +27,9 @@ pub enum SampleError {
     NoneAllowed,
 }
 
-impl SampleError {
-    /// As the library's error: something failed while running.
-    pub fn into_error(self) -> crate::Error {
-        crate::Error::failed("sampling", self.to_string())
+impl From<SampleError> for crate::Error {
+    fn from(error: SampleError) -> Self {
+        Self::failed("sampling", error.to_string())
     }
 }
 

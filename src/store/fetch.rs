@@ -135,18 +135,44 @@ pub(super) fn fetch(
     Ok(Fetched { size: probe.size, sha256: found })
 }
 
-struct Probe {
-    size: u64,
-    ranges: bool,
-    etag: Option<String>,
+/// What an answer says about a file.
+pub(super) struct Probe {
+    pub(super) size: u64,
+    /// The server serves ranges.
+    pub(super) ranges: bool,
+    pub(super) etag: Option<String>,
+}
+
+impl Probe {
+    /// Reads the answer to the request for a range of `remote`.
+    ///
+    /// # Errors
+    /// Where it tells no length, or one that cannot be.
+    pub(super) fn of(answer: &Answer, remote: &Remote) -> std::result::Result<Self, Fault> {
+        let host = host_of(&remote.url);
+        let (size, ranges) = match answer.status {
+            206 => (answer.text(header::CONTENT_RANGE).and_then(content_range).and_then(|range| range.2), true),
+            _ => (answer.text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()), false),
+        };
+        let size = size.ok_or_else(|| Fault::lasting(&host, "the server does not say how long the file is"))?;
+        if let Some(listed) = remote.size.filter(|&listed| listed != size) {
+            let why = format!("{} has {size} bytes, but the listing says {listed}", remote.name);
+            return Err(Fault::lasting(&host, why));
+        }
+        if size == 0 || size > MOST_BYTES {
+            return Err(Fault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
+        }
+        let etag = answer.text(header::ETAG).filter(|etag| etag.len() < 256 && !etag.starts_with("W/"));
+        Ok(Self { size, ranges, etag: etag.map(str::to_owned) })
+    }
 }
 
 /// Asks for one byte: is the server there, how long is the file, does it serve ranges?
 fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
     let mut tries = 0;
-    let answer = loop {
+    loop {
         match net.get(&remote.url, Some((0, 1))) {
-            Ok(answer) => break answer,
+            Ok(answer) => return Probe::of(&answer, remote).map_err(Fault::error),
             // A server that cannot be reached now is left for the next source at once; a busy one is asked again.
             Err(fault) if fault.passing && fault.status.is_some() && tries < tuning.retries.min(2) => {
                 tries += 1;
@@ -155,26 +181,11 @@ fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
             }
             Err(fault) => return Err(fault.error()),
         }
-    };
-    let host = host_of(&remote.url);
-    let text = |name| answer.headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
-    let (size, ranges) = match answer.status {
-        206 => (text(header::CONTENT_RANGE).and_then(content_range).and_then(|range| range.2), true),
-        _ => (text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()), false),
-    };
-    let size = size.ok_or_else(|| Error::failed(host.as_str(), "the server does not say how long the file is"))?;
-    if let Some(listed) = remote.size.filter(|&listed| listed != size) {
-        return Err(Error::failed(host, format!("{} has {size} bytes, but the listing says {listed}", remote.name)));
     }
-    if size == 0 || size > MOST_BYTES {
-        return Err(Error::failed(host, format!("{} has {size} bytes, which is no model", remote.name)));
-    }
-    let etag = text(header::ETAG).filter(|etag| etag.len() < 256 && !etag.starts_with("W/"));
-    Ok(Probe { size, ranges, etag: etag.map(str::to_owned) })
 }
 
 /// `bytes START-END/TOTAL`; the total may be `*`.
-fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(super) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
@@ -182,7 +193,7 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 /// Sleeps in short naps until `stop` says so.
-fn rest(time: Duration, stop: impl Fn() -> bool) {
+pub(super) fn rest(time: Duration, stop: impl Fn() -> bool) {
     const NAP: Duration = Duration::from_millis(20);
     let mut left = time;
     while !left.is_zero() && !stop() {
@@ -366,14 +377,11 @@ impl Shared {
 
     /// The answer is the stretch of the file that was asked for, unchanged since the probe.
     fn check_answer(&self, answer: &Answer, start: u64, host: &str) -> std::result::Result<(), Fault> {
-        let text = |name| answer.headers.get(name).and_then(|value: &ureq::http::HeaderValue| value.to_str().ok());
-        if text(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(Fault::lasting(host, "the server compresses the file, though asked not to"));
-        }
+        answer.check_plain(host)?;
         let changed =
             |found: u64| Fault::lasting(host, format!("the file has {found} bytes now, not {}", self.head.size));
         if self.ranges {
-            let range = text(header::CONTENT_RANGE).and_then(content_range).filter(|_| answer.status == 206);
+            let range = answer.text(header::CONTENT_RANGE).and_then(content_range).filter(|_| answer.status == 206);
             let (first, _, total) =
                 range.ok_or_else(|| Fault::passing(host, "no part of the file, though asked for"))?;
             if let Some(total) = total.filter(|&total| total != self.head.size) {
@@ -383,11 +391,11 @@ impl Shared {
                 return Err(Fault::passing(host, format!("bytes from {first}, though asked from {start}")));
             }
         } else if let Some(total) =
-            text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()).filter(|&t| t != self.head.size)
+            answer.text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()).filter(|&t| t != self.head.size)
         {
             return Err(changed(total));
         }
-        let etag = text(header::ETAG).filter(|etag| !etag.starts_with("W/"));
+        let etag = answer.text(header::ETAG).filter(|etag| !etag.starts_with("W/"));
         let other = matches!((etag, self.head.etag.as_deref()), (Some(a), Some(b)) if a != b);
         if other && self.head.sha256.is_none() {
             return Err(Fault::lasting(host, "the file changed while it was fetched"));

@@ -41,6 +41,23 @@ pub(super) struct Answer {
     pub(super) body: ureq::Body,
 }
 
+impl Answer {
+    /// A header's text.
+    pub(super) fn text(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Refuses an answer whose bytes are not the file's own.
+    pub(super) fn check_plain(&self, host: &str) -> Result<(), Fault> {
+        match self.text(header::CONTENT_ENCODING) {
+            Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
+                Err(Fault::lasting(host, "the server compresses the file, though asked not to"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a request gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -86,8 +103,7 @@ impl Net {
             .timeout_per_read(Some(timeouts.read))
             .timeout_per_write(Some(timeouts.read))
             .build();
-        let hub = settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned();
-        Self { agent: config.new_agent(), hub, token: token.map(|token| token.trim().to_owned()) }
+        Self { agent: config.new_agent(), hub: hub_of(settings), token: token.map(|token| token.trim().to_owned()) }
     }
 
     /// The hub's address, without a slash at the end.
@@ -161,6 +177,11 @@ fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
         || matches!(error, ureq::Error::HostNotFound | ureq::Error::Protocol(_));
     Fault { passing, ..Fault::lasting(host, why.lines().next().unwrap_or_default()) }
+}
+
+/// The hub's address by these settings, without a slash at the end.
+pub(super) fn hub_of(settings: &Settings) -> String {
+    settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
 }
 
 /// `host` or `host:port` of a URL, for messages.

@@ -17,14 +17,16 @@ mod keep;
 pub mod manifest;
 pub mod name;
 mod package;
+mod preview;
 pub mod progress;
 mod pull;
 mod source;
 mod staging;
 
-pub use disk::{free, show_bytes};
+pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
 pub use manifest::{Manifest, write_atomically};
+pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{Pulled, Request, pull};
 pub use staging::Staging;

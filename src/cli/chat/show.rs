@@ -4,9 +4,9 @@ use super::output;
 use crate::Result;
 use crate::chat::{Kind, Part};
 use crate::cli::output::Paint;
+use crate::cli::progress::Prompt;
 use crate::config::{Settings, Thinking, ThoughtView};
 use crate::engine::Listener;
-use indicatif::ProgressBar;
 use std::io::{IsTerminal, Write};
 
 /// How thoughts are shown: folded (`Brief`) means one line that counts.
@@ -22,7 +22,7 @@ pub(super) struct Screen {
     thoughts: ThoughtView,
     paint: Paint,
     terminal: bool,
-    bar: Option<ProgressBar>,
+    prompt: Prompt,
     /// Pieces of thought so far.
     thought: usize,
     last: Option<Kind>,
@@ -32,7 +32,15 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new(thoughts: ThoughtView) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        Self { thoughts, paint: Paint::stdout(), terminal, bar: None, thought: 0, last: None, ends_line: true }
+        Self {
+            thoughts,
+            paint: Paint::stdout(),
+            terminal,
+            prompt: Prompt::default(),
+            thought: 0,
+            last: None,
+            ends_line: true,
+        }
     }
 
     /// Ends the last line.
@@ -77,16 +85,7 @@ impl Screen {
 
 impl Listener for Screen {
     fn prefill(&mut self, done: usize, total: usize) {
-        /// Prompts below this are read in no time.
-        const LONG: usize = 512;
-        if total < LONG {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(|| super::super::progress::tokens("reading", total));
-        bar.set_position(done as u64);
-        if done == total {
-            bar.finish_and_clear();
-        }
+        self.prompt.show(done, total);
     }
 
     fn part(&mut self, part: &Part) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What the doctor prescribes: each rule looks at the facts and says what to change, or nothing.
 
 use super::Facts;
-use crate::store::show_bytes;
+use crate::units::show_bytes;
 
 /// Frequency drivers whose `powersave` still goes to full speed under load.
 const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pstate_epp"];
