@@ -2,90 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
 
+#[path = "support/home.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with other tests")]
+mod home;
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, clippy::print_stderr, reason = "shared with other tests")]
 mod server;
 
-use server::{Reply, Request, Server, model, sha256, shard};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use home::{Home, told};
+use server::{Reply, Request, Server, hub, model, sha256, shard};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const KIB: usize = 1 << 10;
-
-/// A home of its own, and commands that know no other.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
-        command.env_clear().env("TOKKI_HOME", self.path()).env("HOME", self.path()).env("TOKKI_PART_SIZE", "256K");
-        command.args(args).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// All files under `models`.
-    fn models(&self) -> Vec<PathBuf> {
-        let dirs = std::fs::read_dir(self.path().join("models")).into_iter().flatten().flatten();
-        dirs.flat_map(|dir| std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path())).collect()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    assert!(!text.contains('\x1b'), "escape codes in a pipe: {text:?}");
-    text
-}
-
-/// The exit code, stdout and stderr of a command.
-fn told(output: &Output) -> (Option<i32>, String, String) {
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
-/// A hub with one repository `o/r` of these files, whose bytes a second server has.
-fn hub(files: Vec<(&'static str, Vec<u8>)>, token: Option<&'static str>) -> (Server, Server) {
-    let files = Arc::new(files);
-    let store = Arc::clone(&files);
-    let content = Server::start(move |request| {
-        let file = store.iter().find(|(name, _)| request.path == format!("/store/{name}?signed=1"));
-        file.map_or_else(|| Reply::new(404, ""), |(_, bytes)| Reply::file(request, bytes))
-    });
-    let base = content.url("/store/");
-    let hub = Server::start(move |request| {
-        if token.is_some_and(|token| request.token.as_deref() != Some(&format!("Bearer {token}"))) {
-            return Reply::new(401, "");
-        }
-        if request.path == "/api/models/o/r/tree/main?recursive=true" {
-            return Reply::new(200, listing(&files));
-        }
-        match request.path.strip_prefix("/o/r/resolve/main/") {
-            Some(file) => Reply::redirect(format!("{base}{file}?signed=1")),
-            None => Reply::new(404, ""),
-        }
-    });
-    (hub, content)
-}
-
-fn listing(files: &[(&str, Vec<u8>)]) -> String {
-    let entry = |(name, bytes): &(&str, Vec<u8>)| {
-        let (size, hash) = (bytes.len(), sha256(bytes));
-        format!(r#"{{"type":"file","path":"{name}","size":{size},"oid":"x","lfs":{{"oid":"{hash}","size":{size}}}}}"#)
-    };
-    format!(r#"[{{"type":"directory","path":"d","size":0}},{}]"#, files.iter().map(entry).collect::<Vec<_>>().join(","))
-}
 
 #[test]
 fn from_the_hub_to_the_store_and_out_again() {

@@ -211,3 +211,35 @@ pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// A hub with one repository `o/r` of these files, whose bytes a second server has.
+pub fn hub(files: Vec<(&'static str, Vec<u8>)>, token: Option<&'static str>) -> (Server, Server) {
+    let files = Arc::new(files);
+    let store = Arc::clone(&files);
+    let content = Server::start(move |request| {
+        let file = store.iter().find(|(name, _)| request.path == format!("/store/{name}?signed=1"));
+        file.map_or_else(|| Reply::new(404, ""), |(_, bytes)| Reply::file(request, bytes))
+    });
+    let base = content.url("/store/");
+    let hub = Server::start(move |request| {
+        if token.is_some_and(|token| request.token.as_deref() != Some(&format!("Bearer {token}"))) {
+            return Reply::new(401, "");
+        }
+        if request.path == "/api/models/o/r/tree/main?recursive=true" {
+            return Reply::new(200, listing(&files));
+        }
+        match request.path.strip_prefix("/o/r/resolve/main/") {
+            Some(file) => Reply::redirect(format!("{base}{file}?signed=1")),
+            None => Reply::new(404, ""),
+        }
+    });
+    (hub, content)
+}
+
+pub fn listing(files: &[(&str, Vec<u8>)]) -> String {
+    let entry = |(name, bytes): &(&str, Vec<u8>)| {
+        let (size, hash) = (bytes.len(), sha256(bytes));
+        format!(r#"{{"type":"file","path":"{name}","size":{size},"oid":"x","lfs":{{"oid":"{hash}","size":{size}}}}}"#)
+    };
+    format!(r#"[{{"type":"directory","path":"d","size":0}},{}]"#, files.iter().map(entry).collect::<Vec<_>>().join(","))
+}
