@@ -47,7 +47,12 @@ impl Compute {
         if let Some(remark) = &choice.remark {
             output::say(&format!("tokki: {remark}"));
         }
-        let options = Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH };
+        let read_ahead = match self.settings.read_ahead().as_deref() {
+            Some("on") => choice.need.window(free),
+            None | Some("auto") if choice.need.total() > free => choice.need.window(free),
+            _ => 0,
+        };
+        let options = Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
     }
 }

@@ -1,5 +1,7 @@
 //! The limits of this machine, measured: how fast memory can be read, how many integer multiply-adds can be done.
 
+use super::plan::free_memory;
+use crate::machine::Machine;
 use crate::parallel::Pool;
 use std::time::{Duration, Instant};
 use tokki_quant::ceiling;
@@ -13,8 +15,8 @@ const TIME: Duration = Duration::from_millis(600);
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
     const CHUNK: usize = 1 << 20;
-    let buffer = vec![1u8; BUFFER];
-    let chunks = BUFFER / CHUNK;
+    let chunks = affordable(BUFFER) / CHUNK;
+    let buffer = vec![1u8; chunks * CHUNK];
     best(|| {
         let start = Instant::now();
         pool.run(|lead| {
@@ -22,8 +24,15 @@ pub fn read_bandwidth(pool: &Pool) -> f64 {
                 std::hint::black_box(ceiling::read(pool.isa(), &buffer[i * CHUNK..(i + 1) * CHUNK]));
             });
         });
-        BUFFER as f64 / start.elapsed().as_secs_f64()
+        buffer.len() as f64 / start.elapsed().as_secs_f64()
     })
+}
+
+/// `most` bytes for a measurement, but no more than a quarter of the free memory: where there's little of it, the process
+/// would be killed for a number, or push out the model that it is about to run.
+pub fn affordable(most: usize) -> usize {
+    const LEAST: u64 = 16 << 20;
+    (free_memory(&Machine::read()) / 4).max(LEAST).min(most as u64) as usize
 }
 
 /// Integer multiply-adds per second of all threads together, at the widest that the instruction set has for 4-bit weights.

@@ -17,7 +17,7 @@ use tokki_quant::dtype::DType;
 /// Memory that a process needs besides weights and cache: code, tokenizer, metadata.
 const BASE: u64 = 48 << 20;
 
-/// Kept free for everybody else on the machine.
+/// Kept free for everybody else on the machine, but an eighth of what there is at most.
 const RESERVE: u64 = 256 << 20;
 
 /// Context when none is asked for: long enough for a conversation with a thought in it.
@@ -25,7 +25,8 @@ pub const DEFAULT_CONTEXT: usize = 8192;
 
 /// Bytes of memory that this process may take: what the system could give, within the control group's limit.
 pub fn free_memory(machine: &Machine) -> u64 {
-    machine.memory.available.saturating_sub(RESERVE)
+    let available = machine.memory.available;
+    available - RESERVE.min(available / 8)
 }
 
 /// What a session needs.
@@ -56,6 +57,14 @@ impl Need {
     /// All of it.
     pub fn total(&self) -> u64 {
         self.weights + self.anonymous()
+    }
+
+    /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
+    /// only a part of what is left beside the rest, so that nothing is pushed out by what comes later.
+    pub fn window(&self, free: u64) -> usize {
+        const LEAST: u64 = 8 << 20;
+        const MOST: u64 = 1 << 30;
+        (free.saturating_sub(self.anonymous()) / 4).clamp(LEAST, MOST) as usize
     }
 }
 
@@ -205,7 +214,7 @@ fn rate(pool: &Pool, dtype: DType, model_bytes: u64, embd: usize, batch: usize) 
     const TIME: Duration = Duration::from_millis(300);
     let cols = embd.next_multiple_of(dtype.block_len());
     let row = dtype.row_bytes(cols).unwrap_or(1);
-    let rows = (model_bytes.min(MOST) as usize / row).max(16);
+    let rows = (measure::affordable(model_bytes.min(MOST) as usize) / row).max(16);
     // 0x11 everywhere: ordinary numbers in every format.
     let stack = Stack::owned(dtype, vec![0x11; rows * row], 1, rows, cols)?;
     let seconds = |weights: &Stack, n: usize| {

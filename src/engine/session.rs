@@ -21,6 +21,11 @@ pub struct Options {
     pub kv: KvKind,
     /// Tokens of one prefill pass.
     pub batch: usize,
+    /// Bytes of weights that the system is asked to read before they're used: see [`Need::window`]. 0 = none, best for a
+    /// model that fits into memory.
+    ///
+    /// [`Need::window`]: super::plan::Need::window
+    pub read_ahead: usize,
 }
 
 /// One sequence of tokens and what is cached of it.
@@ -149,8 +154,13 @@ impl Session {
     }
 
     fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
-        let setting =
-            Setting { model: &self.model, pool: &self.pool, context: self.options.context, cancel: &self.cancel };
+        let setting = Setting {
+            model: &self.model,
+            pool: &self.pool,
+            context: self.options.context,
+            read_ahead: self.options.read_ahead,
+            cancel: &self.cancel,
+        };
         let logits = forward(&setting, &mut self.scratch, &mut self.cache, tokens, want)?;
         self.tokens.extend_from_slice(tokens);
         Ok(logits)

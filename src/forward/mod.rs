@@ -3,6 +3,7 @@
 //! Per layer: norm, q/k/v, RoPE, append to the cache, attend, output, residual, norm, feed-forward or experts, residual.
 //! A branch's output is added to the stream together with the next norm, so that a layer is a handful of phases.
 
+mod ahead;
 mod attention;
 mod ffn;
 mod latent;
@@ -47,6 +48,8 @@ pub struct Setting<'a> {
     pub pool: &'a Pool,
     /// Context of the session (models with two sets of rotary factors choose by it).
     pub context: usize,
+    /// Bytes of weights that are asked for ahead of their use, for models larger than memory; 0 = none.
+    pub read_ahead: usize,
     /// Set by whoever wants the pass to end early; looked at before each layer.
     pub cancel: &'a AtomicBool,
 }
@@ -61,6 +64,8 @@ struct Pass<'a> {
     /// Position of the first.
     from: usize,
     angles: &'a [Angles],
+    /// Bytes of weights that are asked for ahead of their use.
+    read_ahead: usize,
 }
 
 /// Runs `tokens` at the positions after the cache's valid ones, appends them to the cache, and returns the logits that
@@ -89,7 +94,8 @@ pub fn forward<'s>(
     let angles = rope::angles(model, setting.context, from, n);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
     let done = setting.pool.run(|lead| {
-        let pass = Pass { model, lead, isa: setting.pool.isa(), n, from, angles: &angles };
+        let read_ahead = setting.read_ahead;
+        let pass = Pass { model, lead, isa: setting.pool.isa(), n, from, angles: &angles, read_ahead };
         pass.embed(scratch, tokens);
         for layer in 0..model.layers.len() {
             if setting.cancel.load(Ordering::Relaxed) {
@@ -157,11 +163,12 @@ impl<'a> Pass<'a> {
         match &w.ffn {
             FfnWeights::Dense(gated) => {
                 self.enter(s, Some(attended), ffn_norm, product::kinds([&gated.gate, &gated.up]));
+                self.ask_for_layer(index + 1);
                 self.dense(s, &layer.ffn, gated);
             }
             FfnWeights::Experts(experts) => {
                 self.enter(s, Some(attended), ffn_norm, moe::input_kinds(experts));
-                self.experts(s, &layer.ffn, experts);
+                self.experts(s, index, experts);
             }
         }
         self.settle(s, &Pending { norm: w.ffn_post_norm.as_deref(), scale: layer.residual_scale });
@@ -246,6 +253,7 @@ impl<'a> Pass<'a> {
             input.write(isa, t, h);
         });
         drop(input);
+        self.ask_for_layer(0);
         let logits = sized(&mut s.logits, rows * spec.vocab);
         self.product(&self.model.output, &s.input, logits);
         if spec.logit_scale != 1.0 {

@@ -2,6 +2,7 @@
 //! experts' numbers.
 
 use super::Pass;
+use super::ahead::Ahead;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
 use crate::arch::{Activation, Ffn, Gating, Router};
@@ -21,25 +22,29 @@ pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
 }
 
 /// Which tokens go to which expert.
-struct Plan {
+pub(super) struct Plan {
     /// `(expert, tokens)` of each expert that has any, in rising order.
-    experts: Vec<(usize, Vec<u32>)>,
+    pub(super) experts: Vec<(usize, Vec<u32>)>,
     /// For each token its `(output row, weight)` in rising order of the expert.
     routes: Vec<Vec<(usize, f32)>>,
 }
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn experts(&self, s: &mut Scratch, ffn: &Ffn, w: &ExpertWeights) {
+    pub(super) fn experts(&self, s: &mut Scratch, layer: usize, w: &ExpertWeights) {
+        let ffn = &self.model.spec.layers[layer].ffn;
         let Ffn::Experts { count, used, act, router, .. } = ffn else { return };
         let (n, e) = (self.n, self.model.spec.embd);
         self.product(&w.router, &s.input, sized(&mut s.router, n * count));
         let plan = plan(self.isa, &mut s.router[..n * count], *count, *used, router, w.selection_bias.as_deref());
+        let ahead = Ahead::new(self.read_ahead, &plan, &w.experts);
+        self.ask_for(&ahead.at_once());
+        self.ask_for_layer(layer + 1);
         match &w.shared {
             Some(shared) => self.dense(s, ffn, shared),
             None => sized(&mut s.branch, n * e).fill(0.0),
         }
-        self.chosen(s, &plan, *act, &w.experts);
+        self.chosen(s, &plan, *act, &w.experts, &ahead);
         let branches = Chunks::new(&mut s.branch[..n * e], e);
         let outputs = &s.expert_out;
         self.lead.phase(n, &|_, t| {
@@ -51,14 +56,15 @@ impl Pass<'_> {
     }
 
     /// Every chosen expert on its tokens, into `s.expert_out`: `[rows of expert a | rows of expert b | ...][E]`.
-    fn chosen(&self, s: &mut Scratch, plan: &Plan, act: Activation, w: &Gated) {
+    fn chosen(&self, s: &mut Scratch, plan: &Plan, act: Activation, w: &Gated, ahead: &Ahead<'_>) {
         let (width, e, lead) = (w.gate.rows(), self.model.spec.embd, self.lead);
         let total: usize = plan.experts.iter().map(|(_, tokens)| tokens.len()).sum();
         let (mut gates, mut ups) = (sized(&mut s.gate, total * width), sized(&mut s.up, total * width));
         let mut products = Vec::with_capacity(plan.experts.len());
-        for (expert, tokens) in &plan.experts {
+        for (i, (expert, tokens)) in plan.experts.iter().enumerate() {
             let (gate, up) = (take(&mut gates, tokens.len() * width), take(&mut ups, tokens.len() * width));
-            products.push(Product::gated((w, *expert), act, &s.input, Some(tokens), (gate, up), lead));
+            let product = Product::gated((w, *expert), act, &s.input, Some(tokens), (gate, up), lead);
+            products.push(product.asking_for(ahead.at_product(i)));
         }
         product::run(lead, self.isa, &products);
         drop(products);
@@ -66,12 +72,13 @@ impl Pass<'_> {
         let rows: Vec<u32> = (0..total as u32).collect();
         let (mut rows, mut outputs) = (&rows[..], sized(&mut s.expert_out, total * e));
         let mut products = Vec::with_capacity(plan.experts.len());
-        for (expert, tokens) in &plan.experts {
+        for (i, (expert, tokens)) in plan.experts.iter().enumerate() {
             let (own, rest) = rows.split_at(tokens.len());
             rows = rest;
             let band = product::band(&w.down, own.len(), lead.threads());
             let out = OutTiles::new(take(&mut outputs, own.len() * e), e, band);
-            products.push(Product::of((&w.down, *expert), &s.inner, own, out));
+            let product = Product::of((&w.down, *expert), &s.inner, own, out);
+            products.push(product.asking_for(ahead.at_product(plan.experts.len() + i)));
         }
         product::run(lead, self.isa, &products);
     }

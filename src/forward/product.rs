@@ -1,6 +1,7 @@
 //! Matrix products as phases: several products that read the same input run together, cut into bands of rows that
 //! threads claim.
 
+use super::ahead::Ask;
 use crate::arch::Activation;
 use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
@@ -19,6 +20,8 @@ pub(super) struct Product<'a> {
     chosen: Option<&'a [u32]>,
     out: OutTiles<'a>,
     up: Option<Up<'a>>,
+    /// What to ask the system for when the product starts: weights of later ones.
+    ask: &'a [Vec<Ask<'a>>],
 }
 
 struct Up<'a> {
@@ -34,12 +37,12 @@ impl<'a> Product<'a> {
     /// All rows of `x` times matrix `index` of `weights`, into `out` of `[n][rows]`.
     pub(super) fn new(weights: (&'a Stack, usize), x: &'a Activations, out: &'a mut [f32], lead: &Lead<'_>) -> Self {
         let band = band(weights.0, x.n(), lead.threads());
-        Self { weights, x, chosen: None, out: OutTiles::new(out, weights.0.rows(), band), up: None }
+        Self { weights, x, chosen: None, out: OutTiles::new(out, weights.0.rows(), band), up: None, ask: &[] }
     }
 
     /// Only the given rows of `x`, in that order; `out` holds as many.
     pub(super) fn of(weights: (&'a Stack, usize), x: &'a Activations, chosen: &'a [u32], out: OutTiles<'a>) -> Self {
-        Self { weights, x, chosen: Some(chosen), out, up: None }
+        Self { weights, x, chosen: Some(chosen), out, up: None, ask: &[] }
     }
 
     /// `act(gate x) * up x` into `gate`; `up` is scratch of the same size.
@@ -54,10 +57,25 @@ impl<'a> Product<'a> {
         let rows = weights.gate.rows();
         let band = band(&weights.gate, chosen.map_or(x.n(), <[u32]>::len), lead.threads());
         let up = Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act };
-        Self { weights: (&weights.gate, index), x, chosen, out: OutTiles::new(gate, rows, band), up: Some(up) }
+        Self {
+            weights: (&weights.gate, index),
+            x,
+            chosen,
+            out: OutTiles::new(gate, rows, band),
+            up: Some(up),
+            ask: &[],
+        }
+    }
+
+    /// Asks the system for these weights when the product starts.
+    pub(super) fn asking_for(self, ask: &'a [Vec<Ask<'a>>]) -> Self {
+        Self { ask, ..self }
     }
 
     fn run(&self, isa: Isa, band: usize) {
+        if band == 0 {
+            self.ask.iter().flatten().for_each(Ask::ask);
+        }
         let mut tile = self.out.take(band);
         self.multiply(isa, self.weights, &mut tile);
         if let Some(up) = &self.up {

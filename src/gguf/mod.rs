@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 pub use tensor::{Format, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
@@ -133,13 +133,6 @@ impl Gguf {
     /// Version of the format, 2 or 3.
     pub fn version(&self) -> u32 {
         self.version
-    }
-
-    /// Asks the operating system to start reading the whole model into the page cache. A hint: failure is ignored.
-    pub fn prefetch(&self) {
-        for shard in &self.shards {
-            let _ = shard.map.advise(Advice::WillNeed);
-        }
     }
 
     /// All tensors, in the order of the files.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use tokki_quant::dtype::DType;
 
-use super::foreign;
 use super::scan::{Scan, TensorSpan, shown};
+use super::{foreign, map};
 use crate::{Error, Result};
 
 /// The format of a tensor.
@@ -189,6 +189,14 @@ impl TensorView {
     /// The bytes in the file: whole blocks, `shape` of them.
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.range.clone()]
+    }
+
+    /// Asks the operating system to read bytes `part` of the tensor into the page cache, without waiting for them. A
+    /// hint: failure is ignored, as are bytes behind the tensor's end.
+    pub fn read_ahead(&self, part: Range<usize>) {
+        let end = self.range.end.min(self.range.start.saturating_add(part.end));
+        let start = end.min(self.range.start.saturating_add(part.start));
+        map::read_ahead(&self.map, start..end);
     }
 }
 

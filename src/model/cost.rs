@@ -28,25 +28,32 @@ impl Model {
     /// The products of all layers, each with how many of its matrices one token meets (of a mixture of experts only the
     /// chosen ones).
     pub fn products(&self) -> Vec<(&Stack, usize)> {
+        (0..self.layers.len()).flat_map(|layer| self.layer_products(layer)).collect()
+    }
+
+    /// The products of one layer, as [`Model::products`] lists them, in the order of their use.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn layer_products(&self, layer: usize) -> Vec<(&Stack, usize)> {
+        let (w, spec) = (&self.layers[layer], &self.spec.layers[layer]);
         let mut products = Vec::new();
-        for (w, spec) in self.layers.iter().zip(&self.spec.layers) {
-            match &w.qkv {
-                Qkv::Heads { q, k, v } => products.extend([(q, 1), (k, 1), (v, 1)]),
-                Qkv::Latent(l) => {
-                    products.extend(l.q_a.iter().map(|(q_a, _)| (q_a, 1)));
-                    products.extend([(&l.q_b, 1), (&l.kv_a, 1), (&l.k_b, l.k_b.count()), (&l.v_b, l.v_b.count())]);
-                }
+        match &w.qkv {
+            Qkv::Heads { q, k, v } => products.extend([(q, 1), (k, 1), (v, 1)]),
+            Qkv::Latent(l) => {
+                products.extend(l.q_a.iter().map(|(q_a, _)| (q_a, 1)));
+                products.extend([(&l.q_b, 1), (&l.kv_a, 1), (&l.k_b, l.k_b.count()), (&l.v_b, l.v_b.count())]);
             }
-            products.push((&w.attn_output, 1));
-            match (&w.ffn, &spec.ffn) {
-                (FfnWeights::Dense(w), _) => products.extend(gated(w, 1)),
-                (FfnWeights::Experts(w), Ffn::Experts { used, .. }) => {
-                    products.extend(gated(&w.experts, *used));
-                    products.extend(w.shared.iter().flat_map(|shared| gated(shared, 1)));
-                    products.push((&w.router, 1));
-                }
-                (FfnWeights::Experts(w), Ffn::Dense { .. }) => products.push((&w.router, 1)),
+        }
+        products.push((&w.attn_output, 1));
+        match (&w.ffn, &spec.ffn) {
+            (FfnWeights::Dense(w), _) => products.extend(gated(w, 1)),
+            (FfnWeights::Experts(w), Ffn::Experts { used, .. }) => {
+                products.push((&w.router, 1));
+                products.extend(w.shared.iter().flat_map(|shared| gated(shared, 1)));
+                products.extend(gated(&w.experts, *used));
             }
+            (FfnWeights::Experts(w), Ffn::Dense { .. }) => products.push((&w.router, 1)),
         }
         products
     }

@@ -2,6 +2,7 @@
 
 use crate::gguf::TensorView;
 use crate::{Error, Result};
+use std::ops::Range;
 use std::sync::Arc;
 use tokki_quant::dtype::DType;
 use tokki_quant::matrix::Matrix;
@@ -41,13 +42,7 @@ impl Stack {
     ///
     /// # Errors
     /// When the tensor's shape is not `{cols, stride, count}`.
-    pub fn part(
-        view: TensorView,
-        count: usize,
-        stride: usize,
-        part: std::ops::Range<usize>,
-        cols: usize,
-    ) -> Result<Self> {
+    pub fn part(view: TensorView, count: usize, stride: usize, part: Range<usize>, cols: usize) -> Result<Self> {
         let shape = view.shape();
         let axis = |i: usize| shape.get(i).copied().unwrap_or(1);
         let fits = axis(0) == cols && axis(1) == stride && axis(2) == count && axis(3) == 1;
@@ -101,7 +96,7 @@ impl Stack {
     /// # Panics
     /// When the stack is not a single matrix of `count * stride` rows, or `part` leaves the stride.
     #[must_use]
-    pub fn restack(mut self, count: usize, stride: usize, part: std::ops::Range<usize>) -> Self {
+    pub fn restack(mut self, count: usize, stride: usize, part: Range<usize>) -> Self {
         assert!(self.count == 1 && self.rows == count * stride && part.end <= stride, "a stack of {}", self.rows);
         (self.count, self.stride, self.first, self.rows) = (count, stride, part.start, part.len());
         self
@@ -133,13 +128,18 @@ impl Stack {
     /// # Panics
     /// When `index` is not below [`Stack::count`].
     pub fn matrix(&self, index: usize) -> Matrix<'_> {
-        assert!(index < self.count, "matrix {index} of a stack of {}", self.count);
-        let row_bytes = self.data().len() / (self.stride * self.count);
-        let from = (index * self.stride + self.first) * row_bytes;
-        match Matrix::new(self.dtype, self.rows, self.cols, &self.data()[from..from + self.rows * row_bytes]) {
+        match Matrix::new(self.dtype, self.rows, self.cols, &self.data()[self.matrix_range(index)]) {
             Ok(matrix) => matrix,
             Err(_) => unreachable!("the whole stack was checked when it was made"),
         }
+    }
+
+    /// Where matrix `index` lies in the data.
+    fn matrix_range(&self, index: usize) -> Range<usize> {
+        assert!(index < self.count, "matrix {index} of a stack of {}", self.count);
+        let row_bytes = self.data().len() / (self.stride * self.count);
+        let from = (index * self.stride + self.first) * row_bytes;
+        from..from + self.rows * row_bytes
     }
 
     /// Bias of matrix `index`.
@@ -177,8 +177,16 @@ impl Stack {
         self.data().len() / (self.stride * self.count) * self.rows
     }
 
-    /// Bytes of matrix `index`, to ask the system to read them ahead.
-    pub fn matrix_data(&self, index: usize) -> &[u8] {
-        self.matrix(index).bytes()
+    /// Asks the system to read `matrices` ahead of their use, but no more than `most` bytes of each. A hint that does
+    /// nothing for weights that are not in a file.
+    ///
+    /// # Panics
+    /// When a matrix is not below [`Stack::count`].
+    pub fn read_ahead(&self, matrices: Range<usize>, most: usize) {
+        let Bytes::Mapped(view) = &self.bytes else { return };
+        for index in matrices {
+            let bytes = self.matrix_range(index);
+            view.read_ahead(bytes.start..bytes.end.min(bytes.start.saturating_add(most)));
+        }
     }
 }

@@ -3,6 +3,6 @@
 mod tiny;
 mod writer;
 
-pub use tiny::tiny;
+pub use tiny::{tiny, vocabulary};
 pub use tokki_quant::testing::Rng;
 pub use writer::{Tensor, Writer, text};

@@ -60,8 +60,8 @@ fn dimensions(arch: &str) -> Writer {
     writer
 }
 
-/// 256 byte tokens in GPT-2's alphabet, two merges, a beginning and an end.
-fn vocabulary(writer: Writer) -> Writer {
+/// With a vocabulary of 260: 256 byte tokens in GPT-2's alphabet, two merges, a beginning and an end.
+pub fn vocabulary(writer: Writer) -> Writer {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut next = 0x100;
     let symbol = |b: u8| {
