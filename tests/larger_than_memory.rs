@@ -165,7 +165,7 @@ fn what_is_read_ahead_is_there_when_it_is_needed() {
     let faults = |read_ahead: usize| {
         file.forget_pages();
         let model = Arc::new(Model::open(file.path()).unwrap());
-        let options = Options { context: 256, kv: KvKind::F16, batch: 64, read_ahead };
+        let options = Options { context: 256, kv: KvKind::F16, batch: 64, read_ahead, expand_latents: false };
         let mut session = Session::new(model, Arc::new(Pool::new(2).unwrap()), options);
         let before = major_faults();
         let mut logits = Vec::new();

@@ -13,7 +13,7 @@ fn open(name: &str) -> Arc<Model> {
 }
 
 fn options(kv: KvKind) -> Options {
-    Options { context: 300, kv, batch: 64, read_ahead: 0 }
+    Options { context: 300, kv, batch: 64, read_ahead: 0, expand_latents: false }
 }
 
 fn pool() -> Arc<Pool> {

@@ -17,6 +17,7 @@
 //! - Values: `acc[d] = fma(p, v[d], acc[d])` over the visible keys in their order; q8_0: `fma(p * vd, v[d], acc[d])`.
 
 mod kernels;
+mod load;
 mod partial;
 mod queries;
 mod store;

@@ -165,6 +165,14 @@ pub struct Attention {
     pub proj: Projection,
 }
 
+impl Attention {
+    /// Positions of the keys that a query at `position` sees.
+    pub fn visible(&self, position: usize) -> std::ops::Range<usize> {
+        let end = position + 1;
+        end.saturating_sub(self.window.unwrap_or(end))..end
+    }
+}
+
 /// How queries, keys and values come from the layer's input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Projection {

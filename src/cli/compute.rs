@@ -52,7 +52,8 @@ impl Compute {
             None | Some("auto") if choice.need.total() > free => choice.need.window(free),
             _ => 0,
         };
-        let options = Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead };
+        let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");
+        let options = Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
     }
 }

@@ -86,6 +86,10 @@ settings! {
         /// Format of cached keys and values: f32, f16 or q8_0
         kv_type: String = "TOKKI_KV_TYPE", "f16", |v| one_of(v, &["f32", "f16", "q8_0"]),
             [value_name = "TYPE", help_heading = "Machine"];
+        /// Form that latent attention (DeepSeek) reads prompts in: expanded is faster for long ones, but gives up that
+        /// reading and generating give the same bits
+        latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, &["absorbed", "expanded"]),
+            [value_name = "FORM", help_heading = "Machine"];
         /// Ask for weights before they are used, so that the disk is never idle: on, off, or auto for models larger than
         /// the free memory
         read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, &["auto", "on", "off"]),

@@ -26,6 +26,9 @@ pub struct Options {
     ///
     /// [`Need::window`]: super::plan::Need::window
     pub read_ahead: usize,
+    /// Whether latent attention expands keys and values where it reads several tokens at once: faster for long prompts,
+    /// but those then don't give the same bits as their tokens one by one.
+    pub expand_latents: bool,
 }
 
 /// One sequence of tokens and what is cached of it.
@@ -159,6 +162,7 @@ impl Session {
             pool: &self.pool,
             context: self.options.context,
             read_ahead: self.options.read_ahead,
+            expand_latents: self.options.expand_latents,
             cancel: &self.cancel,
         };
         let logits = forward(&setting, &mut self.scratch, &mut self.cache, tokens, want)?;

@@ -17,7 +17,7 @@ use tokki_quant::ops;
 use tokki_quant::share::{Chunks, OutTiles};
 
 /// Up to this many tokens, work is cut by tiles instead of by tokens.
-const FEW_TOKENS: usize = 8;
+pub(super) const FEW_TOKENS: usize = 8;
 
 /// Query rows that a block of prefill aims at: enough to reuse a tile from the first-level cache.
 const BLOCK_ROWS: usize = 64;
@@ -129,8 +129,7 @@ impl Attend<'_> {
 
     /// Keys that token `t` may see, as positions.
     fn visible(&self, t: usize) -> Range<usize> {
-        let end = self.pass.from + t + 1;
-        end.saturating_sub(self.a.window.unwrap_or(end))..end
+        self.a.visible(self.pass.from + t)
     }
 
     /// Tiles that tokens `from..to` may see.
@@ -218,7 +217,7 @@ impl Attend<'_> {
     fn block(&self, q: &[f32], tokens: Range<usize>, head: usize, scratch: &mut AttendScratch, mix: &mut [f32]) {
         let (a, isa, group) = (self.a, self.pass.isa, self.group());
         let layout = self.cache.shape().layout(self.layer);
-        let AttendScratch { queries, partial, total, visible } = scratch;
+        let AttendScratch { queries, partial, total, visible, .. } = scratch;
         queries.set(isa, layout, self.query_rows(q, tokens.clone(), head).into_iter(), a.scale);
         let tiles = self.tiles(tokens.start, tokens.end);
         for tile in tiles.clone() {

@@ -3,7 +3,7 @@
 //! The cache holds one entry per position for all heads: the normed latent and the rotated key part. A query head is
 //! taken into the latent space once, and the mix of latents is taken back to values once, so keys and values of each head
 //! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
-//! same bits as the same tokens one by one.
+//! same bits as the same tokens one by one. (Where nobody asks for that promise, `expanded` is the faster form.)
 
 use super::Pass;
 use super::product;
@@ -32,27 +32,27 @@ impl Pass<'_> {
             self.rotate_head(a, t, rotated);
         });
 
-        self.latent_queries(s, layer, w);
         self.store(s, cache, layer);
-        self.attend(s, cache, layer);
-
-        // Back from mixes of latents to values, head by head.
+        self.full_queries(s, w);
         let width = a.heads * l.v_dim;
-        self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
-        self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));
-        std::mem::swap(&mut s.mix, &mut s.expanded);
+        if self.expand_latents {
+            self.attend_expanded(s, cache, layer, w);
+        } else {
+            self.latent_queries(s, layer, w);
+            self.attend(s, cache, layer);
+            // Back from mixes of latents to values, head by head.
+            self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
+            self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));
+            std::mem::swap(&mut s.mix, &mut s.expanded);
+        }
         let output = &self.model.layers[layer].attn_output;
         self.mix_to_input(s, width, product::kinds([output]));
         self.product(output, &s.inner, sized(&mut s.branch, n * e));
     }
 
-    /// Queries of all heads, in the latent space: `[latent | rotated part]` each, into `s.q`.
-    fn latent_queries(&self, s: &mut Scratch, layer: usize, w: &LatentWeights) {
-        let a = &self.model.spec.layers[layer].attn;
-        let Projection::Latent(l) = &a.proj else { return };
-        let (n, eps, head_len) = (self.n, self.model.spec.norm_eps, l.nope + l.rope);
-
-        // Queries, through their low rank where there is one: [nope | rope] per head.
+    /// Queries of all heads, through their low rank where there is one: `[nope | rope, not rotated]` each, into `s.up`.
+    fn full_queries(&self, s: &mut Scratch, w: &LatentWeights) {
+        let (n, eps) = (self.n, self.model.spec.norm_eps);
         let made = sized(&mut s.up, n * w.q_b.rows());
         match &w.q_a {
             None => self.product(&w.q_b, &s.input, made),
@@ -65,8 +65,14 @@ impl Pass<'_> {
                 self.product(&w.q_b, &s.inner, made);
             }
         }
+    }
 
-        // Into the latent space, head by head.
+    /// Queries of all heads in the latent space: `[latent | rotated part]` each, into `s.q`.
+    fn latent_queries(&self, s: &mut Scratch, layer: usize, w: &LatentWeights) {
+        let a = &self.model.spec.layers[layer].attn;
+        let Projection::Latent(l) = &a.proj else { return };
+        let (n, head_len) = (self.n, l.nope + l.rope);
+        let made = &s.up[..n * a.heads * head_len];
         let nopes = sized(&mut s.low, n * a.heads * l.nope);
         for (row, head) in made.chunks_exact(head_len).enumerate() {
             nopes[row * l.nope..][..l.nope].copy_from_slice(&head[..l.nope]);

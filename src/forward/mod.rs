@@ -5,6 +5,7 @@
 
 mod ahead;
 mod attention;
+mod expanded;
 mod ffn;
 mod latent;
 mod moe;
@@ -50,6 +51,8 @@ pub struct Setting<'a> {
     pub context: usize,
     /// Bytes of weights that are asked for ahead of their use, for models larger than memory; 0 = none.
     pub read_ahead: usize,
+    /// Whether latent attention expands keys and values in passes of several tokens.
+    pub expand_latents: bool,
     /// Set by whoever wants the pass to end early; looked at before each layer.
     pub cancel: &'a AtomicBool,
 }
@@ -66,6 +69,8 @@ struct Pass<'a> {
     angles: &'a [Angles],
     /// Bytes of weights that are asked for ahead of their use.
     read_ahead: usize,
+    /// Whether latent attention expands keys and values in this pass.
+    expand_latents: bool,
 }
 
 /// Runs `tokens` at the positions after the cache's valid ones, appends them to the cache, and returns the logits that
@@ -94,8 +99,9 @@ pub fn forward<'s>(
     let angles = rope::angles(model, setting.context, from, n);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
     let done = setting.pool.run(|lead| {
-        let read_ahead = setting.read_ahead;
-        let pass = Pass { model, lead, isa: setting.pool.isa(), n, from, angles: &angles, read_ahead };
+        let expand_latents = setting.expand_latents && n > attention::FEW_TOKENS;
+        let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
+        let pass = Pass { model, lead, isa, n, from, angles: &angles, read_ahead, expand_latents };
         pass.embed(scratch, tokens);
         for layer in 0..model.layers.len() {
             if setting.cancel.load(Ordering::Relaxed) {

@@ -25,6 +25,8 @@ pub struct Scratch {
     pub(super) mix: Vec<f32>,
     /// A second mix, for latent attention's expansion of it.
     pub(super) expanded: Vec<f32>,
+    /// Cached entries that are being expanded, `[positions of a run][k_dim]`.
+    pub(super) latents: Vec<f32>,
     /// Low-rank queries of latent attention.
     pub(super) low: Vec<f32>,
     /// Gate and up of a feed-forward, `[n][F]` (of experts: one row per chosen expert).
@@ -59,6 +61,11 @@ pub(super) struct AttendScratch {
     pub(super) partial: Partial,
     pub(super) total: Partial,
     pub(super) visible: Vec<std::ops::Range<u32>>,
+    /// Of latent attention's expanded form: the transposed weights of a head's keys, keys, values, and a tile of them.
+    pub(super) key_weights: Vec<u8>,
+    pub(super) keys: Vec<f32>,
+    pub(super) values: Vec<f32>,
+    pub(super) tile: Vec<u8>,
 }
 
 /// `buffer` with room for `len` values; what it held is of no interest.

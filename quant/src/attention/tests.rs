@@ -293,3 +293,20 @@ fn names_round_trip() {
         assert_eq!((kind.name(), KvKind::by_name(name)), (name, Some(kind)));
     }
 }
+
+#[test]
+fn keys_come_back_out_of_a_tile() {
+    let mut random = Random(11);
+    for (kind, limit) in [(KvKind::F32, 0.0), (KvKind::F16, 1e-3), (KvKind::Q8, 1e-2)] {
+        for k_dim in [40, 80, 576] {
+            let layout = KvLayout { kind, k_dim, v_dim: 32, v_in_k: true };
+            let case = Case::new(&mut random, layout, 1, TILE, 1);
+            let mut key = vec![f32::NAN; k_dim];
+            for (slot, wanted) in case.keys.iter().enumerate() {
+                layout.load_key(&case.tiles[0], slot, &mut key);
+                let off = key.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off <= limit, "{} key {slot} of {k_dim}: off by {off}", kind.name());
+            }
+        }
+    }
+}
