@@ -44,7 +44,11 @@ struct Way {
 
 fn session(model: &Arc<Model>, kv: KvKind, way: Way) -> Session {
     let pool = Arc::new(Pool::with_isa(way.threads, way.isa).unwrap());
-    Session::new(Arc::clone(model), pool, Options { context: 512, kv, batch: way.batch, read_ahead: 0, expand_latents: false })
+    Session::new(
+        Arc::clone(model),
+        pool,
+        Options { context: 512, kv, batch: way.batch, read_ahead: 0, expand_latents: false },
+    )
 }
 
 /// Bits of the logits after each token. A NaN is as good as any other.

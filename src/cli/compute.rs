@@ -53,7 +53,8 @@ impl Compute {
             _ => 0,
         };
         let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");
-        let options = Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
+        let options =
+            Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
     }
 }
