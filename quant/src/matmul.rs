@@ -9,7 +9,7 @@ use crate::dtype::Visitor;
 use crate::floats::{self, FloatLanes};
 use crate::formats::{Float, Format32, Format256};
 use crate::gemm::{self, Lanes32, Lanes256};
-use crate::gemv::Product;
+use crate::gemv::{self, Product};
 use crate::isa::Isa;
 use crate::isa::ints::{self, Kernel, ROWS};
 use crate::matrix::Matrix;
@@ -65,16 +65,13 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
         return;
     }
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
-    let band = if cols.len() > WIDEST {
-        (BAND_BYTES / m.row_bytes().max(1)).next_multiple_of(ROWS).max(ROWS)
-    } else {
-        all.len()
-    };
-    for start in all.clone().step_by(band.max(1)) {
-        let rows = start..all.end.min(start + band);
+    let steps = gemv::steps(all.len());
+    let few = if cols.len() > WIDEST { (STEP_BYTES / (ROWS * m.row_bytes()).max(1)).max(1) } else { steps.max(1) };
+    for start in (0..steps).step_by(few) {
+        let steps = start..steps.min(start + few);
         let mut from = 0;
         while from < cols.len() {
-            let batch = Batch { isa, m, x, cols, from, rows: rows.clone(), tile };
+            let batch = Batch { isa, m, x, cols, from, steps: steps.clone(), tile };
             from += m.dtype().visit(batch);
         }
     }
@@ -116,7 +113,7 @@ impl Visitor for Blocked<'_, '_> {
 }
 
 /// Bytes of weights that are multiplied with all columns before the next ones are looked at.
-const BAND_BYTES: usize = 24 << 10;
+const STEP_BYTES: usize = 24 << 10;
 
 /// The most columns that a kernel with rows side by side takes.
 const WIDEST: usize = 4;
@@ -129,7 +126,8 @@ struct Batch<'a, 't> {
     x: &'a Activations,
     cols: Columns<'a>,
     from: usize,
-    rows: Range<usize>,
+    /// Eight rows each.
+    steps: Range<usize>,
     tile: &'a mut Tile<'t>,
 }
 
@@ -152,19 +150,19 @@ impl<'a, 't> Batch<'a, 't> {
         Product<'a, 't, F, X, C>: Kernel,
     {
         let (x, count) = self.next(column);
-        ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.rows, self.tile, self.from));
+        ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.steps, self.tile, self.from));
         count
     }
 
     /// The definition, row by row, with up to [`COLUMNS`] columns: calls `product(row, columns, results)`.
     fn portable<X>(self, column: impl Fn(usize) -> X, product: impl Fn(&'a [u8], &[X], &mut [f32])) -> usize {
         let columns: Vec<X> = (0..self.left().min(COLUMNS)).map(|i| column(self.cols.get(self.from + i))).collect();
-        let first = self.tile.rows().start;
-        for r in self.rows {
+        let all = self.tile.rows();
+        for r in all.clone().skip(self.steps.start * ROWS).take(self.steps.len() * ROWS) {
             let mut out = [0f32; COLUMNS];
             product(self.m.row(r), &columns, &mut out[..columns.len()]);
             for (c, out) in out.into_iter().enumerate().take(columns.len()) {
-                self.tile.col_mut(self.from + c)[r - first] = out;
+                self.tile.col_mut(self.from + c)[r - all.start] = out;
             }
         }
         columns.len()
