@@ -77,8 +77,9 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
     }
 }
 
-/// The most columns for which the kernels that unpack in registers are faster than panels.
-const FEW: usize = 8;
+/// The most columns for which the kernels that unpack in registers are faster than panels: up to so many, weights are read
+/// as streams.
+pub const FEW: usize = 8;
 
 /// A product by panels, or of floats. Returns whether it's been done.
 struct Blocked<'a, 't>(Isa, gemm::Product<'a, 't>);

@@ -6,7 +6,7 @@ use crate::arch::Activation;
 use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
-use tokki_quant::matmul::{matmul, matmul_cols};
+use tokki_quant::matmul::{FEW, matmul, matmul_cols};
 use tokki_quant::ops;
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::team::Lead;
@@ -29,9 +29,6 @@ struct Up<'a> {
     out: OutTiles<'a>,
     act: Activation,
 }
-
-/// Up to this many tokens weights are read as streams; above, they are unpacked into panels first.
-const SMALL_BATCH: usize = 8;
 
 impl<'a> Product<'a> {
     /// All rows of `x` times matrix `index` of `weights`, into `out` of `[n][rows]`.
@@ -121,9 +118,9 @@ pub(super) fn run(lead: &Lead<'_>, isa: Isa, products: &[Product<'_>]) {
 pub(super) fn band(weights: &Stack, n: usize, threads: usize) -> usize {
     const STREAM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
     let rows = weights.rows();
-    if n > SMALL_BATCH {
+    if n > FEW {
         // Whole groups of 32 rows; the more rows, the less time goes into copying activations for them.
-        return (rows / (threads * 6)).clamp(32, 256).next_multiple_of(32);
+        return (rows / (threads * 4)).clamp(32, 512).next_multiple_of(32);
     }
     let bytes = weights.matrix_bytes();
     let band_bytes = (bytes / (threads * 8)).clamp(*STREAM.start(), *STREAM.end());

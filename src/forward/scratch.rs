@@ -71,7 +71,8 @@ pub(super) struct AttendScratch {
 /// `buffer` with room for `len` values; what it held is of no interest.
 pub(super) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
-        buffer.resize(len, 0.0);
+        // New memory that comes as zeros, rather than the old copied and the rest written.
+        *buffer = vec![0.0; len];
     }
     &mut buffer[..len]
 }

@@ -17,16 +17,18 @@ use std::ops::Range;
 pub(crate) use unpack::{Lanes32, Lanes256};
 
 use crate::activation::{Activations, Bytes32};
-use crate::isa::Isa;
 use crate::isa::words::{MOST_LANES, Task, Words, Work, dispatch};
+use crate::isa::{Isa, caches};
 use crate::matmul::Columns;
 use crate::matrix::Matrix;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
 use x_tile::{MOST_COLUMNS, SLICE, XTile};
 
-/// Bytes that a panel should not exceed: about half of a small second-level cache.
-const PANEL: usize = 320 << 10;
+/// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
+fn panel_bytes() -> usize {
+    caches::second_level() / 8 * 5
+}
 
 /// A product: `tile[c][r]` is row `r` of `m` times row `cols.get(c)` of `x`.
 pub(crate) struct Product<'a, 't> {
@@ -112,7 +114,7 @@ fn gemm<S: Words, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     }
     let in_slice = blocks.min(SLICE / K::LEN);
     let record = K::RECORD * size_of::<S::V>();
-    let band = 2 * S::N * (PANEL / (in_slice * record)).max(1);
+    let band = 2 * S::N * (panel_bytes() / (in_slice * record)).max(1);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
         for first in all.clone().step_by(band) {
             let rows = first..all.end.min(first + band);
@@ -157,7 +159,7 @@ fn multiply_all<S: Words, K: Kind<S>>(
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {
             for next in next {
-                s.prefetch(&next[next.len().min(g * part)..next.len().min((g + 1) * part)]);
+                s.prefetch(&next[next.len().min(g * part)..next.len().min((g + 1) * part)], 0);
             }
             multiply::<S, K>(s, panel, tile, columns.len(), sums);
         }
@@ -195,7 +197,8 @@ fn unpack<S: Words, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, panel: &mut
                 *row = m.row(last.min(first + r * S::N + lane));
             }
         }
-        let ahead = slice.blocks * K::BYTES;
+        // The next group's rows: by the next slice of the same rows, lines fetched now would have left the caches.
+        let ahead = 2 * S::N * m.row_bytes();
         s.vectorize(Unpack { kind: PhantomData::<K>, rows, from: slice.from, ahead, panel });
     }
 }

@@ -142,7 +142,7 @@ pub(super) struct Unpack<'a, K, S: Words> {
     pub(super) kind: PhantomData<K>,
     pub(super) rows: [[&'a [u8]; MOST_LANES]; 2],
     pub(super) from: usize,
-    /// How far behind each block, in bytes, its row is to be fetched: the next slice is.
+    /// How far behind each block, in bytes, the one that will be unpacked next in its place is.
     pub(super) ahead: usize,
     pub(super) panel: &'a mut [S::V],
 }
@@ -154,7 +154,7 @@ impl<S: Words, K: Kind<S>> Task<S> for Unpack<'_, K, S> {
             let at = (self.from + b) * K::BYTES;
             for (r, rows) in self.rows.iter().enumerate() {
                 for row in &rows[..S::N] {
-                    s.prefetch(row.get(at + self.ahead..at + self.ahead + K::BYTES).unwrap_or_default());
+                    s.prefetch(&row[at..at + K::BYTES], self.ahead);
                 }
                 K::unpack(s, Rows { rows, at }, r, record);
             }

@@ -3,6 +3,7 @@
 //! An [`Isa`] can only be made for an instruction set that this CPU has, so a safe function that takes one may call the
 //! kernels behind it.
 
+pub(crate) mod caches;
 pub(crate) mod ceiling;
 pub(crate) mod ints;
 pub(crate) mod lanes;

@@ -98,8 +98,8 @@ pub(crate) trait Words: Copy {
     /// Calls `task` as a function of its own, compiled for this instruction set.
     fn vectorize<T: Task<Self>>(self, task: T);
 
-    /// Asks for memory that will be read soon.
-    fn prefetch<T>(self, memory: &[T]);
+    /// Asks for memory that will be read soon: what lies `ahead` bytes behind `memory`, wherever that is.
+    fn prefetch<T>(self, memory: &[T], ahead: usize);
     /// `x` in every lane.
     fn splat(self, x: u32) -> Self::V;
     /// The first `N` of these words.

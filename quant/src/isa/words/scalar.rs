@@ -54,7 +54,7 @@ impl Words for Scalar {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, _memory: &[T]) {}
+    fn prefetch<T>(self, _memory: &[T], _ahead: usize) {}
     #[inline(always)]
     fn splat(self, x: u32) -> V {
         [x; N]
