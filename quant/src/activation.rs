@@ -85,11 +85,13 @@ impl<S> Default for Blocks<S> {
 }
 
 impl<S: Copy> Blocks<S> {
-    /// Room for `n` rows of `blocks` blocks of `bytes32` times 32 values. What's there already is kept, not cleared.
-    fn resize(&mut self, n: usize, blocks: usize, bytes32: usize, sums: S) {
-        self.q.resize(n * blocks * bytes32, Bytes32([0; 32]));
-        self.d.resize(n * blocks, 0.0);
-        self.sums.resize(n * blocks, sums);
+    /// For `n` rows of `blocks` blocks of `bytes32` times 32 values. What's there already is kept, not cleared.
+    fn writer(&mut self, n: usize, blocks: usize, bytes32: usize, sums: S) -> BlocksWriter<'_, S> {
+        BlocksWriter {
+            q: Chunks::new(room(&mut self.q, n * blocks * bytes32, Bytes32([0; 32])), blocks * bytes32),
+            d: Chunks::new(room(&mut self.d, n * blocks, 0.0), blocks),
+            sums: Chunks::new(room(&mut self.sums, n * blocks, sums), blocks),
+        }
     }
 
     fn row(&self, row: usize, blocks: usize, bytes32: usize) -> ActRow<'_, S> {
@@ -99,14 +101,15 @@ impl<S: Copy> Blocks<S> {
             sums: &self.sums[row * blocks..][..blocks],
         }
     }
+}
 
-    fn writer(&mut self, blocks: usize, bytes32: usize) -> BlocksWriter<'_, S> {
-        BlocksWriter {
-            q: Chunks::new(&mut self.q, blocks * bytes32),
-            d: Chunks::new(&mut self.d, blocks),
-            sums: Chunks::new(&mut self.sums, blocks),
-        }
+/// The first `len` elements, `value` where there were fewer. It never shrinks: inputs of a layer differ in width, and what
+/// was cut off would be cleared again for the next wide one.
+fn room<T: Clone>(memory: &mut Vec<T>, len: usize, value: T) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, value);
     }
+    &mut memory[..len]
 }
 
 struct BlocksWriter<'a, S> {
@@ -174,15 +177,12 @@ impl Activations {
         let rows = |kind| if kinds.has(kind) { n } else { 0 };
         assert!(rows(ActKind::Block32) == 0 || k.is_multiple_of(32), "{k} activations in blocks of 32");
         assert!(rows(ActKind::Block256) == 0 || k.is_multiple_of(256), "{k} activations in blocks of 256");
-        self.floats.resize(rows(ActKind::F32) * k, 0.0);
-        self.by_32.resize(rows(ActKind::Block32), k / 32, 1, 0);
-        self.by_256.resize(rows(ActKind::Block256), k / 256, 8, Sums256::ZERO);
         ActWriter {
             kinds,
             k,
-            floats: Chunks::new(&mut self.floats, k),
-            by_32: self.by_32.writer(k / 32, 1),
-            by_256: self.by_256.writer(k / 256, 8),
+            floats: Chunks::new(room(&mut self.floats, rows(ActKind::F32) * k, 0.0), k),
+            by_32: self.by_32.writer(rows(ActKind::Block32), k / 32, 1, 0),
+            by_256: self.by_256.writer(rows(ActKind::Block256), k / 256, 8, Sums256::ZERO),
         }
     }
 
