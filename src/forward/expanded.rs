@@ -2,11 +2,11 @@
 //! latents, `k = [W_k latent | rotated part]` and `v = W_v latent`, and met by queries that were never taken into the
 //! latent space.
 //!
-//! With the published head lengths a query and a key then cost 192 + 128 multiply-adds instead of 576 + 512, which soon makes up for the
-//! expansion: that is done once for all tokens of the pass. (128 heads, in Q4_K_M on two cores with AVX-512:
-//! 512 tokens after 4096 others are read at 57 instead of 42 tokens per second, products with weights included; the longer
-//! the prompt, the larger the difference.) Other sums than the absorbed ones, though, so that a prompt
-//! does not give the same bits as its tokens one by one; that's why it has to be asked for.
+//! With the published head lengths a query and a key then cost 192 + 128 multiply-adds instead of 576 + 512, which soon
+//! makes up for the expansion: that is done once for all tokens of the pass. (128 heads, weights in Q4_K_M, two cores with
+//! AVX-512: 512 tokens after 4096 others are read at 57 instead of 42 tokens per second, products with weights included;
+//! the longer the prompt, the larger the difference.) Other sums than the absorbed ones, though, so that a prompt does not
+//! give the same bits as its tokens one by one; that's why it has to be asked for.
 //!
 //! One head is one piece of work. A thread expands its head for a run of tiles into buffers of its own, so that memory
 //! grows neither with the heads times the context nor with its square. Each position is expanded on its own and tiles are
