@@ -6,7 +6,8 @@ use super::progress::Bar;
 use crate::Result;
 use crate::config::{MachineFlags, Settings};
 use crate::engine::DEFAULT_BATCH;
-use crate::engine::plan::{self, Need, Speed};
+use crate::engine::plan::{self, Need};
+use crate::engine::speed::Speed;
 use crate::machine::Machine;
 use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
@@ -38,6 +39,9 @@ pub(super) struct PlanArgs {
     machine: MachineFlags,
 }
 
+/// The caches that are compared.
+const KINDS: [KvKind; 2] = [KvKind::F16, KvKind::Q8];
+
 /// One context and kind of cache.
 #[derive(serde::Serialize)]
 struct Row {
@@ -45,6 +49,9 @@ struct Row {
     #[serde(flatten)]
     need: Need,
     fits: bool,
+    /// Of reading a prompt that fills the context.
+    prefill_tok_s: f64,
+    /// Of generating when the context is full.
     decode_tok_s: f64,
 }
 
@@ -54,7 +61,9 @@ struct Report {
     file_bytes: u64,
     free_bytes: u64,
     threads: usize,
+    /// Of a short prompt, and of generating after it.
     prefill_tok_s: f64,
+    decode_tok_s: f64,
     /// For a model on another machine: bytes that were read of it.
     header_bytes: Option<u64>,
     /// For a model that is not on this machine.
@@ -131,7 +140,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     if cfg!(unix) {
         drop(subject);
     }
-    let speed = Speed::measure(&compute.model, &compute.pool, DEFAULT_BATCH)?;
+    let speed = Speed::measure(&compute.model, &compute.pool, &KINDS)?;
     let report = Report { header_bytes, disk, ..report(args, &compute, &speed) }.advised();
     if args.json {
         return output::json(&report);
@@ -146,17 +155,17 @@ fn report(args: &PlanArgs, compute: &Compute, speed: &Speed) -> Report {
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    let kinds = [KvKind::F16, KvKind::Q8];
     let rows: Vec<Row> = contexts
         .iter()
-        .flat_map(|&context| kinds.map(|kind| (context, kind)))
+        .flat_map(|&context| KINDS.map(|kind| (context, kind)))
         .map(|(context, kind)| {
             let need = Need::new(model, context, kind, DEFAULT_BATCH);
             Row {
                 kv_type: kind.name(),
                 need,
                 fits: need.total() <= free,
-                decode_tok_s: speed.decode(model, context, kind),
+                prefill_tok_s: speed.prefill(context, 0, kind),
+                decode_tok_s: speed.decode(context, kind),
             }
         })
         .collect();
@@ -168,7 +177,8 @@ fn report(args: &PlanArgs, compute: &Compute, speed: &Speed) -> Report {
         file_bytes: model.gguf.file_bytes(),
         free_bytes: free,
         threads: compute.pool.threads(),
-        prefill_tok_s: speed.prefill(model, DEFAULT_BATCH),
+        prefill_tok_s: speed.prefill(DEFAULT_BATCH, 0, KvKind::F16),
+        decode_tok_s: speed.decode(DEFAULT_BATCH, KvKind::F16),
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
@@ -223,7 +233,7 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
             path.display()
         )?;
     }
-    writeln!(out, "prefill about {:.1} tok/s\n", r.prefill_tok_s)?;
+    writeln!(out, "prefill about {:.1} tok/s, decode about {:.1} tok/s\n", r.prefill_tok_s, r.decode_tok_s)?;
     let rows: Vec<Vec<String>> = r
         .rows
         .iter()
@@ -235,11 +245,13 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
                 show_bytes(row.need.scratch),
                 show_bytes(row.need.total()),
                 if row.fits { "yes" } else { "no" }.to_owned(),
+                format!("{:.1}", row.prefill_tok_s),
                 format!("{:.1}", row.decode_tok_s),
             ]
         })
         .collect();
-    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "BUFFERS", "ALL", "FITS", "DECODE TOK/S WHEN FULL"];
+    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "BUFFERS", "ALL", "FITS", "PREFILL", "DECODE"];
     output::table(out, output::Paint::stdout(), &head, &rows)?;
+    writeln!(out, "PREFILL: tok/s of reading a prompt that fills the context; DECODE: tok/s when it is full")?;
     writeln!(out, "\n{}", r.advice)
 }

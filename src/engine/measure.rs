@@ -51,21 +51,6 @@ pub fn integer_peak(pool: &Pool) -> f64 {
     })
 }
 
-/// Seconds of a phase in which there's nothing to do.
-pub fn phase(pool: &Pool) -> f64 {
-    const PHASES: usize = 1000;
-    let chunks = pool.threads() * 4;
-    let start = Instant::now();
-    pool.run(|lead| {
-        (0..PHASES).for_each(|_| {
-            lead.phase(chunks, &|_, i| {
-                std::hint::black_box(i);
-            })
-        })
-    });
-    start.elapsed().as_secs_f64() / PHASES as f64
-}
-
 fn best(measure: impl Fn() -> f64) -> f64 {
     let start = Instant::now();
     let mut best = 0.0f64;
@@ -75,13 +60,14 @@ fn best(measure: impl Fn() -> f64) -> f64 {
     best
 }
 
-/// `(resident, anonymous)` bytes of this process: the most that was resident, and what is not pages of files now. 0 where
-/// the system does not tell.
+/// `(resident, anonymous)` bytes of this process: the most that was resident, and what of that was no pages of files (of
+/// which as many as now are taken to have been there then). 0 where the system does not tell.
 pub fn peak_memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key));
         line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     };
-    (of("VmHWM:"), of("RssAnon:"))
+    let peak = of("VmHWM:");
+    (peak, peak.saturating_sub(of("RssFile:") + of("RssShmem:")))
 }

@@ -6,6 +6,8 @@ pub mod measure;
 pub mod plan;
 pub mod saved;
 mod session;
+pub mod speed;
+mod trial;
 
 pub use conversation::{Conversation, Listener, Turn, Wishes};
 pub use generate::{Finish, Generation, Request, Stats};

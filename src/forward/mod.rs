@@ -124,11 +124,6 @@ pub fn forward<'s>(
     Ok(&scratch.logits[..rows * vocab])
 }
 
-/// One product on all threads, `out[t][r] = sum_k w[r][k] x[t][k]`: what `plan` measures a machine with.
-pub fn multiply(pool: &Pool, weights: &Stack, x: &Activations, out: &mut [f32]) {
-    pool.run(|lead| product::run(lead, pool.isa(), &[Product::new((weights, 0), x, out, lead)]));
-}
-
 /// What the residual stream still misses: `scale * norm(branch)`.
 struct Pending<'a> {
     norm: Option<&'a [f32]>,

@@ -33,7 +33,8 @@ use scan::shown;
 
 use crate::{Error, Result};
 
-/// An open model: its keys, and its tensors in all of its files.
+/// An open model: its keys, and its tensors in all of its files. Clones share the maps.
+#[derive(Clone)]
 pub struct Gguf {
     shards: Vec<Shard>,
     version: u32,
@@ -45,6 +46,7 @@ pub struct Gguf {
 }
 
 /// One mapped file.
+#[derive(Clone)]
 struct Shard {
     path: PathBuf,
     map: Arc<Mmap>,

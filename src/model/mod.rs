@@ -42,6 +42,7 @@ pub struct FrequencyDivisors {
 }
 
 /// Weights of one layer.
+#[derive(Clone)]
 pub struct LayerWeights {
     /// Norm before attention, `E`.
     pub attn_norm: Option<Vec<f32>>,
@@ -65,6 +66,7 @@ pub struct LayerWeights {
 
 /// Weights that make queries, keys and values.
 #[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
+#[derive(Clone)]
 pub enum Qkv {
     /// One product each.
     Heads {
@@ -80,6 +82,7 @@ pub enum Qkv {
 }
 
 /// Weights of multi-head latent attention in its absorbed form.
+#[derive(Clone)]
 pub struct LatentWeights {
     /// `q_rank x E` and the norm of its result.
     pub q_a: Option<(Stack, Vec<f32>)>,
@@ -97,6 +100,7 @@ pub struct LatentWeights {
 
 /// Weights of a feed-forward.
 #[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
+#[derive(Clone)]
 pub enum FfnWeights {
     /// One gated product.
     Dense(Gated),
@@ -105,6 +109,7 @@ pub enum FfnWeights {
 }
 
 /// `down(act(gate x) * up x)`; a stack of them for experts.
+#[derive(Clone)]
 pub struct Gated {
     /// `F x E`.
     pub gate: Stack,
@@ -115,6 +120,7 @@ pub struct Gated {
 }
 
 /// Weights of a mixture of experts.
+#[derive(Clone)]
 pub struct ExpertWeights {
     /// `count x E`.
     pub router: Stack,

@@ -1,0 +1,158 @@
+//! How fast a model will be on this machine, out of short trials of its own layers.
+
+use super::DEFAULT_BATCH;
+use super::trial::Trial;
+use crate::Result;
+use crate::kv::CacheShape;
+use crate::model::Model;
+use crate::parallel::Pool;
+use tokki_quant::attention::{KvKind, TILE};
+
+/// Tokens of the passes that are tried: one is decode, the last a full pass of prefill.
+const PASSES: [usize; 3] = [1, 128, DEFAULT_BATCH];
+
+/// Tokens of the pass that tells what attention costs in prefill.
+const LATE: usize = 128;
+
+/// The deepest cache that is tried.
+const DEPTH: usize = 4096;
+
+/// What this machine makes of a model.
+pub struct Speed {
+    model: Attended,
+    /// Seconds of a pass over an empty cache, for each number of tokens in [`PASSES`].
+    passes: [f64; PASSES.len()],
+    /// For each kind of cache what its positions cost.
+    attention: Vec<(KvKind, Attention)>,
+}
+
+/// What a position in the cache costs.
+#[derive(Debug, Clone, Copy)]
+struct Attention {
+    /// Seconds for each byte of it that one token reads.
+    decode: f64,
+    /// Seconds for each multiply-add of one of many tokens with it.
+    prefill: f64,
+}
+
+/// How much of the cache each layer sees.
+struct Attended {
+    /// Window, multiply-adds per position, bytes per position and kind.
+    layers: Vec<(usize, f64, Vec<(KvKind, f64)>)>,
+}
+
+impl Attended {
+    fn new(model: &Model, kinds: &[KvKind]) -> Self {
+        let shapes: Vec<_> = kinds.iter().map(|&kind| CacheShape::new(&model.spec, kind)).collect();
+        let layer = |(i, layer): (usize, &crate::arch::Layer)| {
+            let a = &layer.attn;
+            let bytes = |shape: &CacheShape| (a.kv_heads * shape.layout(i).tile_bytes()) as f64 / TILE as f64;
+            let of_kinds = shapes.iter().map(|shape| (shape.kind(), bytes(shape))).collect();
+            (a.window.unwrap_or(usize::MAX), (a.heads * (a.k_dim + a.v_dim)) as f64, of_kinds)
+        };
+        Self { layers: model.spec.layers.iter().enumerate().map(layer).collect() }
+    }
+
+    /// Bytes of cache that a token after `depth` others reads.
+    fn bytes(&self, depth: usize, kind: KvKind) -> f64 {
+        let of = |kinds: &[(KvKind, f64)]| kinds.iter().find(|(k, _)| *k == kind).map_or(0.0, |(_, bytes)| *bytes);
+        self.layers.iter().map(|(window, _, kinds)| depth.min(*window) as f64 * of(kinds)).sum()
+    }
+
+    /// Multiply-adds of a token with the `depth` positions before it.
+    fn macs(&self, depth: usize) -> f64 {
+        self.layers.iter().map(|(window, macs, _)| depth.min(*window) as f64 * macs).sum()
+    }
+}
+
+impl Speed {
+    /// Tries `model` with caches of `kinds`; takes a few seconds.
+    ///
+    /// # Errors
+    /// Those of [`crate::forward::forward`].
+    pub fn measure(model: &Model, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
+        let (trial, empty) = (Trial::of(model)?, Trial::empty(model)?);
+        let (all, some) = (model.cost(), trial.model().cost());
+        // Decode costs what its bytes take to read, prefill what its products take to do.
+        let bytes = (all.bytes - model.output.matrix_bytes() as u64) as f64
+            / (some.bytes - model.output.matrix_bytes() as u64).max(1) as f64;
+        let macs = all.layer_macs as f64 / some.layer_macs.max(1) as f64;
+        let first = kinds.first().copied().unwrap_or(KvKind::F16);
+        let mut passes = [0.0; PASSES.len()];
+        let mut tried = [0.0; PASSES.len()];
+        for (i, &n) in PASSES.iter().enumerate() {
+            let rest = empty.seconds(pool, first, n, 0)?;
+            tried[i] = trial.seconds(pool, first, n, 0)?;
+            passes[i] = rest + (tried[i] - rest).max(0.0) * if n == 1 { bytes } else { macs };
+        }
+        let seen = Attended::new(trial.model(), kinds);
+        let mut attention = Vec::new();
+        for &kind in kinds {
+            let depth = trial.depth(kind, DEPTH);
+            let one = trial.seconds(pool, kind, 1, depth)? - tried[0];
+            let many = trial.seconds(pool, kind, LATE, depth)? - tried[1];
+            let decode = one.max(0.0) / seen.bytes(depth, kind).max(1.0);
+            let prefill = many.max(0.0) / (LATE as f64 * seen.macs(depth)).max(1.0);
+            attention.push((kind, Attention { decode, prefill }));
+        }
+        Ok(Self { model: Attended::new(model, kinds), passes, attention })
+    }
+
+    fn attention(&self, kind: KvKind) -> Attention {
+        let none = Attention { decode: 0.0, prefill: 0.0 };
+        self.attention.iter().find(|(k, _)| *k == kind).map_or(none, |(_, attention)| *attention)
+    }
+
+    /// Tokens per second of generating at `depth` cached positions.
+    pub fn decode(&self, depth: usize, kind: KvKind) -> f64 {
+        1.0 / (self.passes[0] + self.model.bytes(depth, kind) * self.attention(kind).decode)
+    }
+
+    /// Tokens per second of reading a prompt of `n` tokens after `depth` others.
+    pub fn prefill(&self, n: usize, depth: usize, kind: KvKind) -> f64 {
+        let (mut seconds, mut done) = (0.0, 0);
+        while done < n {
+            let pass = (n - done).min(DEFAULT_BATCH);
+            let late = pass as f64 * self.model.macs(depth + done) * self.attention(kind).prefill;
+            seconds += self.pass(pass) + late;
+            done += pass;
+        }
+        n as f64 / seconds
+    }
+
+    /// Seconds of a pass of `n` tokens: between those that were tried, in proportion.
+    fn pass(&self, n: usize) -> f64 {
+        let above = PASSES.iter().position(|&tried| tried >= n).unwrap_or(PASSES.len() - 1).max(1);
+        let (a, b) = (PASSES[above - 1] as f64, PASSES[above] as f64);
+        let (from, to) = (self.passes[above - 1], self.passes[above]);
+        from + (to - from) * (n as f64 - a) / (b - a)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speed(window: usize) -> Speed {
+        let layers = vec![(window, 10.0, vec![(KvKind::F16, 4.0)]), (usize::MAX, 10.0, vec![(KvKind::F16, 4.0)])];
+        let attention = vec![(KvKind::F16, Attention { decode: 0.001, prefill: 0.0001 })];
+        Speed { model: Attended { layers }, passes: [1.0, 2.0, 4.0], attention }
+    }
+
+    #[test]
+    fn passes_between_those_that_were_tried() {
+        let speed = speed(usize::MAX);
+        let passes = [1, 128, 320, 512].map(|n| speed.pass(n));
+        assert_eq!(passes, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn positions_cost_as_far_as_a_layer_sees_them() {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        assert!(near(speed(usize::MAX).decode(1000, KvKind::F16), 1.0 / (1.0 + 8.0)));
+        assert!(near(speed(500).decode(1000, KvKind::F16), 1.0 / (1.0 + 6.0)));
+        // Two passes: the second after the first, and both after what is there.
+        let seconds = 4.0 + 512.0 * 20.0 * 100.0 * 1e-4 + 4.0 + 512.0 * 20.0 * 612.0 * 1e-4;
+        assert!(near(speed(usize::MAX).prefill(1024, 100, KvKind::F16), 1024.0 / seconds));
+    }
+}
