@@ -1,12 +1,12 @@
 //! The flags of every command that runs a model, and what they make.
 
-use super::output;
+use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, Options, Session, plan};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::{Error, Result, machine, store};
+use crate::{Error, Result, interrupt, machine, store};
 use std::path::Path;
 use std::sync::Arc;
 use tokki_quant::attention::KvKind;
@@ -47,6 +47,7 @@ impl Compute {
         if let Some(remark) = &choice.remark {
             output::say(&format!("tokki: {remark}"));
         }
+        self.warm(choice.need.total() <= free)?;
         let read_ahead = match self.settings.read_ahead().as_deref() {
             Some("on") => choice.need.window(free),
             None | Some("auto") if choice.need.total() > free => choice.need.window(free),
@@ -56,5 +57,23 @@ impl Compute {
         let options =
             Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
+    }
+
+    /// Reads a cold model ahead, where it `fits` into memory, with a bar on a terminal.
+    fn warm(&self, fits: bool) -> Result<()> {
+        /// Less than this comes in a moment anyway.
+        const NOTICEABLE: u64 = 64 << 20;
+        let gguf = &self.model.gguf;
+        let (missing, all) = (gguf.missing_bytes(), gguf.file_bytes());
+        if !fits || missing < NOTICEABLE.max(all / 50) {
+            return Ok(());
+        }
+        let bar = progress::reading("reading the model", all);
+        let outcome = gguf.warm(&mut |done| {
+            bar.set_position(done);
+            interrupt::check()
+        });
+        bar.finish_and_clear();
+        outcome
     }
 }

@@ -48,6 +48,8 @@ struct Row {
     kv_type: &'static str,
     #[serde(flatten)]
     need: Need,
+    /// All of the above.
+    total: u64,
     fits: bool,
     /// Of reading a prompt that fills the context.
     prefill_tok_s: f64,
@@ -163,6 +165,7 @@ fn report(args: &PlanArgs, compute: &Compute, speed: &Speed) -> Report {
             Row {
                 kv_type: kind.name(),
                 need,
+                total: need.total(),
                 fits: need.total() <= free,
                 prefill_tok_s: speed.prefill(context, 0, kind),
                 decode_tok_s: speed.decode(context, kind),
@@ -215,7 +218,7 @@ impl Report {
 fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     writeln!(
         out,
-        "{}: {} of weights; {} free; {} threads",
+        "{}: a file of {}; {} of memory free; {} threads",
         r.model,
         show_bytes(r.file_bytes),
         show_bytes(r.free_bytes),
@@ -242,7 +245,7 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
                 row.need.context.to_string(),
                 row.kv_type.to_owned(),
                 show_bytes(row.need.cache),
-                show_bytes(row.need.scratch),
+                show_bytes(row.need.scratch + row.need.program),
                 show_bytes(row.need.total()),
                 if row.fits { "yes" } else { "no" }.to_owned(),
                 format!("{:.1}", row.prefill_tok_s),
@@ -250,7 +253,7 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
             ]
         })
         .collect();
-    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "BUFFERS", "ALL", "FITS", "PREFILL", "DECODE"];
+    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "OTHER", "ALL", "FITS", "PREFILL", "DECODE"];
     output::table(out, output::Paint::stdout(), &head, &rows)?;
     writeln!(out, "PREFILL: tok/s of reading a prompt that fills the context; DECODE: tok/s when it is full")?;
     writeln!(out, "\n{}", r.advice)

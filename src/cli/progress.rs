@@ -21,10 +21,9 @@ impl Bar {
 
 impl Progress for Bar {
     fn begin(&self, what: &str, total: u64, done: u64) {
-        const TEMPLATE: &str = "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
         // ProgressBar::new draws nothing where stderr is no terminal.
         let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+        if let Ok(style) = ProgressStyle::with_template(DISK) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.reset_eta();
@@ -76,6 +75,15 @@ pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
 pub(super) fn bytes(what: &'static str, total: u64) -> ProgressBar {
     styled(what, total, "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {eta} left")
 }
+
+/// A bar that counts bytes that come from a disk.
+pub(super) fn reading(what: &'static str, total: u64) -> ProgressBar {
+    styled(what, total, DISK)
+}
+
+/// Bytes with their speed.
+const DISK: &str =
+    "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
 
 fn styled(what: &'static str, total: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_message(what);

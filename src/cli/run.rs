@@ -5,7 +5,7 @@ use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
-use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
+use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
 use crate::sample::{Constraint, Form, Grammars, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
@@ -196,12 +196,14 @@ fn once(
         output::say(&format!("tokki: {why}"));
     }
     if args.json {
+        let (resident, anonymous) = measure::peak_memory();
         output::json(&serde_json::json!({
             "answer": turn.answer,
             "reasoning": turn.reasoning,
             "finish_reason": turn.stats.finish,
             "seed": wishes.seed,
             "usage": turn.stats,
+            "memory": { "peak_resident_bytes": resident, "peak_anonymous_bytes": anonymous },
         }))?;
     } else {
         match turn.stats.finish {

@@ -3,6 +3,7 @@
 mod conversation;
 mod generate;
 pub mod measure;
+mod need;
 pub mod plan;
 pub mod saved;
 mod session;

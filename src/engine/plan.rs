@@ -1,14 +1,11 @@
 //! Will it fit: the memory of a model on this machine, before it runs.
 
-use crate::kv::CacheShape;
+pub use super::need::Need;
 use crate::machine::Machine;
-use crate::model::{Model, Stack};
+use crate::model::Model;
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use tokki_quant::attention::KvKind;
-
-/// Memory that a process needs besides weights and cache: code, tokenizer, metadata.
-const BASE: u64 = 48 << 20;
 
 /// Kept free for everybody else on the machine, but an eighth of what there is at most.
 const RESERVE: u64 = 256 << 20;
@@ -20,56 +17,6 @@ pub const DEFAULT_CONTEXT: usize = 8192;
 pub fn free_memory(machine: &Machine) -> u64 {
     let available = machine.memory.available;
     available - RESERVE.min(available / 8)
-}
-
-/// What a session needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Need {
-    /// Positions.
-    pub context: usize,
-    /// Bytes of the mapped weights: pages of the file, which the system may drop and read again.
-    pub weights: u64,
-    /// Bytes of the cache.
-    pub cache: u64,
-    /// Bytes of buffers and tables.
-    pub scratch: u64,
-}
-
-impl Need {
-    /// Of a session of `context` positions with cache entries of `kind`, prefill in passes of `batch` tokens.
-    pub fn new(model: &Model, context: usize, kind: KvKind, batch: usize) -> Self {
-        let cache = CacheShape::new(&model.spec, kind).bytes(context) as u64;
-        Self { context, weights: model.gguf.file_bytes(), cache, scratch: scratch(model, batch.min(context)) }
-    }
-
-    /// Bytes that can't be dropped.
-    pub fn anonymous(&self) -> u64 {
-        self.cache + self.scratch
-    }
-
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        self.weights + self.anonymous()
-    }
-
-    /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
-    /// only a part of what is left beside the rest, so that nothing is pushed out by what comes later.
-    pub fn window(&self, free: u64) -> usize {
-        const LEAST: u64 = 8 << 20;
-        const MOST: u64 = 1 << 30;
-        (free.saturating_sub(self.anonymous()) / 4).clamp(LEAST, MOST) as usize
-    }
-}
-
-/// Bytes of a pass's buffers, by their shapes: f32 rows and their quantized copies.
-fn scratch(model: &Model, batch: usize) -> u64 {
-    let spec = &model.spec;
-    let widest = |f: &dyn Fn(&Stack) -> usize| model.products().iter().map(|(stack, _)| f(stack)).max().unwrap_or(0);
-    let (rows, cols) = (widest(&|s| s.rows()), widest(&|s| s.cols()));
-    let heads = spec.layers.iter().map(|l| 2 * l.attn.heads * (l.attn.k_dim + l.attn.v_dim)).max().unwrap_or(0);
-    // Stream, normed and branch; gate and up; queries to mix; quantized inputs (a byte and its share of scales).
-    let per_token = 4 * (3 * spec.embd + 2 * rows + heads) + 3 * cols;
-    BASE + (batch * per_token + 4 * spec.vocab) as u64 + spec.vocab as u64 * 64
 }
 
 /// What fits on this machine.
@@ -119,12 +66,12 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
 
 fn too_large(need: &Need, kind: KvKind, free: u64) -> Error {
     let found = format!(
-        "{} free ({} of cache at context {} in {}, {} of buffers)",
+        "{} free ({} of cache at context {} in {}, {} of buffers and program)",
         show_bytes(free),
         show_bytes(need.cache),
         need.context,
         kind.name(),
-        show_bytes(need.scratch)
+        show_bytes(need.anonymous() - need.cache)
     );
     let hint = if kind == KvKind::Q8 { "use a smaller --ctx" } else { "use a smaller --ctx or --kv-type q8_0" };
     Error::input("memory", format!("{} besides the weights", show_bytes(need.anonymous())), found).hint(hint)

@@ -157,6 +157,8 @@ impl Session {
     }
 
     fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
+        // Microseconds, and a message instead of a dead process where somebody wrote over the file.
+        self.model.gguf.check_length()?;
         let setting = Setting {
             model: &self.model,
             pool: &self.pool,

@@ -9,11 +9,11 @@ use memmap2::{Mmap, MmapMut};
 
 use crate::{Error, Result};
 
-/// Maps the regular file at `path` for reading.
+/// Maps the regular file at `path` for reading, and keeps it open.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be opened or mapped, [`Error::Input`] when it is empty or no regular file.
-pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
+pub(super) fn map(path: &Path) -> Result<(Arc<Mmap>, File)> {
     // Asked before opening: opening a pipe would wait for a writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
     let place = path.display().to_string();
@@ -28,9 +28,10 @@ pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
     #[expect(unsafe_code, reason = "mapping the file is what makes it the only copy of the weights")]
     // SAFETY: the map is read-only and only ever seen as bytes, which are valid whatever they hold; every use checks
     // the bytes it reads or accepts any. Model files are not modified in place while they are open (the store replaces
-    // files by renaming); truncation by another process ends this one with SIGBUS, not with wrong memory.
+    // files by renaming); truncation by another process ends this one with SIGBUS, not with wrong memory
+    // (`Gguf::check_length` finds it out before in most cases).
     let map = unsafe { Mmap::map(&file) };
-    map.map(Arc::new).map_err(|e| Error::io(path, "map", e))
+    map.map(|map| (Arc::new(map), file)).map_err(|e| Error::io(path, "map", e))
 }
 
 /// Asks the system to read a range of the map into the page cache. A hint: failure is ignored.

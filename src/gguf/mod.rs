@@ -13,11 +13,13 @@ mod scan;
 mod split;
 mod tensor;
 mod value;
+mod warm;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +52,8 @@ pub struct Gguf {
 struct Shard {
     path: PathBuf,
     map: Arc<Mmap>,
+    /// The file behind the map, if there is one.
+    file: Option<Arc<File>>,
 }
 
 impl Gguf {
@@ -74,7 +78,7 @@ impl Gguf {
     /// # Errors
     /// [`Error::Input`] as for [`Gguf::open`], and for a part of a split model.
     pub fn from_bytes(name: &Path, bytes: &[u8]) -> Result<Self> {
-        let model = Self::from_map(name, map::copy(name, bytes)?)?;
+        let model = Self::from_map(name, map::copy(name, bytes)?, None)?;
         match model.usize("split.count")? {
             Some(2..) => Err(model.wrong("split.count", "1: a model in one piece")),
             _ => Ok(model),
@@ -82,17 +86,18 @@ impl Gguf {
     }
 
     fn open_one(path: &Path) -> Result<Self> {
-        Self::from_map(path, map::map(path)?)
+        let (map, file) = map::map(path)?;
+        Self::from_map(path, map, Some(Arc::new(file)))
     }
 
-    fn from_map(path: &Path, map: Arc<Mmap>) -> Result<Self> {
+    fn from_map(path: &Path, map: Arc<Mmap>, file: Option<Arc<File>>) -> Result<Self> {
         let place = path.display().to_string();
         let mut scan = scan::scan(&map, &place)?;
         let key_order = scan.keys.iter().map(|key| key.name.clone()).collect();
         let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;
         let keys = decode::keys(&mut scan, &map, &place)?;
         let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        let shards = vec![Shard { path: path.to_path_buf(), map }];
+        let shards = vec![Shard { path: path.to_path_buf(), map, file }];
         Ok(Self { shards, version: scan.version, keys, key_order, tensors, by_name })
     }
 

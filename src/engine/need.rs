@@ -1,0 +1,145 @@
+//! How much memory a session takes, from the shapes of what it holds.
+
+use crate::arch::{Ffn, Layer, Projection};
+use crate::kv::CacheShape;
+use crate::model::{FfnWeights, LayerWeights, Model, Qkv, Stack};
+use tokki_quant::attention::{KvKind, TILE};
+use tokki_quant::dtype::ActKind;
+
+/// What a session needs, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Need {
+    /// Positions.
+    pub context: usize,
+    /// Mapped weights that a token meets: pages of the file, which the system may drop and read again.
+    pub weights: u64,
+    /// The cache, when it is full.
+    pub cache: u64,
+    /// Buffers of a pass.
+    pub scratch: u64,
+    /// Vocabulary, metadata and code.
+    pub program: u64,
+}
+
+/// Code that runs: pages of the program's own file.
+const CODE: u64 = 10 << 20;
+
+impl Need {
+    /// Of a session of `context` positions with cache entries of `kind`, prefill in passes of `batch` tokens.
+    pub fn new(model: &Model, context: usize, kind: KvKind, batch: usize) -> Self {
+        Self {
+            context,
+            weights: weights(model),
+            cache: CacheShape::new(&model.spec, kind).bytes(context) as u64,
+            scratch: scratch(model, batch.min(context), context),
+            program: CODE + heap(model),
+        }
+    }
+
+    /// Bytes that can't be dropped.
+    pub fn anonymous(&self) -> u64 {
+        self.cache + self.scratch + self.program - CODE
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.cache + self.scratch + self.program
+    }
+}
+
+/// The file but for an embedding that is no head: of that a token meets one row.
+fn weights(model: &Model) -> u64 {
+    let own_head = model.gguf.tensor("output.weight").is_some();
+    let embedding = if own_head { model.embed.matrix_bytes() as u64 } else { 0 };
+    model.gguf.file_bytes().saturating_sub(embedding)
+}
+
+/// Tokenizer, sampler and the file's keys.
+fn heap(model: &Model) -> u64 {
+    /// A token's text in tables both ways, its logit and its place among the candidates.
+    const TOKEN: u64 = 60;
+    /// A merge of two tokens in a hash table.
+    const MERGE: u64 = 20;
+    const REST: u64 = 1 << 20;
+    let merges = model.gguf.array("tokenizer.ggml.merges").ok().flatten().map_or(0, |merges| merges.len() as u64);
+    REST + model.spec.vocab as u64 * TOKEN + merges * MERGE
+}
+
+/// Buffers of a pass of `n` tokens in a session of `context`.
+fn scratch(model: &Model, n: usize, context: usize) -> u64 {
+    let spec = &model.spec;
+    let per_layer = spec.layers.iter().zip(&model.layers).map(|(layer, w)| rows(spec.embd, layer, w));
+    let widest = per_layer.fold([0; ROWS], |all, of| std::array::from_fn(|i| all[i].max(of[i])));
+    let angles: usize = spec.ropes.iter().map(|rope| rope.dims).sum();
+    // The stream, a branch's input and its output; then what the layers need most of each.
+    let floats = 3 * spec.embd + angles + widest.iter().sum::<usize>();
+    let partial = |layer: &Layer| {
+        let tiles = context.min(layer.attn.window.unwrap_or(context)) / TILE + 1;
+        layer.attn.heads * tiles * (layer.attn.v_dim + 2)
+    };
+    let partials = spec.layers.iter().map(partial).max().unwrap_or(0);
+    (4 * (n * floats + partials + spec.vocab) + n * quantized(model)) as u64
+}
+
+/// Buffers whose width a layer decides: queries, keys, values, two mixes, low-rank queries, gate, up, outputs of experts,
+/// router.
+const ROWS: usize = 10;
+
+/// Values per token that a layer needs of each.
+fn rows(embd: usize, layer: &Layer, w: &LayerWeights) -> [usize; ROWS] {
+    let a = &layer.attn;
+    let [q, k, v] = [a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim];
+    let (gate, up, outputs, router) = match layer.ffn {
+        Ffn::Dense { width, .. } => (width, width, 0, 0),
+        Ffn::Experts { count, used, width, shared, .. } => {
+            let width = (used * width).max(shared.unwrap_or(0));
+            (width, width, used * embd, count)
+        }
+    };
+    match (&a.proj, &w.qkv) {
+        (Projection::Latent(l), Qkv::Latent(latent)) => {
+            let mix = a.heads * l.kv_rank.max(l.v_dim);
+            let low = (a.heads * l.nope).max(l.q_rank.unwrap_or(0));
+            let (gate, up) = (gate.max(a.heads * l.kv_rank), up.max(latent.q_b.rows()));
+            [q, k, 0, mix, mix, low, gate, up, outputs, router]
+        }
+        _ => [q, k, v, a.heads * a.v_dim, 0, 0, gate, up, outputs, router],
+    }
+}
+
+/// Bytes per token of the quantized inputs of products: one buffer for what comes from the stream, one for what a
+/// layer makes in between, each in every form that some weights ask for.
+fn quantized(model: &Model) -> usize {
+    let forms = [(ActKind::F32, 4.0), (ActKind::Block32, 1.25), (ActKind::Block256, 1.2)];
+    let of = |(kind, bytes): (ActKind, f64)| {
+        let reads = |stack: &Stack| stack.dtype().act() == kind;
+        let mut inner = 0;
+        let mut outer = if reads(&model.output) { model.spec.embd } else { 0 };
+        for index in 0..model.layers.len() {
+            let between = between(model, index);
+            let own = between.iter().filter(|(stack, _)| reads(stack));
+            inner = own.map(|(stack, rows)| stack.cols() * rows).max().unwrap_or(0).max(inner);
+            let is_between = |stack: &Stack| between.iter().any(|(other, _)| std::ptr::eq(*other, stack));
+            if model.layer_products(index).iter().any(|(stack, _)| reads(stack) && !is_between(stack)) {
+                outer = model.spec.embd;
+            }
+        }
+        (outer + inner) as f64 * bytes
+    };
+    forms.into_iter().map(of).sum::<f64>() as usize
+}
+
+/// The products of a layer that do not read the stream, and how many rows of each token they read.
+fn between(model: &Model, layer: usize) -> Vec<(&Stack, usize)> {
+    let w = &model.layers[layer];
+    let mut products = vec![(&w.attn_output, 1)];
+    match (&w.ffn, &model.spec.layers[layer].ffn) {
+        (FfnWeights::Experts(experts), Ffn::Experts { used, .. }) => {
+            products.push((&experts.experts.down, *used));
+            products.extend(experts.shared.iter().map(|shared| (&shared.down, 1)));
+        }
+        (FfnWeights::Experts(experts), _) => products.push((&experts.experts.down, 1)),
+        (FfnWeights::Dense(dense), _) => products.push((&dense.down, 1)),
+    }
+    products
+}

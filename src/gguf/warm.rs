@@ -1,0 +1,173 @@
+//! Reading a model's files ahead into the page cache, in order and at the disk's full speed. Left to page faults, a cold
+//! model comes in small pieces, in the order in which threads stumble over them.
+
+use super::Gguf;
+use crate::{Error, Result};
+use std::fs::File;
+use std::path::Path;
+
+/// Pages that are looked at to tell how much of a file is there.
+const SAMPLES: u64 = 256;
+
+/// Bytes between two reports.
+const STEP: u64 = 4 << 20;
+
+/// How far ahead of the reading the system is told of it: enough to keep a fast disk's queue full.
+const AHEAD: u64 = 64 << 20;
+
+impl Gguf {
+    /// About how many bytes of the files are not in the page cache, by a sample of their pages; takes less than a
+    /// millisecond. 0 where the system does not tell.
+    pub fn missing_bytes(&self) -> u64 {
+        let of = |file: &File, len: u64| -> u64 {
+            let step = (len / SAMPLES).max(1);
+            let places = (0..len).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+            let (mut looked, mut missing) = (0u64, 0u64);
+            for at in places {
+                looked += 1;
+                missing += u64::from(!is_there(file, at));
+            }
+            (len as f64 * missing as f64 / looked.max(1) as f64) as u64
+        };
+        self.files().map(|(_, file, len)| of(file, len)).sum()
+    }
+
+    /// Reads all files into the page cache. `progress` is told how many bytes are done, again and again; its error ends
+    /// the reading.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, and those of `progress`.
+    pub fn warm(&self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; usize::try_from(STEP).unwrap_or(1 << 20)];
+        let mut done = 0;
+        for (path, file, len) in self.files() {
+            let (mut at, mut told) = (0, 0);
+            while at < len {
+                if told < len && told < at + AHEAD {
+                    announce(file, told, AHEAD);
+                    told += AHEAD;
+                }
+                let read = read_at(file, &mut buffer, at).map_err(|e| Error::io(path, "read", e))?;
+                if read == 0 {
+                    // Shorter than it was: whoever computes with it will say so.
+                    break;
+                }
+                at += read as u64;
+                progress(done + at.min(len))?;
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// Checks that no file was cut short since it was mapped: a page beyond its end would end the process.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] that names the file.
+    pub fn check_length(&self) -> Result<()> {
+        for (path, file, len) in self.files() {
+            let found = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+            if found < len {
+                let why = format!("the file was cut short while it was in use: {found} bytes of {len} are left");
+                return Err(Error::failed(path.display().to_string(), why)
+                    .hint("replace a model's file by renaming a new one over it, and start again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The open files with their lengths when they were mapped.
+    fn files(&self) -> impl Iterator<Item = (&Path, &File, u64)> {
+        let opened = self.shards.iter().filter_map(|shard| Some((shard, shard.file.as_deref()?)));
+        opened.map(|(shard, file)| (shard.path.as_path(), file, shard.map.len() as u64))
+    }
+}
+
+/// Whether the page at this byte is in the page cache; true where the system does not tell.
+fn is_there(file: &File, at: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut byte = [0];
+        let mut into = [std::io::IoSliceMut::new(&mut byte)];
+        // A read that must not wait fails where the disk would be needed.
+        preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, at);
+        true
+    }
+}
+
+/// Tells the system what will be read soon. A hint: failure is ignored.
+fn announce(file: &File, at: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::fs::fadvise(file, at, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, at, len);
+    }
+}
+
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, at);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = file;
+        file.seek(SeekFrom::Start(at))?;
+        file.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use crate::Error;
+    use crate::gguf::Gguf;
+    use crate::testing::tiny;
+
+    #[test]
+    fn all_bytes_are_read_and_the_reading_can_be_ended() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        tiny("llama", 1).unwrap().tensor_f32("unused", &[1 << 20, 3], &vec![1.0; 3 << 20]).write(file.path()).unwrap();
+        let gguf = Gguf::open(file.path()).unwrap();
+        let mut reports = Vec::new();
+        gguf.warm(&mut |done| {
+            reports.push(done);
+            Ok(())
+        })
+        .unwrap();
+        assert!(reports.len() > 2 && reports.is_sorted());
+        assert_eq!(reports.last(), Some(&gguf.file_bytes()));
+        assert_eq!(gguf.missing_bytes(), 0, "what was just read is there");
+        let mut calls = 0;
+        let ended = gguf.warm(&mut |_| {
+            calls += 1;
+            Err(Error::Interrupted)
+        });
+        assert!(matches!(ended, Err(Error::Interrupted)) && calls == 1);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_noticed_and_one_that_is_replaced_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.gguf");
+        tiny("llama", 1).unwrap().write(&path).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        assert!(gguf.check_length().is_ok());
+        // Another file of that name leaves the mapped one as it was.
+        std::fs::write(dir.path().join("other"), "short").unwrap();
+        std::fs::rename(dir.path().join("other"), &path).unwrap();
+        assert!(gguf.check_length().is_ok());
+        tiny("llama", 1).unwrap().write(&path).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
+        let error = gguf.check_length().unwrap_err().to_string();
+        assert!(error.contains("m.gguf") && error.contains("1000 bytes of"), "{error}");
+    }
+}
