@@ -6,6 +6,7 @@ mod attach;
 mod commands;
 mod editor;
 mod keys;
+mod leave;
 mod show;
 
 use super::output;
@@ -13,6 +14,7 @@ use crate::config::{Settings, ThoughtView};
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::{Error, Result, interrupt};
 use editor::{Editor, Input};
+use leave::Leave;
 use show::Screen;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -66,29 +68,12 @@ pub(super) fn run(
         typed: String::new(),
     };
     let mut editor = Editor::new()?;
+    let leave = Leave::watch();
     chat.greet();
-    let mut text = String::new();
-    loop {
-        let next = match editor.read(&std::mem::take(&mut text))? {
-            Input::Left => Next::Leave,
-            Input::Cleared => Next::Ask,
-            Input::Text(line) if line.trim().is_empty() => Next::Ask,
-            Input::Text(line) => chat.take(&line).unwrap_or_else(|error| {
-                output::say(&format!("tokki: {error}"));
-                Next::Ask
-            }),
-        };
-        match next {
-            Next::Ask => {}
-            Next::Edit(old) => text = old,
-            Next::Leave => break,
-            Next::Answer => {
-                chat.answer()?;
-                text = std::mem::take(&mut chat.typed);
-            }
-        }
-    }
-    chat.leave()
+    let talked = chat.talk(&mut editor, &leave);
+    // Whatever ended the chat, what was said is kept.
+    chat.leave()?;
+    if leave.asked() { Err(Error::Interrupted) } else { talked }
 }
 
 impl Chat {
@@ -103,6 +88,32 @@ impl Chat {
         if count > 0 {
             output::say(&format!("continued: {count} earlier questions"));
         }
+    }
+
+    /// Questions and answers until the user leaves.
+    fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
+        let mut text = String::new();
+        while !leave.asked() {
+            let next = match editor.read(&std::mem::take(&mut text))? {
+                Input::Left => Next::Leave,
+                Input::Cleared => Next::Ask,
+                Input::Text(line) if line.trim().is_empty() => Next::Ask,
+                Input::Text(line) => self.take(&line).unwrap_or_else(|error| {
+                    output::say(&format!("tokki: {error}"));
+                    Next::Ask
+                }),
+            };
+            match next {
+                Next::Ask => {}
+                Next::Edit(old) => text = old,
+                Next::Leave => break,
+                Next::Answer => {
+                    self.answer(leave)?;
+                    text = std::mem::take(&mut self.typed);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A line of input: a command, or something to say.
@@ -122,13 +133,14 @@ impl Chat {
     }
 
     /// Generates and shows an answer. Errors of the answer are shown, and the chat goes on.
-    fn answer(&mut self) -> Result<()> {
+    fn answer(&mut self, leave: &Leave) -> Result<()> {
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts);
         let result = self.conversation.answer(&self.wishes, None, &mut screen);
         self.typed = watch.finish();
         screen.end()?;
-        interrupt::flag().store(false, Ordering::SeqCst);
+        // Asked to leave, the flag stays up: nothing begins any more.
+        interrupt::flag().store(leave.asked(), Ordering::SeqCst);
         match result {
             Ok(turn) => {
                 self.after(&turn);
