@@ -57,7 +57,7 @@ fn weights(model: &Model) -> u64 {
 /// Tokenizer, sampler and the file's keys.
 fn heap(model: &Model) -> u64 {
     /// A token's text in tables both ways, its logit and its place among the candidates.
-    const TOKEN: u64 = 60;
+    const TOKEN: u64 = 72;
     /// A merge of two tokens in a hash table.
     const MERGE: u64 = 20;
     const REST: u64 = 1 << 20;

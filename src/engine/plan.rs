@@ -76,3 +76,45 @@ fn too_large(need: &Need, kind: KvKind, free: u64) -> Error {
     let hint = if kind == KvKind::Q8 { "use a smaller --ctx" } else { "use a smaller --ctx or --kv-type q8_0" };
     Error::input("memory", format!("{} besides the weights", show_bytes(need.anonymous())), found).hint(hint)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::testing::tiny;
+
+    fn model() -> Model {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        tiny("llama", 1).unwrap().u32("llama.context_length", 1 << 20).write(file.path()).unwrap();
+        Model::open(file.path()).unwrap()
+    }
+
+    #[test]
+    fn the_context_is_what_memory_allows() {
+        let model = model();
+        let choose = |wanted, free| choose(&model, KvKind::F16, 512, wanted, free);
+        let need = |context| Need::new(&model, context, KvKind::F16, 512);
+        let all = choose(None, u64::MAX).unwrap();
+        assert_eq!((all.need.context, all.remark), (DEFAULT_CONTEXT, None));
+        // A little less than the default needs: a smaller one, which is said.
+        let free = need(DEFAULT_CONTEXT).anonymous() - 1;
+        let less = choose(None, free).unwrap();
+        assert!((512..DEFAULT_CONTEXT).contains(&less.need.context) && less.need.anonymous() <= free);
+        assert!(less.remark.is_some());
+        // Weights that do not fit are no reason to refuse, and are told.
+        let weights = choose(Some(1024), need(1024).total() - 1).unwrap();
+        assert!(weights.remark.unwrap().contains("from disk"));
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_the_numbers() {
+        let model = model();
+        let need = Need::new(&model, 4096, KvKind::F16, 512);
+        for (wanted, free) in [(Some(4096), need.anonymous() - 1), (None, 1 << 20)] {
+            let error = choose(&model, KvKind::F16, 512, wanted, free).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains(&show_bytes(free)) && text.contains("--kv-type q8_0"), "{text}");
+        }
+    }
+}
