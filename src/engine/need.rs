@@ -41,11 +41,20 @@ impl Need {
         self.cache + self.scratch + self.program - CODE
     }
 
+    /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
+    /// only a part of what is left beside the rest, so that nothing is pushed out by what comes later.
+    pub fn window(&self, free: u64) -> usize {
+        (free.saturating_sub(self.anonymous()) / 4).clamp(*WINDOW.start(), *WINDOW.end()) as usize
+    }
+
     /// All of it.
     pub fn total(&self) -> u64 {
         self.weights + self.cache + self.scratch + self.program
     }
 }
+
+/// See [`Need::window`].
+const WINDOW: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
 
 /// The file but for an embedding that is no head: of that a token meets one row.
 fn weights(model: &Model) -> u64 {

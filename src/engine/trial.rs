@@ -5,6 +5,7 @@
 //! only the header of a file is there, weights read as zeros (norms and routers are made up then, so that experts are
 //! chosen as evenly as by a trained router), and the cache holds one value everywhere.
 
+use super::measure::affordable;
 use crate::forward::{Scratch, Setting, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Stack};
@@ -16,7 +17,7 @@ use tokki_quant::attention::{KvKind, TILE};
 use tokki_quant::dtype::DType;
 
 /// Weights that are run: more than most caches hold, so that they come from memory where the model's will.
-const WEIGHTS: u64 = 768 << 20;
+const WEIGHTS: usize = 768 << 20;
 
 /// A layer whose experts take more than this is run with the same few of them for all tokens.
 const EXPERTS: u64 = 4 << 30;
@@ -41,7 +42,8 @@ impl Trial {
         let layers = model.layers.len().max(1);
         let bytes: u64 = (0..model.layers.len()).map(|layer| layer_bytes(model, layer)).sum();
         let each = (bytes / layers as u64).max(1);
-        let count = usize::try_from(WEIGHTS / each).unwrap_or(layers).clamp(1, layers);
+        let most = affordable(WEIGHTS) as u64;
+        let count = usize::try_from(most / each).unwrap_or(layers).clamp(1, layers);
         let chosen: Vec<usize> = (0..count).map(|i| (2 * i + 1) * layers / (2 * count)).collect();
         Self::with_layers(model, &chosen, each <= EXPERTS)
     }
@@ -86,7 +88,7 @@ impl Trial {
     /// Positions that a cache of acceptable size holds, whole tiles of them, up to `most`.
     pub(super) fn depth(&self, kind: KvKind, most: usize) -> usize {
         let page = CacheShape::new(&self.model.spec, kind).page_bytes().max(1);
-        (CACHE / page * TILE).clamp(TILE, most.max(TILE))
+        (affordable(CACHE) / page * TILE).clamp(TILE, most.max(TILE))
     }
 
     /// Seconds of a pass of `n` tokens after `depth` positions, a multiple of [`TILE`].
@@ -96,7 +98,7 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let setting = Setting { model: &self.model, pool, context: depth + n * ROUND, cancel: &cancel };
+        let setting = Setting { model: &self.model, pool, context: depth + n * ROUND, read_ahead: 0, cancel: &cancel };
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };

@@ -104,7 +104,12 @@ fn is_there(file: &File, at: u64) -> bool {
 fn announce(file: &File, at: u64, len: u64) {
     #[cfg(target_os = "linux")]
     {
-        let _ = rustix::fs::fadvise(file, at, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
+        /// Of one request the system takes as much as the device reads ahead, and drops the rest without a word.
+        const PIECE: u64 = 128 << 10;
+        let piece = std::num::NonZeroU64::new(PIECE);
+        for at in (at..at + len).step_by(PIECE as usize) {
+            let _ = rustix::fs::fadvise(file, at, piece, rustix::fs::Advice::WillNeed);
+        }
     }
     #[cfg(not(target_os = "linux"))]
     {
