@@ -98,7 +98,8 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let setting = Setting { model: &self.model, pool, context: depth + n * ROUND, read_ahead: 0, cancel: &cancel };
+        let (context, read_ahead, expand_latents) = (depth + n * ROUND, 0, false);
+        let setting = Setting { model: &self.model, pool, context, read_ahead, expand_latents, cancel: &cancel };
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };
