@@ -61,7 +61,7 @@ impl Terminal {
         while self.show(Duration::from_millis(400)) {}
     }
 
-    /// Shows what is written until `done`.
+    /// Shows what is written until `done`, looked at after each piece.
     fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
@@ -70,8 +70,9 @@ impl Terminal {
         }
     }
 
+    /// Waits for an empty prompt.
     fn prompt(&mut self) {
-        self.until("prompt", |t| t.screen.current().starts_with(">>>"));
+        self.until("prompt", |t| t.screen.current() == ">>>");
         self.settle();
     }
 
@@ -128,6 +129,8 @@ fn saved(terminal: &mut Terminal, home: &Path) -> String {
     let path = home.join("chat.json");
     terminal.send(&format!("/save {}\r", path.display()));
     terminal.until("saved chat", |_| path.exists());
+    // A key that comes before the editor listens again is the terminal's, not the editor's.
+    terminal.prompt();
     let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     saved[0]["content"].as_str().unwrap().to_owned()
 }
