@@ -67,8 +67,8 @@ fn weights(model: &Model) -> u64 {
 fn heap(model: &Model) -> u64 {
     /// A token's text in tables both ways, its logit and its place among the candidates.
     const TOKEN: u64 = 72;
-    /// A merge of two tokens in a hash table.
-    const MERGE: u64 = 20;
+    /// A merge of two tokens, in a hash table that has room to grow.
+    const MERGE: u64 = 40;
     const REST: u64 = 1 << 20;
     let merges = model.gguf.array("tokenizer.ggml.merges").ok().flatten().map_or(0, |merges| merges.len() as u64);
     REST + model.spec.vocab as u64 * TOKEN + merges * MERGE
