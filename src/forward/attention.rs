@@ -158,8 +158,11 @@ impl Attend<'_> {
         self.pass.model.layers[self.layer].sinks.as_ref().map(|sinks| sinks[query_head])
     }
 
-    /// One piece of work per (head, tile); all partial results are kept, then merged in order per head.
+    /// One piece of work per tile, or per (tile, head) where tiles alone are too few; all partial results are kept, then
+    /// merged in order per head. The heads of a tile are neighbours in memory, so that a thread reads them as one stream.
     fn by_tiles(&self, s: &mut Scratch) {
+        /// Pieces for each thread, so that a slow one delays little.
+        const PIECES: usize = 4;
         let (a, pass, n, group) = (self.a, self.pass, self.pass.n, self.group());
         let layout = self.cache.shape().layout(self.layer);
         let tiles = self.tiles(0, n);
@@ -171,13 +174,16 @@ impl Attend<'_> {
             queries.set(pass.isa, layout, self.query_rows(q, 0..n, head).into_iter(), a.scale);
         }
         let slots = Chunks::new(&mut partials[..a.kv_heads * count], 1);
-        pass.lead.phase(a.kv_heads * count, &|worker, index| {
-            let (head, tile) = (index / count, tiles.start + index % count);
+        let parts = if count >= PIECES * pass.lead.threads() { 1 } else { a.kv_heads };
+        pass.lead.phase(count * parts, &|worker, index| {
+            let (tile, part) = (index / parts, index % parts);
             let mut scratch = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
-            self.slots(0..n, tile, &mut scratch.visible);
-            let bytes = self.cache.tile(tile, self.layer, head);
-            let out = &mut slots.take(index)[0];
-            attend_tile(pass.isa, layout, bytes, &queries[head], &scratch.visible, a.softcap, out);
+            self.slots(0..n, tiles.start + tile, &mut scratch.visible);
+            for head in part * a.kv_heads / parts..(part + 1) * a.kv_heads / parts {
+                let bytes = self.cache.tile(tiles.start + tile, self.layer, head);
+                let out = &mut slots.take(head * count + tile)[0];
+                attend_tile(pass.isa, layout, bytes, &queries[head], &scratch.visible, a.softcap, out);
+            }
         });
         let width = a.heads * a.v_dim;
         let bands = OutTiles::new(sized(mix, n * width), width, group * a.v_dim);

@@ -1,5 +1,6 @@
 //! One tile: scores, softmax, weighted values.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use super::kernels::{Byte, DotScores, Float, Half, Part, Scores, Values, by_rows};
@@ -15,6 +16,12 @@ pub(super) type Weights = [[f32; TILE]; ROWS];
 
 /// Weights times the scales of the values' blocks, for each block of a strip.
 type Scaled = [Weights; STRIP / BLOCK];
+
+thread_local! {
+    /// Weights of the tile in work, and scaled ones: kept, because clearing them would take longer than computing some.
+    static SCRATCH: RefCell<Box<(Weights, Scaled)>> =
+        RefCell::new(Box::new(([[0.0; TILE]; ROWS], [[[0.0; TILE]; ROWS]; STRIP / BLOCK])));
+}
 
 /// Attends to one tile: `out` becomes its partial. `visible` holds, for each row, the slots of the tile that it sees.
 ///
@@ -34,7 +41,10 @@ pub fn attend_tile(
     assert_eq!(visible.len(), q.rows(), "attend_tile: ranges");
     assert!(visible.iter().all(|range| range.end <= TILE as u32), "attend_tile: slots");
     out.reset(q.rows(), layout.v_dim);
-    dispatch(isa, Attend { layout, tile, q, visible, softcap, out });
+    SCRATCH.with_borrow_mut(|scratch| {
+        let (weights, scaled) = &mut **scratch;
+        dispatch(isa, Attend { layout, tile, q, visible, softcap, out, weights, scaled });
+    });
 }
 
 struct Attend<'a> {
@@ -44,6 +54,8 @@ struct Attend<'a> {
     visible: &'a [Range<u32>],
     softcap: Option<f32>,
     out: &'a mut Partial,
+    weights: &'a mut Weights,
+    scaled: &'a mut Scaled,
 }
 
 impl Kernel for Attend<'_> {
@@ -53,8 +65,6 @@ impl Kernel for Attend<'_> {
         if self.layout.v_in_k {
             unpack_values(s, self.layout, self.tile, &mut self.out.scratch);
         }
-        let mut weights: Weights = [[0.0; TILE]; ROWS];
-        let mut scaled = [weights; STRIP / BLOCK];
         for group in self.q.groups() {
             let rows = group.start..group.start + group.rows;
             let ranges: Ranges = std::array::from_fn(|i| match self.visible[rows.clone()].get(i) {
@@ -62,12 +72,12 @@ impl Kernel for Attend<'_> {
                 _ => 0..0,
             });
             let Some(any) = union(&ranges) else { continue };
-            self.scores(s, &group, any, &mut weights);
+            self.scores(s, &group, any);
             for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
-                let (max, sum) = s.vectorize(Softmax { scores: &mut weights[row], range, softcap: self.softcap });
+                let (max, sum) = s.vectorize(Softmax { scores: &mut self.weights[row], range, softcap: self.softcap });
                 (self.out.max[rows.start + row], self.out.sum[rows.start + row]) = (max, sum);
             }
-            self.values(s, &group, &ranges, &weights, &mut scaled);
+            self.values(s, &group, &ranges);
         }
     }
 }
@@ -84,7 +94,8 @@ fn union(ranges: &Ranges) -> Option<Range<usize>> {
 impl Attend<'_> {
     /// Scores of a group for at least the slots of `any`.
     #[inline(always)]
-    fn scores<S: Lanes>(&self, s: S, group: &Group<'_>, any: Range<usize>, out: &mut Weights) {
+    fn scores<S: Lanes>(&mut self, s: S, group: &Group<'_>, any: Range<usize>) {
+        let out = &mut *self.weights;
         let vectors = any.start / LANES..any.end.div_ceil(LANES);
         let per_strip = STRIP / LANES;
         let strips = self.tile.chunks_exact(self.layout.key_strip_bytes()).take(TILE / STRIP);
@@ -117,34 +128,27 @@ impl Attend<'_> {
     /// Adds the weighted values of a group. Slots that all rows see go together; the others row by row, before or
     /// after, so that each row meets its slots in order and no others.
     #[inline(always)]
-    fn values<S: Lanes>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges, weights: &Weights, scaled: &mut Scaled) {
+    fn values<S: Lanes>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges) {
         let ranges = &ranges[..group.rows];
         let start = ranges.iter().map(|range| range.start).max().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).min().unwrap_or(0).max(start);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start), weights, scaled);
+            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start));
         }
-        self.rows_values(s, group, 0..group.rows, start..end, weights, scaled);
+        self.rows_values(s, group, 0..group.rows, start..end);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end, weights, scaled);
+            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end);
         }
     }
 
     /// Adds the weighted values of `slots` to `rows` of the group.
     #[inline(always)]
-    fn rows_values<S: Lanes>(
-        &mut self,
-        s: S,
-        group: &Group<'_>,
-        rows: Range<usize>,
-        slots: Range<usize>,
-        weights: &Weights,
-        scaled: &mut Scaled,
-    ) {
+    fn rows_values<S: Lanes>(&mut self, s: S, group: &Group<'_>, rows: Range<usize>, slots: Range<usize>) {
         if slots.is_empty() {
             return;
         }
         let layout = self.layout;
+        let (weights, scaled) = (&*self.weights, &mut *self.scaled);
         let stride = self.out.stride();
         let quantized = layout.kind == KvKind::Q8;
         let (kind, values) = if layout.v_in_k {
