@@ -4,7 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use tokki_quant::attention::{KvKind, KvLayout, Partial, Queries, TILE, attend_tile};
+use tokki_quant::attention::{KvKind, KvLayout, Partial, Queries, TILE, TileBytes, attend_tile};
 use tokki_quant::isa::Isa;
 
 /// Length of a head.
@@ -29,7 +29,7 @@ fn attend(isa: Isa, layout: &KvLayout, cache: &[u8], queries: &Queries, (all, on
     let visible = vec![0..TILE as u32; queries.rows()];
     all.reset(queries.rows(), layout.v_dim);
     for tile in cache.chunks_exact(layout.tile_bytes()) {
-        attend_tile(isa, layout, tile, queries, &visible, None, one);
+        attend_tile(isa, layout, TileBytes::alone(tile), queries, &visible, None, one);
         all.merge(isa, one);
     }
 }

@@ -26,7 +26,7 @@ mod unpack;
 
 pub use partial::Partial;
 pub use queries::Queries;
-pub use tile::attend_tile;
+pub use tile::{TileBytes, attend_tile};
 
 use crate::isa::lanes::LANES;
 

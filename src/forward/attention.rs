@@ -12,7 +12,7 @@ use crate::kv::KvCache;
 use crate::model::Qkv;
 use std::ops::Range;
 use std::sync::PoisonError;
-use tokki_quant::attention::{Partial, Queries, TILE, attend_tile};
+use tokki_quant::attention::{Partial, Queries, TILE, TileBytes, attend_tile};
 use tokki_quant::ops;
 use tokki_quant::share::{Chunks, OutTiles};
 
@@ -179,8 +179,11 @@ impl Attend<'_> {
             let (tile, part) = (index / parts, index % parts);
             let mut scratch = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
             self.slots(0..n, tiles.start + tile, &mut scratch.visible);
-            for head in part * a.kv_heads / parts..(part + 1) * a.kv_heads / parts {
-                let bytes = self.cache.tile(tiles.start + tile, self.layer, head);
+            let heads = part * a.kv_heads / parts..(part + 1) * a.kv_heads / parts;
+            let at = |head| self.cache.tile(tiles.start + tile, self.layer, head);
+            for head in heads.clone() {
+                let next = (head + 1 < heads.end).then(|| at(head + 1));
+                let bytes = TileBytes::before(at(head), next, layout);
                 let out = &mut slots.take(head * count + tile)[0];
                 attend_tile(pass.isa, layout, bytes, &queries[head], &scratch.visible, a.softcap, out);
             }
@@ -229,7 +232,10 @@ impl Attend<'_> {
         for tile in tiles.clone() {
             self.slots(tokens.clone(), tile, visible);
             let out = if tile == tiles.start { &mut *total } else { &mut *partial };
-            attend_tile(isa, layout, self.cache.tile(tile, self.layer, head), queries, visible, a.softcap, out);
+            let at = |tile| self.cache.tile(tile, self.layer, head);
+            let next = (tile + 1 < tiles.end).then(|| at(tile + 1));
+            let bytes = TileBytes::before(at(tile), next, layout);
+            attend_tile(isa, layout, bytes, queries, visible, a.softcap, out);
             if tile != tiles.start {
                 total.merge(isa, partial);
             }

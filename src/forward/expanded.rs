@@ -21,7 +21,7 @@ use crate::model::LatentWeights;
 use std::ops::Range;
 use std::sync::PoisonError;
 use tokki_quant::activation::Activations;
-use tokki_quant::attention::{KvKind, KvLayout, Partial, TILE, attend_tile};
+use tokki_quant::attention::{KvKind, KvLayout, Partial, TILE, TileBytes, attend_tile};
 use tokki_quant::dtype::{ActKind, DType};
 use tokki_quant::matmul::matmul;
 use tokki_quant::matrix::Matrix;
@@ -146,9 +146,9 @@ impl Expanded<'_> {
                 clip(seen.start)..clip(seen.end)
             }));
             if start == 0 {
-                attend_tile(isa, layout, tile, queries, visible, self.a.softcap, total);
+                attend_tile(isa, layout, TileBytes::alone(tile), queries, visible, self.a.softcap, total);
             } else {
-                attend_tile(isa, layout, tile, queries, visible, self.a.softcap, partial);
+                attend_tile(isa, layout, TileBytes::alone(tile), queries, visible, self.a.softcap, partial);
                 total.merge(isa, partial);
             }
         }

@@ -63,15 +63,18 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
     }
 }
 
-/// How far ahead of its reads a kernel asks for memory, in bytes: the latency of main memory at its bandwidth. A tile is
-/// read from front to back, so this reaches from keys into values, and from a tile's end into the next tile in memory.
+/// How far ahead of their reads keys are asked for, in bytes: the latency of main memory at its bandwidth. A tile is read
+/// from front to back, so this reaches from keys into values.
 const AHEAD: usize = 2048;
 
-/// Asks for what lies [`AHEAD`] of the cache lines of `bytes`: once for each row, by the first kernel that reads of it.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for what lies `ahead` bytes behind the cache lines of `bytes`.
 #[inline(always)]
-fn prefetch<S: Lanes>(s: S, bytes: &[u8]) {
-    for line in bytes.chunks(64) {
-        s.prefetch(line, AHEAD);
+pub(super) fn prefetch<S: Lanes>(s: S, bytes: &[u8], ahead: usize) {
+    for line in bytes.chunks(LINE) {
+        s.prefetch(line, ahead);
     }
 }
 
@@ -152,7 +155,7 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
             let mut acc = [[s.splat(0.0); N]; R];
             for (keys, queries) in self.strip.iter().zip(self.queries) {
                 if cold {
-                    prefetch(s, keys);
+                    prefetch(s, keys, AHEAD);
                 }
                 let mut k = [s.splat(0.0); N];
                 for n in 0..N {
@@ -207,7 +210,7 @@ impl DotScores<'_> {
         }
         for (keys, queries) in keys.iter().zip(queries) {
             if cold {
-                prefetch(s, keys);
+                prefetch(s, keys, AHEAD);
             }
             let keys = keys.as_chunks().0;
             let mut k = [s.load_k(&keys[first]); N];
@@ -262,6 +265,8 @@ impl Tiled for DotScores<'_> {
 pub(super) struct Part<'a> {
     /// `[128 slots][width]`.
     pub(super) strip: &'a [u8],
+    /// What is fetched meanwhile.
+    pub(super) next: &'a [u8],
     pub(super) width: usize,
     pub(super) slots: Range<usize>,
     /// For each block of 32 values of the strip: the weights of the rows.
@@ -288,7 +293,7 @@ impl<'a, E: Element> Values<'a, E> {
     /// Vectors `first..first + N` of the strip; `first` is a multiple of `N`.
     #[inline(always)]
     fn vectors<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize, first: usize) {
-        let Part { strip, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
+        let Part { strip, next, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
         assert!(slots.end <= TILE && N <= STRIP / LANES);
         // With one or two vectors all are in one block.
         let block = first * LANES / BLOCK;
@@ -301,10 +306,13 @@ impl<'a, E: Element> Values<'a, E> {
             }
         }
         let (start, step) = (first * E::BYTES, width / LANES * E::BYTES);
+        let fetched = if first == 0 { next.len() } else { 0 };
+        let lines = fetched.div_ceil(LINE * TILE);
         for slot in slots.clone() {
             let values = &strip[start + slot * step..][..N * E::BYTES];
-            if first == 0 {
-                prefetch(s, &strip[slot * step..][..step]);
+            // A few lines with each slot, as long as there are any.
+            if slot * lines * LINE < fetched {
+                (0..lines).for_each(|line| s.prefetch(next, (slot * lines + line) * LINE));
             }
             let mut v = [s.splat(0.0); N];
             for n in 0..N {

@@ -87,7 +87,7 @@ impl Case {
         all.reset(rows.len(), self.layout.v_dim);
         for (index, tile) in self.tiles.iter().enumerate() {
             let slots = self.slots(index, rows.clone());
-            attend_tile(isa, &self.layout, tile, &queries, &slots, self.softcap, &mut one);
+            attend_tile(isa, &self.layout, TileBytes::alone(tile), &queries, &slots, self.softcap, &mut one);
             all.merge(isa, &one);
         }
         let mut out = vec![vec![0.0; self.layout.v_dim]; rows.len()];
@@ -242,7 +242,15 @@ fn a_sink_takes_weight_and_gives_nothing() {
         for isa in Isa::available() {
             let queries = Queries::prepare(isa, &layout, &case.rows[0], 1, case.scale);
             let mut partial = Partial::new();
-            attend_tile(isa, &layout, &case.tiles[0], &queries, &case.slots(0, 0..1), None, &mut partial);
+            attend_tile(
+                isa,
+                &layout,
+                TileBytes::alone(&case.tiles[0]),
+                &queries,
+                &case.slots(0, 0..1),
+                None,
+                &mut partial,
+            );
             let mut out = [0.0; 64];
             partial.finish(isa, 0, Some(sink), &mut out);
             assert_close(&out, &case.exact(0, Some(f64::from(sink))), "sink");
@@ -258,12 +266,28 @@ fn a_row_that_sees_nothing_is_neutral() {
     let isa = Isa::detect();
     let queries = Queries::prepare(isa, &layout, &case.rows[0], 1, case.scale);
     let (mut empty, mut full) = (Partial::new(), Partial::new());
-    attend_tile(isa, &layout, &case.tiles[0], &queries, std::slice::from_ref(&(5..5)), None, &mut empty);
+    attend_tile(
+        isa,
+        &layout,
+        TileBytes::alone(&case.tiles[0]),
+        &queries,
+        std::slice::from_ref(&(5..5)),
+        None,
+        &mut empty,
+    );
     assert_eq!((empty.max()[0], empty.sum()[0]), (f32::NEG_INFINITY, 0.0));
     let mut out = [1.0; 64];
     empty.finish(isa, 0, None, &mut out);
     assert_eq!(out, [0.0; 64]);
-    attend_tile(isa, &layout, &case.tiles[0], &queries, std::slice::from_ref(&(0..40)), None, &mut full);
+    attend_tile(
+        isa,
+        &layout,
+        TileBytes::alone(&case.tiles[0]),
+        &queries,
+        std::slice::from_ref(&(0..40)),
+        None,
+        &mut full,
+    );
     let (mut before, mut after) = (empty.clone(), full.clone());
     before.merge(isa, &full);
     after.merge(isa, &empty);

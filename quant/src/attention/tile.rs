@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Float, Half, Part, Scores, Values, by_rows};
+use super::kernels::{Byte, DotScores, Float, Half, Part, Scores, Values, by_rows, prefetch};
 use super::queries::{Group, Queries, ROWS};
 use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
@@ -23,6 +23,27 @@ thread_local! {
         RefCell::new(Box::new(([[0.0; TILE]; ROWS], [[[0.0; TILE]; ROWS]; STRIP / BLOCK])));
 }
 
+/// A tile, and what its reader will want after it.
+#[derive(Clone, Copy, Debug)]
+pub struct TileBytes<'a> {
+    /// The tile.
+    pub tile: &'a [u8],
+    /// Fetched while the tile's values are in work: the keys of the tile that comes next, or nothing.
+    pub next: &'a [u8],
+}
+
+impl<'a> TileBytes<'a> {
+    /// Nothing is known of what comes after `tile`.
+    pub fn alone(tile: &'a [u8]) -> Self {
+        Self { tile, next: &[] }
+    }
+
+    /// `next` is a tile of the same layout.
+    pub fn before(tile: &'a [u8], next: Option<&'a [u8]>, layout: &KvLayout) -> Self {
+        Self { tile, next: next.map_or(&[], |next| &next[..layout.values_start()]) }
+    }
+}
+
 /// Attends to one tile: `out` becomes its partial. `visible` holds, for each row, the slots of the tile that it sees.
 ///
 /// # Panics
@@ -30,7 +51,7 @@ thread_local! {
 pub fn attend_tile(
     isa: Isa,
     layout: &KvLayout,
-    tile: &[u8],
+    TileBytes { tile, next }: TileBytes<'_>,
     q: &Queries,
     visible: &[Range<u32>],
     softcap: Option<f32>,
@@ -43,13 +64,14 @@ pub fn attend_tile(
     out.reset(q.rows(), layout.v_dim);
     SCRATCH.with_borrow_mut(|scratch| {
         let (weights, scaled) = &mut **scratch;
-        dispatch(isa, Attend { layout, tile, q, visible, softcap, out, weights, scaled });
+        dispatch(isa, Attend { layout, tile, next, q, visible, softcap, out, weights, scaled });
     });
 }
 
 struct Attend<'a> {
     layout: &'a KvLayout,
     tile: &'a [u8],
+    next: &'a [u8],
     q: &'a Queries,
     visible: &'a [Range<u32>],
     softcap: Option<f32>,
@@ -73,7 +95,11 @@ impl Kernel for Attend<'_> {
             });
             let Some(any) = union(&ranges) else { continue };
             self.scores(s, &group, any);
+            // Softmax reads no memory to speak of: values are fetched meanwhile, a part with each row.
+            let values = if group.start == 0 { &self.tile[self.layout.values_start()..] } else { &[] };
+            let mut values = values.chunks(values.len().div_ceil(group.rows).max(1));
             for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
+                prefetch(s, values.next().unwrap_or_default(), 0);
                 let (max, sum) = s.vectorize(Softmax { scores: &mut self.weights[row], range, softcap: self.softcap });
                 (self.out.max[rows.start + row], self.out.sum[rows.start + row]) = (max, sum);
             }
@@ -170,7 +196,8 @@ impl Attend<'_> {
             }
             let weights = if quantized { scaled.each_ref() } else { [weights; STRIP / BLOCK] };
             let acc = &mut self.out.acc[(group.start + rows.start) * stride + start..];
-            let part = Part { strip, width, slots: slots.clone(), weights, row: rows.start, acc, stride };
+            let next = if start == 0 { self.next } else { &[] };
+            let part = Part { strip, next, width, slots: slots.clone(), weights, row: rows.start, acc, stride };
             let rows = rows.len();
             match kind {
                 KvKind::F32 => by_rows(s, rows, Values::<Float>::new(part)),
