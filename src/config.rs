@@ -51,7 +51,7 @@ impl Key {
         match self.kind {
             "number" => "1".to_owned(),
             "text" => {
-                let fits = ["...", "q8_0", "off", "64M", "show", "https://example.org"]
+                let fits = ["...", "q8_0", "off", "64M", "show", "https://example.org", self.default]
                     .into_iter()
                     .find(|t| (self.check)(t).is_ok());
                 format!("{:?}", fits.unwrap_or_default())
