@@ -13,12 +13,10 @@ use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32};
 use crate::formats::{Format32, Format256, Held, eight};
+use crate::isa::caches::LINE;
 use crate::isa::ints::{Ints, Kernel, ROWS};
 use crate::matrix::Matrix;
 use crate::share::Tile;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// How far ahead of its own place each stream is fetched, in bytes: time enough for memory to answer, and eight times of it
 /// are a small part of the first-level cache.

@@ -99,6 +99,13 @@ impl Pass<'_> {
         });
     }
 
+    /// The slots of tile `tile` that token `t` sees.
+    pub(super) fn seen(&self, a: &Attention, t: usize, tile: usize) -> Range<u32> {
+        let seen = a.visible(self.from + t);
+        let clip = |position: usize| (position.clamp(tile * TILE, (tile + 1) * TILE) - tile * TILE) as u32;
+        clip(seen.start)..clip(seen.end)
+    }
+
     /// Attention of all query heads over the cache, into `s.mix`.
     pub(super) fn attend(&self, s: &mut Scratch, cache: &KvCache, layer: usize) {
         let attend = Attend { pass: self, a: &self.model.spec.layers[layer].attn, cache, layer };
@@ -141,10 +148,7 @@ impl Attend<'_> {
     fn slots(&self, tokens: Range<usize>, tile: usize, out: &mut Vec<Range<u32>>) {
         out.clear();
         for t in tokens {
-            let seen = self.visible(t);
-            let clip = |position: usize| position.clamp(tile * TILE, (tile + 1) * TILE) - tile * TILE;
-            let range = clip(seen.start) as u32..clip(seen.end) as u32;
-            out.extend(std::iter::repeat_n(range, self.group()));
+            out.extend(std::iter::repeat_n(self.pass.seen(self.a, t, tile), self.group()));
         }
     }
 

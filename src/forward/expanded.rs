@@ -140,11 +140,7 @@ impl Expanded<'_> {
                 layout.store(isa, tile, position - start, &key, &values[i * l.v_dim..][..l.v_dim]);
             }
             visible.clear();
-            visible.extend((0..pass.n).map(|t| {
-                let seen = self.a.visible(pass.from + t);
-                let clip = |position: usize| (position.clamp(start, start + TILE) - start) as u32;
-                clip(seen.start)..clip(seen.end)
-            }));
+            visible.extend((0..pass.n).map(|t| pass.seen(self.a, t, start / TILE)));
             if start == 0 {
                 attend_tile(isa, layout, TileBytes::alone(tile), queries, visible, self.a.softcap, total);
             } else {

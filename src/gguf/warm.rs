@@ -1,19 +1,18 @@
 //! Reading a model's files ahead into the page cache, in order and at the disk's full speed. Left to page faults, a cold
 //! model comes in small pieces, in the order in which threads stumble over them.
 
-use super::Gguf;
+use super::{Gguf, Shard, map};
 use crate::{Error, Result};
 use std::fs::File;
-use std::path::Path;
 
 /// Pages that are looked at to tell how much of a file is there.
 const SAMPLES: u64 = 256;
 
 /// Bytes between two reports.
-const STEP: u64 = 4 << 20;
+const STEP: usize = 4 << 20;
 
 /// How far ahead of the reading the system is told of it: enough to keep a fast disk's queue full.
-const AHEAD: u64 = 64 << 20;
+const AHEAD: usize = 64 << 20;
 
 impl Gguf {
     /// About how many bytes of the files are not in the page cache, by a sample of their pages; takes less than a
@@ -29,7 +28,7 @@ impl Gguf {
             }
             (len as f64 * missing as f64 / looked.max(1) as f64) as u64
         };
-        self.files().map(|(_, file, len)| of(file, len)).sum()
+        self.files().map(|(shard, file)| of(file, shard.map.len() as u64)).sum()
     }
 
     /// Reads all files into the page cache. `progress` is told how many bytes are done, again and again; its error ends
@@ -38,24 +37,25 @@ impl Gguf {
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, and those of `progress`.
     pub fn warm(&self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; usize::try_from(STEP).unwrap_or(1 << 20)];
+        let mut buffer = vec![0; STEP];
         let mut done = 0;
-        for (path, file, len) in self.files() {
+        for (shard, file) in self.files() {
+            let len = shard.map.len();
             let (mut at, mut told) = (0, 0);
             while at < len {
                 if told < len && told < at + AHEAD {
-                    announce(file, told, AHEAD);
+                    map::read_ahead(&shard.map, told..len.min(told + AHEAD));
                     told += AHEAD;
                 }
-                let read = read_at(file, &mut buffer, at).map_err(|e| Error::io(path, "read", e))?;
+                let read = read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, "read", e))?;
                 if read == 0 {
                     // Shorter than it was: whoever computes with it will say so.
                     break;
                 }
-                at += read as u64;
-                progress(done + at.min(len))?;
+                at += read;
+                progress(done + at.min(len) as u64)?;
             }
-            done += len;
+            done += len as u64;
         }
         Ok(())
     }
@@ -65,21 +65,21 @@ impl Gguf {
     /// # Errors
     /// [`Error::Failed`] that names the file.
     pub fn check_length(&self) -> Result<()> {
-        for (path, file, len) in self.files() {
-            let found = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+        for (shard, file) in self.files() {
+            let len = shard.map.len() as u64;
+            let found = file.metadata().map_err(|e| Error::io(&shard.path, "read", e))?.len();
             if found < len {
                 let why = format!("the file was cut short while it was in use: {found} bytes of {len} are left");
-                return Err(Error::failed(path.display().to_string(), why)
+                return Err(Error::failed(shard.path.display().to_string(), why)
                     .hint("replace a model's file by renaming a new one over it, and start again"));
             }
         }
         Ok(())
     }
 
-    /// The open files with their lengths when they were mapped.
-    fn files(&self) -> impl Iterator<Item = (&Path, &File, u64)> {
-        let opened = self.shards.iter().filter_map(|shard| Some((shard, shard.file.as_deref()?)));
-        opened.map(|(shard, file)| (shard.path.as_path(), file, shard.map.len() as u64))
+    /// The shards that are files.
+    fn files(&self) -> impl Iterator<Item = (&Shard, &File)> {
+        self.shards.iter().filter_map(|shard| Some((shard, shard.file.as_deref()?)))
     }
 }
 
@@ -97,23 +97,6 @@ fn is_there(file: &File, at: u64) -> bool {
     {
         let _ = (file, at);
         true
-    }
-}
-
-/// Tells the system what will be read soon. A hint: failure is ignored.
-fn announce(file: &File, at: u64, len: u64) {
-    #[cfg(target_os = "linux")]
-    {
-        /// Of one request the system takes as much as the device reads ahead, and drops the rest without a word.
-        const PIECE: u64 = 128 << 10;
-        let piece = std::num::NonZeroU64::new(PIECE);
-        for at in (at..at + len).step_by(PIECE as usize) {
-            let _ = rustix::fs::fadvise(file, at, piece, rustix::fs::Advice::WillNeed);
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (file, at, len);
     }
 }
 

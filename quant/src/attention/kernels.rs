@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::queries::{Group, ROWS};
 use super::tile::Weights;
 use super::{BLOCK, STRIP, TILE};
+use crate::isa::caches::LINE;
 use crate::isa::lanes::{Kernel, LANES, Lanes};
 
 /// A loop over a tile for `R` query rows at once, `N` vectors at a time.
@@ -66,9 +67,6 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
 /// How far ahead of their reads keys are asked for, in bytes: the latency of main memory at its bandwidth. A tile is read
 /// from front to back, so this reaches from keys into values.
 const AHEAD: usize = 2048;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Asks for what lies `ahead` bytes behind the cache lines of `bytes`.
 #[inline(always)]

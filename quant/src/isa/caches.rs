@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// Bytes of the second-level cache of a core; 512 KiB where the CPU does not tell.
 pub(crate) fn second_level() -> usize {
     /// What is believed: a hypervisor may say anything.

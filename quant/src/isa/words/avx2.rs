@@ -81,11 +81,7 @@ impl<const VNNI: bool> Words for Avx2<VNNI> {
 
     #[inline]
     fn prefetch<T>(self, memory: &[T], ahead: usize) {
-        let start: *const i8 = memory.as_ptr().cast();
-        for at in (0..size_of_val(memory)).step_by(64) {
-            // SAFETY: fetching ahead has no effect that could be seen, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(ahead + at)) };
-        }
+        super::fetch(memory, ahead);
     }
 
     operations! {

@@ -10,6 +10,8 @@ mod avx2;
 mod avx512;
 mod scalar;
 
+#[cfg(target_arch = "x86_64")]
+use super::caches::LINE;
 use super::{Isa, Level};
 
 /// The largest number of lanes of any instruction set.
@@ -54,6 +56,18 @@ pub(crate) fn dispatch<W: Work>(isa: Isa, work: W) -> W::Out {
         // SAFETY: as above.
         Level::Avx512Vnni => work.run(unsafe { avx512::Avx512::new() }),
         _ => work.run(scalar::Scalar),
+    }
+}
+
+/// Asks for the cache lines `ahead` bytes behind `memory`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn fetch<T>(memory: &[T], ahead: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let start: *const i8 = memory.as_ptr().cast();
+    for at in (0..size_of_val(memory)).step_by(LINE) {
+        // SAFETY: every x86-64 CPU has it; fetching ahead has no effect that could be seen, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(ahead + at)) };
     }
 }
 
