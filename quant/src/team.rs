@@ -3,11 +3,16 @@
 //! This crate spawns no thread: the caller brings them (one broadcast per forward pass). It's here, and not with the
 //! pool, because lending a borrowed closure to other threads needs `unsafe`.
 //!
+//! A phase's chunks are dealt out in contiguous shares, so that a thread goes through memory in one direction, and what it
+//! fetches ahead at the end of a chunk is the start of its next. Who is done with its own share helps with another's: a
+//! slow core delays one chunk only.
+//!
 //! A phase costs about a microsecond. Members spin briefly for the next one, then sleep, so an idle or oversubscribed
 //! machine is not heated. A member that's late (descheduled, asleep) delays nothing: the leader works too, and waits
 //! only for members that have joined.
 
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,11 +36,16 @@ struct Job {
     chunks: usize,
 }
 
+/// A counter on a cache line of its own.
+#[repr(align(64))]
+struct Counter(AtomicUsize);
+
 /// The meeting point of one leader and its members, for the length of one forward pass.
 pub struct Team {
     threads: usize,
     state: AtomicU64,
-    next: AtomicUsize,
+    /// For each worker the next chunk of its share.
+    next: Box<[Counter]>,
     job: UnsafeCell<Option<Job>>,
     done: AtomicBool,
     failed: AtomicBool,
@@ -56,7 +66,7 @@ impl Team {
         Self {
             threads: threads.max(1),
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..threads.max(1)).map(|_| Counter(AtomicUsize::new(0))).collect(),
             job: UnsafeCell::new(None),
             done: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -113,13 +123,22 @@ impl Team {
         (state & OPEN != 0 && state >> PHASE != last).then_some(state)
     }
 
+    /// The chunks of a worker's share.
+    fn share(&self, worker: usize, chunks: usize) -> Range<usize> {
+        chunks * worker / self.threads..chunks * (worker + 1) / self.threads
+    }
+
+    /// Works on the own share, then on what is left of the others'.
     fn claim(&self, worker: usize, chunks: usize, work: &Work<'_>) {
-        loop {
-            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= chunks {
-                return;
+        for owner in (worker..self.threads).chain(0..worker) {
+            let (next, end) = (&self.next[owner].0, self.share(owner, chunks).end);
+            while next.load(Ordering::Relaxed) < end {
+                let chunk = next.fetch_add(1, Ordering::Relaxed);
+                if chunk >= end {
+                    break;
+                }
+                work(worker, chunk);
             }
-            work(worker, chunk);
         }
     }
 
@@ -170,7 +189,7 @@ impl Lead<'_> {
     }
 
     /// Calls `work(worker, chunk)` once for each chunk in `0..chunks`, on whichever thread is free, and returns when
-    /// all are done. Chunks are claimed in rising order.
+    /// all are done. Each thread has a contiguous share of the chunks and goes through it in rising order.
     ///
     /// # Panics
     /// When `work` panicked on any thread.
@@ -186,7 +205,9 @@ impl Lead<'_> {
             unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
         // SAFETY: the last phase is closed and nobody is inside (`Close` waited), so no member reads the job now.
         unsafe { *team.job.get() = Some(Job { work: erased, chunks }) };
-        team.next.store(0, Ordering::Relaxed);
+        for (worker, next) in team.next.iter().enumerate() {
+            next.0.store(team.share(worker, chunks).start, Ordering::Relaxed);
+        }
         let phase = (team.state.load(Ordering::Relaxed) >> PHASE) + 1;
         team.state.store(phase << PHASE | OPEN, Ordering::SeqCst);
         team.wake_all();
@@ -202,7 +223,7 @@ struct Close<'a>(&'a Team);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
+        self.0.next.iter().for_each(|next| next.0.store(usize::MAX / 2, Ordering::Relaxed));
         self.0.state.fetch_and(!OPEN, Ordering::SeqCst);
         self.0.wait(|| self.0.state.load(Ordering::SeqCst) & ACTIVE == 0);
     }

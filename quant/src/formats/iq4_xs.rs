@@ -67,9 +67,9 @@ impl Format256 for IQ4XS {
 
     #[inline(always)]
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
-        for j in 0..8 {
+        eight!(j => {
             let q = nibbles8(s, words4(s, &blocks, 8 + 16 * j));
             each(j, eight!(g => s.signed(s.lookup(&VALUES, q[g]))));
-        }
+        });
     }
 }

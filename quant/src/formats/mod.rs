@@ -192,7 +192,7 @@ pub(crate) trait Format256: Format {
     fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S>;
 
     /// Unpacks eight super-blocks in chunks of 32 weights: calls `each(j, quants)` with quants `32 j + 4 g..32 j + 4 g + 4` of
-    /// each row in vector `g`.
+    /// each row in vector `g`. The calls are written out: what follows from `j` is then known when compiling.
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, each: impl FnMut(usize, [S::B; 8]));
 }
 

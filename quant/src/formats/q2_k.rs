@@ -46,9 +46,7 @@ impl Format256 for Q2K {
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
         for half in 0..2 {
             let x = words8(s, &blocks, 16 + 32 * half);
-            for k in 0..4 {
-                each(4 * half + k, eight!(g => bits(s, x[g], 2 * k as u32, 3)));
-            }
+            four!(k => each(4 * half + k, eight!(g => bits(s, x[g], 2 * k as u32, 3))));
         }
     }
 }

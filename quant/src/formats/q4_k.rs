@@ -11,7 +11,7 @@
 //!               quant 64p + 32 + i in the high nibble
 //! ```
 
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, layout, words4, words8};
+use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, words4, words8};
 use crate::isa::ints::Ints;
 
 /// 4-bit quants above a minimum.
@@ -66,10 +66,10 @@ impl Format256 for Q4K {
 
     #[inline(always)]
     fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
-        for pair in 0..4 {
+        four!(pair => {
             let x = words8(s, &blocks, 16 + 32 * pair);
             each(2 * pair, eight!(g => bits(s, x[g], 0, 15)));
             each(2 * pair + 1, eight!(g => bits(s, x[g], 4, 15)));
-        }
+        });
     }
 }

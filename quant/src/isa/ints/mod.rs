@@ -140,6 +140,9 @@ pub(crate) trait Ints: Copy {
     /// The lanes.
     fn store(self, x: Self::F) -> [f32; ROWS];
 
+    /// `x`, which the compiler cannot look into before `sum` is known: what is loaded for a later step then stays behind an
+    /// earlier one, rather than being loaded with all the rest, and spilled.
+    fn pin<'a, T>(self, x: &'a T, sum: &mut Self::I) -> &'a T;
     /// Asks for the cache line `ahead` bytes behind `at`. Any address will do.
     fn prefetch(self, at: &[u8], ahead: usize);
 }

@@ -1,5 +1,6 @@
 //! [`Ints`] in 256-bit registers: AVX2 alone, and with the dot product instructions of AVX-VNNI or AVX512-VNNI.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Ints, Kernel, ROWS};
@@ -71,6 +72,25 @@ unsafe fn pair(a: &[u8; 16], b: &[u8; 16]) -> __m256i {
     unsafe { _mm256_loadu2_m128i(b.as_ptr().cast(), a.as_ptr().cast()) }
 }
 
+/// `x`, without the compiler knowing how it was made. Broadcast loads that are blended afterwards are else taken apart into
+/// insertions one by one, and those into registers that hold the sums of the last block: blocks would wait for each other.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque(mut x: __m256i) -> __m256i {
+    // SAFETY: no instruction is emitted.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) x, options(pure, nomem, nostack, preserves_flags)) };
+    x
+}
+
+/// `x`, which depends on `sum` as far as the compiler knows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(mut x: *const u8, sum: &mut __m256i) -> *const u8 {
+    // SAFETY: no instruction is emitted.
+    unsafe { asm!("/* {0} {1} */", inout(reg) x, inout(ymm_reg) *sum, options(pure, nomem, nostack, preserves_flags)) };
+    x
+}
+
 /// Four activations in every lane.
 #[inline(always)]
 unsafe fn group(a: &[i8; 4]) -> __m256i {
@@ -96,6 +116,12 @@ macro_rules! ints {
 
             $($own)*
 
+            #[inline(always)]
+            fn pin<'a, T>(self, x: &'a T, sum: &mut __m256i) -> &'a T {
+                // SAFETY: a value of this type exists only where AVX2 is enabled; the pointer comes back as it was.
+                unsafe { &*pin((&raw const *x).cast(), sum).cast() }
+            }
+
             methods! {
                 fn transpose(self, rows: [&[u8; 16]; ROWS]) -> [__m256i; 4] {
                     let [r0, r1, r2, r3, r4, r5, r6, r7] = rows;
@@ -111,7 +137,7 @@ macro_rules! ints {
                 }
                 fn words(self, rows: [&[u8; 4]; ROWS]) -> __m256i {
                     // Broadcast loads and blends: neither needs the port that shuffles do.
-                    let w = eight!(r => _mm256_set1_epi32(i32::from_ne_bytes(*rows[r])));
+                    let w = eight!(r => opaque(_mm256_set1_epi32(i32::from_ne_bytes(*rows[r]))));
                     let (a, b) = (_mm256_blend_epi32::<2>(w[0], w[1]), _mm256_blend_epi32::<8>(w[2], w[3]));
                     let (c, d) = (_mm256_blend_epi32::<32>(w[4], w[5]), _mm256_blend_epi32::<128>(w[6], w[7]));
                     let (ab, cd) = (_mm256_blend_epi32::<12>(a, b), _mm256_blend_epi32::<192>(c, d));
@@ -200,8 +226,8 @@ ints! { Avx2,
             self, acc: __m256i, q: &[__m256i; N], a: &[[i8; 4]; N], scale: __m256i,
         ) -> __m256i {
             let mut acc = acc;
-            for (q, a) in q.iter().zip(a) {
-                acc = _mm256_add_epi32(acc, _mm256_madd_epi16(signed_pairs(*q, a), scale));
+            for i in 0..N {
+                acc = _mm256_add_epi32(acc, _mm256_madd_epi16(signed_pairs(q[i], &a[i]), scale));
             }
             acc
         }
@@ -234,10 +260,18 @@ macro_rules! vnni {
             methods! {
                 fn signed(self, x: __m256i) -> __m256i { _mm256_xor_si256(x, _mm256_set1_epi8(-128)) }
                 fn dot<const N: usize>(self, acc: __m256i, q: &[__m256i; N], _max: u8, a: &[[i8; 4]; N]) -> __m256i {
-                    q.iter().zip(a).fold(acc, |acc, (q, a)| $bytes(acc, *q, group(a)))
+                    let mut acc = acc;
+                    for i in 0..N {
+                        acc = $bytes(acc, q[i], group(&a[i]));
+                    }
+                    acc
                 }
                 fn dot_signed<const N: usize>(self, acc: __m256i, q: &[__m256i; N], a: &[[i8; 4]; N]) -> __m256i {
-                    q.iter().zip(a).fold(acc, |acc, (q, a)| $bytes(acc, *q, group(a)))
+                    let mut acc = acc;
+                    for i in 0..N {
+                        acc = $bytes(acc, q[i], group(&a[i]));
+                    }
+                    acc
                 }
                 fn dot_scaled<const N: usize>(
                     self, acc: __m256i, q: &[__m256i; N], max: u8, a: &[[i8; 4]; N], scale: __m256i,
