@@ -179,15 +179,22 @@ impl Attend<'_> {
         }
         let slots = Chunks::new(&mut partials[..a.kv_heads * count], 1);
         let parts = if count >= PIECES * pass.lead.threads() { 1 } else { a.kv_heads };
+        // Piece `index`: the number of its tile, and its heads.
+        let piece = |index: usize| {
+            let part = index % parts;
+            (index / parts, part * a.kv_heads / parts..(part + 1) * a.kv_heads / parts)
+        };
+        let at = |tile, head| self.cache.tile(tiles.start + tile, self.layer, head);
         pass.lead.phase(count * parts, &|worker, index| {
-            let (tile, part) = (index / parts, index % parts);
+            let (tile, heads) = piece(index);
             let mut scratch = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
             self.slots(0..n, tiles.start + tile, &mut scratch.visible);
-            let heads = part * a.kv_heads / parts..(part + 1) * a.kv_heads / parts;
-            let at = |head| self.cache.tile(tiles.start + tile, self.layer, head);
             for head in heads.clone() {
-                let next = (head + 1 < heads.end).then(|| at(head + 1));
-                let bytes = TileBytes::before(at(head), next, layout);
+                // A thread's pieces follow each other.
+                let (next_tile, next_heads) =
+                    if head + 1 < heads.end { (tile, head + 1..heads.end) } else { piece(index + 1) };
+                let next = (next_tile < count).then(|| at(next_tile, next_heads.start));
+                let bytes = TileBytes { tile: at(tile, head), next: next.unwrap_or_default() };
                 let out = &mut slots.take(head * count + tile)[0];
                 attend_tile(pass.isa, layout, bytes, &queries[head], &scratch.visible, a.softcap, out);
             }
@@ -238,7 +245,7 @@ impl Attend<'_> {
             let out = if tile == tiles.start { &mut *total } else { &mut *partial };
             let at = |tile| self.cache.tile(tile, self.layer, head);
             let next = (tile + 1 < tiles.end).then(|| at(tile + 1));
-            let bytes = TileBytes::before(at(tile), next, layout);
+            let bytes = TileBytes { tile: at(tile), next: next.unwrap_or_default() };
             attend_tile(isa, layout, bytes, queries, visible, a.softcap, out);
             if tile != tiles.start {
                 total.merge(isa, partial);

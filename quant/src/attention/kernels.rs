@@ -64,15 +64,47 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
     }
 }
 
-/// How far ahead of their reads keys are asked for, in bytes: the latency of main memory at its bandwidth. A tile is read
-/// from front to back, so this reaches from keys into values.
-const AHEAD: usize = 2048;
+/// Memory that is asked for little by little, while something else is in work: asked for at once, it would be more than
+/// the processor keeps in flight.
+#[derive(Clone, Copy)]
+pub(super) struct Fetch<'a>(pub(super) &'a [u8]);
 
-/// Asks for what lies `ahead` bytes behind the cache lines of `bytes`.
-#[inline(always)]
-pub(super) fn prefetch<S: Lanes>(s: S, bytes: &[u8], ahead: usize) {
-    for line in bytes.chunks(LINE) {
-        s.prefetch(line, ahead);
+impl<'a> Fetch<'a> {
+    /// Nothing.
+    pub(super) const NONE: Self = Self(&[]);
+
+    /// Part `index` of `parts`.
+    pub(super) fn part(self, index: usize, parts: usize) -> Self {
+        let len = self.0.len().div_ceil(parts).next_multiple_of(LINE);
+        Self(self.0.chunks(len.max(1)).nth(index).unwrap_or_default())
+    }
+
+    /// Equal shares for the turns of a loop; the last ones may get none.
+    #[inline(always)]
+    fn turns(self, turns: usize) -> Turns<'a> {
+        let len = self.0.len().div_ceil(turns.max(1)).next_multiple_of(LINE);
+        Turns(self.0.chunks(len.max(1)))
+    }
+
+    /// Asks for all of it.
+    #[inline(always)]
+    pub(super) fn now<S: Lanes>(self, s: S) {
+        (0..self.0.len()).step_by(LINE).for_each(|at| s.prefetch(self.0, at));
+    }
+}
+
+/// Iterations of an inner loop for each turn.
+const TURN: usize = 16;
+
+/// See [`Fetch::turns`].
+struct Turns<'a>(std::slice::Chunks<'a, u8>);
+
+impl Turns<'_> {
+    #[inline(always)]
+    fn next<S: Lanes>(&mut self, s: S) {
+        if let Some(share) = self.0.next() {
+            Fetch(share).now(s);
+        }
     }
 }
 
@@ -124,6 +156,8 @@ pub(super) struct Scores<'a, E, const ROW: usize> {
     vectors: Range<usize>,
     /// Slot of the strip's first key.
     at: usize,
+    /// What is fetched meanwhile.
+    next: Fetch<'a>,
     out: &'a mut Weights,
     element: PhantomData<E>,
 }
@@ -132,11 +166,11 @@ impl<'a, E, const ROW: usize> Scores<'a, E, ROW> {
     pub(super) fn new(
         strip: &'a [[u8; ROW]],
         queries: &'a [[f32; ROWS]],
-        vectors: Range<usize>,
-        at: usize,
+        (vectors, at): (Range<usize>, usize),
+        next: Fetch<'a>,
         out: &'a mut Weights,
     ) -> Self {
-        Self { strip, queries, vectors, at, out, element: PhantomData }
+        Self { strip, queries, vectors, at, next, out, element: PhantomData }
     }
 }
 
@@ -147,22 +181,23 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
+        let mut next = std::mem::replace(&mut self.next, Fetch::NONE)
+            .turns(turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN)));
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
-            let cold = first <= self.vectors.start;
             let mut acc = [[s.splat(0.0); N]; R];
-            for (keys, queries) in self.strip.iter().zip(self.queries) {
-                if cold {
-                    prefetch(s, keys, AHEAD);
-                }
-                let mut k = [s.splat(0.0); N];
-                for n in 0..N {
-                    k[n] = E::load(s, keys, first + n);
-                }
-                for r in 0..R {
-                    let q = s.splat(queries[row + r]);
+            for (keys, queries) in self.strip.chunks(TURN).zip(self.queries.chunks(TURN)) {
+                next.next(s);
+                for (keys, queries) in keys.iter().zip(queries) {
+                    let mut k = [s.splat(0.0); N];
                     for n in 0..N {
-                        acc[r][n] = s.fma(k[n], q, acc[r][n]);
+                        k[n] = E::load(s, keys, first + n);
+                    }
+                    for r in 0..R {
+                        let q = s.splat(queries[row + r]);
+                        for n in 0..N {
+                            acc[r][n] = s.fma(k[n], q, acc[r][n]);
+                        }
                     }
                 }
             }
@@ -177,6 +212,11 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
     }
 }
 
+/// How many turns it takes, if `each` for every `N` of a strip's vectors.
+fn turns<const N: usize>(vectors: &Range<usize>, each: usize) -> usize {
+    (vectors.end - vectors.start / N * N).div_ceil(N) * each
+}
+
 /// Scores of q8_0 keys: exact integers within a block, one fused multiply-add per block.
 pub(super) struct DotScores<'a> {
     /// `[k_dim / 4][64 keys][4]`.
@@ -188,6 +228,8 @@ pub(super) struct DotScores<'a> {
     pub(super) vectors: Range<usize>,
     /// Slot of the strip's first key.
     pub(super) at: usize,
+    /// What is fetched meanwhile.
+    pub(super) next: Fetch<'a>,
     pub(super) out: &'a mut Weights,
 }
 
@@ -200,16 +242,12 @@ impl DotScores<'_> {
         queries: &[[[u8; 4]; ROWS]],
         sums: &[i32; ROWS],
         (row, first): (usize, usize),
-        cold: bool,
     ) -> [[S::I; N]; R] {
         let mut acc = [[s.splat_i(0); N]; R];
         for r in 0..R {
             acc[r] = [s.dot_start(sums[row + r]); N];
         }
         for (keys, queries) in keys.iter().zip(queries) {
-            if cold {
-                prefetch(s, keys, AHEAD);
-            }
             let keys = keys.as_chunks().0;
             let mut k = [s.load_k(&keys[first]); N];
             for n in 1..N {
@@ -232,10 +270,11 @@ impl Tiled for DotScores<'_> {
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
+        let mut next = std::mem::replace(&mut self.next, Fetch::NONE)
+            .turns(turns::<N>(&self.vectors, self.scales.len().min(self.strip.len() * 4 / BLOCK)));
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
             let start = self.at + first * LANES;
-            let cold = first <= self.vectors.start;
             let out = &mut self.out[row..][..R];
             for out in &mut *out {
                 out[start..][..N * LANES].fill(0.0);
@@ -243,7 +282,8 @@ impl Tiled for DotScores<'_> {
             let blocks = self.strip.chunks(BLOCK / 4).zip(self.group.bytes.chunks(BLOCK / 4));
             let scales = self.scales.iter().zip(self.group.scales.iter().zip(self.group.sums));
             for ((keys, queries), (key_scales, (query_scales, sums))) in blocks.zip(scales) {
-                let products = Self::block::<S, R, N>(s, keys, queries, sums, (row, first), cold);
+                next.next(s);
+                let products = Self::block::<S, R, N>(s, keys, queries, sums, (row, first));
                 let key_scales = &key_scales[2 * start..][..2 * N * LANES];
                 for n in 0..N {
                     let key_scale = s.load_f16(&key_scales.as_chunks().0[n]);
@@ -264,7 +304,7 @@ pub(super) struct Part<'a> {
     /// `[128 slots][width]`.
     pub(super) strip: &'a [u8],
     /// What is fetched meanwhile.
-    pub(super) next: &'a [u8],
+    pub(super) next: Fetch<'a>,
     pub(super) width: usize,
     pub(super) slots: Range<usize>,
     /// For each block of 32 values of the strip: the weights of the rows.
@@ -290,8 +330,14 @@ impl<'a, E: Element> Values<'a, E> {
 
     /// Vectors `first..first + N` of the strip; `first` is a multiple of `N`.
     #[inline(always)]
-    fn vectors<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize, first: usize) {
-        let Part { strip, next, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
+    fn vectors<S: Lanes, const R: usize, const N: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        first: usize,
+        next: &mut Turns<'_>,
+    ) {
+        let Part { strip, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
         assert!(slots.end <= TILE && N <= STRIP / LANES);
         // With one or two vectors all are in one block.
         let block = first * LANES / BLOCK;
@@ -304,21 +350,18 @@ impl<'a, E: Element> Values<'a, E> {
             }
         }
         let (start, step) = (first * E::BYTES, width / LANES * E::BYTES);
-        let fetched = if first == 0 { next.len() } else { 0 };
-        let lines = fetched.div_ceil(LINE * TILE);
-        for slot in slots.clone() {
-            let values = &strip[start + slot * step..][..N * E::BYTES];
-            // A few lines with each slot, as long as there are any.
-            if slot * lines * LINE < fetched {
-                (0..lines).for_each(|line| s.prefetch(next, (slot * lines + line) * LINE));
-            }
-            let mut v = [s.splat(0.0); N];
-            for n in 0..N {
-                v[n] = E::load(s, values, n);
-            }
-            for r in 0..R {
+        for from in slots.clone().step_by(TURN) {
+            next.next(s);
+            for slot in from..slots.end.min(from + TURN) {
+                let values = &strip[start + slot * step..][..N * E::BYTES];
+                let mut v = [s.splat(0.0); N];
                 for n in 0..N {
-                    sums[r][n] = s.fma(v[n], s.splat(weights[n * LANES / BLOCK][r][slot]), sums[r][n]);
+                    v[n] = E::load(s, values, n);
+                }
+                for r in 0..R {
+                    for n in 0..N {
+                        sums[r][n] = s.fma(v[n], s.splat(weights[n * LANES / BLOCK][r][slot]), sums[r][n]);
+                    }
                 }
             }
         }
@@ -343,13 +386,15 @@ impl<E: Element> Tiled for Values<'_, E> {
     #[inline(always)]
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         let vectors = self.part.width / LANES;
+        let turns = (vectors / N + vectors % N) * self.part.slots.len().div_ceil(TURN);
+        let mut next = std::mem::replace(&mut self.part.next, Fetch::NONE).turns(turns);
         let mut first = 0;
         while first + N <= vectors {
-            self.vectors::<S, R, N>(s, row, first);
+            self.vectors::<S, R, N>(s, row, first, &mut next);
             first += N;
         }
         while first < vectors {
-            self.vectors::<S, R, 1>(s, row, first);
+            self.vectors::<S, R, 1>(s, row, first, &mut next);
             first += 1;
         }
     }

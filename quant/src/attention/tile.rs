@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Float, Half, Part, Scores, Values, by_rows, prefetch};
+use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, by_rows};
 use super::queries::{Group, Queries, ROWS};
 use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
@@ -28,7 +28,7 @@ thread_local! {
 pub struct TileBytes<'a> {
     /// The tile.
     pub tile: &'a [u8],
-    /// Fetched while the tile's values are in work: the keys of the tile that comes next, or nothing.
+    /// Fetched while this tile is in work: the one that comes next, or nothing.
     pub next: &'a [u8],
 }
 
@@ -36,11 +36,6 @@ impl<'a> TileBytes<'a> {
     /// Nothing is known of what comes after `tile`.
     pub fn alone(tile: &'a [u8]) -> Self {
         Self { tile, next: &[] }
-    }
-
-    /// `next` is a tile of the same layout.
-    pub fn before(tile: &'a [u8], next: Option<&'a [u8]>, layout: &KvLayout) -> Self {
-        Self { tile, next: next.map_or(&[], |next| &next[..layout.values_start()]) }
     }
 }
 
@@ -94,16 +89,15 @@ impl Kernel for Attend<'_> {
                 _ => 0..0,
             });
             let Some(any) = union(&ranges) else { continue };
-            self.scores(s, &group, any);
-            // Softmax reads no memory to speak of: values are fetched meanwhile, a part with each row.
-            let values = if group.start == 0 { &self.tile[self.layout.values_start()..] } else { &[] };
-            let mut values = values.chunks(values.len().div_ceil(group.rows).max(1));
+            let next = if group.start == 0 { Fetch(self.next) } else { Fetch::NONE };
+            let [in_scores, in_softmax, in_values] = [0, 1, 2].map(|third| next.part(third, 3));
+            self.scores(s, &group, any, in_scores);
             for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
-                prefetch(s, values.next().unwrap_or_default(), 0);
+                in_softmax.part(row, group.rows).now(s);
                 let (max, sum) = s.vectorize(Softmax { scores: &mut self.weights[row], range, softcap: self.softcap });
                 (self.out.max[rows.start + row], self.out.sum[rows.start + row]) = (max, sum);
             }
-            self.values(s, &group, &ranges);
+            self.values(s, &group, &ranges, in_values);
         }
     }
 }
@@ -120,7 +114,7 @@ fn union(ranges: &Ranges) -> Option<Range<usize>> {
 impl Attend<'_> {
     /// Scores of a group for at least the slots of `any`.
     #[inline(always)]
-    fn scores<S: Lanes>(&mut self, s: S, group: &Group<'_>, any: Range<usize>) {
+    fn scores<S: Lanes>(&mut self, s: S, group: &Group<'_>, any: Range<usize>, next: Fetch<'_>) {
         let out = &mut *self.weights;
         let vectors = any.start / LANES..any.end.div_ceil(LANES);
         let per_strip = STRIP / LANES;
@@ -132,20 +126,28 @@ impl Attend<'_> {
                 continue;
             }
             let vectors = vectors.start - base..vectors.end - base;
-            let at = index * STRIP;
+            let (at, next) = (index * STRIP, next.part(index, TILE / STRIP));
             match self.layout.kind {
                 KvKind::F32 => {
                     let strip = strip.as_chunks().0;
-                    by_rows(s, group.rows, Scores::<Float, { 4 * STRIP }>::new(strip, group.values, vectors, at, out));
+                    by_rows(
+                        s,
+                        group.rows,
+                        Scores::<Float, { 4 * STRIP }>::new(strip, group.values, (vectors, at), next, out),
+                    );
                 }
                 KvKind::F16 => {
                     let strip = strip.as_chunks().0;
-                    by_rows(s, group.rows, Scores::<Half, { 2 * STRIP }>::new(strip, group.values, vectors, at, out));
+                    by_rows(
+                        s,
+                        group.rows,
+                        Scores::<Half, { 2 * STRIP }>::new(strip, group.values, (vectors, at), next, out),
+                    );
                 }
                 KvKind::Q8 => {
                     let scales = &self.tile[self.layout.key_scales_start()..self.layout.values_start()];
                     let (strip, scales) = (strip.as_chunks().0, scales.as_chunks().0);
-                    by_rows(s, group.rows, DotScores { strip, scales, group, vectors, at, out });
+                    by_rows(s, group.rows, DotScores { strip, scales, group, vectors, at, next, out });
                 }
             }
         }
@@ -154,22 +156,29 @@ impl Attend<'_> {
     /// Adds the weighted values of a group. Slots that all rows see go together; the others row by row, before or
     /// after, so that each row meets its slots in order and no others.
     #[inline(always)]
-    fn values<S: Lanes>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges) {
+    fn values<S: Lanes>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges, next: Fetch<'_>) {
         let ranges = &ranges[..group.rows];
         let start = ranges.iter().map(|range| range.start).max().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).min().unwrap_or(0).max(start);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start));
+            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start), Fetch::NONE);
         }
-        self.rows_values(s, group, 0..group.rows, start..end);
+        self.rows_values(s, group, 0..group.rows, start..end, next);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end);
+            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end, Fetch::NONE);
         }
     }
 
     /// Adds the weighted values of `slots` to `rows` of the group.
     #[inline(always)]
-    fn rows_values<S: Lanes>(&mut self, s: S, group: &Group<'_>, rows: Range<usize>, slots: Range<usize>) {
+    fn rows_values<S: Lanes>(
+        &mut self,
+        s: S,
+        group: &Group<'_>,
+        rows: Range<usize>,
+        slots: Range<usize>,
+        next: Fetch<'_>,
+    ) {
         if slots.is_empty() {
             return;
         }
@@ -196,7 +205,7 @@ impl Attend<'_> {
             }
             let weights = if quantized { scaled.each_ref() } else { [weights; STRIP / BLOCK] };
             let acc = &mut self.out.acc[(group.start + rows.start) * stride + start..];
-            let next = if start == 0 { self.next } else { &[] };
+            let next = next.part(start / STRIP, layout.v_dim.div_ceil(STRIP));
             let part = Part { strip, next, width, slots: slots.clone(), weights, row: rows.start, acc, stride };
             let rows = rows.len();
             match kind {

@@ -154,7 +154,9 @@ fn multiply_all<S: Words, K: Kind<S>>(
         // The next columns are fetched meanwhile, a part with each group.
         let mut next = [&[][..]; MOST_COLUMNS];
         for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::COLUMNS)) {
-            *next = quants::<S, K>(x, product.cols.get(column), slice);
+            let column = product.cols.get(column);
+            *next = quants::<S, K>(x, column, slice);
+            K::fetch_sums(s, x, column, slice.from..slice.from + slice.blocks);
         }
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {

@@ -102,6 +102,8 @@ pub(super) trait Kind<S: Words>: Sized {
     fn quants(x: &Activations, column: usize) -> &[Bytes32];
     /// Column `c` of the tile gets the scales and sums of some blocks of column `column` of `x`.
     fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>);
+    /// Asks for what [`Kind::set_sums`] will read.
+    fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>);
     /// Unpacks a block of one vector of rows, vector `r` of the record.
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]);
     /// Adds the products of block `b` to the sums.
@@ -360,6 +362,12 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
         tile.set_sums_32(c, x.row_32(column), blocks);
     }
 
+    fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
+        let x = x.row_32(column);
+        s.prefetch(&x.d[blocks.clone()], 0);
+        s.prefetch(&x.sums[blocks], 0);
+    }
+
     #[inline(always)]
     fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
@@ -416,6 +424,12 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
 
     fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
         tile.set_sums_256(c, x.row_256(column), blocks, F::GROUPS);
+    }
+
+    fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
+        let x = x.row_256(column);
+        s.prefetch(&x.d[blocks.clone()], 0);
+        s.prefetch(&x.sums[blocks], 0);
     }
 
     #[inline(always)]

@@ -85,6 +85,7 @@ fn opaque(mut x: __m256i) -> __m256i {
 /// `x`, which depends on `sum` as far as the compiler knows.
 #[inline]
 #[target_feature(enable = "avx2")]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
 fn pin(mut x: *const u8, sum: &mut __m256i) -> *const u8 {
     // SAFETY: no instruction is emitted.
     unsafe { asm!("/* {0} {1} */", inout(reg) x, inout(ymm_reg) *sum, options(pure, nomem, nostack, preserves_flags)) };
