@@ -25,8 +25,8 @@ pub(crate) fn steps(rows: usize) -> usize {
 /// The rows after the eight of a step: fetched line by line while the step goes on.
 #[derive(Clone, Copy)]
 struct Next<'a> {
-    /// The step's first row.
-    row: &'a [u8],
+    /// The first byte of the step's first row.
+    start: &'a u8,
     /// How far behind it those lie that are fetched.
     ahead: usize,
 }
@@ -36,14 +36,14 @@ impl<'a> Next<'a> {
     const LEAST: usize = 8 << 10;
 
     fn new(row: &'a [u8]) -> Self {
-        Self { row, ahead: (ROWS * row.len()).max(Self::LEAST) }
+        Self { start: &row[0], ahead: (ROWS * row.len()).max(Self::LEAST) }
     }
 
     /// Asks for lines `lines` of eight blocks in a row, or rather of those as far behind, of which `from` is the first byte.
     #[inline(always)]
     fn fetch<S: Ints>(self, s: S, from: usize, lines: Range<usize>) {
         for line in lines {
-            s.prefetch(self.row, self.ahead + from + line * LINE);
+            s.prefetch(std::slice::from_ref(self.start), self.ahead + from + line * LINE);
         }
     }
 }
@@ -166,6 +166,7 @@ fn products_256<S: Ints, F: Format256, const C: usize>(s: S, rows: [&[u8]; ROWS]
             |j, q| {
                 // An eighth with each chunk: all at once would be more than the processor keeps in flight.
                 let lines = const { lines::<F>() };
+                let next = Next { start: s.pin(next.start, &mut isum[0]), ..next };
                 next.fetch(s, b * ROWS * F::BYTES, j * lines / 8..(j + 1) * lines / 8);
                 let a: [_; C] = std::array::from_fn(|c| groups(&a[c][j]));
                 scaled_dots::<S, F, C>(s, &mut isum, j, &q, &head.scales, a);
