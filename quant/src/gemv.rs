@@ -36,7 +36,7 @@ impl<'a> Next<'a> {
     const LEAST: usize = 8 << 10;
 
     fn new(row: &'a [u8]) -> Self {
-        Self { start: &row[0], ahead: (ROWS * row.len()).max(Self::LEAST) }
+        Self { start: row.first().unwrap_or(&0), ahead: (ROWS * row.len()).max(Self::LEAST) }
     }
 
     /// Asks for lines `lines` of eight blocks in a row, or rather of those as far behind, of which `from` is the first byte.

@@ -66,17 +66,13 @@ impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
 
 /// Memory that is asked for little by little, while something else is in work: asked for at once, it would be more than
 /// the processor keeps in flight.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Fetch<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fetch<'a> {
-    /// Nothing.
-    pub(super) const NONE: Self = Self(&[]);
-
     /// Part `index` of `parts`.
     pub(super) fn part(self, index: usize, parts: usize) -> Self {
-        let len = self.0.len().div_ceil(parts).next_multiple_of(LINE);
-        Self(self.0.chunks(len.max(1)).nth(index).unwrap_or_default())
+        Self(self.turns(parts).0.nth(index).unwrap_or_default())
     }
 
     /// Equal shares for the turns of a loop; the last ones may get none.
@@ -181,8 +177,8 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
-        let mut next = std::mem::replace(&mut self.next, Fetch::NONE)
-            .turns(turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN)));
+        let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN));
+        let mut next = std::mem::take(&mut self.next).turns(turns);
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
             let mut acc = [[s.splat(0.0); N]; R];
@@ -270,8 +266,8 @@ impl Tiled for DotScores<'_> {
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
-        let mut next = std::mem::replace(&mut self.next, Fetch::NONE)
-            .turns(turns::<N>(&self.vectors, self.scales.len().min(self.strip.len() * 4 / BLOCK)));
+        let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(BLOCK / 4));
+        let mut next = std::mem::take(&mut self.next).turns(turns);
         while first < self.vectors.end {
             assert!(first + N <= STRIP / LANES);
             let start = self.at + first * LANES;
@@ -387,7 +383,7 @@ impl<E: Element> Tiled for Values<'_, E> {
     fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         let vectors = self.part.width / LANES;
         let turns = (vectors / N + vectors % N) * self.part.slots.len().div_ceil(TURN);
-        let mut next = std::mem::replace(&mut self.part.next, Fetch::NONE).turns(turns);
+        let mut next = std::mem::take(&mut self.part.next).turns(turns);
         let mut first = 0;
         while first + N <= vectors {
             self.vectors::<S, R, N>(s, row, first, &mut next);

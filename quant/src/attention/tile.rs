@@ -89,7 +89,7 @@ impl Kernel for Attend<'_> {
                 _ => 0..0,
             });
             let Some(any) = union(&ranges) else { continue };
-            let next = if group.start == 0 { Fetch(self.next) } else { Fetch::NONE };
+            let next = if group.start == 0 { Fetch(self.next) } else { Fetch::default() };
             let [in_scores, in_softmax, in_values] = [0, 1, 2].map(|third| next.part(third, 3));
             self.scores(s, &group, any, in_scores);
             for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
@@ -161,11 +161,11 @@ impl Attend<'_> {
         let start = ranges.iter().map(|range| range.start).max().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).min().unwrap_or(0).max(start);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start), Fetch::NONE);
+            self.rows_values(s, group, row..row + 1, range.start..range.end.min(start), Fetch::default());
         }
         self.rows_values(s, group, 0..group.rows, start..end, next);
         for (row, range) in ranges.iter().enumerate() {
-            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end, Fetch::NONE);
+            self.rows_values(s, group, row..row + 1, range.start.max(end)..range.end, Fetch::default());
         }
     }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::unpack::{Lanes32, Lanes256};
 use super::x_tile::XTile;
-use crate::activation::{Activations, Bytes32};
+use crate::activation::{ActRow, Activations, Bytes32};
 use crate::isa::words::{Dots, MOST_LANES, Rows, Task, Words};
 
 /// How the products of a block are summed up.
@@ -345,6 +345,12 @@ fn write_quants<S: Words>(
     }
 }
 
+/// Asks for the scales and sums of some blocks.
+fn fetch_row<S: Words, T>(s: S, x: ActRow<'_, T>, blocks: Range<usize>) {
+    s.prefetch(&x.d[blocks.clone()], 0);
+    s.prefetch(&x.sums[blocks], 0);
+}
+
 /// Formats of 32 weights.
 pub(super) struct Of32<F>(PhantomData<F>);
 
@@ -363,9 +369,7 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
     }
 
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
-        let x = x.row_32(column);
-        s.prefetch(&x.d[blocks.clone()], 0);
-        s.prefetch(&x.sums[blocks], 0);
+        fetch_row(s, x.row_32(column), blocks);
     }
 
     #[inline(always)]
@@ -427,9 +431,7 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     }
 
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
-        let x = x.row_256(column);
-        s.prefetch(&x.d[blocks.clone()], 0);
-        s.prefetch(&x.sums[blocks], 0);
+        fetch_row(s, x.row_256(column), blocks);
     }
 
     #[inline(always)]

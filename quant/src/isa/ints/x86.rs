@@ -258,16 +258,14 @@ macro_rules! vnni {
         ints! { $token,
             const SIGNED_BIAS: i32 = 128;
 
+            #[inline(always)]
+            fn dot_signed<const N: usize>(self, acc: __m256i, q: &[__m256i; N], a: &[[i8; 4]; N]) -> __m256i {
+                self.dot(acc, q, u8::MAX, a)
+            }
+
             methods! {
                 fn signed(self, x: __m256i) -> __m256i { _mm256_xor_si256(x, _mm256_set1_epi8(-128)) }
                 fn dot<const N: usize>(self, acc: __m256i, q: &[__m256i; N], _max: u8, a: &[[i8; 4]; N]) -> __m256i {
-                    let mut acc = acc;
-                    for i in 0..N {
-                        acc = $bytes(acc, q[i], group(&a[i]));
-                    }
-                    acc
-                }
-                fn dot_signed<const N: usize>(self, acc: __m256i, q: &[__m256i; N], a: &[[i8; 4]; N]) -> __m256i {
                     let mut acc = acc;
                     for i in 0..N {
                         acc = $bytes(acc, q[i], group(&a[i]));
