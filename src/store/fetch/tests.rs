@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
-#[path = "../../../tests/support/server.rs"]
+#[path = "../../../tests/suite/server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the tests of the command")]
 mod server;
 

@@ -1,5 +1,4 @@
 //! Chat templates of real models against the bytes of the reference implementation, and templates made to do harm.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! The real binary: answers, pipes, exit codes, bad input.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,4 @@
 //! The promise of the same bits: number of threads, size of passes, instruction set and reuse of the cache change nothing.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it skipped")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

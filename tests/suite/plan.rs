@@ -1,13 +1,7 @@
 //! Plans of models that are not on this machine: the real binary reads their headers from a real server.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
 
-#[path = "support/home.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with other tests")]
-mod home;
-#[path = "support/server.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with other tests")]
-mod server;
+use crate::home;
+use crate::server;
 
 use home::{Home, told};
 use serde_json::Value;

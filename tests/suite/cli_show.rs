@@ -1,7 +1,5 @@
 //! `tokki show` on files made for it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::path::Path;
 
 use assert_cmd::Command;

@@ -1,12 +1,7 @@
 //! A model larger than memory: it opens, is planned for and runs within a limit far below its size, gives the same bits,
 //! and what it is going to need is read before it's needed.
 
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it skipped")]
-
-#[path = "support/split.rs"]
-mod split;
+use crate::split;
 
 use split::SplitModel;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,6 @@
 //! What `plan` says against what then happens, on real models: memory within 10%, speed within 25%. Runs where the models
 //! are, one after another, since both sides measure the machine; what else runs on it is made up for by trying again.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it measured and what it skipped")]
-
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};

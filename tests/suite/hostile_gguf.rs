@@ -1,7 +1,5 @@
 //! Malformed files: each ends in an error that names what is wrong and exits with 2, none in a panic.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! What users type stays text: every control token, typed in every place, on real templates.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! Thought and answer in the formats of real templates, the stream cut at every place.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::{Value, json};
 use std::path::PathBuf;

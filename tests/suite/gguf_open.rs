@@ -1,8 +1,6 @@
 //! Opening a model costs little, however large its weights and its vocabulary are, and however it lies about them.
 //! One test in a program of its own: it counts what is allocated.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Write;

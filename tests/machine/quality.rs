@@ -2,9 +2,6 @@
 //! arithmetic. Runs where the models and `$TOKKI_TEST_ORACLES/real` are: `index.json` (per model: tokens, positions, and the
 //! divergence that another engine's quantized arithmetic has there) and `MODEL.logits.npy` (float16, one row per position).
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it measured and what it skipped")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,7 +1,5 @@
 //! The specification of every model file at hand accounts for each of its tensors, by name and shape.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

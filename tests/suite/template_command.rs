@@ -1,5 +1,4 @@
 //! `tokki template` as scripts use it: the prompt on stdout and nothing else, errors on stderr, exit codes.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use assert_cmd::Command;
 use serde_json::{Value, json};

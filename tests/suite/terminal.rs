@@ -1,12 +1,7 @@
 //! The chat in a terminal of a known size: what is on the screen while a long line is edited, and what is kept when the
 //! terminal or the process ends.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it skipped")]
-#![cfg(target_os = "linux")]
 
-#[path = "support/screen.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with other tests")]
-mod screen;
+use crate::screen;
 
 use rexpect::process::{PtyProcess, WaitStatus};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,13 +1,7 @@
 //! `tokki pull` and its neighbours as a user meets them: the real binary against a real server on this machine.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![cfg(unix)]
 
-#[path = "support/home.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with other tests")]
-mod home;
-#[path = "support/server.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, clippy::print_stderr, reason = "shared with other tests")]
-mod server;
+use crate::home;
+use crate::server;
 
 use home::{Home, told};
 use server::{Reply, Request, Server, hub, model, sha256, shard};

@@ -1,5 +1,4 @@
 //! `tokki tokenize` on files made for it, with a real (reduced) vocabulary.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use assert_cmd::Command;
 use serde_json::Value;

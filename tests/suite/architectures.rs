@@ -1,9 +1,6 @@
 //! Every architecture against an independent implementation: the tiny models of `tests/fixtures/arch` and the logits
 //! that `scripts/reference.py` computed for them (and the models of `$TOKKI_TEST_ORACLES/arch`, where they are).
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it compared and what it skipped")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,8 +2,6 @@
 //!
 //! The reduced vocabularies in `tests/fixtures/tokenizers` hold all that the texts can touch, so these tests always run;
 //! with the full files at hand (`$TOKKI_TEST_ORACLES`, `$TOKKI_TEST_MODELS`) they run on those as well.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "tests say when they skip")]
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Session files: what is saved comes back bit for bit; what is damaged or of another model is refused with the reason.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! Dependencies point one way, and some words stay in their rooms.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! The commands around the store and the settings as a user meets them: help, exit codes, what goes where.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

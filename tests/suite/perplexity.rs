@@ -1,7 +1,5 @@
 //! `tokki perplexity` against numbers that `scripts/make_fixtures.py` computed with an independent implementation.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,6 +1,4 @@
 //! The expanded form of latent attention: as exact as the absorbed one, and the same bits however a prompt is cut up.
-#![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "says what it measured")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! The chat, driven in a pseudo-terminal as a user would.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use rexpect::session::{PtySession, spawn_command};
 use std::path::Path;

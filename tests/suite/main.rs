@@ -1,0 +1,34 @@
+//! Everything that may run beside other tests.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests; helpers are shared between modules")]
+#![allow(clippy::print_stderr, reason = "says what it measured and what it skipped")]
+
+mod arch_specs;
+mod architectures;
+mod chat;
+mod cli;
+mod cli_show;
+mod cli_store;
+mod cli_tokenize;
+mod gguf_open;
+#[cfg(unix)]
+mod home;
+mod hostile_gguf;
+mod layering;
+mod perplexity;
+#[cfg(unix)]
+mod plan;
+#[cfg(unix)]
+mod pull;
+mod reasoning;
+mod same_bits;
+#[cfg(target_os = "linux")]
+mod screen;
+mod segments;
+#[cfg(unix)]
+mod server;
+mod sessions;
+mod template_command;
+mod templates;
+#[cfg(target_os = "linux")]
+mod terminal;
+mod tokenizer;
