@@ -1,6 +1,6 @@
 //! One sequence: its tokens, its cache, its buffers.
 
-use crate::forward::{Scratch, Setting, Want, forward};
+use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -167,7 +167,8 @@ impl Session {
             expand_latents: self.options.expand_latents,
             cancel: &self.cancel,
         };
-        let logits = forward(&setting, &mut self.scratch, &mut self.cache, tokens, want)?;
+        let span = Span { cache: &mut self.cache, tokens, want };
+        let logits = forward(&setting, &mut self.scratch, &mut [span])?;
         self.tokens.extend_from_slice(tokens);
         Ok(logits)
     }

@@ -6,7 +6,7 @@
 //! chosen as evenly as by a trained router), and the cache holds one value everywhere.
 
 use super::measure::affordable;
-use crate::forward::{Scratch, Setting, Want, forward};
+use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Stack};
 use crate::parallel::Pool;
@@ -106,7 +106,8 @@ impl Trial {
         let mut round = || -> Result<f64> {
             let start = Instant::now();
             for _ in 0..passes {
-                forward(&setting, &mut scratch, &mut cache, &tokens, Want::Last)?;
+                let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
+                forward(&setting, &mut scratch, &mut [span])?;
             }
             let seconds = start.elapsed().as_secs_f64() / passes as f64;
             cache.truncate(depth);

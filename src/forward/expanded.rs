@@ -44,7 +44,7 @@ struct Expanded<'a> {
 }
 
 impl Pass<'_> {
-    /// Attention over the cache with the queries of `s.up`, into `s.mix`: `[n][H][v_dim]`.
+    /// Attention over the cache of the pass's only sequence with the queries of `s.up`, into `s.mix`: `[n][H][v_dim]`.
     pub(super) fn attend_expanded(&self, s: &mut Scratch, cache: &KvCache, layer: usize, w: &LatentWeights) {
         let a = &self.model.spec.layers[layer].attn;
         let Projection::Latent(l) = &a.proj else { return };
@@ -53,7 +53,7 @@ impl Pass<'_> {
         expanded.rotate_queries(&mut s.up);
         sized(&mut s.mix, self.n * a.heads * l.v_dim);
         s.partials.resize_with(s.partials.len().max(a.heads), Partial::default);
-        let end = self.from + self.n;
+        let end = self.position(0) + self.n;
         for start in (0..end).step_by(RUN * TILE) {
             let positions = start..end.min(start + RUN * TILE);
             expanded.load_latents(s, cache, layer, positions.clone());
@@ -140,7 +140,7 @@ impl Expanded<'_> {
                 layout.store(isa, tile, position - start, &key, &values[i * l.v_dim..][..l.v_dim]);
             }
             visible.clear();
-            visible.extend((0..pass.n).map(|t| pass.seen(self.a, t, start / TILE)));
+            visible.extend((0..pass.n).map(|t| pass.seen(self.a, pass.position(t), start / TILE)));
             if start == 0 {
                 attend_tile(isa, layout, TileBytes::alone(tile), queries, visible, self.a.softcap, total);
             } else {

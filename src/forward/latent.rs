@@ -18,7 +18,7 @@ use tokki_quant::share::{Chunks, OutTiles};
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn latent(&self, s: &mut Scratch, cache: &mut KvCache, layer: usize, w: &LatentWeights) {
+    pub(super) fn latent(&self, s: &mut Scratch, caches: &mut [&mut KvCache], layer: usize, w: &LatentWeights) {
         let a = &self.model.spec.layers[layer].attn;
         let Projection::Latent(l) = &a.proj else { return };
         let (n, e, eps) = (self.n, self.model.spec.embd, self.model.spec.norm_eps);
@@ -32,14 +32,14 @@ impl Pass<'_> {
             self.rotate_head(a, t, rotated);
         });
 
-        self.store(s, cache, layer);
+        self.store(s, caches, layer);
         self.full_queries(s, w);
         let width = a.heads * l.v_dim;
-        if self.expand_latents {
+        if let (true, [cache]) = (self.expand_latents, &*caches) {
             self.attend_expanded(s, cache, layer, w);
         } else {
             self.latent_queries(s, layer, w);
-            self.attend(s, cache, layer);
+            self.attend(s, caches, layer);
             // Back from mixes of latents to values, head by head.
             self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
             self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));

@@ -1,4 +1,4 @@
-//! From token ids to logits: one function for prefill and decode, any number of tokens.
+//! From token ids to logits: one function for prefill and decode, any number of tokens of any number of sequences.
 //!
 //! Per layer: norm, q/k/v, RoPE, append to the cache, attend, output, residual, norm, feed-forward or experts, residual.
 //! A branch's output is added to the stream together with the next norm, so that a layer is a handful of phases.
@@ -16,13 +16,14 @@ mod scratch;
 pub use scratch::Scratch;
 
 use crate::arch::Skip;
-use crate::kv::KvCache;
+use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Qkv, Stack};
 use crate::parallel::Pool;
 use crate::{Error, Result};
 use product::Product;
 use rope::Angles;
 use scratch::sized;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
@@ -57,15 +58,36 @@ pub struct Setting<'a> {
     pub cancel: &'a AtomicBool,
 }
 
+/// One sequence's part of a pass.
+pub struct Span<'a> {
+    /// What is cached of the sequence; the tokens are appended to it.
+    pub cache: &'a mut KvCache,
+    /// The tokens after the cached ones.
+    pub tokens: &'a [u32],
+    /// Which of them need logits.
+    pub want: Want,
+}
+
+/// Where the rows of a span lie in the pass.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Row of its first token.
+    row: usize,
+    /// How many tokens.
+    n: usize,
+    /// Position of the first in its sequence.
+    from: usize,
+}
+
 /// One pass: what its steps read.
 struct Pass<'a> {
     model: &'a Model,
     lead: &'a Lead<'a>,
     isa: Isa,
-    /// Tokens of the pass.
+    /// Rows of the pass: tokens of all its spans.
     n: usize,
-    /// Position of the first.
-    from: usize,
+    places: &'a [Place],
+    shape: &'a CacheShape,
     angles: &'a [Angles],
     /// Bytes of weights that are asked for ahead of their use.
     read_ahead: usize,
@@ -73,55 +95,67 @@ struct Pass<'a> {
     expand_latents: bool,
 }
 
-/// Runs `tokens` at the positions after the cache's valid ones, appends them to the cache, and returns the logits that
-/// were asked for, `[rows][vocab]`.
+/// Runs the tokens of all spans at the positions after their caches' valid ones, appends them to the caches, and returns
+/// the logits that were asked for, `[rows][vocab]` in the order of the spans. A span's results do not depend on the others.
 ///
 /// # Errors
-/// [`Error::Interrupted`] when `cancel` was set (the cache then holds no more than before), [`Error::Input`] for a token
-/// id outside the vocabulary.
-pub fn forward<'s>(
-    setting: &Setting<'_>,
-    scratch: &'s mut Scratch,
-    cache: &mut KvCache,
-    tokens: &[u32],
-    want: Want,
-) -> Result<&'s [f32]> {
+/// [`Error::Interrupted`] when `cancel` was set (the caches then hold no more than before), [`Error::Input`] for a token
+/// id outside the vocabulary, [`Error::Failed`] when there is no memory for the caches.
+///
+/// [`Error::Failed`]: crate::Error
+pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut [Span<'_>]) -> Result<&'s [f32]> {
     let model = setting.model;
     let vocab = model.spec.vocab;
+    let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
     if let Some(&bad) = tokens.iter().find(|&&token| token as usize >= vocab) {
         return Err(Error::input("token", format!("an id below {vocab}"), bad.to_string()));
     }
-    let (n, from) = (tokens.len(), cache.len());
-    if n == 0 {
+    let n = tokens.len();
+    let Some(shape) = spans.first().map(|span| Arc::clone(span.cache.shape())).filter(|_| n > 0) else {
         return Ok(&[]);
-    }
-    cache.reserve(n);
-    let angles = rope::angles(model, setting.context, from, n);
+    };
+    spans.iter_mut().try_for_each(|span| span.cache.reserve(span.tokens.len()))?;
+    let (places, wanted) = place(spans);
+    let mut caches: Vec<&mut KvCache> = spans.iter_mut().map(|span| &mut *span.cache).collect();
+    let positions = places.iter().flat_map(|place| place.from..place.from + place.n);
+    let angles = rope::angles(model, setting.context, positions);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
     let done = setting.pool.run(|lead| {
-        let expand_latents = setting.expand_latents && n > attention::FEW_TOKENS;
+        let expand_latents = setting.expand_latents && places.len() == 1 && n > attention::FEW_TOKENS;
         let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
-        let pass = Pass { model, lead, isa, n, from, angles: &angles, read_ahead, expand_latents };
-        pass.embed(scratch, tokens);
+        let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
+        let pass = Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents };
+        pass.embed(scratch, &tokens);
         for layer in 0..model.layers.len() {
             if setting.cancel.load(Ordering::Relaxed) {
                 return false;
             }
-            pass.layer(scratch, cache, layer);
+            pass.layer(scratch, &mut caches, layer);
         }
-        pass.logits(scratch, want);
+        pass.logits(scratch, &wanted);
         true
     });
     if !done {
         return Err(Error::Interrupted);
     }
-    cache.advance(n);
-    let rows = match want {
-        Want::Nothing => 0,
-        Want::Last => 1,
-        Want::All => n,
-    };
-    Ok(&scratch.logits[..rows * vocab])
+    places.iter().zip(caches).for_each(|(place, cache)| cache.advance(place.n));
+    Ok(&scratch.logits[..wanted.len() * vocab])
+}
+
+/// Where the spans' rows lie, and which rows need logits.
+fn place(spans: &[Span<'_>]) -> (Vec<Place>, Vec<usize>) {
+    let (mut places, mut wanted, mut row) = (Vec::with_capacity(spans.len()), Vec::new(), 0);
+    for span in spans {
+        let n = span.tokens.len();
+        places.push(Place { row, n, from: span.cache.len() });
+        wanted.extend(match span.want {
+            Want::Nothing => row..row,
+            Want::Last => row + n.saturating_sub(1)..row + n,
+            Want::All => row..row + n,
+        });
+        row += n;
+    }
+    (places, wanted)
 }
 
 /// What the residual stream still misses: `scale * norm(branch)`.
@@ -145,18 +179,18 @@ impl<'a> Pass<'a> {
         });
     }
 
-    fn layer(&self, s: &mut Scratch, cache: &mut KvCache, index: usize) {
+    fn layer(&self, s: &mut Scratch, caches: &mut [&mut KvCache], index: usize) {
         let (layer, w) = (&self.model.spec.layers[index], &self.model.layers[index]);
         self.skip(s, &layer.skips);
         match &w.qkv {
             Qkv::Heads { q, k, v } => {
                 self.enter(s, None, w.attn_norm.as_deref(), product::kinds([q, k, v]));
-                self.heads(s, cache, index);
+                self.heads(s, caches, index);
             }
             Qkv::Latent(latent) => {
                 let first = latent.q_a.as_ref().map_or(&latent.q_b, |(q_a, _)| q_a);
                 self.enter(s, None, w.attn_norm.as_deref(), product::kinds([first, &latent.kv_a]));
-                self.latent(s, cache, index, latent);
+                self.latent(s, caches, index, latent);
             }
         }
         let attended = Pending { norm: w.attn_post_norm.as_deref(), scale: layer.residual_scale };
@@ -238,20 +272,18 @@ impl<'a> Pass<'a> {
     }
 
     /// The last norm and the head, for the rows that are wanted.
-    fn logits(&self, s: &mut Scratch, want: Want) {
+    fn logits(&self, s: &mut Scratch, wanted: &[usize]) {
         let spec = &self.model.spec;
-        let first = match want {
-            Want::Nothing => return,
-            Want::Last => self.n - 1,
-            Want::All => 0,
-        };
-        let (rows, e, isa) = (self.n - first, spec.embd, self.isa);
+        let (rows, e, isa) = (wanted.len(), spec.embd, self.isa);
+        if rows == 0 {
+            return;
+        }
         let hs = Chunks::new(sized(&mut s.h, rows * e), e);
         let input = s.input.reset(product::kinds([&self.model.output]), rows, e);
-        self.lead.phase(rows, &|_, t| {
-            let (x, h) = (&s.x[(first + t) * e..][..e], hs.take(t));
+        self.lead.phase(rows, &|_, row| {
+            let (x, h) = (&s.x[wanted[row] * e..][..e], hs.take(row));
             ops::rms_norm(isa, x, &self.model.output_norm, spec.norm_eps, h);
-            input.write(isa, t, h);
+            input.write(isa, row, h);
         });
         drop(input);
         self.ask_for_layer(0);

@@ -6,7 +6,7 @@ use crate::arch::{Pairing, Rope, RopeScaling, Spec};
 use crate::model::{FrequencyDivisors, Model};
 use std::f64::consts::PI;
 
-/// Cosines and sines of `n` positions, `[n][dims / 2]` each.
+/// Cosines and sines of the rows of a pass, `[n][dims / 2]` each.
 pub(super) struct Angles {
     half: usize,
     halves: bool,
@@ -25,25 +25,26 @@ impl Angles {
         self.halves
     }
 
-    /// Cosines and sines of the pass's token `t`.
+    /// Cosines and sines of the pass's row `t`.
     pub(super) fn of(&self, t: usize) -> (&[f32], &[f32]) {
         let range = t * self.half..(t + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }
 }
 
-/// The angles of each of the model's rotary embeddings for positions `from..from + n` of a session of `context`.
-pub(super) fn angles(model: &Model, context: usize, from: usize, n: usize) -> Vec<Angles> {
+/// The angles of each of the model's rotary embeddings for a pass's rows at `positions`, in sessions of `context`.
+pub(super) fn angles(model: &Model, context: usize, positions: impl Iterator<Item = usize> + Clone) -> Vec<Angles> {
     let Spec { ropes, .. } = &model.spec;
-    ropes.iter().zip(&model.rope_factors).map(|(rope, divisors)| table(rope, divisors, context, from, n)).collect()
+    let of = |(rope, divisors)| table(rope, divisors, context, positions.clone());
+    ropes.iter().zip(&model.rope_factors).map(of).collect()
 }
 
-fn table(rope: &Rope, divisors: &FrequencyDivisors, context: usize, from: usize, n: usize) -> Angles {
+fn table(rope: &Rope, divisors: &FrequencyDivisors, context: usize, positions: impl Iterator<Item = usize>) -> Angles {
     let half = rope.dims / 2;
     let chosen = if context > divisors.original { &divisors.long } else { &divisors.short };
     let frequencies = frequencies(rope, chosen.as_deref());
-    let (mut cos, mut sin) = (Vec::with_capacity(n * half), Vec::with_capacity(n * half));
-    for position in from..from + n {
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    for position in positions {
         for frequency in &frequencies {
             let (s, c) = libm::sincos(position as f64 * frequency);
             cos.push((c * f64::from(rope.magnitude)) as f32);
@@ -108,7 +109,7 @@ mod tests {
         let mut long = vec![1.0; 32];
         long[0] = 4.0;
         let divisors = FrequencyDivisors { short: Some(vec![1.0; 32]), long: Some(long), original: 100 };
-        let of = |context| table(&rope(RopeScaling::Linear { factor: 1.0 }), &divisors, context, 1, 1).cos[0];
+        let of = |context| table(&rope(RopeScaling::Linear { factor: 1.0 }), &divisors, context, 1..2).cos[0];
         assert_eq!(of(100), 1f64.cos() as f32);
         assert_eq!(of(101), 0.25f64.cos() as f32);
     }

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokki::engine::{Options, Session};
+use tokki::forward::{Scratch, Setting, Span, Want, forward};
+use tokki::kv::{CacheShape, KvCache};
 use tokki::model::Model;
 use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;
@@ -152,5 +155,65 @@ fn real_models_give_the_same_bits_in_prefill_and_decode() {
         let reference = of(1, 512);
         assert!(of(2, 512) == reference, "{}: threads", path.display());
         assert!(of(2, 1) == reference, "{}: prefill and decode", path.display());
+    }
+}
+
+/// Three sequences in one pass after another, cut so that prompts and single tokens meet, two of them on shared pages.
+#[test]
+fn sequences_in_one_pass_have_the_bits_that_each_has_alone() {
+    for name in MODELS {
+        let model = fixture(name);
+        let tokens = tokens(&model, 200);
+        let (long, short) = (&tokens[..170], &tokens[30..100]);
+        // The second shares the first 140 tokens of the long one, then goes its own way.
+        let fork: Vec<u32> = tokens[..140].iter().chain(&tokens[..20]).copied().collect();
+        for kv in [KvKind::F16, KvKind::Q8] {
+            let alone = Way { threads: 1, batch: 512, isa: Isa::best() };
+            let last = |tokens: &[u32]| {
+                let bits = bits(&mut session(&model, kv, alone), tokens);
+                bits[bits.len() - model.spec.vocab..].to_vec()
+            };
+            let wanted = [last(long), last(&fork), last(short)];
+            for threads in [1, 3] {
+                let pool = Pool::with_isa(threads, Isa::best()).unwrap();
+                let cancel = AtomicBool::new(false);
+                let setting = Setting {
+                    model: &model,
+                    pool: &pool,
+                    context: 512,
+                    read_ahead: 0,
+                    expand_latents: false,
+                    cancel: &cancel,
+                };
+                let (mut scratch, shape) = (Scratch::default(), Arc::new(CacheShape::new(&model.spec, kv)));
+                let mut first = KvCache::new(Arc::clone(&shape));
+                let span = Span { cache: &mut first, tokens: &tokens[..140], want: Want::Nothing };
+                forward(&setting, &mut scratch, &mut [span]).unwrap();
+                let mut caches = [first.clone(), first, KvCache::new(shape)];
+                let mut left = [&long[140..], &fork[140..], short];
+                let mut got = [Vec::new(), Vec::new(), Vec::new()];
+                for chunk in [1, 11, 40, 1, 3, 1, 60] {
+                    let sizes = [1.min(left[0].len()), (chunk / 2).min(left[1].len()), chunk.min(left[2].len())];
+                    let mut spans = Vec::new();
+                    for (i, cache) in caches.iter_mut().enumerate().filter(|(i, _)| sizes[*i] > 0) {
+                        let (now, rest) = left[i].split_at(sizes[i]);
+                        left[i] = rest;
+                        spans.push((i, Span { cache, tokens: now, want: Want::Last }));
+                    }
+                    let (which, mut spans): (Vec<_>, Vec<_>) = spans.into_iter().unzip();
+                    let logits = forward(&setting, &mut scratch, &mut spans).unwrap();
+                    for (i, logits) in which.iter().zip(logits.chunks_exact(model.spec.vocab)) {
+                        got[*i] = logits.iter().map(|x| x.to_bits()).collect();
+                    }
+                }
+                // What the chunks left over.
+                for (i, cache) in caches.iter_mut().enumerate().filter(|(i, _)| !left[*i].is_empty()) {
+                    let span = Span { cache, tokens: left[i], want: Want::Last };
+                    let logits = forward(&setting, &mut scratch, &mut [span]).unwrap();
+                    got[i] = logits.iter().map(|x| x.to_bits()).collect();
+                }
+                assert!(got == wanted, "{name} {kv:?}, {threads} threads");
+            }
+        }
     }
 }
