@@ -52,6 +52,12 @@ pub enum Error {
         /// What to do; may be empty.
         hint: String,
     },
+    /// More work is waiting than may. Exit code 1.
+    #[error("busy: {waiting} requests are waiting already; try again later")]
+    Busy {
+        /// How many are waiting.
+        waiting: usize,
+    },
     /// The user interrupted. Exit code 130.
     #[error("interrupted")]
     Interrupted,
@@ -97,7 +103,7 @@ impl Error {
                     2
                 }
             }
-            Self::Failed { .. } => 1,
+            Self::Failed { .. } | Self::Busy { .. } => 1,
             Self::Interrupted => 130,
         }
     }

@@ -6,7 +6,7 @@ use super::progress::{Bar, Prompt};
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
-use crate::sample::{Constraint, Form, Grammars, Overrides};
+use crate::sample::{Constraint, Form, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
 use std::io::{IsTerminal, Read, Write};
@@ -173,9 +173,7 @@ fn constraint(args: &Run, conversation: &Conversation) -> Result<Option<Box<dyn 
         (None, Some(path)) => Form::Lark(read(path)?),
         (None, None) => return Ok(None),
     };
-    let tokenizer = conversation.tokenizer();
-    let words = (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.piece(id, false));
-    let constraint = Grammars::new(words, tokenizer.eog())?.constraint(&form)?;
+    let constraint = conversation.llm().constraint(&form)?;
     for warning in constraint.warnings() {
         output::say(&format!("tokki: {warning}"));
     }

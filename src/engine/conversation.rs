@@ -1,9 +1,10 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
-use super::{Generation, Request, Session, Stats};
-use crate::chat::{Capabilities, Controls, Kind, Part, Segment, Splitter, Template, ThinkingMode, ThoughtGuard, Vars};
-use crate::sample::{Constraint, Facts, Overrides, Params, Sampler, Settings};
-use crate::tokenizer::{Special, TokenKind, Tokenizer};
+use super::answer::{Stats, Wanted};
+use super::{Generation, Llm, Prompt, Request, Session};
+use crate::chat::{Capabilities, Kind, Part, ThinkingMode, ThoughtGuard, Vars};
+use crate::sample::{Constraint, Overrides, Params, Sampler, Settings};
+use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -51,11 +52,9 @@ pub trait Listener {
 /// A model that is talked to.
 pub struct Conversation {
     session: Session,
-    tokenizer: Arc<Tokenizer>,
-    /// `None`: the messages' texts are continued as they are.
-    template: Option<(Template, Capabilities)>,
-    /// Texts of the tokens that only the template may use.
-    controls: Controls,
+    llm: Arc<Llm>,
+    /// The messages' texts are continued as they are.
+    raw: bool,
     messages: Vec<Value>,
     end_thought: Arc<AtomicBool>,
 }
@@ -66,17 +65,21 @@ impl Conversation {
     /// # Errors
     /// A model whose tokenizer or template cannot be used.
     pub fn new(session: Session, raw: bool) -> Result<Self> {
-        let gguf = &session.model().gguf;
-        let tokenizer = Arc::new(Tokenizer::from_gguf(gguf)?);
-        let template = if raw {
-            None
+        let model = Arc::clone(session.model());
+        let llm = if raw {
+            Llm::raw(model)?
         } else {
-            let template = Template::from_gguf(gguf)?;
-            let capabilities = template.capabilities()?;
-            Some((template, capabilities))
+            let llm = Llm::new(model)?;
+            // A model without a template is refused before anything is asked.
+            crate::chat::Template::from_gguf(&llm.model().gguf)?;
+            llm
         };
-        let controls = controls(&tokenizer);
-        Ok(Self { session, tokenizer, template, controls, messages: Vec::new(), end_thought: Arc::default() })
+        Ok(Self { session, llm: Arc::new(llm), raw, messages: Vec::new(), end_thought: Arc::default() })
+    }
+
+    /// The model with its tokenizer and template.
+    pub fn llm(&self) -> &Arc<Llm> {
+        &self.llm
     }
 
     /// The session.
@@ -86,12 +89,12 @@ impl Conversation {
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
-        &self.tokenizer
+        self.llm.tokenizer()
     }
 
     /// What the template can do; `None` for plain text.
     pub fn capabilities(&self) -> Option<&Capabilities> {
-        self.template.as_ref().map(|(_, capabilities)| capabilities)
+        self.llm.capabilities()
     }
 
     /// Makes `flag` the one that ends an answer early.
@@ -134,36 +137,21 @@ impl Conversation {
     /// # Errors
     /// A value out of its range.
     pub fn sampling(&self, user: &Overrides) -> Result<Settings> {
-        let gguf = &self.session.model().gguf;
-        Settings::resolve(&Facts::from_gguf(gguf)?, &Overrides::from_gguf(gguf)?, user)
+        self.llm.sampling(user)
     }
 
     /// The prompt for the messages so far: its text and its tokens. Text that users wrote never becomes a control token.
     ///
     /// # Errors
     /// A template that refuses these messages, or has no switch for the wished thinking.
-    pub fn prompt(&self, wishes: &Wishes) -> Result<(String, Vec<u32>)> {
-        let Some((template, capabilities)) = &self.template else {
+    pub fn prompt(&self, wishes: &Wishes) -> Result<Prompt> {
+        if self.raw {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
-            let tokens = self.tokenizer.encode_with_bos(&text, Special::Plain);
-            return Ok((text, tokens));
-        };
+            return Ok(self.llm.plain_prompt(&text, Special::Plain));
+        }
         let mut vars = wishes.vars.clone();
         vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
-        wishes.thinking.apply(capabilities, &mut vars)?;
-        let segments = template.render_segments(&vars, &self.controls)?;
-        let tokens = self.encode(&segments);
-        Ok((segments.into_iter().map(|segment| segment.text).collect(), tokens))
-    }
-
-    /// Control tokens count in the template's text only. BOS is added unless the template wrote it.
-    fn encode(&self, segments: &[Segment]) -> Vec<u32> {
-        let special = |segment: &Segment| if segment.trusted { Special::Parse } else { Special::Plain };
-        let encode = |segment: &Segment| self.tokenizer.encode(&segment.text, special(segment));
-        let mut tokens: Vec<u32> = segments.iter().flat_map(encode).collect();
-        let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
-        tokens.splice(0..0, bos);
-        tokens
+        self.llm.prompt(vars, wishes.thinking)
     }
 
     /// Generates the answer to the messages so far and adds it to them.
@@ -177,26 +165,20 @@ impl Conversation {
         constraint: Option<Box<dyn Constraint>>,
         listener: &mut dyn Listener,
     ) -> Result<Turn> {
-        let (text, prompt) = self.prompt(wishes)?;
-        let splitter = match &self.template {
-            Some((template, _)) => {
-                Splitter::new(template.source(), &|text| self.tokenizer.token_id(text).is_some(), &text)
-            }
-            None => Splitter::plain(),
-        };
-        let request = Request {
-            prompt,
-            sampler: Sampler::new(wishes.params.clone(), wishes.seed)?,
+        let Prompt { tokens: prompt, splitter, .. } = self.prompt(wishes)?;
+        let wanted = Wanted {
             max_tokens: wishes.max_tokens,
             stop: wishes.stop.clone(),
             splitter,
             guard: ThoughtGuard::new(wishes.thinking.budget()),
             constraint,
             end_thought: Arc::clone(&self.end_thought),
+            ..Wanted::plain(Sampler::new(wishes.params.clone(), wishes.seed)?)
         };
+        let request = Request { prompt, wanted };
         let mut turn = Turn::default();
         let mut prefill = |done, total| listener.prefill(done, total);
-        let mut generation = Generation::start(&mut self.session, &self.tokenizer, request, &mut prefill)?;
+        let mut generation = Generation::start(&mut self.session, self.llm.tokenizer(), request, &mut prefill)?;
         for part in generation.by_ref() {
             let part = part?;
             listener.part(&part)?;
@@ -206,8 +188,8 @@ impl Conversation {
             }
         }
         turn.stats = generation.stats().clone();
-        let message = match &self.template {
-            Some((template, _)) => template.assistant_turn(&turn.reasoning, &turn.answer),
+        let message = match self.llm.template() {
+            Some(template) => template.assistant_turn(&turn.reasoning, &turn.answer),
             None => json!({"role": "assistant", "content": turn.answer}),
         };
         self.messages.push(message);
@@ -236,11 +218,4 @@ impl Conversation {
         (self.session, self.messages) = (session, messages);
         Ok(())
     }
-}
-
-/// Texts of the tokens that steer a model.
-fn controls(tokenizer: &Tokenizer) -> Controls {
-    let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::Unknown));
-    let ids = (0..tokenizer.vocab_size() as u32).filter(steers);
-    Controls::new(ids.filter_map(|id| tokenizer.token_text(id)))
 }

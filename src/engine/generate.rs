@@ -1,91 +1,29 @@
-//! From a prompt's tokens to pieces of text, one at a time.
-//!
-//! token -> stream decoder (whole characters) -> thought or answer -> stop texts -> piece. A [`Generation`] is an iterator;
-//! dropping it stops the work, and the session keeps what was computed.
+//! From a prompt's tokens to pieces of text, one at a time, in one session. A [`Generation`] is an iterator; dropping it
+//! stops the work, and the session keeps what was computed.
 
 use super::Session;
-use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
-use crate::sample::{Constraint, Sampler, StopMatcher};
-use crate::tokenizer::{Special, StreamDecoder, Tokenizer};
+use super::answer::{Answer, Finish, Stats, Wanted};
+use crate::chat::Part;
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What to generate.
 pub struct Request {
     /// Tokens of the whole prompt; what the session already holds of it isn't computed again.
     pub prompt: Vec<u32>,
-    /// Chooses the tokens.
-    pub sampler: Sampler,
-    /// Most tokens to generate, thoughts included; `None` = as many as fit.
-    pub max_tokens: Option<usize>,
-    /// Texts that end the answer (they do not count inside a thought).
-    pub stop: Vec<String>,
-    /// Tells thoughts from answers.
-    pub splitter: Splitter,
-    /// Watches the thought: its budget, and whether it repeats itself. It is then closed with the model's own text.
-    pub guard: ThoughtGuard,
-    /// Keeps the answer (not the thought) in a form.
-    pub constraint: Option<Box<dyn Constraint>>,
-    /// Set from outside to close a running thought now.
-    pub end_thought: Arc<AtomicBool>,
-}
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model ended its answer, or a stop text did.
-    Stop,
-    /// The limit of tokens was reached.
-    Length,
-    /// The context is full.
-    Context,
-    /// The user interrupted.
-    Interrupted,
-}
-
-/// What a generation took.
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub struct Stats {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Of these, how many were in the cache.
-    pub cached_tokens: usize,
-    /// Tokens generated, thoughts included.
-    pub tokens: usize,
-    /// Tokens of thoughts.
-    pub reasoning_tokens: usize,
-    /// Seconds until the prompt was read.
-    pub prefill_s: f64,
-    /// Seconds of generating.
-    pub decode_s: f64,
-    /// Why it ended; `None` while it runs.
-    pub finish: Option<Finish>,
-    /// Why the thought was closed, in words, if it was not the model that did.
-    pub thought_closed: Option<String>,
+    /// How the answer is made.
+    pub wanted: Wanted,
 }
 
 /// A running generation.
 pub struct Generation<'a> {
     session: &'a mut Session,
-    tokenizer: &'a Tokenizer,
-    request: Request,
-    decoder: StreamDecoder,
-    /// Control tokens that the splitter has to see; others are not text.
-    markers: HashSet<u32>,
-    stop: StopMatcher,
-    /// Why the thought has to be closed.
-    close: Option<String>,
+    answer: Answer,
     logits: Vec<f32>,
-    /// Tokens that are not chosen but given: the closing of a thought.
-    given: VecDeque<u32>,
     /// Chosen, and not yet in the cache.
     next: Option<u32>,
-    ready: VecDeque<Part>,
-    stats: Stats,
 }
 
 impl<'a> Generation<'a> {
@@ -95,17 +33,12 @@ impl<'a> Generation<'a> {
     /// [`Error::ContextFull`] before anything is computed when the prompt leaves no room for an answer.
     pub fn start(
         session: &'a mut Session,
-        tokenizer: &'a Tokenizer,
+        tokenizer: &Arc<Tokenizer>,
         request: Request,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        let (prompt, context) = (&request.prompt, session.options().context);
-        if prompt.is_empty() {
-            return Err(Error::input("the prompt", "at least one token", "none"));
-        }
-        if prompt.len() >= context {
-            return Err(Error::ContextFull { needed: prompt.len() + 1, available: context });
-        }
+        let prompt = &request.prompt;
+        check_prompt(prompt, session.options().context)?;
         let start = Instant::now();
         let total = prompt.len();
         let cached_tokens = session.reuse(prompt);
@@ -114,17 +47,12 @@ impl<'a> Generation<'a> {
             session.feed(&prompt[cached_tokens..], &mut |done| progress(cached_tokens + done, total))?.to_vec();
         let stats =
             Stats { prompt_tokens: total, cached_tokens, prefill_s: seconds(start.elapsed()), ..Stats::default() };
-        let stop = StopMatcher::new(request.stop.iter().cloned());
-        let markers = request.splitter.markers().filter_map(|text| tokenizer.token_id(text)).collect();
-        let close = request.guard.open().map(|why| why.to_string());
-        let decoder = tokenizer.stream_with(true);
-        let (given, next, ready) = Default::default();
-        Ok(Self { session, tokenizer, request, decoder, markers, stop, close, logits, given, next, ready, stats })
+        Ok(Self { session, answer: Answer::new(tokenizer, request.wanted, stats), logits, next: None })
     }
 
     /// What it took so far.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        self.answer.stats()
     }
 
     /// One step: a token, and the pieces that it completes.
@@ -134,105 +62,21 @@ impl<'a> Generation<'a> {
             self.logits.clear();
             self.logits.extend_from_slice(logits);
         }
-        if self.request.max_tokens.is_some_and(|most| self.stats.tokens >= most) {
-            self.finish(Finish::Length);
-            return Ok(());
-        }
-        if self.session.room() == 0 {
-            self.finish(Finish::Context);
-            return Ok(());
-        }
-        let thinking = self.request.splitter.is_thinking();
-        if thinking && self.given.is_empty() {
-            self.close_thought();
-        }
-        let given = self.given.pop_front();
-        let token = match given {
-            Some(token) => token,
-            None => self.choose(thinking)?,
-        };
-        if given.is_none() && self.tokenizer.is_eog(token) {
-            self.finish(Finish::Stop);
-            return Ok(());
-        }
-        self.count(token, thinking, given.is_some());
-        self.next = Some(token);
-        if !self.tokenizer.is_control(token) || self.markers.contains(&token) {
-            let text = self.decoder.push(token).unwrap_or_default();
-            for part in self.request.splitter.push(&text) {
-                self.pass_on(part);
-            }
-        }
+        let room = self.session.room();
+        self.next = self.answer.next(&mut self.logits, self.session.tokens(), room)?;
         Ok(())
     }
+}
 
-    /// Counts a token, and watches the thought that it belongs to.
-    fn count(&mut self, token: u32, thinking: bool, given: bool) {
-        self.stats.tokens += 1;
-        if thinking && !given {
-            self.stats.reasoning_tokens += 1;
-            let why = self.request.guard.push(token);
-            if self.stats.thought_closed.is_none() {
-                self.close = self.close.take().or(why.map(|why: Close| why.to_string()));
-            }
-        }
+/// Whether an answer can follow `prompt` in a context of this length.
+pub(super) fn check_prompt(prompt: &[u32], context: usize) -> Result<()> {
+    if prompt.is_empty() {
+        return Err(Error::input("the prompt", "at least one token", "none"));
     }
-
-    fn choose(&mut self, thinking: bool) -> Result<u32> {
-        let position = self.session.tokens().len() as u64;
-        let history = self.session.tokens();
-        let mut constraint = self.request.constraint.as_mut().filter(|_| !thinking);
-        let mask = constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
-        let token = self.request.sampler.sample_masked(&mut self.logits, history, position, mask)?;
-        if let Some(constraint) = constraint {
-            constraint.accept(token)?;
-        }
-        Ok(token)
+    if prompt.len() >= context {
+        return Err(Error::ContextFull { needed: prompt.len() + 1, available: context });
     }
-
-    /// Closes the thought where its guard or the user wants that, with the model's own closing text.
-    fn close_thought(&mut self) {
-        if self.request.end_thought.swap(false, Ordering::Relaxed) {
-            self.close = Some("the thought was closed as you wished".to_owned());
-        }
-        let Some(why) = self.close.take() else { return };
-        if let Some(closing) = self.request.splitter.closing_text() {
-            self.stats.thought_closed = Some(why);
-            self.given.extend(self.tokenizer.encode(closing, Special::Parse));
-        }
-    }
-
-    /// Answers go through the stop texts.
-    fn pass_on(&mut self, part: Part) {
-        if part.kind != Kind::Answer {
-            return self.emit(part.kind, part.text);
-        }
-        let found = self.stop.push(&part.text);
-        self.emit(part.kind, found.text);
-        if found.stopped.is_some() {
-            self.finish(Finish::Stop);
-        }
-    }
-
-    fn emit(&mut self, kind: Kind, text: String) {
-        if !text.is_empty() {
-            self.ready.push_back(Part { kind, text });
-        }
-    }
-
-    /// Ends the generation and releases what was held back.
-    fn finish(&mut self, why: Finish) {
-        if self.stats.finish.is_some() {
-            return;
-        }
-        self.stats.finish = Some(why);
-        let rest = self.decoder.finish();
-        let mut parts = self.request.splitter.push(&rest);
-        parts.extend(self.request.splitter.finish());
-        parts.into_iter().for_each(|part| self.pass_on(part));
-        let held = self.stop.finish();
-        self.emit(Kind::Answer, held);
-    }
+    Ok(())
 }
 
 impl Iterator for Generation<'_> {
@@ -240,23 +84,23 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(part) = self.ready.pop_front() {
+            if let Some(part) = self.answer.take() {
                 return Some(Ok(part));
             }
-            if self.stats.finish.is_some() {
+            if self.answer.is_finished() {
                 return None;
             }
             let start = Instant::now();
             let step = self.step();
-            self.stats.decode_s += seconds(start.elapsed());
+            self.answer.stats_mut().decode_s += seconds(start.elapsed());
             match step {
                 Ok(()) => {}
                 Err(Error::Interrupted) => {
                     self.next = None;
-                    self.finish(Finish::Interrupted);
+                    self.answer.finish(Finish::Interrupted);
                 }
                 Err(error) => {
-                    self.stats.finish = Some(Finish::Interrupted);
+                    self.answer.stats_mut().finish = Some(Finish::Interrupted);
                     return Some(Err(error));
                 }
             }

@@ -3,9 +3,14 @@
 //! A page holds one tile per layer and key-value head, so that a head's keys and values of 128 neighbouring positions
 //! lie together: attention reads them as one stream, and saving a sequence is writing its pages.
 
+mod prefix;
+
+pub use prefix::PrefixTree;
+
 use crate::arch::{Projection, Spec};
 use crate::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokki_quant::attention::{KvKind, KvLayout, TILE};
 
 /// Where the tiles of one layer lie within a page.
@@ -71,12 +76,51 @@ impl CacheShape {
     }
 }
 
+/// How many bytes of pages there may be, counted before they are allocated. Sequences that share pages share a budget.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes of pages that exist.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are left.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let add = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// The cache of one sequence. Positions `0..len` are valid; pages are added as the sequence grows.
 ///
 /// A clone shares the pages; whoever appends to a shared page gets a copy of it first.
 #[derive(Clone)]
 pub struct KvCache {
     shape: Arc<CacheShape>,
+    budget: Arc<Budget>,
     pages: Vec<Page>,
     len: usize,
 }
@@ -85,34 +129,70 @@ pub struct KvCache {
 #[derive(Clone)]
 pub struct Page(Arc<PageBytes>);
 
-#[derive(Clone)]
-struct PageBytes(Box<[u8]>);
+struct PageBytes {
+    bytes: Box<[u8]>,
+    budget: Arc<Budget>,
+}
+
+impl Drop for PageBytes {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes.len());
+    }
+}
 
 impl Page {
     /// A page of `bytes` zeros.
-    fn new(bytes: usize) -> Result<Self> {
+    fn new(bytes: usize, budget: &Arc<Budget>) -> Result<Self> {
+        let failed = |why: String| Error::failed("the key-value cache", why);
+        if !budget.take(bytes) {
+            return Err(failed(format!("its {} bytes are used up", budget.limit)));
+        }
         let mut data = Vec::new();
-        data.try_reserve_exact(bytes)
-            .map_err(|_| Error::failed("the key-value cache", format!("no memory for a page of {bytes} bytes")))?;
+        if data.try_reserve_exact(bytes).is_err() {
+            budget.give_back(bytes);
+            return Err(failed(format!("no memory for a page of {bytes} bytes")));
+        }
         data.resize(bytes, 0);
-        Ok(Self(Arc::new(PageBytes(data.into_boxed_slice()))))
+        Ok(Self(Arc::new(PageBytes { bytes: data.into_boxed_slice(), budget: Arc::clone(budget) })))
     }
 
-    /// The tile of (`layer`, `head`), to be written.
+    /// The tile of (`layer`, `head`), to be written; empty for a page that others hold too (see [`KvCache::reserve`]).
     pub fn tile_mut(&mut self, shape: &CacheShape, layer: usize, head: usize) -> &mut [u8] {
-        &mut Arc::make_mut(&mut self.0).0[shape.tile_range(layer, head)]
+        match Arc::get_mut(&mut self.0) {
+            Some(page) => &mut page.bytes[shape.tile_range(layer, head)],
+            None => &mut [],
+        }
     }
 
-    /// How many sequences (and trees of them) hold this page.
-    pub fn holders(&self) -> usize {
-        Arc::strong_count(&self.0)
+    /// A copy of this page if others hold it too.
+    fn own(&mut self) -> Result<()> {
+        if Arc::strong_count(&self.0) > 1 {
+            let mut copy = Self::new(self.0.bytes.len(), &self.0.budget)?;
+            if let Some(page) = Arc::get_mut(&mut copy.0) {
+                page.bytes.copy_from_slice(&self.0.bytes);
+            }
+            *self = copy;
+        }
+        Ok(())
     }
 }
 
 impl KvCache {
     /// An empty cache.
     pub fn new(shape: impl Into<Arc<CacheShape>>) -> Self {
-        Self { shape: shape.into(), pages: Vec::new(), len: 0 }
+        Self::within(shape, Budget::new(usize::MAX))
+    }
+
+    /// An empty cache whose pages count against `budget`.
+    pub fn within(shape: impl Into<Arc<CacheShape>>, budget: Arc<Budget>) -> Self {
+        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0 }
+    }
+
+    /// Bytes of pages that have to be allocated before `n` more positions can be written.
+    pub fn missing(&self, n: usize) -> usize {
+        let new = (self.len + n).div_ceil(TILE).saturating_sub(self.pages.len());
+        let shared = self.pages.get(self.len / TILE).is_some_and(|page| n > 0 && Arc::strong_count(&page.0) > 1);
+        (new + usize::from(shared)) * self.shape.page_bytes
     }
 
     /// Its shape.
@@ -154,17 +234,13 @@ impl KvCache {
     /// Makes room for `n` more positions, in pages that no other sequence holds.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When there is no memory for it, or the budget is used up.
     pub fn reserve(&mut self, n: usize) -> Result<()> {
         let pages = (self.len + n).div_ceil(TILE);
         while self.pages.len() < pages {
-            self.pages.push(Page::new(self.shape.page_bytes)?);
+            self.pages.push(Page::new(self.shape.page_bytes, &self.budget)?);
         }
-        // The page that is filled in part may be shared: better copied here than between the threads of a pass.
-        if let Some(page) = self.pages.get_mut(self.len / TILE) {
-            Arc::make_mut(&mut page.0);
-        }
-        Ok(())
+        self.pages[self.len / TILE..pages].iter_mut().try_for_each(Page::own)
     }
 
     /// Declares `n` positions after the valid ones as written.
@@ -175,7 +251,7 @@ impl KvCache {
 
     /// The tile of (`layer`, `head`) in page `page`.
     pub fn tile(&self, page: usize, layer: usize, head: usize) -> &[u8] {
-        &self.pages[page].0.0[self.shape.tile_range(layer, head)]
+        &self.pages[page].0.bytes[self.shape.tile_range(layer, head)]
     }
 
     /// The pages that hold positions `from..from + n`, to be written; room must be reserved.
@@ -185,13 +261,18 @@ impl KvCache {
 
     /// The bytes of every page, in order (for saving).
     pub fn page_data(&self) -> impl Iterator<Item = &[u8]> {
-        self.pages.iter().map(|page| &*page.0.0)
+        self.pages.iter().map(|page| &*page.0.bytes)
     }
 
     /// A cache of `len` positions from saved pages; `None` when sizes do not fit.
-    pub fn from_pages(shape: CacheShape, pages_of: Vec<Box<[u8]>>, len: usize) -> Option<Self> {
-        let fits = pages_of.len() == len.div_ceil(TILE) && pages_of.iter().all(|page| page.len() == shape.page_bytes);
-        let pages = |pages: Vec<Box<[u8]>>| pages.into_iter().map(|bytes| Page(Arc::new(PageBytes(bytes)))).collect();
-        fits.then(|| Self { shape: Arc::new(shape), pages: pages(pages_of), len })
+    pub fn from_pages(shape: CacheShape, pages: Vec<Box<[u8]>>, len: usize) -> Option<Self> {
+        let fits = pages.len() == len.div_ceil(TILE) && pages.iter().all(|page| page.len() == shape.page_bytes);
+        let mut this = Self::new(shape);
+        this.len = len;
+        this.pages.extend(pages.into_iter().map(|bytes| {
+            this.budget.take(bytes.len());
+            Page(Arc::new(PageBytes { bytes, budget: Arc::clone(&this.budget) }))
+        }));
+        fits.then_some(this)
     }
 }

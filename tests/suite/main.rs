@@ -9,6 +9,7 @@ mod cli;
 mod cli_show;
 mod cli_store;
 mod cli_tokenize;
+mod engine;
 mod gguf_open;
 #[cfg(unix)]
 mod home;

@@ -1,0 +1,306 @@
+//! An answer under way: from logits to the next token, and from tokens to pieces of text. It does not know where logits
+//! come from, so that one sequence and many in a batch take the same steps.
+//!
+//! token -> stream decoder (whole characters) -> thought or answer -> stop texts -> piece.
+
+use crate::Result;
+use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
+use crate::sample::{Constraint, Sampler, StopMatcher};
+use crate::tokenizer::{Special, StreamDecoder, Tokenizer};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How an answer is made.
+pub struct Wanted {
+    /// Chooses the tokens.
+    pub sampler: Sampler,
+    /// Most tokens to generate, thoughts included; `None` = as many as fit.
+    pub max_tokens: Option<usize>,
+    /// Texts that end the answer (they do not count inside a thought).
+    pub stop: Vec<String>,
+    /// Tells thoughts from answers.
+    pub splitter: Splitter,
+    /// Watches the thought: its budget, and whether it repeats itself. It is then closed with the model's own text.
+    pub guard: ThoughtGuard,
+    /// Keeps the answer (not the thought) in a form.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Set from outside to close a running thought now.
+    pub end_thought: Arc<AtomicBool>,
+    /// How many of the likeliest tokens are reported beside each chosen one; `None` = no probabilities at all.
+    pub logprobs: Option<usize>,
+    /// Whether the end-of-generation tokens end the answer.
+    pub ignore_eos: bool,
+}
+
+impl Wanted {
+    /// The plainest answer: text as it comes, from `sampler`.
+    pub fn plain(sampler: Sampler) -> Self {
+        Self {
+            sampler,
+            max_tokens: None,
+            stop: Vec::new(),
+            splitter: Splitter::plain(),
+            guard: ThoughtGuard::new(None),
+            constraint: None,
+            end_thought: Arc::default(),
+            logprobs: None,
+            ignore_eos: false,
+        }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model ended its answer, or a stop text did.
+    Stop,
+    /// The limit of tokens was reached.
+    Length,
+    /// The context is full.
+    Context,
+    /// The user interrupted.
+    Interrupted,
+}
+
+/// What a generation took.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Stats {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, how many were in the cache.
+    pub cached_tokens: usize,
+    /// Tokens generated, thoughts included.
+    pub tokens: usize,
+    /// Tokens of thoughts.
+    pub reasoning_tokens: usize,
+    /// Seconds until the prompt was read.
+    pub prefill_s: f64,
+    /// Seconds of generating.
+    pub decode_s: f64,
+    /// Why it ended; `None` while it runs.
+    pub finish: Option<Finish>,
+    /// Why the thought was closed, in words, if it was not the model that did.
+    pub thought_closed: Option<String>,
+    /// Which stop text ended the answer, if one did.
+    #[serde(skip)]
+    pub stopped_by: Option<String>,
+}
+
+/// A chosen token and how likely it was, before any filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprob {
+    /// The token.
+    pub token: u32,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The likeliest tokens, likeliest first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// An answer under way.
+pub struct Answer {
+    tokenizer: Arc<Tokenizer>,
+    wanted: Wanted,
+    decoder: StreamDecoder,
+    /// Control tokens that the splitter has to see; others are not text.
+    markers: HashSet<u32>,
+    stop: StopMatcher,
+    /// Why the thought has to be closed.
+    close: Option<String>,
+    /// Tokens that are not chosen but given: the closing of a thought.
+    given: VecDeque<u32>,
+    ready: VecDeque<Part>,
+    chosen: VecDeque<Logprob>,
+    stats: Stats,
+}
+
+impl Answer {
+    /// An answer to a prompt of which `stats` tells what it took.
+    pub fn new(tokenizer: &Arc<Tokenizer>, wanted: Wanted, stats: Stats) -> Self {
+        let stop = StopMatcher::new(wanted.stop.iter().cloned());
+        let markers = wanted.splitter.markers().filter_map(|text| tokenizer.token_id(text)).collect();
+        let close = wanted.guard.open().map(|why| why.to_string());
+        let decoder = tokenizer.stream_with(true);
+        let (given, ready, chosen) = Default::default();
+        Self { tokenizer: Arc::clone(tokenizer), wanted, decoder, markers, stop, close, given, ready, chosen, stats }
+    }
+
+    /// What it took so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The same, to be added to.
+    pub fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.stats.finish.is_some()
+    }
+
+    /// The next piece of text that is decided.
+    pub fn take(&mut self) -> Option<Part> {
+        self.ready.pop_front()
+    }
+
+    /// The next chosen token with its probability, where that was asked for.
+    pub fn take_logprob(&mut self) -> Option<Logprob> {
+        self.chosen.pop_front()
+    }
+
+    /// The token that follows `history`, of which `logits` (overwritten) tell; `room` positions are left. `None`: the
+    /// answer has ended.
+    ///
+    /// # Errors
+    /// Logits that are no numbers; a form that cannot go on.
+    pub fn next(&mut self, logits: &mut [f32], history: &[u32], room: usize) -> Result<Option<u32>> {
+        if self.is_finished() {
+            return Ok(None);
+        }
+        if self.wanted.max_tokens.is_some_and(|most| self.stats.tokens >= most) {
+            self.finish(Finish::Length);
+            return Ok(None);
+        }
+        if room == 0 {
+            self.finish(Finish::Context);
+            return Ok(None);
+        }
+        let thinking = self.wanted.splitter.is_thinking();
+        if thinking && self.given.is_empty() {
+            self.close_thought();
+        }
+        let given = self.given.pop_front();
+        let token = match given {
+            Some(token) => token,
+            None => self.choose(logits, history, thinking)?,
+        };
+        if given.is_none() && self.tokenizer.is_eog(token) && !self.wanted.ignore_eos {
+            self.finish(Finish::Stop);
+            return Ok(None);
+        }
+        self.count(token, thinking, given.is_some());
+        if !self.tokenizer.is_control(token) || self.markers.contains(&token) {
+            let text = self.decoder.push(token).unwrap_or_default();
+            for part in self.wanted.splitter.push(&text) {
+                self.pass_on(part);
+            }
+        }
+        Ok(Some(token))
+    }
+
+    /// Ends the answer if it has as many tokens as it may have.
+    pub fn end_at_limit(&mut self) {
+        if self.wanted.max_tokens.is_some_and(|most| self.stats.tokens >= most) {
+            self.finish(Finish::Length);
+        }
+    }
+
+    /// Counts a token, and watches the thought that it belongs to.
+    fn count(&mut self, token: u32, thinking: bool, given: bool) {
+        self.stats.tokens += 1;
+        if thinking && !given {
+            self.stats.reasoning_tokens += 1;
+            let why = self.wanted.guard.push(token);
+            if self.stats.thought_closed.is_none() {
+                self.close = self.close.take().or(why.map(|why: Close| why.to_string()));
+            }
+        }
+    }
+
+    fn choose(&mut self, logits: &mut [f32], history: &[u32], thinking: bool) -> Result<u32> {
+        let likely = self.wanted.logprobs.map(|top| likeliest(logits, top));
+        let mut constraint = self.wanted.constraint.as_mut().filter(|_| !thinking);
+        let mask = constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
+        let total = likely.as_ref().map(|(total, _)| (*total, logits.to_vec()));
+        let token = self.wanted.sampler.sample_masked(logits, history, history.len() as u64, mask)?;
+        if let Some(constraint) = constraint {
+            constraint.accept(token)?;
+        }
+        if let (Some((total, raw)), Some((_, top))) = (total, likely) {
+            self.chosen.push_back(Logprob { token, logprob: raw[token as usize] - total, top });
+        }
+        Ok(token)
+    }
+
+    /// Closes the thought where its guard or the user wants that, with the model's own closing text.
+    fn close_thought(&mut self) {
+        if self.wanted.end_thought.swap(false, Ordering::Relaxed) {
+            self.close = Some("the thought was closed as you wished".to_owned());
+        }
+        let Some(why) = self.close.take() else { return };
+        if let Some(closing) = self.wanted.splitter.closing_text() {
+            self.stats.thought_closed = Some(why);
+            self.given.extend(self.tokenizer.encode(closing, Special::Parse));
+        }
+    }
+
+    /// Answers go through the stop texts.
+    fn pass_on(&mut self, part: Part) {
+        if part.kind != Kind::Answer {
+            return self.emit(part.kind, part.text);
+        }
+        let found = self.stop.push(&part.text);
+        self.emit(part.kind, found.text);
+        if let Some(index) = found.stopped {
+            self.stats.stopped_by = self.wanted.stop.get(index).cloned();
+            self.finish(Finish::Stop);
+        }
+    }
+
+    fn emit(&mut self, kind: Kind, text: String) {
+        if !text.is_empty() {
+            self.ready.push_back(Part { kind, text });
+        }
+    }
+
+    /// Ends the answer and releases what was held back.
+    pub fn finish(&mut self, why: Finish) {
+        if self.is_finished() {
+            return;
+        }
+        self.stats.finish = Some(why);
+        let rest = self.decoder.finish();
+        let mut parts = self.wanted.splitter.push(&rest);
+        parts.extend(self.wanted.splitter.finish());
+        parts.into_iter().for_each(|part| self.pass_on(part));
+        let held = self.stop.finish();
+        self.emit(Kind::Answer, held);
+    }
+}
+
+/// The logarithm of the sum of `e^logit`, and the `count` likeliest tokens with the logarithms of their probabilities.
+fn likeliest(logits: &[f32], count: usize) -> (f32, Vec<(u32, f32)>) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - most).exp()).sum();
+    let total = most + sum.ln() as f32;
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    let count = count.min(order.len());
+    if count > 0 && count < order.len() {
+        order.select_nth_unstable_by(count - 1, by_logit);
+    }
+    order.truncate(count);
+    order.sort_by(by_logit);
+    (total, order.into_iter().map(|token| (token, logits[token as usize] - total)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_those_before_any_filter() {
+        let logits = [0.0, 2.0, -1.0, 2.0, f32::NEG_INFINITY];
+        let (total, top) = likeliest(&logits, 3);
+        let sum: f32 = logits.iter().map(|x| (x - total).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 3, 0]);
+        assert!((top[2].1 - (0.0 - total)).abs() < 1e-6);
+        assert_eq!(likeliest(&logits, 0).1, []);
+        assert_eq!(likeliest(&logits, 99).1.len(), 5);
+    }
+}

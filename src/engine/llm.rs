@@ -1,0 +1,172 @@
+//! What a model is to everyone who talks to it: weights, tokenizer, template and recommended sampling, read once and
+//! shared by all sessions and by the server.
+
+use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
+use crate::gguf::Gguf;
+use crate::model::Model;
+use crate::sample::{Facts, Form, Grammars, Overrides, Settings};
+use crate::tokenizer::{Special, TokenKind, Tokenizer};
+use crate::{Error, Result};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A model with everything that its file says about talking to it.
+pub struct Llm {
+    model: Arc<Model>,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<Template>,
+    capabilities: Option<Capabilities>,
+    /// Texts of the tokens that only the template may use.
+    controls: Controls,
+    facts: Facts,
+    file: Overrides,
+    /// Compiles forms; made when the first one is asked for.
+    grammars: Mutex<Option<Arc<Grammars>>>,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// Its text.
+    pub text: String,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Tells the answer's thoughts from the rest.
+    pub splitter: Splitter,
+}
+
+impl Llm {
+    /// Opens the model at `path`.
+    ///
+    /// # Errors
+    /// A file that is no usable model, or whose tokenizer or template cannot be used. A missing template is no error
+    /// before a conversation is rendered.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::new(Arc::new(Model::open(path)?))
+    }
+
+    /// The same for a model that is open already.
+    ///
+    /// # Errors
+    /// As [`Llm::open`].
+    pub fn new(model: Arc<Model>) -> Result<Self> {
+        let gguf = &model.gguf;
+        let template = has_template(gguf).then(|| Template::from_gguf(gguf)).transpose()?;
+        Self::with(model, template)
+    }
+
+    /// A model that continues plain text, whatever its file says of templates.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be used.
+    pub fn raw(model: Arc<Model>) -> Result<Self> {
+        Self::with(model, None)
+    }
+
+    fn with(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
+        Ok(Self {
+            capabilities: template.as_ref().map(Template::capabilities).transpose()?,
+            controls: controls(&tokenizer),
+            facts: Facts::from_gguf(&model.gguf)?,
+            file: Overrides::from_gguf(&model.gguf)?,
+            grammars: Mutex::default(),
+            model,
+            tokenizer,
+            template,
+        })
+    }
+
+    /// The weights.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The chat template, if the file has one.
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    /// What the template can do; `None` for a model without one.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.capabilities.as_ref()
+    }
+
+    /// The sampling parameters that hold: neutral ones, then the maker's, then the file's, then the user's.
+    ///
+    /// # Errors
+    /// A value out of its range.
+    pub fn sampling(&self, user: &Overrides) -> Result<Settings> {
+        Settings::resolve(&self.facts, &self.file, user)
+    }
+
+    /// The prompt of a conversation: `vars` holds `messages` and whatever else the template reads. Text that users wrote
+    /// never becomes a control token.
+    ///
+    /// # Errors
+    /// A model without a template, a template that refuses these messages, or has no switch for the wished thinking.
+    pub fn prompt(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
+        let Some((template, capabilities)) = self.template.as_ref().zip(self.capabilities.as_ref()) else {
+            return Template::from_gguf(&self.model.gguf)
+                .and_then(|_| Err(Error::input("the conversation", "a chat template", "none in use")));
+        };
+        thinking.apply(capabilities, &mut vars)?;
+        let segments = template.render_segments(&vars, &self.controls)?;
+        let tokens = self.encode(&segments);
+        let text: String = segments.into_iter().map(|segment| segment.text).collect();
+        let splitter = Splitter::new(template.source(), &|text| self.tokenizer.token_id(text).is_some(), &text);
+        Ok(Prompt { text, tokens, splitter })
+    }
+
+    /// The prompt that continues `text` as it is.
+    pub fn plain_prompt(&self, text: &str, special: Special) -> Prompt {
+        let tokens = self.tokenizer.encode_with_bos(text, special);
+        Prompt { text: text.to_owned(), tokens, splitter: Splitter::plain() }
+    }
+
+    /// What keeps an answer in `form`.
+    ///
+    /// # Errors
+    /// A form that cannot be kept: what and where.
+    pub fn constraint(&self, form: &Form) -> Result<crate::sample::GrammarConstraint> {
+        let grammars = {
+            let mut made = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*made {
+                Some(grammars) => Arc::clone(grammars),
+                None => {
+                    let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.piece(id, false));
+                    let grammars = Arc::new(Grammars::new(words, self.tokenizer.eog())?);
+                    *made = Some(Arc::clone(&grammars));
+                    grammars
+                }
+            }
+        };
+        grammars.constraint(form)
+    }
+
+    /// Control tokens count in the template's text only. BOS is added unless the template wrote it.
+    fn encode(&self, segments: &[Segment]) -> Vec<u32> {
+        let special = |segment: &Segment| if segment.trusted { Special::Parse } else { Special::Plain };
+        let encode = |segment: &Segment| self.tokenizer.encode(&segment.text, special(segment));
+        let mut tokens: Vec<u32> = segments.iter().flat_map(encode).collect();
+        let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
+        tokens.splice(0..0, bos);
+        tokens
+    }
+}
+
+fn has_template(gguf: &Gguf) -> bool {
+    gguf.value("tokenizer.chat_template").is_some()
+}
+
+/// Texts of the tokens that steer a model.
+fn controls(tokenizer: &Tokenizer) -> Controls {
+    let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::Unknown));
+    let ids = (0..tokenizer.vocab_size() as u32).filter(steers);
+    Controls::new(ids.filter_map(|id| tokenizer.token_text(id)))
+}

@@ -1,0 +1,572 @@
+//! One thread that serves many requests with one model: continuous batching over a paged cache.
+//!
+//! Each pass takes one token of every answer that is being written, and a piece of a prompt that is being read, as large as
+//! fits into a fraction of a second: nobody's writing stops for longer than that. Requests join and leave between passes.
+//! What a request gets does not depend on who else is served, to the bit: rows of a pass do not see each other.
+//!
+//! Pages of the cache come from one budget. What ended sequences have computed stays in a [`PrefixTree`] until its pages are
+//! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. Nobody is refused
+//! what was admitted.
+
+use super::answer::{Answer, Finish, Stats};
+use super::generate::check_prompt;
+use super::sequence::{Event, Job, Sequence, Submission};
+use super::{Llm, Options};
+use crate::forward::{Scratch, Setting, Span, Want, forward};
+use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
+use crate::parallel::Pool;
+use crate::{Error, Result};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokki_quant::attention::TILE;
+
+/// Longest piece of a prompt while others are waiting for their next token.
+const SHARED_PIECE: Duration = Duration::from_millis(150);
+/// The same while nobody is.
+const LONE_PIECE: Duration = Duration::from_millis(500);
+/// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
+const MIN_PIECE: usize = 16;
+
+/// How an [`Engine`] runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Of each conversation: its context above all.
+    pub session: Options,
+    /// Answers that are written at the same time.
+    pub parallel: usize,
+    /// Requests that wait at most; more are refused.
+    pub queue: usize,
+    /// Bytes of the cache, all conversations and what is kept of past ones together.
+    pub cache_bytes: usize,
+}
+
+/// Numbers about an engine that change as it runs.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Requests that wait.
+    pub waiting: AtomicUsize,
+    /// Answers that are being written or whose prompt is being read.
+    pub running: AtomicUsize,
+    /// Requests admitted so far.
+    pub requests: AtomicU64,
+    /// Tokens of prompts, those from the cache included.
+    pub prompt_tokens: AtomicU64,
+    /// Of these, how many came from the cache.
+    pub cached_tokens: AtomicU64,
+    /// Tokens generated.
+    pub generated_tokens: AtomicU64,
+    /// Passes.
+    pub passes: AtomicU64,
+    /// Times that a sequence lost its pages to others.
+    pub preemptions: AtomicU64,
+}
+
+enum Command {
+    Submit(Box<Job>),
+    Forget(Sender<()>),
+    Stop,
+}
+
+/// A model that serves many at once.
+pub struct Engine {
+    llm: Arc<Llm>,
+    options: EngineOptions,
+    budget: Arc<Budget>,
+    gauges: Arc<Gauges>,
+    commands: Mutex<Sender<Command>>,
+    next: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the engine's thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started, or the cache does not hold one conversation.
+    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, options: EngineOptions) -> Result<Self> {
+        let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
+        // One page more: a shared one that is copied.
+        let least = shape.bytes(options.session.context) + shape.page_bytes();
+        if options.cache_bytes < least {
+            let found = format!("{} bytes", options.cache_bytes);
+            return Err(Error::input("the cache", format!("at least {least} bytes for one conversation"), found)
+                .hint("give it more memory, or use a smaller context"));
+        }
+        let budget = Budget::new(options.cache_bytes);
+        let gauges: Arc<Gauges> = Arc::default();
+        let (commands, inbox) = channel();
+        let scheduler = Scheduler {
+            llm: Arc::clone(&llm),
+            pool,
+            options: options.clone(),
+            shape,
+            budget: Arc::clone(&budget),
+            gauges: Arc::clone(&gauges),
+            tree: PrefixTree::new(),
+            scratch: Scratch::default(),
+            waiting: Vec::new(),
+            jobs: Vec::new(),
+            running: Vec::new(),
+            rows_per_second: 100.0,
+            passes: 0,
+        };
+        let thread = std::thread::Builder::new().name("tokki-engine".into()).spawn(move || scheduler.serve(&inbox));
+        let thread = thread.map_err(|why| Error::failed("the engine", format!("cannot start its thread: {why}")))?;
+        let (next, commands) = (AtomicU64::new(1), Mutex::new(commands));
+        Ok(Self { llm, options, budget, gauges, commands, next, thread: Some(thread) })
+    }
+
+    /// The model.
+    pub fn llm(&self) -> &Arc<Llm> {
+        &self.llm
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// What it is doing.
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// Bytes of the cache that are in use, and how many there may be.
+    pub fn cache(&self) -> (usize, usize) {
+        (self.budget.used(), self.budget.limit())
+    }
+
+    /// Whether nothing is waiting or running.
+    pub fn is_idle(&self) -> bool {
+        self.gauges.waiting.load(Ordering::Acquire) == 0 && self.gauges.running.load(Ordering::Acquire) == 0
+    }
+
+    /// Puts a request into the queue. What comes of it is told to its `events`.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] or [`Error::Input`] for a prompt that leaves no room for an answer or answers that are too
+    /// many, [`Error::Busy`] when the queue is full.
+    pub fn submit(&self, submission: Submission) -> Result<()> {
+        let Submission { prompt, choices, priority, client, events, cancelled } = submission;
+        check_prompt(&prompt, self.options.session.context)?;
+        if choices.is_empty() || choices.len() > self.options.parallel {
+            let wanted = format!("1 to {} answers at once", self.options.parallel);
+            return Err(Error::input("n", wanted, choices.len().to_string()));
+        }
+        let limit = self.options.queue + self.options.parallel;
+        let enter = |waiting: usize| (waiting < limit).then_some(waiting + 1);
+        let entered = self.gauges.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
+        if let Err(waiting) = entered {
+            return Err(Error::Busy { waiting });
+        }
+        let open = choices.len();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        let job = Job { id, priority, client, prompt, choices, open, events, cancelled, started };
+        self.send(Command::Submit(Box::new(job)))
+    }
+
+    /// Forgets what past sequences have computed.
+    ///
+    /// # Errors
+    /// When the engine's thread is gone.
+    pub fn forget(&self) -> Result<()> {
+        let (done, wait) = channel();
+        self.send(Command::Forget(done))?;
+        wait.recv().map_err(|_| gone())
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).send(command).map_err(|_| gone())
+    }
+}
+
+fn gone() -> Error {
+    Error::failed("the engine", "its thread has ended")
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Scheduler {
+    llm: Arc<Llm>,
+    pool: Arc<Pool>,
+    options: EngineOptions,
+    shape: Arc<CacheShape>,
+    budget: Arc<Budget>,
+    gauges: Arc<Gauges>,
+    tree: PrefixTree,
+    scratch: Scratch,
+    waiting: Vec<Job>,
+    /// Admitted.
+    jobs: Vec<Job>,
+    /// The answers of `jobs`, oldest first.
+    running: Vec<Sequence>,
+    /// How fast prompts are read.
+    rows_per_second: f64,
+    passes: u64,
+}
+
+impl Scheduler {
+    fn serve(mut self, inbox: &Receiver<Command>) {
+        /// How often cancelled requests are looked for while nothing runs.
+        const IDLE: Duration = Duration::from_millis(100);
+        loop {
+            let idle = self.running.is_empty() && self.waiting.is_empty();
+            let first = if idle {
+                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else if self.running.is_empty() {
+                inbox.recv_timeout(IDLE)
+            } else {
+                inbox.try_recv().map_err(|why| match why {
+                    std::sync::mpsc::TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    std::sync::mpsc::TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                })
+            };
+            let mut next = match first {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while let Some(command) = next {
+                match command {
+                    Command::Submit(job) => self.waiting.push(*job),
+                    Command::Forget(done) => {
+                        self.tree.clear();
+                        let _ = done.send(());
+                    }
+                    Command::Stop => return,
+                }
+                next = inbox.try_recv().ok();
+            }
+            self.drop_cancelled();
+            self.admit();
+            self.pass();
+            self.gauges.running.store(self.running.len(), Ordering::Release);
+        }
+    }
+
+    /// Lets go of what nobody waits for any more.
+    fn drop_cancelled(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain(|job| !job.cancelled.load(Ordering::Relaxed));
+        self.gauges.waiting.fetch_sub(before - self.waiting.len(), Ordering::AcqRel);
+        let gone: Vec<u64> =
+            self.jobs.iter().filter(|job| job.cancelled.load(Ordering::Relaxed)).map(|job| job.id).collect();
+        gone.into_iter().for_each(|id| self.end_job(id));
+    }
+
+    /// Takes a job and its sequences out; what they computed is kept.
+    fn end_job(&mut self, id: u64) {
+        self.jobs.retain(|job| job.id != id);
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.running[index].job == id {
+                let sequence = self.running.remove(index);
+                self.tree.keep(&sequence.tokens, &sequence.cache);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn fail_job(&mut self, id: u64, error: Error) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
+            (job.events)(Event::Failed(error));
+        }
+        self.end_job(id);
+    }
+
+    /// Admits waiting requests while there is room: higher priority first, then whoever has the fewest answers running,
+    /// then the first to come.
+    fn admit(&mut self) {
+        loop {
+            let begun = self.running.len() + self.jobs.iter().map(|job| job.choices.len()).sum::<usize>();
+            let running_of = |client| self.jobs.iter().filter(|job| job.client == client).count();
+            let rank = |job: &&Job| (-i64::from(job.priority), running_of(job.client), job.id);
+            let fits = |job: &&Job| begun + job.choices.len() <= self.options.parallel && self.has_pages(job);
+            let Some(id) = self.waiting.iter().filter(fits).min_by_key(rank).map(|job| job.id) else { return };
+            let Some(at) = self.waiting.iter().position(|job| job.id == id) else { return };
+            let job = self.waiting.remove(at);
+            self.gauges.running.fetch_add(1, Ordering::AcqRel);
+            self.gauges.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.begin(job);
+        }
+    }
+
+    /// Whether the pages that sequences hold leave room for a prompt. (What the tree holds gives way.)
+    fn has_pages(&self, job: &Job) -> bool {
+        let held: usize = self.running.iter().map(|s| s.tokens.len().max(s.cache.len()).div_ceil(TILE)).sum();
+        let needed = (job.prompt.len() + 1).div_ceil(TILE);
+        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() <= self.budget.limit()
+    }
+
+    fn begin(&mut self, mut job: Job) {
+        let wanted = job.choices.remove(0);
+        job.started = Instant::now();
+        let stats = Stats { prompt_tokens: job.prompt.len(), ..Stats::default() };
+        let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
+        let mut sequence = Sequence {
+            job: job.id,
+            choice: 0,
+            tokens: job.prompt.clone(),
+            cache: KvCache::within(Arc::clone(&self.shape), Arc::clone(&self.budget)),
+            answer,
+            began: job.started,
+        };
+        self.look_up(&mut sequence);
+        let cached = sequence.cache.len();
+        sequence.answer.stats_mut().cached_tokens = cached;
+        self.gauges.requests.fetch_add(1, Ordering::Relaxed);
+        self.gauges.prompt_tokens.fetch_add(job.prompt.len() as u64, Ordering::Relaxed);
+        self.gauges.cached_tokens.fetch_add(cached as u64, Ordering::Relaxed);
+        (job.events)(Event::Prefill { done: cached, total: job.prompt.len(), cached });
+        self.jobs.push(job);
+        self.running.push(sequence);
+    }
+
+    /// Takes from the tree what it knows of a sequence. The last token is always computed, for its logits.
+    fn look_up(&mut self, sequence: &mut Sequence) {
+        let known = &sequence.tokens[..sequence.tokens.len() - 1];
+        if self.tree.known(known) > sequence.cache.len() {
+            sequence.cache = self.tree.find(known, &self.shape, &self.budget);
+        }
+    }
+
+    /// How many tokens of each running sequence the next pass takes: WHO DECIDES THE BATCH.
+    fn compose(&mut self) -> Vec<(usize, usize)> {
+        let writing = self.running.iter().filter(|s| s.pending() == 1).count();
+        let lone = writing == 0 && self.waiting.is_empty();
+        let piece = if lone { LONE_PIECE } else { SHARED_PIECE };
+        let most = self.options.session.batch;
+        let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
+        // A page's worth of tokens that somebody else has computed by now is not computed again.
+        for index in 0..self.running.len() {
+            if self.running[index].pending() > TILE {
+                let mut sequence = self.running.remove(index);
+                if self.tree.known(&sequence.tokens[..sequence.tokens.len() - 1]) >= sequence.cache.len() + TILE {
+                    self.look_up(&mut sequence);
+                }
+                self.running.insert(index, sequence);
+            }
+        }
+        let mut reading: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].pending() > 1).collect();
+        // Short prompts do not wait for long ones, and long ones do get on.
+        if self.passes % 2 == 0 {
+            reading.sort_by_key(|&i| self.running[i].pending());
+        }
+        let mut rows: Vec<(usize, usize)> =
+            (0..self.running.len()).filter(|&i| self.running[i].pending() == 1).map(|i| (i, 1)).collect();
+        for index in reading {
+            let n = self.running[index].pending().min(left);
+            if n > 0 {
+                rows.push((index, n));
+                left -= n;
+            }
+        }
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows
+    /// that can be computed.
+    fn make_room(&mut self, rows: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+        let mut granted: Vec<(usize, usize)> = Vec::new();
+        for (index, n) in rows {
+            if self.running[index].tokens.len() - self.running[index].cache.len() < n {
+                continue;
+            }
+            while self.running[index].cache.missing(n) > self.budget.free() {
+                if self.tree.forget_one() {
+                    continue;
+                }
+                let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
+                let Some(youngest) = youngest else { break };
+                self.running[youngest].cache.truncate(0);
+                self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.running[index].cache.reserve(n).is_ok() {
+                granted.push((index, n));
+            }
+        }
+        granted.retain(|&(index, n)| self.running[index].cache.missing(n) == 0);
+        granted
+    }
+
+    /// One pass over the model, and what follows from it.
+    fn pass(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
+        let rows = self.compose();
+        let rows = self.make_room(rows);
+        if rows.is_empty() {
+            // Only possible where one sequence alone is more than the cache.
+            if let Some(id) = self.running.first().map(|s| s.job) {
+                let full = Error::ContextFull {
+                    needed: self.running[0].tokens.len(),
+                    available: self.budget.limit() / self.shape.page_bytes() * TILE,
+                };
+                self.fail_job(id, full);
+            }
+            return;
+        }
+        let start = Instant::now();
+        match self.compute(&rows) {
+            Ok(logits) => self.advance(&rows, logits),
+            // Whoever it was for is gone: the next round lets go of it.
+            Err(Error::Interrupted) => {}
+            Err(error) => {
+                let text = error.to_string();
+                let ids: Vec<u64> = self.jobs.iter().map(|job| job.id).collect();
+                ids.into_iter().for_each(|id| self.fail_job(id, Error::failed("the model", text.clone())));
+            }
+        }
+        let n: usize = rows.iter().map(|row| row.1).sum();
+        if n > MIN_PIECE {
+            let rate = n as f64 / start.elapsed().as_secs_f64().max(1e-6);
+            self.rows_per_second = 0.7 * self.rows_per_second + 0.3 * rate;
+        }
+        self.passes += 1;
+        self.gauges.passes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The logits after the last token of every sequence that is computed to its end, in the order of `rows`.
+    fn compute(&mut self, rows: &[(usize, usize)]) -> Result<Vec<f32>> {
+        let model = self.llm.model();
+        model.gguf.check_length()?;
+        // A pass that is for one request only ends as soon as nobody waits for it.
+        let first = self.running[rows[0].0].job;
+        let lone = rows.iter().all(|&(index, _)| self.running[index].job == first);
+        let owner = self.jobs.iter().find(|job| lone && job.id == first).map(|job| Arc::clone(&job.cancelled));
+        let never = AtomicBool::new(false);
+        let Options { context, read_ahead, .. } = self.options.session;
+        let cancel = owner.as_deref().unwrap_or(&never);
+        let setting = Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel };
+        let mut spans = Vec::with_capacity(rows.len());
+        let mut chosen = rows.iter().peekable();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            let Some(&&(_, n)) = chosen.peek().filter(|row| row.0 == index) else { continue };
+            chosen.next();
+            let from = sequence.cache.len();
+            let want = if from + n == sequence.tokens.len() { Want::Last } else { Want::Nothing };
+            spans.push(Span { cache: &mut sequence.cache, tokens: &sequence.tokens[from..from + n], want });
+        }
+        Ok(forward(&setting, &mut self.scratch, &mut spans)?.to_vec())
+    }
+
+    /// Chooses the next tokens and tells what happened.
+    fn advance(&mut self, rows: &[(usize, usize)], mut logits: Vec<f32>) {
+        let vocab = self.llm.model().spec.vocab;
+        let mut logits = logits.chunks_exact_mut(vocab);
+        let mut ended = Vec::new();
+        for &(index, n) in rows {
+            if n > 1 {
+                self.read(index);
+            }
+            if self.running[index].pending() > 0 {
+                continue;
+            }
+            let Some(logits) = logits.next() else { break };
+            let id = self.running[index].job;
+            if let Err(error) = self.fork(index, logits).and_then(|()| self.choose(index, logits)) {
+                ended.push((id, Some(error)));
+            }
+        }
+        let done: Vec<u64> = self.jobs.iter().filter(|job| job.open == 0).map(|job| job.id).collect();
+        ended.extend(done.into_iter().map(|id| (id, None)));
+        for (id, error) in ended {
+            match error {
+                Some(error) => self.fail_job(id, error),
+                None => self.end_job(id),
+            }
+        }
+        self.drop_finished();
+    }
+
+    /// A piece of a prompt has been read.
+    fn read(&mut self, index: usize) {
+        let sequence = &self.running[index];
+        let whole = sequence.cache.len() / TILE * TILE;
+        self.tree.keep(&sequence.tokens[..whole], &sequence.cache);
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) {
+            let (total, cached) = (job.prompt.len(), sequence.answer.stats().cached_tokens);
+            let done = sequence.cache.len().min(total);
+            (job.events)(Event::Prefill { done, total, cached });
+        }
+    }
+
+    /// Begins the other answers of a request whose prompt has just been read, on the same pages.
+    fn fork(&mut self, index: usize, logits: &[f32]) -> Result<()> {
+        let id = self.running[index].job;
+        let Some(at) = self.jobs.iter().position(|job| job.id == id) else { return Ok(()) };
+        for (number, wanted) in std::mem::take(&mut self.jobs[at].choices).into_iter().enumerate() {
+            let sequence = &self.running[index];
+            let stats = sequence.answer.stats().clone();
+            let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
+            let (tokens, cache) = (sequence.tokens.clone(), sequence.cache.clone());
+            let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, began: sequence.began };
+            self.running.push(fork);
+            let last = self.running.len() - 1;
+            self.choose(last, &mut logits.to_vec())?;
+        }
+        Ok(())
+    }
+
+    /// The next token of a sequence, from the logits after its last one.
+    fn choose(&mut self, index: usize, logits: &mut [f32]) -> Result<()> {
+        let Some(sequence) = self.running.get_mut(index) else { return Ok(()) };
+        let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) else { return Ok(()) };
+        let now = Instant::now();
+        let stats = sequence.answer.stats_mut();
+        if stats.tokens == 0 {
+            stats.prefill_s = (now - job.started).as_secs_f64();
+            sequence.began = now;
+        }
+        stats.decode_s = (now - sequence.began).as_secs_f64();
+        let room = self.options.session.context.saturating_sub(sequence.tokens.len());
+        let next = sequence.answer.next(logits, &sequence.tokens, room)?;
+        let choice = sequence.choice;
+        if let Some(token) = next {
+            self.gauges.generated_tokens.fetch_add(1, Ordering::Relaxed);
+            sequence.answer.end_at_limit();
+            // Nothing is computed for a token after which nothing comes.
+            if !sequence.answer.is_finished() {
+                sequence.tokens.push(token);
+            }
+        }
+        while let Some(chosen) = sequence.answer.take_logprob() {
+            (job.events)(Event::Token { choice, chosen });
+        }
+        while let Some(part) = sequence.answer.take() {
+            (job.events)(Event::Part { choice, part });
+        }
+        if sequence.answer.is_finished() {
+            job.open -= 1;
+            (job.events)(Event::Done { choice, stats: sequence.answer.stats().clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes out answers that have ended; what they computed is kept.
+    fn drop_finished(&mut self) {
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.running[index].answer.stats().finish.is_some_and(|why| why != Finish::Interrupted) {
+                let sequence = self.running.remove(index);
+                self.tree.keep(&sequence.tokens, &sequence.cache);
+            } else {
+                index += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What past sequences have computed, by their tokens: a tree of pages, from which a new sequence takes the longest
+//! beginning that it has in common with any of them.
+//!
+//! A node is one page: up to 128 tokens that follow those of its parent. Only leaves may be filled in part, and a new
+//! sequence may share a page in part, too: it copies the page before it writes into it. Since a page's bytes depend on
+//! nothing but the tokens before and in it, a shared beginning gives the same bits as a computed one.
+
+use super::{Budget, CacheShape, KvCache, Page};
+use std::sync::Arc;
+use tokki_quant::attention::TILE;
+
+/// Pages of past sequences.
+#[derive(Default)]
+pub struct PrefixTree {
+    /// Nodes by number; `None` = free.
+    nodes: Vec<Option<Node>>,
+    /// First pages.
+    roots: Vec<usize>,
+    /// Counts uses.
+    clock: u64,
+}
+
+struct Node {
+    tokens: Box<[u32]>,
+    page: Page,
+    parent: Option<usize>,
+    children: Vec<usize>,
+    /// When it was last used.
+    used: u64,
+}
+
+impl PrefixTree {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of pages.
+    pub fn len(&self) -> usize {
+        self.nodes.iter().flatten().count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A cache that holds as many of the first `tokens` as the tree knows.
+    pub fn find(&mut self, tokens: &[u32], shape: &Arc<CacheShape>, budget: &Arc<Budget>) -> KvCache {
+        self.clock += 1;
+        let mut cache = KvCache::within(Arc::clone(shape), Arc::clone(budget));
+        let mut parent = None;
+        while let Some((index, common)) = self.nearest(parent, &tokens[cache.len()..]) {
+            let Some(node) = self.nodes[index].as_mut() else { break };
+            node.used = self.clock;
+            cache.share(node.page.clone(), common);
+            if common < TILE {
+                break;
+            }
+            parent = Some(index);
+        }
+        cache
+    }
+
+    /// How many of the first `tokens` the tree knows.
+    pub fn known(&self, tokens: &[u32]) -> usize {
+        let (mut parent, mut known) = (None, 0);
+        while let Some((index, common)) = self.nearest(parent, &tokens[known..]) {
+            known += common;
+            if common < TILE {
+                break;
+            }
+            parent = Some(index);
+        }
+        known
+    }
+
+    /// Keeps the pages of `cache`, which holds `tokens`.
+    pub fn keep(&mut self, tokens: &[u32], cache: &KvCache) {
+        self.clock += 1;
+        let mut parent = None;
+        for (chunk, page) in tokens[..tokens.len().min(cache.len())].chunks(TILE).zip(cache.pages()) {
+            parent = Some(match self.nearest(parent, chunk) {
+                // Known already, or the tree knows more.
+                Some((index, common)) if common == chunk.len() => index,
+                // The tree knows a part of it.
+                Some((index, common)) if self.nodes[index].as_ref().is_some_and(|node| node.tokens.len() == common) => {
+                    if let Some(node) = self.nodes[index].as_mut() {
+                        (node.tokens, node.page) = (chunk.into(), page.clone());
+                    }
+                    index
+                }
+                _ => self.add(parent, chunk, page.clone()),
+            });
+            if let Some(node) = parent.and_then(|index| self.nodes[index].as_mut()) {
+                node.used = self.clock;
+            }
+        }
+    }
+
+    /// Forgets the page that has not been used for the longest time and on which no other builds; false when there is
+    /// none.
+    pub fn forget_one(&mut self) -> bool {
+        let leaves = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)));
+        let oldest = leaves.filter(|(_, node)| node.children.is_empty()).min_by_key(|(_, node)| node.used);
+        let Some(index) = oldest.map(|(index, _)| index) else { return false };
+        let parent = self.nodes[index].take().and_then(|node| node.parent);
+        self.siblings(parent).retain(|&other| other != index);
+        true
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The page after `parent` that has the most of the first `tokens`, and how many.
+    fn nearest(&self, parent: Option<usize>, tokens: &[u32]) -> Option<(usize, usize)> {
+        let children = match parent {
+            Some(index) => &self.nodes[index].as_ref()?.children,
+            None => &self.roots,
+        };
+        let common = |index: usize| {
+            let node = self.nodes[index].as_ref()?;
+            let common = node.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+            (common > 0).then_some((index, common))
+        };
+        children.iter().filter_map(|&index| common(index)).max_by_key(|&(_, common)| common)
+    }
+
+    fn siblings(&mut self, parent: Option<usize>) -> &mut Vec<usize> {
+        match parent.and_then(|index| self.nodes[index].as_mut()) {
+            Some(node) => &mut node.children,
+            None => &mut self.roots,
+        }
+    }
+
+    fn add(&mut self, parent: Option<usize>, tokens: &[u32], page: Page) -> usize {
+        let node = Node { tokens: tokens.into(), page, parent, children: Vec::new(), used: self.clock };
+        let index = match self.nodes.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.nodes.push(None);
+                self.nodes.len() - 1
+            }
+        };
+        self.nodes[index] = Some(node);
+        self.siblings(parent).push(index);
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use tokki_quant::attention::KvKind;
+
+    struct Fixture {
+        shape: Arc<CacheShape>,
+        budget: Arc<Budget>,
+        tree: PrefixTree,
+    }
+
+    fn fixture(pages: usize) -> Fixture {
+        let gguf = crate::gguf::Gguf::open(std::path::Path::new("tests/fixtures/arch/llama.gguf")).unwrap();
+        let shape = Arc::new(CacheShape::new(&crate::arch::spec(&gguf).unwrap(), KvKind::F16));
+        let budget = Budget::new(pages * shape.page_bytes());
+        Fixture { shape, budget, tree: PrefixTree::new() }
+    }
+
+    impl Fixture {
+        fn cache(&mut self, tokens: &[u32]) -> KvCache {
+            let mut cache = self.tree.find(tokens, &self.shape, &self.budget);
+            let more = tokens.len() - cache.len();
+            cache.reserve(more).unwrap();
+            cache.advance(more);
+            cache
+        }
+
+        fn keep(&mut self, tokens: &[u32]) {
+            let cache = self.cache(tokens);
+            self.tree.keep(tokens, &cache);
+        }
+    }
+
+    #[test]
+    fn sequences_share_what_they_have_in_common() {
+        let mut f = fixture(100);
+        let tokens: Vec<u32> = (0..300).collect();
+        f.keep(&tokens);
+        assert_eq!((f.tree.len(), f.budget.used()), (3, 3 * f.shape.page_bytes()));
+        assert_eq!(f.tree.known(&tokens), 300);
+        assert_eq!(f.tree.known(&tokens[..200]), 200);
+        let fork: Vec<u32> = (0..150).chain(900..1000).collect();
+        assert_eq!(f.tree.known(&fork), 150);
+        f.keep(&fork);
+        // The first page is shared, the second copied.
+        assert_eq!((f.tree.len(), f.budget.used()), (4, 4 * f.shape.page_bytes()));
+        assert_eq!((f.tree.known(&fork), f.tree.known(&tokens)), (250, 300));
+        assert_eq!(f.tree.known(&[7]), 0);
+    }
+
+    #[test]
+    fn a_longer_sequence_replaces_its_own_beginning() {
+        let mut f = fixture(100);
+        let tokens: Vec<u32> = (0..200).collect();
+        for length in [10, 100, 128, 130, 200] {
+            f.keep(&tokens[..length]);
+            assert_eq!(f.tree.known(&tokens), length);
+        }
+        assert_eq!(f.tree.len(), 2);
+        assert_eq!(f.budget.used(), 2 * f.shape.page_bytes());
+    }
+
+    #[test]
+    fn the_oldest_leaf_goes_first_and_its_bytes_come_back() {
+        let mut f = fixture(4);
+        let a: Vec<u32> = (0..256).collect();
+        let b: Vec<u32> = (1000..1200).collect();
+        f.keep(&a);
+        f.keep(&b);
+        assert_eq!(f.budget.free(), 0);
+        assert!(KvCache::within(Arc::clone(&f.shape), Arc::clone(&f.budget)).reserve(1).is_err());
+        drop(f.cache(&a));
+        assert!(f.tree.forget_one());
+        assert_eq!((f.tree.known(&a), f.tree.known(&b)), (256, 128));
+        assert_eq!(f.budget.free(), f.shape.page_bytes());
+        while f.tree.forget_one() {}
+        assert_eq!((f.tree.len(), f.budget.used()), (0, 0));
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine: many requests at once, each with what it would have got alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use tokki::engine::{
+    Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
+};
+use tokki::model::Model;
+use tokki::parallel::Pool;
+use tokki::sample::{Params, Sampler};
+use tokki_quant::attention::KvKind;
+
+const OPTIONS: Options = Options { context: 512, kv: KvKind::F16, batch: 512, read_ahead: 0, expand_latents: false };
+
+fn model() -> Arc<Model> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    Arc::new(Model::open(&path).unwrap())
+}
+
+fn engine(parallel: usize, queue: usize, pages: usize) -> Engine {
+    let llm = Arc::new(Llm::new(model()).unwrap());
+    let shape = tokki::kv::CacheShape::new(&llm.model().spec, KvKind::F16);
+    let options = EngineOptions { session: OPTIONS, parallel, queue, cache_bytes: pages * shape.page_bytes() };
+    Engine::start(llm, Arc::new(Pool::new(2).unwrap()), options).unwrap()
+}
+
+fn wanted(seed: u64, max_tokens: usize) -> Wanted {
+    let params = Params { temperature: 1.0, ..Params::default() };
+    Wanted { max_tokens: Some(max_tokens), ignore_eos: true, ..Wanted::plain(Sampler::new(params, seed).unwrap()) }
+}
+
+fn prompt(number: usize, length: usize) -> Vec<u32> {
+    // The first 200 tokens are common to all.
+    (0..length).map(|i| if i < 200 { i * 31 % 250 } else { (i * 17 + number * 7) % 250 } as u32 + 3).collect()
+}
+
+/// A request under way.
+struct Asked {
+    events: Receiver<Event>,
+    cancelled: Arc<AtomicBool>,
+}
+
+fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::Result<Asked> {
+    let (sender, events) = channel();
+    let cancelled = Arc::new(AtomicBool::new(false));
+    engine.submit(Submission {
+        prompt,
+        choices,
+        priority: 0,
+        client: 0,
+        events: Box::new(move |event| drop(sender.send(event))),
+        cancelled: Arc::clone(&cancelled),
+    })?;
+    Ok(Asked { events, cancelled })
+}
+
+/// The texts of all answers, and what they took.
+fn all(asked: Asked, choices: usize) -> Vec<(String, Stats)> {
+    let mut texts = vec![String::new(); choices];
+    let mut stats = vec![Stats::default(); choices];
+    let mut open = choices;
+    while open > 0 {
+        match asked.events.recv().unwrap() {
+            Event::Part { choice, part } => texts[choice].push_str(&part.text),
+            Event::Done { choice, stats: took } => {
+                stats[choice] = took;
+                open -= 1;
+            }
+            Event::Failed(error) => panic!("{error}"),
+            Event::Prefill { .. } | Event::Token { .. } => {}
+        }
+    }
+    texts.into_iter().zip(stats).collect()
+}
+
+/// What one session of its own gives.
+fn alone(prompt: Vec<u32>, wanted: Wanted) -> String {
+    let llm = Llm::new(model()).unwrap();
+    let mut session = Session::new(Arc::clone(llm.model()), Arc::new(Pool::new(1).unwrap()), OPTIONS);
+    let request = Request { prompt, wanted };
+    let generation = Generation::start(&mut session, llm.tokenizer(), request, &mut |_, _| {}).unwrap();
+    generation.map(|part| part.unwrap().text).collect()
+}
+
+#[test]
+fn requests_together_get_what_each_gets_alone() {
+    let engine = engine(8, 100, 60);
+    let requests: Vec<(Vec<u32>, u64, usize)> =
+        (0..12).map(|i| (prompt(i, 3 + i * 37), i as u64, 5 + i * 9 % 40)).collect();
+    let start = |(prompt, seed, most): &(Vec<u32>, u64, usize)| {
+        ask(&engine, prompt.clone(), vec![wanted(*seed, *most)]).unwrap()
+    };
+    let asked: Vec<Asked> = requests.iter().map(start).collect();
+    for ((prompt, seed, most), asked) in requests.iter().zip(asked) {
+        let (text, stats) = all(asked, 1).remove(0);
+        assert_eq!(text, alone(prompt.clone(), wanted(*seed, *most)), "seed {seed}");
+        assert_eq!((stats.tokens, stats.finish), (*most, Some(Finish::Length)));
+    }
+}
+
+#[test]
+fn a_cache_that_is_too_small_for_all_costs_time_only() {
+    // Two conversations fit; five run.
+    let engine = engine(5, 100, 9);
+    let requests: Vec<Vec<u32>> = (0..5).map(|i| prompt(i, 180 + 10 * i)).collect();
+    let asked: Vec<Asked> = requests.iter().map(|p| ask(&engine, p.clone(), vec![wanted(3, 200)]).unwrap()).collect();
+    for (prompt, asked) in requests.iter().zip(asked) {
+        assert_eq!(all(asked, 1)[0].0, alone(prompt.clone(), wanted(3, 200)));
+    }
+    assert!(engine.gauges().preemptions.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn a_second_turn_reads_only_what_is_new() {
+    let engine = engine(4, 10, 40);
+    let first = all(ask(&engine, prompt(1, 300), vec![wanted(1, 20)]).unwrap(), 1).remove(0);
+    assert_eq!(first.1.cached_tokens, 0);
+    let second = all(ask(&engine, prompt(1, 310), vec![wanted(1, 5)]).unwrap(), 1).remove(0);
+    assert_eq!(second.1.cached_tokens, 300);
+    assert_eq!(second.0, alone(prompt(1, 310), wanted(1, 5)));
+    // Another one shares the beginning.
+    let other = all(ask(&engine, prompt(2, 260), vec![wanted(1, 5)]).unwrap(), 1).remove(0);
+    assert_eq!(other.1.cached_tokens, 200);
+    engine.forget().unwrap();
+    assert_eq!(engine.cache().0, 0);
+    let again = all(ask(&engine, prompt(2, 260), vec![wanted(1, 5)]).unwrap(), 1).remove(0);
+    assert_eq!((again.1.cached_tokens, again.0), (0, other.0));
+}
+
+#[test]
+fn several_answers_share_one_reading() {
+    let engine = engine(4, 10, 40);
+    let choices = (0..3).map(|seed| wanted(seed, 12)).collect();
+    let answers = all(ask(&engine, prompt(0, 250), choices).unwrap(), 3);
+    for (seed, (text, _)) in answers.iter().enumerate() {
+        assert_eq!(*text, alone(prompt(0, 250), wanted(seed as u64, 12)), "{seed}");
+    }
+    assert_eq!(engine.gauges().prompt_tokens.load(Ordering::Relaxed), 250);
+}
+
+#[test]
+fn a_full_queue_refuses_and_a_cancelled_request_makes_room() {
+    let engine = engine(1, 1, 10);
+    let long = || ask(&engine, prompt(0, 50), vec![wanted(1, 400)]);
+    let running = long().unwrap();
+    // It has left the queue when its first event comes.
+    running.events.recv().unwrap();
+    let queued = [long().unwrap(), long().unwrap()];
+    assert!(matches!(long(), Err(tokki::Error::Busy { .. })));
+    running.cancelled.store(true, Ordering::Relaxed);
+    queued[0].cancelled.store(true, Ordering::Relaxed);
+    let start = std::time::Instant::now();
+    while queued[1].events.try_recv().is_err() {
+        assert!(start.elapsed().as_secs() < 20);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    queued[1].cancelled.store(true, Ordering::Relaxed);
+    while !engine.is_idle() {
+        assert!(start.elapsed().as_secs() < 20);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn prompts_that_leave_no_room_are_refused() {
+    let engine = engine(1, 1, 10);
+    assert!(matches!(ask(&engine, prompt(0, 512), vec![wanted(1, 1)]), Err(tokki::Error::ContextFull { .. })));
+    assert!(ask(&engine, Vec::new(), vec![wanted(1, 1)]).is_err());
+    assert!(ask(&engine, prompt(0, 10), vec![wanted(1, 1), wanted(2, 1)]).is_err());
+    let (_, stats) = all(ask(&engine, prompt(0, 500), vec![wanted(1, 100)]).unwrap(), 1).remove(0);
+    assert_eq!((stats.finish, stats.tokens), (Some(Finish::Context), 12));
+}
