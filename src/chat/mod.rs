@@ -4,6 +4,7 @@
 //! implementation does, within limits that hostile templates cannot pass. Nothing is ever replaced by a built-in
 //! template: a file without one is an error that says so.
 
+mod calls;
 mod dialect;
 mod file;
 mod formats;
@@ -17,6 +18,7 @@ mod statements;
 mod template;
 mod thinking;
 
+pub use calls::{CallFinder, ToolCall, Tools};
 pub use loops::{Loop, LoopDetector};
 pub use probe::{Capabilities, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};

@@ -17,6 +17,7 @@ mod progress;
 mod pull;
 mod rm;
 mod run;
+mod serve;
 mod show;
 mod template;
 mod tokenize;
@@ -40,6 +41,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::Run),
+    Serve(serve::ServeArgs),
     Bench(bench::Bench),
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
@@ -70,6 +72,7 @@ fn run(cli: Cli) -> crate::Result<()> {
     crate::config::set_global_flags(cli.global);
     match &cli.command {
         Command::Run(args) => run::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),

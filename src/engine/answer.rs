@@ -29,8 +29,10 @@ pub struct Wanted {
     pub end_thought: Arc<AtomicBool>,
     /// How many of the likeliest tokens are reported beside each chosen one; `None` = no probabilities at all.
     pub logprobs: Option<usize>,
-    /// Whether the end-of-generation tokens end the answer.
+    /// Whether the answer goes on behind end-of-generation tokens.
     pub ignore_eos: bool,
+    /// Texts of control tokens that are part of the answer's text.
+    pub shown: Vec<&'static str>,
 }
 
 impl Wanted {
@@ -46,6 +48,7 @@ impl Wanted {
             end_thought: Arc::default(),
             logprobs: None,
             ignore_eos: false,
+            shown: Vec::new(),
         }
     }
 }
@@ -120,7 +123,8 @@ impl Answer {
     /// An answer to a prompt of which `stats` tells what it took.
     pub fn new(tokenizer: &Arc<Tokenizer>, wanted: Wanted, stats: Stats) -> Self {
         let stop = StopMatcher::new(wanted.stop.iter().cloned());
-        let markers = wanted.splitter.markers().filter_map(|text| tokenizer.token_id(text)).collect();
+        let shown = wanted.splitter.markers().chain(wanted.shown.iter().copied());
+        let markers = shown.filter_map(|text| tokenizer.token_id(text)).collect();
         let close = wanted.guard.open().map(|why| why.to_string());
         let decoder = tokenizer.stream_with(true);
         let (given, ready, chosen) = Default::default();

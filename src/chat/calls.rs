@@ -1,0 +1,390 @@
+//! Calls of tools in a model's answer: found while it streams, read when it has ended.
+//!
+//! Each family writes them in its own markup (THE TABLE below says how it begins). What comes after the beginning is held
+//! back; at the end it is read as calls, or, if that fails, given as text: an answer is never lost.
+
+use serde_json::{Map, Value, json};
+
+/// A call that a model makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Name of the tool.
+    pub name: String,
+    /// Its arguments: a JSON object as text.
+    pub arguments: String,
+}
+
+/// THE TABLE: how calls begin, and how they are read from there on.
+const FORMS: &[(&str, Reader)] = &[
+    ("<tool_call>", tagged),
+    ("<|tool_call|>", array),
+    ("[TOOL_CALLS]", bracketed),
+    ("<|python_tag|>", objects),
+    ("<｜tool▁calls▁begin｜>", fenced),
+    ("<｜tool▁call▁begin｜>", fenced),
+    ("<function=", tagged),
+    ("<function_call>", tagged),
+    ("functools[", array),
+];
+
+type Reader = fn(&str, &Tools) -> Option<Vec<ToolCall>>;
+
+/// The tools that a request offers.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    /// Names with the schemas of their arguments.
+    tools: Vec<(String, Value)>,
+}
+
+impl Tools {
+    /// Reads the `tools` of a request in OpenAI's form.
+    ///
+    /// # Errors
+    /// What is wrong with which tool, in words.
+    pub fn read(tools: &[Value]) -> Result<Self, String> {
+        let one = |(index, tool): (usize, &Value)| {
+            let function = if tool["function"].is_object() { &tool["function"] } else { tool };
+            let name = function["name"].as_str().filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| format!("tool {index} has no function with a name"))?;
+            Ok((name.to_owned(), function["parameters"].clone()))
+        };
+        let tools = tools.iter().enumerate().map(one).collect::<Result<_, String>>()?;
+        Ok(Self { tools })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tools.is_empty()
+    }
+
+    /// Whether there is a tool of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tools.iter().any(|(known, _)| known == name)
+    }
+
+    /// The schema of an answer that is a call: of `name`, or of any tool.
+    pub fn schema(&self, name: Option<&str>) -> Value {
+        let call = |(tool, parameters): &(String, Value)| {
+            let arguments = if parameters.is_object() { parameters.clone() } else { json!({ "type": "object" }) };
+            json!({
+                "type": "object",
+                "properties": { "name": { "const": tool }, "arguments": arguments },
+                "required": ["name", "arguments"],
+                "additionalProperties": false,
+            })
+        };
+        let chosen = self.tools.iter().filter(|(tool, _)| name.is_none_or(|name| name == tool));
+        let mut calls: Vec<Value> = chosen.map(call).collect();
+        if calls.len() == 1 { calls.remove(0) } else { json!({ "anyOf": calls }) }
+    }
+
+    /// Texts of control tokens that have to be seen for calls to be found.
+    pub fn markers() -> impl Iterator<Item = &'static str> {
+        const INNER: [&str; 7] = [
+            "</tool_call>",
+            "[ARGS]",
+            "[CALL_ID]",
+            "<｜tool▁sep｜>",
+            "<｜tool▁call▁end｜>",
+            "<｜tool▁calls▁end｜>",
+            "<|eom_id|>",
+        ];
+        FORMS.iter().map(|(open, _)| *open).chain(INNER)
+    }
+
+    /// A value of an argument that was written as plain text: by the schema, a text or JSON.
+    fn value(&self, tool: &str, argument: &str, text: &str) -> Value {
+        let schema = self.tools.iter().find(|(name, _)| name == tool).map(|(_, schema)| schema);
+        let kind = schema.and_then(|schema| schema["properties"][argument]["type"].as_str());
+        match kind {
+            Some("string") => text.into(),
+            _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        }
+    }
+}
+
+/// Finds calls in an answer as it comes.
+#[derive(Debug, Clone)]
+pub struct CallFinder {
+    tools: Tools,
+    /// Not decided yet.
+    held: String,
+    /// From the beginning of the first call on.
+    raw: Option<(String, Reader)>,
+    /// Nothing but white space has been shown.
+    at_start: bool,
+}
+
+impl CallFinder {
+    /// A finder for calls of these tools.
+    pub fn new(tools: Tools) -> Self {
+        Self { tools, held: String::new(), raw: None, at_start: true }
+    }
+
+    /// Takes more of the answer; returns what of it is text.
+    pub fn push(&mut self, text: &str) -> String {
+        if let Some((raw, _)) = &mut self.raw {
+            raw.push_str(text);
+            return String::new();
+        }
+        self.held.push_str(text);
+        let begun = self.held.trim_start();
+        if self.at_start && (begun.starts_with('{') || begun.starts_with("[{")) {
+            self.raw = Some((std::mem::take(&mut self.held), objects));
+            return String::new();
+        }
+        if self.at_start && (begun.is_empty() || begun == "[") {
+            return String::new();
+        }
+        let found = FORMS.iter().filter_map(|(open, read)| self.held.find(open).map(|at| (at, *read)));
+        if let Some((at, read)) = found.min_by_key(|(at, _)| *at) {
+            let raw = self.held.split_off(at);
+            self.raw = Some((raw, read));
+            return self.show(usize::MAX);
+        }
+        let keep = FORMS.iter().map(|(open, _)| crate::sample::open_end(&self.held, open)).max().unwrap_or(0);
+        let shown = self.held.len() - keep;
+        self.show(shown)
+    }
+
+    fn show(&mut self, bytes: usize) -> String {
+        let rest = self.held.split_off(bytes.min(self.held.len()));
+        let shown = std::mem::replace(&mut self.held, rest);
+        self.at_start &= shown.trim().is_empty();
+        shown
+    }
+
+    /// The end of the answer: text that was held back, and the calls. Calls that cannot be read are text.
+    pub fn finish(&mut self) -> (String, Vec<ToolCall>) {
+        let held = std::mem::take(&mut self.held);
+        match self.raw.take() {
+            None => (held, Vec::new()),
+            Some((raw, read)) => match read(&raw, &self.tools) {
+                Some(calls) if !calls.is_empty() => (held, calls),
+                _ => (held + &raw, Vec::new()),
+            },
+        }
+    }
+}
+
+/// A call from a JSON object; families differ in the names of its members.
+fn object(value: &Value, tools: &Tools) -> Option<ToolCall> {
+    let value = if value["function"].is_object() { &value["function"] } else { value };
+    let name = ["name", "function", "tool_name"].iter().find_map(|key| value[*key].as_str())?;
+    if !tools.has(name) {
+        return None;
+    }
+    let arguments = ["arguments", "parameters", "input"].iter().map(|key| &value[*key]).find(|a| !a.is_null());
+    let arguments = match arguments {
+        None => "{}".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(arguments) => arguments.to_string(),
+    };
+    Some(ToolCall { name: name.to_owned(), arguments })
+}
+
+/// JSON values one after the other, objects or arrays of them, with anything between that is no JSON.
+fn objects(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    let mut calls = Vec::new();
+    let mut rest = raw;
+    while let Some(at) = rest.find(['{', '[']) {
+        let mut values = serde_json::Deserializer::from_str(&rest[at..]).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                let found = match &value {
+                    Value::Array(items) => items.iter().map(|item| object(item, tools)).collect::<Option<Vec<_>>>(),
+                    one => object(one, tools).map(|call| vec![call]),
+                };
+                calls.extend(found?);
+                rest = &rest[at + values.byte_offset()..];
+            }
+            _ => rest = &rest[at + 1..],
+        }
+    }
+    Some(calls)
+}
+
+/// `<tag>[{...}, ...]`.
+fn array(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    objects(&raw[raw.find('[')?..], tools)
+}
+
+/// `[TOOL_CALLS][{...}]`, or `[TOOL_CALLS]name[ARGS]{...}` for each call.
+fn bracketed(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    if !raw.contains("[ARGS]") {
+        let rest = raw.trim_start_matches("[TOOL_CALLS]");
+        return objects(rest, tools);
+    }
+    let parts = raw.split("[TOOL_CALLS]").filter(|part| !part.trim().is_empty());
+    parts
+        .map(|part| {
+            let (name, arguments) = part.split_once("[ARGS]")?;
+            let name = name.split("[CALL_ID]").next()?.trim();
+            json_text(arguments).filter(|_| tools.has(name)).map(|arguments| ToolCall { name: name.into(), arguments })
+        })
+        .collect()
+}
+
+/// The first JSON value of a text, as it stands there.
+fn json_text(text: &str) -> Option<String> {
+    let text = text.trim_start();
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    values.next()?.ok()?;
+    Some(text[..values.byte_offset()].to_owned())
+}
+
+/// `function<｜tool▁sep｜>name` and the arguments in a fence of code, or `name<｜tool▁sep｜>{...}`.
+fn fenced(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    let calls = raw.split("<｜tool▁call▁begin｜>").skip(1).map(|part| {
+        let (head, rest) = part.split_once("<｜tool▁sep｜>")?;
+        let name = if head.trim() == "function" { rest.lines().next()?.trim() } else { head.trim() };
+        let arguments = json_text(&rest[rest.find('{')?..])?;
+        tools.has(name).then(|| ToolCall { name: name.to_owned(), arguments })
+    });
+    calls.collect()
+}
+
+/// Blocks of `<tool_call>`: a JSON object, `<function=name><parameter=x>`, or a name with `<arg_key>` and `<arg_value>`.
+fn tagged(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    let (open, close) = match raw {
+        _ if raw.starts_with("<function=") => return elements(raw, tools),
+        _ if raw.starts_with("<function_call>") => ("<function_call>", "</function_call>"),
+        _ => ("<tool_call>", "</tool_call>"),
+    };
+    let mut calls = Vec::new();
+    for part in raw.split(open).skip(1) {
+        let block = part.split(close).next()?.trim();
+        if block.starts_with(['{', '[']) {
+            calls.extend(objects(block, tools)?);
+        } else if block.contains("<function=") {
+            calls.extend(elements(block, tools)?);
+        } else {
+            calls.push(keyed(block, tools)?);
+        }
+    }
+    Some(calls)
+}
+
+/// `<function=name><parameter=x>value</parameter></function>`.
+fn elements(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    let calls = raw.split("<function=").skip(1).map(|part| {
+        let (name, rest) = part.split_once('>')?;
+        let name = name.trim();
+        let body = rest.split("</function>").next()?.trim();
+        if body.starts_with('{') {
+            return Some(ToolCall { name: name.to_owned(), arguments: json_text(body)? })
+                .filter(|c| tools.has(&c.name));
+        }
+        let mut arguments = Map::new();
+        for part in body.split("<parameter=").skip(1) {
+            let (key, value) = part.split_once('>')?;
+            let value = value.split("</parameter>").next()?;
+            let value = value.strip_prefix('\n').unwrap_or(value);
+            let value = value.strip_suffix('\n').unwrap_or(value);
+            arguments.insert(key.trim().to_owned(), tools.value(name, key.trim(), value));
+        }
+        let arguments = Value::Object(arguments).to_string();
+        tools.has(name).then(|| ToolCall { name: name.to_owned(), arguments })
+    });
+    calls.collect()
+}
+
+/// A name, then pairs of `<arg_key>` and `<arg_value>`.
+fn keyed(block: &str, tools: &Tools) -> Option<ToolCall> {
+    let name = block.split(['\n', '<']).next()?.trim();
+    let mut arguments = Map::new();
+    for part in block.split("<arg_key>").skip(1) {
+        let (key, rest) = part.split_once("</arg_key>")?;
+        let (_, value) = rest.split_once("<arg_value>")?;
+        let value = value.split("</arg_value>").next()?;
+        arguments.insert(key.trim().to_owned(), tools.value(name, key.trim(), value));
+    }
+    let arguments = Value::Object(arguments).to_string();
+    tools.has(name).then(|| ToolCall { name: name.to_owned(), arguments })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn tools() -> Tools {
+        let parameters = json!({"type": "object", "properties": {
+            "city": {"type": "string"}, "days": {"type": "integer"}, "note": {"type": "string"}
+        }});
+        Tools::read(&[
+            json!({"type": "function", "function": {"name": "weather", "parameters": parameters}}),
+            json!({"type": "function", "function": {"name": "now"}}),
+        ])
+        .unwrap()
+    }
+
+    /// Whatever the borders of pieces, the result is the same.
+    fn read(answer: &str) -> (String, Vec<ToolCall>) {
+        let whole = cut(answer, usize::MAX);
+        for size in [1, 2, 5] {
+            assert_eq!(cut(answer, size), whole, "pieces of {size}");
+        }
+        whole
+    }
+
+    fn cut(answer: &str, size: usize) -> (String, Vec<ToolCall>) {
+        let mut finder = CallFinder::new(tools());
+        let chars: Vec<char> = answer.chars().collect();
+        let mut text = String::new();
+        for piece in chars.chunks(size.min(chars.len().max(1))) {
+            text += &finder.push(&piece.iter().collect::<String>());
+        }
+        let (rest, calls) = finder.finish();
+        (text + &rest, calls)
+    }
+
+    fn call(name: &str, arguments: &str) -> ToolCall {
+        ToolCall { name: name.into(), arguments: arguments.into() }
+    }
+
+    #[test]
+    fn every_familys_markup() {
+        let seoul = call("weather", r#"{"city":"Seoul","days":3}"#);
+        let same = [
+            "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Seoul\", \"days\": 3}}\n</tool_call>",
+            "<tool_call>\n<function=weather>\n<parameter=city>\nSeoul\n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>",
+            "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Seoul</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+            "[TOOL_CALLS][{\"name\": \"weather\", \"arguments\": {\"city\": \"Seoul\", \"days\": 3}}]",
+            "{\"name\": \"weather\", \"parameters\": {\"city\": \"Seoul\", \"days\": 3}}",
+            "<|python_tag|>{\"name\": \"weather\", \"parameters\": {\"city\": \"Seoul\", \"days\": 3}}<|eom_id|>",
+            "<|tool_call|>[{\"name\": \"weather\", \"arguments\": {\"city\": \"Seoul\", \"days\": 3}}]",
+            "<function=weather>{\"city\":\"Seoul\",\"days\":3}</function>",
+            "[TOOL_CALLS]weather[ARGS]{\"city\":\"Seoul\",\"days\":3}",
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{\"city\":\"Seoul\",\"days\":3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>{\"city\":\"Seoul\",\"days\":3}<｜tool▁call▁end｜>",
+        ];
+        for answer in same {
+            assert_eq!(read(answer), (String::new(), vec![seoul.clone()]), "{answer}");
+        }
+        let two = "Let me see.\n<tool_call>{\"name\": \"now\"}</tool_call>\n<tool_call>{\"name\": \"weather\", \"arguments\": {}}</tool_call>";
+        assert_eq!(read(two), ("Let me see.\n".into(), vec![call("now", "{}"), call("weather", "{}")]));
+    }
+
+    #[test]
+    fn what_is_no_call_is_text() {
+        for text in [
+            "A < b, and {\"name\": 1}.",
+            "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>",
+            "<tool_call>{\"name\": \"weather\", \"argum",
+            "{\"city\": \"Seoul\"}",
+            "[1, 2]",
+            "[TOOL_CALLS]",
+            "",
+            "한국어 <tool",
+        ] {
+            assert_eq!(read(text), (text.to_owned(), vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_stay_texts_where_the_schema_says_so() {
+        let (_, calls) = read("<tool_call><function=weather><parameter=note>\n12\n</parameter></function></tool_call>");
+        assert_eq!(calls, [call("weather", r#"{"note":"12"}"#)]);
+    }
+}

@@ -1,0 +1,169 @@
+//! `tokki serve`: the HTTP server.
+
+use super::compute::Compute;
+use super::output;
+use crate::config::MachineFlags;
+use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm};
+use crate::kv::CacheShape;
+use crate::machine::Machine;
+use crate::server::{Models, ServerOptions, Tls, serve};
+use crate::units::show_bytes;
+use crate::{Result, engine, interrupt, store};
+use clap::Args;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Serves models over HTTP
+///
+/// Speaks the dialects of OpenAI (/v1/chat/completions, /v1/completions), Anthropic (/v1/messages), Ollama (/api/chat) and
+/// llama-server (/completion). Without a MODEL it serves the default model. It listens on this machine only unless --host
+/// says otherwise, which needs a key.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tokki serve model.gguf\n  tokki serve --host 0.0.0.0 --api-key-file keys.txt model.gguf\n  \
+    curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"
+)]
+pub(super) struct ServeArgs {
+    /// Paths or store names; NAME=PATH serves a path under another name
+    models: Vec<String>,
+
+    /// Address to listen at
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    host: IpAddr,
+
+    /// Port to listen at; 0 takes one that is free
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+
+    /// A key that clients must show; may be given several times
+    #[arg(long, value_name = "KEY", env = "TOKKI_API_KEY", hide_env_values = true, value_delimiter = ',')]
+    api_key: Vec<String>,
+
+    /// A file with one key per line; read again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+
+    /// Answers that are written at the same time
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+
+    /// Requests that may wait; more get "429 Too Many Requests"
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    queue: u16,
+
+    /// Memory for the key-value cache of all conversations, such as 4G; by default what fits
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    cache_size: Option<usize>,
+
+    /// A site whose pages may use the server, such as https://chat.example; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+
+    /// A name besides localhost by which the server may be called; may be given several times
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+
+    /// Certificate chain in PEM; with --tls-key the server speaks HTTPS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Seconds that running answers may go on after SIGTERM
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    drain: u16,
+
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// A size such as 512M or 4G.
+fn size(text: &str) -> std::result::Result<usize, String> {
+    let wrong = || format!("a size such as 512M or 4G is wanted, not {text}");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().trim_end_matches(['B', 'I']) {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1_u64 << 40,
+        _ => return Err(wrong()),
+    };
+    let bytes = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
+    if (1.0..1e15).contains(&bytes) { Ok(bytes as usize) } else { Err(wrong()) }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ServeArgs) -> Result<()> {
+    let options = ServerOptions {
+        host: args.host,
+        port: args.port,
+        keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
+        key_file: args.api_key_file.clone(),
+        cors: args.cors.clone(),
+        names: args.name.clone(),
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| Tls { cert, key }),
+        drain: Duration::from_secs(args.drain.into()),
+        ..ServerOptions::default()
+    };
+    let names: Vec<(String, PathBuf)> = if args.models.is_empty() {
+        vec![("default".to_owned(), store::default_model(&super::progress::Bar::default())?)]
+    } else {
+        args.models.iter().map(|model| name_and_path(model)).collect::<Result<_>>()?
+    };
+    let models = names.iter().map(|(name, path)| open(args, name, path, names.len())).collect::<Result<Vec<_>>>()?;
+    interrupt::check()?;
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    serve(Models::new(models), options, &mut |address| {
+        output::say(&format!("tokki: listening at {scheme}://{address}"));
+    })
+}
+
+/// A model's name and its file. A path is served under its file's name, without the ending.
+fn name_and_path(model: &str) -> Result<(String, PathBuf)> {
+    if let Some((name, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
+        return Ok((name.to_owned(), store::resolve(path)?));
+    }
+    let path = store::resolve(model)?;
+    let name = match PathBuf::from(model).is_file() {
+        true => path.file_stem().map_or_else(|| model.to_owned(), |stem| stem.to_string_lossy().into_owned()),
+        false => model.to_owned(),
+    };
+    Ok((name, path))
+}
+
+fn open(args: &ServeArgs, name: &str, path: &std::path::Path, models: usize) -> Result<(String, Engine)> {
+    let compute = Compute::open_path(path, &args.machine)?;
+    let session = compute.session(0)?;
+    let options = engine::Options { batch: DEFAULT_BATCH, expand_latents: false, ..session.options().clone() };
+    let llm = Arc::new(Llm::new(Arc::clone(&compute.model))?);
+    if let Some(why) = llm.template().is_none().then_some("it has no chat template: only plain completions work") {
+        output::say(&format!("tokki: {name}: {why}"));
+    }
+    let shape = CacheShape::new(&compute.model.spec, options.kv);
+    let one = shape.bytes(options.context) + shape.page_bytes();
+    let cache_bytes = match args.cache_size {
+        Some(bytes) => bytes,
+        None => {
+            // Several whole conversations, as long as that is no more than a part of what is free.
+            let free = engine::plan::free_memory(&Machine::read()) as usize / 2 / models;
+            free.min(one.saturating_mul(usize::from(args.parallel))).max(one)
+        }
+    };
+    let parallel = usize::from(args.parallel);
+    let options = EngineOptions { session: options, parallel, queue: usize::from(args.queue), cache_bytes };
+    output::say(&format!(
+        "tokki: {name}: context {} for each conversation, {} at the same time, {} of cache",
+        options.session.context,
+        parallel,
+        show_bytes(cache_bytes as u64)
+    ));
+    let pool = Arc::clone(&compute.pool);
+    let engine = Engine::start(llm, pool, options)
+        .map_err(|error| error.hint("use a larger --cache-size, a smaller --ctx, or --kv-type q8_0"))?;
+    Ok((name.to_owned(), engine))
+}

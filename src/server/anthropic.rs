@@ -1,0 +1,374 @@
+//! Anthropic's dialect: messages.
+
+use super::body::Fields;
+use super::error::{ApiError, Dialect};
+use super::request::{self, Ask, Input, Progress, Running};
+use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::stream::{self, Writer, named};
+use super::{messages, openai};
+use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, ToolCall, Tools, Vars};
+use crate::engine::{Finish, Llm, Stats};
+use crate::sample::Form;
+use axum::body::Body;
+use axum::http::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Content blocks as one or more messages of the kind that templates read.
+fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -> Result<()> {
+    let place = format!("messages[{index}]");
+    let mut fields = Fields::of(message, &place)?;
+    let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
+    let content = fields.take("content").unwrap_or_else(|| "".into());
+    let blocks = match content {
+        Value::String(text) => return Ok(out.push(messages::plain(&role, &text))),
+        Value::Array(blocks) => blocks,
+        _ => return Err(ApiError::field(&format!("{place}.content"), "a string or an array of blocks is wanted")),
+    };
+    let (mut texts, mut thought, mut calls) = (Vec::new(), String::new(), Vec::new());
+    for (at, block) in blocks.into_iter().enumerate() {
+        let place = format!("{place}.content[{at}]");
+        let mut block = Fields::of(block, &place)?;
+        match block.str("type")?.as_deref() {
+            Some("text") => texts.push(block.str("text")?.unwrap_or_default()),
+            Some("thinking") => thought += &block.str("thinking")?.unwrap_or_default(),
+            Some("redacted_thinking") => {}
+            Some("tool_use") => calls.push(json!({
+                "id": block.str("id")?, "type": "function",
+                "function": { "name": block.str("name")?, "arguments": block.take("input").unwrap_or_else(|| json!({})) },
+            })),
+            Some("tool_result") => {
+                let result = match block.take("content") {
+                    None => String::new(),
+                    Some(content) => messages::text(content, &format!("{place}.content"))?,
+                };
+                out.push(json!({ "role": "tool", "content": result, "tool_call_id": block.str("tool_use_id")? }));
+            }
+            Some("image" | "document") => {
+                return Err(ApiError::field(&place, "images and documents are not supported: this server runs text models"));
+            }
+            other => return Err(ApiError::field(&place, format!("blocks of type {other:?} are not supported"))),
+        }
+    }
+    let text = texts.join("\n");
+    if text.is_empty() && calls.is_empty() && thought.is_empty() {
+        return Ok(());
+    }
+    let mut turn = match (role.as_str(), llm.template()) {
+        ("assistant", Some(template)) => template.assistant_turn(&thought, &text),
+        _ => messages::plain(&role, &text),
+    };
+    if !calls.is_empty() {
+        turn["tool_calls"] = calls.into();
+    }
+    out.push(turn);
+    Ok(())
+}
+
+/// `system`: a text, or blocks of it.
+fn system(value: Value) -> Result<String> {
+    let parts = match value {
+        Value::String(text) => vec![text],
+        Value::Array(blocks) => {
+            let text = |block: Value| Ok(Fields::of(block, "system")?.str("text")?.unwrap_or_default());
+            blocks.into_iter().map(text).collect::<Result<_>>()?
+        }
+        _ => return Err(ApiError::field("system", "a string or an array of text blocks is wanted")),
+    };
+    let kept = |text: &String| match messages::without_billing_line(text) {
+        Some(rest) => rest.to_owned(),
+        None => text.clone(),
+    };
+    Ok(parts.iter().map(kept).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n"))
+}
+
+struct Read {
+    ask: Ask,
+    tools: Tools,
+    stream: bool,
+    ignored: Vec<String>,
+}
+
+fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
+    let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
+    if list.is_empty() {
+        return Err(ApiError::field("messages", "at least one message is wanted"));
+    }
+    let mut turns = Vec::new();
+    if let Some(value) = fields.take("system") {
+        let text = system(value)?;
+        if !text.is_empty() {
+            turns.push(messages::plain("system", &text));
+        }
+    }
+    for (index, message) in list.into_iter().enumerate() {
+        read_message(llm, index, message, &mut turns)?;
+    }
+    let mut ask = Ask::new(Input::Tokens(Vec::new()));
+    let mut vars = Vars::new();
+    let stop = fields.strings("stop_sequences")?;
+    ask.max_tokens = openai::max_tokens(fields, &["max_tokens"])?;
+    ask.thinking = thinking(fields, &mut vars, llm)?;
+    let form = output_format(fields)?;
+    openai::sampling(fields, &mut ask, llm)?;
+    ask.stop = stop.unwrap_or_default();
+    ask.form = form.or(ask.form.take());
+    ask.n = 1;
+    let tools = tools(fields, &mut vars, &mut ask)?;
+    let stream = fields.bool("stream")?.unwrap_or(false);
+    fields.skip(&["betas", "container", "context_management", "mcp_servers", "cache_control", "inference_geo"]);
+    vars.insert("messages".into(), turns.into());
+    ask.input = Input::Chat(vars);
+    Ok(Read { ask, tools, stream, ignored: fields.rest() })
+}
+
+fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
+    let thinks = llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
+    let mode = match fields.take("thinking") {
+        None => ThinkingMode::Default,
+        Some(value) => {
+            let mut value = Fields::of(value, "thinking")?;
+            let budget = value.count("budget_tokens", 0, i64::from(i32::MAX))?;
+            match (value.str("type")?.as_deref(), budget) {
+                (Some("disabled"), _) => openai::off(llm),
+                (Some("enabled" | "adaptive"), Some(tokens)) if thinks => ThinkingMode::Budget(tokens),
+                (Some("enabled" | "adaptive"), None) if thinks => ThinkingMode::On,
+                (Some("enabled" | "adaptive"), _) => ThinkingMode::Default,
+                _ => return Err(value.wrong("type", "enabled, adaptive or disabled is wanted")),
+            }
+        }
+    };
+    match openai::thinking(fields, vars, llm)? {
+        ThinkingMode::Default => Ok(mode),
+        other => Ok(other),
+    }
+}
+
+fn output_format(fields: &mut Fields) -> Result<Option<Form>> {
+    let config = fields.object("output_config")?.unwrap_or_default();
+    let format = config.get("format").cloned().or_else(|| fields.take("output_format"));
+    Ok(format.filter(|format| format["type"] == "json_schema").map(|format| Form::JsonSchema(format["schema"].clone())))
+}
+
+/// Tools, in the form that templates read.
+fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
+    let list = fields.array("tools")?.unwrap_or_default();
+    let choice = fields.object("tool_choice")?.unwrap_or_default();
+    let own = list.iter().filter(|tool| tool["input_schema"].is_object());
+    let list: Vec<Value> = own
+        .map(|tool| {
+            json!({ "type": "function", "function": { "name": tool["name"], "parameters": tool["input_schema"],
+                    "description": tool["description"].as_str().unwrap_or_default() } })
+        })
+        .collect();
+    let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
+    if tools.is_empty() {
+        return Ok(tools);
+    }
+    match choice.get("type").and_then(Value::as_str) {
+        None | Some("auto") => {}
+        Some("none") => return Ok(Tools::default()),
+        Some("any") => ask.form = Some(Form::JsonSchema(tools.schema(None))),
+        Some("tool") => {
+            let name = choice.get("name").and_then(Value::as_str).filter(|name| tools.has(name));
+            let name = name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?;
+            ask.form = Some(Form::JsonSchema(tools.schema(Some(name))));
+        }
+        Some(other) => return Err(ApiError::field("tool_choice.type", format!("'{other}' is not known"))),
+    }
+    ask.shown = Tools::markers().collect();
+    vars.insert("tools".into(), list.into());
+    Ok(tools)
+}
+
+/// `POST /v1/messages/count_tokens`
+pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = openai::model_of(&state, &mut fields)?;
+    let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
+    let work = tokio::task::spawn_blocking(move || request::prompt(&model, ask.input, ask.thinking));
+    let prompt = work.await.map_err(|_| ApiError::internal("rendering failed"))??;
+    Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
+}
+
+/// `POST /v1/messages`
+pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = openai::model_of(&state, &mut fields)?;
+    let Read { ask, tools, stream, ignored } = read(&mut fields, model.engine.llm())?;
+    let running = request::start(&state, model, ask, call.client).await?;
+    let id = format!("msg_{}", call.id.trim_start_matches("req_"));
+    let mut finder = (!tools.is_empty()).then(|| CallFinder::new(tools));
+    let mut response = if stream {
+        let prompt = running.prompt_tokens;
+        stream::respond(running, MessageStream { id, finder, prompt, cached: 0, index: 0, open: None, started: false })
+    } else {
+        let (mut answers, running) = running.whole().await?;
+        let answer = answers.remove(0);
+        let (text, calls) = match &mut finder {
+            Some(finder) => {
+                let text = finder.push(&answer.content);
+                let (rest, calls) = finder.finish();
+                (text + &rest, calls)
+            }
+            None => (answer.content, Vec::new()),
+        };
+        let mut content = Vec::new();
+        if !answer.reasoning.is_empty() {
+            content.push(json!({ "type": "thinking", "thinking": answer.reasoning, "signature": "" }));
+        }
+        if !text.is_empty() || (calls.is_empty() && content.is_empty()) {
+            content.push(json!({ "type": "text", "text": text }));
+        }
+        let used = |(at, call): (usize, &ToolCall)| {
+            let input: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+            json!({ "type": "tool_use", "id": tool_id(&id, at), "name": call.name, "input": input })
+        };
+        content.extend(calls.iter().enumerate().map(used));
+        let (reason, word) = stop_reason(&answer.stats, !calls.is_empty());
+        let usage = usage(running.prompt_tokens, answer.stats.cached_tokens, answer.stats.tokens);
+        respond_json(
+            &json!({ "id": id, "type": "message", "role": "assistant", "model": running.model.name, "content": content,
+                     "stop_reason": reason, "stop_sequence": word, "usage": usage }),
+            &[],
+        )
+    };
+    note_ignored(&mut response, &ignored);
+    Ok(response)
+}
+
+fn tool_id(message: &str, index: usize) -> String {
+    format!("toolu_{}_{index}", message.trim_start_matches("msg_"))
+}
+
+fn usage(prompt: usize, cached: usize, output: usize) -> Value {
+    json!({ "input_tokens": prompt - cached, "output_tokens": output,
+            "cache_read_input_tokens": cached, "cache_creation_input_tokens": 0 })
+}
+
+fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
+    match stats.finish {
+        _ if calls => ("tool_use", None),
+        Some(Finish::Length | Finish::Context) => ("max_tokens", None),
+        _ if stats.stopped_by.is_some() => ("stop_sequence", stats.stopped_by.clone()),
+        _ => ("end_turn", None),
+    }
+}
+
+struct MessageStream {
+    id: String,
+    finder: Option<CallFinder>,
+    prompt: usize,
+    cached: usize,
+    /// Number of the present block, or of the next one.
+    index: usize,
+    /// The kind of the block that is open.
+    open: Option<&'static str>,
+    started: bool,
+}
+
+impl MessageStream {
+    /// Opens a block of this kind, unless one is open.
+    fn block(&mut self, kind: &'static str, start: &Value) -> String {
+        if self.open == Some(kind) {
+            return String::new();
+        }
+        let mut out = self.close();
+        self.open = Some(kind);
+        self.started = true;
+        out += &named(
+            "content_block_start",
+            &json!({ "type": "content_block_start", "index": self.index, "content_block": start }),
+        );
+        out
+    }
+
+    fn delta(&self, delta: &Value) -> String {
+        named("content_block_delta", &json!({ "type": "content_block_delta", "index": self.index, "delta": delta }))
+    }
+
+    fn close(&mut self) -> String {
+        let Some(kind) = self.open.take() else { return String::new() };
+        let mut out = String::new();
+        if kind == "thinking" {
+            out += &self.delta(&json!({ "type": "signature_delta", "signature": "" }));
+        }
+        out += &named("content_block_stop", &json!({ "type": "content_block_stop", "index": self.index }));
+        self.index += 1;
+        out
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
+        self.block("text", &json!({ "type": "text", "text": "" }))
+            + &self.delta(&json!({ "type": "text_delta", "text": text }))
+    }
+}
+
+impl Writer for MessageStream {
+    const DIALECT: Dialect = Dialect::Anthropic;
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    fn begin(&mut self, running: &Running) -> String {
+        let message = json!({ "id": self.id, "type": "message", "role": "assistant", "model": running.model.name,
+                              "content": [], "stop_reason": null, "stop_sequence": null,
+                              "usage": usage(self.prompt, 0, 0) });
+        named("message_start", &json!({ "type": "message_start", "message": message }))
+    }
+
+    fn event(&mut self, progress: Progress) -> String {
+        match progress {
+            Progress::Prefill { cached, .. } => {
+                self.cached = cached;
+                String::new()
+            }
+            Progress::Token { .. } => String::new(),
+            Progress::Piece { kind: Kind::Reasoning, text, .. } => {
+                self.block("thinking", &json!({ "type": "thinking", "thinking": "", "signature": "" }))
+                    + &self.delta(&json!({ "type": "thinking_delta", "thinking": text }))
+            }
+            Progress::Piece { text, .. } => {
+                let text = match &mut self.finder {
+                    Some(finder) => finder.push(&text),
+                    None => text,
+                };
+                self.text(&text)
+            }
+            Progress::Done { stats, .. } => {
+                let (rest, calls) = self.finder.as_mut().map(CallFinder::finish).unwrap_or_default();
+                let mut out = self.text(&rest);
+                if !self.started && calls.is_empty() {
+                    out += &self.block("text", &json!({ "type": "text", "text": "" }));
+                }
+                for (at, call) in calls.iter().enumerate() {
+                    out += &self.close();
+                    let start =
+                        json!({ "type": "tool_use", "id": tool_id(&self.id, at), "name": call.name, "input": {} });
+                    out += &self.block("tool_use", &start);
+                    out += &self.delta(&json!({ "type": "input_json_delta", "partial_json": call.arguments }));
+                }
+                out += &self.close();
+                let (reason, word) = stop_reason(&stats, !calls.is_empty());
+                let delta = json!({ "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": word },
+                                    "usage": usage(self.prompt, stats.cached_tokens, stats.tokens) });
+                out + &named("message_delta", &delta)
+            }
+        }
+    }
+
+    fn end(&mut self) -> String {
+        named("message_stop", &json!({ "type": "message_stop" }))
+    }
+
+    fn keep_alive(&mut self) -> String {
+        named("ping", &json!({ "type": "ping" }))
+    }
+
+    fn error(&mut self, error: &ApiError) -> String {
+        named("error", &error.body(Self::DIALECT, &self.id))
+    }
+}

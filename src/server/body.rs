@@ -1,0 +1,139 @@
+//! A request's JSON, field by field: every known field acts, or is refused; unknown ones are listed in the answer's head.
+
+use super::error::ApiError;
+use serde_json::{Map, Value};
+use std::fmt::Display;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// The members of a JSON object that have not been read yet. `null` is the same as absent.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    map: Map<String, Value>,
+    /// What errors put before a field's name.
+    place: String,
+}
+
+impl Fields {
+    /// Parses a body; an empty one has no fields.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(map)) => Ok(Self { map, place: String::new() }),
+            Ok(_) => Err(ApiError::bad("the body is JSON, but not an object")),
+            Err(why) => Err(ApiError::bad(format!("the body is not valid JSON: {why}"))),
+        }
+    }
+
+    /// The members of a value that has to be an object.
+    pub(super) fn of(value: Value, place: &str) -> Result<Self> {
+        match value {
+            Value::Object(map) => Ok(Self { map, place: format!("{place}.") }),
+            other => Err(ApiError::field(place, format!("an object is wanted, not {}", kind(&other)))),
+        }
+    }
+
+    /// A field's value, whatever it is.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.map.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// The error for a field.
+    pub(super) fn wrong(&self, name: &str, message: impl Display) -> ApiError {
+        ApiError::field(&format!("{}{name}", self.place), message)
+    }
+
+    fn typed<T>(&mut self, name: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match read(&value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(self.wrong(name, format!("{wanted} is wanted, not {}", kind(&value)))),
+        }
+    }
+
+    pub(super) fn bool(&mut self, name: &str) -> Result<Option<bool>> {
+        self.typed(name, "true or false", Value::as_bool)
+    }
+
+    pub(super) fn str(&mut self, name: &str) -> Result<Option<String>> {
+        self.typed(name, "a string", |value| value.as_str().map(str::to_owned))
+    }
+
+    pub(super) fn array(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
+        self.typed(name, "an array", |value| value.as_array().cloned())
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>> {
+        self.typed(name, "an object", |value| value.as_object().cloned())
+    }
+
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<f32>> {
+        self.typed(name, "a number", |value| value.as_f64().map(|x| x as f32).filter(|x| x.is_finite()))
+    }
+
+    /// A whole number; some clients write `3.0`.
+    pub(super) fn int(&mut self, name: &str) -> Result<Option<i64>> {
+        let whole = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);
+        self.typed(name, "a whole number", |value| value.as_i64().or_else(|| value.as_f64().and_then(whole)))
+    }
+
+    /// A count from `least` on.
+    pub(super) fn count(&mut self, name: &str, least: i64, most: i64) -> Result<Option<usize>> {
+        match self.int(name)? {
+            None => Ok(None),
+            Some(n) if (least..=most).contains(&n) => Ok(usize::try_from(n).ok()),
+            Some(n) => Err(self.wrong(name, format!("a number from {least} to {most} is wanted, not {n}"))),
+        }
+    }
+
+    /// A string or an array of strings.
+    pub(super) fn strings(&mut self, name: &str) -> Result<Option<Vec<String>>> {
+        self.typed(name, "a string or an array of strings", |value| match value {
+            Value::String(one) => Some(vec![one.clone()]),
+            Value::Array(many) => many.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        })
+    }
+
+    /// Fields that only steer others' servers: read, and of no effect here by their nature.
+    pub(super) fn skip(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| drop(self.map.remove(*name)));
+    }
+
+    /// Refuses fields that would change the answer and are not supported.
+    pub(super) fn refuse(&mut self, names: &[&str]) -> Result<()> {
+        let neutral = |value: &Value| match value {
+            Value::Bool(on) => !on,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(map) => map.is_empty(),
+            Value::String(text) => text.is_empty(),
+            Value::Number(n) => n.as_f64() == Some(0.0),
+            Value::Null => true,
+        };
+        for name in names {
+            if self.map.remove(*name).is_some_and(|value| !neutral(&value)) {
+                return Err(self.wrong(name, "is not supported by this server"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the fields that nobody read.
+    pub(super) fn rest(&self) -> Vec<String> {
+        self.map.keys().map(|name| format!("{}{name}", self.place)).collect()
+    }
+}
+
+/// What a value is, for people.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "this number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

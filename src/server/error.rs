@@ -1,0 +1,184 @@
+//! What goes wrong, in each dialect's shape.
+
+use crate::Error;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+/// In whose shape a route speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OpenAi,
+    Anthropic,
+    Ollama,
+}
+
+/// An error that a client gets.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    pub(super) status: StatusCode,
+    /// The type in OpenAI's shape.
+    kind: &'static str,
+    pub(super) message: String,
+    /// The field that is at fault.
+    param: Option<String>,
+    code: Option<&'static str>,
+    /// Seconds until another try makes sense.
+    retry_after: Option<u32>,
+    /// Further members of the error.
+    extra: Vec<(&'static str, Value)>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        let message = shortened(message.into());
+        Self { status, kind, message, param: None, code: None, retry_after: None, extra: Vec::new() }
+    }
+
+    /// A request that cannot be served as it is.
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// A field whose value cannot be used.
+    pub(super) fn field(name: &str, message: impl std::fmt::Display) -> Self {
+        Self { param: Some(name.to_owned()), ..Self::bad(format!("'{name}': {message}")) }
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than the {limit} bytes that are allowed");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    pub(super) fn timeout(message: &str) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let message = "Invalid API Key: send 'Authorization: Bearer KEY'";
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", message)
+    }
+
+    pub(super) fn no_model(name: &str) -> Self {
+        Self { code: Some("model_not_found"), ..Self::not_found(format!("model '{name}' not found")) }
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this path takes another method")
+    }
+
+    /// What this server does not do.
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not_supported_error", message)
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        let this = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
+        Self { retry_after: Some(5), ..this }
+    }
+
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The error's JSON in a dialect.
+    pub(super) fn body(&self, dialect: Dialect, request_id: &str) -> Value {
+        match dialect {
+            Dialect::OpenAi => {
+                let code = self.code.map_or_else(|| json!(self.status.as_u16()), |code| json!(code));
+                let mut error = Map::new();
+                error.insert("message".into(), json!(self.message));
+                error.insert("type".into(), json!(self.kind));
+                error.insert("param".into(), json!(self.param));
+                error.insert("code".into(), code);
+                self.extra.iter().for_each(|(name, value)| drop(error.insert((*name).into(), value.clone())));
+                json!({ "error": error })
+            }
+            Dialect::Anthropic => {
+                let kind = match self.status.as_u16() {
+                    400 | 405 | 408 | 501 => "invalid_request_error",
+                    401 => "authentication_error",
+                    403 => "permission_error",
+                    404 => "not_found_error",
+                    413 => "request_too_large",
+                    429 => "rate_limit_error",
+                    503 => "overloaded_error",
+                    _ => "api_error",
+                };
+                let error = json!({ "type": kind, "message": self.message });
+                json!({ "type": "error", "error": error, "request_id": request_id })
+            }
+            Dialect::Ollama => json!({ "error": self.message }),
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn response(&self, dialect: Dialect, request_id: &str) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body(dialect, request_id).to_string()));
+        *response.status_mut() = match (dialect, self.status.as_u16()) {
+            // What Anthropic's clients know as "overloaded".
+            (Dialect::Anthropic, 503) => StatusCode::from_u16(529).unwrap_or(self.status),
+            _ => self.status,
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if matches!(self.status.as_u16(), 500 | 501) {
+            // The same request fails again.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::ContextFull { needed, available } => {
+                let prompt = needed.saturating_sub(1);
+                let message = format!(
+                    "This model's maximum context length is {available} tokens, and the prompt has {prompt} (the request \
+                     exceeds the available context size). Shorten the conversation, or serve the model with a larger \
+                     context."
+                );
+                Self {
+                    code: Some("context_length_exceeded"),
+                    extra: vec![("n_prompt_tokens", json!(prompt)), ("n_ctx", json!(available))],
+                    ..Self::new(StatusCode::BAD_REQUEST, "exceed_context_size_error", message)
+                }
+            }
+            Error::Busy { waiting } => Self {
+                retry_after: Some(2),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "rate_limit_error",
+                    format!("{waiting} requests are waiting already; try again in a moment"),
+                )
+            },
+            Error::Input { .. } => Self::bad(error.to_string()),
+            Error::Interrupted => Self::unavailable("the server is stopping"),
+            Error::Failed { .. } | Error::Io { .. } => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+/// A message that a client can show.
+fn shortened(mut message: String) -> String {
+    const MOST: usize = 2000;
+    if message.len() > MOST {
+        let end = (0..=MOST).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

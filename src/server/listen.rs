@@ -1,0 +1,179 @@
+//! Connections: accepted, limited, encrypted where asked for, and brought to an end in order.
+
+use super::ServerOptions;
+use super::auth::Keys;
+use super::metrics::Metrics;
+use super::models::Models;
+use super::routes::{State, answer};
+use crate::{Error, Result};
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Longest time for the head of a request, and for a TLS handshake.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Largest head of a request.
+const HEAD_BYTES: usize = 64 << 10;
+/// Connections at the same time.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// Files of a certificate chain and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificates.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    fn acceptor(&self) -> Result<TlsAcceptor> {
+        let bad = |path: &Path, wanted: &str, why: &dyn std::fmt::Display| {
+            Error::input(path.display().to_string(), wanted, why.to_string())
+        };
+        let certs = CertificateDer::pem_file_iter(&self.cert)
+            .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
+            .map_err(|why| bad(&self.cert, "certificates in PEM", &why))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|why| bad(&self.key, "a private key in PEM", &why))?;
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(certs, key));
+        let mut config = config.map_err(|why| bad(&self.cert, "a certificate that fits the key", &why))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// Serves `models` until SIGTERM or SIGINT; running answers may then end within `options.drain`, a second signal ends
+/// them at once. `ready` is told the address when the server listens.
+///
+/// # Errors
+/// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
+pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
+    let keys = Keys::load(&options)?;
+    if !options.host.is_loopback() && !keys.are_wanted() {
+        let hint = "give it a key (--api-key KEY, --api-key-file FILE), or let it listen at 127.0.0.1";
+        return Err(Error::input("--host", "a key for an address that others can reach", "none").hint(hint));
+    }
+    let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let state = Arc::new(State {
+        models,
+        keys,
+        metrics: Metrics::default(),
+        draining: AtomicBool::new(false),
+        requests: AtomicU64::new(0),
+        options,
+    });
+    let outcome = runtime.block_on(run(state, tls, ready));
+    // Threads that still prepare a request are not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
+    let address = SocketAddr::new(state.options.host, state.options.port);
+    let unusable = |why: std::io::Error| Error::failed(format!("address {address}"), why.to_string());
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let watch_for = |kind| signal(kind).map_err(|why| Error::failed("signals", why.to_string()));
+    let mut stop = [watch_for(SignalKind::terminate())?, watch_for(SignalKind::interrupt())?];
+    let mut reload = watch_for(SignalKind::hangup())?;
+    let [term, int] = &mut stop;
+    ready(listener.local_addr().map_err(unusable)?);
+    let (ending, end) = watch::channel(false);
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let permit = Arc::clone(&room).acquire_owned();
+        tokio::select! {
+            Ok(permit) = permit => tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let _ = stream.set_nodelay(true);
+                        let (state, tls, end) = (Arc::clone(&state), tls.clone(), end.clone());
+                        tokio::spawn(async move {
+                            connection(state, tls, stream, peer.ip(), end).await;
+                            drop(permit);
+                        });
+                    }
+                    // Out of descriptors: wait for some to come back.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = reload.recv() => drop(state.keys.reload(&state.options)),
+            },
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+    }
+    drop(listener);
+    state.draining.store(true, Ordering::Relaxed);
+    let _ = ending.send(true);
+    let deadline = tokio::time::sleep(state.options.drain);
+    tokio::pin!(deadline);
+    loop {
+        let idle = room.available_permits() == MAX_CONNECTIONS;
+        if idle {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            () = &mut deadline => return Ok(()),
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+        }
+    }
+}
+
+async fn connection(
+    state: Arc<State>,
+    tls: Option<TlsAcceptor>,
+    stream: tokio::net::TcpStream,
+    peer: IpAddr,
+    end: watch::Receiver<bool>,
+) {
+    match tls {
+        None => talk(state, stream, peer, end).await,
+        Some(acceptor) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)).await {
+                talk(state, stream, peer, end).await;
+            }
+        }
+    }
+}
+
+/// One connection, request after request, until either side ends it.
+async fn talk<S>(state: Arc<State>, stream: S, peer: IpAddr, mut end: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, std::convert::Infallible>(answer(state, peer, request.map(Body::new)).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = end.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,66 @@
+//! The HTTP server: one model or several, spoken to in the dialects that clients use.
+//!
+//! A connection ([`listen`]) leads to a route of THE ROUTE TABLE ([`routes`]), a route to a handler in the file of its
+//! dialect. Handlers translate JSON to one internal request ([`request`]) and one stream of events back; they never
+//! compute. What can be known before computing is a plain HTTP error; after admission the head goes out at once.
+
+mod anthropic;
+mod auth;
+mod body;
+mod error;
+mod listen;
+mod llama_server;
+mod messages;
+mod metrics;
+mod models;
+mod ollama;
+mod openai;
+mod request;
+mod routes;
+mod stream;
+
+pub use listen::{Tls, serve};
+pub use models::Models;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a server listens and whom it lets in.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Address to listen at.
+    pub host: IpAddr,
+    /// Port; 0 = any that is free.
+    pub port: u16,
+    /// Keys that clients must show one of; none = everyone who can reach the address.
+    pub keys: Vec<String>,
+    /// A file with one key per line, read again at SIGHUP.
+    pub key_file: Option<PathBuf>,
+    /// Origins whose pages may use the server; `*` = all.
+    pub cors: Vec<String>,
+    /// Names besides localhost and the address under which the server may be called.
+    pub names: Vec<String>,
+    /// Certificate and key.
+    pub tls: Option<Tls>,
+    /// How long running answers may go on after SIGTERM.
+    pub drain: Duration,
+    /// Largest body of a request in bytes.
+    pub max_body: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8080,
+            keys: Vec::new(),
+            key_file: None,
+            cors: Vec::new(),
+            names: Vec::new(),
+            tls: None,
+            drain: Duration::from_secs(30),
+            max_body: 16 << 20,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Ollama's dialect: lines of JSON.
+
+use super::body::Fields;
+use super::error::{ApiError, Dialect};
+use super::models::Served;
+use super::request::{self, Ask, Input, Progress, Running, finish_reason};
+use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::stream::{self, Writer};
+use super::{messages, openai};
+use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
+use crate::engine::{Llm, Stats};
+use crate::sample::Form;
+use crate::tokenizer::Special;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// The version of the protocol: clients switch features by it.
+const PROTOCOL: &str = "0.12.6";
+
+/// `GET /`
+pub(super) async fn root(_: Arc<State>, _: Call) -> Result<Response<Body>> {
+    let mut response = Response::new(Body::from("Ollama is running"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Ok(response)
+}
+
+/// `GET /api/version`
+pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
+    Ok(respond_json(&json!({ "version": PROTOCOL, "tokki": env!("CARGO_PKG_VERSION") }), &[]))
+}
+
+/// A time as RFC 3339, UTC.
+fn rfc3339(time: SystemTime) -> String {
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
+fn details(llm: &Llm) -> Value {
+    let gguf = &llm.model().gguf;
+    let arch = &llm.model().spec.arch;
+    let size = gguf.str("general.size_label").ok().flatten().unwrap_or_default();
+    json!({ "parent_model": "", "format": "gguf", "family": arch, "families": [arch],
+            "parameter_size": size, "quantization_level": llm.model().output.dtype().name() })
+}
+
+/// One model in Ollama's lists.
+pub(super) fn entry(model: &Served) -> Value {
+    let llm = model.engine.llm();
+    let loaded = SystemTime::UNIX_EPOCH + Duration::from_secs(model.created);
+    json!({
+        "name": model.name,
+        "model": model.name,
+        "modified_at": rfc3339(loaded),
+        "size": llm.model().gguf.file_bytes(),
+        "digest": "",
+        "capabilities": capabilities(llm),
+        "details": details(llm),
+    })
+}
+
+fn capabilities(llm: &Llm) -> Vec<&'static str> {
+    let mut all = vec!["completion"];
+    if llm.capabilities().is_some_and(|c| c.tools) {
+        all.push("tools");
+    }
+    if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) {
+        all.push("thinking");
+    }
+    all
+}
+
+/// `GET /api/tags`
+pub(super) async fn tags(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+    let models: Vec<Value> = state.models.all().iter().map(|model| entry(model)).collect();
+    Ok(respond_json(&json!({ "models": models }), &[]))
+}
+
+/// `GET /api/ps`
+pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+    let expires = rfc3339(SystemTime::now() + Duration::from_secs(100 * 365 * 86_400));
+    let loaded = |model: &Arc<Served>| {
+        let mut entry = entry(model);
+        entry["expires_at"] = expires.clone().into();
+        entry["size_vram"] = 0.into();
+        entry["context_length"] = model.engine.options().session.context.into();
+        entry
+    };
+    let models: Vec<Value> = state.models.all().iter().map(loaded).collect();
+    Ok(respond_json(&json!({ "models": models }), &[]))
+}
+
+/// `POST /api/show`
+pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let name = fields.str("model")?.or(fields.str("name")?);
+    let model = state.models.get(name.as_deref())?;
+    let llm = model.engine.llm();
+    let spec = &llm.model().spec;
+    let mut info = Map::new();
+    info.insert("general.architecture".into(), spec.arch.clone().into());
+    info.insert(format!("{}.context_length", spec.arch), model.engine.options().session.context.into());
+    info.insert(format!("{}.embedding_length", spec.arch), spec.embd.into());
+    info.insert(format!("{}.block_count", spec.arch), spec.layers.len().into());
+    Ok(respond_json(
+        &json!({
+            "modelfile": "", "parameters": "",
+            "template": llm.template().map(|template| template.source()).unwrap_or_default(),
+            "details": details(llm),
+            "model_info": info,
+            "capabilities": capabilities(llm),
+            "modified_at": rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(model.created)),
+        }),
+        &fields.rest(),
+    ))
+}
+
+/// `options`, `format` and `think` of a request.
+fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
+    let mut ask = Ask::new(Input::Tokens(Vec::new()));
+    let options = fields.object("options")?.unwrap_or_default();
+    let mut options = Fields::of(options.into(), "options")?;
+    ask.max_tokens = match options.int("num_predict")? {
+        Some(n) if n >= 0 => usize::try_from(n).ok(),
+        _ => None,
+    };
+    // The context is the server's, and how it computes is, too.
+    options.skip(&["num_ctx", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap", "low_vram"]);
+    openai::sampling(&mut options, &mut ask, llm)?;
+    ask.form = match fields.take("format") {
+        None => ask.form,
+        Some(Value::String(word)) if word.is_empty() => ask.form,
+        Some(Value::String(word)) if word == "json" => Some(Form::JsonSchema(json!({ "type": "object" }))),
+        Some(schema @ Value::Object(_)) => Some(Form::JsonSchema(schema)),
+        Some(_) => return Err(ApiError::field("format", "\"json\" or a JSON schema is wanted")),
+    };
+    ask.thinking = match fields.take("think") {
+        None => ThinkingMode::Default,
+        Some(Value::Bool(false)) => openai::off(llm),
+        Some(Value::Bool(true) | Value::String(_)) => {
+            if llm.capabilities().is_none_or(|c| c.thinking == Thinking::None) {
+                return Err(ApiError::bad("this model does not support thinking"));
+            }
+            ThinkingMode::On
+        }
+        Some(_) => return Err(ApiError::field("think", "true, false or an effort is wanted")),
+    };
+    fields.skip(&["keep_alive"]);
+    Ok(ask)
+}
+
+/// `POST /api/chat`
+pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = openai::model_of(&state, &mut fields)?;
+    let llm = Arc::clone(model.engine.llm());
+    let mut ask = common(&mut fields, &llm)?;
+    let list = fields.array("messages")?.unwrap_or_default();
+    if list.is_empty() {
+        return Ok(loaded(&model, true));
+    }
+    let mut vars = Vars::new();
+    vars.insert("messages".into(), messages::read(&llm, list)?.into());
+    let tools = fields.array("tools")?.unwrap_or_default();
+    let known = Tools::read(&tools).map_err(|why| ApiError::field("tools", why))?;
+    if !tools.is_empty() {
+        ask.shown = Tools::markers().collect();
+        vars.insert("tools".into(), tools.into());
+    }
+    ask.input = Input::Chat(vars);
+    let finder = (!known.is_empty()).then(|| CallFinder::new(known));
+    respond(&state, model, ask, call.client, &mut fields, true, finder).await
+}
+
+/// `POST /api/generate`
+pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = openai::model_of(&state, &mut fields)?;
+    let llm = Arc::clone(model.engine.llm());
+    let mut ask = common(&mut fields, &llm)?;
+    let prompt = fields.str("prompt")?.unwrap_or_default();
+    if prompt.is_empty() {
+        return Ok(loaded(&model, false));
+    }
+    let raw = fields.bool("raw")?.unwrap_or(false) || llm.template().is_none();
+    let system = fields.str("system")?;
+    fields.refuse(&["images", "suffix", "template", "context"])?;
+    ask.input = if raw {
+        Input::Text(prompt, Special::Parse)
+    } else {
+        let system = system.map(|text| messages::plain("system", &text));
+        let list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
+        Input::Chat(Vars::from_iter([("messages".to_owned(), list.into())]))
+    };
+    respond(&state, model, ask, call.client, &mut fields, false, None).await
+}
+
+/// The answer to a request without a message: the model is there.
+fn loaded(model: &Served, chat: bool) -> Response<Body> {
+    let mut object = json!({ "model": model.name, "created_at": rfc3339(SystemTime::now()),
+                             "done": true, "done_reason": "load" });
+    if chat {
+        object["message"] = messages::plain("assistant", "");
+    } else {
+        object["response"] = "".into();
+    }
+    respond_json(&object, &[])
+}
+
+async fn respond(
+    state: &Arc<State>,
+    model: Arc<Served>,
+    ask: Ask,
+    client: u64,
+    fields: &mut Fields,
+    chat: bool,
+    finder: Option<CallFinder>,
+) -> Result<Response<Body>> {
+    let stream = fields.bool("stream")?.unwrap_or(true);
+    let ignored = fields.rest();
+    let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
+    let mut lines = Lines { model: running.model.name.clone(), chat, finder };
+    let mut response = if stream {
+        stream::respond(running, lines)
+    } else {
+        let (mut answers, _running) = running.whole().await?;
+        let answer = answers.remove(0);
+        let (content, calls) = match &mut lines.finder {
+            Some(finder) => {
+                let text = finder.push(&answer.content);
+                let (rest, calls) = finder.finish();
+                (text + &rest, calls)
+            }
+            None => (answer.content, Vec::new()),
+        };
+        let calls = calls.iter().map(call_object).collect();
+        respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
+    };
+    note_ignored(&mut response, &ignored);
+    Ok(response)
+}
+
+/// Arguments are an object here.
+fn call_object(call: &crate::chat::ToolCall) -> Value {
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+    json!({ "function": { "name": call.name, "arguments": arguments } })
+}
+
+struct Lines {
+    model: String,
+    chat: bool,
+    finder: Option<CallFinder>,
+}
+
+impl Lines {
+    fn object(&self, content: &str, thinking: &str, calls: Vec<Value>) -> Value {
+        let mut object = json!({ "model": self.model, "created_at": rfc3339(SystemTime::now()), "done": false });
+        if self.chat {
+            let mut message = messages::plain("assistant", content);
+            if !thinking.is_empty() {
+                message["thinking"] = thinking.into();
+            }
+            if !calls.is_empty() {
+                message["tool_calls"] = calls.into();
+            }
+            object["message"] = message;
+        } else {
+            object["response"] = content.into();
+            if !thinking.is_empty() {
+                object["thinking"] = thinking.into();
+            }
+        }
+        object
+    }
+
+    fn last(&self, content: &str, thinking: &str, calls: Vec<Value>, stats: &Stats) -> Value {
+        let nanos = |seconds: f64| (seconds.max(0.0) * 1e9) as u64;
+        let mut object = self.object(content, thinking, calls);
+        object["done"] = true.into();
+        object["done_reason"] = finish_reason(stats).into();
+        object["total_duration"] = nanos(stats.prefill_s + stats.decode_s).into();
+        object["load_duration"] = 0.into();
+        object["prompt_eval_count"] = stats.prompt_tokens.into();
+        object["prompt_eval_duration"] = nanos(stats.prefill_s).into();
+        object["eval_count"] = stats.tokens.into();
+        object["eval_duration"] = nanos(stats.decode_s).into();
+        object
+    }
+}
+
+fn line(value: &Value) -> String {
+    format!("{value}\n")
+}
+
+impl Writer for Lines {
+    const DIALECT: Dialect = Dialect::Ollama;
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+
+    fn begin(&mut self, _: &Running) -> String {
+        String::new()
+    }
+
+    fn event(&mut self, progress: Progress) -> String {
+        match progress {
+            Progress::Piece { kind: Kind::Reasoning, text, .. } => line(&self.object("", &text, Vec::new())),
+            Progress::Piece { text, .. } => {
+                let text = match &mut self.finder {
+                    Some(finder) => finder.push(&text),
+                    None => text,
+                };
+                if text.is_empty() { String::new() } else { line(&self.object(&text, "", Vec::new())) }
+            }
+            Progress::Done { stats, .. } => {
+                let (rest, calls) = self.finder.as_mut().map(CallFinder::finish).unwrap_or_default();
+                let mut out = String::new();
+                if !rest.is_empty() || !calls.is_empty() {
+                    out += &line(&self.object(&rest, "", calls.iter().map(call_object).collect()));
+                }
+                out + &line(&self.last("", "", Vec::new(), &stats))
+            }
+            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        String::new()
+    }
+
+    /// An empty line would break clients.
+    fn keep_alive(&mut self) -> String {
+        line(&self.object("", "", Vec::new()))
+    }
+
+    fn error(&mut self, error: &ApiError) -> String {
+        line(&error.body(Self::DIALECT, ""))
+    }
+}

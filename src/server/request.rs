@@ -1,0 +1,264 @@
+//! The one internal request that every dialect maps to, and the events that come of it.
+
+use super::error::ApiError;
+use super::models::Served;
+use super::routes::State;
+use crate::chat::{Kind, ThinkingMode, ThoughtGuard, Vars};
+use crate::engine::{Event, Finish, Logprob, Prompt, Stats, Submission, Wanted};
+use crate::sample::{Constraint, Form, Overrides, Sampler};
+use crate::tokenizer::Special;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// What a request continues.
+#[derive(Debug, Clone)]
+pub(super) enum Input {
+    /// Variables of the chat template, `messages` among them.
+    Chat(Vars),
+    /// Text as it is; whether names of control tokens in it stand for those tokens.
+    Text(String, Special),
+    /// Tokens.
+    Tokens(Vec<u32>),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) input: Input,
+    pub(super) sampling: Overrides,
+    /// Token ids and what is added to their logits.
+    pub(super) logit_bias: Vec<(u32, f32)>,
+    pub(super) seed: Option<u64>,
+    pub(super) max_tokens: Option<usize>,
+    pub(super) stop: Vec<String>,
+    pub(super) n: usize,
+    pub(super) logprobs: Option<usize>,
+    pub(super) form: Option<Form>,
+    pub(super) thinking: ThinkingMode,
+    pub(super) ignore_eos: bool,
+    pub(super) priority: i32,
+    /// Texts of control tokens that are part of the answer's text.
+    pub(super) shown: Vec<&'static str>,
+}
+
+impl Ask {
+    /// A plain request for `input`.
+    pub(super) fn new(input: Input) -> Self {
+        Self {
+            input,
+            sampling: Overrides::default(),
+            logit_bias: Vec::new(),
+            seed: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            n: 1,
+            logprobs: None,
+            form: None,
+            thinking: ThinkingMode::Default,
+            ignore_eos: false,
+            priority: 0,
+            shown: Vec::new(),
+        }
+    }
+}
+
+/// A request under way. Dropping it ends the work.
+pub(super) struct Running {
+    pub(super) model: Arc<Served>,
+    pub(super) prompt_tokens: usize,
+    /// The seed that was used.
+    pub(super) seed: u64,
+    pub(super) n: usize,
+    events: UnboundedReceiver<Event>,
+    cancelled: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+/// Tells the metrics how long things took.
+struct Clock {
+    state: Arc<State>,
+    start: Instant,
+    spoke: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a handler gets to know.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Tokens of the prompt that have been read.
+    Prefill { done: usize, total: usize, cached: usize },
+    /// A chosen token with its probability.
+    Token { choice: usize, chosen: Logprob },
+    /// A piece of an answer.
+    Piece { choice: usize, kind: Kind, text: String },
+    /// An answer has ended.
+    Done { choice: usize, stats: Stats },
+}
+
+impl Running {
+    /// What happens next; `None` when all answers have ended.
+    ///
+    /// # Errors
+    /// What stopped the work.
+    pub(super) async fn next(&mut self) -> Result<Option<Progress>> {
+        let Some(event) = self.events.recv().await else { return Ok(None) };
+        Ok(Some(match event {
+            Event::Prefill { done, total, cached } => Progress::Prefill { done, total, cached },
+            Event::Token { choice, chosen } => Progress::Token { choice, chosen },
+            Event::Part { choice, part } => {
+                self.clock.speak();
+                Progress::Piece { choice, kind: part.kind, text: part.text }
+            }
+            Event::Done { choice, stats } => {
+                self.clock.end(&stats);
+                Progress::Done { choice, stats }
+            }
+            Event::Failed(error) => return Err(error.into()),
+        }))
+    }
+}
+
+impl Clock {
+    fn speak(&mut self) {
+        if !std::mem::replace(&mut self.spoke, true) {
+            self.state.metrics.time_to_first_token.record(self.start.elapsed());
+        }
+    }
+
+    fn end(&mut self, stats: &Stats) {
+        self.state.metrics.request_time.record(self.start.elapsed());
+        if stats.tokens > 1 {
+            let each = stats.decode_s / (stats.tokens - 1) as f64;
+            self.state.metrics.time_per_token.record(Duration::from_secs_f64(each.max(0.0)));
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Whole {
+    pub(super) reasoning: String,
+    pub(super) content: String,
+    pub(super) logprobs: Vec<Logprob>,
+    pub(super) stats: Stats,
+}
+
+impl Running {
+    /// All answers, when they have ended.
+    ///
+    /// # Errors
+    /// What stopped the work.
+    pub(super) async fn whole(mut self) -> Result<(Vec<Whole>, Self)> {
+        let mut answers = vec![Whole::default(); self.n];
+        let mut open = self.n;
+        while let Some(progress) = self.next().await? {
+            match progress {
+                Progress::Prefill { .. } => {}
+                Progress::Token { choice, chosen } => answers[choice].logprobs.push(chosen),
+                Progress::Piece { choice, kind: Kind::Reasoning, text } => answers[choice].reasoning.push_str(&text),
+                Progress::Piece { choice, text, .. } => answers[choice].content.push_str(&text),
+                Progress::Done { choice, stats } => {
+                    answers[choice].stats = stats;
+                    open -= 1;
+                }
+            }
+        }
+        if open > 0 {
+            return Err(ApiError::unavailable("the server is stopping"));
+        }
+        Ok((answers, self))
+    }
+}
+
+/// The prompt of `input`, its text and tokens.
+pub(super) fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
+    let llm = model.engine.llm();
+    match input {
+        Input::Chat(vars) => Ok(llm.prompt(vars, thinking)?),
+        Input::Text(text, special) => Ok(llm.plain_prompt(&text, special)),
+        Input::Tokens(tokens) => {
+            let vocab = llm.model().spec.vocab;
+            if let Some(bad) = tokens.iter().find(|&&token| token as usize >= vocab) {
+                return Err(ApiError::field("prompt", format!("token ids are below {vocab}, not {bad}")));
+            }
+            Ok(Prompt { tokens, ..llm.plain_prompt("", Special::Plain) })
+        }
+    }
+}
+
+/// Hands a request to the engine.
+///
+/// # Errors
+/// Everything that can be known before computing.
+pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64) -> Result<Running> {
+    let begin = Instant::now();
+    let shared = Arc::clone(state);
+    // Templates, tokenizing and compiling a schema take time: not on the threads that speak with clients.
+    let work = tokio::task::spawn_blocking(move || prepare(&shared, model, ask, client, begin));
+    work.await.unwrap_or_else(|_| Err(ApiError::internal("preparing the request failed")))
+}
+
+fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
+    let llm = Arc::clone(model.engine.llm());
+    let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, ask.thinking)?;
+    let mut params = llm.sampling(&ask.sampling)?.params();
+    params.logit_bias = ask.logit_bias;
+    params.check()?;
+    let seed = ask.seed.unwrap_or_else(random_seed);
+    let mut choices = Vec::with_capacity(ask.n);
+    for choice in 0..ask.n {
+        let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
+        choices.push(Wanted {
+            max_tokens: ask.max_tokens,
+            stop: ask.stop.clone(),
+            splitter: splitter.clone(),
+            guard: ThoughtGuard::new(ask.thinking.budget()),
+            constraint: constraint.map(|constraint| Box::new(constraint) as Box<dyn Constraint>),
+            logprobs: ask.logprobs,
+            ignore_eos: ask.ignore_eos,
+            shown: ask.shown.clone(),
+            ..Wanted::plain(Sampler::new(params.clone(), seed.wrapping_add(choice as u64))?)
+        });
+    }
+    let (sender, events) = unbounded_channel();
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&cancelled);
+    let prompt_tokens = tokens.len();
+    model.engine.submit(Submission {
+        prompt: tokens,
+        choices,
+        priority: ask.priority,
+        client,
+        events: Box::new(move |event| {
+            if sender.send(event).is_err() {
+                gone.store(true, Ordering::Relaxed);
+            }
+        }),
+        cancelled: Arc::clone(&cancelled),
+    })?;
+    let clock = Clock { state: Arc::clone(state), start, spoke: false };
+    Ok(Running { model, prompt_tokens, seed, n: ask.n, events, cancelled, clock })
+}
+
+/// A seed that differs from request to request.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Why an answer ended, in OpenAI's words.
+pub(super) fn finish_reason(stats: &Stats) -> &'static str {
+    match stats.finish {
+        Some(Finish::Length | Finish::Context) => "length",
+        _ => "stop",
+    }
+}

@@ -1,0 +1,218 @@
+//! THE ROUTE TABLE, and what every request passes before its handler.
+
+use super::auth::{self, Keys};
+use super::error::{ApiError, Dialect};
+use super::metrics::Metrics;
+use super::models::Models;
+use super::{ServerOptions, anthropic, llama_server, ollama, openai};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use futures_util::FutureExt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Longest time that a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// What all requests share.
+pub(super) struct State {
+    pub(super) models: Models,
+    pub(super) options: ServerOptions,
+    pub(super) keys: Keys,
+    pub(super) metrics: Metrics,
+    /// No new work is taken.
+    pub(super) draining: AtomicBool,
+    pub(super) requests: AtomicU64,
+}
+
+/// A request as handlers get it.
+pub(super) struct Call {
+    pub(super) body: Bytes,
+    pub(super) uri: Uri,
+    /// Its number, which the answer's head repeats.
+    pub(super) id: String,
+    /// Who asks, for fairness: by key, else by address.
+    pub(super) client: u64,
+}
+
+type Answer = Result<Response<Body>, ApiError>;
+type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// One row.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) dialect: Dialect,
+    /// Answers without a key.
+    pub(super) open: bool,
+    handler: Handler,
+}
+
+macro_rules! table {
+    ($($method:literal $path:literal $dialect:ident $open:literal $handler:path;)*) => {
+        &[$(Route {
+            method: $method,
+            path: $path,
+            dialect: Dialect::$dialect,
+            open: $open,
+            handler: |state, call| Box::pin($handler(state, call)),
+        }),*]
+    };
+}
+
+/// All routes: method, path, dialect, whether it is open to everyone, and the function.
+pub(super) const ROUTES: &[Route] = table! {
+    "GET" "/health" OpenAi true llama_server::health;
+    "GET" "/v1/health" OpenAi true llama_server::health;
+    "GET" "/livez" OpenAi true llama_server::live;
+    "GET" "/readyz" OpenAi true llama_server::health;
+    "GET" "/version" OpenAi false llama_server::version;
+    "GET" "/metrics" OpenAi false llama_server::metrics;
+    "GET" "/props" OpenAi false llama_server::props;
+    "GET" "/slots" OpenAi false llama_server::slots;
+    "POST" "/tokenize" OpenAi false llama_server::tokenize;
+    "POST" "/detokenize" OpenAi false llama_server::detokenize;
+    "POST" "/apply-template" OpenAi false llama_server::apply_template;
+    "POST" "/completion" OpenAi false llama_server::completion;
+    "POST" "/completions" OpenAi false llama_server::completion;
+    "GET" "/models" OpenAi false openai::models;
+    "GET" "/v1/models" OpenAi false openai::models;
+    "GET" "/v1/models/{*name}" OpenAi false openai::model;
+    "POST" "/chat/completions" OpenAi false openai::chat;
+    "POST" "/v1/chat/completions" OpenAi false openai::chat;
+    "POST" "/v1/completions" OpenAi false openai::completions;
+    "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
+    "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
+    "POST" "/rerank" OpenAi false llama_server::no_embeddings;
+    "POST" "/v1/rerank" OpenAi false llama_server::no_embeddings;
+    "POST" "/v1/messages" Anthropic false anthropic::messages;
+    "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens;
+    "GET" "/" Ollama true ollama::root;
+    "HEAD" "/" Ollama true ollama::root;
+    "GET" "/api/version" Ollama false ollama::version;
+    "GET" "/api/tags" Ollama false ollama::tags;
+    "GET" "/api/ps" Ollama false ollama::ps;
+    "POST" "/api/show" Ollama false ollama::show;
+    "POST" "/api/chat" Ollama false ollama::chat;
+    "POST" "/api/generate" Ollama false ollama::generate;
+    "POST" "/api/embed" Ollama false llama_server::no_embeddings;
+    "POST" "/api/embeddings" Ollama false llama_server::no_embeddings;
+};
+
+/// Whether a path of the table, whose last part may stand for several, is this one.
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.split_once("{*") {
+        Some((head, _)) => path.strip_prefix(head).is_some_and(|rest| !rest.is_empty()),
+        None => pattern == path,
+    }
+}
+
+/// Answers a request, whatever it is.
+pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: Request<Body>) -> Response<Body> {
+    let number = state.requests.fetch_add(1, Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let id = request_id(&parts.headers, number);
+    let path = parts.uri.path().trim_end_matches('/');
+    let path = if path.is_empty() { "/" } else { path };
+    let on_path = || ROUTES.iter().filter(|route| matches(route.path, path));
+    let route = on_path().find(|route| route.method == parts.method.as_str());
+    let dialect = route.or_else(|| on_path().next()).map_or(Dialect::OpenAi, |route| route.dialect);
+    let origin = auth::allowed_origin(&state.options, &parts.headers);
+    let outcome = async {
+        auth::check_host(&state.options, &parts.headers)?;
+        if parts.method == Method::OPTIONS && origin.is_some() {
+            return Ok(preflight());
+        }
+        if !route.is_some_and(|route| route.open) {
+            state.keys.check(&parts.headers)?;
+        }
+        let route = match (route, on_path().next()) {
+            (Some(route), _) => route,
+            (None, Some(_)) => return Err(ApiError::method_not_allowed()),
+            (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
+        };
+        let body = read_body(&state, body).await?;
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), client: client(&parts.headers, peer) };
+        let run = AssertUnwindSafe((route.handler)(Arc::clone(&state), call)).catch_unwind();
+        run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
+    };
+    let outcome: Answer = outcome.await;
+    let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    if let Some(origin) = origin {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    state.metrics.answered(response.status().as_u16());
+    response
+}
+
+/// What a page of an allowed site may send.
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, OPTIONS"));
+    let names = "authorization, content-type, x-api-key, anthropic-version, x-request-id";
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+async fn read_body(state: &State, body: Body) -> Result<Bytes, ApiError> {
+    let limit = state.options.max_body;
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(why)) if std::error::Error::source(&why).is_some_and(|why| why.to_string().contains("limit")) => {
+            Err(ApiError::too_large(limit))
+        }
+        Ok(Err(why)) => Err(ApiError::bad(format!("the body cannot be read: {why}"))),
+        Err(_) => Err(ApiError::timeout("the body did not arrive in time")),
+    }
+}
+
+/// The client's own number for the request, if it is harmless, else one of ours.
+fn request_id(headers: &HeaderMap, number: u64) -> String {
+    let own = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
+    own.filter(harmless).map_or_else(|| format!("req_{:x}_{number:x}", std::process::id()), str::to_owned)
+}
+
+fn client(headers: &HeaderMap, peer: std::net::IpAddr) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    match headers.get("authorization").or_else(|| headers.get("x-api-key")) {
+        Some(key) => key.as_bytes().hash(&mut hash),
+        None => peer.hash(&mut hash),
+    }
+    hash.finish()
+}
+
+/// A JSON answer; `ignored` names fields of the request that nobody read.
+pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    note_ignored(&mut response, ignored);
+    response
+}
+
+/// Lists fields of the request that nobody read in the answer's head.
+pub(super) fn note_ignored(response: &mut Response<Body>, ignored: &[String]) {
+    const MOST: usize = 20;
+    if ignored.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = ignored.iter().take(MOST).map(String::as_str).collect();
+    let names: String = names.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
+    if let Ok(value) = HeaderValue::from_str(&names) {
+        response.headers_mut().insert("x-ignored-fields", value);
+    }
+}

@@ -1,0 +1,103 @@
+//! Answers that come piece by piece: events of a running request, written as a dialect wants them.
+
+use super::error::{ApiError, Dialect};
+use super::request::{Progress, Running};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response, header};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::sync::mpsc::{Sender, channel};
+
+/// Silence after which something is sent, so that nobody between here and the client gives up.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Pieces that wait for a slow client; then the work's events wait instead.
+const BUFFERED: usize = 256;
+
+/// How a dialect writes a stream.
+pub(super) trait Writer: Send + 'static {
+    /// The dialect, for errors.
+    const DIALECT: Dialect;
+    /// Of the answer's head.
+    const CONTENT_TYPE: &'static str;
+
+    /// What is sent at once.
+    fn begin(&mut self, running: &Running) -> String;
+
+    /// What an event becomes; may be empty.
+    fn event(&mut self, progress: Progress) -> String;
+
+    /// What is sent when all answers have ended.
+    fn end(&mut self) -> String;
+
+    /// What is sent where nothing happens for a while.
+    fn keep_alive(&mut self) -> String;
+
+    /// What tells of an error in the middle.
+    fn error(&mut self, error: &ApiError) -> String;
+}
+
+/// Writes the events of `running` until it ends or the client is gone.
+pub(super) fn respond(mut running: Running, mut writer: impl Writer) -> Response<Body> {
+    let (sender, mut receiver) = channel::<Bytes>(BUFFERED);
+    let content_type = content_type(&writer);
+    tokio::spawn(async move {
+        let begin = writer.begin(&running);
+        if send(&sender, begin).await {
+            pump(&mut running, &mut writer, &sender).await;
+        }
+    });
+    let chunks = futures_util::stream::poll_fn(move |context| {
+        receiver.poll_recv(context).map(|chunk| chunk.map(Ok::<_, std::convert::Infallible>))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx would collect the stream otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn content_type<W: Writer>(_: &W) -> &'static str {
+    W::CONTENT_TYPE
+}
+
+async fn pump<W: Writer>(running: &mut Running, writer: &mut W, sender: &Sender<Bytes>) {
+    loop {
+        let text = tokio::select! {
+            next = running.next() => match next {
+                Ok(Some(progress)) => writer.event(progress),
+                Ok(None) => {
+                    let end = writer.end();
+                    send(sender, end).await;
+                    return;
+                }
+                Err(error) => {
+                    let text = writer.error(&error);
+                    send(sender, text).await;
+                    return;
+                }
+            },
+            () = sender.closed() => return,
+            () = tokio::time::sleep(KEEP_ALIVE) => writer.keep_alive(),
+        };
+        if !send(sender, text).await {
+            return;
+        }
+    }
+}
+
+/// Whether the client is still there.
+async fn send(sender: &Sender<Bytes>, text: String) -> bool {
+    text.is_empty() || sender.send(text.into()).await.is_ok()
+}
+
+/// A server-sent event without a name.
+pub(super) fn data(value: &Value) -> String {
+    format!("data: {value}\n\n")
+}
+
+/// A server-sent event with a name.
+pub(super) fn named(event: &str, value: &Value) -> String {
+    format!("event: {event}\ndata: {value}\n\n")
+}
