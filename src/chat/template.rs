@@ -116,7 +116,7 @@ impl Template {
         self.defaults = defaults;
     }
 
-    pub(super) fn defaults(&self) -> &Vars {
+    pub(crate) fn defaults(&self) -> &Vars {
         &self.defaults
     }
 

@@ -2,13 +2,14 @@
 
 use super::compute::Compute;
 use super::output;
-use crate::config::MachineFlags;
+use crate::chat::Template;
+use crate::config::{MachineFlags, SamplingFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm};
 use crate::kv::CacheShape;
 use crate::machine::Machine;
-use crate::server::{Models, ServerOptions, Tls, serve};
+use crate::server::{Defaults, Models, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
-use crate::{Result, engine, interrupt, store};
+use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -57,8 +58,8 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cache_size: Option<usize>,
 
-    /// A site whose pages may use the server, such as https://chat.example; may be given several times
-    #[arg(long, value_name = "ORIGIN")]
+    /// A site whose pages may use the server, such as https://chat.example, or localhost, or *; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     cors: Vec<String>,
 
     /// A name besides localhost by which the server may be called; may be given several times
@@ -77,6 +78,12 @@ pub(super) struct ServeArgs {
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u16,
 
+    /// Chat template to use instead of the file's own
+    #[arg(long, value_name = "FILE")]
+    chat_template_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    sampling: SamplingFlags,
     #[command(flatten)]
     machine: MachineFlags,
 }
@@ -99,7 +106,14 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
+    let settings = Settings::load()?.with(&args.sampling);
+    let defaults = Defaults {
+        sampling: super::run::overrides(&settings),
+        max_tokens: settings.max_tokens(),
+        seed: settings.seed(),
+    };
     let options = ServerOptions {
+        defaults,
         host: args.host,
         port: args.port,
         keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
@@ -140,7 +154,12 @@ fn open(args: &ServeArgs, name: &str, path: &std::path::Path, models: usize) -> 
     let compute = Compute::open_path(path, &args.machine)?;
     let session = compute.session(0)?;
     let options = engine::Options { batch: DEFAULT_BATCH, expand_latents: false, ..session.options().clone() };
-    let llm = Arc::new(Llm::new(Arc::clone(&compute.model))?);
+    let mut llm = Llm::new(Arc::clone(&compute.model))?;
+    if let Some(path) = &args.chat_template_file {
+        let source = std::fs::read_to_string(path).map_err(|why| Error::io(path, "read", why))?;
+        llm = llm.with_template(Template::new(source, path.display().to_string())?)?;
+    }
+    let llm = Arc::new(llm);
     if let Some(why) = llm.template().is_none().then_some("it has no chat template: only plain completions work") {
         output::say(&format!("tokki: {name}: {why}"));
     }

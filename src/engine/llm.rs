@@ -77,6 +77,19 @@ impl Llm {
         })
     }
 
+    /// The same model with another template.
+    ///
+    /// # Errors
+    /// A template that cannot be used.
+    pub fn with_template(mut self, mut template: Template) -> Result<Self> {
+        if let Some(own) = &self.template {
+            template.set_defaults(own.defaults().clone());
+        }
+        self.capabilities = Some(template.capabilities()?);
+        self.template = Some(template);
+        Ok(self)
+    }
+
     /// The weights.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
@@ -105,22 +118,60 @@ impl Llm {
         Settings::resolve(&self.facts, &self.file, user)
     }
 
+    /// The prompt of a conversation whose last message the answer goes on from: what the template puts after it is left
+    /// out.
+    ///
+    /// # Errors
+    /// As [`Llm::prompt`], and where the template does not show the last message as it is.
+    pub fn prompt_continuing(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
+        let last =
+            vars.get("messages").and_then(|list| list.as_array()?.last()?["content"].as_str().map(str::to_owned));
+        let last = last.unwrap_or_default();
+        vars.insert("add_generation_prompt".to_owned(), last.is_empty().into());
+        if last.is_empty() {
+            return self.prompt(vars, thinking);
+        }
+        let mut segments = self.segments(vars, thinking)?;
+        let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+        let shown = [last.as_str(), last.trim_end(), last.trim()]
+            .into_iter()
+            .find_map(|last| text.rfind(last).map(|at| at + last.len()).filter(|_| !last.is_empty()));
+        let Some(mut left) = shown else {
+            let found = "one that changes it";
+            return Err(Error::input("the chat template", "one that shows the last message as it is", found));
+        };
+        for segment in &mut segments {
+            segment.text.truncate(left.min(segment.text.len()));
+            left -= segment.text.len();
+        }
+        segments.retain(|segment| !segment.text.is_empty());
+        Ok(self.joined(segments))
+    }
+
     /// The prompt of a conversation: `vars` holds `messages` and whatever else the template reads. Text that users wrote
     /// never becomes a control token.
     ///
     /// # Errors
     /// A model without a template, a template that refuses these messages, or has no switch for the wished thinking.
-    pub fn prompt(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
+    pub fn prompt(&self, vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
+        Ok(self.joined(self.segments(vars, thinking)?))
+    }
+
+    fn segments(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Vec<Segment>> {
         let Some((template, capabilities)) = self.template.as_ref().zip(self.capabilities.as_ref()) else {
             return Template::from_gguf(&self.model.gguf)
                 .and_then(|_| Err(Error::input("the conversation", "a chat template", "none in use")));
         };
         thinking.apply(capabilities, &mut vars)?;
-        let segments = template.render_segments(&vars, &self.controls)?;
+        template.render_segments(&vars, &self.controls)
+    }
+
+    fn joined(&self, segments: Vec<Segment>) -> Prompt {
         let tokens = self.encode(&segments);
         let text: String = segments.into_iter().map(|segment| segment.text).collect();
-        let splitter = Splitter::new(template.source(), &|text| self.tokenizer.token_id(text).is_some(), &text);
-        Ok(Prompt { text, tokens, splitter })
+        let source = self.template.as_ref().map_or("", Template::source);
+        let splitter = Splitter::new(source, &|text| self.tokenizer.token_id(text).is_some(), &text);
+        Prompt { text, tokens, splitter }
     }
 
     /// The prompt that continues `text` as it is.

@@ -361,7 +361,7 @@ impl Scheduler {
         }
         let mut reading: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].pending() > 1).collect();
         // Short prompts do not wait for long ones, and long ones do get on.
-        if self.passes % 2 == 0 {
+        if self.passes.is_multiple_of(2) {
             reading.sort_by_key(|&i| self.running[i].pending());
         }
         let mut rows: Vec<(usize, usize)> =
@@ -470,7 +470,7 @@ impl Scheduler {
         let mut logits = logits.chunks_exact_mut(vocab);
         let mut ended = Vec::new();
         for &(index, n) in rows {
-            if n > 1 {
+            if n > 1 || self.running[index].answer.stats().tokens == 0 {
                 self.read(index);
             }
             if self.running[index].pending() > 0 {

@@ -2,6 +2,7 @@
 //! crate computes which tokens keep to them; here are its limits and its view of a vocabulary.
 
 use super::constraint::{Constraint, Mask};
+use super::gbnf;
 use crate::{Error, Result};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
@@ -36,7 +37,7 @@ pub enum Form {
     JsonSchema(serde_json::Value),
     /// All of the answer matches this regular expression.
     Regex(String),
-    /// A grammar in Lark's notation, with the rule `start`.
+    /// A grammar in Lark's notation with the rule `start`, or in GBNF with the rule `root`.
     Lark(String),
 }
 
@@ -63,7 +64,14 @@ impl Form {
                 Ok(TopLevelGrammar::from_json_schema(schema.clone()))
             }
             Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
-            Self::Lark(grammar) => size(grammar.len()).map(|()| TopLevelGrammar::from_lark(grammar.clone())),
+            Self::Lark(grammar) => {
+                size(grammar.len())?;
+                let lark = match gbnf::is_gbnf(grammar) {
+                    true => gbnf::to_lark(grammar).map_err(|why| Error::input("the grammar", "GBNF or Lark", why))?,
+                    false => grammar.clone(),
+                };
+                Ok(TopLevelGrammar::from_lark(lark))
+            }
         }
     }
 }

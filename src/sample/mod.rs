@@ -2,6 +2,7 @@
 
 mod constraint;
 mod exp;
+mod gbnf;
 mod grammar;
 mod params;
 mod philox;

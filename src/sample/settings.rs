@@ -72,6 +72,21 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// These values, and those of `other` where nothing is said here.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            temperature: self.temperature.or(other.temperature),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            min_p: self.min_p.or(other.min_p),
+            repeat_penalty: self.repeat_penalty.or(other.repeat_penalty),
+            presence_penalty: self.presence_penalty.or(other.presence_penalty),
+            frequency_penalty: self.frequency_penalty.or(other.frequency_penalty),
+            penalty_window: self.penalty_window.or(other.penalty_window),
+        }
+    }
+
     /// The `general.sampling.*` keys of a file.
     ///
     /// # Errors

@@ -23,7 +23,10 @@ fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
     let content = fields.take("content").unwrap_or_else(|| "".into());
     let blocks = match content {
-        Value::String(text) => return Ok(out.push(messages::plain(&role, &text))),
+        Value::String(text) => {
+            out.push(messages::plain(&role, &text));
+            return Ok(());
+        }
         Value::Array(blocks) => blocks,
         _ => return Err(ApiError::field(&format!("{place}.content"), "a string or an array of blocks is wanted")),
     };

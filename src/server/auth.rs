@@ -89,6 +89,21 @@ pub(super) fn check_host(options: &ServerOptions, headers: &HeaderMap) -> Result
 /// The origin that may read the answer, for a page's request.
 pub(super) fn allowed_origin(options: &ServerOptions, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
-    let allowed = options.cors.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes());
+    let allowed = |allowed: &String| match allowed.as_str() {
+        "*" => true,
+        "localhost" => is_local(origin.to_str().unwrap_or_default()),
+        site => site.as_bytes() == origin.as_bytes(),
+    };
+    let allowed = options.cors.iter().any(allowed);
     allowed.then(|| origin.clone())
+}
+
+/// Whether an origin is a page of this machine.
+fn is_local(origin: &str) -> bool {
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    ["localhost", "127.0.0.1", "::1"].contains(&name)
 }

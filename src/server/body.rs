@@ -40,6 +40,11 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
+    /// A field's value, left where it is.
+    pub(super) fn peek(&self, name: &str) -> Option<Value> {
+        self.map.get(name).cloned()
+    }
+
     /// The error for a field.
     pub(super) fn wrong(&self, name: &str, message: impl Display) -> ApiError {
         ApiError::field(&format!("{}{name}", self.place), message)
@@ -118,6 +123,16 @@ impl Fields {
             }
         }
         Ok(())
+    }
+
+    /// Sets a field.
+    pub(super) fn put(&mut self, name: &str, value: Value) {
+        self.map.insert(name.to_owned(), value);
+    }
+
+    /// The fields as a body again.
+    pub(super) fn into_bytes(self) -> axum::body::Bytes {
+        Value::Object(self.map).to_string().into()
     }
 
     /// Names of the fields that nobody read.

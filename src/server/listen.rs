@@ -4,6 +4,7 @@ use super::ServerOptions;
 use super::auth::Keys;
 use super::metrics::Metrics;
 use super::models::Models;
+use super::responses::Stored;
 use super::routes::{State, answer};
 use crate::{Error, Result};
 use axum::body::Body;
@@ -77,6 +78,7 @@ pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(Socke
         models,
         keys,
         metrics: Metrics::default(),
+        stored: Stored::default(),
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),
         options,

@@ -2,12 +2,13 @@
 
 use super::body::{Fields, kind};
 use super::error::{ApiError, Dialect};
+use super::infill::Fim;
 use super::openai;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored};
 use super::stream::{self, Writer, data};
 use crate::chat::{Thinking, Vars};
-use crate::engine::{Finish, Stats};
+use crate::engine::{Finish, Llm, Logprob, Stats};
 use crate::tokenizer::Special;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
@@ -61,6 +62,7 @@ pub(super) async fn props(state: Arc<State>, _: Call) -> Result<Response<Body>> 
             "default_generation_settings": {
                 "n_ctx": options.session.context,
                 "params": {
+                    "seed": state.options.defaults.seed, "n_predict": state.options.defaults.max_tokens,
                     "temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p,
                     "min_p": params.min_p, "repeat_penalty": params.repeat_penalty,
                     "presence_penalty": params.presence_penalty, "frequency_penalty": params.frequency_penalty,
@@ -155,23 +157,49 @@ pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Resp
     Ok(respond_json(&json!({ "prompt": prompt.text }), &fields.rest()))
 }
 
-/// One prompt or several: texts, token ids, or a mixture.
-pub(super) fn prompts(value: Value) -> Result<Vec<Input>> {
-    let wrong = || ApiError::field("prompt", "a text, an array of token ids, or an array of these is wanted");
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let one = |value: &Value| match value {
-        Value::String(text) => Ok(Input::Text(text.clone(), Special::Parse)),
-        Value::Array(items) => items.iter().map(id).collect::<Option<_>>().map(Input::Tokens).ok_or_else(wrong),
-        _ => Err(wrong()),
-    };
-    let items = match &value {
-        Value::Array(items) if !items.is_empty() && items.iter().any(|item| !item.is_number()) => items,
-        single => return Ok(vec![one(single)?]),
-    };
+/// One prompt or several: texts, token ids, a mixture of both in one, or an array of these.
+pub(super) fn prompts(llm: &Llm, value: Value) -> Result<Vec<Input>> {
+    match value {
+        Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => several(llm, items),
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => several(llm, items),
+        single => Ok(vec![one_prompt(llm, single)?]),
+    }
+}
+
+fn several(llm: &Llm, items: Vec<Value>) -> Result<Vec<Input>> {
     if items.len() > MAX_PROMPTS {
         return Err(ApiError::field("prompt", format!("at most {MAX_PROMPTS} prompts are allowed")));
     }
-    items.iter().map(one).collect()
+    items.into_iter().map(|item| one_prompt(llm, item)).collect()
+}
+
+fn one_prompt(llm: &Llm, value: Value) -> Result<Input> {
+    let wrong = || ApiError::field("prompt", "a text, an array of token ids, or an array of these is wanted");
+    match value {
+        Value::String(text) => Ok(Input::Text(text, Special::Parse)),
+        Value::Object(map) if map.contains_key("multimodal_data") => {
+            Err(ApiError::field("prompt", "images are not supported: this server runs text models"))
+        }
+        Value::Object(map) => match map.get("prompt_string").and_then(Value::as_str) {
+            Some(text) => Ok(Input::Text(text.to_owned(), Special::Parse)),
+            None => Err(wrong()),
+        },
+        Value::Array(items) => {
+            let mut tokens = Vec::new();
+            for item in items {
+                match (item.as_u64().and_then(|id| u32::try_from(id).ok()), item.as_str()) {
+                    (Some(id), _) => tokens.push(id),
+                    (None, Some(text)) if tokens.is_empty() => {
+                        tokens = llm.tokenizer().encode_with_bos(text, Special::Parse);
+                    }
+                    (None, Some(text)) => tokens.extend(llm.tokenizer().encode(text, Special::Parse)),
+                    (None, None) => return Err(wrong()),
+                }
+            }
+            Ok(Input::Tokens(tokens))
+        }
+        _ => Err(wrong()),
+    }
 }
 
 /// Speeds and counts of an answer.
@@ -197,71 +225,140 @@ pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response
     openai::sampling(&mut fields, &mut ask, model.engine.llm())?;
     ask.max_tokens = openai::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let mut prompts = prompts(prompt)?;
+    let mut prompts = prompts(model.engine.llm(), prompt)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
-    fields.refuse(&["n_probs"])?;
-    let ignored = fields.rest();
-    let mut response = if prompts.len() == 1 {
-        let running = request::start(&state, model, Ask { input: prompts.remove(0), ..ask }, call.client).await?;
-        if stream {
-            stream::respond(running, CompletionStream { model: String::new(), index: 0 })
-        } else {
-            let (answers, running) = running.whole().await?;
-            let mut answers: Vec<Value> = answers
-                .iter()
-                .enumerate()
-                .map(|(index, a)| last(&running.model.name, index, &(a.reasoning.clone() + &a.content), &a.stats))
-                .collect();
-            respond_json(&if answers.len() == 1 { answers.remove(0) } else { answers.into() }, &[])
+    ask.logprobs = fields.count("n_probs", 0, 100)?.filter(|&n| n > 0);
+    fields.refuse(&["post_sampling_probs"])?;
+    let wanted = fields.strings("response_fields")?.unwrap_or_default();
+    let single = prompts.len() == 1;
+    let mut response = if stream {
+        let input = prompts.remove(0);
+        if !single {
+            return Err(ApiError::field("prompt", "one prompt is wanted for a stream, not several"));
         }
-    } else if stream {
-        return Err(ApiError::field("prompt", "one prompt is wanted for a stream, not several"));
+        let settings = settings(&state, &ask);
+        let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
+        stream::respond(running, CompletionStream { head: None, settings, pending: None })
     } else {
+        let settings = settings(&state, &ask);
         let mut begun = Vec::new();
         for input in prompts {
             begun.push(request::start(&state, Arc::clone(&model), Ask { input, ..ask.clone() }, call.client).await?);
         }
         let mut all = Vec::new();
         for running in begun {
-            let (answers, running) = running.whole().await?;
+            let head = CompletionHead::new(&running);
+            let (answers, _running) = running.whole().await?;
             for answer in answers {
                 let text = answer.reasoning + &answer.content;
-                all.push(last(&running.model.name, all.len(), &text, &answer.stats));
+                let mut object = head.last(all.len(), &text, &answer.stats, &settings);
+                if !answer.logprobs.is_empty() {
+                    object["completion_probabilities"] = openai::logprobs(&head.llm, &answer.logprobs);
+                }
+                all.push(only(object, &wanted));
             }
         }
-        respond_json(&all.into(), &[])
+        respond_json(&if all.len() == 1 && single { all.remove(0) } else { all.into() }, &[])
     };
-    note_ignored(&mut response, &ignored);
+    note_ignored(&mut response, &fields.rest());
     Ok(response)
 }
 
-/// The last object of a completion.
-fn last(model: &str, index: usize, content: &str, stats: &Stats) -> Value {
-    let kind = match stats.finish {
-        Some(Finish::Length | Finish::Context) => "limit",
-        _ if stats.stopped_by.is_some() => "word",
-        _ => "eos",
-    };
-    json!({
-        "index": index,
-        "content": content,
-        "tokens": [],
-        "stop": true,
-        "stop_type": kind,
-        "stopping_word": stats.stopped_by.clone().unwrap_or_default(),
-        "truncated": openai::ended_by_context(stats),
-        "model": model,
-        "tokens_predicted": stats.tokens,
-        "tokens_evaluated": stats.prompt_tokens,
-        "tokens_cached": stats.cached_tokens,
-        "id_slot": 0,
-        "timings": timings(stats),
-    })
+/// Only these members of an object (`a/b` is member `b` of `a`); all, if none are named.
+fn only(object: Value, wanted: &[String]) -> Value {
+    if wanted.is_empty() {
+        return object;
+    }
+    let find = |path: &String| path.split('/').try_fold(&object, |value, name| value.get(name)).cloned();
+    let found = wanted.iter().filter_map(|path| Some((path.clone(), find(path)?)));
+    Value::Object(found.collect())
+}
+
+/// How an answer is made, for the client to see.
+fn settings(state: &State, ask: &Ask) -> Value {
+    let (s, defaults) = (ask.sampling.or(&state.options.defaults.sampling), &state.options.defaults);
+    json!({ "n_predict": ask.max_tokens.or(defaults.max_tokens), "seed": ask.seed.or(defaults.seed),
+            "temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p, "min_p": s.min_p,
+            "repeat_penalty": s.repeat_penalty, "presence_penalty": s.presence_penalty,
+            "frequency_penalty": s.frequency_penalty, "stop": ask.stop, "ignore_eos": ask.ignore_eos })
+}
+
+/// `POST /infill`
+pub(super) async fn infill(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = openai::model_of(&state, &mut fields)?;
+    let llm = Arc::clone(model.engine.llm());
+    let mut files = Vec::new();
+    for (index, file) in fields.array("input_extra")?.unwrap_or_default().into_iter().enumerate() {
+        let mut file = Fields::of(file, &format!("input_extra[{index}]"))?;
+        let text = file.str("text")?.ok_or_else(|| file.wrong("text", "is missing"))?;
+        files.push((file.str("filename")?.unwrap_or_else(|| "file".to_owned()), text));
+    }
+    let before = fields.str("input_prefix")?.unwrap_or_default() + &fields.str("prompt")?.unwrap_or_default();
+    let after = fields.str("input_suffix")?.unwrap_or_default();
+    let tokens = Fim::of(&llm)?.prompt(&llm, &before, &after, &files);
+    fields.put("prompt", tokens.into());
+    let body = fields.into_bytes();
+    completion(state, Call { body, ..call }).await
+}
+
+/// What every object of a completion has.
+struct CompletionHead {
+    model: String,
+    llm: Arc<Llm>,
+    prompt: String,
+}
+
+impl CompletionHead {
+    fn new(running: &Running) -> Self {
+        let llm = Arc::clone(running.model.engine.llm());
+        let prompt = llm.tokenizer().decode(&running.prompt, true);
+        Self { model: running.model.name.clone(), llm, prompt }
+    }
+
+    /// The last object of a completion.
+    fn last(&self, index: usize, content: &str, stats: &Stats, settings: &Value) -> Value {
+        let kind = match stats.finish {
+            Some(Finish::Length | Finish::Context) => "limit",
+            _ if stats.stopped_by.is_some() => "word",
+            _ => "eos",
+        };
+        json!({
+            "index": index,
+            "content": content,
+            "tokens": [],
+            "stop": true,
+            "stop_type": kind,
+            "stopping_word": stats.stopped_by.clone().unwrap_or_default(),
+            "truncated": openai::ended_by_context(stats),
+            "has_new_line": content.contains('\n'),
+            "model": self.model,
+            "prompt": self.prompt,
+            "generation_settings": settings,
+            "tokens_predicted": stats.tokens,
+            "tokens_evaluated": stats.prompt_tokens,
+            "tokens_cached": stats.prompt_tokens + stats.tokens.saturating_sub(1),
+            "id_slot": 0,
+            "timings": timings(stats),
+        })
+    }
 }
 
 struct CompletionStream {
-    model: String,
-    index: usize,
+    head: Option<CompletionHead>,
+    settings: Value,
+    /// A token whose text has not come yet, where probabilities are told.
+    pending: Option<Logprob>,
+}
+
+impl CompletionStream {
+    fn chunk(&mut self, choice: usize, text: &str) -> String {
+        let mut object = json!({ "index": choice, "content": text, "tokens": [], "stop": false });
+        if let (Some(chosen), Some(head)) = (self.pending.take(), &self.head) {
+            object["completion_probabilities"] = openai::logprobs(&head.llm, &[chosen]);
+        }
+        data(&object)
+    }
 }
 
 impl Writer for CompletionStream {
@@ -269,17 +366,24 @@ impl Writer for CompletionStream {
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {
-        self.model.clone_from(&running.model.name);
+        self.head = Some(CompletionHead::new(running));
         ":\n\n".to_owned()
     }
 
     fn event(&mut self, progress: Progress) -> String {
         match progress {
-            Progress::Piece { choice, text, .. } => {
-                data(&json!({ "index": choice + self.index, "content": text, "tokens": [], "stop": false }))
+            Progress::Piece { choice, text, .. } => self.chunk(choice, &text),
+            Progress::Token { choice, chosen } => {
+                let before = if self.pending.is_some() { self.chunk(choice, "") } else { String::new() };
+                self.pending = Some(chosen);
+                before
             }
-            Progress::Done { choice, stats } => data(&last(&self.model, choice + self.index, "", &stats)),
-            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+            Progress::Done { choice, stats } => {
+                let before = if self.pending.is_some() { self.chunk(choice, "") } else { String::new() };
+                let last = self.head.as_ref().map(|head| data(&head.last(choice, "", &stats, &self.settings)));
+                before + &last.unwrap_or_default()
+            }
+            Progress::Prefill { .. } => String::new(),
         }
     }
 

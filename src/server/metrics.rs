@@ -101,6 +101,21 @@ impl Metrics {
                 let _ = writeln!(out, "tokki_{name}{{model=\"{label}\"}} {}", value(&model.engine));
             }
         }
+        // The names under which gateways know the same numbers from llama-server.
+        type Known = (&'static str, fn(&crate::engine::Engine) -> f64);
+        let known: [Known; 6] = [
+            ("prompt_tokens_total", |e| e.gauges().prompt_tokens.load(Ordering::Relaxed) as f64),
+            ("prompt_tokens_cached_total", |e| e.gauges().cached_tokens.load(Ordering::Relaxed) as f64),
+            ("tokens_predicted_total", |e| e.gauges().generated_tokens.load(Ordering::Relaxed) as f64),
+            ("n_decode_total", |e| e.gauges().passes.load(Ordering::Relaxed) as f64),
+            ("requests_processing", |e| e.gauges().running.load(Ordering::Relaxed) as f64),
+            ("requests_deferred", |e| e.gauges().waiting.load(Ordering::Relaxed) as f64),
+        ];
+        for (name, value) in known {
+            let sum: f64 = models.all().iter().map(|model| value(&model.engine)).sum();
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            let _ = write!(out, "# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {sum}\n");
+        }
         let first = "From a request to the first token of its answer";
         self.time_to_first_token.write(&mut out, "tokki_time_to_first_token_seconds", first);
         self.time_per_token.write(&mut out, "tokki_time_per_output_token_seconds", "Mean time per token of an answer");

@@ -8,6 +8,7 @@ mod anthropic;
 mod auth;
 mod body;
 mod error;
+mod infill;
 mod listen;
 mod llama_server;
 mod messages;
@@ -15,13 +16,16 @@ mod metrics;
 mod models;
 mod ollama;
 mod openai;
+mod page;
 mod request;
+mod responses;
 mod routes;
 mod stream;
 
 pub use listen::{Tls, serve};
 pub use models::Models;
 
+use crate::sample::Overrides;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +51,19 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Largest body of a request in bytes.
     pub max_body: usize,
+    /// What holds where a request says nothing.
+    pub defaults: Defaults,
+}
+
+/// What holds where a request says nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Defaults {
+    /// Parameters of sampling.
+    pub sampling: Overrides,
+    /// Most tokens of an answer.
+    pub max_tokens: Option<usize>,
+    /// Seed; `None` = another one for each request.
+    pub seed: Option<u64>,
 }
 
 impl Default for ServerOptions {
@@ -61,6 +78,7 @@ impl Default for ServerOptions {
             tls: None,
             drain: Duration::from_secs(30),
             max_body: 16 << 20,
+            defaults: Defaults::default(),
         }
     }
 }

@@ -22,8 +22,11 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// The version of the protocol: clients switch features by it.
 const PROTOCOL: &str = "0.12.6";
 
-/// `GET /`
-pub(super) async fn root(_: Arc<State>, _: Call) -> Result<Response<Body>> {
+/// `GET /`: the chat page for a browser, the words that Ollama's clients look for for everybody else.
+pub(super) async fn root(_: Arc<State>, call: Call) -> Result<Response<Body>> {
+    if call.wants_page {
+        return Ok(super::page::page());
+    }
     let mut response = Response::new(Body::from("Ollama is running"));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     Ok(response)

@@ -2,6 +2,7 @@
 
 use super::body::Fields;
 use super::error::{ApiError, Dialect};
+use super::infill::Fim;
 use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored};
@@ -230,7 +231,7 @@ pub(super) fn off(llm: &Llm) -> ThinkingMode {
 }
 
 /// The tools of a request and what is to be done with them.
-fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
+pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
     let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
@@ -289,9 +290,9 @@ fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     if let Some(add) = fields.bool("add_generation_prompt")? {
         vars.insert("add_generation_prompt".into(), add.into());
     }
-    fields.refuse(&["continue_final_message"])?;
+    let go_on = continues(fields, &vars, &list)?;
     vars.insert("messages".into(), list.into());
-    ask.input = Input::Chat(vars);
+    ask.input = if go_on { Input::Continue(vars) } else { Input::Chat(vars) };
     let mut options = fields.object("stream_options")?.unwrap_or_default();
     let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
     let (stream, progress) =
@@ -301,11 +302,42 @@ fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
 }
 
 fn strip_billing_line(list: &mut [Value]) {
-    if let Some(first) = list.first_mut().filter(|first| first["role"] == "system") {
-        if let Some(rest) = first["content"].as_str().and_then(messages::without_billing_line).map(str::to_owned) {
-            first["content"] = rest.into();
-        }
+    let Some(first) = list.first_mut().filter(|first| first["role"] == "system") else { return };
+    let rest = first["content"].as_str().and_then(messages::without_billing_line).map(str::to_owned);
+    if let Some(rest) = rest {
+        first["content"] = rest.into();
     }
+}
+
+/// Whether the answer goes on from the last message: where that is asked for, or where it is the assistant's own.
+pub(super) fn continues(fields: &mut Fields, vars: &Vars, list: &[Value]) -> Result<bool> {
+    let wanted = fields.bool("continue_final_message")?;
+    let own =
+        |turn: Option<&Value>| turn.is_some_and(|turn| turn["role"] == "assistant" && turn["tool_calls"].is_null());
+    let prompted = vars.get("add_generation_prompt").and_then(Value::as_bool);
+    match wanted {
+        Some(true) if prompted == Some(true) => {
+            Err(ApiError::field("continue_final_message", "and 'add_generation_prompt' exclude each other"))
+        }
+        Some(true) if !own(list.last()) => {
+            Err(ApiError::field("continue_final_message", "the last message is not the assistant's"))
+        }
+        Some(wanted) => Ok(wanted),
+        None if own(list.last()) && own(list.iter().rev().nth(1)) => {
+            Err(ApiError::field("messages", "two messages of the assistant at the end cannot be continued"))
+        }
+        None => Ok(own(list.last()) && prompted.is_none()),
+    }
+}
+
+/// `POST /v1/chat/completions/input_tokens`
+pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = model_of(&state, &mut fields)?;
+    let Chat { ask, ignored, .. } = read_chat(&mut fields, model.engine.llm())?;
+    let work = tokio::task::spawn_blocking(move || request::prompt(&model, ask.input, ask.thinking));
+    let prompt = work.await.map_err(|_| ApiError::internal("rendering failed"))??;
+    Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// The model that a request names.
@@ -448,7 +480,7 @@ pub(super) fn usage<'a>(prompt: usize, stats: impl Iterator<Item = &'a Stats>) -
     })
 }
 
-fn logprobs(llm: &Llm, chosen: &[Logprob]) -> Value {
+pub(super) fn logprobs(llm: &Llm, chosen: &[Logprob]) -> Value {
     let one = |token: u32, logprob: f32| {
         let bytes = llm.tokenizer().piece(token, true);
         let text = String::from_utf8_lossy(bytes);
@@ -567,6 +599,8 @@ impl Writer for ChatStream {
         if self.usage {
             let mut chunk = self.head.object("chat.completion.chunk", json!([]));
             chunk["usage"] = usage(self.prompt_tokens, self.choices.iter().filter_map(|choice| choice.stats.as_ref()));
+            let stats = self.choices.iter().find_map(|choice| choice.stats.as_ref());
+            chunk["timings"] = stats.map(llama_server::timings).unwrap_or_default();
             out += &data(&chunk);
         }
         out + "data: [DONE]\n\n"
@@ -590,9 +624,18 @@ pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Respons
     sampling(&mut fields, &mut ask, &llm)?;
     ask.max_tokens = max_tokens(&mut fields, &["max_tokens", "max_completion_tokens", "n_predict"])?;
     ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
-    fields.refuse(&["suffix"])?;
+    let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let prompts = llama_server::prompts(prompt)?;
+    let mut prompts = llama_server::prompts(&llm, prompt)?;
+    if let Some(suffix) = suffix {
+        let fim = Fim::of(&llm)?;
+        for input in &mut prompts {
+            let Input::Text(text, _) = input else {
+                return Err(ApiError::field("suffix", "needs a prompt that is a text"));
+            };
+            *input = Input::Tokens(fim.prompt(&llm, text, &suffix, &[]));
+        }
+    }
     let mut options = fields.object("stream_options")?.unwrap_or_default();
     let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
     let stream = fields.bool("stream")?.unwrap_or(false);

@@ -19,6 +19,8 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(super) enum Input {
     /// Variables of the chat template, `messages` among them.
     Chat(Vars),
+    /// The same; the answer goes on from the last message.
+    Continue(Vars),
     /// Text as it is; whether names of control tokens in it stand for those tokens.
     Text(String, Special),
     /// Tokens.
@@ -70,6 +72,7 @@ impl Ask {
 pub(super) struct Running {
     pub(super) model: Arc<Served>,
     pub(super) prompt_tokens: usize,
+    pub(super) prompt: Vec<u32>,
     /// The seed that was used.
     pub(super) seed: u64,
     pub(super) n: usize,
@@ -184,6 +187,7 @@ pub(super) fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Re
     let llm = model.engine.llm();
     match input {
         Input::Chat(vars) => Ok(llm.prompt(vars, thinking)?),
+        Input::Continue(vars) => Ok(llm.prompt_continuing(vars, thinking)?),
         Input::Text(text, special) => Ok(llm.plain_prompt(&text, special)),
         Input::Tokens(tokens) => {
             let vocab = llm.model().spec.vocab;
@@ -210,15 +214,16 @@ pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, clie
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, ask.thinking)?;
-    let mut params = llm.sampling(&ask.sampling)?.params();
+    let defaults = &state.options.defaults;
+    let mut params = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
     params.logit_bias = ask.logit_bias;
     params.check()?;
-    let seed = ask.seed.unwrap_or_else(random_seed);
+    let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
     let mut choices = Vec::with_capacity(ask.n);
     for choice in 0..ask.n {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
         choices.push(Wanted {
-            max_tokens: ask.max_tokens,
+            max_tokens: ask.max_tokens.or(defaults.max_tokens),
             stop: ask.stop.clone(),
             splitter: splitter.clone(),
             guard: ThoughtGuard::new(ask.thinking.budget()),
@@ -234,7 +239,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     let gone = Arc::clone(&cancelled);
     let prompt_tokens = tokens.len();
     model.engine.submit(Submission {
-        prompt: tokens,
+        prompt: tokens.clone(),
         choices,
         priority: ask.priority,
         client,
@@ -246,7 +251,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         cancelled: Arc::clone(&cancelled),
     })?;
     let clock = Clock { state: Arc::clone(state), start, spoke: false };
-    Ok(Running { model, prompt_tokens, seed, n: ask.n, events, cancelled, clock })
+    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, events, cancelled, clock })
 }
 
 /// A seed that differs from request to request.

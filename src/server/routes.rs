@@ -4,9 +4,9 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, llama_server, ollama, openai};
+use super::{ServerOptions, anthropic, llama_server, ollama, openai, responses};
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
+    pub(super) stored: responses::Stored,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
@@ -35,6 +36,8 @@ pub(super) struct Call {
     pub(super) uri: Uri,
     /// Its number, which the answer's head repeats.
     pub(super) id: String,
+    /// Whether a browser asks for something to show.
+    pub(super) wants_page: bool,
     /// Who asks, for fairness: by key, else by address.
     pub(super) client: u64,
 }
@@ -85,6 +88,13 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/chat/completions" OpenAi false openai::chat;
     "POST" "/v1/chat/completions" OpenAi false openai::chat;
     "POST" "/v1/completions" OpenAi false openai::completions;
+    "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
+    "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
+    "POST" "/responses" OpenAi false responses::create;
+    "POST" "/v1/responses" OpenAi false responses::create;
+    "GET" "/v1/responses/{*id}" OpenAi false responses::get;
+    "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
+    "POST" "/infill" OpenAi false llama_server::infill;
     "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/rerank" OpenAi false llama_server::no_embeddings;
@@ -136,7 +146,10 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
         let body = read_body(&state, body).await?;
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), client: client(&parts.headers, peer) };
+        let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
+        let client = client(&parts.headers, peer);
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, client };
         let run = AssertUnwindSafe((route.handler)(Arc::clone(&state), call)).catch_unwind();
         run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
     };
@@ -147,6 +160,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     }
     if let Some(origin) = origin {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
     }
     state.metrics.answered(response.status().as_u16());
@@ -156,17 +170,19 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
 /// What a page of an allowed site may send.
 fn preflight() -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, OPTIONS"));
-    let names = "authorization, content-type, x-api-key, anthropic-version, x-request-id";
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
 async fn read_body(state: &State, body: Body) -> Result<Bytes, ApiError> {
     let limit = state.options.max_body;
+    // What is announced as too large is not waited for.
+    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
+        return Err(ApiError::too_large(limit));
+    }
     match tokio::time::timeout(BODY_TIME, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(why)) if std::error::Error::source(&why).is_some_and(|why| why.to_string().contains("limit")) => {

@@ -25,6 +25,8 @@ mod same_bits;
 #[cfg(target_os = "linux")]
 mod screen;
 mod segments;
+#[cfg(target_os = "linux")]
+mod serve;
 #[cfg(unix)]
 mod server;
 mod sessions;

@@ -1,0 +1,469 @@
+//! The server, as a process, spoken to over sockets.
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Server {
+    child: Child,
+    address: String,
+    _home: tempfile::TempDir,
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
+    }
+
+    /// The data of all server-sent events.
+    fn events(&self) -> Vec<Value> {
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+}
+
+fn serve(args: &[&str]) -> Server {
+    let home = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2"]).args(args).arg(model);
+    command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
+    command.env_remove("TOKKI_API_KEY").stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut address = String::new();
+    let mut said = String::new();
+    while address.is_empty() {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended: {said}");
+        if let Some((_, at)) = line.trim().split_once("://") {
+            address = at.to_owned();
+        }
+        said += &line;
+    }
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    Server { child, address, _home: home }
+}
+
+impl Server {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    fn raw(&self, request: &[u8]) -> Reply {
+        let mut stream = self.connect();
+        // A server may refuse and close before everything is sent.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let body = if head.to_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
+        Reply { status, head: head.to_lowercase(), body }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        let (host, length) = (&self.address, body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        );
+        self.raw(request.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, "", "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, "", &body.to_string())
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// A number of the metrics page.
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
+        if size == 0 || rest.len() < size {
+            break;
+        }
+        out += &rest[..size];
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    out
+}
+
+fn chat(more: &Value) -> Value {
+    let mut body = json!({ "messages": [{ "role": "user", "content": "Hello there" }], "max_tokens": 12, "seed": 3 });
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+#[test]
+fn a_stream_says_what_a_whole_answer_says_in_every_dialect() {
+    let server = serve(&[]);
+    let whole = server.post("/v1/chat/completions", &chat(&json!({}))).json();
+    let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(!text.is_empty());
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    let stream = chat(&json!({ "stream": true, "stream_options": { "include_usage": true } }));
+    let reply = server.post("/v1/chat/completions", &stream);
+    assert!(reply.head.contains("text/event-stream") && reply.body.ends_with("data: [DONE]\n\n"));
+    let events = reply.events();
+    let pieces = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(pieces.collect::<String>(), text);
+    assert_eq!(events.last().unwrap()["usage"]["completion_tokens"], 12);
+
+    let ask = json!({ "messages": [{ "role": "user", "content": "Hello there" }], "max_tokens": 12, "seed": 3 });
+    let message = server.post("/v1/messages", &ask).json();
+    assert_eq!(message["content"][0]["text"], text);
+    let mut streamed = ask.clone();
+    streamed["stream"] = true.into();
+    let events = server.post("/v1/messages", &streamed).events();
+    let pieces = events.iter().filter_map(|event| event["delta"]["text"].as_str());
+    assert_eq!(pieces.collect::<String>(), text);
+    assert_eq!(events.first().unwrap()["type"], "message_start");
+    assert_eq!(events.last().unwrap()["type"], "message_stop");
+
+    let ask = json!({ "messages": [{ "role": "user", "content": "Hello there" }],
+                      "options": { "num_predict": 12, "seed": 3 } });
+    let lines = server.post("/api/chat", &ask).body;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter_map(|line| line["message"]["content"].as_str()).collect::<String>(), text);
+    assert_eq!((&lines.last().unwrap()["done"], &lines.last().unwrap()["eval_count"]), (&json!(true), &json!(12)));
+
+    let plain = json!({ "prompt": "Hello", "n_predict": 5, "seed": 1 });
+    let whole = server.post("/completion", &plain).json();
+    assert_eq!((&whole["tokens_predicted"], &whole["stop_type"]), (&json!(5), &json!("limit")));
+    let mut streamed = plain.clone();
+    streamed["stream"] = true.into();
+    let events = server.post("/completion", &streamed).events();
+    assert_eq!(events.iter().filter_map(|e| e["content"].as_str()).collect::<String>(), whole["content"]);
+}
+
+#[test]
+fn together_is_as_alone() {
+    let server = serve(&["--parallel", "6"]);
+    let ask = |seed: u64| {
+        let body = chat(&json!({ "seed": seed, "max_tokens": 40, "temperature": 1.0 }));
+        server.post("/v1/chat/completions", &body).json()["choices"][0]["message"]["content"].clone()
+    };
+    let alone: Vec<Value> = (0..6).map(ask).collect();
+    let together: Vec<Value> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|seed| scope.spawn(move || ask(seed))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(alone, together);
+    assert!(alone.iter().any(|answer| answer != &alone[0]));
+}
+
+#[test]
+fn bad_requests_are_400_and_the_server_lives() {
+    let server = serve(&[]);
+    let bad: Vec<String> = vec![
+        "{".into(),
+        "[]".into(),
+        "3".into(),
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"temperature\": NaN}".into(),
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud800\"}]}".into(),
+        "[".repeat(100_000),
+        json!({}).to_string(),
+        json!({ "messages": "hello" }).to_string(),
+        json!({ "messages": [] }).to_string(),
+        json!({ "messages": [3] }).to_string(),
+        json!({ "messages": [{ "content": "a" }] }).to_string(),
+        json!({ "messages": [{ "role": 3, "content": "a" }] }).to_string(),
+        json!({ "messages": [{ "role": "user", "content": 3 }] }).to_string(),
+        chat(&json!({ "temperature": "hot" })).to_string(),
+        chat(&json!({ "temperature": 1e30 })).to_string(),
+        chat(&json!({ "top_p": -1 })).to_string(),
+        chat(&json!({ "n": 0 })).to_string(),
+        chat(&json!({ "n": 1e9 })).to_string(),
+        chat(&json!({ "max_tokens": -7 })).to_string(),
+        chat(&json!({ "stop": 3 })).to_string(),
+        chat(&json!({ "stream": "yes" })).to_string(),
+        chat(&json!({ "logit_bias": { "99999999": 1 } })).to_string(),
+        chat(&json!({ "top_logprobs": 3 })).to_string(),
+        chat(&json!({ "tools": [3] })).to_string(),
+        chat(&json!({ "tools": "weather" })).to_string(),
+        chat(&json!({ "response_format": { "type": "xml" } })).to_string(),
+        chat(&json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": { "type": "no" } } } }))
+            .to_string(),
+        chat(&json!({ "audio": { "voice": "x" } })).to_string(),
+        chat(&json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] })).to_string(),
+        chat(&json!({ "messages": [{ "role": "user", "content": "long ".repeat(2000) }] })).to_string(),
+    ];
+    for body in &bad {
+        let shown: String = body.chars().take(100).collect();
+        let reply = server.send("POST", "/v1/chat/completions", "", body);
+        assert_eq!(reply.status, 400, "{shown}: {}", reply.body);
+        let error = &reply.json()["error"];
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty() && text.len() < 4096), "{shown}");
+        assert!(error["type"].is_string(), "{shown}");
+        let reply = server.send("POST", "/v1/messages", "", body);
+        assert!(reply.status == 400 || reply.status == 200, "{shown}: {}", reply.body);
+        if reply.status == 400 {
+            assert_eq!(reply.json()["type"], "error");
+        }
+        let reply = server.send("POST", "/api/chat", "", body);
+        assert!(reply.status == 400 || reply.status == 200, "{shown}: {}", reply.body);
+        assert!(reply.status == 200 || reply.json()["error"].is_string());
+    }
+    let invalid = server.raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 3\r\n\r\n\xff\xfe\xfd");
+    assert_eq!(invalid.status, 400);
+    assert_eq!(server.get("/nothing").status, 404);
+    assert_eq!(server.get("/v1/chat/completions").status, 405);
+    assert_eq!(server.post("/v1/embeddings", &json!({ "input": "a" })).status, 501);
+    assert_eq!(server.post("/v1/chat/completions", &chat(&json!({}))).status, 200);
+}
+
+#[test]
+fn too_long_a_prompt_says_the_numbers_in_words_that_clients_look_for() {
+    let server = serve(&[]);
+    let body = chat(&json!({ "messages": [{ "role": "user", "content": "long ".repeat(2000) }] }));
+    let error = server.post("/v1/chat/completions", &body).json()["error"].clone();
+    assert_eq!((&error["code"], &error["n_ctx"]), (&json!("context_length_exceeded"), &json!(512)));
+    assert!(error["n_prompt_tokens"].as_u64().unwrap() > 512);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("maximum context length is") && message.contains("exceeds the available context size"));
+}
+
+#[test]
+fn keys_names_and_origins() {
+    let server = serve(&["--api-key", "one,two", "--cors", "https://chat.example"]);
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.get("/v1/models").status, 401);
+    for header in ["authorization: Bearer two\r\n", "x-api-key: one\r\n"] {
+        assert_eq!(server.send("GET", "/v1/models", header, "").status, 200, "{header}");
+    }
+    for header in ["authorization: Bearer \r\n", "authorization: Bearer onetwo\r\n", "x-api-key: on\r\n"] {
+        let reply = server.send("GET", "/v1/models", header, "");
+        assert_eq!(reply.status, 401, "{header}");
+        assert_eq!(reply.json()["error"]["type"], "authentication_error");
+    }
+    let named = server.raw(b"GET /health HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+    assert_eq!(named.status, 403);
+    let page = server.send("GET", "/health", "origin: https://chat.example\r\n", "");
+    assert!(page.head.contains("access-control-allow-origin: https://chat.example"));
+    let page = server.send("GET", "/health", "origin: https://evil.example\r\n", "");
+    assert!(!page.head.contains("access-control-allow-origin"));
+    let id = server.send("GET", "/health", "x-request-id: my-id.7\r\n", "");
+    assert!(id.head.contains("x-request-id: my-id.7"));
+}
+
+#[test]
+fn an_open_address_needs_a_key() {
+    let home = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(["serve", "--host", "0.0.0.0", "--port", "0", "--ctx", "256"]).arg(model);
+    let output = command.env("TOKKI_HOME", home.path()).env_remove("TOKKI_API_KEY").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--api-key"));
+}
+
+#[test]
+fn a_client_that_goes_away_frees_its_work() {
+    let server = serve(&[]);
+    let body = chat(&json!({ "stream": true, "max_tokens": 480, "ignore_eos": true })).to_string();
+    for stream in [true, false] {
+        let body = if stream { body.clone() } else { body.replace("\"stream\":true", "\"stream\":false") };
+        let mut connection = server.connect();
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.write_all(request.as_bytes()).unwrap();
+        if stream {
+            let mut first = [0; 16];
+            connection.read_exact(&mut first).unwrap();
+        } else {
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        drop(connection);
+        let start = Instant::now();
+        while server.metric("tokki_requests_running") > 0.0 {
+            assert!(start.elapsed() < Duration::from_secs(5), "still running (stream: {stream})");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_is_429_with_retry_after() {
+    let server = serve(&["--parallel", "1", "--queue", "1"]);
+    let body = chat(&json!({ "max_tokens": 480, "ignore_eos": true, "stream": true })).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..12 {
+        let mut connection = server.connect();
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut head = [0; 12];
+        connection.read_exact(&mut head).unwrap();
+        if head.ends_with(b"429") {
+            let mut rest = vec![0; 200];
+            let n = connection.read(&mut rest).unwrap();
+            assert!(String::from_utf8_lossy(&rest[..n]).contains("retry-after:"));
+            refused += 1;
+        }
+        held.push(connection);
+    }
+    assert!(refused >= 1, "{refused} of 12 were refused");
+}
+
+#[test]
+fn sigterm_lets_answers_end_and_takes_no_new_ones() {
+    let mut server = serve(&[]);
+    let body = chat(&json!({ "stream": true, "max_tokens": 300, "ignore_eos": true })).to_string();
+    let mut connection = server.connect();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut first = [0; 16];
+    connection.read_exact(&mut first).unwrap();
+    server.signal("-TERM");
+    let mut rest = String::new();
+    connection.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("[DONE]"), "the answer was cut: {rest}");
+    assert!(TcpStream::connect(&server.address).is_err());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_conversation_is_read_once() {
+    let server = serve(&[]);
+    let first = server.post("/v1/chat/completions", &chat(&json!({}))).json();
+    assert_eq!(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    let said = &first["choices"][0]["message"]["content"];
+    let messages = json!([{ "role": "user", "content": "Hello there" }, { "role": "assistant", "content": said },
+                          { "role": "user", "content": "And now?" }]);
+    let second = server.post("/v1/chat/completions", &chat(&json!({ "messages": messages }))).json();
+    let (prompt, cached) =
+        (&first["usage"]["prompt_tokens"], &second["usage"]["prompt_tokens_details"]["cached_tokens"]);
+    assert!(cached.as_u64().unwrap() + 4 >= prompt.as_u64().unwrap(), "{cached} of {prompt}");
+}
+
+#[test]
+fn slow_and_endless_heads_are_given_up() {
+    let server = serve(&[]);
+    let mut idle: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    for connection in &mut idle {
+        connection.write_all(b"GET /health HT").unwrap();
+    }
+    let flood = [b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ".as_slice(), &[b'a'; 200_000], b"\r\n\r\n"].concat();
+    assert!(matches!(server.raw(&flood).status, 0 | 400 | 431));
+    let large = server.raw(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 99999999999\r\n\r\n{");
+    assert!(matches!(large.status, 0 | 413 | 400), "{}", large.status);
+    assert_eq!(server.get("/health").status, 200);
+}
+
+#[test]
+fn utilities_of_llama_server() {
+    let server = serve(&[]);
+    let tokens = server.post("/tokenize", &json!({ "content": "Hello", "with_pieces": true })).json();
+    let ids: Vec<Value> = tokens["tokens"].as_array().unwrap().iter().map(|token| token["id"].clone()).collect();
+    assert_eq!(server.post("/detokenize", &json!({ "tokens": ids })).json()["content"], "Hello");
+    let prompt = server.post("/apply-template", &chat(&json!({}))).json();
+    assert!(prompt["prompt"].as_str().unwrap().contains("Hello there"));
+    let props = server.get("/props").json();
+    assert_eq!((&props["n_ctx"], &props["total_slots"]), (&json!(512), &json!(8)));
+    assert_eq!(server.get("/v1/models").json()["data"][0]["max_model_len"], 512);
+    assert_eq!(server.get("/").body, "Ollama is running");
+    let banned = json!({ "prompt": "Hello", "n_predict": 4, "temperature": 0, "x_unknown": 1 });
+    let reply = server.post("/completion", &banned);
+    assert!(reply.head.contains("x-ignored-fields: x_unknown"), "{}", reply.head);
+}
+
+#[test]
+fn responses_go_on_from_each_other() {
+    let server = serve(&[]);
+    let ask = json!({ "input": "Hello there", "max_output_tokens": 12, "seed": 3 });
+    let first = server.post("/v1/responses", &ask).json();
+    assert_eq!((&first["object"], &first["status"]), (&json!("response"), &json!("incomplete")));
+    let text = first["output"][0]["content"][0]["text"].as_str().unwrap();
+    let mut streamed = ask.clone();
+    streamed["stream"] = true.into();
+    let events = server.post("/v1/responses", &streamed).events();
+    let pieces =
+        events.iter().filter(|e| e["type"] == "response.output_text.delta").map(|e| e["delta"].as_str().unwrap());
+    assert_eq!(pieces.collect::<String>(), text);
+    assert_eq!(events.first().unwrap()["type"], "response.created");
+    let numbers: Vec<u64> = events.iter().map(|e| e["sequence_number"].as_u64().unwrap()).collect();
+    assert!(numbers.iter().enumerate().all(|(at, n)| at as u64 == *n));
+    let next = json!({ "input": "And now?", "previous_response_id": first["id"], "max_output_tokens": 4 });
+    let next = server.post("/v1/responses", &next).json();
+    assert!(next["usage"]["input_tokens"].as_u64() > first["usage"]["input_tokens"].as_u64());
+    assert!(next["usage"]["input_tokens_details"]["cached_tokens"].as_u64().unwrap() > 0);
+    let path = format!("/v1/responses/{}", first["id"].as_str().unwrap());
+    assert_eq!(server.get(&path).json()["id"], first["id"]);
+    assert_eq!(server.send("DELETE", &path, "", "").status, 200);
+    assert_eq!(server.get(&path).status, 404);
+}
+
+#[test]
+fn grammars_probabilities_and_mixed_prompts() {
+    let server = serve(&[]);
+    let ask = json!({ "prompt": "Hello", "grammar": "root ::= (\"a\" | \"b\"){3,3}", "n_predict": 9, "n_probs": 2 });
+    let answer = server.post("/completion", &ask).json();
+    let text = answer["content"].as_str().unwrap();
+    assert!(text.len() == 3 && text.chars().all(|c| "ab".contains(c)), "{text}");
+    let told = answer["completion_probabilities"].as_array().unwrap();
+    assert!(told.iter().all(|token| token["top_logprobs"].as_array().unwrap().len() == 2));
+    let bad = server.post("/completion", &json!({ "prompt": "a", "grammar": "root ::= \"a" }));
+    assert_eq!(bad.status, 400);
+    let both = server.post("/completion", &json!({ "prompt": ["Hello", [5, 6]], "n_predict": 2 })).json();
+    assert_eq!(both.as_array().unwrap().len(), 2);
+    let mixed = server.post("/completion", &json!({ "prompt": [5, "Hello", 6], "n_predict": 2 })).json();
+    assert_eq!(mixed["tokens_predicted"], 2);
+}
+
+#[test]
+fn the_page_comes_to_browsers_only() {
+    let server = serve(&[]);
+    let page = server.send("GET", "/", "accept: text/html,*/*\r\n", "");
+    assert!(page.head.contains("text/html") && page.head.contains("content-security-policy"));
+    assert!(
+        page.body.contains("<title>tokki</title>")
+            && !page.body.contains("http://")
+            && !page.body.contains("innerHTML")
+    );
+    assert_eq!(server.get("/").body, "Ollama is running");
+}
