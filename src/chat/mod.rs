@@ -4,16 +4,13 @@
 //! implementation does, within limits that hostile templates cannot pass. Nothing is ever replaced by a built-in
 //! template: a file without one is an error that says so.
 
-mod dialect;
 mod file;
 mod formats;
-mod json;
+mod jinja;
 mod loops;
-mod meter;
 mod probe;
 mod reasoning;
 mod segments;
-mod statements;
 mod template;
 mod thinking;
 
