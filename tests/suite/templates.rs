@@ -44,6 +44,30 @@ fn equal_to_the_reference() {
     assert_eq!(rendered, 84);
 }
 
+/// Templates made by chance (`scripts/record_templates.py`), and what Jinja 3.1.6 made of them.
+#[test]
+fn equal_to_jinja_on_generated_templates() {
+    let recorded: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("generated.json")).unwrap()).unwrap();
+    let vars: Vars = recorded["variables"].as_object().unwrap().clone();
+    let clock = Clock::parse(recorded["now"].as_str().unwrap()).unwrap();
+    let cases = recorded["cases"].as_array().unwrap();
+    assert!(cases.len() >= 1000);
+    let mut different = Vec::new();
+    for case in cases {
+        let source = case["template"].as_str().unwrap();
+        let got = Template::new(source, "t").and_then(|template| template.with_clock(clock).render(&vars));
+        match (case["output"].as_str(), got) {
+            (Some(wanted), Ok(got)) if wanted == got => {}
+            (None, Err(error)) if error.exit_code() == 2 => {}
+            (wanted, got) => {
+                different.push(format!("{source}\n  wanted {wanted:?} ({})\n  got {got:?}", case["refusal"]))
+            }
+        }
+    }
+    assert!(different.is_empty(), "{} of {}:\n{}", different.len(), cases.len(), different.join("\n"));
+}
+
 fn with_user(text: &str) -> Vars {
     json!({"messages": [{"role": "user", "content": text}]}).as_object().unwrap().clone()
 }
@@ -80,7 +104,7 @@ fn harm_ends_with_an_error() {
         ("wide str.format", "{{ '{:1000000000}'.format(1) }}".into()),
         ("indent", "{{ [1] | tojson(indent=1000000000) }}".into()),
         ("endless output", "{% for a in range(9999) %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endfor %}".into()),
-        ("power", "{{ 9 ** 9 ** 9 ** 9 }}".into()),
+        ("power", "{{ 9 ** 9 ** 9 ** 9 ** 9 ** 9 }}".into()),
         ("division by zero", "{{ 1 // 0 }}".into()),
         ("date", "{{ strftime_now('%' * 99 ~ 'Q') }}".into()),
         ("include", "{% include 'chat_template' %}".into()),
@@ -161,7 +185,7 @@ fn errors_name_the_place() {
         ("\n\n{% for %}", "chat, line 3: wanted a chat template that parses"),
         ("a\n{{ messages[0].nope.nope }}", "chat, line 2: wanted a chat template that renders"),
         ("{{ raise_exception('Only user and assistant roles') }}", "its refusal: Only user and assistant roles"),
-        ("{{ nope() }}", "unknown function"),
+        ("{{ nope() }}", "'nope' is undefined"),
         ("{{ messages | nope }}", "unknown filter"),
     ];
     for (source, wanted) in cases {

@@ -93,6 +93,7 @@ pub(super) struct Expr {
     pub(super) kind: ExprKind,
     pub(super) line: usize,
     depth: usize,
+    constant: bool,
 }
 
 #[derive(Debug)]
@@ -165,11 +166,20 @@ impl Expr {
     /// A node, unless the tree becomes too deep by it.
     pub(super) fn new(kind: ExprKind, line: usize) -> Result<Self> {
         let mut depth = 0;
-        kind.children(&mut |child| depth = depth.max(child.depth));
+        let mut constant = !matches!(kind, ExprKind::Name(_) | ExprKind::Call(..));
+        kind.children(&mut |child| {
+            depth = depth.max(child.depth);
+            constant &= child.constant;
+        });
         if depth >= MAX_DEPTH {
             return Err(Fault::syntax(line, &format!("an expression of more than {MAX_DEPTH} levels")));
         }
-        Ok(Self { kind, line, depth: depth + 1 })
+        Ok(Self { kind, line, depth: depth + 1, constant })
+    }
+
+    /// Whether the expression names no variable and calls nothing.
+    pub(super) fn is_constant(&self) -> bool {
+        self.constant
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn item(eval: &Eval<'_>, of: &Value, index: &Value) -> Result<Value> 
                 }
                 let c = text.text[text.byte(at)..].chars().next().unwrap_or_default();
                 let one = eval.meter.text(c.encode_utf8(&mut [0; 4]))?;
-                Some(if text.markup { ops_markup(&one, &eval.meter)? } else { one })
+                Some(if text.markup { as_markup(&one, &eval.meter)? } else { one })
             }
             None => None,
         },
@@ -116,7 +116,7 @@ pub(super) fn item(eval: &Eval<'_>, of: &Value, index: &Value) -> Result<Value> 
 }
 
 /// The same text, safe for HTML.
-pub(super) fn ops_markup(text: &Value, meter: &Rc<Meter>) -> Result<Value> {
+pub(super) fn as_markup(text: &Value, meter: &Rc<Meter>) -> Result<Value> {
     let mut out = meter.buffer()?;
     out.push(text.as_str().unwrap_or_default())?;
     Ok(out.finish_as(true))
@@ -231,15 +231,15 @@ pub(super) fn slice(of: &Value, bounds: &[Value; 3], meter: &Rc<Meter>) -> Resul
         Value::Dict(_) => return runtime("unhashable type: 'slice'"),
         other => return runtime(format!("'{}' object is not subscriptable", other.type_name())),
     };
-    let (start, count, step) = chosen(bounds, len)?;
+    let (start, stop, count, step) = chosen(bounds, len)?;
     meter.work(count)?;
-    let place = |i: usize| (start as i128 + i as i128 * i128::from(step)) as usize;
+    let place = |i: usize| (i128::from(start) + i as i128 * i128::from(step)) as usize;
     match of {
         Value::Str(text) => {
             meter.look(text.text.len())?;
             let mut out = meter.buffer()?;
             if step == 1 {
-                out.push(&text.text[text.byte(start)..text.byte(start + count)])?;
+                out.push(&text.text[text.byte(place(0))..text.byte(place(count))])?;
             } else {
                 let _room = meter.charge(text.chars * size_of::<char>())?;
                 let chars: Vec<char> = text.text.chars().collect();
@@ -252,10 +252,9 @@ pub(super) fn slice(of: &Value, bounds: &[Value; 3], meter: &Rc<Meter>) -> Resul
         Value::List(items) => Value::list(meter, picked(items, count, place, meter)?),
         Value::Tuple(items) => Value::tuple(meter, picked(items, count, place, meter)?),
         Value::Range(range) => {
-            let first = range.at(start).index().unwrap_or(0);
+            let at = |place: i64| range.start.saturating_add(place.saturating_mul(range.step));
             let stride = range.step.saturating_mul(step);
-            let stop = first.saturating_add(stride.saturating_mul(count as i64));
-            Ok(Value::Range(Rc::new(super::value::Range::new(first, stop, stride)?)))
+            Ok(Value::Range(Rc::new(super::value::Range::new(at(start), at(stop), stride)?)))
         }
         _ => runtime("this value has no slices"),
     }
@@ -266,8 +265,8 @@ fn picked(items: &Items, count: usize, place: impl Fn(usize) -> usize, meter: &R
     Ok((0..count).map(|i| items.items[place(i)].clone()).collect())
 }
 
-/// First place, number of places and step of a slice of so many items.
-fn chosen(bounds: &[Value; 3], len: usize) -> Result<(usize, usize, i64)> {
+/// First place, end, number of places and step of a slice of so many items.
+fn chosen(bounds: &[Value; 3], len: usize) -> Result<(i64, i64, usize, i64)> {
     let index = |value: &Value| match value {
         Value::None => Ok(None),
         value => match value.index() {
@@ -287,7 +286,7 @@ fn chosen(bounds: &[Value; 3], len: usize) -> Result<(usize, usize, i64)> {
     let stop = index(&bounds[1])?.map_or(if step > 0 { high } else { low }, clamp);
     let (span, stride) = if step > 0 { (stop - start, step) } else { (start - stop, step.saturating_neg()) };
     let count = if span <= 0 { 0 } else { (span - 1) / stride + 1 };
-    Ok((usize::try_from(start).unwrap_or(0), count as usize, step))
+    Ok((start, stop, count as usize, step))
 }
 
 /// Whether two texts or lists are equal under `==`, for methods that search.

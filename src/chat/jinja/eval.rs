@@ -215,6 +215,10 @@ impl<'t> Eval<'t> {
                 let mut value = self.captured(body)?;
                 if let Some(filter) = filter {
                     value = self.filter_chain(filter, value)?;
+                    if self.autoescape {
+                        let text = print::to_text(&value, &self.meter)?;
+                        value = super::attrs::as_markup(&text, &self.meter)?;
+                    }
                 }
                 self.assign(target, value)?;
             }
@@ -235,12 +239,13 @@ impl<'t> Eval<'t> {
             StmtKind::CallBlock(id, call) => {
                 let caller = self.macro_value(*id)?;
                 let value = self.call_with(call, Some(caller))?;
-                self.print(&value, out)?;
+                print::write_str(out, &value)?;
             }
             StmtKind::FilterBlock(filter, body) => {
                 let value = self.captured(body)?;
+                // What a filter gives stands as it is, whatever the escaping.
                 let value = self.filter_chain(filter, value)?;
-                self.print(&value, out)?;
+                print::write_str(out, &value)?;
             }
             StmtKind::Block(id) => self.block(*id, out)?,
             StmtKind::Autoescape(e, body) => {

@@ -1,7 +1,7 @@
 //! Runs a template: expressions.
 
 use super::args::Args;
-use super::ast::{CallArgs, Comparison, Expr, ExprKind};
+use super::ast::{CallArgs, Comparison, Expr, ExprKind, Operator};
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::value::{Dict, Global, Value};
@@ -104,6 +104,15 @@ impl<'t> Eval<'t> {
             }
             ExprKind::Compare(first, rest) => self.compare(first, rest),
             ExprKind::Concat(parts) => self.concat(parts),
+            ExprKind::Binary(Operator::Pow, a, b) if a.is_constant() && !b.is_constant() => {
+                // Jinja writes the constant into Python's source, where `-1 ** x` is `-(1 ** x)`.
+                let (a, b) = (self.expr(a)?, self.expr(b)?);
+                self.line = e.line;
+                if ops::order(&a, &Value::Int(0), &self.meter)? != Some(Ordering::Less) {
+                    return ops::binary(Operator::Pow, &a, &b, &self.meter);
+                }
+                signed(&ops::binary(Operator::Pow, &signed(&a, true)?, &b, &self.meter)?, true)
+            }
             ExprKind::Binary(op, a, b) => {
                 let (a, b) = (self.expr(a)?, self.expr(b)?);
                 self.line = e.line;

@@ -350,11 +350,8 @@ fn formatted(out: &mut Buffer, value: &Value, spec: &str) -> Result<()> {
     let mut layout = Layout::parse(spec)?;
     match value {
         Value::Str(text) => {
-            if !matches!(layout.kind, None | Some('s'))
-                || layout.sign != '-'
-                || layout.align == Some('=')
-                || layout.alternate
-            {
+            let numeric = layout.sign != '-' || layout.align == Some('=') || layout.alternate || layout.group.is_some();
+            if numeric || !matches!(layout.kind, None | Some('s')) {
                 return runtime("Invalid format specifier for a text");
             }
             if layout.zero {

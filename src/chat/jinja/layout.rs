@@ -106,8 +106,8 @@ impl Layout {
 
     /// Zeros that are grouped like the digits behind them.
     fn grouped_zeros(&self, out: &mut Buffer, sign: &str, digits: &str, group: char) -> Result<()> {
-        let whole = digits.find(['.', 'e', '%']).unwrap_or(digits.len());
         let each = if matches!(self.kind, Some('b' | 'o' | 'x' | 'X')) { 4 } else { 3 };
+        let whole = digits.find(['.', 'e', '%']).filter(|_| each == 3).unwrap_or(digits.len());
         let mut count = digits[..whole].chars().filter(|c| *c != group).count();
         let others = sign.len() + digits.len() - whole;
         let wide = |count: usize| count + (count - 1) / each + others;
@@ -164,7 +164,8 @@ fn digits(rest: &mut &str) -> Result<Option<usize>> {
 /// Digits in groups, before the point.
 pub(super) fn grouped(digits: &str, group: Option<char>, each: usize) -> String {
     let Some(group) = group else { return digits.to_owned() };
-    let whole = digits.find(['.', 'e', '%', 'n', 'i']).unwrap_or(digits.len());
+    // Hexadecimal digits come in fours, and have no point and no exponent.
+    let whole = digits.find(['.', 'e', '%', 'n', 'i']).filter(|_| each == 3).unwrap_or(digits.len());
     let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (at, c) in digits[..whole].chars().enumerate() {
         if at > 0 && (whole - at) % each == 0 {

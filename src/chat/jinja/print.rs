@@ -208,7 +208,7 @@ fn sorted_repr(out: &mut Buffer, value: &Value, level: usize) -> Result<()> {
     }
     let (open, items, close) = match value {
         Value::List(items) => ("[", &items.items, "]"),
-        Value::Tuple(items) => ("(", &items.items, if items.items.len() == 1 { ",)" } else { ")" }),
+        Value::Tuple(items) if !items.group => ("(", &items.items, if items.items.len() == 1 { ",)" } else { ")" }),
         Value::Dict(dict) => {
             out.push("{")?;
             for (i, (key, item)) in super::ops::sorted_pairs(dict, out.meter())?.iter().enumerate() {
@@ -244,7 +244,7 @@ fn pretty(out: &mut Buffer, value: &Value, indent: usize, allowance: usize, leve
             pretty_items(out, &items.items, indent + 1, allowance + 1, level)?;
             out.push("]")
         }
-        Value::Tuple(items) if !items.items.is_empty() => {
+        Value::Tuple(items) if !items.items.is_empty() && !items.group => {
             let close = if items.items.len() == 1 { ",)" } else { ")" };
             out.push("(")?;
             pretty_items(out, &items.items, indent + 1, allowance + close.len(), level)?;

@@ -34,7 +34,7 @@ pub(super) fn words(text: &str, most: usize) -> impl Iterator<Item = &str> {
             return None;
         }
         if cuts == most {
-            return Some(std::mem::take(&mut rest).trim_end_matches(is_space));
+            return Some(std::mem::take(&mut rest));
         }
         cuts += 1;
         let end = rest.find(is_space).unwrap_or(rest.len());
@@ -53,7 +53,7 @@ pub(super) fn words_from_end(text: &str, most: usize) -> impl Iterator<Item = &s
             return None;
         }
         if cuts == most {
-            return Some(std::mem::take(&mut rest).trim_start_matches(is_space));
+            return Some(std::mem::take(&mut rest));
         }
         cuts += 1;
         let start = rest.char_indices().rev().find(|(_, c)| is_space(*c)).map_or(0, |(at, c)| at + c.len_utf8());

@@ -101,7 +101,7 @@ static FILTERS: &[(&str, Filter)] = &[
     ("safe", |eval, v, a| {
         a.none("safe")?;
         let text = print::to_text(&v, &eval.meter)?;
-        attrs::ops_markup(&text, &eval.meter)
+        attrs::as_markup(&text, &eval.meter)
     }),
     ("select", |eval, v, a| lists::choose(eval, v, a, false, true)),
     ("selectattr", |eval, v, a| lists::choose(eval, v, a, true, true)),

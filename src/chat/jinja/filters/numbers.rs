@@ -151,7 +151,8 @@ pub(super) fn round(_: &mut Eval<'_>, value: Value, args: Args) -> Result<Value>
     if !scaled.is_finite() {
         return runtime("cannot convert float infinity or NaN to integer");
     }
-    Ok(Value::Float(if method == "ceil" { scaled.ceil() } else { scaled.floor() } / power))
+    // An integer in Python: there is no negative zero.
+    Ok(Value::Float((if method == "ceil" { scaled.ceil() } else { scaled.floor() } + 0.0) / power))
 }
 
 /// Half to even, at a power of ten.
@@ -197,7 +198,8 @@ pub(super) fn filesizeformat(eval: &mut Eval<'_>, value: Value, args: Args) -> R
         return eval.meter.text("1 Byte");
     }
     if bytes < base {
-        return eval.meter.text(&format!("{} Bytes", bytes.trunc()));
+        let Some(whole) = BigInt::from_f64(bytes.trunc()) else { return runtime("cannot convert float to integer") };
+        return eval.meter.text(&format!("{whole} Bytes"));
     }
     let mut unit = base * base;
     let names = if binary { BINARY } else { DECIMAL };

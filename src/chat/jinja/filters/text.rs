@@ -75,12 +75,12 @@ pub(super) fn truncate(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<
     if length < end_chars {
         return runtime(format!("expected length >= {end_chars}, got {length}"));
     }
+    if value.len()?.is_some_and(|len| len <= length.saturating_add(leeway)) {
+        return Ok(value);
+    }
     let Value::Str(text) = &value else {
         return runtime(format!("a text is wanted here, not '{}'", value.type_name()));
     };
-    if text.chars <= length.saturating_add(leeway) {
-        return Ok(value);
-    }
     eval.meter.look(text.text.len())?;
     let cut = &text.text[..text.byte(length - end_chars)];
     let cut = if bound.truth(1) { cut } else { cut.rsplit_once(' ').map_or(cut, |(before, _)| before) };
