@@ -15,7 +15,7 @@ mod template;
 mod thinking;
 
 pub use loops::{Loop, LoopDetector};
-pub use probe::{Capabilities, Switch, SystemRole, Thinking};
+pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};
 pub use segments::{Controls, Segment};
 pub use template::{Clock, Template, Vars};

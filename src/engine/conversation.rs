@@ -1,7 +1,9 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
 use super::{Generation, Request, Session, Stats};
-use crate::chat::{Capabilities, Controls, Kind, Part, Segment, Splitter, Template, ThinkingMode, ThoughtGuard, Vars};
+use crate::chat::{
+    Capabilities, Controls, Kind, Part, Segment, Splitter, SystemRole, Template, ThinkingMode, ThoughtGuard, Vars,
+};
 use crate::sample::{Constraint, Facts, Overrides, Params, Sampler, Settings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
@@ -24,6 +26,8 @@ pub struct Wishes {
     pub thinking: ThinkingMode,
     /// Further variables of the template.
     pub vars: Vars,
+    /// Without a template: names of control tokens in the text are control tokens.
+    pub special: bool,
 }
 
 /// One answer.
@@ -119,6 +123,13 @@ impl Conversation {
         }
     }
 
+    /// What the user has to know about a system message of this conversation, if there is one.
+    pub fn system_note(&self) -> Option<&'static str> {
+        let has_system = self.messages.first().is_some_and(|first| first["role"] == "system");
+        let ignored = self.capabilities().is_some_and(|able| able.system == SystemRole::Ignored);
+        (has_system && ignored).then_some("the model's template has no place for a system prompt: it is left out")
+    }
+
     /// Adds what the user says.
     pub fn say(&mut self, text: &str) {
         self.messages.push(json!({"role": "user", "content": text}));
@@ -145,11 +156,12 @@ impl Conversation {
     pub fn prompt(&self, wishes: &Wishes) -> Result<(String, Vec<u32>)> {
         let Some((template, capabilities)) = &self.template else {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
-            let tokens = self.tokenizer.encode_with_bos(&text, Special::Plain);
+            let special = if wishes.special { Special::Parse } else { Special::Plain };
+            let tokens = self.tokenizer.encode_with_bos(&text, special);
             return Ok((text, tokens));
         };
         let mut vars = wishes.vars.clone();
-        vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
+        vars.insert("messages".to_owned(), Value::Array(capabilities.content.of(&self.messages)));
         wishes.thinking.apply(capabilities, &mut vars)?;
         let segments = template.render_segments(&vars, &self.controls)?;
         let tokens = self.encode(&segments);
@@ -186,7 +198,7 @@ impl Conversation {
         };
         let request = Request {
             prompt,
-            sampler: Sampler::new(wishes.params.clone(), wishes.seed)?,
+            sampler: Sampler::new(wishes.params.clone(), wishes.seed)?.sparing(spared(&self.tokenizer)),
             max_tokens: wishes.max_tokens,
             stop: wishes.stop.clone(),
             splitter,
@@ -203,6 +215,7 @@ impl Conversation {
             match part.kind {
                 Kind::Reasoning => turn.reasoning.push_str(&part.text),
                 Kind::Answer | Kind::Call => turn.answer.push_str(&part.text),
+                Kind::Unsaid => turn.reasoning.push_str(std::mem::take(&mut turn.answer).trim()),
             }
         }
         turn.stats = generation.stats().clone();
@@ -236,6 +249,11 @@ impl Conversation {
         (self.session, self.messages) = (session, messages);
         Ok(())
     }
+}
+
+/// Tokens that penalties leave alone: those that end an answer, and control tokens.
+fn spared(tokenizer: &Tokenizer) -> impl Iterator<Item = u32> {
+    (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.is_control(id) || tokenizer.is_eog(id))
 }
 
 /// Texts of the tokens that steer a model.

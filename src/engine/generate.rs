@@ -6,9 +6,9 @@
 use super::Session;
 use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
 use crate::sample::{Constraint, Sampler, StopMatcher};
-use crate::tokenizer::{Special, StreamDecoder, Tokenizer};
+use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 use crate::{Error, Result};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,6 +66,10 @@ pub struct Stats {
     pub finish: Option<Finish>,
     /// Why the thought was closed, in words, if it was not the model that did.
     pub thought_closed: Option<String>,
+    /// The model ended, or was cut, inside its thought: there is no answer.
+    pub ended_in_thought: bool,
+    /// The answer was cut before the form that it has to keep was complete.
+    pub form_incomplete: bool,
 }
 
 /// A running generation.
@@ -74,8 +78,8 @@ pub struct Generation<'a> {
     tokenizer: &'a Tokenizer,
     request: Request,
     decoder: StreamDecoder,
-    /// Control tokens that the splitter has to see; others are not text.
-    markers: HashSet<u32>,
+    /// Tokens that steer the splitter; other control tokens are not text.
+    markers: HashMap<u32, &'static str>,
     stop: StopMatcher,
     /// Why the thought has to be closed.
     close: Option<String>,
@@ -96,7 +100,7 @@ impl<'a> Generation<'a> {
     pub fn start(
         session: &'a mut Session,
         tokenizer: &'a Tokenizer,
-        request: Request,
+        mut request: Request,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let (prompt, context) = (&request.prompt, session.options().context);
@@ -115,7 +119,10 @@ impl<'a> Generation<'a> {
         let stats =
             Stats { prompt_tokens: total, cached_tokens, prefill_s: seconds(start.elapsed()), ..Stats::default() };
         let stop = StopMatcher::new(request.stop.iter().cloned());
-        let markers = request.splitter.markers().filter_map(|text| tokenizer.token_id(text)).collect();
+        let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::UserDefined));
+        let token = |text: &str| tokenizer.token_id(text).filter(steers);
+        let markers = request.splitter.markers().filter_map(|text| Some((token(text)?, text))).collect();
+        request.splitter.by_token(|text| token(text).is_some());
         let close = request.guard.open().map(|why| why.to_string());
         let decoder = tokenizer.stream_with(true);
         let (given, next, ready) = Default::default();
@@ -157,11 +164,18 @@ impl<'a> Generation<'a> {
         }
         self.count(token, thinking, given.is_some());
         self.next = Some(token);
-        if !self.tokenizer.is_control(token) || self.markers.contains(&token) {
+        if let Some(marker) = self.markers.get(&token) {
+            // Half a character before a marker is none.
+            let _ = self.decoder.finish();
+            let parts = self.request.splitter.push_marker(marker);
+            parts.into_iter().for_each(|part| self.pass_on(part));
+        } else if !self.tokenizer.is_control(token) {
             let text = self.decoder.push(token).unwrap_or_default();
-            for part in self.request.splitter.push(&text) {
-                self.pass_on(part);
-            }
+            let parts = self.request.splitter.push(&text);
+            parts.into_iter().for_each(|part| self.pass_on(part));
+        } else if !thinking && self.tokenizer.token_text(token).is_some_and(|name| self.stop.is_stop(&name)) {
+            self.next = None;
+            self.finish(Finish::Stop);
         }
         Ok(())
     }
@@ -181,10 +195,21 @@ impl<'a> Generation<'a> {
     fn choose(&mut self, thinking: bool) -> Result<u32> {
         let position = self.session.tokens().len() as u64;
         let history = self.session.tokens();
-        let mut constraint = self.request.constraint.as_mut().filter(|_| !thinking);
-        let mask = constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
-        let token = self.request.sampler.sample_masked(&mut self.logits, history, position, mask)?;
-        if let Some(constraint) = constraint {
+        // The form binds the answer only: a thought, and the head of a segment, are free.
+        let splitter = &self.request.splitter;
+        let mut constraint = self.request.constraint.as_mut().filter(|_| !thinking && splitter.is_answering());
+        let mut mask = constraint.as_mut().map(|constraint| constraint.allowed().cloned()).transpose()?;
+        let opening = splitter.opening().and_then(|marker| self.tokenizer.token_id(marker));
+        if let (Some(mask), Some(opening)) = (&mut mask, opening) {
+            mask.insert(opening);
+        }
+        // Rows beyond the vocabulary, which pad the matrix, are no tokens.
+        let known = self.tokenizer.vocab_size().min(self.logits.len());
+        let logits = &mut self.logits[..known];
+        let token = self.request.sampler.sample_masked(logits, history, position, mask.as_ref())?;
+        if let Some(constraint) = constraint
+            && Some(token) != opening
+        {
             constraint.accept(token)?;
         }
         Ok(token)
@@ -204,6 +229,11 @@ impl<'a> Generation<'a> {
 
     /// Answers go through the stop texts.
     fn pass_on(&mut self, part: Part) {
+        if part.kind == Kind::Unsaid {
+            let held = self.stop.finish();
+            self.emit(Kind::Answer, held);
+            return self.ready.push_back(part);
+        }
         if part.kind != Kind::Answer {
             return self.emit(part.kind, part.text);
         }
@@ -220,15 +250,26 @@ impl<'a> Generation<'a> {
         }
     }
 
+    /// Whether the answer may end here, as far as its form goes.
+    fn is_form_complete(&mut self) -> bool {
+        let Some(constraint) = &mut self.request.constraint else { return true };
+        let may_end = |constraint: &mut Box<dyn Constraint>| {
+            constraint.allowed().is_ok_and(|mask| self.tokenizer.eog().iter().any(|&end| mask.contains(end)))
+        };
+        constraint.is_finished() || may_end(constraint)
+    }
+
     /// Ends the generation and releases what was held back.
     fn finish(&mut self, why: Finish) {
         if self.stats.finish.is_some() {
             return;
         }
         self.stats.finish = Some(why);
-        let rest = self.decoder.finish();
-        let mut parts = self.request.splitter.push(&rest);
-        parts.extend(self.request.splitter.finish());
+        self.stats.ended_in_thought = self.request.splitter.is_thinking();
+        self.stats.form_incomplete = matches!(why, Finish::Length | Finish::Context) && !self.is_form_complete();
+        // Half a character at the end is none.
+        let _ = self.decoder.finish();
+        let parts = self.request.splitter.finish();
         parts.into_iter().for_each(|part| self.pass_on(part));
         let held = self.stop.finish();
         self.emit(Kind::Answer, held);

@@ -84,8 +84,8 @@ impl Tokenizer {
     /// Builds a tokenizer from a vocabulary.
     ///
     /// # Errors
-    /// [`Error::Input`](crate::Error::Input) naming the key: an unknown model or pre-tokenizer, no tokens, two equal
-    /// tokens, a merge that is not two strings, an id that is no token, an array that is shorter than the vocabulary.
+    /// [`Error::Input`](crate::Error::Input) naming the key: an unknown model or pre-tokenizer, no tokens, no merges
+    /// where tokens need them, a merge that is not two strings, an id that is no token, an array that is shorter than the vocabulary.
     /// An empty token is no error, since files in use hold them: it is never matched and prints nothing.
     pub fn new(vocab: Vocab) -> Result<Self> {
         if vocab.tokens.is_empty() {
@@ -93,7 +93,7 @@ impl Tokenizer {
         }
         let mut kinds = vocab.checked_kinds()?;
         let roles = vocab.checked_roles(&kinds)?;
-        let index = index(&vocab)?;
+        let index = index(&vocab);
         let ends = eog::ends(&vocab, &index, &mut kinds, &roles);
         let specials = Specials::new(&vocab, &kinds)?;
         let is_bpe = vocab.model == "gpt2";
@@ -262,17 +262,14 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// The index of all tokens that are not empty; no two may be equal.
-fn index(vocab: &Vocab) -> Result<Index> {
+/// The index of all tokens that are not empty. Of equal ones, which pad vocabularies, the first counts.
+fn index(vocab: &Vocab) -> Index {
     let mut index = Index::with_capacity(vocab.tokens.len());
     for (id, text) in (0..).zip(vocab.tokens.iter()) {
         if text.is_empty() {
             continue;
         }
-        if let Err(first) = index.insert(&vocab.tokens, id) {
-            let found = format!("`{}` as tokens {first} and {id}", String::from_utf8_lossy(text));
-            return Err(vocab.error(vocab::KEY_TOKENS, "tokens that differ from each other", found));
-        }
+        let _ = index.insert(&vocab.tokens, id);
     }
-    Ok(index)
+    index
 }
