@@ -13,6 +13,8 @@ use std::sync::Arc;
 const MAX_SOURCE: usize = 64 << 10;
 /// Deepest nesting of a JSON schema.
 const MAX_DEPTH: usize = 100;
+/// Longest message of the compiler that is shown, in characters.
+const MAX_MESSAGE: usize = 400;
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
 const MAX_TOKEN: usize = 1024;
 /// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
@@ -149,6 +151,8 @@ impl Grammars {
             let why = why.replace("<non-verbose/>", "");
             let why =
                 if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
+            // The compiler names what it was given, of any length.
+            let why: String = why.chars().take(MAX_MESSAGE).collect();
             Error::input(form.name(), "a valid one within the limits of work and size", why)
         };
         let outcome = std::thread::scope(|scope| {
