@@ -157,7 +157,7 @@ impl Conversation {
         let Some((template, capabilities)) = &self.template else {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
             let special = if wishes.special { Special::Parse } else { Special::Plain };
-            let tokens = self.tokenizer.encode_with_bos(&text, special);
+            let tokens = self.tokenizer.encode_with_bos(&self.tokenizer.normalized(&text), special);
             return Ok((text, tokens));
         };
         let mut vars = wishes.vars.clone();
@@ -171,7 +171,8 @@ impl Conversation {
     /// Control tokens count in the template's text only. BOS is added unless the template wrote it.
     fn encode(&self, segments: &[Segment]) -> Vec<u32> {
         let special = |segment: &Segment| if segment.trusted { Special::Parse } else { Special::Plain };
-        let encode = |segment: &Segment| self.tokenizer.encode(&segment.text, special(segment));
+        let normalized = |segment: &'_ Segment| self.tokenizer.normalized(&segment.text).into_owned();
+        let encode = |segment: &Segment| self.tokenizer.encode(&normalized(segment), special(segment));
         let mut tokens: Vec<u32> = segments.iter().flat_map(encode).collect();
         let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
         tokens.splice(0..0, bos);

@@ -124,7 +124,7 @@ impl<'a> Generation<'a> {
         let markers = request.splitter.markers().filter_map(|text| Some((token(text)?, text))).collect();
         request.splitter.by_token(|text| token(text).is_some());
         let close = request.guard.open().map(|why| why.to_string());
-        let decoder = tokenizer.stream_with(true);
+        let decoder = tokenizer.stream();
         let (given, next, ready) = Default::default();
         Ok(Self { session, tokenizer, request, decoder, markers, stop, close, logits, given, next, ready, stats })
     }

@@ -9,6 +9,7 @@
 
 use super::pointer;
 use crate::{Error, Result};
+use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
 use std::collections::HashSet;
 
@@ -44,10 +45,11 @@ pub(super) fn prepare(schema: &Value) -> Result<Value> {
     let mut look = Look { root: &root, steps: 0 };
     look.walk(&root)?;
     numbers(&mut root)?;
+    let escapes = escapes(&root);
     if let Value::Object(map) = &mut root {
         map.insert(
             "x-guidance".to_owned(),
-            json!({ "whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": ESCAPES }),
+            json!({ "whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": escapes }),
         );
     }
     Ok(root)
@@ -55,6 +57,48 @@ pub(super) fn prepare(schema: &Value) -> Result<Value> {
 
 pub(super) fn refuse<T>(wanted: impl Into<String>, found: impl Into<String>) -> Result<T> {
     Err(Error::input("the JSON schema", wanted, found))
+}
+
+/// The escapes that texts may have. Where a pattern forbids the quote or the backslash, no text may have it: the compiler
+/// would let its escape pass under a repetition.
+fn escapes(root: &Value) -> String {
+    let mut patterns = Vec::new();
+    collect_patterns(root, &mut patterns);
+    let forbids = |c: char| patterns.iter().any(|pattern| forbids(pattern, c));
+    ESCAPES.chars().filter(|c| !matches!(c, '"' | '\\') || !forbids(*c)).collect()
+}
+
+fn collect_patterns<'s>(schema: &'s Value, found: &mut Vec<&'s str>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| collect_patterns(item, found)),
+        Value::Object(map) => map.iter().for_each(|(word, item)| match item {
+            Value::String(pattern) if word == "pattern" => found.push(pattern),
+            _ if word == "patternProperties" => {
+                found.extend(item.as_object().into_iter().flatten().map(|(pattern, _)| pattern.as_str()));
+                collect_patterns(item, found);
+            }
+            _ => collect_patterns(item, found),
+        }),
+        _ => {}
+    }
+}
+
+/// Whether a class of a pattern holds all but a few characters, and this one is among the few.
+fn forbids(pattern: &str, c: char) -> bool {
+    fn in_hir(hir: &Hir, c: char) -> bool {
+        match hir.kind() {
+            HirKind::Class(Class::Unicode(class)) => {
+                let size: u32 = class.iter().map(|range| range.len() as u32).sum();
+                size > 1 << 16 && !class.iter().any(|range| (range.start()..=range.end()).contains(&c))
+            }
+            HirKind::Repetition(repetition) => in_hir(&repetition.sub, c),
+            HirKind::Capture(capture) => in_hir(&capture.sub, c),
+            HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| in_hir(part, c)),
+            _ => false,
+        }
+    }
+    // What does not parse here is judged by its text.
+    regex_syntax::parse(pattern).map_or_else(|_| pattern.contains("[^"), |hir| in_hir(&hir, c))
 }
 
 /// A walk over all schemas of a schema.

@@ -24,6 +24,7 @@ mod byte_map;
 mod classes;
 mod eog;
 mod merge;
+mod normal;
 mod pieces;
 mod pre;
 mod scan;
@@ -64,6 +65,8 @@ pub struct Tokenizer {
     /// Text is given a leading space (SentencePiece).
     space_prefix: bool,
     has_pre: bool,
+    /// The model's own tokenizer composes text first.
+    composes: bool,
 }
 
 /// How text without special tokens becomes ids.
@@ -118,6 +121,7 @@ impl Tokenizer {
             add_eos: vocab.add_eos.unwrap_or(false),
             space_prefix: !is_bpe && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
+            composes: is_bpe && normal::composes(vocab.pre.as_deref()),
             pieces: Arc::new(Pieces::new(vocab.tokens, kinds, is_bpe)),
             index,
             specials,
@@ -125,6 +129,12 @@ impl Tokenizer {
             roles,
             ends,
         })
+    }
+
+    /// `text` as the model's own tokenizer sees it: in Unicode's composed form, where that tokenizer composes.
+    /// [`Tokenizer::encode`] leaves text as it is, because the vocabulary speaks of any text; prompts go through here.
+    pub fn normalized<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.composes { normal::composed(text) } else { Cow::Borrowed(text) }
     }
 
     /// The ids of `text`, without BOS and EOS.

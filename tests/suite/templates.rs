@@ -121,6 +121,75 @@ fn harm_ends_with_an_error() {
     }
 }
 
+/// Values that hold themselves, that are nested as deep as loops allow, or that double: whatever is done with them, it
+/// ends in time and without running out of stack or memory.
+#[test]
+fn harm_by_values_ends() {
+    let itself = "{% set ns = namespace() %}{% set m = namespace() %}{% set ns.a = [ns] %}{% set ns.b = [m] %}\
+                  {% set m.a = ns %}{% set m.b = [m, ns] %}";
+    let nested = "{% set ns = namespace(a=[], b=[]) %}{% for i in range(450) %}{% for j in range(444) %}\
+                  {% set ns.a = [ns.a] %}{% set ns.b = {'k': ns.b} %}{% endfor %}{% endfor %}";
+    let doubled = "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}\
+                   {% set ns.b = [ns.b, ns.b] %}{% endfor %}";
+    let chained = "{% set ns = namespace() %}{% set ns.c = ns %}{% for i in range(90000) %}{% set c = ns.c %}\
+                   {% set ns.a = namespace() %}{% set c.x = ns.a %}{% set ns.c = ns.a %}{% set ns.b = ns %}{% endfor %}";
+    let looped = "{% set ns = namespace(a=[1], b=[2]) %}{% for i in range(50000) %}{% for x in ns.a %}\
+                  {% set ns.a = [loop] %}{% if loop.changed(loop) %}{% endif %}{% endfor %}{% endfor %}";
+    let uses = [
+        "{{ ns.a }}",
+        "{{ ns.a == ns.b }}",
+        "{{ ns.a < ns.b }}",
+        "{{ [ns.a, ns.b] | sort }}",
+        "{{ [ns.a, ns.b] | min }}",
+        "{{ {ns.a: 1} }}",
+        "{{ [{'x': ns.a}, {'x': ns.b}] | groupby('x') }}",
+        "{{ [ns.a] | join }}",
+        "{{ ns.a ~ '' }}",
+        "{{ 'x' | replace(ns.a, 'y') }}",
+        "{{ ns.a | pprint }}",
+        "{{ ns.a | tojson }}",
+        "{{ '%s' | format(ns.a) }}",
+        "{{ [ns.a] | unique | list }}",
+        "{{ ns.a in [ns.b] }}",
+        "{{ [ns.a].count(ns.b) }}",
+        "{{ raise_exception(ns.a) }}",
+        "{{ ns.a | upper }}",
+        "{{ {'x': ns.a, 'y': ns.b} | dictsort(by='value') }}",
+        "{{ ns.a | sum(start=[]) }}",
+        "{{ ns }}",
+        "{{ '{}'.format(ns.a) }}",
+        "{{ [ns.a, ns.b] | max }}",
+        "{{ ns.a | string | length }}",
+    ];
+    for make in [itself, nested, doubled, chained, looped] {
+        for use_ in uses {
+            let start = Instant::now();
+            let template = Template::new(format!("{make}{use_}"), "hostile").unwrap();
+            if let Err(error) = template.render(&with_user("Hi")) {
+                let message = error.to_string();
+                assert!(message.starts_with("hostile") && message.len() < 4096, "{make}{use_}: {message}");
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "{make}{use_} took {:?}", start.elapsed());
+        }
+    }
+    let long =
+        "{% set s = 'x' * 2000000 %}{% set t = s ~ '' %}{% for i in range(90000) %}{% if USE %}{% endif %}{% endfor %}";
+    for use_ in [
+        "s == t",
+        "s < t",
+        "s[-1] == 'y'",
+        "s in [t]",
+        "{s: 1}",
+        "[s, t] | sort",
+        "s is lower",
+        "s | upper",
+        "s.split()",
+    ] {
+        let error = Template::new(long.replace("USE", use_), "hostile").unwrap().render(&with_user("Hi")).unwrap_err();
+        assert!(error.to_string().contains("limits of work"), "{use_}: {error}");
+    }
+}
+
 /// Values nested as deep as fuel allows are dropped without running out of stack, and what serializes them is bounded.
 #[test]
 fn deep_values_are_harmless() {
