@@ -5,22 +5,19 @@
 //! template: a file without one is an error that says so.
 
 mod calls;
-mod dialect;
 mod file;
 mod formats;
-mod json;
+mod jinja;
 mod loops;
-mod meter;
 mod probe;
 mod reasoning;
 mod segments;
-mod statements;
 mod template;
 mod thinking;
 
 pub use calls::{CallFinder, ToolCall, Tools};
 pub use loops::{Loop, LoopDetector};
-pub use probe::{Capabilities, Switch, SystemRole, Thinking};
+pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};
 pub use segments::{Controls, Segment};
 pub use template::{Clock, Template, Vars};

@@ -3,7 +3,7 @@
 use super::formats::Format;
 use super::reasoning::Splitter;
 use super::{Template, Vars};
-use crate::Result;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 
 /// What becomes of a system message.
@@ -15,6 +15,30 @@ pub enum SystemRole {
     Ignored,
     /// The template ends with an error.
     Refused,
+}
+
+/// The form in which a template reads what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// `content` is a text.
+    Text,
+    /// `content` is a list of parts, `{"type": "text", "text": ...}`.
+    Parts,
+}
+
+impl Content {
+    /// The messages with their texts in this form.
+    pub fn of(self, messages: &[Value]) -> Vec<Value> {
+        let mut messages = messages.to_vec();
+        if self == Self::Parts {
+            for content in messages.iter_mut().filter_map(|message| message.get_mut("content")) {
+                if let Value::String(text) = content {
+                    *content = json!([{"type": "text", "text": text}]);
+                }
+            }
+        }
+        messages
+    }
 }
 
 /// Whether and how the model thinks before it answers.
@@ -46,6 +70,8 @@ pub struct Switch {
 /// What a template can do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capabilities {
+    /// The form in which it reads what is said.
+    pub content: Content,
     /// System messages.
     pub system: SystemRole,
     /// Descriptions of tools reach the prompt.
@@ -78,18 +104,20 @@ impl Template {
     /// Finds out what the template can do.
     ///
     /// # Errors
-    /// A template that cannot even render one user message.
+    /// A template that cannot even render one user message, or that has no place for its words.
     pub fn capabilities(&self) -> Result<Capabilities> {
         let user = json!({"role": "user", "content": USER});
-        let base: Vars = Vars::from_iter([("messages".to_owned(), json!([user]))]);
-        let plain = self.render(&base)?;
+        let (content, plain) = self.content(&user)?;
+        let base: Vars =
+            Vars::from_iter([("messages".to_owned(), Value::Array(content.of(std::slice::from_ref(&user))))]);
         let with = |name: &str, value: Value| {
             let mut vars = base.clone();
             vars.insert(name.to_owned(), value);
             self.render(&vars)
         };
-        let system = match with("messages", json!([{"role": "system", "content": SYSTEM}, user])) {
-            Ok(text) if text.contains(SYSTEM) => SystemRole::Supported,
+        let both = content.of(&[json!({"role": "system", "content": SYSTEM}), user]);
+        let system = match with("messages", Value::Array(both)) {
+            Ok(text) if holds(&text, SYSTEM) => SystemRole::Supported,
             Ok(_) => SystemRole::Ignored,
             Err(_) => SystemRole::Refused,
         };
@@ -100,7 +128,29 @@ impl Template {
         let tools = with("tools", json!([tool])).is_ok_and(|text| text.contains(TOOL));
         let splitter = Splitter::new(self.source(), &|_| false, &plain);
         let thinking = self.thinking(&plain, &splitter, &with);
-        Ok(Capabilities { system, tools, thinking, format: splitter.format() })
+        Ok(Capabilities { content, system, tools, thinking, format: splitter.format() })
+    }
+
+    /// The form of `content` in which the user's words reach the prompt, and that prompt.
+    fn content(&self, user: &Value) -> Result<(Content, String)> {
+        let render = |content: Content| {
+            let messages = Value::Array(content.of(std::slice::from_ref(user)));
+            self.render(&Vars::from_iter([("messages".to_owned(), messages)]))
+        };
+        let as_text = render(Content::Text);
+        if let Ok(prompt) = &as_text
+            && holds(prompt, USER)
+        {
+            return Ok((Content::Text, prompt.clone()));
+        }
+        match render(Content::Parts) {
+            Ok(prompt) if holds(&prompt, USER) => Ok((Content::Parts, prompt)),
+            _ => {
+                as_text?;
+                Err(Error::input(self.place(), "a chat template that hands on what the user says", "one that drops it")
+                    .hint("use --raw to complete text as it is"))
+            }
+        }
     }
 
     fn thinking(&self, plain: &str, splitter: &Splitter, with: &dyn Fn(&str, Value) -> Result<String>) -> Thinking {
@@ -127,6 +177,11 @@ impl Template {
             Some(_) => Thinking::Free,
         }
     }
+}
+
+/// Whether words are in a prompt, in whatever case.
+fn holds(prompt: &str, words: &str) -> bool {
+    prompt.to_lowercase().contains(words)
 }
 
 /// Whether the prompt opens a thought after the question and closes it at once.

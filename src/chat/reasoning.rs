@@ -1,6 +1,6 @@
 //! Tells thought from answer in a stream of text.
 
-use super::formats::{Format, Mode, To};
+use super::formats::{Format, Mode, Rule, To};
 use crate::sample::open_end;
 
 /// What a piece of output is.
@@ -12,6 +12,8 @@ pub enum Kind {
     Answer,
     /// A call of a tool, in the family's own notation.
     Call,
+    /// No text: what came as an answer so far turned out to be the thought.
+    Unsaid,
 }
 
 /// A piece of output; its markers are gone.
@@ -19,7 +21,7 @@ pub enum Kind {
 pub struct Part {
     /// What it is.
     pub kind: Kind,
-    /// The text, never empty.
+    /// The text, never empty (but for [`Kind::Unsaid`]).
     pub text: String,
 }
 
@@ -45,6 +47,8 @@ pub struct Splitter {
     silent: bool,
     /// What stood outside of segments while nothing was shown: if it stays so, that was the answer.
     unmarked: String,
+    /// Markers that come as tokens of their own; as text they are just text.
+    by_token: Vec<&'static str>,
 }
 
 impl Splitter {
@@ -70,6 +74,7 @@ impl Splitter {
             thought: false,
             silent: true,
             unmarked: String::new(),
+            by_token: Vec::new(),
         }
     }
 
@@ -122,6 +127,47 @@ impl Splitter {
         self.format.into_iter().flat_map(Format::markers)
     }
 
+    /// From now on the markers that the vocabulary has as tokens count only as tokens: [`Self::push_marker`].
+    pub fn by_token(&mut self, is_token: impl Fn(&str) -> bool) {
+        self.by_token = self.markers().filter(|marker| is_token(marker)).collect();
+    }
+
+    /// Whether the answer is what is said at this point, so that its form has to be kept.
+    pub fn is_answering(&self) -> bool {
+        matches!(self.mode, Mode::Start | Mode::Answer) || self.by_token.is_empty()
+    }
+
+    /// The marker with which a thought may open at this point, beside the answer.
+    pub fn opening(&self) -> Option<&'static str> {
+        let format = self.format.filter(|format| format.has_tags() && self.mode == Mode::Start)?;
+        self.by_token.iter().copied().find(|marker| *marker == format.rules[0].0)
+    }
+
+    /// Takes a marker that came as its token, returns what is decided.
+    pub fn push_marker(&mut self, marker: &str) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let Some(format) = self.format else { return parts };
+        let held = std::mem::take(&mut self.held);
+        if self.mode == Mode::Start && !held.trim().is_empty() {
+            self.enter(Mode::Answer);
+        }
+        self.text(&held, &mut parts);
+        let rule = format.rules.iter().find(|(text, modes, _)| *text == marker && modes.contains(&self.mode));
+        match rule {
+            Some((.., to)) => self.follow(format, *to, &mut parts),
+            // A thought may open after some words.
+            None if format.has_tags() && marker == format.rules[0].0 => self.enter(Mode::Reasoning),
+            // A thought that was never opened: what stands before its end was it.
+            None if format.has_tags() && marker == format.rules[1].0 && !self.thought => {
+                parts.push(Part { kind: Kind::Unsaid, text: String::new() });
+                self.enter(Mode::Answer);
+                self.thought = true;
+            }
+            None => {}
+        }
+        parts
+    }
+
     /// Takes more output, returns what is decided of it.
     pub fn push(&mut self, text: &str) -> Vec<Part> {
         let mut parts = Vec::new();
@@ -142,7 +188,7 @@ impl Splitter {
             self.text(&before, &mut parts);
             self.follow(format, to, &mut parts);
         }
-        let active = format.rules.iter().filter(|(_, modes, _)| modes.contains(&self.mode));
+        let active = self.active(format);
         let keep = active.map(|(marker, ..)| open_end(&self.held, marker)).max().unwrap_or(0);
         if self.mode != Mode::Start {
             let rest = self.held.split_off(self.held.len() - keep);
@@ -173,15 +219,24 @@ impl Splitter {
     /// In [`Mode::Start`]: whether what has come can still become an opening tag.
     fn may_open(&self, format: &Format) -> bool {
         let text = self.held.trim_start();
-        let active = format.rules.iter().filter(|(_, modes, _)| modes.contains(&Mode::Start));
-        active.map(|(marker, ..)| *marker).any(|marker| text.starts_with(marker) || marker.starts_with(text))
+        text.is_empty()
+            || self
+                .active(format)
+                .map(|(marker, ..)| *marker)
+                .any(|marker| text.starts_with(marker) || marker.starts_with(text))
     }
 
     /// The first marker that counts in this mode.
     fn next_marker(&self, format: &Format) -> Option<(usize, usize, To)> {
-        let active = format.rules.iter().filter(|(_, modes, _)| modes.contains(&self.mode));
-        let found = active.filter_map(|(marker, _, to)| self.held.find(marker).map(|at| (at, marker.len(), *to)));
+        let found =
+            self.active(format).filter_map(|(marker, _, to)| self.held.find(marker).map(|at| (at, marker.len(), *to)));
         found.min_by_key(|&(at, length, _)| (at, usize::MAX - length))
+    }
+
+    /// The rules of this mode whose markers come as text.
+    fn active<'f>(&self, format: &'f Format) -> impl Iterator<Item = &'f Rule> + use<'f, '_> {
+        let as_text = |marker: &str| !self.by_token.contains(&marker);
+        format.rules.iter().filter(move |(marker, modes, _)| modes.contains(&self.mode) && as_text(marker))
     }
 
     fn follow(&mut self, format: &Format, to: To, parts: &mut Vec<Part>) {

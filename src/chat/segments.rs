@@ -8,11 +8,10 @@
 //! then tags that the template names are left as they are, and a private character beside each tells afterwards which ones
 //! came from a user. If nothing gives equal prompts, that is an error: user text is never taken on trust.
 
-use super::statements::{Piece, pieces};
 use super::{Template, Vars};
 use crate::{Error, Result};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// A part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,9 +156,9 @@ impl<'a> Marker<'a> {
         let public: Vec<char> = controls.marks.iter().chain(firsts).copied().take(BLOCK as usize - 1).collect();
         let to_private = public.iter().enumerate().map(|(i, &c)| (c, private(i + 1))).collect();
         let to_public = public.iter().enumerate().map(|(i, &c)| (private(i + 1), c)).collect();
-        let mut tags = literals(template.source());
-        tags.retain(|tag| tag.contains(|c| controls.marks.contains(&c)));
-        tags.sort_by_key(|tag| std::cmp::Reverse(tag.len()));
+        let mut tags = template.literals();
+        tags.retain(|tag| !tag.trim().is_empty() && tag.contains(|c| controls.marks.contains(&c)));
+        tags.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         tags.dedup();
         Ok(Self { controls, suspicious, to_private, to_public, beside: private(0), tags })
     }
@@ -326,38 +325,4 @@ fn collect<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
         }),
         _ => {}
     }
-}
-
-/// The string literals in a template's tags.
-fn literals(source: &str) -> Vec<String> {
-    let mut found = HashSet::new();
-    for tag in pieces(source).filter_map(|piece| if let Piece::Tag(tag) = piece { Some(tag) } else { None }) {
-        let mut rest = tag;
-        while let Some(open) = rest.find(['\'', '"']) {
-            let quote = rest[open..].chars().next();
-            let (mut text, mut end, mut escaped) = (String::new(), rest.len(), false);
-            for (at, c) in rest[open + 1..].char_indices() {
-                match c {
-                    _ if escaped => {
-                        text.push(match c {
-                            'n' => '\n',
-                            't' => '\t',
-                            'r' => '\r',
-                            other => other,
-                        });
-                        escaped = false;
-                    }
-                    '\\' => escaped = true,
-                    c if Some(c) == quote => {
-                        end = open + 1 + at + 1;
-                        break;
-                    }
-                    c => text.push(c),
-                }
-            }
-            found.insert(text);
-            rest = &rest[end..];
-        }
-    }
-    found.into_iter().filter(|text| !text.trim().is_empty()).collect()
 }

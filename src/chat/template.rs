@@ -1,32 +1,23 @@
 //! A chat template, and its rendering within limits.
 
-use super::{dialect, json, meter, statements};
+use super::jinja::{self, Fault, Kind, Limits, Tree};
 use crate::{Error, Result};
-use chrono::NaiveDateTime;
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, machinery};
-use std::collections::BTreeMap;
+use jiff::civil::DateTime;
 
-/// Template variables: `messages`, and optionally `tools`, `add_generation_prompt`, `enable_thinking`, `bos_token`, ...
+/// Template variables: `messages`, and optionally `tools`, `add_generation_prompt`, `enable_thinking`, ...
 pub type Vars = serde_json::Map<String, serde_json::Value>;
 
 /// Longest template source, in bytes (the longest of known models has under 20 KB).
-const MAX_SOURCE: usize = 1 << 20;
-/// Fuel of a rendering before its input is counted. One fuel pays for one instruction or 64 bytes of text made, so this
-/// bounds both time (a fraction of a second) and memory (128 MB).
-const FUEL: u64 = 2_000_000;
-/// Deepest nesting of loops, blocks and macro calls; a macro call counts several times (the engine's own maximum).
-const RECURSION: usize = 500;
-/// Longest output before its input is counted, in bytes; every byte of input adds [`OUTPUT_PER_INPUT`].
-const OUTPUT: usize = 4 << 20;
-/// Bytes of output that one byte of input may become (JSON escapes make six of one).
-const OUTPUT_PER_INPUT: usize = 8;
+const MAX_SOURCE: usize = 256 << 10;
+/// Work of a rendering before its input is counted: a fraction of a second.
+const WORK: u64 = 4_000_000;
+/// Memory of a rendering's values and output before its input is counted, in bytes.
+const MEMORY: usize = 20 << 20;
+/// Bytes of values that one byte of input may become (JSON escapes make six of one).
+const MEMORY_PER_INPUT: usize = 10;
 /// Renderings get a stack of their own, so that what a template may nest does not depend on who calls. Pages that are
 /// not touched cost nothing.
 const STACK: usize = 64 << 20;
-/// The name that the engine knows the template by.
-const NAME: &str = "chat_template";
 
 /// Where `strftime_now` takes the time from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +26,7 @@ pub enum Clock {
     #[default]
     Local,
     /// A fixed time: the same prompt on every day.
-    Fixed(NaiveDateTime),
+    Fixed(DateTime),
 }
 
 impl Clock {
@@ -44,24 +35,17 @@ impl Clock {
     /// # Errors
     /// Text of another form.
     pub fn parse(text: &str) -> Result<Self> {
-        let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
-        let time = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-        let date = || chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-        time.or_else(date)
-            .map(Self::Fixed)
-            .ok_or_else(|| Error::input("--now", "an ISO time such as 2026-11-23T09:30:00", text))
+        let time = text.parse().map(Self::Fixed);
+        time.map_err(|_| Error::input("--now", "an ISO time such as 2026-11-23T09:30:00", text))
     }
 
-    fn now(self) -> NaiveDateTime {
+    fn now(self) -> DateTime {
         match self {
-            Self::Local => chrono::Local::now().naive_local(),
+            Self::Local => jiff::Zoned::now().datetime(),
             Self::Fixed(time) => time,
         }
     }
 }
-
-/// Compiled code and its blocks.
-type Compiled<'a> = (machinery::Instructions<'a>, BTreeMap<&'a str, machinery::Instructions<'a>>);
 
 /// A parsed chat template.
 ///
@@ -71,7 +55,7 @@ type Compiled<'a> = (machinery::Instructions<'a>, BTreeMap<&'a str, machinery::I
 pub struct Template {
     place: String,
     source: String,
-    rewritten: String,
+    tree: Tree,
     defaults: Vars,
     clock: Clock,
 }
@@ -96,13 +80,9 @@ impl Template {
                 format!("{} bytes", source.len()),
             ));
         }
-        let rewritten = statements::rewrite(&source).map_err(|(line, why)| {
-            Error::input(format!("{place}, line {line}"), "a chat template within limits", why)
-        })?;
-        let this = Self { place, source, rewritten, defaults: Vars::new(), clock: Clock::Local };
         // Parsing recurses as well.
-        on_own_stack(|| this.compile().map(drop))?.map_err(|error| this.error(&error))?;
-        Ok(this)
+        let tree = on_own_stack(|| jinja::parse(&source))?.map_err(|fault| error(&place, &fault))?;
+        Ok(Self { place, source, tree, defaults: Vars::new(), clock: Clock::Local })
     }
 
     /// The same template with another clock.
@@ -125,6 +105,11 @@ impl Template {
         &self.source
     }
 
+    /// The template's string literals, in no order.
+    pub(super) fn literals(&self) -> Vec<String> {
+        self.tree.texts().to_vec()
+    }
+
     /// What errors name.
     pub fn place(&self) -> &str {
         &self.place
@@ -136,94 +121,34 @@ impl Template {
     /// Whatever stops the template: its own `raise_exception`, an undefined value, a limit. The error names the
     /// template, the line and the reason.
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let (context, input) = self.context(vars)?;
-        let limit = OUTPUT.saturating_add(input.saturating_mul(OUTPUT_PER_INPUT));
-        match on_own_stack(|| self.evaluate(context, FUEL.saturating_add(input as u64)))? {
-            Ok(text) if text.len() <= limit => Ok(text),
-            Ok(text) => Err(Error::input(
-                &self.place,
-                format!("at most {limit} bytes of output"),
-                format!("{} bytes", text.len()),
-            )),
-            Err(error) => Err(self.error(&error)),
-        }
-    }
-
-    /// Compiles the template, with its operators metered. (Compiled code borrows the source, so it is made anew for
-    /// each rendering; that takes less time than the rendering itself.)
-    fn compile(&self) -> std::result::Result<Compiled<'_>, minijinja::Error> {
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true);
-        let tree = meter::statement(&machinery::parse(&self.rewritten, NAME, syntax.build()?)?)?;
-        let mut code = machinery::CodeGenerator::new(NAME, &self.rewritten);
-        code.compile_stmt(&tree);
-        Ok(code.finish())
-    }
-
-    fn evaluate(&self, context: Value, fuel: u64) -> std::result::Result<String, minijinja::Error> {
-        let (code, blocks) = self.compile()?;
-        let mut env = environment();
-        env.set_fuel(Some(fuel));
-        let clock = self.clock;
-        env.add_function("strftime_now", move |format: &str| dialect::strftime(clock.now(), format));
-        let mut text = String::new();
-        let mut out = machinery::make_string_output(&mut text);
-        machinery::eval(&env, &code, context, &blocks, &mut out, AutoEscape::None)?;
-        Ok(text)
-    }
-
-    /// The variables as the engine's values, and their size in bytes.
-    fn context(&self, vars: &Vars) -> Result<(Value, usize)> {
-        let mut size = self.source.len();
-        let mut pairs = Vec::with_capacity(vars.len() + 1);
-        if !vars.contains_key("add_generation_prompt") && !self.defaults.contains_key("add_generation_prompt") {
-            pairs.push(("add_generation_prompt", Value::from(true)));
-        }
-        let defaults = self.defaults.iter().filter(|(name, _)| !vars.contains_key(*name));
-        for (name, value) in defaults.chain(vars) {
-            size += name.len() + size_of_json(value);
-            let value = json::to_value(value).map_err(|why| {
-                Error::input(format!("template variable `{name}`"), "values that a template can hold", why)
-            })?;
-            pairs.push((name.as_str(), value));
-        }
-        Ok((Value::from_pairs(pairs), size))
-    }
-
-    fn error(&self, error: &minijinja::Error) -> Error {
-        let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
-        let place = format!("{}{line}", self.place);
-        let detail = error.detail().unwrap_or_default();
-        if let Some((_, message)) = detail.split_once(dialect::RAISED) {
-            return Error::input(place, "a conversation that this template accepts", format!("its refusal: {message}"));
-        }
-        let mut reason =
-            if detail.is_empty() { error.kind().to_string() } else { format!("{}: {detail}", error.kind()) };
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            reason = format!("{reason}: {inner}");
-            cause = inner.source();
-        }
-        let wanted = match error.kind() {
-            ErrorKind::OutOfFuel | ErrorKind::WriteFailure => {
-                "a template that ends within its limits of work and output"
-            }
-            ErrorKind::SyntaxError => "a chat template that parses",
-            _ => "a chat template that renders",
+        let prompt = [("add_generation_prompt", &serde_json::Value::Bool(true))];
+        let given = || self.defaults.iter().chain(vars).map(|(name, value)| (name.as_str(), value));
+        let all = || prompt.into_iter().chain(given());
+        let input: usize = all().map(|(name, value)| name.len() + size_of_json(value)).sum();
+        let input = input.saturating_add(self.source.len());
+        let limits = Limits {
+            work: WORK.saturating_add(input as u64),
+            memory: MEMORY.saturating_add(input.saturating_mul(MEMORY_PER_INPUT)),
         };
-        Error::input(place, wanted, reason)
+        let now = self.clock.now();
+        on_own_stack(|| self.tree.render(all(), &now, limits))?.map_err(|fault| error(&self.place, &fault))
     }
 }
 
-/// The engine with the dialect of chat templates.
-fn environment<'a>() -> Environment<'a> {
-    let mut env = Environment::new();
-    env.set_undefined_behavior(UndefinedBehavior::Lenient);
-    env.set_recursion_limit(RECURSION);
-    env.remove_global("debug");
-    dialect::install(&mut env);
-    meter::install(&mut env);
-    env
+/// What stopped the template at `place`, as the user's error.
+fn error(place: &str, fault: &Fault) -> Error {
+    let place = if fault.line > 0 { format!("{place}, line {}", fault.line) } else { place.to_owned() };
+    let wanted = match fault.kind {
+        Kind::Interrupted => return Error::Interrupted,
+        Kind::Raised => {
+            let refusal = format!("its refusal: {}", fault.message);
+            return Error::input(place, "a conversation that this template accepts", refusal);
+        }
+        Kind::Limit => "a template that ends within its limits of work and memory",
+        Kind::Syntax => "a chat template that parses",
+        Kind::Runtime => "a chat template that renders",
+    };
+    Error::input(place, wanted, &fault.message)
 }
 
 /// Runs `work` on a thread with a known stack.

@@ -31,6 +31,10 @@ pub(super) struct Run {
     #[arg(long)]
     raw: bool,
 
+    /// With --raw: names of control tokens in the text, such as `<|im_start|>`, are control tokens
+    #[arg(long, requires = "raw")]
+    special: bool,
+
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -79,6 +83,9 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(system) = settings.system() {
         conversation.set_system(Some(&system));
     }
+    if let Some(note) = conversation.system_note() {
+        output::say(&format!("tokki: {note}"));
+    }
     let Some(prompt) = prompt else {
         return super::chat::run(conversation, wishes, &settings, args.session.as_deref());
     };
@@ -88,8 +95,13 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(path) = &args.session {
         conversation.save(path)?;
     }
+    let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
         Some(Finish::Interrupted) => Err(Error::Interrupted),
+        _ if turn.stats.ended_in_thought => {
+            unfinished("the model ended inside its thought and had not begun to answer")
+        }
+        _ if turn.stats.form_incomplete => unfinished("it was cut before its form was complete"),
         _ => Ok(()),
     }
 }
@@ -137,6 +149,7 @@ fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Resul
         max_tokens: settings.max_tokens(),
         stop: args.stop.clone(),
         thinking,
+        special: args.special,
         ..Wishes::default()
     })
 }
@@ -242,6 +255,10 @@ impl Listener for Show {
 
     fn part(&mut self, part: &Part) -> Result<()> {
         if self.json {
+            return Ok(());
+        }
+        if part.kind == Kind::Unsaid {
+            output::say("\ntokki: what stands above was the model's thought");
             return Ok(());
         }
         let text = output::harmless(&part.text);

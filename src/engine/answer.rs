@@ -6,8 +6,8 @@
 use crate::Result;
 use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
 use crate::sample::{Constraint, Sampler, StopMatcher};
-use crate::tokenizer::{Special, StreamDecoder, Tokenizer};
-use std::collections::{HashSet, VecDeque};
+use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,6 +86,10 @@ pub struct Stats {
     pub finish: Option<Finish>,
     /// Why the thought was closed, in words, if it was not the model that did.
     pub thought_closed: Option<String>,
+    /// The model ended, or was cut, inside its thought: there is no answer.
+    pub ended_in_thought: bool,
+    /// The answer was cut before the form that it has to keep was complete.
+    pub form_incomplete: bool,
     /// Which stop text ended the answer, if one did.
     #[serde(skip)]
     pub stopped_by: Option<String>,
@@ -107,8 +111,10 @@ pub struct Answer {
     tokenizer: Arc<Tokenizer>,
     wanted: Wanted,
     decoder: StreamDecoder,
-    /// Control tokens that the splitter has to see; others are not text.
-    markers: HashSet<u32>,
+    /// Tokens that steer the splitter; other control tokens are not text.
+    markers: HashMap<u32, &'static str>,
+    /// Control tokens that are text.
+    shown: HashMap<u32, &'static str>,
     stop: StopMatcher,
     /// Why the thought has to be closed.
     close: Option<String>,
@@ -121,14 +127,29 @@ pub struct Answer {
 
 impl Answer {
     /// An answer to a prompt of which `stats` tells what it took.
-    pub fn new(tokenizer: &Arc<Tokenizer>, wanted: Wanted, stats: Stats) -> Self {
+    pub fn new(tokenizer: &Arc<Tokenizer>, mut wanted: Wanted, stats: Stats) -> Self {
         let stop = StopMatcher::new(wanted.stop.iter().cloned());
-        let shown = wanted.splitter.markers().chain(wanted.shown.iter().copied());
-        let markers = shown.filter_map(|text| tokenizer.token_id(text)).collect();
+        let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::UserDefined));
+        let token = |text: &str| tokenizer.token_id(text).filter(steers);
+        let markers = wanted.splitter.markers().filter_map(|text| Some((token(text)?, text))).collect();
+        let shown = wanted.shown.iter().filter_map(|&text| Some((tokenizer.token_id(text)?, text))).collect();
+        wanted.splitter.by_token(|text| token(text).is_some());
         let close = wanted.guard.open().map(|why| why.to_string());
-        let decoder = tokenizer.stream_with(true);
+        let decoder = tokenizer.stream();
         let (given, ready, chosen) = Default::default();
-        Self { tokenizer: Arc::clone(tokenizer), wanted, decoder, markers, stop, close, given, ready, chosen, stats }
+        Self {
+            tokenizer: Arc::clone(tokenizer),
+            wanted,
+            decoder,
+            markers,
+            shown,
+            stop,
+            close,
+            given,
+            ready,
+            chosen,
+            stats,
+        }
     }
 
     /// What it took so far.
@@ -187,13 +208,29 @@ impl Answer {
             return Ok(None);
         }
         self.count(token, thinking, given.is_some());
-        if !self.tokenizer.is_control(token) || self.markers.contains(&token) {
-            let text = self.decoder.push(token).unwrap_or_default();
-            for part in self.wanted.splitter.push(&text) {
-                self.pass_on(part);
-            }
-        }
+        self.read(token, thinking);
         Ok(Some(token))
+    }
+
+    /// Makes text of a token.
+    fn read(&mut self, token: u32, thinking: bool) {
+        let parts = if let Some(marker) = self.markers.get(&token) {
+            // Half a character before a marker is none.
+            let _ = self.decoder.finish();
+            self.wanted.splitter.push_marker(marker)
+        } else if let Some(text) = self.shown.get(&token) {
+            self.wanted.splitter.push(text)
+        } else if !self.tokenizer.is_control(token) {
+            let text = self.decoder.push(token).unwrap_or_default();
+            self.wanted.splitter.push(&text)
+        } else {
+            if let Some(name) = self.tokenizer.token_text(token).filter(|name| !thinking && self.stop.is_stop(name)) {
+                self.stats.stopped_by = Some(name.into_owned());
+                self.finish(Finish::Stop);
+            }
+            Vec::new()
+        };
+        parts.into_iter().for_each(|part| self.pass_on(part));
     }
 
     /// Ends the answer if it has as many tokens as it may have.
@@ -216,12 +253,23 @@ impl Answer {
     }
 
     fn choose(&mut self, logits: &mut [f32], history: &[u32], thinking: bool) -> Result<u32> {
+        // Rows beyond the vocabulary, which pad the matrix, are no tokens.
+        let known = self.tokenizer.vocab_size().min(logits.len());
+        let logits = &mut logits[..known];
         let likely = self.wanted.logprobs.map(|top| likeliest(logits, top));
-        let mut constraint = self.wanted.constraint.as_mut().filter(|_| !thinking);
-        let mask = constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
+        // The form binds the answer only: a thought, and the head of a segment, are free.
+        let splitter = &self.wanted.splitter;
+        let mut constraint = self.wanted.constraint.as_mut().filter(|_| !thinking && splitter.is_answering());
+        let mut mask = constraint.as_mut().map(|constraint| constraint.allowed().cloned()).transpose()?;
+        let opening = splitter.opening().and_then(|marker| self.tokenizer.token_id(marker));
+        if let (Some(mask), Some(opening)) = (&mut mask, opening) {
+            mask.insert(opening);
+        }
         let total = likely.as_ref().map(|(total, _)| (*total, logits.to_vec()));
-        let token = self.wanted.sampler.sample_masked(logits, history, history.len() as u64, mask)?;
-        if let Some(constraint) = constraint {
+        let token = self.wanted.sampler.sample_masked(logits, history, history.len() as u64, mask.as_ref())?;
+        if let Some(constraint) = constraint
+            && Some(token) != opening
+        {
             constraint.accept(token)?;
         }
         if let (Some((total, raw)), Some((_, top))) = (total, likely) {
@@ -244,6 +292,11 @@ impl Answer {
 
     /// Answers go through the stop texts.
     fn pass_on(&mut self, part: Part) {
+        if part.kind == Kind::Unsaid {
+            let held = self.stop.finish();
+            self.emit(Kind::Answer, held);
+            return self.ready.push_back(part);
+        }
         if part.kind != Kind::Answer {
             return self.emit(part.kind, part.text);
         }
@@ -261,15 +314,26 @@ impl Answer {
         }
     }
 
+    /// Whether the answer may end here, as far as its form goes.
+    fn is_form_complete(&mut self) -> bool {
+        let Some(constraint) = &mut self.wanted.constraint else { return true };
+        let may_end = |constraint: &mut Box<dyn Constraint>| {
+            constraint.allowed().is_ok_and(|mask| self.tokenizer.eog().iter().any(|&end| mask.contains(end)))
+        };
+        constraint.is_finished() || may_end(constraint)
+    }
+
     /// Ends the answer and releases what was held back.
     pub fn finish(&mut self, why: Finish) {
         if self.is_finished() {
             return;
         }
         self.stats.finish = Some(why);
-        let rest = self.decoder.finish();
-        let mut parts = self.wanted.splitter.push(&rest);
-        parts.extend(self.wanted.splitter.finish());
+        self.stats.ended_in_thought = self.wanted.splitter.is_thinking();
+        self.stats.form_incomplete = matches!(why, Finish::Length | Finish::Context) && !self.is_form_complete();
+        // Half a character at the end is none.
+        let _ = self.decoder.finish();
+        let parts = self.wanted.splitter.finish();
         parts.into_iter().for_each(|part| self.pass_on(part));
         let held = self.stop.finish();
         self.emit(Kind::Answer, held);

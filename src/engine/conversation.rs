@@ -2,8 +2,8 @@
 
 use super::answer::{Stats, Wanted};
 use super::{Generation, Llm, Prompt, Request, Session};
-use crate::chat::{Capabilities, Kind, Part, ThinkingMode, ThoughtGuard, Vars};
-use crate::sample::{Constraint, Overrides, Params, Sampler, Settings};
+use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
+use crate::sample::{Constraint, Overrides, Params, Settings};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub struct Wishes {
     pub thinking: ThinkingMode,
     /// Further variables of the template.
     pub vars: Vars,
+    /// Without a template: names of control tokens in the text are control tokens.
+    pub special: bool,
 }
 
 /// One answer.
@@ -122,6 +124,13 @@ impl Conversation {
         }
     }
 
+    /// What the user has to know about a system message of this conversation, if there is one.
+    pub fn system_note(&self) -> Option<&'static str> {
+        let has_system = self.messages.first().is_some_and(|first| first["role"] == "system");
+        let ignored = self.capabilities().is_some_and(|able| able.system == SystemRole::Ignored);
+        (has_system && ignored).then_some("the model's template has no place for a system prompt: it is left out")
+    }
+
     /// Adds what the user says.
     pub fn say(&mut self, text: &str) {
         self.messages.push(json!({"role": "user", "content": text}));
@@ -147,7 +156,8 @@ impl Conversation {
     pub fn prompt(&self, wishes: &Wishes) -> Result<Prompt> {
         if self.raw {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
-            return Ok(self.llm.plain_prompt(&text, Special::Plain));
+            let special = if wishes.special { Special::Parse } else { Special::Plain };
+            return Ok(self.llm.plain_prompt(&text, special));
         }
         let mut vars = wishes.vars.clone();
         vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
@@ -173,7 +183,7 @@ impl Conversation {
             guard: ThoughtGuard::new(wishes.thinking.budget()),
             constraint,
             end_thought: Arc::clone(&self.end_thought),
-            ..Wanted::plain(Sampler::new(wishes.params.clone(), wishes.seed)?)
+            ..Wanted::plain(self.llm.sampler(wishes.params.clone(), wishes.seed)?)
         };
         let request = Request { prompt, wanted };
         let mut turn = Turn::default();
@@ -185,6 +195,7 @@ impl Conversation {
             match part.kind {
                 Kind::Reasoning => turn.reasoning.push_str(&part.text),
                 Kind::Answer | Kind::Call => turn.answer.push_str(&part.text),
+                Kind::Unsaid => turn.reasoning.push_str(std::mem::take(&mut turn.answer).trim()),
             }
         }
         turn.stats = generation.stats().clone();

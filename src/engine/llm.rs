@@ -4,9 +4,10 @@
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::Gguf;
 use crate::model::Model;
-use crate::sample::{Facts, Form, Grammars, Overrides, Settings};
+use crate::sample::{Facts, Form, Grammars, Overrides, Params, Sampler, Settings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -162,6 +163,9 @@ impl Llm {
             return Template::from_gguf(&self.model.gguf)
                 .and_then(|_| Err(Error::input("the conversation", "a chat template", "none in use")));
         };
+        if let Some(Value::Array(messages)) = vars.get_mut("messages") {
+            *messages = capabilities.content.of(messages);
+        }
         thinking.apply(capabilities, &mut vars)?;
         template.render_segments(&vars, &self.controls)
     }
@@ -176,8 +180,17 @@ impl Llm {
 
     /// The prompt that continues `text` as it is.
     pub fn plain_prompt(&self, text: &str, special: Special) -> Prompt {
-        let tokens = self.tokenizer.encode_with_bos(text, special);
+        let tokens = self.tokenizer.encode_with_bos(&self.tokenizer.normalized(text), special);
         Prompt { text: text.to_owned(), tokens, splitter: Splitter::plain() }
+    }
+
+    /// Chooses tokens by `params`; penalties leave tokens alone that end an answer or steer the model.
+    ///
+    /// # Errors
+    /// A value out of its range.
+    pub fn sampler(&self, params: Params, seed: u64) -> Result<Sampler> {
+        let spared = |&id: &u32| self.tokenizer.is_control(id) || self.tokenizer.is_eog(id);
+        Ok(Sampler::new(params, seed)?.sparing((0..self.tokenizer.vocab_size() as u32).filter(spared)))
     }
 
     /// What keeps an answer in `form`.
@@ -190,7 +203,7 @@ impl Llm {
             match &*made {
                 Some(grammars) => Arc::clone(grammars),
                 None => {
-                    let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.piece(id, false));
+                    let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.bytes(id));
                     let grammars = Arc::new(Grammars::new(words, self.tokenizer.eog())?);
                     *made = Some(Arc::clone(&grammars));
                     grammars
@@ -203,7 +216,8 @@ impl Llm {
     /// Control tokens count in the template's text only. BOS is added unless the template wrote it.
     fn encode(&self, segments: &[Segment]) -> Vec<u32> {
         let special = |segment: &Segment| if segment.trusted { Special::Parse } else { Special::Plain };
-        let encode = |segment: &Segment| self.tokenizer.encode(&segment.text, special(segment));
+        let normalized = |segment: &'_ Segment| self.tokenizer.normalized(&segment.text).into_owned();
+        let encode = |segment: &Segment| self.tokenizer.encode(&normalized(segment), special(segment));
         let mut tokens: Vec<u32> = segments.iter().flat_map(encode).collect();
         let bos = self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && tokens.first() != Some(bos));
         tokens.splice(0..0, bos);

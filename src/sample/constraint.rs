@@ -19,6 +19,15 @@ impl Mask {
         self.words.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
     }
 
+    /// Adds a token.
+    pub fn insert(&mut self, token: u32) {
+        let word = token as usize / 32;
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (token % 32);
+    }
+
     /// Number of tokens in the set.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()

@@ -3,6 +3,7 @@
 
 use super::constraint::{Constraint, Mask};
 use super::gbnf;
+use super::schema;
 use crate::{Error, Result};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
@@ -13,6 +14,8 @@ use std::sync::Arc;
 const MAX_SOURCE: usize = 64 << 10;
 /// Deepest nesting of a JSON schema.
 const MAX_DEPTH: usize = 100;
+/// Longest message of the compiler that is shown, in characters.
+const MAX_MESSAGE: usize = 400;
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
 const MAX_TOKEN: usize = 1024;
 /// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
@@ -61,7 +64,7 @@ impl Form {
                     return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
                 }
                 size(schema.to_string().len())?;
-                Ok(TopLevelGrammar::from_json_schema(schema.clone()))
+                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema)?))
             }
             Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
             Self::Lark(grammar) => {
@@ -152,7 +155,14 @@ impl Grammars {
     /// A form that is not valid, not supported, or beyond the limits of work and size.
     pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
         let grammar = form.grammar()?;
-        let fault = |why: String| Error::input(form.name(), "a valid one within the limits of work and size", why);
+        let fault = |why: String| {
+            let why = why.replace("<non-verbose/>", "");
+            let why =
+                if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
+            // The compiler names what it was given, of any length.
+            let why: String = why.chars().take(MAX_MESSAGE).collect();
+            Error::input(form.name(), "a valid one within the limits of work and size", why)
+        };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
             let thread =
@@ -166,13 +176,19 @@ impl Grammars {
             return Err(fault(why));
         }
         let warnings = matcher.grammar_warnings();
-        Ok(GrammarConstraint {
+        let mut constraint = GrammarConstraint {
             matcher,
             mask: Mask::default(),
             eog: Arc::clone(&self.eog),
             name: form.name(),
             warnings,
-        })
+        };
+        // A form that no answer fits, or only an empty one, shows at the first token.
+        let first = constraint.allowed().map_err(|why| fault(why.to_string()))?;
+        if first.len() == self.eog.iter().filter(|&&end| first.contains(end)).count() {
+            return Err(fault("one that only the empty text fits".to_owned()));
+        }
+        Ok(constraint)
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Sampler {
     candidates: Vec<Candidate>,
     weights: Vec<f64>,
     window: Vec<u32>,
+    /// Tokens that penalties leave alone, in rising order.
+    spared: Vec<u32>,
 }
 
 impl Sampler {
@@ -68,7 +70,16 @@ impl Sampler {
     /// A parameter out of its range.
     pub fn new(params: Params, seed: u64) -> crate::Result<Self> {
         params.check()?;
-        Ok(Self { params, seed, candidates: Vec::new(), weights: Vec::new(), window: Vec::new() })
+        Ok(Self { params, seed, candidates: Vec::new(), weights: Vec::new(), window: Vec::new(), spared: Vec::new() })
+    }
+
+    /// The same sampler with penalties that leave `tokens` alone: what ends a turn is in every turn of the history, and
+    /// weakening it would make answers longer and longer.
+    #[must_use]
+    pub fn sparing(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
+        self.spared = tokens.into_iter().collect();
+        self.spared.sort_unstable();
+        self
     }
 
     /// The parameters.
@@ -141,6 +152,7 @@ impl Sampler {
         }
         self.window.clear();
         self.window.extend_from_slice(&history[history.len().saturating_sub(params.penalty_window)..]);
+        self.window.retain(|token| self.spared.binary_search(token).is_err());
         self.window.sort_unstable();
         for same in self.window.chunk_by(|a, b| a == b) {
             let Some(logit) = logits.get_mut(same[0] as usize) else { continue };

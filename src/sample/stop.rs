@@ -34,16 +34,27 @@ impl StopMatcher {
         if let Some((at, stop)) = found {
             self.stopped = true;
             self.held.truncate(at);
+            // Half a character before the stop text is none.
+            self.held.truncate(self.held.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
             return Piece { text: std::mem::take(&mut self.held), stopped: Some(stop) };
         }
         let keep = self.stops.iter().map(|stop| open_end(&self.held, stop)).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
+        let mut shown = self.held.len() - keep;
+        if keep > 0 {
+            shown = self.held[..shown].trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+        }
+        let rest = self.held.split_off(shown);
         Piece { text: std::mem::replace(&mut self.held, rest), stopped: None }
     }
 
     /// The end of the stream: what was held back.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
+    }
+
+    /// Whether a text is one of the stop texts, as a whole.
+    pub fn is_stop(&self, text: &str) -> bool {
+        self.stops.iter().any(|stop| stop == text && !stop.is_empty())
     }
 
     /// Whether a stop text was found.

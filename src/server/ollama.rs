@@ -39,7 +39,7 @@ pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
 
 /// A time as RFC 3339, UTC.
 fn rfc3339(time: SystemTime) -> String {
-    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    jiff::Timestamp::try_from(time).map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| format!("{time:.6}"))
 }
 
 fn details(llm: &Llm) -> Value {

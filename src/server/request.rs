@@ -5,7 +5,7 @@ use super::models::Served;
 use super::routes::State;
 use crate::chat::{Kind, ThinkingMode, ThoughtGuard, Vars};
 use crate::engine::{Event, Finish, Logprob, Prompt, Stats, Submission, Wanted};
-use crate::sample::{Constraint, Form, Overrides, Sampler};
+use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,6 +168,11 @@ impl Running {
                 Progress::Prefill { .. } => {}
                 Progress::Token { choice, chosen } => answers[choice].logprobs.push(chosen),
                 Progress::Piece { choice, kind: Kind::Reasoning, text } => answers[choice].reasoning.push_str(&text),
+                // What was said turned out to be the thought.
+                Progress::Piece { choice, kind: Kind::Unsaid, .. } => {
+                    let said = std::mem::take(&mut answers[choice].content);
+                    answers[choice].reasoning.push_str(said.trim());
+                }
                 Progress::Piece { choice, text, .. } => answers[choice].content.push_str(&text),
                 Progress::Done { choice, stats } => {
                     answers[choice].stats = stats;
@@ -231,7 +236,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             logprobs: ask.logprobs,
             ignore_eos: ask.ignore_eos,
             shown: ask.shown.clone(),
-            ..Wanted::plain(Sampler::new(params.clone(), seed.wrapping_add(choice as u64))?)
+            ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
         });
     }
     let (sender, events) = unbounded_channel();

@@ -280,7 +280,7 @@ impl Made {
         match kind {
             Kind::Reasoning if self.summary => json!({ "type": "summary_text", "text": text }),
             Kind::Reasoning => json!({ "type": "reasoning_text", "text": text }),
-            Kind::Answer | Kind::Call => {
+            Kind::Answer | Kind::Call | Kind::Unsaid => {
                 json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
             }
         }
@@ -293,8 +293,10 @@ impl Made {
                 json!({ "id": self.item_id("rs"), "type": "reasoning", "summary": summary, "content": content,
                         "encrypted_content": null, "status": status })
             }
-            Kind::Answer | Kind::Call => json!({ "id": self.item_id("msg"), "type": "message", "role": "assistant",
-                                                 "status": status, "content": parts }),
+            Kind::Answer | Kind::Call | Kind::Unsaid => {
+                json!({ "id": self.item_id("msg"), "type": "message", "role": "assistant",
+                                                 "status": status, "content": parts })
+            }
         }
     }
 
@@ -319,7 +321,7 @@ impl Made {
                 "response.content_part.done",
                 "content_index",
             ),
-            Kind::Answer | Kind::Call => (
+            Kind::Answer | Kind::Call | Kind::Unsaid => (
                 "response.content_part.added",
                 "response.output_text.delta",
                 "response.output_text.done",

@@ -76,6 +76,7 @@ fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8])
 impl Bpe {
     pub(crate) fn new(vocab: &Vocab, index: &Index, kinds: &[TokenKind], unknown: Option<u32>) -> Result<Self> {
         let row = pre::row_of(vocab)?;
+        needs_merges(vocab, kinds)?;
         let first_extra = vocab.tokens.len() as u32;
         let mut symbols = Symbols {
             vocab,
@@ -157,6 +158,21 @@ impl Bpe {
 impl Pairs for Bpe {
     fn pair(&self, left: u32, right: u32, _bytes: &[u8]) -> Option<Merge> {
         self.pairs.get(&(left, right)).copied()
+    }
+}
+
+/// Tokens of several characters are made by merging: without merges every byte would become a token of its own, and the
+/// model would see text as it never did.
+fn needs_merges(vocab: &Vocab, kinds: &[TokenKind]) -> Result<()> {
+    let long = |text: &[u8]| String::from_utf8_lossy(text).chars().count() > 1;
+    let mut tokens = vocab.tokens.iter().zip(kinds);
+    match tokens.find(|(text, kind)| **kind == TokenKind::Normal && long(text)) {
+        Some((text, _)) if vocab.merges.is_empty() && !vocab.kinds.is_empty() => {
+            let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
+            let found = format!("none, and the token {text:?}");
+            Err(vocab.error(KEY_MERGES, "the merges that make tokens of bytes", found))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -24,6 +24,7 @@ mod byte_map;
 mod classes;
 mod eog;
 mod merge;
+mod normal;
 mod pieces;
 mod pre;
 mod scan;
@@ -64,6 +65,8 @@ pub struct Tokenizer {
     /// Text is given a leading space (SentencePiece).
     space_prefix: bool,
     has_pre: bool,
+    /// The model's own tokenizer composes text first.
+    composes: bool,
 }
 
 /// How text without special tokens becomes ids.
@@ -84,8 +87,8 @@ impl Tokenizer {
     /// Builds a tokenizer from a vocabulary.
     ///
     /// # Errors
-    /// [`Error::Input`](crate::Error::Input) naming the key: an unknown model or pre-tokenizer, no tokens, two equal
-    /// tokens, a merge that is not two strings, an id that is no token, an array that is shorter than the vocabulary.
+    /// [`Error::Input`](crate::Error::Input) naming the key: an unknown model or pre-tokenizer, no tokens, no merges
+    /// where tokens need them, a merge that is not two strings, an id that is no token, an array that is shorter than the vocabulary.
     /// An empty token is no error, since files in use hold them: it is never matched and prints nothing.
     pub fn new(vocab: Vocab) -> Result<Self> {
         if vocab.tokens.is_empty() {
@@ -93,7 +96,7 @@ impl Tokenizer {
         }
         let mut kinds = vocab.checked_kinds()?;
         let roles = vocab.checked_roles(&kinds)?;
-        let index = index(&vocab)?;
+        let index = index(&vocab);
         let ends = eog::ends(&vocab, &index, &mut kinds, &roles);
         let specials = Specials::new(&vocab, &kinds)?;
         let is_bpe = vocab.model == "gpt2";
@@ -118,6 +121,7 @@ impl Tokenizer {
             add_eos: vocab.add_eos.unwrap_or(false),
             space_prefix: !is_bpe && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
+            composes: is_bpe && normal::composes(vocab.pre.as_deref()),
             pieces: Arc::new(Pieces::new(vocab.tokens, kinds, is_bpe)),
             index,
             specials,
@@ -125,6 +129,12 @@ impl Tokenizer {
             roles,
             ends,
         })
+    }
+
+    /// `text` as the model's own tokenizer sees it: in Unicode's composed form, where that tokenizer composes.
+    /// [`Tokenizer::encode`] leaves text as it is, because the vocabulary speaks of any text; prompts go through here.
+    pub fn normalized<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.composes { normal::composed(text) } else { Cow::Borrowed(text) }
     }
 
     /// The ids of `text`, without BOS and EOS.
@@ -262,17 +272,14 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// The index of all tokens that are not empty; no two may be equal.
-fn index(vocab: &Vocab) -> Result<Index> {
+/// The index of all tokens that are not empty. Of equal ones, which pad vocabularies, the first counts.
+fn index(vocab: &Vocab) -> Index {
     let mut index = Index::with_capacity(vocab.tokens.len());
     for (id, text) in (0..).zip(vocab.tokens.iter()) {
         if text.is_empty() {
             continue;
         }
-        if let Err(first) = index.insert(&vocab.tokens, id) {
-            let found = format!("`{}` as tokens {first} and {id}", String::from_utf8_lossy(text));
-            return Err(vocab.error(vocab::KEY_TOKENS, "tokens that differ from each other", found));
-        }
+        let _ = index.insert(&vocab.tokens, id);
     }
-    Ok(index)
+    index
 }

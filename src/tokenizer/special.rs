@@ -37,6 +37,16 @@ pub(crate) struct Specials {
 struct Matcher {
     automaton: Option<AhoCorasick>,
     ids: Vec<u32>,
+    /// Whether the white space behind a token belongs to it.
+    swallows: Vec<bool>,
+}
+
+/// Whether the white space behind a control token belongs to it: so it is in the family of Phi-3, which only the name
+/// of the model tells, but for the tokens that begin or pad a text.
+fn swallows(vocab: &Vocab, text: &[u8], kind: TokenKind) -> bool {
+    let name = vocab.name.as_deref().unwrap_or_default().to_lowercase();
+    let family = vocab.model == "llama" && (name.contains("phi-3") || name.contains("phi3"));
+    family && kind == TokenKind::Control && !matches!(text, b"<s>" | b"<unk>" | b"<|endoftext|>")
 }
 
 /// Special tokens are short names. More bytes in all than this would let a small file build a large automaton.
@@ -68,6 +78,9 @@ impl Specials {
                 text_until(start, found.start(), &mut sink);
                 sink(Part::Token(id));
                 start = found.end();
+                if matcher.swallows.get(found.pattern().as_usize()) == Some(&true) {
+                    start = text.len() - text[start..].trim_start().len();
+                }
             }
         }
         text_until(start, text.len(), &mut sink);
@@ -85,8 +98,10 @@ impl Matcher {
                 format!("{bytes} bytes"),
             ));
         }
+        let kind = |id: &u32| kinds.get(*id as usize).copied().unwrap_or(TokenKind::Normal);
+        let swallows = ids.iter().zip(&texts).map(|(id, text)| swallows(vocab, text, kind(id))).collect();
         if ids.is_empty() {
-            return Ok(Self { automaton: None, ids });
+            return Ok(Self { automaton: None, ids, swallows });
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
@@ -94,7 +109,7 @@ impl Matcher {
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&texts)
             .map_err(|error| vocab.error(KEY_TOKENS, "special tokens that can be searched", error.to_string()))?;
-        Ok(Self { automaton: Some(automaton), ids })
+        Ok(Self { automaton: Some(automaton), ids, swallows })
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Vocab {
     pub add_eos: Option<bool>,
     /// Whether a text is given a leading space (`llama`).
     pub add_space_prefix: Option<bool>,
+    /// The model's name, which tells a few kinds of vocabulary apart that are alike in everything else.
+    pub name: Option<String>,
     /// The chat template, which decides what ends a turn where token names do not.
     pub template: Option<String>,
 }
@@ -134,6 +136,7 @@ impl Vocab {
             add_bos: gguf.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: gguf.bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: gguf.bool("tokenizer.ggml.add_space_prefix")?,
+            name: text("general.name")?,
             template: text("tokenizer.chat_template")?,
         })
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests; helpers are shared between modules")]
 #![allow(clippy::print_stderr, reason = "says what it measured and what it skipped")]
 
+mod answers;
 mod arch_specs;
 mod architectures;
 mod chat;

@@ -26,6 +26,7 @@ fn split<'a>(template: &Template, prompt: &str, pieces: impl IntoIterator<Item =
                 Kind::Reasoning => 0,
                 Kind::Answer => 1,
                 Kind::Call => 2,
+                Kind::Unsaid => unreachable!("text has no markers that come as tokens"),
             }]
             .push_str(&part.text);
         }

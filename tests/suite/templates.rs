@@ -44,6 +44,30 @@ fn equal_to_the_reference() {
     assert_eq!(rendered, 84);
 }
 
+/// Templates made by chance (`scripts/record_templates.py`), and what Jinja 3.1.6 made of them.
+#[test]
+fn equal_to_jinja_on_generated_templates() {
+    let recorded: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("generated.json")).unwrap()).unwrap();
+    let vars: Vars = recorded["variables"].as_object().unwrap().clone();
+    let clock = Clock::parse(recorded["now"].as_str().unwrap()).unwrap();
+    let cases = recorded["cases"].as_array().unwrap();
+    assert!(cases.len() >= 1000);
+    let mut different = Vec::new();
+    for case in cases {
+        let source = case["template"].as_str().unwrap();
+        let got = Template::new(source, "t").and_then(|template| template.with_clock(clock).render(&vars));
+        match (case["output"].as_str(), got) {
+            (Some(wanted), Ok(got)) if wanted == got => {}
+            (None, Err(error)) if error.exit_code() == 2 => {}
+            (wanted, got) => {
+                different.push(format!("{source}\n  wanted {wanted:?} ({})\n  got {got:?}", case["refusal"]))
+            }
+        }
+    }
+    assert!(different.is_empty(), "{} of {}:\n{}", different.len(), cases.len(), different.join("\n"));
+}
+
 fn with_user(text: &str) -> Vars {
     json!({"messages": [{"role": "user", "content": text}]}).as_object().unwrap().clone()
 }
@@ -80,7 +104,7 @@ fn harm_ends_with_an_error() {
         ("wide str.format", "{{ '{:1000000000}'.format(1) }}".into()),
         ("indent", "{{ [1] | tojson(indent=1000000000) }}".into()),
         ("endless output", "{% for a in range(9999) %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endfor %}".into()),
-        ("power", "{{ 9 ** 9 ** 9 ** 9 }}".into()),
+        ("power", "{{ 9 ** 9 ** 9 ** 9 ** 9 ** 9 }}".into()),
         ("division by zero", "{{ 1 // 0 }}".into()),
         ("date", "{{ strftime_now('%' * 99 ~ 'Q') }}".into()),
         ("include", "{% include 'chat_template' %}".into()),
@@ -94,6 +118,75 @@ fn harm_ends_with_an_error() {
         assert_eq!(error.exit_code(), 2, "{name}: {error}");
         assert!(error.to_string().starts_with("hostile"), "{name}: {error}");
         assert!(start.elapsed() < Duration::from_secs(10), "{name} took {:?}", start.elapsed());
+    }
+}
+
+/// Values that hold themselves, that are nested as deep as loops allow, or that double: whatever is done with them, it
+/// ends in time and without running out of stack or memory.
+#[test]
+fn harm_by_values_ends() {
+    let itself = "{% set ns = namespace() %}{% set m = namespace() %}{% set ns.a = [ns] %}{% set ns.b = [m] %}\
+                  {% set m.a = ns %}{% set m.b = [m, ns] %}";
+    let nested = "{% set ns = namespace(a=[], b=[]) %}{% for i in range(450) %}{% for j in range(444) %}\
+                  {% set ns.a = [ns.a] %}{% set ns.b = {'k': ns.b} %}{% endfor %}{% endfor %}";
+    let doubled = "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}\
+                   {% set ns.b = [ns.b, ns.b] %}{% endfor %}";
+    let chained = "{% set ns = namespace() %}{% set ns.c = ns %}{% for i in range(90000) %}{% set c = ns.c %}\
+                   {% set ns.a = namespace() %}{% set c.x = ns.a %}{% set ns.c = ns.a %}{% set ns.b = ns %}{% endfor %}";
+    let looped = "{% set ns = namespace(a=[1], b=[2]) %}{% for i in range(50000) %}{% for x in ns.a %}\
+                  {% set ns.a = [loop] %}{% if loop.changed(loop) %}{% endif %}{% endfor %}{% endfor %}";
+    let uses = [
+        "{{ ns.a }}",
+        "{{ ns.a == ns.b }}",
+        "{{ ns.a < ns.b }}",
+        "{{ [ns.a, ns.b] | sort }}",
+        "{{ [ns.a, ns.b] | min }}",
+        "{{ {ns.a: 1} }}",
+        "{{ [{'x': ns.a}, {'x': ns.b}] | groupby('x') }}",
+        "{{ [ns.a] | join }}",
+        "{{ ns.a ~ '' }}",
+        "{{ 'x' | replace(ns.a, 'y') }}",
+        "{{ ns.a | pprint }}",
+        "{{ ns.a | tojson }}",
+        "{{ '%s' | format(ns.a) }}",
+        "{{ [ns.a] | unique | list }}",
+        "{{ ns.a in [ns.b] }}",
+        "{{ [ns.a].count(ns.b) }}",
+        "{{ raise_exception(ns.a) }}",
+        "{{ ns.a | upper }}",
+        "{{ {'x': ns.a, 'y': ns.b} | dictsort(by='value') }}",
+        "{{ ns.a | sum(start=[]) }}",
+        "{{ ns }}",
+        "{{ '{}'.format(ns.a) }}",
+        "{{ [ns.a, ns.b] | max }}",
+        "{{ ns.a | string | length }}",
+    ];
+    for make in [itself, nested, doubled, chained, looped] {
+        for use_ in uses {
+            let start = Instant::now();
+            let template = Template::new(format!("{make}{use_}"), "hostile").unwrap();
+            if let Err(error) = template.render(&with_user("Hi")) {
+                let message = error.to_string();
+                assert!(message.starts_with("hostile") && message.len() < 4096, "{make}{use_}: {message}");
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "{make}{use_} took {:?}", start.elapsed());
+        }
+    }
+    let long =
+        "{% set s = 'x' * 2000000 %}{% set t = s ~ '' %}{% for i in range(90000) %}{% if USE %}{% endif %}{% endfor %}";
+    for use_ in [
+        "s == t",
+        "s < t",
+        "s[-1] == 'y'",
+        "s in [t]",
+        "{s: 1}",
+        "[s, t] | sort",
+        "s is lower",
+        "s | upper",
+        "s.split()",
+    ] {
+        let error = Template::new(long.replace("USE", use_), "hostile").unwrap().render(&with_user("Hi")).unwrap_err();
+        assert!(error.to_string().contains("limits of work"), "{use_}: {error}");
     }
 }
 
@@ -161,7 +254,7 @@ fn errors_name_the_place() {
         ("\n\n{% for %}", "chat, line 3: wanted a chat template that parses"),
         ("a\n{{ messages[0].nope.nope }}", "chat, line 2: wanted a chat template that renders"),
         ("{{ raise_exception('Only user and assistant roles') }}", "its refusal: Only user and assistant roles"),
-        ("{{ nope() }}", "unknown function"),
+        ("{{ nope() }}", "'nope' is undefined"),
         ("{{ messages | nope }}", "unknown filter"),
     ];
     for (source, wanted) in cases {

@@ -43,6 +43,7 @@ fn reduced(name: &str) -> (Vocab, Vec<u32>) {
         add_eos: file["add_eos_token"].as_bool(),
         add_space_prefix: file["add_space_prefix"].as_bool(),
         template: None,
+        name: None,
     };
     (vocab, numbers(&file["original"]))
 }

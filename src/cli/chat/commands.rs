@@ -118,7 +118,8 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
 
 fn system(chat: &mut Chat, text: &str) -> Result<Next> {
     chat.conversation.set_system((!text.is_empty()).then_some(text));
-    output::say(if text.is_empty() { "no system message" } else { "system message set" });
+    let said = if text.is_empty() { "no system message" } else { "system message set" };
+    output::say(chat.conversation.system_note().unwrap_or(said));
     Ok(Next::Ask)
 }
 

@@ -89,6 +89,11 @@ impl Listener for Screen {
     }
 
     fn part(&mut self, part: &Part) -> Result<()> {
+        if part.kind == Kind::Unsaid {
+            output::say("\nwhat stands above was the model's thought; only what follows is kept as its answer");
+            self.ends_line = true;
+            return Ok(());
+        }
         let text = output::harmless(&part.text);
         if part.kind == Kind::Reasoning {
             self.last = Some(part.kind);

@@ -44,6 +44,75 @@ fn answer(grammars: &Grammars, form: &Form, seed: u64, most: usize) -> (Vec<u8>,
     (bytes, false)
 }
 
+/// Schemas that cannot be kept to, or not in time, are refused with a sentence that names the fault.
+#[test]
+fn schemas_are_refused_by_name() {
+    let grammars = grammars();
+    let patterns: Vec<Value> = (0..23).map(|i| json!({"type": "string", "pattern": format!("a.{{{i}}}b")})).collect();
+    let cases = [
+        (json!({ "allOf": patterns }), "patterns"),
+        (json!({"const": i64::MIN}), "2^53"),
+        (json!({"properties": {"a": {"enum": [1_180_000_000_000_000_001_i64]}}}), "2^53"),
+        (json!({"type": "integer", "minimum": 9_007_199_254_740_993_i64}), "2^53"),
+        (json!({"$ref": "#"}), "itself"),
+        (
+            json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}),
+            "itself",
+        ),
+        (json!({"$ref": "#/$defs/none"}), "none"),
+        (json!({"x-guidance": {"whitespace_flexible": true}}), "x-guidance"),
+        (json!(false), "false"),
+        (json!([1]), "object"),
+        (json!({"type": "integer", "minimum": 5, "maximum": 4}), "5"),
+    ];
+    for (schema, says) in cases {
+        let error = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(says), "{schema}: {error}");
+    }
+    for lark in ["start: start", "start: \"\"", "start: a\na: b\nb: a", "start: start \"a\""] {
+        let error = grammars.constraint(&Form::Lark(lark.to_owned())).unwrap_err();
+        assert!(error.exit_code() == 2 && !error.to_string().contains('<'), "{lark}: {error}");
+    }
+}
+
+/// What random models say under schemas with bounds, references and white space fits those schemas.
+#[test]
+fn bounds_references_and_white_space() {
+    let grammars = grammars();
+    let number = |text: &str| text.trim().parse::<f64>().unwrap();
+    let schema = json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5});
+    let whole = json!({"$defs": {"a/b c": {"type": "integer", "exclusiveMinimum": 2, "maximum": 9}}, "$ref": "#/$defs/a~1b%20c"});
+    let endless = json!({"type": "array", "items": {"type": "boolean"}, "minItems": 3, "maxItems": 3});
+    let wide = json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX});
+    for seed in 0..30 {
+        let text = |schema: &Value, most: usize| {
+            let (bytes, finished) = answer(&grammars, &Form::JsonSchema(schema.clone()), seed, most);
+            finished.then(|| String::from_utf8(bytes).unwrap())
+        };
+        if let Some(text) = text(&schema, 200) {
+            assert!(0.0 < number(&text) && number(&text) < 0.5, "{text}");
+        }
+        if let Some(text) = text(&whole, 200) {
+            assert!((3..=9).contains(&text.trim().parse::<i64>().unwrap()), "{text}");
+        }
+        if let Some(text) = text(&wide, 400) {
+            assert!(text.trim().trim_start_matches('-').len() <= 20, "{text}");
+        }
+        if let Some(text) = text(&endless, 400) {
+            let longest = text.split(|c: char| !c.is_whitespace()).map(str::len).max().unwrap_or(0);
+            assert!(longest <= 12, "{text:?}");
+        }
+    }
+    let unquoted = Form::JsonSchema(json!({"type": "string", "pattern": "^[^\"]*$", "maxLength": 8}));
+    for seed in 0..60 {
+        let (bytes, finished) = answer(&grammars, &unquoted, seed, 300);
+        if finished {
+            let text: String = serde_json::from_slice(&bytes).unwrap();
+            assert!(!text.contains('"'), "{text:?}");
+        }
+    }
+}
+
 #[test]
 fn answers_keep_to_a_schema() {
     let grammars = grammars();

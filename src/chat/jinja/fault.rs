@@ -1,0 +1,59 @@
+//! What stops a template.
+
+/// `Result` of everything in here. Boxed, so that the good path stays small.
+pub(in crate::chat) type Result<T> = std::result::Result<T, Box<Fault>>;
+
+/// Longest message, in bytes: templates can make messages of any length.
+const LONGEST: usize = 1000;
+
+/// Why a template stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::chat) enum Kind {
+    /// The template does not parse.
+    Syntax,
+    /// The template's own `raise_exception`.
+    Raised,
+    /// What Python or Jinja would raise.
+    Runtime,
+    /// A limit of work, memory or depth.
+    Limit,
+    /// The user asked to stop.
+    Interrupted,
+}
+
+/// A reason to stop, and the line where it came up (0: not known yet).
+#[derive(Debug, Clone)]
+pub(in crate::chat) struct Fault {
+    pub(in crate::chat) kind: Kind,
+    pub(in crate::chat) message: String,
+    pub(in crate::chat) line: usize,
+}
+
+impl Fault {
+    pub(super) fn new(kind: Kind, message: &str) -> Box<Self> {
+        Box::new(Self { kind, message: shortened(message), line: 0 })
+    }
+
+    pub(super) fn syntax(line: usize, message: &str) -> Box<Self> {
+        Box::new(Self { kind: Kind::Syntax, message: shortened(message), line })
+    }
+}
+
+/// A fault of the template's own making.
+pub(super) fn runtime<T>(message: impl AsRef<str>) -> Result<T> {
+    Err(Fault::new(Kind::Runtime, message.as_ref()))
+}
+
+/// A limit that was reached.
+pub(super) fn limit<T>(message: impl AsRef<str>) -> Result<T> {
+    Err(Fault::new(Kind::Limit, message.as_ref()))
+}
+
+/// The beginning of a text that may be of any length.
+pub(super) fn shortened(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    format!("{}... ({} bytes)", &text[..end], text.len())
+}

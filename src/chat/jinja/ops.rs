@@ -1,0 +1,525 @@
+//! Python's operators on values: arithmetic, equality, order, membership.
+
+use super::ast::Operator;
+use super::fault::{Result, limit, runtime};
+use super::meter::Meter;
+use super::value::{Dict, Items, Value, View, Walk};
+use num_bigint::BigInt;
+use num_traits::{FromPrimitive, ToPrimitive, Zero};
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+/// Bits of the longest integer that is computed with.
+const MAX_BITS: u64 = 1 << 16;
+
+/// A number, booleans included.
+#[derive(Debug, Clone)]
+pub(super) enum Number {
+    Int(BigInt),
+    Float(f64),
+}
+
+impl Value {
+    /// The value as a number; booleans are numbers.
+    pub(super) fn number(&self) -> Option<Number> {
+        match self {
+            Self::Float(x) => Some(Number::Float(*x)),
+            other => other.integer().map(Number::Int),
+        }
+    }
+
+    /// The value as an integer of any length, if it is one.
+    pub(super) fn integer(&self) -> Option<BigInt> {
+        match self {
+            Self::Bool(b) => Some(BigInt::from(u8::from(*b))),
+            Self::Int(n) => Some(BigInt::from(*n)),
+            Self::Big(n) => Some((**n).clone()),
+            _ => None,
+        }
+    }
+
+    /// The value as an integer; one beyond 64 bits becomes the nearest that fits.
+    pub(super) fn index(&self) -> Option<i64> {
+        match self {
+            Self::Bool(b) => Some(i64::from(*b)),
+            Self::Int(n) => Some(*n),
+            Self::Big(n) => Some(if n.sign() == num_bigint::Sign::Minus { i64::MIN } else { i64::MAX }),
+            _ => None,
+        }
+    }
+}
+
+/// An integer as a float.
+pub(super) fn to_float(n: &BigInt) -> Result<f64> {
+    match n.to_f64() {
+        Some(x) if x.is_finite() => Ok(x),
+        _ => runtime("int too large to convert to float"),
+    }
+}
+
+/// The result of an operator.
+pub(super) fn binary(op: Operator, a: &Value, b: &Value, meter: &Rc<Meter>) -> Result<Value> {
+    if let (Value::Int(x), Value::Int(y)) = (a, b) {
+        let quick = match op {
+            Operator::Add => x.checked_add(*y),
+            Operator::Sub => x.checked_sub(*y),
+            Operator::Mul => x.checked_mul(*y),
+            _ => None,
+        };
+        if let Some(n) = quick {
+            return Ok(Value::Int(n));
+        }
+    }
+    match (op, a, b) {
+        (_, Value::Undefined(_), _) => a.undefined_fault(),
+        // A text takes everything.
+        (Operator::Mod, Value::Str(_), _) => super::format::percent(a, b, meter),
+        (_, _, Value::Undefined(_)) => b.undefined_fault(),
+        (Operator::Add, Value::Str(x), Value::Str(y)) => {
+            let markup = x.markup || y.markup;
+            let mut out = meter.buffer()?;
+            for text in [x, y] {
+                if markup && !text.markup { escape_into(&mut out, &text.text)? } else { out.push(&text.text)? }
+            }
+            Ok(out.finish_as(markup))
+        }
+        (Operator::Add, Value::List(x), Value::List(y)) => Value::list(meter, joined(x, y, meter)?),
+        (Operator::Add, Value::Tuple(x), Value::Tuple(y)) => Value::tuple(meter, joined(x, y, meter)?),
+        (Operator::Mul, Value::Str(_) | Value::List(_) | Value::Tuple(_), _) if b.integer().is_some() => {
+            repeated(a, b.index().unwrap_or(0), meter)
+        }
+        (Operator::Mul, _, Value::Str(_) | Value::List(_) | Value::Tuple(_)) if a.integer().is_some() => {
+            repeated(b, a.index().unwrap_or(0), meter)
+        }
+        _ => match (a.number(), b.number()) {
+            (Some(x), Some(y)) => arithmetic(op, x, y, meter),
+            _ => {
+                runtime(format!("unsupported operand type(s) for {op:?}: '{}' and '{}'", a.type_name(), b.type_name()))
+            }
+        },
+    }
+}
+
+fn joined(x: &Items, y: &Items, meter: &Rc<Meter>) -> Result<Vec<Value>> {
+    let len = x.items.len() + y.items.len();
+    meter.work(len)?;
+    let _room = meter.charge(len * size_of::<Value>())?;
+    Ok(x.items.iter().chain(&y.items).cloned().collect())
+}
+
+fn repeated(value: &Value, times: i64, meter: &Rc<Meter>) -> Result<Value> {
+    let times = usize::try_from(times).unwrap_or(0);
+    match value {
+        Value::Str(text) => {
+            let mut out = meter.buffer()?;
+            out.repeat(&text.text, times)?;
+            Ok(out.finish_as(text.markup))
+        }
+        Value::List(items) | Value::Tuple(items) => {
+            let len = items.items.len().saturating_mul(times);
+            meter.work(len)?;
+            let _room = meter.charge(len.saturating_mul(size_of::<Value>()))?;
+            let all = (0..if items.items.is_empty() { 0 } else { times }).flat_map(|_| items.items.iter().cloned());
+            let all = all.collect();
+            if matches!(value, Value::List(_)) { Value::list(meter, all) } else { Value::tuple(meter, all) }
+        }
+        _ => runtime("can't multiply this value"),
+    }
+}
+
+fn arithmetic(op: Operator, a: Number, b: Number, meter: &Meter) -> Result<Value> {
+    let (x, y) = match (a, b) {
+        (Number::Int(x), Number::Int(y)) => return integers(op, &x, &y, meter),
+        (Number::Int(x), Number::Float(y)) => (to_float(&x)?, y),
+        (Number::Float(x), Number::Int(y)) => (x, to_float(&y)?),
+        (Number::Float(x), Number::Float(y)) => (x, y),
+    };
+    if y == 0.0 && matches!(op, Operator::Div | Operator::FloorDiv | Operator::Mod) {
+        return runtime("float division by zero");
+    }
+    Ok(Value::Float(match op {
+        Operator::Add => x + y,
+        Operator::Sub => x - y,
+        Operator::Mul => x * y,
+        Operator::Div => x / y,
+        Operator::FloorDiv => floor_division(x, y).0,
+        Operator::Mod => floor_division(x, y).1,
+        Operator::Pow => return float_power(x, y),
+    }))
+}
+
+/// Python's `divmod` of floats.
+fn floor_division(x: f64, y: f64) -> (f64, f64) {
+    let mut rest = x % y;
+    let mut quotient = (x - rest) / y;
+    if rest == 0.0 {
+        rest = 0.0_f64.copysign(y);
+    } else if (y < 0.0) != (rest < 0.0) {
+        rest += y;
+        quotient -= 1.0;
+    }
+    if quotient == 0.0 {
+        return (0.0_f64.copysign(x / y), rest);
+    }
+    let floor = quotient.floor();
+    (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, rest)
+}
+
+fn float_power(x: f64, y: f64) -> Result<Value> {
+    if x == 0.0 && y < 0.0 {
+        return runtime("0.0 cannot be raised to a negative power");
+    }
+    if x < 0.0 && x.is_finite() && y.is_finite() && y.fract() != 0.0 {
+        return runtime("a power that is a complex number");
+    }
+    let power = x.powf(y);
+    if power.is_infinite() && x.is_finite() && y.is_finite() {
+        return runtime("(34, 'Numerical result out of range')");
+    }
+    Ok(Value::Float(power))
+}
+
+fn integers(op: Operator, x: &BigInt, y: &BigInt, meter: &Meter) -> Result<Value> {
+    let words = ((x.bits() + y.bits()) / 64 + 1) as usize;
+    meter.work(words * words / 64 + 1)?;
+    if y.is_zero() && matches!(op, Operator::Div | Operator::FloorDiv | Operator::Mod) {
+        return runtime("division by zero");
+    }
+    let n = match op {
+        Operator::Add => x + y,
+        Operator::Sub => x - y,
+        Operator::Mul => x * y,
+        Operator::Div => return quotient(x, y),
+        Operator::FloorDiv => num_integer::Integer::div_floor(x, y),
+        Operator::Mod => num_integer::Integer::mod_floor(x, y),
+        Operator::Pow => return power(x, y, meter),
+    };
+    if n.bits() > MAX_BITS {
+        return limit("an integer is too long");
+    }
+    Ok(Value::big(n))
+}
+
+/// The float nearest to the quotient of two integers.
+fn quotient(x: &BigInt, y: &BigInt) -> Result<Value> {
+    const EXACT: u64 = 53;
+    if x.bits() <= EXACT && y.bits() <= EXACT {
+        return Ok(Value::Float(to_float(x)? / to_float(y)?));
+    }
+    // 66 bits of the quotient with a sticky last one round as the whole would.
+    let shift = 66 + y.bits() as i64 - x.bits() as i64;
+    let (mut up, mut down) = (x.clone(), y.clone());
+    if shift > 0 {
+        up <<= shift
+    } else {
+        down <<= -shift
+    }
+    let (mut q, r) = num_integer::Integer::div_rem(&up, &down);
+    if !r.is_zero() {
+        q = (q << 1) + if x.sign() == y.sign() { 1 } else { -1 };
+    } else {
+        q <<= 1;
+    }
+    let value = q.to_f64().unwrap_or(f64::INFINITY);
+    let scaled = scale(value, -(shift + 1));
+    if scaled.is_finite() { Ok(Value::Float(scaled)) } else { runtime("integer division result too large for a float") }
+}
+
+/// `x * 2^exponent` without overflow on the way.
+fn scale(mut x: f64, mut exponent: i64) -> f64 {
+    while exponent < -1000 {
+        x *= 2.0_f64.powi(-1000);
+        exponent += 1000;
+    }
+    while exponent > 1000 {
+        x *= 2.0_f64.powi(1000);
+        exponent -= 1000;
+    }
+    x * 2.0_f64.powi(exponent as i32)
+}
+
+fn power(x: &BigInt, y: &BigInt, meter: &Meter) -> Result<Value> {
+    if y.sign() == num_bigint::Sign::Minus {
+        if x.is_zero() {
+            return runtime("0.0 cannot be raised to a negative power");
+        }
+        return float_power(to_float(x)?, to_float(y)?);
+    }
+    let trivial = x.bits() <= 1;
+    let exponent = match y.to_u64() {
+        _ if trivial => {
+            if y.is_zero() {
+                0
+            } else {
+                2 - u32::from(y.bit(0))
+            }
+        }
+        Some(n) if n.saturating_mul(x.bits()) <= MAX_BITS => n as u32,
+        _ => return limit("an integer is too long"),
+    };
+    meter.work((x.bits() as usize * exponent as usize / 64).pow(2) / 64 + 1)?;
+    Ok(Value::big(x.pow(exponent)))
+}
+
+/// Python's `a == b`.
+pub(super) fn equal(a: &Value, b: &Value, meter: &Meter) -> Result<bool> {
+    meter.work(1)?;
+    Ok(match (a, b) {
+        (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => true,
+        (Value::Int(x), Value::Int(y)) => x == y,
+        (Value::Str(x), Value::Str(y)) => {
+            Rc::ptr_eq(x, y)
+                || x.text.len() == y.text.len() && {
+                    meter.look(x.text.len())?;
+                    x.text == y.text
+                }
+        }
+        (Value::List(x), Value::List(y)) | (Value::Tuple(x), Value::Tuple(y)) => {
+            Rc::ptr_eq(x, y)
+                || x.items.len() == y.items.len() && {
+                    for (x, y) in x.items.iter().zip(&y.items) {
+                        if !identical(x, y) && !equal(x, y, meter)? {
+                            return Ok(false);
+                        }
+                    }
+                    true
+                }
+        }
+        (Value::Dict(x), Value::Dict(y)) => Rc::ptr_eq(x, y) || dicts_equal(x, y, meter)?,
+        (Value::Range(x), Value::Range(y)) => {
+            x.len == y.len && (x.len == 0 || x.start == y.start && (x.len == 1 || x.step == y.step))
+        }
+        (Value::View(v, x), Value::View(w, y)) if *v != View::Values && *w != View::Values => {
+            x.len() == y.len() && {
+                let wanted = Walk::Dict(*w, Rc::clone(y), 0);
+                all_in(wanted, a, meter)?
+            }
+        }
+        (Value::View(View::Values, x), Value::View(View::Values, y)) => Rc::ptr_eq(x, y) && identical(a, b),
+        _ => match (a.number(), b.number()) {
+            (Some(x), Some(y)) => compare_numbers(&x, &y) == Some(Ordering::Equal),
+            (None, None) => identical(a, b),
+            _ => false,
+        },
+    })
+}
+
+fn all_in(mut items: Walk, hay: &Value, meter: &Meter) -> Result<bool> {
+    // The pairs that a walk makes live for a moment only.
+    let scratch = Meter::new(u64::MAX);
+    while let Some(item) = items.next(&scratch)? {
+        if !contains(hay, &item, meter)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn dicts_equal(x: &Dict, y: &Dict, meter: &Meter) -> Result<bool> {
+    if x.len() != y.len() {
+        return Ok(false);
+    }
+    for (key, value) in x.iter() {
+        match y.get(key, meter)? {
+            Some(other) if identical(value, other) || equal(value, other, meter)? => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Python's `a is b`, where that can be told.
+fn identical(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::List(x), Value::List(y)) | (Value::Tuple(x), Value::Tuple(y)) => Rc::ptr_eq(x, y),
+        (Value::Str(x), Value::Str(y)) => Rc::ptr_eq(x, y),
+        (Value::Dict(x), Value::Dict(y)) => Rc::ptr_eq(x, y),
+        (Value::Iter(x), Value::Iter(y)) => Rc::ptr_eq(x, y),
+        (Value::Namespace(x), Value::Namespace(y)) => Rc::ptr_eq(x, y),
+        (Value::Cycler(x), Value::Cycler(y)) => Rc::ptr_eq(x, y),
+        (Value::Joiner(x), Value::Joiner(y)) => Rc::ptr_eq(x, y),
+        (Value::Loop(x), Value::Loop(y)) => Rc::ptr_eq(x, y),
+        (Value::Macro(x), Value::Macro(y)) => Rc::ptr_eq(x, y),
+        (Value::Method(x), Value::Method(y)) => Rc::ptr_eq(x, y),
+        (Value::Global(x), Value::Global(y)) => x == y,
+        (Value::Block(x), Value::Block(y)) => x == y,
+        (Value::Blocks, Value::Blocks) => true,
+        _ => false,
+    }
+}
+
+fn compare_numbers(x: &Number, y: &Number) -> Option<Ordering> {
+    match (x, y) {
+        (Number::Int(x), Number::Int(y)) => Some(x.cmp(y)),
+        (Number::Float(x), Number::Float(y)) => x.partial_cmp(y),
+        (Number::Int(x), Number::Float(y)) => compare_mixed(x, *y),
+        (Number::Float(x), Number::Int(y)) => compare_mixed(y, *x).map(Ordering::reverse),
+    }
+}
+
+fn compare_mixed(x: &BigInt, y: f64) -> Option<Ordering> {
+    match BigInt::from_f64(y.trunc()) {
+        Some(whole) => Some(x.cmp(&whole).then(0.0_f64.partial_cmp(&y.fract())?)),
+        None if y.is_nan() => None,
+        None => Some(if y > 0.0 { Ordering::Less } else { Ordering::Greater }),
+    }
+}
+
+/// The order of two values; `None` where neither is less and they are not equal.
+///
+/// # Errors
+/// Values between which Python knows no order.
+pub(super) fn order(a: &Value, b: &Value, meter: &Meter) -> Result<Option<Ordering>> {
+    meter.work(1)?;
+    match (a, b) {
+        (Value::Undefined(_), _) => a.undefined_fault(),
+        (_, Value::Undefined(_)) => b.undefined_fault(),
+        (Value::Int(x), Value::Int(y)) => Ok(Some(x.cmp(y))),
+        (Value::Str(x), Value::Str(y)) => {
+            meter.look(x.text.len().min(y.text.len()))?;
+            Ok(Some(x.text.cmp(&y.text)))
+        }
+        (Value::List(x), Value::List(y)) | (Value::Tuple(x), Value::Tuple(y)) => {
+            for (x, y) in x.items.iter().zip(&y.items) {
+                if !identical(x, y) && !equal(x, y, meter)? {
+                    return order(x, y, meter);
+                }
+            }
+            Ok(Some(x.items.len().cmp(&y.items.len())))
+        }
+        _ => match (a.number(), b.number()) {
+            (Some(x), Some(y)) => Ok(compare_numbers(&x, &y)),
+            _ => runtime(format!("'<' not supported between instances of '{}' and '{}'", a.type_name(), b.type_name())),
+        },
+    }
+}
+
+/// Python's `needle in hay`.
+pub(super) fn contains(hay: &Value, needle: &Value, meter: &Meter) -> Result<bool> {
+    let any = |items: &mut dyn Iterator<Item = &Value>| -> Result<bool> {
+        for item in items {
+            if identical(item, needle) || equal(item, needle, meter)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    match hay {
+        Value::Undefined(_) => Ok(false),
+        Value::Str(text) => match needle {
+            Value::Str(part) => {
+                meter.look(text.text.len())?;
+                Ok(text.text.contains(&*part.text))
+            }
+            _ => runtime(format!("'in <string>' requires string as left operand, not {}", needle.type_name())),
+        },
+        Value::List(items) | Value::Tuple(items) => any(&mut items.items.iter()),
+        Value::Dict(dict) | Value::View(View::Keys, dict) => Ok(dict.get(needle, meter)?.is_some()),
+        Value::View(View::Values, dict) => any(&mut dict.iter().map(|(_, value)| value)),
+        Value::View(View::Items, dict) => match needle {
+            Value::Tuple(pair) if pair.items.len() == 2 => match dict.get(&pair.items[0], meter)? {
+                Some(value) => Ok(identical(value, &pair.items[1]) || equal(value, &pair.items[1], meter)?),
+                None => Ok(false),
+            },
+            _ => Ok(false),
+        },
+        Value::Range(range) => match needle.number() {
+            Some(Number::Int(n)) => Ok(n.to_i64().is_some_and(|n| range_index(range, n).is_some())),
+            Some(Number::Float(x)) if x.fract() == 0.0 => Ok(x.abs() < 9e18 && range_index(range, x as i64).is_some()),
+            _ => Ok(false),
+        },
+        Value::Iter(iter) => {
+            // As Python does, this takes items up to the one that is found.
+            loop {
+                let next = iter.rest.borrow_mut().pop_front();
+                match next {
+                    Some(item) if identical(&item, needle) || equal(&item, needle, meter)? => return Ok(true),
+                    Some(_) => {}
+                    None => return iter.fault.borrow_mut().take().map_or(Ok(false), Err),
+                }
+            }
+        }
+        other => runtime(format!("argument of type '{}' is not iterable", other.type_name())),
+    }
+}
+
+/// Where in a range a number stands.
+pub(super) fn range_index(range: &super::value::Range, n: i64) -> Option<usize> {
+    let distance = i128::from(n) - i128::from(range.start);
+    let step = i128::from(range.step);
+    let index = usize::try_from(distance / step).ok()?;
+    (distance % step == 0 && index < range.len).then_some(index)
+}
+
+/// A stable sort with an order that can fail.
+pub(super) fn sort<T>(items: Vec<T>, less: &mut dyn FnMut(&T, &T) -> Result<bool>) -> Result<Vec<T>> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    let mut merged = order.clone();
+    let mut width = 1;
+    while width < items.len() {
+        for start in (0..items.len()).step_by(2 * width) {
+            let middle = (start + width).min(items.len());
+            let end = (start + 2 * width).min(items.len());
+            let (mut left, mut right) = (start, middle);
+            for slot in &mut merged[start..end] {
+                let from_right = left >= middle || right < end && less(&items[order[right]], &items[order[left]])?;
+                let side = if from_right { &mut right } else { &mut left };
+                *slot = order[*side];
+                *side += 1;
+            }
+        }
+        std::mem::swap(&mut order, &mut merged);
+        width *= 2;
+    }
+    let mut slots: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
+}
+
+/// Sorts values by their keys.
+pub(super) fn sort_by_keys(pairs: Vec<(Value, Value)>, reverse: bool, meter: &Meter) -> Result<Vec<(Value, Value)>> {
+    let less = |a: &Value, b: &Value| Ok(order(a, b, meter)? == Some(Ordering::Less));
+    if reverse {
+        return sort(pairs, &mut |a, b| less(&b.0, &a.0));
+    }
+    sort(pairs, &mut |a, b| less(&a.0, &b.0))
+}
+
+/// A mapping's pairs in the order of their keys; keys without an order stand by their type.
+pub(super) fn sorted_pairs(dict: &Dict, meter: &Meter) -> Result<Vec<(Value, Value)>> {
+    let pairs: Vec<_> = dict.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    sort(pairs, &mut |a, b| match order(&a.0, &b.0, meter) {
+        Ok(order) => Ok(order == Some(Ordering::Less)),
+        Err(fault) if fault.kind == super::fault::Kind::Runtime => Ok(a.0.type_name() < b.0.type_name()),
+        Err(fault) => Err(fault),
+    })
+}
+
+/// Writes a text safe for HTML.
+pub(super) fn escape_into(out: &mut super::meter::Buffer, text: &str) -> Result<()> {
+    let mut plain = 0;
+    for (at, b) in text.bytes().enumerate() {
+        let entity = match b {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&#34;",
+            b'\'' => "&#39;",
+            _ => continue,
+        };
+        out.push(&text[plain..at])?;
+        out.push(entity)?;
+        plain = at + 1;
+    }
+    out.push(&text[plain..])
+}
+
+/// A value as text that is safe for HTML.
+pub(super) fn escape(value: &Value, meter: &Rc<Meter>) -> Result<Value> {
+    let text = super::print::to_text(value, meter)?;
+    if text.is_markup() {
+        return Ok(text);
+    }
+    let mut out = meter.buffer()?;
+    escape_into(&mut out, text.as_str().unwrap_or_default())?;
+    Ok(out.finish_as(true))
+}

@@ -1,0 +1,662 @@
+//! Python's values, as far as templates see them.
+//!
+//! Lists, tuples and mappings never change once they are made, so that they cannot hold themselves; they know how deep
+//! they are, and nothing deeper than [`MAX_DEPTH`] is made. Only namespaces change. They are opaque to comparison and
+//! hashing, and the evaluator keeps all of them until it ends, so that no chain of them is ever dropped in one go.
+
+use super::fault::{Fault, Result, limit, runtime};
+use super::meter::{Charge, Meter, OVERHEAD};
+use indexmap::{Equivalent, IndexMap};
+use num_bigint::BigInt;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// Deepest nesting of values.
+pub(super) const MAX_DEPTH: usize = 150;
+
+/// A value.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Undefined(Rc<Missing>),
+    None,
+    Bool(bool),
+    Int(i64),
+    /// Beyond 64 bits.
+    Big(Rc<BigInt>),
+    Float(f64),
+    Str(Rc<Text>),
+    List(Rc<Items>),
+    Tuple(Rc<Items>),
+    Dict(Rc<Dict>),
+    Range(Rc<Range>),
+    View(View, Rc<Dict>),
+    Iter(Rc<Iter>),
+    Namespace(Rc<Namespace>),
+    Cycler(Rc<Cycler>),
+    Joiner(Rc<Joiner>),
+    Loop(Rc<Loop>),
+    Macro(Rc<Macro>),
+    /// A method bound to its object.
+    Method(Rc<(Value, &'static str)>),
+    Global(Global),
+    /// `self`, whose attributes are the template's blocks.
+    Blocks,
+    Block(usize),
+}
+
+/// What is not there: its name, and of what.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) of: Option<&'static str>,
+    pub(super) name: Box<str>,
+}
+
+/// A text; `markup` says that it is safe for HTML.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: Box<str>,
+    pub(super) chars: usize,
+    pub(super) markup: bool,
+    _charge: Charge,
+}
+
+impl Text {
+    pub(super) fn new(text: Box<str>, markup: bool, charge: Charge) -> Self {
+        Self { chars: text.chars().count(), text, markup, _charge: charge }
+    }
+
+    /// The byte where the character of this number begins (the end for the one after the last).
+    pub(super) fn byte(&self, char: usize) -> usize {
+        if self.chars == self.text.len() {
+            return char.min(self.text.len());
+        }
+        self.text.char_indices().nth(char).map_or(self.text.len(), |(at, _)| at)
+    }
+}
+
+/// The items of a list or tuple.
+#[derive(Debug)]
+pub(super) struct Items {
+    pub(super) items: Vec<Value>,
+    pub(super) depth: usize,
+    /// A pair of `groupby`, which has names for its two items.
+    pub(super) group: bool,
+    _charge: Charge,
+}
+
+/// A mapping, in the order of insertion.
+#[derive(Debug)]
+pub(super) struct Dict {
+    map: IndexMap<Key, (Value, Value), ahash::RandomState>,
+    depth: usize,
+    charge: Charge,
+}
+
+/// Numbers from `start` to before `stop`.
+#[derive(Debug)]
+pub(super) struct Range {
+    pub(super) start: i64,
+    pub(super) stop: i64,
+    pub(super) step: i64,
+    pub(super) len: usize,
+}
+
+/// What of a mapping is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    Keys,
+    Values,
+    Items,
+}
+
+/// What can be walked once. Python makes its items when they are asked for; here they are made at once, and what went wrong
+/// with one is said when it is asked for.
+#[derive(Debug)]
+pub(super) struct Iter {
+    pub(super) rest: RefCell<VecDeque<Value>>,
+    pub(super) fault: RefCell<Option<Box<Fault>>>,
+    /// What Python calls it.
+    pub(super) name: &'static str,
+    pub(super) depth: usize,
+    _charge: Charge,
+}
+
+/// The one thing that templates can change.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    pub(super) attrs: RefCell<Rc<Dict>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Cycler {
+    pub(super) items: Rc<Items>,
+    pub(super) at: Cell<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Joiner {
+    pub(super) separator: Value,
+    pub(super) used: Cell<bool>,
+}
+
+/// The variable `loop`.
+#[derive(Debug)]
+pub(super) struct Loop {
+    pub(super) state: RefCell<LoopState>,
+    /// Number of the loop in the tree if it is recursive, and the frame where it stands.
+    pub(super) recursive: Option<(usize, usize)>,
+    pub(super) depth0: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct LoopState {
+    pub(super) walk: Walk,
+    pub(super) index: usize,
+    /// Items in all, when that was asked for.
+    pub(super) len: Option<usize>,
+    /// The next item, when it was asked for: `Some(None)` is the end.
+    pub(super) after: Option<Option<Value>>,
+    pub(super) before: Option<Value>,
+    pub(super) current: Option<Value>,
+    pub(super) changed: Option<Value>,
+}
+
+/// A macro: its number in the tree, and the frame that it sees.
+#[derive(Debug)]
+pub(super) struct Macro {
+    pub(super) id: usize,
+    pub(super) frame: usize,
+    pub(super) autoescape: bool,
+    pub(super) name: Option<String>,
+}
+
+/// Functions that are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    Range,
+    Dict,
+    Namespace,
+    Cycler,
+    Joiner,
+    Lipsum,
+    RaiseException,
+    StrftimeNow,
+}
+
+/// A key of a mapping: equal numbers of different types are one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Key {
+    Undefined,
+    None,
+    Int(i64),
+    Big(Rc<BigInt>),
+    Float(u64),
+    Str(StrKey),
+    Tuple(Vec<Self>),
+    /// Things that are only equal to themselves.
+    Same(usize),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct StrKey(pub(super) Rc<Text>);
+
+impl PartialEq for StrKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for StrKey {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Undefined => 0_u8.hash(state),
+            Self::None => 1_u8.hash(state),
+            Self::Int(n) => n.hash(state),
+            Self::Big(n) => n.hash(state),
+            Self::Float(bits) => bits.hash(state),
+            // As `str` does, so that a `Named` finds it.
+            Self::Str(text) => text.0.text.hash(state),
+            Self::Tuple(items) => items.hash(state),
+            Self::Same(place) => place.hash(state),
+        }
+    }
+}
+
+/// Looks a text up without making a value of it.
+#[derive(Hash)]
+struct Named<'a>(&'a str);
+
+impl Equivalent<Key> for Named<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        matches!(key, Key::Str(text) if &*text.0.text == self.0)
+    }
+}
+
+impl Items {
+    pub(super) fn new(meter: &Rc<Meter>, items: Vec<Value>, group: bool) -> Result<Self> {
+        meter.work(items.len())?;
+        let charge = meter.charge(OVERHEAD + items.len() * size_of::<Value>())?;
+        let depth = one_deeper(items.iter().map(Value::depth).max())?;
+        Ok(Self { items, depth, group, _charge: charge })
+    }
+}
+
+/// The depth of what holds things of that depth.
+fn one_deeper(deepest: Option<usize>) -> Result<usize> {
+    match deepest.unwrap_or(0) + 1 {
+        depth if depth > MAX_DEPTH => limit(format!("values nested deeper than {MAX_DEPTH} levels")),
+        depth => Ok(depth),
+    }
+}
+
+impl Dict {
+    pub(super) fn new(meter: &Rc<Meter>) -> Result<Self> {
+        Ok(Self { map: IndexMap::default(), depth: 1, charge: meter.charge(OVERHEAD)? })
+    }
+
+    /// Sets a key. An equal key that is there already stays as it is written.
+    pub(super) fn set(&mut self, key: Value, value: Value, meter: &Meter) -> Result<()> {
+        let hashed = key.key(meter)?;
+        self.depth = self.depth.max(one_deeper(Some(key.depth().max(value.depth())))?);
+        if let Some(slot) = self.map.get_mut(&hashed) {
+            slot.1 = value;
+            return Ok(());
+        }
+        self.charge.grow(size_of::<(Key, Value, Value, u64)>() + 2 * size_of::<usize>())?;
+        self.map.insert(hashed, (key, value));
+        Ok(())
+    }
+
+    pub(super) fn get(&self, key: &Value, meter: &Meter) -> Result<Option<&Value>> {
+        Ok(self.map.get(&key.key(meter)?).map(|(_, value)| value))
+    }
+
+    pub(super) fn get_str(&self, name: &str) -> Option<&Value> {
+        self.map.get(&Named(name)).map(|(_, value)| value)
+    }
+
+    pub(super) fn at(&self, index: usize) -> Option<(&Value, &Value)> {
+        self.map.get_index(index).map(|(_, (key, value))| (key, value))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Value, &Value)> {
+        self.map.values().map(|(key, value)| (key, value))
+    }
+
+    /// A copy, one level deep.
+    pub(super) fn copy(&self, meter: &Rc<Meter>) -> Result<Self> {
+        let mut copy = Self::new(meter)?;
+        for (key, value) in self.iter() {
+            copy.set(key.clone(), value.clone(), meter)?;
+        }
+        Ok(copy)
+    }
+}
+
+impl Iter {
+    pub(super) fn new(
+        meter: &Rc<Meter>,
+        items: Vec<Value>,
+        fault: Option<Box<Fault>>,
+        name: &'static str,
+    ) -> Result<Value> {
+        let charge = meter.charge(OVERHEAD + items.len() * size_of::<Value>())?;
+        let depth = one_deeper(items.iter().map(Value::depth).max())?;
+        Ok(Value::Iter(Rc::new(Self {
+            rest: RefCell::new(items.into()),
+            fault: RefCell::new(fault),
+            name,
+            depth,
+            _charge: charge,
+        })))
+    }
+}
+
+impl Range {
+    pub(super) fn new(start: i64, stop: i64, step: i64) -> Result<Self> {
+        let (span, stride) = match step {
+            0 => return runtime("range() arg 3 must not be zero"),
+            1.. => (i128::from(stop) - i128::from(start), i128::from(step)),
+            _ => (i128::from(start) - i128::from(stop), -i128::from(step)),
+        };
+        let len = usize::try_from((span.max(0) + stride - 1) / stride).unwrap_or(usize::MAX);
+        Ok(Self { start, stop, step, len })
+    }
+
+    pub(super) fn at(&self, index: usize) -> Value {
+        Value::Int(self.start.wrapping_add((index as i64).wrapping_mul(self.step)))
+    }
+}
+
+impl Value {
+    pub(super) fn list(meter: &Rc<Meter>, items: Vec<Self>) -> Result<Self> {
+        Ok(Self::List(Rc::new(Items::new(meter, items, false)?)))
+    }
+
+    pub(super) fn tuple(meter: &Rc<Meter>, items: Vec<Self>) -> Result<Self> {
+        Ok(Self::Tuple(Rc::new(Items::new(meter, items, false)?)))
+    }
+
+    pub(super) fn missing(name: &str) -> Self {
+        Self::Undefined(Rc::new(Missing { of: None, name: name.into() }))
+    }
+
+    /// An attribute or item that is not there.
+    pub(super) fn missing_in(&self, name: &str) -> Self {
+        Self::Undefined(Rc::new(Missing { of: Some(self.type_name()), name: name.into() }))
+    }
+
+    pub(super) fn int(n: usize) -> Self {
+        Self::Int(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn big(n: BigInt) -> Self {
+        i64::try_from(&n).map_or_else(|_| Self::Big(Rc::new(n)), Self::Int)
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        if let Self::Str(text) = self { Some(&text.text) } else { None }
+    }
+
+    pub(super) fn is_markup(&self) -> bool {
+        matches!(self, Self::Str(text) if text.markup)
+    }
+
+    pub(super) fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined(_))
+    }
+
+    /// Levels of values in this one.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::List(items) | Self::Tuple(items) => items.depth,
+            Self::Dict(dict) | Self::View(_, dict) => dict.depth,
+            Self::Iter(iter) => iter.depth,
+            Self::Method(bound) => bound.0.depth() + 1,
+            Self::Cycler(cycler) => cycler.items.depth + 1,
+            Self::Joiner(joiner) => joiner.separator.depth() + 1,
+            // Holds what it walks, and items of that.
+            Self::Loop(_) => MAX_DEPTH / 2,
+            _ => 0,
+        }
+    }
+
+    /// The name of the type, as Python has it.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Undefined(_) => "Undefined",
+            Self::None => "None",
+            Self::Bool(_) => "bool",
+            Self::Int(_) | Self::Big(_) => "int",
+            Self::Float(_) => "float",
+            Self::Str(text) => {
+                if text.markup {
+                    "Markup"
+                } else {
+                    "str"
+                }
+            }
+            Self::List(_) => "list",
+            Self::Tuple(_) => "tuple",
+            Self::Dict(_) => "dict",
+            Self::Range(_) => "range",
+            Self::View(View::Keys, _) => "dict_keys",
+            Self::View(View::Values, _) => "dict_values",
+            Self::View(View::Items, _) => "dict_items",
+            Self::Iter(iter) => iter.name,
+            Self::Namespace(_) => "Namespace",
+            Self::Cycler(_) => "Cycler",
+            Self::Joiner(_) => "Joiner",
+            Self::Loop(_) => "LoopContext",
+            Self::Macro(_) => "Macro",
+            Self::Method(_) => "builtin_function_or_method",
+            Self::Global(_) => "function",
+            Self::Blocks => "TemplateReference",
+            Self::Block(_) => "BlockReference",
+        }
+    }
+
+    /// The error of touching something that is not there.
+    pub(super) fn undefined_fault<T>(&self) -> Result<T> {
+        match self {
+            Self::Undefined(missing) => runtime(missing.message()),
+            _ => runtime("undefined"),
+        }
+    }
+
+    /// Whether the value counts as true.
+    pub(super) fn truth(&self) -> bool {
+        match self {
+            Self::Undefined(_) | Self::None => false,
+            Self::Bool(b) => *b,
+            Self::Int(n) => *n != 0,
+            Self::Float(x) => *x != 0.0,
+            Self::Str(text) => !text.text.is_empty(),
+            Self::List(items) | Self::Tuple(items) => !items.items.is_empty(),
+            Self::Dict(dict) | Self::View(_, dict) => dict.len() > 0,
+            Self::Range(range) => range.len > 0,
+            _ => true,
+        }
+    }
+
+    /// The number of items, where Python's `len` knows one.
+    pub(super) fn len(&self) -> Result<Option<usize>> {
+        Ok(Some(match self {
+            Self::Undefined(_) => 0,
+            Self::Str(text) => text.chars,
+            Self::List(items) | Self::Tuple(items) => items.items.len(),
+            Self::Dict(dict) | Self::View(_, dict) => dict.len(),
+            Self::Range(range) => range.len,
+            Self::Loop(of) => of.len()?,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// What the value is found by in a mapping.
+    pub(super) fn key(&self, meter: &Meter) -> Result<Key> {
+        Ok(match self {
+            Self::Undefined(_) => Key::Undefined,
+            Self::None => Key::None,
+            Self::Bool(b) => Key::Int(i64::from(*b)),
+            Self::Int(n) => Key::Int(*n),
+            Self::Big(n) => Key::Big(Rc::clone(n)),
+            Self::Float(x) => float_key(*x),
+            Self::Str(text) => {
+                meter.look(text.text.len())?;
+                Key::Str(StrKey(Rc::clone(text)))
+            }
+            Self::Tuple(items) => {
+                meter.work(items.items.len() + 1)?;
+                Key::Tuple(items.items.iter().map(|item| item.key(meter)).collect::<Result<_>>()?)
+            }
+            Self::Range(range) => {
+                Key::Tuple(vec![Key::Same(1), Key::Int(range.start), Key::Int(range.step), Key::Int(range.len as i64)])
+            }
+            Self::List(_) | Self::Dict(_) | Self::View(View::Keys | View::Items, _) => {
+                return runtime(format!("unhashable type: '{}'", self.type_name()));
+            }
+            Self::View(View::Values, dict) => Key::Same(Rc::as_ptr(dict).addr()),
+            Self::Iter(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Namespace(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Cycler(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Joiner(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Loop(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Macro(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Method(it) => Key::Same(Rc::as_ptr(it).addr()),
+            Self::Global(global) => Key::Same(2 + *global as usize),
+            Self::Blocks => Key::Same(0),
+            Self::Block(id) => Key::Same(20 + id),
+        })
+    }
+}
+
+fn float_key(x: f64) -> Key {
+    if x.fract() != 0.0 || !x.is_finite() {
+        return Key::Float(x.to_bits());
+    }
+    match num_traits::FromPrimitive::from_f64(x).map(Value::big) {
+        Some(Value::Int(n)) => Key::Int(n),
+        Some(Value::Big(n)) => Key::Big(n),
+        _ => Key::Float(x.to_bits()),
+    }
+}
+
+impl Missing {
+    pub(super) fn message(&self) -> String {
+        match self.of {
+            Some(of) => format!("'{of} object' has no attribute {}", super::print::quoted(&self.name)),
+            None if self.name.contains(' ') => self.name.to_string(),
+            None => format!("{} is undefined", super::print::quoted(&self.name)),
+        }
+    }
+}
+
+/// A walk over the items of a value.
+#[derive(Debug)]
+pub(super) enum Walk {
+    Empty,
+    Items(Rc<Items>, usize),
+    /// A list or tuple from its end.
+    Chars(Rc<Text>, usize),
+    Range(Rc<Range>, usize),
+    Dict(View, Rc<Dict>, usize),
+    Iter(Rc<Iter>),
+}
+
+impl Walk {
+    pub(super) fn new(value: &Value) -> Result<Self> {
+        Ok(match value {
+            Value::Undefined(_) => Self::Empty,
+            Value::Str(text) => Self::Chars(Rc::clone(text), 0),
+            Value::List(items) | Value::Tuple(items) => Self::Items(Rc::clone(items), 0),
+            Value::Range(range) => Self::Range(Rc::clone(range), 0),
+            Value::Dict(dict) => Self::Dict(View::Keys, Rc::clone(dict), 0),
+            Value::View(view, dict) => Self::Dict(*view, Rc::clone(dict), 0),
+            Value::Iter(iter) => Self::Iter(Rc::clone(iter)),
+            other => return runtime(format!("'{}' object is not iterable", other.type_name())),
+        })
+    }
+
+    pub(super) fn next(&mut self, meter: &Rc<Meter>) -> Result<Option<Value>> {
+        meter.work(1)?;
+        Ok(match self {
+            Self::Empty => None,
+            Self::Items(items, at) => {
+                *at += 1;
+                items.items.get(*at - 1).cloned()
+            }
+            Self::Chars(text, at) => match text.text[*at..].chars().next() {
+                Some(c) => {
+                    *at += c.len_utf8();
+                    Some(meter.text(c.encode_utf8(&mut [0; 4]))?)
+                }
+                None => None,
+            },
+            Self::Range(range, at) => {
+                *at += 1;
+                (*at <= range.len).then(|| range.at(*at - 1))
+            }
+            Self::Dict(view, dict, at) => {
+                *at += 1;
+                match (dict.at(*at - 1), view) {
+                    (None, _) => None,
+                    (Some((key, _)), View::Keys) => Some(key.clone()),
+                    (Some((_, value)), View::Values) => Some(value.clone()),
+                    (Some((key, value)), View::Items) => Some(Value::tuple(meter, vec![key.clone(), value.clone()])?),
+                }
+            }
+            Self::Iter(iter) => match iter.rest.borrow_mut().pop_front() {
+                Some(item) => Some(item),
+                None => match iter.fault.borrow_mut().take() {
+                    Some(fault) => return Err(fault),
+                    None => None,
+                },
+            },
+        })
+    }
+
+    /// All that is left.
+    pub(super) fn rest(mut self, meter: &Rc<Meter>) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut charge = meter.charge(0)?;
+        while let Some(item) = self.next(meter)? {
+            charge.grow(size_of::<Value>())?;
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
+
+impl Value {
+    /// All items.
+    pub(super) fn items(&self, meter: &Rc<Meter>) -> Result<Vec<Self>> {
+        Walk::new(self)?.rest(meter)
+    }
+}
+
+impl Loop {
+    /// The next item, without going on to it.
+    pub(super) fn peek(&self, meter: &Rc<Meter>) -> Result<Option<Value>> {
+        let mut state = self.state.borrow_mut();
+        if state.after.is_none() {
+            state.after = Some(state.walk.next(meter)?);
+        }
+        Ok(state.after.clone().flatten())
+    }
+
+    /// Goes on to the next item.
+    pub(super) fn step(&self, meter: &Rc<Meter>) -> Result<Option<Value>> {
+        let mut state = self.state.borrow_mut();
+        let next = match state.after.take() {
+            Some(item) => item,
+            None => state.walk.next(meter)?,
+        };
+        if let Some(item) = &next {
+            state.index += 1;
+            state.before = state.current.replace(item.clone());
+        }
+        Ok(next)
+    }
+
+    /// After the last round the object holds nothing any more, so that no chain or circle of loops can be made.
+    pub(super) fn end(&self) {
+        let mut state = self.state.borrow_mut();
+        let len = state.len.or(Some(state.index));
+        let empty = LoopState {
+            walk: Walk::Empty,
+            index: state.index,
+            len,
+            after: None,
+            before: None,
+            current: None,
+            changed: None,
+        };
+        let old = std::mem::replace(&mut *state, empty);
+        // What it held may hold this object.
+        drop(state);
+        drop(old);
+    }
+
+    /// Items in all.
+    pub(super) fn len(&self) -> Result<usize> {
+        let state = self.state.borrow();
+        if let Some(len) = state.len {
+            return Ok(len);
+        }
+        // Only a walk over a generator does not know its length beforehand.
+        let Walk::Iter(iter) = &state.walk else { return Ok(0) };
+        if let Some(fault) = iter.fault.borrow_mut().take() {
+            return Err(fault);
+        }
+        let waiting = usize::from(matches!(state.after, Some(Some(_))));
+        Ok(iter.rest.borrow().len() + state.index + waiting)
+    }
+}

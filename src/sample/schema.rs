@@ -1,0 +1,252 @@
+//! What is done to a JSON schema before it is compiled, so that it is kept to exactly, or refused with a sentence.
+//!
+//! - `$ref`s are found by the rules of JSON pointers, and those that lead to themselves are refused.
+//! - Whole numbers beyond 2^53 cannot be told apart by the compiler, which reads them as floats. Where they are bounds,
+//!   nearer ones are set, which let only valid answers pass; elsewhere they are refused.
+//! - Bounds that exclude themselves become bounds that do not, a little further in.
+//! - Whole numbers without bounds get some, so that digits end.
+//! - Several patterns for one text multiply their states; there may be a few.
+
+use super::pointer;
+use crate::{Error, Result};
+use regex_syntax::hir::{Class, Hir, HirKind};
+use serde_json::{Map, Number, Value, json};
+use std::collections::HashSet;
+
+/// The largest whole number below which floats tell all whole numbers apart.
+const EXACT: i128 = 1 << 53;
+/// What a bound of a number that excludes itself is moved in by.
+const STEP: f64 = 1e-6;
+/// Most patterns that one text may have to match at once.
+const MAX_PATTERNS: usize = 3;
+/// Most steps of the looks at a schema.
+const MAX_STEPS: usize = 200_000;
+/// White space between tokens of JSON: none, a blank, or a line end with an indentation.
+const WHITE_SPACE: &str = "( |\\n {0,10}|\\n\\t{0,4})?";
+/// What may follow a backslash. Without `u` every name and text is written in one way only, so that a name beside the
+/// declared ones cannot be one of them in disguise.
+const ESCAPES: &str = "nrbtf\\\"";
+
+/// The words under which a schema holds schemas that one and the same value has to fit.
+const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// Makes a schema ready for the compiler.
+///
+/// # Errors
+/// What cannot be kept to, by name.
+pub(super) fn prepare(schema: &Value) -> Result<Value> {
+    let mut root = match schema {
+        Value::Bool(true) => json!({}),
+        Value::Object(_) => schema.clone(),
+        Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
+        _ => return refuse("an object or a boolean", "another JSON value"),
+    };
+    pointer::resolve(&mut root)?;
+    let mut look = Look { root: &root, steps: 0 };
+    look.walk(&root)?;
+    numbers(&mut root)?;
+    let escapes = escapes(&root);
+    if let Value::Object(map) = &mut root {
+        map.insert(
+            "x-guidance".to_owned(),
+            json!({ "whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": escapes }),
+        );
+    }
+    Ok(root)
+}
+
+pub(super) fn refuse<T>(wanted: impl Into<String>, found: impl Into<String>) -> Result<T> {
+    Err(Error::input("the JSON schema", wanted, found))
+}
+
+/// The escapes that texts may have. Where a pattern forbids the quote or the backslash, no text may have it: the compiler
+/// would let its escape pass under a repetition.
+fn escapes(root: &Value) -> String {
+    let mut patterns = Vec::new();
+    collect_patterns(root, &mut patterns);
+    let forbids = |c: char| patterns.iter().any(|pattern| forbids(pattern, c));
+    ESCAPES.chars().filter(|c| !matches!(c, '"' | '\\') || !forbids(*c)).collect()
+}
+
+fn collect_patterns<'s>(schema: &'s Value, found: &mut Vec<&'s str>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| collect_patterns(item, found)),
+        Value::Object(map) => map.iter().for_each(|(word, item)| match item {
+            Value::String(pattern) if word == "pattern" => found.push(pattern),
+            _ if word == "patternProperties" => {
+                found.extend(item.as_object().into_iter().flatten().map(|(pattern, _)| pattern.as_str()));
+                collect_patterns(item, found);
+            }
+            _ => collect_patterns(item, found),
+        }),
+        _ => {}
+    }
+}
+
+/// Whether a class of a pattern holds all but a few characters, and this one is among the few.
+fn forbids(pattern: &str, c: char) -> bool {
+    fn in_hir(hir: &Hir, c: char) -> bool {
+        match hir.kind() {
+            HirKind::Class(Class::Unicode(class)) => {
+                let size: u32 = class.iter().map(|range| range.len() as u32).sum();
+                size > 1 << 16 && !class.iter().any(|range| (range.start()..=range.end()).contains(&c))
+            }
+            HirKind::Repetition(repetition) => in_hir(&repetition.sub, c),
+            HirKind::Capture(capture) => in_hir(&capture.sub, c),
+            HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| in_hir(part, c)),
+            _ => false,
+        }
+    }
+    // What does not parse here is judged by its text.
+    regex_syntax::parse(pattern).map_or_else(|_| pattern.contains("[^"), |hir| in_hir(&hir, c))
+}
+
+/// A walk over all schemas of a schema.
+struct Look<'s> {
+    root: &'s Value,
+    steps: usize,
+}
+
+impl<'s> Look<'s> {
+    fn walk(&mut self, schema: &'s Value) -> Result<()> {
+        if let Value::Object(map) = schema {
+            if map.contains_key("x-guidance") {
+                return refuse("words of JSON schema", "`x-guidance`, which steers the compiler");
+            }
+            let patterns = self.patterns(schema, &mut HashSet::new())?;
+            if patterns > MAX_PATTERNS {
+                return refuse(
+                    format!("at most {MAX_PATTERNS} patterns for one text"),
+                    format!("{patterns} under one `allOf`"),
+                );
+            }
+        }
+        let children: Box<dyn Iterator<Item = &'s Value>> = match schema {
+            Value::Object(map) => Box::new(map.iter().filter(|(key, _)| !holds_data(key)).map(|(_, value)| value)),
+            Value::Array(items) => Box::new(items.iter()),
+            _ => return Ok(()),
+        };
+        children.into_iter().try_for_each(|child| self.walk(child))
+    }
+
+    /// Patterns that one text has to match at once; and no `$ref` on the way leads back.
+    fn patterns(&mut self, schema: &'s Value, above: &mut HashSet<*const Value>) -> Result<usize> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return refuse("a schema that is looked through in time", "more alternatives than that");
+        }
+        let Value::Object(map) = schema else { return Ok(0) };
+        let place: *const Value = schema;
+        if !above.insert(place) {
+            return refuse("a schema that says something", "a `$ref` that leads to itself (a circular reference)");
+        }
+        let mut count = usize::from(map.contains_key("pattern")) + usize::from(map.contains_key("format"));
+        if let Some(target) = map.get("$ref").and_then(Value::as_str).and_then(|text| pointer::find(self.root, text)) {
+            count += self.patterns(target, above)?;
+        }
+        for word in SAME_VALUE {
+            let Some(Value::Array(all)) = map.get(word) else { continue };
+            let mut most = 0;
+            for one in all {
+                let here = self.patterns(one, above)?;
+                most = if word == "allOf" { most + here } else { most.max(here) };
+            }
+            count += most;
+        }
+        above.remove(&place);
+        Ok(count)
+    }
+}
+
+/// Words whose value is data, not a schema.
+fn holds_data(word: &str) -> bool {
+    matches!(word, "const" | "enum" | "default" | "examples")
+}
+
+/// Looks after the numbers of a schema and of those in it.
+fn numbers(schema: &mut Value) -> Result<()> {
+    match schema {
+        Value::Array(items) => items.iter_mut().try_for_each(numbers),
+        Value::Object(map) => {
+            for word in ["const", "enum"] {
+                if let Some(number) = map.get(word).and_then(beyond) {
+                    return refuse(format!("whole numbers up to 2^53 under `{word}`"), number);
+                }
+            }
+            bounds(map)?;
+            map.iter_mut().filter(|(word, _)| !holds_data(word)).try_for_each(|(_, value)| numbers(value))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A whole number in `value` that floats do not hold.
+fn beyond(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => {
+            let text = number.to_string();
+            let whole = !text.contains(['.', 'e', 'E']);
+            let large = text.parse::<i128>().map_or(true, |n| n.abs() > EXACT);
+            (whole && large).then_some(text)
+        }
+        Value::Array(items) => items.iter().find_map(beyond),
+        Value::Object(map) => map.values().find_map(beyond),
+        _ => None,
+    }
+}
+
+/// Whether the schema is about whole numbers only.
+fn is_integer(map: &Map<String, Value>) -> bool {
+    map.get("type").and_then(Value::as_str) == Some("integer")
+}
+
+fn bounds(map: &mut Map<String, Value>) -> Result<()> {
+    let read = |map: &Map<String, Value>, word: &str| match map.get(word) {
+        Some(Value::Number(number)) => number.to_string().parse::<f64>().ok().map(|x| (x, number.to_string())),
+        _ => None,
+    };
+    let integer = is_integer(map);
+    let (mut low, mut high) = (None, None);
+    for (word, exclusive, bound, inward) in
+        [("minimum", "exclusiveMinimum", &mut low, 1.0), ("maximum", "exclusiveMaximum", &mut high, -1.0)]
+    {
+        let tighter = |a: f64, b: f64| if inward > 0.0 { a.max(b) } else { a.min(b) };
+        let mut set = |x: f64| *bound = Some(bound.map_or(x, |y| tighter(x, y)));
+        if let Some((x, text)) = read(map, word) {
+            set(clamped(x, &text, word, inward)?);
+        }
+        if let Some((x, text)) = read(map, exclusive) {
+            let x = clamped(x, &text, exclusive, inward)?;
+            let rounded = if inward > 0.0 { x.floor() } else { x.ceil() };
+            set(if integer { rounded + inward } else { x + inward * STEP * x.abs().max(1.0) });
+            map.remove(exclusive);
+        }
+    }
+    if integer {
+        low.get_or_insert(-(EXACT as f64));
+        high.get_or_insert(EXACT as f64);
+    }
+    for (word, bound) in [("minimum", low), ("maximum", high)] {
+        if let Some(x) = bound {
+            let whole = x.fract() == 0.0 && x.abs() <= EXACT as f64;
+            let number = if whole { Some(Number::from(x as i64)) } else { Number::from_f64(x) };
+            map.insert(word.to_owned(), number.map_or(Value::Null, Value::Number));
+        }
+    }
+    match (low, high) {
+        (Some(low), Some(high)) if low > high => refuse("bounds that some number fits", format!("{low} to {high}")),
+        _ => Ok(()),
+    }
+}
+
+/// A bound that the compiler can hold: a nearer one where it is too far out.
+fn clamped(x: f64, text: &str, word: &str, inward: f64) -> Result<f64> {
+    let most = EXACT as f64;
+    if x.abs() < most || text == EXACT.to_string() {
+        return Ok(x);
+    }
+    if x * inward > 0.0 {
+        return refuse(format!("`{word}` within 2^53"), text);
+    }
+    Ok(-inward * most)
+}
