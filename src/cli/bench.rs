@@ -76,7 +76,6 @@ struct Report {
 
 /// Runs the command.
 pub(super) fn run(args: &Bench) -> Result<()> {
-    interrupt::install();
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;

@@ -70,7 +70,6 @@ struct Health {
 const BUFFER: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let settings = Settings::load()?.with(&args.machine);
     let facts = examine(&settings, !args.no_measure)?;
     let advice = advice::advice(&facts);

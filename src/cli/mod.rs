@@ -60,7 +60,9 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    crate::interrupt::install();
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
@@ -89,10 +91,18 @@ fn run(cli: Cli) -> crate::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where an error is shown")]
 fn report(error: &crate::Error) -> ExitCode {
-    if !matches!(error, crate::Error::Interrupted) {
-        eprintln!("tokki: {error}");
+    match error {
+        // Without a signal: whoever read the output has what they wanted, and went (`| head -1`).
+        crate::Error::Interrupted => {
+            if crate::interrupt::requested() {
+                crate::interrupt::tell();
+            }
+            ExitCode::from(crate::interrupt::exit_code())
+        }
+        error => {
+            output::say(&format!("tokki: {error}"));
+            ExitCode::from(error.exit_code())
+        }
     }
-    ExitCode::from(error.exit_code())
 }

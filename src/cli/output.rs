@@ -1,6 +1,6 @@
 //! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
 
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use std::io::{IsTerminal, Write};
 
 /// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure.
@@ -32,20 +32,6 @@ pub(super) fn piece(text: &str) -> Result<()> {
         Err(e) => Err(Error::io("stdout", "write", e)),
         Ok(()) => Ok(()),
     }
-}
-
-/// A model's text without control characters (a terminal would obey them): each becomes a visible sign of it.
-pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(obeyed) {
-        return text.into();
-    }
-    let sign = |c: char| match c as u32 {
-        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
-        0x7f => '\u{2421}',
-        _ => '\u{fffd}',
-    };
-    text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect::<String>().into()
 }
 
 /// Escape codes, or nothing.
@@ -91,16 +77,18 @@ impl Paint {
     }
 }
 
-/// Rows as aligned columns, two spaces apart; the last column is not padded.
+/// Rows as aligned columns, two spaces apart; the last column is not padded. Cells may hold what others wrote.
 pub(super) fn table(out: &mut dyn Write, paint: Paint, head: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
     use unicode_width::UnicodeWidthStr;
+    let cell = |cell: &String| text::line(&text::shorten(cell, text::BRIEF)).into_owned();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let head: Vec<String> = head.iter().map(|&text| text.to_owned()).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
+        let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    for (number, row) in std::iter::once(&head).chain(rows).enumerate() {
+    for (number, row) in std::iter::once(&head).chain(&rows).enumerate() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             line.push_str(cell);
@@ -128,12 +116,6 @@ mod tests {
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(|| "1".into())).bad("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "TERM").then(|| "dumb".into())).good("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(String::new)).good("x"), "\x1b[32mx\x1b[0m");
-    }
-
-    #[test]
-    fn models_cannot_speak_to_the_terminal() {
-        assert_eq!(harmless("하나\n\tzwei"), "하나\n\tzwei");
-        assert_eq!(harmless("a\x1b[2Jb\r\u{9b}c\x7f"), "a\u{241b}[2Jb\u{240d}\u{fffd}c\u{2421}");
     }
 
     #[test]

@@ -73,7 +73,6 @@ struct Report {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let machine = Compute::open(&args.model, &args.machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(WINDOW), args.stride)?;
     let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;

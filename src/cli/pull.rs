@@ -40,7 +40,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let settings = Settings::load()?.with(&args.network);
     let request =
         Request { what: &args.what, name: args.name.as_deref(), sha256: args.sha256.as_deref(), restart: args.restart };

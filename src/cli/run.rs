@@ -61,7 +61,6 @@ pub(super) struct Run {
 
 /// Runs the command.
 pub(super) fn run(args: &Run) -> Result<()> {
-    interrupt::install();
     let (model, prompt) = what(args)?;
     let piped = piped()?;
     let prompt = match (prompt, piped) {
@@ -244,7 +243,7 @@ impl Listener for Show {
         if self.json {
             return Ok(());
         }
-        let text = output::harmless(&part.text);
+        let text = crate::text::clean(&part.text);
         if part.kind == Kind::Reasoning {
             if self.thoughts {
                 let mut err = std::io::stderr();

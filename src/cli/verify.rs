@@ -22,7 +22,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let store = Store::open()?;
     let names = if args.names.is_empty() {
         store.models()?.into_iter().map(|entry| entry.name).collect()

@@ -119,7 +119,7 @@ fn end(child: &mut Child) {
     {
         use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        for (signal, naps) in [(Signal::TERM, 20), (Signal::KILL, 1)] {
+        for (signal, naps) in [(Signal::TERM, 8), (Signal::KILL, 1)] {
             // A group that is gone already needs no signal.
             if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
                 break;

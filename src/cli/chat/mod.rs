@@ -17,7 +17,6 @@ use editor::{Editor, Input};
 use leave::Leave;
 use show::Screen;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 /// A running chat.
 struct Chat {
@@ -67,6 +66,7 @@ pub(super) fn run(
         last: None,
         typed: String::new(),
     };
+    interrupt::of_a_chat();
     let mut editor = Editor::new()?;
     let leave = Leave::watch();
     chat.greet();
@@ -134,13 +134,15 @@ impl Chat {
 
     /// Generates and shows an answer. Errors of the answer are shown, and the chat goes on.
     fn answer(&mut self, leave: &Leave) -> Result<()> {
+        // One that came while there was no answer to stop.
+        interrupt::answered(leave.asked());
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts);
         let result = self.conversation.answer(&self.wishes, None, &mut screen);
         self.typed = watch.finish();
         screen.end()?;
         // Asked to leave, the flag stays up: nothing begins any more.
-        interrupt::flag().store(leave.asked(), Ordering::SeqCst);
+        interrupt::answered(leave.asked());
         match result {
             Ok(turn) => {
                 self.after(&turn);

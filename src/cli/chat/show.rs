@@ -89,7 +89,7 @@ impl Listener for Screen {
     }
 
     fn part(&mut self, part: &Part) -> Result<()> {
-        let text = output::harmless(&part.text);
+        let text = crate::text::clean(&part.text);
         if part.kind == Kind::Reasoning {
             self.last = Some(part.kind);
             return self.think(&text);
