@@ -94,6 +94,17 @@ impl Error {
         self
     }
 
+    /// What went wrong, without what to do next.
+    pub fn bare(&self) -> String {
+        match self {
+            Self::Input { place, wanted, found, .. } => {
+                format!("{}: wanted {}, found {}", brief(place), brief(wanted), brief(found))
+            }
+            Self::Failed { place, why, .. } => format!("{}: {}", brief(place), brief(why)),
+            other => other.to_string(),
+        }
+    }
+
     /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -9,7 +9,7 @@ use crate::machine::{CoreKind, Machine};
 use crate::parallel::Pool;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
-use crate::{Result, interrupt};
+use crate::Result;
 use serde::Serialize;
 use std::path::PathBuf;
 use tokki_quant::isa::Isa;

@@ -170,7 +170,7 @@ fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
     let path = needed(argument, "/save")?;
     if is_text(path) {
         let text = serde_json::to_string_pretty(chat.conversation.messages()).unwrap_or_default();
-        crate::store::write_atomically(path, text.as_bytes())?;
+        crate::platform::output::write(path, text.as_bytes())?;
     } else {
         chat.conversation.save(path)?;
     }
