@@ -2,10 +2,11 @@
 
 use super::compute::Compute;
 use crate::config::MachineFlags;
-use crate::{Error, Result};
+use super::output;
+use crate::platform::output::{self as file, Output};
+use crate::{Error, Result, interrupt};
 use clap::Args;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Writes the logits after each of the given tokens
@@ -22,7 +23,7 @@ pub(super) struct Logits {
     #[arg(long, value_delimiter = ',', required = true)]
     tokens: Vec<u32>,
 
-    /// File to write
+    /// File to write; - is stdout
     #[arg(short, long)]
     output: PathBuf,
 
@@ -32,12 +33,35 @@ pub(super) struct Logits {
 
 /// Runs the command.
 pub(super) fn run(args: &Logits) -> Result<()> {
-    let mut session = Compute::open(&args.model, &args.machine)?.session(args.tokens.len())?;
-    let failed = |why| Error::io(&args.output, "write", why);
-    let file = File::create(&args.output).map_err(|why| Error::io(&args.output, "create", why))?;
-    let mut out = BufWriter::new(file);
-    session.feed_all(&args.tokens, &mut |_, logits| {
+    let to_stdout = args.output.as_os_str() == "-";
+    if !to_stdout {
+        // Before the weights are read.
+        file::check(&args.output)?;
+    }
+    let compute = Compute::open(&args.model, &args.machine)?;
+    let vocab = compute.model.spec.vocab;
+    if let Some(bad) = args.tokens.iter().find(|&&token| token as usize >= vocab) {
+        return Err(Error::input("--tokens", format!("token ids below {vocab}"), bad.to_string()));
+    }
+    if to_stdout {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        write(&compute, &args.tokens, &mut out, &output::lost)?;
+        return out.flush().map_err(output::lost);
+    }
+    let mut out = Output::begin(&args.output)?;
+    write(&compute, &args.tokens, &mut out, &|why| Error::io(&args.output, "write", why))?;
+    out.commit()
+}
+
+/// Writes the rows to `out`; `failed` names it in errors.
+fn write(
+    compute: &Compute,
+    tokens: &[u32],
+    out: &mut dyn Write,
+    failed: &dyn Fn(std::io::Error) -> Error,
+) -> Result<()> {
+    compute.session(tokens.len())?.feed_all(tokens, &mut |_, logits| {
+        interrupt::check()?;
         logits.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())).map_err(failed)
-    })?;
-    out.flush().map_err(failed)
+    })
 }

@@ -26,11 +26,15 @@ pub(super) fn say(line: &str) {
 /// Writes a piece of an answer to stdout at once.
 pub(super) fn piece(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever read the answer has gone: there is nobody to generate for.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::Interrupted),
-        Err(e) => Err(Error::io("stdout", "write", e)),
-        Ok(()) => Ok(()),
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(lost)
+}
+
+/// The error for an answer that could not be written to stdout.
+pub(super) fn lost(why: std::io::Error) -> Error {
+    match why.kind() {
+        // Whoever read it has gone: there is nobody to compute for.
+        std::io::ErrorKind::BrokenPipe => Error::Interrupted,
+        _ => Error::io("stdout", "write", why),
     }
 }
 

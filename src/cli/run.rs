@@ -5,11 +5,13 @@ use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
+use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
+use crate::platform::input;
 use crate::sample::{Constraint, Form, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 /// Answers a prompt, or opens a chat
@@ -61,6 +63,7 @@ pub(super) struct Run {
 
 /// Runs the command.
 pub(super) fn run(args: &Run) -> Result<()> {
+    let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
     let (model, prompt) = what(args)?;
     let piped = piped()?;
     let prompt = match (prompt, piped) {
@@ -72,20 +75,20 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let mut conversation = Conversation::new(compute.session(0)?, args.raw)?;
     conversation.stop_when(interrupt::flag());
     let wishes = wishes(args, &settings, &conversation)?;
-    if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
-        conversation.restore(path)?;
+    if let Some(file) = session.as_ref().filter(|file| !file.is_new()) {
+        conversation.restore(file.path())?;
     }
     if let Some(system) = settings.system() {
         conversation.set_system(Some(&system));
     }
     let Some(prompt) = prompt else {
-        return super::chat::run(conversation, wishes, &settings, args.session.as_deref());
+        return super::chat::run(conversation, wishes, &settings, session);
     };
     conversation.say(&prompt);
     let constraint = constraint(args, &conversation)?;
     let turn = once(args, &mut conversation, &wishes, constraint)?;
-    if let Some(path) = &args.session {
-        conversation.save(path)?;
+    if let Some(file) = &mut session {
+        conversation.keep_in(file)?;
     }
     match turn.stats.finish {
         Some(Finish::Interrupted) => Err(Error::Interrupted),
@@ -112,12 +115,7 @@ fn piped() -> Result<Option<String>> {
     if stdin.is_terminal() {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    stdin.lock().read_to_end(&mut bytes).map_err(|why| Error::io("stdin", "read", why))?;
-    let text = String::from_utf8(bytes).map_err(|why| {
-        let at = why.utf8_error().valid_up_to();
-        Error::input("stdin", "text in UTF-8", format!("an invalid byte at {at}"))
-    })?;
+    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MOST_TEXT)?)?;
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
@@ -160,9 +158,12 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
+/// The longest schema or grammar: beyond it there is a mistake, not a form.
+const MOST_FORM: u64 = 16 << 20;
+
 /// The form that the answer has to keep, if one was asked for.
 fn constraint(args: &Run, conversation: &Conversation) -> Result<Option<Box<dyn Constraint>>> {
-    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|why| Error::io(path, "read", why));
+    let read = |path: &PathBuf| input::read_text(path, MOST_FORM);
     let form = match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {
             let schema = serde_json::from_str(&read(path)?);

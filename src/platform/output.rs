@@ -55,6 +55,26 @@ impl Output {
     /// # Errors
     /// [`Error::Io`] when the disk is full or the folder does not allow it; the old file is then still there.
     pub fn commit(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    /// As [`Self::commit`], but the file is locked against other processes before it has its name, for as long as the
+    /// returned handle is open.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_locked(mut self) -> Result<File> {
+        let handle = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, "write", e))?;
+        match handle.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::failed("a new file", "it is locked")),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, "lock", e)),
+        }
+        self.finish()?;
+        Ok(handle)
+    }
+
+    fn finish(&mut self) -> Result<()> {
         self.file.flush().map_err(|e| Error::io(&self.shown, "write", e))?;
         self.file.get_ref().sync_all().map_err(|e| Error::io(&self.shown, "sync", e))?;
         std::fs::rename(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, "write", e))?;

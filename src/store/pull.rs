@@ -98,7 +98,9 @@ impl Pull<'_> {
         let name = known.map(|entry| entry.name).or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
         let there = self.store.find(&name)?.filter(|entry| entry.name.eq_ignore_ascii_case(&name));
         if let Some(entry) = &there {
-            other_source(entry, &offer.source)?;
+            if !self.request.restart {
+                other_source(entry, &offer.source)?;
+            }
             if let Some(pulled) = self.present(entry)? {
                 return Ok(pulled);
             }
@@ -268,8 +270,7 @@ fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
     match entry.manifest.as_ref() {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
-            let hint =
-                format!("give the new one another name (--name), or remove the old one: tokki rm {}", entry.name);
+            let hint = "give the new one another name (--name), or replace the old one (--restart)";
             Err(Error::failed(&entry.name, why).hint(hint))
         }
         _ => Ok(()),

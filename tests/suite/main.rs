@@ -15,6 +15,8 @@ mod gguf_open;
 mod home;
 mod hostile_gguf;
 mod layering;
+#[cfg(unix)]
+mod outputs;
 mod perplexity;
 #[cfg(unix)]
 mod plan;

@@ -319,7 +319,7 @@ fn interrupted_politely() {
     let served = bytes.clone();
     let server = Server::start(move |request: &Request| {
         let pace = (request.range != Some((0, 1))).then_some((8 * KIB, Duration::from_millis(20)));
-        Reply { pace, ..Reply::file(request, &served) }
+        Reply { pace, ..Reply::file(request, &served).header("ETag", "\"x\"") }
     });
     let home = Home::new();
     let url = server.url("/m.gguf");
@@ -332,7 +332,7 @@ fn interrupted_politely() {
     assert_eq!((code, out.as_str(), err.as_str()), (Some(130), "", "tokki: interrupted\n"));
     assert!(home.models().is_empty());
     let (_, out, _) = told(&home.run(&["list"]));
-    assert!(out.contains("partial"), "{out}");
+    assert!(out.contains("partial, ") && out.contains(" of 1.5 MB") && out.contains(&url), "{out}");
     let (code, _, err) = told(&home.run(&["rm", "m"]));
     assert!(code == Some(0) && !home.path().join("partial/m").exists(), "{err}");
 }

@@ -64,6 +64,12 @@ impl Editor {
         }
     }
 
+    /// Asks a question that only a clear yes answers.
+    pub(super) fn agrees(&mut self, question: &str) -> bool {
+        let answer = self.inner.readline(&format!("{question} [y/N] "));
+        answer.is_ok_and(|answer| matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     fn remember(&mut self, line: &str) {
         if line.trim().is_empty() {
             return;

@@ -119,7 +119,7 @@ pub(in crate::store) fn fetch(
     let outcome = shared.complete(progress);
     match outcome {
         Ok(sha256) => Ok(Fetched { head: shared.head.clone(), sha256 }),
-        Err(error) => Err(shared.keep_what_can_be_continued(error)?),
+        Err(error) => Err(shared.keep_what_can_be_continued(error, progress)?),
     }
 }
 
@@ -275,15 +275,21 @@ impl Shared {
     }
 
     /// After a failure: removes what no later try could prove to be of its file.
-    fn keep_what_can_be_continued(&self, error: Error) -> Result<Error> {
-        if self.head.provable() && !lock(&self.done).is_empty() {
+    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn Progress) -> Result<Error> {
+        let provable = self.head.provable();
+        if provable && !lock(&self.done).is_empty() {
             return Ok(error);
         }
         disk::remove(&self.part)?;
         disk::remove(&journal_of(&self.part))?;
-        let hint = "nothing was kept: the server gives no strong ETag that would prove a later part to be of the same \
-                    file; with --sha256 HEX a download can be continued";
-        Ok(if self.head.provable() || matches!(error, Error::Interrupted) { error } else { error.hint(hint) })
+        let why = "nothing was kept: the server gives no strong ETag that would prove a later part to be of the same \
+                   file; with --sha256 HEX a download can be continued";
+        match error {
+            Error::Interrupted if !provable => progress.note(&format!("{}: {why}", self.remote.name)),
+            error if !provable => return Ok(error.hint(why)),
+            _ => {}
+        }
+        Ok(error)
     }
 
     fn blocks(&self) -> u64 {
