@@ -105,7 +105,8 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     }
     let pool = Pool::new(threads)?;
     let room = measured && machine.memory.available >= 2 * BUFFER;
-    let store = Store::of(settings)?;
+    // Without a home there is no store, and nothing in it.
+    let store = Store::of(settings).map_or(Ok(Health::default()), |store| health(&store))?;
     Ok(Facts {
         version: env!("CARGO_PKG_VERSION"),
         isa: pool.isa().name(),
@@ -116,7 +117,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
         read_bandwidth: room.then(|| measure::read_bandwidth(&pool)),
         integer_peak: measured.then(|| measure::integer_peak(&pool)),
         machine,
-        store: health(&store)?,
+        store,
         config_file: file_path(&|name| std::env::var(name).ok()).map(|(path, _)| path).filter(|path| path.exists()),
     })
 }
@@ -124,14 +125,15 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
 fn health(store: &Store) -> Result<Health> {
     let models = store.models()?;
     let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
-    let sizes = models.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    let sizes = ready.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    let bytes = sizes.fold(0, u64::saturating_add);
     Ok(Health {
         home: store.home().to_path_buf(),
         disk_free: free(store.home()),
         ready: ready.len(),
         damaged: damaged.into_iter().map(|entry| entry.name.clone()).collect(),
         partial: store.partials().into_iter().map(|partial| partial.name).collect(),
-        bytes: sizes.fold(0, u64::saturating_add),
+        bytes,
     })
 }
 

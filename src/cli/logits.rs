@@ -6,6 +6,7 @@ use super::output;
 use crate::platform::output::{self as file, Output};
 use crate::{Error, Result, interrupt};
 use clap::Args;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 #[command(after_help = "Example:\n  tokki logits model.gguf --tokens 1,306,505 --output logits.f32")]
 pub(super) struct Logits {
     /// A path or a store name
-    model: String,
+    model: OsString,
 
     /// Token ids, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
@@ -62,6 +63,16 @@ fn write(
 ) -> Result<()> {
     compute.session(tokens.len())?.feed_all(tokens, &mut |_, logits| {
         interrupt::check()?;
+        numbers(compute, logits)?;
         logits.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())).map_err(failed)
     })
+}
+
+/// Refuses what no model means.
+fn numbers(compute: &Compute, logits: &[f32]) -> Result<()> {
+    if logits.iter().all(|logit| logit.is_finite()) {
+        return Ok(());
+    }
+    Err(Error::failed(compute.model.gguf.path().display().to_string(), "the model's logits are no numbers")
+        .hint("the file is damaged, or is computed in another way than it should be"))
 }

@@ -21,9 +21,11 @@ mod show;
 mod template;
 mod tokenize;
 mod verify;
+mod waiting;
 
 use crate::config::GlobalFlags;
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Runs 4-bit and 8-bit GGUF language models on ordinary CPUs.
@@ -60,12 +62,33 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return usage(&said),
+    };
     crate::interrupt::install();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
+}
+
+/// Shows help, the version, or what is wrong with the arguments, which may hold what a terminal would obey.
+fn usage(said: &clap::Error) -> ExitCode {
+    if !said.use_stderr() {
+        // A full disk is a failure here too.
+        let text = said.render();
+        let text = if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        return output::result(|out| out.write_all(text.as_bytes())).map_or_else(|e| report(&e), |()| ExitCode::SUCCESS);
+    }
+    let hostile = std::env::args_os().any(|arg| arg.to_string_lossy().contains(char::is_control));
+    if hostile {
+        output::say(said.to_string().trim_end());
+    } else {
+        // If stderr is closed there is nobody to tell.
+        drop(said.print());
+    }
+    ExitCode::from(2)
 }
 
 fn run(cli: Cli) -> crate::Result<()> {

@@ -12,15 +12,33 @@ pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) 
     }
 }
 
+/// Writes text that others wrote to stdout: byte for byte, but where a terminal would obey it.
+pub(super) fn foreign(text: &str) -> Result<()> {
+    let shown = if std::io::stdout().is_terminal() { text::clean(text) } else { text.into() };
+    result(|out| out.write_all(shown.as_bytes()))
+}
+
 /// Writes a value as JSON, indented, to stdout.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::failed("JSON", e.to_string()))?;
+    let text = escaped(&text);
     result(|out| writeln!(out, "{text}"))
 }
 
-/// Writes a line for the user to stderr. If stderr is closed there is nobody to tell.
+/// JSON without the control characters that JSON itself allows in texts, and a terminal obeys.
+fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
+    let obeyed = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(obeyed) {
+        return json.into();
+    }
+    let escape = |c: char| if obeyed(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() };
+    json.chars().map(escape).collect::<String>().into()
+}
+
+/// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is nobody to
+/// tell.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", text::clean(line));
 }
 
 /// Writes a piece of an answer to stdout at once.
@@ -120,6 +138,14 @@ mod tests {
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(|| "1".into())).bad("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "TERM").then(|| "dumb".into())).good("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(String::new)).good("x"), "\x1b[32mx\x1b[0m");
+    }
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_obeys() {
+        let text = "a\u{9b}31m\u{7f}b가";
+        let json = escaped(&serde_json::to_string(text).unwrap()).into_owned();
+        assert_eq!(json, "\"a\\u009b31m\\u007fb가\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::platform::{input, output};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Tokens of a window where no --ctx is given: what published numbers are made with.
@@ -25,7 +26,7 @@ const WINDOW: usize = 512;
     tokki perplexity model-q4_k_m.gguf --file text.txt --kl-against base.lp")]
 pub(super) struct Args {
     /// A path or a store name
-    model: String,
+    model: OsString,
 
     /// The text, in UTF-8; - is stdin
     #[arg(short, long, value_name = "TEXT")]
@@ -105,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         writer.finish()?;
     }
     let report = Report {
-        model: args.model.clone(),
+        model: args.model.to_string_lossy().into_owned(),
         file: args.file.display().to_string(),
         kv_type: session.options().kv.name(),
         tokens: tokens.len(),

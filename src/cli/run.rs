@@ -3,6 +3,7 @@
 use super::compute::Compute;
 use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
+use super::waiting;
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
 use crate::engine::saved::SessionFile;
@@ -11,8 +12,9 @@ use crate::platform::input;
 use crate::sample::{Constraint, Form, Overrides};
 use crate::{Error, Result, interrupt, store};
 use clap::Args;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Answers a prompt, or opens a chat
 ///
@@ -24,7 +26,7 @@ use std::path::PathBuf;
     tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
 pub(super) struct Run {
     /// A path or a store name, or the prompt for the default model
-    model: Option<String>,
+    model: Option<OsString>,
 
     /// The prompt
     prompt: Option<String>,
@@ -65,7 +67,7 @@ pub(super) struct Run {
 pub(super) fn run(args: &Run) -> Result<()> {
     let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
     let (model, prompt) = what(args)?;
-    let piped = piped()?;
+    let piped = piped(prompt.is_some())?;
     let prompt = match (prompt, piped) {
         (Some(prompt), Some(piped)) => Some(format!("{prompt}\n\n{piped}")),
         (prompt, piped) => prompt.or(piped),
@@ -102,17 +104,19 @@ fn what(args: &Run) -> Result<(PathBuf, Option<String>)> {
     match (&args.model, &args.prompt) {
         (None, _) => default(None),
         (Some(model), Some(prompt)) => Ok((store::resolve(model)?, Some(prompt.clone()))),
-        (Some(only), None) if only.contains(char::is_whitespace) && !PathBuf::from(only).exists() => {
-            default(Some(only.clone()))
-        }
-        (Some(only), None) => Ok((store::resolve(only)?, None)),
+        (Some(only), None) => match only.to_str() {
+            Some(text) if text.contains(char::is_whitespace) && !Path::new(only).exists() => {
+                default(Some(text.to_owned()))
+            }
+            _ => Ok((store::resolve(only)?, None)),
+        },
     }
 }
 
-/// Text that was piped in.
-fn piped() -> Result<Option<String>> {
+/// Text that was piped in. Who gave a prompt already is not kept waiting by a pipe that stays silent.
+fn piped(has_prompt: bool) -> Result<Option<String>> {
     let stdin = std::io::stdin();
-    if stdin.is_terminal() {
+    if stdin.is_terminal() || !waiting::comes(has_prompt) {
         return Ok(None);
     }
     let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MOST_TEXT)?)?;

@@ -15,8 +15,11 @@ const TIME: Duration = Duration::from_millis(600);
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
     const CHUNK: usize = 1 << 20;
-    let chunks = affordable(BUFFER) / CHUNK;
-    let buffer = vec![1u8; chunks * CHUNK];
+    let buffer = buffer(affordable(BUFFER));
+    let chunks = buffer.len() / CHUNK;
+    if chunks == 0 {
+        return 0.0;
+    }
     best(|| {
         let start = Instant::now();
         pool.run(|lead| {
@@ -26,6 +29,17 @@ pub fn read_bandwidth(pool: &Pool) -> f64 {
         });
         buffer.len() as f64 / start.elapsed().as_secs_f64()
     })
+}
+
+/// A buffer of `most` bytes, or of half as many again and again where the system does not give them.
+fn buffer(most: usize) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let mut len = most;
+    while len > 0 && buffer.try_reserve_exact(len).is_err() {
+        len /= 2;
+    }
+    buffer.resize(len, 1);
+    buffer
 }
 
 /// `most` bytes for a measurement, but no more than a quarter of the free memory: where there's little of it, the process

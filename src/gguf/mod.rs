@@ -9,6 +9,7 @@ mod decode;
 mod foreign;
 mod keys;
 mod map;
+mod other;
 mod scan;
 mod split;
 mod tensor;
@@ -73,6 +74,8 @@ impl Gguf {
             model.append(shard)?;
         }
         split::check_total(&model)?;
+        other::check(&model)?;
+        model.intact()?;
         Ok(model)
     }
 

@@ -47,19 +47,18 @@ pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
     text(&path.display().to_string(), read_regular(path, most)?)
 }
 
-/// The text that a user names on the command line: a file, or a pipe that a shell put in its place (`<(command)`). A pipe
-/// is waited for; an interruption ends that.
+/// The text that a user names on the command line: a file, or the end of a pipe that a shell put in its place (`<(command)`).
+/// Other FIFOs and devices may never end, and are refused.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Input`] for a folder, too long a text, or none in UTF-8.
+/// [`Error::Io`] when it cannot be read, [`Error::Input`] for what is no file, too long a text, or none in UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    let io = |action| move |e| Error::io(path, action, e);
-    let kind = std::fs::metadata(path).map_err(io("open"))?.file_type();
-    if kind.is_dir() {
-        return Err(Error::input(path.display().to_string(), "a file", kind_of(kind)));
+    let open_already = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    if !open_already {
+        return read_regular_text(path, most);
     }
     let place = path.display().to_string();
-    let mut file = File::open(path).map_err(io("open"))?;
+    let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     text(&place, bounded(&mut file, &place, most)?)
 }
 
@@ -76,23 +75,14 @@ pub fn bounded(reader: &mut dyn Read, place: &str, most: u64) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Bytes as text: UTF-8, without the byte order mark that some editors put in front; text in UTF-16 with such a mark is
-/// read too.
+/// Bytes as text: UTF-8, without the byte order mark that some editors put in front.
 ///
 /// # Errors
 /// [`Error::Input`] that tells where the bytes stop being text.
 pub fn text(place: &str, bytes: Vec<u8>) -> Result<String> {
-    let wide = |rest: &[u8], read: fn([u8; 2]) -> u16| {
-        let (pairs, odd) = rest.as_chunks::<2>();
-        let text = odd.is_empty().then(|| String::from_utf16(&pairs.iter().map(|&pair| read(pair)).collect::<Vec<_>>()));
-        let wrong = || Error::input(place, "text in UTF-8", "UTF-16 with damaged characters");
-        text.and_then(std::result::Result::ok).ok_or_else(wrong)
-    };
-    match bytes.as_slice() {
-        [0xef, 0xbb, 0xbf, ..] => {}
-        [0xff, 0xfe, rest @ ..] => return wide(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => return wide(rest, u16::from_be_bytes),
-        _ => {}
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Error::input(place, "text in UTF-8", "text in UTF-16")
+            .hint("convert it first, for example with: iconv -f UTF-16 -t UTF-8"));
     }
     let text = String::from_utf8(bytes).map_err(|why| {
         let at = why.utf8_error().valid_up_to();
@@ -119,17 +109,18 @@ mod tests {
         if cfg!(target_os = "linux") {
             let zero = Path::new("/dev/zero");
             assert!(read_regular(zero, 9).unwrap_err().to_string().contains("a device"));
-            assert!(read_text(zero, 9).unwrap_err().to_string().contains("at most 9 B"));
+            assert!(read_text(zero, 9).unwrap_err().to_string().contains("a device"));
+            let endless = &mut std::io::repeat(0);
+            assert!(bounded(endless, "stdin", 9).unwrap_err().to_string().contains("at most 9 B"));
         }
     }
 
     #[test]
     fn marks_in_front_are_no_text() {
         assert_eq!(text("x", b"\xef\xbb\xbfhi".to_vec()).unwrap(), "hi");
-        assert_eq!(text("x", b"\xff\xfeh\0i\0".to_vec()).unwrap(), "hi");
-        assert_eq!(text("x", b"\xfe\xff\0h\0i".to_vec()).unwrap(), "hi");
-        for bad in [&b"\xff\xfeh"[..], b"\xff\xfe\x00\xd8", b"a\x80"] {
-            assert_eq!(text("x", bad.to_vec()).unwrap_err().exit_code(), 2);
+        for (bad, found) in [(&b"\xff\xfeh\0"[..], "UTF-16"), (b"\xfe\xff\0h", "UTF-16"), (b"a\x80", "byte at 1")] {
+            let error = text("x", bad.to_vec()).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(found), "{error}");
         }
     }
 }

@@ -36,9 +36,9 @@ impl Store {
     pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
         let shown = file.display().to_string();
-        let base = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
         let base =
-            name::file_name(base).map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
+            name::file_name(&base).map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
@@ -54,12 +54,15 @@ impl Store {
         let folder = file.parent().unwrap_or(Path::new("/"));
         let staging = Staging::fresh(self, &name)?;
         let mut files = Vec::new();
-        for shard in name::shards(&base) {
-            let target = folder.join(&shard);
+        let shards = name::shards(&base);
+        let alone = shards.len() == 1;
+        for shard in shards {
+            // The name in the store is text; that of the file may not be.
+            let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
             let link = staging.ready(&shard);
             link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
-            files.push(Stored { name: shard, size, sha256: None, link: Some(target) });
+            files.push(Stored { name: shard, size, sha256: None, link: Some(target.to_string_lossy().into_owned().into()) });
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         staging.publish(&shown, files, false)?;

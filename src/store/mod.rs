@@ -30,6 +30,7 @@ pub use staging::{Order, Staging};
 use crate::config::Settings;
 use crate::platform::kind_of;
 use crate::{Error, Result, suggest};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A directory of models.
@@ -225,8 +226,19 @@ impl Entry {
 
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
 /// that suggests the nearest one, or the `pull` that would fetch it.
-pub fn resolve(name_or_path: &str) -> Result<PathBuf> {
-    Store::open()?.resolve(name_or_path)
+pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
+    let path = Path::new(name_or_path.as_ref());
+    let Some(name_or_path) = path.to_str() else {
+        // No name has such bytes, but a path may.
+        std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+        return Ok(path.to_path_buf());
+    };
+    match Store::open() {
+        Ok(store) => store.resolve(name_or_path),
+        // A file needs no store.
+        Err(_) if Path::new(name_or_path).is_file() => Ok(PathBuf::from(name_or_path)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
@@ -263,7 +275,8 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     };
     match set(key) {
         Some(base) => Ok(base.join(below)),
-        None => Err(Error::input("TOKKI_HOME", "a directory for models", format!("no {key} to derive one from"))),
+        None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))
+            .hint("set TOKKI_HOME or give --home DIR")),
     }
 }
 

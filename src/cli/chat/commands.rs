@@ -160,7 +160,7 @@ fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
 fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
     let mut asked = chat.conversation.messages().iter().filter(|message| message["role"] == "user");
     let last = asked.next_back().ok_or_else(|| Error::input("/edit", "a question to change", "none"))?;
-    Ok(Next::Edit(last["content"].as_str().unwrap_or_default().to_owned()))
+    Ok(Next::Edit(crate::text::clean(last["content"].as_str().unwrap_or_default()).into_owned()))
 }
 
 fn needed(argument: &str, what: &str) -> Result<PathBuf> {
@@ -179,8 +179,9 @@ fn home_path(path: &str) -> PathBuf {
 
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
     let path = needed(argument, "/save")?;
-    if std::fs::symlink_metadata(&path).is_ok() {
-        crate::platform::output::check(&path)?;
+    crate::platform::output::check(&path)?;
+    // Of an empty file there is nothing to lose.
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
         return Ok(Next::Confirm(format!("{} is there. Replace it?", path.display()), Deed::Save(path)));
     }
     save_to(chat, &path).map(|()| Next::Ask)

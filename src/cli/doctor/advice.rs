@@ -124,7 +124,7 @@ fn disk(facts: &Facts) -> Option<String> {
 fn damaged(facts: &Facts) -> Option<String> {
     let names = &facts.store.damaged;
     (!names.is_empty())
-        .then(|| format!("Damaged models: {}. Remove each with tokki rm NAME and fetch it again.", names.join(", ")))
+        .then(|| format!("Damaged models: {}. `tokki list` says how each is repaired.", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
-        assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki rm"));
+        assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
     }
 
     #[test]
