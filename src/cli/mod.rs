@@ -93,6 +93,14 @@ fn usage(said: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> crate::Result<()> {
     crate::config::set_global_flags(cli.global);
+    if !matches!(cli.command, Command::Config(_)) {
+        // Likely typing errors, which would have no effect without a word.
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for (name, near) in crate::config::unknown_variables(names) {
+            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            output::say(&format!("tokki: the environment variable {name} means nothing here{near}"));
+        }
+    }
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args),

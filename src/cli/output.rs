@@ -56,6 +56,14 @@ pub(super) fn lost(why: std::io::Error) -> Error {
     }
 }
 
+/// `~/x` below the user's home, where a shell did not do that.
+pub(super) fn home_path(path: &str) -> std::path::PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
+    }
+}
+
 /// Escape codes, or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {

@@ -163,6 +163,10 @@ fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
     let cases = || contexts.iter().flat_map(|&context| KINDS.map(|kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);
     // What cannot run is not tried: a trial of it might be what takes all the memory.
+    let load = crate::machine::load().filter(|&load| load > (compute.pool.threads() as f64 / 4.0).max(0.5));
+    if let Some(load) = load {
+        output::say(&format!("tokki: other programs keep about {load:.1} cores busy: without them it will be faster"));
+    }
     let tried = cases().any(|case| need(case).total() <= free) && can_be_tried(model);
     let speed = tried.then(|| Speed::measure(model, &compute.pool, &KINDS)).transpose()?;
     let speed = speed.as_ref();

@@ -6,8 +6,14 @@ use crate::parallel::Pool;
 use std::time::{Duration, Instant};
 use tokki_quant::ceiling;
 
-/// Larger than any last-level cache that is not shared by a whole rack.
+/// Larger than any last-level cache that is not shared by a whole rack: where the system doesn't tell how large that is.
 const BUFFER: usize = 1 << 30;
+
+/// Bytes that no cache holds.
+fn beyond_caches() -> usize {
+    let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
+    caches.map_or(BUFFER, |bytes| usize::try_from(bytes.saturating_mul(4)).unwrap_or(BUFFER).clamp(BUFFER / 8, BUFFER))
+}
 
 /// Each limit is the best of several tries within this time.
 const TIME: Duration = Duration::from_millis(600);
@@ -15,7 +21,7 @@ const TIME: Duration = Duration::from_millis(600);
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
     const CHUNK: usize = 1 << 20;
-    let buffer = buffer(affordable(BUFFER));
+    let buffer = buffer(affordable(beyond_caches()));
     let chunks = buffer.len() / CHUNK;
     if chunks == 0 {
         return 0.0;

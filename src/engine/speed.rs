@@ -100,6 +100,8 @@ impl Tried {
         const TURNS: usize = 2;
         /// A turn that takes longer averages over what disturbs it.
         const LONG: Duration = Duration::from_secs(3);
+        /// Seconds of a pass beyond which a longer one isn't made.
+        const SLOW: f64 = 1.0;
         let none = (f64::INFINITY, f64::INFINITY);
         let first = kinds.first().copied().unwrap_or(KvKind::F16);
         let late = |&kind: &KvKind| {
@@ -110,9 +112,16 @@ impl Tried {
         let mut tried = Self { passes: [none; PASSES.len()], late };
         for _ in 0..TURNS {
             let start = Instant::now();
+            let mut slow = None;
             for (&n, least) in PASSES.iter().zip(&mut tried.passes) {
                 least.0 = least.0.min(empty.seconds(pool, first, n, 0)?);
-                least.1 = least.1.min(trial.seconds(pool, first, n, 0)?);
+                let seconds = match slow {
+                    // What many tokens take, more of them take as many times.
+                    Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
+                    None => trial.seconds(pool, first, n, 0)?,
+                };
+                least.1 = least.1.min(seconds);
+                slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
             }
             for (&kind, late) in kinds.iter().zip(&mut tried.late) {
                 late.one = late.one.min(trial.seconds(pool, kind, 1, late.depth)?);

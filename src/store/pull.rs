@@ -9,7 +9,7 @@ use super::net::hub;
 use super::net::journal::Finished;
 use super::source::{self, Repository, Source};
 use super::{Order, Progress, Staging, Store, disk, name};
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -93,6 +93,12 @@ impl Pull<'_> {
         }
         let origin = known.as_ref().and_then(|entry| Some(entry.manifest.as_ref().ok()?.source.clone()));
         let source = source::parse(origin.as_deref().unwrap_or(what), self.net.hub())?;
+        if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == Origin::Flag)
+            && !matches!(source, Source::Catalogue(_))
+        {
+            return Err(Error::input("--mirror", "a name of the catalogue", format!("{what:?}"))
+                .hint("a mirror has the files of the catalogue; leave it out"));
+        }
         online(self.settings, what)?;
         let offer = self.offer(&source)?;
         let name = known.map(|entry| entry.name).or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
@@ -167,6 +173,7 @@ impl Pull<'_> {
 
     /// Fetches it one way or another, and publishes it.
     fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::Entry>) -> Result<Pulled> {
+        self.progress.found(name, &offer.source, offer.total)?;
         let staging = Staging::open(&self.store, name)?;
         if self.request.restart {
             staging.clear()?;

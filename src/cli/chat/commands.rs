@@ -84,21 +84,64 @@ fn help(_: &mut Chat, _: &str) -> Result<Next> {
     Ok(Next::Ask)
 }
 
+/// What `/set` does with a key. THE TABLE: a key that is in none of the rows is one of sampling, and applied at once.
+const SET: &[(&[&str], fn(&mut Chat, &str, &str) -> Result<Next>)] = &[
+    (&["system"], |chat, _, value| system(chat, value)),
+    (&["thinking"], |chat, _, value| think(chat, value)),
+    (&["thoughts"], |chat, _, value| view(chat, value)),
+    (&["stop"], |chat, _, value| stop(chat, value)),
+    (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead"], at_the_start),
+    (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
+        Err(Error::input(format!("/set {key}"), "a setting of the chat", "one of fetching models")
+            .hint(format!("leave, and give it to the command: --{}", key.replace('_', "-"))))
+    }),
+];
+
 fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
     let (key, value) = argument.split_once(char::is_whitespace).unwrap_or((argument, ""));
-    let value = value.trim();
-    match key {
-        "stop" => chat.wishes.stop = if value.is_empty() { Vec::new() } else { vec![value.to_owned()] },
-        _ => {
-            // The same table as flags, environment and file: same names, same checks.
-            chat.settings = chat.settings.clone().with_text(key, value)?;
-            let user = overrides(&chat.settings);
-            chat.wishes.params = chat.conversation.sampling(&user)?.params();
-            chat.wishes.max_tokens = chat.settings.max_tokens();
-            chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
-        }
+    let (key, value) = (key.replace('-', "_"), value.trim());
+    if let Some((_, act)) = SET.iter().find(|(keys, _)| keys.contains(&key.as_str())) {
+        return act(chat, &key, value);
     }
+    if key.is_empty() {
+        return Err(Error::input("/set", "KEY VALUE", "neither").hint("/show lists what can be set"));
+    }
+    // The same table as flags, environment and file: same names, same checks.
+    let settings = chat.settings.clone().with_text(&key, value)?;
+    chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
+    chat.settings = settings;
+    chat.wishes.max_tokens = chat.settings.max_tokens();
+    chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
     output::say(&format!("{key} = {value}"));
+    Ok(Next::Ask)
+}
+
+/// A key that decides how the model is opened.
+fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
+    // A value that no start would take either is told first.
+    drop(chat.settings.clone().with_text(key, value)?);
+    let flag = key.replace('_', "-");
+    Err(Error::input(format!("/set {key}"), "a setting that can change in a chat", "one that counts at the start")
+        .hint(format!("/save the chat, leave, and start it with --{flag} {value}")))
+}
+
+fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
+    // As with the flag, each adds one; none at all takes them away.
+    if value.is_empty() {
+        chat.wishes.stop.clear();
+    } else {
+        chat.wishes.stop.push(value.to_owned());
+    }
+    output::say(&match chat.wishes.stop.as_slice() {
+        [] => "no stop texts".to_owned(),
+        texts => format!("an answer ends before: {}", texts.join(", ")),
+    });
+    Ok(Next::Ask)
+}
+
+fn view(chat: &mut Chat, value: &str) -> Result<Next> {
+    chat.thoughts = ThoughtView::parse(value).map_err(|why| Error::input("/set thoughts", why, format!("{value:?}")))?;
+    output::say(&format!("thoughts: {value}"));
     Ok(Next::Ask)
 }
 
@@ -166,15 +209,7 @@ fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
 fn needed(argument: &str, what: &str) -> Result<PathBuf> {
     let path = argument.trim();
     let path = ['"', '\''].into_iter().find_map(|quote| path.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(path);
-    if path.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(home_path(path)) }
-}
-
-/// `~/x` below the user's home.
-fn home_path(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    }
+    if path.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(output::home_path(path)) }
 }
 
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {

@@ -11,8 +11,10 @@ mod show;
 
 use super::output;
 use crate::config::{Settings, ThoughtView};
+use super::run::constraint;
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
+use crate::sample::Form;
 use crate::{Error, Result, interrupt};
 use editor::{Editor, Input};
 use leave::Leave;
@@ -33,6 +35,8 @@ struct Chat {
     attached: Vec<attach::Attachment>,
     /// The file that keeps the conversation with its cache.
     session: Option<SessionFile>,
+    /// The form that every answer has to keep.
+    form: Option<Form>,
     /// Something was said since the conversation was last kept or begun.
     unsaved: bool,
     last: Option<Turn>,
@@ -68,7 +72,12 @@ pub(super) fn run(
     wishes: Wishes,
     settings: &Settings,
     session: Option<SessionFile>,
+    form: Option<Form>,
 ) -> Result<()> {
+    if let Some(form) = &form {
+        // Found out now, not at the first question.
+        constraint(form, &conversation)?;
+    }
     let mut chat = Chat {
         conversation,
         wishes,
@@ -77,6 +86,7 @@ pub(super) fn run(
         status: false,
         attached: Vec::new(),
         session,
+        form,
         unsaved: false,
         last: None,
         sent: VecDeque::new(),
@@ -183,7 +193,9 @@ impl Chat {
         interrupt::answered(leave.asked());
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts);
-        let result = self.conversation.answer(&self.wishes, None, &mut screen);
+        let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
+        let result =
+            form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
         let (sent, begun) = watch.finish();
         self.begun = begun;
         match &result {

@@ -9,6 +9,7 @@ const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pst
 /// THE TABLE OF RULES, most important first.
 const RULES: &[fn(&Facts) -> Option<String>] = &[
     slow_instructions,
+    busy,
     quota,
     fraction_of_quota,
     too_many_threads,
@@ -39,6 +40,14 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
          machine, let the guest see the host's CPU model."
             .to_owned()
     })
+}
+
+fn busy(facts: &Facts) -> Option<String> {
+    let cores = facts.machine.useful_cores();
+    let load = facts.load.filter(|&load| load > (cores as f64 / 4.0).max(0.5))?;
+    Some(format!(
+        "Other programs keep about {load:.1} of {cores} cores busy: what was measured here is less than the machine can do."
+    ))
 }
 
 fn quota(facts: &Facts) -> Option<String> {
