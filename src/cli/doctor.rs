@@ -3,13 +3,13 @@
 mod advice;
 
 use super::output::{Paint, json, result};
+use crate::Result;
 use crate::config::{Settings, file_path};
 use crate::engine::measure;
 use crate::machine::{self, CoreKind, Machine};
 use crate::parallel::Pool;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
-use crate::Result;
 use serde::Serialize;
 use std::path::PathBuf;
 use tokki_quant::isa::Isa;

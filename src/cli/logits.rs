@@ -1,8 +1,8 @@
 //! `tokki logits`: the raw output of a model for given token ids.
 
 use super::compute::Compute;
-use crate::config::MachineFlags;
 use super::output;
+use crate::config::MachineFlags;
 use crate::platform::output::{self as file, Output};
 use crate::{Error, Result, interrupt};
 use clap::Args;

@@ -79,7 +79,8 @@ fn usage(said: &clap::Error) -> ExitCode {
         // A full disk is a failure here too.
         let text = said.render();
         let text = if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
-        return output::result(|out| out.write_all(text.as_bytes())).map_or_else(|e| report(&e), |()| ExitCode::SUCCESS);
+        return output::result(|out| out.write_all(text.as_bytes()))
+            .map_or_else(|e| report(&e), |()| ExitCode::SUCCESS);
     }
     let hostile = std::env::args_os().any(|arg| arg.to_string_lossy().contains(char::is_control));
     if hostile {

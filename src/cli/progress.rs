@@ -110,9 +110,7 @@ impl Prompt {
             return;
         }
         let template = "{prefix}  {percent:>3}% [{bar:20}] {pos} of {len} tokens{msg}";
-        let bar = self.bar.get_or_insert_with(|| {
-            styled("", total as u64, template).with_prefix("reading the prompt")
-        });
+        let bar = self.bar.get_or_insert_with(|| styled("", total as u64, template).with_prefix("reading the prompt"));
         bar.set_position(done as u64);
         let &mut (start, since) = self.first.get_or_insert_with(|| (done, Instant::now()));
         let seconds = since.elapsed().as_secs_f64();

@@ -2,9 +2,9 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
+use crate::Result;
 use crate::config::{PullFlags, Settings};
 use crate::store::{self, Request};
-use crate::Result;
 
 /// Fetches a model into the store
 ///

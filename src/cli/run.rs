@@ -115,12 +115,18 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
     let flag = |key: &str| format!("--{}", key.replace('_', "-"));
     for key in ["system", "thinking", "thoughts"] {
         if args.raw && given(key) {
-            return Err(Error::input(flag(key), "a chat", "--raw, which continues text as it is").hint("leave one of them out"));
+            return Err(
+                Error::input(flag(key), "a chat", "--raw, which continues text as it is").hint("leave one of them out")
+            );
         }
     }
     if args.json && given("thoughts") {
-        return Err(Error::input("--thoughts", "an answer for people", "--json, which has the thought beside the answer")
-            .hint("leave one of them out"));
+        return Err(Error::input(
+            "--thoughts",
+            "an answer for people",
+            "--json, which has the thought beside the answer",
+        )
+        .hint("leave one of them out"));
     }
     if args.stop.iter().any(String::is_empty) {
         return Err(Error::input("--stop", "a text", "an empty one"));
@@ -387,7 +393,8 @@ mod tests {
             First::Name(_) => "name",
             First::Question(_) => "question",
         };
-        for path in ["my model.gguf", "./x", "~/x", "/no/such/thing", "a/b/m.gguf", "M.GGUF", "Cargo.toml", "src/none"] {
+        for path in ["my model.gguf", "./x", "~/x", "/no/such/thing", "a/b/m.gguf", "M.GGUF", "Cargo.toml", "src/none"]
+        {
             assert_eq!(kind(path), "path", "{path}");
         }
         for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {

@@ -225,7 +225,8 @@ impl Conversation {
         let (model, pool) = (Arc::clone(self.session.model()), Arc::clone(self.session.pool()));
         let (mut session, mut notes) = super::saved::load(path, model, pool, self.session.options().clone())?;
         let wrong = |wanted: &str, found: &str| Error::input(path.display().to_string(), wanted, found);
-        let messages = notes.get_mut("messages").map(Value::take).ok_or_else(|| wrong("a session with messages", "none"))?;
+        let messages =
+            notes.get_mut("messages").map(Value::take).ok_or_else(|| wrong("a session with messages", "none"))?;
         let messages = messages::read(messages).map_err(|(wanted, found)| wrong(&wanted, &found))?;
         match (notes.get("raw").and_then(Value::as_bool), self.raw) {
             (Some(true), false) => return Err(wrong("a chat", "plain text").hint("continue it with --raw")),

@@ -18,7 +18,9 @@ pub fn read(value: Value) -> Result<Vec<Value>, (String, String)> {
         },
         other => return Err(("a list of messages".to_owned(), kind(&other).to_owned())),
     };
-    let number = |(index, message)| one(message).map_err(|(wanted, found)| (wanted, format!("{found} in message {}", index + 1)));
+    let number = |(index, message)| {
+        one(message).map_err(|(wanted, found)| (wanted, format!("{found} in message {}", index + 1)))
+    };
     list.into_iter().enumerate().map(number).collect()
 }
 

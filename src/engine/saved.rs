@@ -9,8 +9,8 @@
 //! the new one.
 
 use super::{Options, Session};
-use crate::kv::{CacheShape, KvCache};
 use crate::gguf::{Gguf, Value};
+use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input;
@@ -294,7 +294,8 @@ impl Reader<'_> {
             return Err(self.wrong("a session of this model", "one of another model"));
         }
         if header.spec != spec_mark(model) {
-            return Err(self.wrong("a session of this model", "one in which it was computed otherwise")
+            return Err(self
+                .wrong("a session of this model", "one in which it was computed otherwise")
                 .hint("the model's keys have changed, or this tokki reads them in another way; start a new session"));
         }
         if header.tokenizer != tokenizer_mark(&model.gguf) {

@@ -6,8 +6,8 @@ use std::io::Cursor;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use super::map::Map;
+use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use serde_json::Value as Json;
 
 use super::scan::{KeySpan, Scan};

@@ -37,8 +37,8 @@ impl Store {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
         let shown = file.display().to_string();
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
-        let base =
-            name::file_name(&base).map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
+        let base = name::file_name(&base)
+            .map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
@@ -62,7 +62,12 @@ impl Store {
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
             let link = staging.ready(&shard);
             link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
-            files.push(Stored { name: shard, size, sha256: None, link: Some(target.to_string_lossy().into_owned().into()) });
+            files.push(Stored {
+                name: shard,
+                size,
+                sha256: None,
+                link: Some(target.to_string_lossy().into_owned().into()),
+            });
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         staging.publish(&shown, files, false)?;

@@ -187,8 +187,9 @@ impl Entry {
         let manifest = match &self.manifest {
             Ok(manifest) => manifest,
             Err(e) => {
-                return Err(Error::input(&self.name, "a model with a readable record", e.to_string())
-                    .hint(self.repair()));
+                return Err(
+                    Error::input(&self.name, "a model with a readable record", e.to_string()).hint(self.repair())
+                );
             }
         };
         for file in &manifest.files {
@@ -201,8 +202,9 @@ impl Entry {
                 Err(e) => e.to_string(),
             };
             let shown = file.link.as_deref().unwrap_or(&path);
-            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
-                .hint(self.repair()));
+            return Err(
+                Error::input(shown.display().to_string(), format!("{} bytes", file.size), found).hint(self.repair())
+            );
         }
         manifest
             .files

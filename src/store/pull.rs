@@ -142,7 +142,10 @@ impl Pull<'_> {
                     return again(&format!("its sha256 is {found}, not {wanted}"));
                 }
                 return Err(Error::failed(entry.name.as_str(), format!("the sha256 of what is there is {found}"))
-                    .hint(format!("give the other one another name (--name), or remove this: tokki rm {}", entry.name)));
+                    .hint(format!(
+                        "give the other one another name (--name), or remove this: tokki rm {}",
+                        entry.name
+                    )));
             }
         }
         let checked = self.request.sha256.is_some();

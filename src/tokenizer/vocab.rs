@@ -122,11 +122,12 @@ impl Vocab {
                 _ => gguf.u32(key)?.filter(|&id| id != u32::MAX),
             };
         }
+        let model = gguf.need_str(KEY_MODEL)?.to_owned();
         let tokens: Strings = gguf.need_strings(KEY_TOKENS)?.collect();
         let n = tokens.len();
         Ok(Self {
             source: gguf.path().display().to_string(),
-            model: gguf.need_str(KEY_MODEL)?.to_owned(),
+            model,
             pre: text(KEY_PRE)?,
             tokens,
             kinds: gguf.i32s(KEY_KINDS, n)?.unwrap_or_default(),

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// Modules of `src` from the bottom up: a module may use those of lower rank only. Equal rank: neither uses the other.
 const RANKS: &[(&str, i32)] = &[
-    ("text", -1),
-    ("error", 0),
-    ("platform", 1),
-    ("interrupt", 2),
+    ("text", -2),
+    ("error", -1),
+    ("units", -1),
+    ("platform", 0),
+    ("interrupt", 1),
     ("suggest", 1),
-    ("units", 0),
     ("machine", 1),
     ("config", 2),
     ("gguf", 1),

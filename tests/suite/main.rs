@@ -4,6 +4,8 @@
 
 mod arch_specs;
 mod architectures;
+#[cfg(target_os = "linux")]
+mod bad_days;
 mod chat;
 mod cli;
 mod cli_show;

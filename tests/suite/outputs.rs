@@ -84,7 +84,10 @@ fn links_are_followed_and_other_things_refused_before_any_work() {
     let refused = |file: PathBuf, code: i32| {
         for args in writers(&home, &file) {
             let (found, out, err) = told(&command(&home, &args).output().unwrap());
-            assert!(found == Some(code) && out.is_empty() && err.contains(file.to_str().unwrap()), "{args:?}: {found:?} {err}");
+            assert!(
+                found == Some(code) && out.is_empty() && err.contains(file.to_str().unwrap()),
+                "{args:?}: {found:?} {err}"
+            );
         }
     };
     refused(at("fifo"), 2);

@@ -140,7 +140,8 @@ fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
 }
 
 fn view(chat: &mut Chat, value: &str) -> Result<Next> {
-    chat.thoughts = ThoughtView::parse(value).map_err(|why| Error::input("/set thoughts", why, format!("{value:?}")))?;
+    chat.thoughts =
+        ThoughtView::parse(value).map_err(|why| Error::input("/set thoughts", why, format!("{value:?}")))?;
     output::say(&format!("thoughts: {value}"));
     Ok(Next::Ask)
 }

@@ -10,8 +10,8 @@ mod leave;
 mod show;
 
 use super::output;
-use crate::config::{Settings, ThoughtView};
 use super::run::constraint;
+use crate::config::{Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::sample::Form;
@@ -194,8 +194,7 @@ impl Chat {
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts);
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
-        let result =
-            form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
+        let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
         let (sent, begun) = watch.finish();
         self.begun = begun;
         match &result {

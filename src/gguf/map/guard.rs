@@ -17,9 +17,8 @@ struct Slot {
     damaged: AtomicBool,
 }
 
-static TABLE: [Slot; SLOTS] = [const {
-    Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), damaged: AtomicBool::new(false) }
-}; SLOTS];
+static TABLE: [Slot; SLOTS] =
+    [const { Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), damaged: AtomicBool::new(false) } }; SLOTS];
 
 const FREE: usize = 0;
 const TAKING: usize = 1;
@@ -32,9 +31,8 @@ impl Guarded {
     pub(super) fn new(bytes: &[u8]) -> Option<Self> {
         system::install();
         let (start, end) = (bytes.as_ptr().addr(), bytes.as_ptr().addr() + bytes.len());
-        let take = |slot: &&Slot| {
-            slot.start.compare_exchange(FREE, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        };
+        let take =
+            |slot: &&Slot| slot.start.compare_exchange(FREE, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         let slot = TABLE.iter().find(take)?;
         slot.damaged.store(false, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);

