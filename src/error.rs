@@ -1,6 +1,8 @@
 //! The one error type of the library. An error names the place (file, key, tensor, flag), what was wanted, what was
-//! found, and what to do next; the command line turns it into one message and an exit code.
+//! found, and what to do next; the command line turns it into one message and an exit code. What of it others wrote is
+//! cleaned and shortened when it is shown.
 
+use crate::text::brief;
 use std::path::{Path, PathBuf};
 
 /// `Result` with the library's [`Error`].
@@ -11,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// An input (file, key, tensor, flag, template, prompt) is not what it has to be. Exit code 2.
-    #[error("{place}: wanted {wanted}, found {found}{}", hint_text(hint))]
+    #[error("{}: wanted {}, found {}{}", brief(place), brief(wanted), brief(found), hint_text(hint))]
     Input {
         /// The file, key, tensor or flag.
         place: String,
@@ -23,7 +25,7 @@ pub enum Error {
         hint: String,
     },
     /// A file could not be opened, read or written. Exit code 2 for reading, 1 for writing.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {source}", brief(&path.display().to_string()))]
     Io {
         /// The file.
         path: PathBuf,
@@ -43,7 +45,7 @@ pub enum Error {
         available: usize,
     },
     /// Something failed while running. Exit code 1.
-    #[error("{place}: {why}{}", hint_text(hint))]
+    #[error("{}: {}{}", brief(place), brief(why), hint_text(hint))]
     Failed {
         /// What failed.
         place: String,
@@ -64,7 +66,7 @@ pub enum Error {
 }
 
 fn hint_text(hint: &str) -> String {
-    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+    if hint.is_empty() { String::new() } else { format!("; {}", brief(hint)) }
 }
 
 impl Error {
@@ -90,6 +92,17 @@ impl Error {
             *hint = text.into();
         }
         self
+    }
+
+    /// What went wrong, without what to do next.
+    pub fn bare(&self) -> String {
+        match self {
+            Self::Input { place, wanted, found, .. } => {
+                format!("{}: wanted {}, found {}", brief(place), brief(wanted), brief(found))
+            }
+            Self::Failed { place, why, .. } => format!("{}: {}", brief(place), brief(why)),
+            other => other.to_string(),
+        }
     }
 
     /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.

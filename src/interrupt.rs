@@ -1,9 +1,23 @@
-//! Ctrl-C: the first asks the running command to stop at a clean point, the second ends the process at once.
+//! Ctrl-C and a polite kill: the first asks the running command to stop at a clean point, and ends the process after a
+//! moment if it can't (it waits for a server, a pipe, a long pass); the second ends it at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::platform::output;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long a command may take to stop by itself.
+const GRACE: Duration = Duration::from_millis(700);
+/// How long a chat may take to keep what was said.
+const GRACE_OF_A_CHAT: Duration = Duration::from_secs(20);
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// The signal that came last and had no effect yet.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+/// A chat runs: Ctrl-C ends an answer, not the process.
+static CHAT: AtomicBool = AtomicBool::new(false);
 
 /// The flag that Ctrl-C sets. Commands that loop hand it to whatever has to stop.
 pub fn flag() -> &'static Arc<AtomicBool> {
@@ -14,14 +28,77 @@ pub fn flag() -> &'static Arc<AtomicBool> {
 pub fn install() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // Order matters: at the first signal the flag is still down when the shutdown looks at it.
-            let shutdown = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag()));
-            if shutdown.is_ok() {
-                drop(signal_hook::flag::register(signal, Arc::clone(flag())));
-            }
+        if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+            std::thread::spawn(move || signals.forever().for_each(received));
         }
     });
+}
+
+fn received(signal: i32) {
+    let before = SIGNAL.swap(signal, Ordering::SeqCst);
+    flag().store(true, Ordering::SeqCst);
+    if before != 0 {
+        return end(signal);
+    }
+    let chat = CHAT.load(Ordering::SeqCst);
+    if chat && signal == SIGINT {
+        return;
+    }
+    std::thread::spawn(move || {
+        std::thread::sleep(if chat { GRACE_OF_A_CHAT } else { GRACE });
+        end(signal);
+    });
+}
+
+/// Ends the process now. Nothing unfinished stays on the disk.
+fn end(signal: i32) {
+    output::abandon();
+    tell();
+    signal_hook::low_level::exit(code_of(signal).into());
+}
+
+/// Says that the work was interrupted, over what a bar may have left on the line.
+pub fn tell() {
+    use std::io::{IsTerminal, Write};
+    let mut err = std::io::stderr();
+    let clear = if err.is_terminal() { "\r\x1b[K" } else { "" };
+    // If stderr is closed there is nobody to tell.
+    let _ = writeln!(err, "{clear}tokki: interrupted");
+}
+
+fn code_of(signal: i32) -> u8 {
+    match signal {
+        0 => 0,
+        SIGTERM => 143,
+        _ => 130,
+    }
+}
+
+/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if nobody asked.
+pub fn exit_code() -> u8 {
+    code_of(SIGNAL.load(Ordering::SeqCst))
+}
+
+/// From now on Ctrl-C only raises the flag, which the chat takes down again: it ends an answer and keeps the chat.
+pub fn of_a_chat() {
+    CHAT.store(true, Ordering::SeqCst);
+}
+
+/// A chat was asked to leave by this signal: whatever runs in it stops.
+pub fn leave(signal: i32) {
+    flag().store(true, Ordering::SeqCst);
+    // A polite kill comes here twice, and must not be taken for the second of two.
+    if signal != SIGTERM {
+        SIGNAL.store(signal, Ordering::SeqCst);
+    }
+}
+
+/// Forgets a Ctrl-C that has had its effect, unless `leaving`.
+pub fn answered(leaving: bool) {
+    flag().store(leaving, Ordering::SeqCst);
+    if !leaving {
+        SIGNAL.store(0, Ordering::SeqCst);
+    }
 }
 
 /// True once the user has asked to stop.

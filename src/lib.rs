@@ -24,12 +24,14 @@ pub mod machine;
 pub mod model;
 pub mod parallel;
 pub mod perplexity;
+pub mod platform;
 pub mod sample;
 pub mod server;
 pub mod shapes;
 pub mod store;
 pub mod suggest;
 pub mod testing;
+pub mod text;
 pub mod tokenizer;
 pub mod units;
 

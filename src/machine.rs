@@ -266,6 +266,29 @@ fn memory(meminfo: &str, limits: &Limits) -> Memory {
     Memory { total, available, limit, swap_total, swap_used }
 }
 
+/// Bytes of all last-level caches together, below `root`; `None` where the system does not tell.
+pub fn last_level_caches(root: &Path) -> Option<u64> {
+    let read = |path: &Path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let mut caches = BTreeMap::new();
+    for cpu in std::fs::read_dir(root.join("sys/devices/system/cpu")).ok()?.flatten() {
+        let last = (0..8).rev().map(|index| cpu.path().join(format!("cache/index{index}"))).find(|dir| dir.exists());
+        let Some(last) = last else { continue };
+        let size = read(&last.join("size"))?;
+        let (number, unit) = match size.strip_suffix('M') {
+            Some(number) => (number, 1u64 << 20),
+            None => (size.trim_end_matches('K'), 1 << 10),
+        };
+        caches.insert(read(&last.join("shared_cpu_list"))?, number.parse::<u64>().ok()?.checked_mul(unit)?);
+    }
+    (!caches.is_empty()).then(|| caches.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)))
+}
+
+/// Cores that were wanted lately, by this process and others: the load of the last minute; `None` where the system does
+/// not tell.
+pub fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

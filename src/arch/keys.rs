@@ -82,11 +82,10 @@ impl<'a> Keys<'a> {
         if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
             return Ok(self.gguf.usize(&name)?.map(|n| vec![n; layers]));
         }
-        let mut values = self.gguf.u32s(&name)?.unwrap_or_default();
+        let values = self.gguf.u32s(&name, layers)?.unwrap_or_default();
         if values.len() < layers {
             return Err(self.gguf.wrong(&name, format!("{layers} values, one per layer")));
         }
-        values.truncate(layers);
         Ok(Some(values.into_iter().map(|n| n as usize).collect()))
     }
 
@@ -95,11 +94,10 @@ impl<'a> Keys<'a> {
     pub(super) fn windowed(&self, layers: usize, default_period: usize, global_first: bool) -> Result<Vec<bool>> {
         let name = self.full("attention.sliding_window_pattern");
         if matches!(self.gguf.value(&name), Some(Value::Array(_))) {
-            let mut pattern = self.gguf.bools(&name)?.unwrap_or_default();
+            let pattern = self.gguf.bools(&name, layers)?.unwrap_or_default();
             if pattern.len() < layers {
                 return Err(self.gguf.wrong(&name, format!("{layers} booleans, one per layer")));
             }
-            pattern.truncate(layers);
             return Ok(pattern);
         }
         let period = self.gguf.usize(&name)?.unwrap_or(default_period);

@@ -3,10 +3,11 @@
 use super::compute::Compute;
 use super::output;
 use crate::config::MachineFlags;
-use crate::engine::{Session, measure};
+use crate::engine::{Session, measure, plan};
 use crate::shapes::{self, Plan};
-use crate::{Result, interrupt};
+use crate::{Error, Result, interrupt};
 use clap::Args;
+use std::ffi::OsString;
 use std::time::Instant;
 use tempfile::NamedTempFile;
 
@@ -22,7 +23,7 @@ use tempfile::NamedTempFile;
 pub(super) struct Bench {
     /// A path or a store name
     #[arg(required_unless_present = "shape", conflicts_with = "shape")]
-    model: Option<String>,
+    model: Option<OsString>,
 
     /// Measure random weights of a real model's shape and quantization, SHAPE:RECIPE, instead of a file
     #[arg(long, value_name = "SHAPE:RECIPE")]
@@ -76,20 +77,32 @@ struct Report {
 
 /// Runs the command.
 pub(super) fn run(args: &Bench) -> Result<()> {
-    interrupt::install();
+    let positions = positions(args)?;
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;
-    let mut session = compute.session(args.depth + args.prompt.max(args.generate))?;
+    let mut session = compute.session(positions)?;
     let load_s = start.elapsed().as_secs_f64();
-    let shown = args.shape.clone().unwrap_or(name);
+    let shown = args.shape.clone().unwrap_or_else(|| name.to_string_lossy().into_owned());
     let report = measure_all(args, &compute, &mut session, shown, load_s)?;
     drop(file);
     if args.json { output::json(&report) } else { output::result(|out| writeln!(out, "{}", table(&report))) }
 }
 
+/// Positions that are computed at most.
+fn positions(args: &Bench) -> Result<usize> {
+    if args.prompt == 0 && args.generate == 0 {
+        return Err(Error::input("-p and -n", "at least one of them over 0", "nothing to measure"));
+    }
+    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MOST_CONTEXT);
+    sum.ok_or_else(|| {
+        let found = format!("{} after {}", args.prompt.max(args.generate), args.depth);
+        Error::input("--depth", format!("at most {} positions in all", plan::MOST_CONTEXT), found)
+    })
+}
+
 /// The file to measure; a temporary one for a shape.
-fn source(args: &Bench) -> Result<(Option<NamedTempFile>, String)> {
+fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
     let (Some(shape), None) = (&args.shape, &args.model) else {
         return Ok((None, args.model.clone().unwrap_or_default()));
     };
@@ -97,7 +110,7 @@ fn source(args: &Bench) -> Result<(Option<NamedTempFile>, String)> {
     let bar = super::progress::bytes("making weights", plan.weight_bytes());
     let file = shapes::temporary(&plan, &std::env::temp_dir(), &mut |done, _| bar.set_position(done))?;
     bar.finish_and_clear();
-    let name = file.path().display().to_string();
+    let name = file.path().as_os_str().to_owned();
     Ok((Some(file), name))
 }
 

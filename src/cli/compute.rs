@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::{Error, Result, interrupt, machine, store};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use tokki_quant::attention::KvKind;
@@ -20,7 +21,7 @@ pub(super) struct Compute {
 
 impl Compute {
     /// Opens the model `name`, a path or a store name.
-    pub(super) fn open(name: &str, flags: &MachineFlags) -> Result<Self> {
+    pub(super) fn open(name: impl AsRef<OsStr>, flags: &MachineFlags) -> Result<Self> {
         Self::open_path(&store::resolve(name)?, flags)
     }
 

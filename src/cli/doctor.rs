@@ -3,13 +3,13 @@
 mod advice;
 
 use super::output::{Paint, json, result};
-use crate::config::{MachineFlags, Settings, file_path};
+use crate::Result;
+use crate::config::{Settings, file_path};
 use crate::engine::measure;
-use crate::machine::{CoreKind, Machine};
+use crate::machine::{self, CoreKind, Machine};
 use crate::parallel::Pool;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
-use crate::{Result, interrupt};
 use serde::Serialize;
 use std::path::PathBuf;
 use tokki_quant::isa::Isa;
@@ -32,8 +32,9 @@ pub(super) struct Args {
     /// Leave out the measurements
     #[arg(long)]
     no_measure: bool,
-    #[command(flatten)]
-    machine: MachineFlags,
+    /// Threads to examine, instead of those that would be used
+    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 /// Everything the doctor looks at.
@@ -47,6 +48,8 @@ struct Facts {
     /// The number that would be chosen without a setting.
     threads_default: usize,
     machine: Machine,
+    /// Cores that programs wanted in the last minute.
+    load: Option<f64>,
     /// Bytes per second that all threads together read.
     read_bandwidth: Option<f64>,
     /// 4-bit multiply-adds per second of all threads together.
@@ -70,8 +73,11 @@ struct Health {
 const BUFFER: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
-    let settings = Settings::load()?.with(&args.machine);
+    let settings = Settings::load()?;
+    let settings = match args.threads {
+        Some(threads) => settings.with_text("threads", &threads.to_string())?,
+        None => settings,
+    };
     let facts = examine(&settings, !args.no_measure)?;
     let advice = advice::advice(&facts);
     if args.json {
@@ -98,6 +104,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
+    // Before anything of our own adds to it.
+    let load = machine::load();
     let machine = Machine::read();
     let (threads_default, mut threads_reason) = machine.threads();
     let threads = settings.threads().unwrap_or(threads_default);
@@ -106,7 +114,8 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     }
     let pool = Pool::new(threads)?;
     let room = measured && machine.memory.available >= 2 * BUFFER;
-    let store = Store::of(settings)?;
+    // Without a home there is no store, and nothing in it.
+    let store = Store::of(settings).map_or(Ok(Health::default()), |store| health(&store))?;
     Ok(Facts {
         version: env!("CARGO_PKG_VERSION"),
         isa: pool.isa().name(),
@@ -117,7 +126,8 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
         read_bandwidth: room.then(|| measure::read_bandwidth(&pool)),
         integer_peak: measured.then(|| measure::integer_peak(&pool)),
         machine,
-        store: health(&store)?,
+        load,
+        store,
         config_file: file_path(&|name| std::env::var(name).ok()).map(|(path, _)| path).filter(|path| path.exists()),
     })
 }
@@ -125,14 +135,15 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
 fn health(store: &Store) -> Result<Health> {
     let models = store.models()?;
     let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
-    let sizes = models.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    let sizes = ready.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    let bytes = sizes.fold(0, u64::saturating_add);
     Ok(Health {
         home: store.home().to_path_buf(),
         disk_free: free(store.home()),
         ready: ready.len(),
         damaged: damaged.into_iter().map(|entry| entry.name.clone()).collect(),
         partial: store.partials().into_iter().map(|partial| partial.name).collect(),
-        bytes: sizes.fold(0, u64::saturating_add),
+        bytes,
     })
 }
 
@@ -157,7 +168,7 @@ fn lines(facts: &Facts) -> Vec<(&'static str, String)> {
         lines.push(("governor", format!("{}{driver}", governors.join(", "))));
     }
     if machine.nodes.len() > 1 {
-        let node = |node: &crate::machine::Node| format!("{} with {}", node.id, show_bytes(node.memory));
+        let node = |node: &machine::Node| format!("{} with {}", node.id, show_bytes(node.memory));
         lines.push(("memory nodes", machine.nodes.iter().map(node).collect::<Vec<_>>().join(", ")));
     }
     if machine.memory.total > 0 {

@@ -49,15 +49,20 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let state = if entry.path().is_ok() { "ready" } else { "damaged" };
         rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
     }
-    for Partial { name, bytes } in &partials {
-        rows.push(vec![
-            name.clone(),
-            show_bytes(*bytes),
-            "partial".to_owned(),
-            "continue it with the same pull".to_owned(),
-        ]);
+    rows.extend(partials.iter().map(partial_row));
+    result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))?;
+    for error in models.iter().filter_map(|entry| entry.path().err()) {
+        say(&format!("damaged: {error}"));
     }
-    result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))
+    Ok(())
+}
+
+fn partial_row(Partial { name, bytes, order }: &Partial) -> Vec<String> {
+    let total = order.as_ref().and_then(|order| order.total).filter(|&total| total > 0);
+    let size = total.map_or(show_bytes(*bytes), |total| format!("{} of {}", show_bytes(*bytes), show_bytes(total)));
+    let share = total.map(|total| format!(", {}%", (bytes.saturating_mul(100) / total).min(100)));
+    let again = order.as_ref().map_or("continue it with the same pull".to_owned(), |order| order.what.clone());
+    vec![name.clone(), size, format!("partial{}", share.unwrap_or_default()), again]
 }
 
 fn model(entry: &crate::store::Entry) -> Value {
@@ -71,7 +76,7 @@ fn model(entry: &crate::store::Entry) -> Value {
 }
 
 fn partial(partial: &Partial) -> Value {
-    json!({ "name": partial.name, "bytes_on_disk": partial.bytes })
+    json!({ "name": partial.name, "bytes_on_disk": partial.bytes, "order": partial.order })
 }
 
 fn list_catalogue(as_json: bool) -> Result<()> {

@@ -22,9 +22,11 @@ mod show;
 mod template;
 mod tokenize;
 mod verify;
+mod waiting;
 
 use crate::config::GlobalFlags;
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Runs 4-bit and 8-bit GGUF language models on ordinary CPUs.
@@ -62,14 +64,46 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return usage(&said),
+    };
+    crate::interrupt::install();
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
 }
 
+/// Shows help, the version, or what is wrong with the arguments, which may hold what a terminal would obey.
+fn usage(said: &clap::Error) -> ExitCode {
+    if !said.use_stderr() {
+        // A full disk is a failure here too.
+        let text = said.render();
+        let text = if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        return output::result(|out| out.write_all(text.as_bytes()))
+            .map_or_else(|e| report(&e), |()| ExitCode::SUCCESS);
+    }
+    let hostile = std::env::args_os().any(|arg| arg.to_string_lossy().contains(char::is_control));
+    if hostile {
+        output::say(said.to_string().trim_end());
+    } else {
+        // If stderr is closed there is nobody to tell.
+        drop(said.print());
+    }
+    ExitCode::from(2)
+}
+
 fn run(cli: Cli) -> crate::Result<()> {
     crate::config::set_global_flags(cli.global);
+    if !matches!(cli.command, Command::Config(_)) {
+        // Likely typing errors, which would have no effect without a word.
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for (name, near) in crate::config::unknown_variables(names) {
+            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            output::say(&format!("tokki: the environment variable {name} means nothing here{near}"));
+        }
+    }
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
@@ -92,10 +126,18 @@ fn run(cli: Cli) -> crate::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where an error is shown")]
 fn report(error: &crate::Error) -> ExitCode {
-    if !matches!(error, crate::Error::Interrupted) {
-        eprintln!("tokki: {error}");
+    match error {
+        // Without a signal: whoever read the output has what they wanted, and went (`| head -1`).
+        crate::Error::Interrupted => {
+            if crate::interrupt::requested() {
+                crate::interrupt::tell();
+            }
+            ExitCode::from(crate::interrupt::exit_code())
+        }
+        error => {
+            output::say(&format!("tokki: {error}"));
+            ExitCode::from(error.exit_code())
+        }
     }
-    ExitCode::from(error.exit_code())
 }

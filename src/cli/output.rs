@@ -1,6 +1,6 @@
 //! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
 
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use std::io::{IsTerminal, Write};
 
 /// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure.
@@ -12,40 +12,56 @@ pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) 
     }
 }
 
+/// Writes text that others wrote to stdout: byte for byte, but where a terminal would obey it.
+pub(super) fn foreign(text: &str) -> Result<()> {
+    let shown = if std::io::stdout().is_terminal() { text::clean(text) } else { text.into() };
+    result(|out| out.write_all(shown.as_bytes()))
+}
+
 /// Writes a value as JSON, indented, to stdout.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::failed("JSON", e.to_string()))?;
+    let text = escaped(&text);
     result(|out| writeln!(out, "{text}"))
 }
 
-/// Writes a line for the user to stderr. If stderr is closed there is nobody to tell.
+/// JSON without the control characters that JSON itself allows in texts, and a terminal obeys.
+fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
+    let obeyed = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(obeyed) {
+        return json.into();
+    }
+    let escape = |c: char| if obeyed(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() };
+    json.chars().map(escape).collect::<String>().into()
+}
+
+/// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is nobody to
+/// tell.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", text::clean(line));
 }
 
 /// Writes a piece of an answer to stdout at once.
 pub(super) fn piece(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever read the answer has gone: there is nobody to generate for.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::Interrupted),
-        Err(e) => Err(Error::io("stdout", "write", e)),
-        Ok(()) => Ok(()),
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(lost)
+}
+
+/// The error for an answer that could not be written to stdout.
+pub(super) fn lost(why: std::io::Error) -> Error {
+    match why.kind() {
+        // Whoever read it has gone: there is nobody to compute for.
+        std::io::ErrorKind::BrokenPipe => Error::Interrupted,
+        _ => Error::io("stdout", "write", why),
     }
 }
 
-/// A model's text without control characters (a terminal would obey them): each becomes a visible sign of it.
-pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(obeyed) {
-        return text.into();
+/// `~/x` below the user's home, where a shell did not do that.
+pub(super) fn home_path(path: &str) -> std::path::PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
     }
-    let sign = |c: char| match c as u32 {
-        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
-        0x7f => '\u{2421}',
-        _ => '\u{fffd}',
-    };
-    text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect::<String>().into()
 }
 
 /// Escape codes, or nothing.
@@ -91,16 +107,18 @@ impl Paint {
     }
 }
 
-/// Rows as aligned columns, two spaces apart; the last column is not padded.
+/// Rows as aligned columns, two spaces apart; the last column is not padded. Cells may hold what others wrote.
 pub(super) fn table(out: &mut dyn Write, paint: Paint, head: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
     use unicode_width::UnicodeWidthStr;
+    let cell = |cell: &String| text::line(&text::shorten(cell, text::BRIEF)).into_owned();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let head: Vec<String> = head.iter().map(|&text| text.to_owned()).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
+        let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    for (number, row) in std::iter::once(&head).chain(rows).enumerate() {
+    for (number, row) in std::iter::once(&head).chain(&rows).enumerate() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             line.push_str(cell);
@@ -131,9 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn models_cannot_speak_to_the_terminal() {
-        assert_eq!(harmless("하나\n\tzwei"), "하나\n\tzwei");
-        assert_eq!(harmless("a\x1b[2Jb\r\u{9b}c\x7f"), "a\u{241b}[2Jb\u{240d}\u{fffd}c\u{2421}");
+    fn json_holds_nothing_that_a_terminal_obeys() {
+        let text = "a\u{9b}31m\u{7f}b가";
+        let json = escaped(&serde_json::to_string(text).unwrap()).into_owned();
+        assert_eq!(json, "\"a\\u009b31m\\u007fb가\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]

@@ -6,9 +6,11 @@ use crate::config::MachineFlags;
 use crate::perplexity::{
     Comparison, Divergence, Outputs, Reader, Score, Windows, Writer, check_length, run as compute,
 };
+use crate::platform::{input, output};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Tokens of a window where no --ctx is given: what published numbers are made with.
@@ -24,9 +26,9 @@ const WINDOW: usize = 512;
     tokki perplexity model-q4_k_m.gguf --file text.txt --kl-against base.lp")]
 pub(super) struct Args {
     /// A path or a store name
-    model: String,
+    model: OsString,
 
-    /// The text, in UTF-8
+    /// The text, in UTF-8; - is stdin
     #[arg(short, long, value_name = "TEXT")]
     file: PathBuf,
 
@@ -73,11 +75,12 @@ struct Report {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
+    check_files(args)?;
+    let text = read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(WINDOW), args.stride)?;
     let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;
-    let mut tokens = tokenizer.encode_with_bos(&read_text(&args.file)?, Special::Plain);
+    let mut tokens = tokenizer.encode_with_bos(&text, Special::Plain);
     check_length(&args.file, tokens.len(), windows)?;
     let count = args.windows.map_or(usize::MAX, |n| n as usize).min(windows.count(tokens.len()));
     tokens.truncate((count - 1) * windows.step + windows.len);
@@ -103,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         writer.finish()?;
     }
     let report = Report {
-        model: args.model.clone(),
+        model: args.model.to_string_lossy().into_owned(),
         file: args.file.display().to_string(),
         kv_type: session.options().kv.name(),
         tokens: tokens.len(),
@@ -118,12 +121,24 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.json { json(&report) } else { show(&report, &score) }
 }
 
+/// The text of a file, or of stdin, which is called `-`.
 fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::input(path.display().to_string(), "a text in UTF-8", format!("another byte at {at}"))
-    })
+    if path.as_os_str() == "-" {
+        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MOST_TEXT)?;
+        return input::text("stdin", bytes);
+    }
+    input::read_text(path, input::MOST_TEXT)
+}
+
+/// Both files are checked before the weights are read.
+fn check_files(args: &Args) -> Result<()> {
+    let Some(save) = &args.save_logits else { return Ok(()) };
+    output::check(save)?;
+    let same = |base: &PathBuf| matches!((save.canonicalize(), base.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if args.kl_against.as_ref().is_some_and(same) {
+        return Err(Error::input("--save-logits", "another file than --kl-against", save.display().to_string()));
+    }
+    Ok(())
 }
 
 /// Shows progress and an estimate on a terminal, nothing elsewhere.

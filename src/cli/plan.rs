@@ -7,12 +7,13 @@ use crate::Result;
 use crate::config::{MachineFlags, Settings};
 use crate::engine::DEFAULT_BATCH;
 use crate::engine::plan::{self, Need};
-use crate::engine::speed::Speed;
+use crate::engine::speed::{Speed, can_be_tried};
 use crate::machine::Machine;
 use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
 use crate::units::show_bytes;
 use clap::Args;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use tokki_quant::attention::KvKind;
@@ -29,7 +30,7 @@ use tokki_quant::attention::KvKind;
 )]
 pub(super) struct PlanArgs {
     /// A path, a store name, SHAPE:RECIPE, or what `tokki pull` takes
-    model: String,
+    model: OsString,
 
     /// Print one JSON object
     #[arg(long)]
@@ -52,9 +53,9 @@ struct Row {
     total: u64,
     fits: bool,
     /// Of reading a prompt that fills the context.
-    prefill_tok_s: f64,
+    prefill_tok_s: Option<f64>,
     /// Of generating when the context is full.
-    decode_tok_s: f64,
+    decode_tok_s: Option<f64>,
 }
 
 #[derive(serde::Serialize)]
@@ -63,9 +64,9 @@ struct Report {
     file_bytes: u64,
     free_bytes: u64,
     threads: usize,
-    /// Of a short prompt, and of generating after it.
-    prefill_tok_s: f64,
-    decode_tok_s: f64,
+    /// Of a short prompt, and of generating after it; `None` where nothing fits, and nothing was tried.
+    prefill_tok_s: Option<f64>,
+    decode_tok_s: Option<f64>,
     /// For a model on another machine: bytes that were read of it.
     header_bytes: Option<u64>,
     /// For a model that is not on this machine.
@@ -106,13 +107,14 @@ enum Subject {
 }
 
 impl Subject {
-    fn find(name: &str, settings: &Settings, store: &Store) -> Result<Self> {
+    fn find(name: &OsStr, settings: &Settings) -> Result<Self> {
+        let Some(name) = name.to_str() else { return store::resolve(name).map(Self::File) };
         if Plan::is_shape(name) {
             return shapes::outline(&Plan::parse(name)?, &std::env::temp_dir()).map(Self::Shape);
         }
-        let here = Path::new(name).is_file() || store.find(name)?.is_some();
+        let here = Path::new(name).is_file() || Store::of(settings)?.find(name)?.is_some();
         if here || !store::is_remote(settings, name) {
-            return store.resolve(name).map(Self::File);
+            return store::resolve(name).map(Self::File);
         }
         store::preview(settings, name, &Bar::default()).map(Self::Remote)
     }
@@ -129,11 +131,12 @@ impl Subject {
 /// Runs the command.
 pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let settings = Settings::load()?;
-    let store = Store::of(&settings)?;
-    let subject = Subject::find(&args.model, &settings, &store)?;
+    let subject = Subject::find(&args.model, &settings)?;
     let compute = Compute::open_path(&subject.path(), &args.machine)?;
     let elsewhere = !matches!(subject, Subject::File(_));
-    let disk = elsewhere.then(|| Disk::new(&store, compute.model.gguf.file_bytes()));
+    // Without a store there is no place to tell of.
+    let store = Store::of(&settings).ok().filter(|_| elsewhere);
+    let disk = store.map(|store| Disk::new(&store, compute.model.gguf.file_bytes()));
     let header_bytes = match &subject {
         Subject::Remote(preview) => Some(preview.read),
         _ => None,
@@ -142,53 +145,61 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     if cfg!(unix) {
         drop(subject);
     }
-    let speed = Speed::measure(&compute.model, &compute.pool, &KINDS)?;
-    let report = Report { header_bytes, disk, ..report(args, &compute, &speed) }.advised();
+    let report = Report { header_bytes, disk, ..report(args, &compute)? }.advised();
     if args.json {
         return output::json(&report);
     }
     output::result(|out| show(out, &report))
 }
 
-fn report(args: &PlanArgs, compute: &Compute, speed: &Speed) -> Report {
+fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
     let (model, free) = (&compute.model, plan::free_memory(&Machine::read()));
     let trained = model.spec.context_train;
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    let rows: Vec<Row> = contexts
-        .iter()
-        .flat_map(|&context| KINDS.map(|kind| (context, kind)))
+    contexts.retain(|&context| context <= plan::MOST_CONTEXT);
+    let cases = || contexts.iter().flat_map(|&context| KINDS.map(|kind| (context, kind)));
+    let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);
+    // What cannot run is not tried: a trial of it might be what takes all the memory.
+    let load = crate::machine::load().filter(|&load| load > (compute.pool.threads() as f64 / 4.0).max(0.5));
+    if let Some(load) = load {
+        output::say(&format!("tokki: other programs keep about {load:.1} cores busy: without them it will be faster"));
+    }
+    let tried = cases().any(|case| need(case).total() <= free) && can_be_tried(model);
+    let speed = tried.then(|| Speed::measure(model, &compute.pool, &KINDS)).transpose()?;
+    let speed = speed.as_ref();
+    let rows: Vec<Row> = cases()
         .map(|(context, kind)| {
-            let need = Need::new(model, context, kind, DEFAULT_BATCH);
+            let need = need((context, kind));
             Row {
                 kv_type: kind.name(),
                 need,
                 total: need.total(),
                 fits: need.total() <= free,
-                prefill_tok_s: speed.prefill(context, 0, kind),
-                decode_tok_s: speed.decode(context, kind),
+                prefill_tok_s: speed.map(|speed| speed.prefill(context, 0, kind)),
+                decode_tok_s: speed.map(|speed| speed.decode(context, kind)),
             }
         })
         .collect();
     // Not every model bears an 8-bit cache: it's recommended where f16 does not fit only.
     let fits = |kind: KvKind| rows.iter().rfind(|row| row.fits && row.kv_type == kind.name());
     let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8));
-    Report {
-        model: args.model.clone(),
+    Ok(Report {
+        model: args.model.to_string_lossy().into_owned(),
         file_bytes: model.gguf.file_bytes(),
         free_bytes: free,
         threads: compute.pool.threads(),
-        prefill_tok_s: speed.prefill(DEFAULT_BATCH, 0, KvKind::F16),
-        decode_tok_s: speed.decode(DEFAULT_BATCH, KvKind::F16),
+        prefill_tok_s: speed.map(|speed| speed.prefill(DEFAULT_BATCH, 0, KvKind::F16)),
+        decode_tok_s: speed.map(|speed| speed.decode(DEFAULT_BATCH, KvKind::F16)),
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
         header_bytes: None,
         disk: None,
         rows,
-    }
+    })
 }
 
 impl Report {
@@ -219,7 +230,7 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     writeln!(
         out,
         "{}: a file of {}; {} of memory free; {} threads",
-        r.model,
+        crate::text::line(&r.model),
         show_bytes(r.file_bytes),
         show_bytes(r.free_bytes),
         r.threads
@@ -236,7 +247,13 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
             path.display()
         )?;
     }
-    writeln!(out, "prefill about {:.1} tok/s, decode about {:.1} tok/s\n", r.prefill_tok_s, r.decode_tok_s)?;
+    match (r.prefill_tok_s, r.decode_tok_s) {
+        (Some(prefill), Some(decode)) => {
+            writeln!(out, "prefill about {prefill:.1} tok/s, decode about {decode:.1} tok/s\n")?;
+        }
+        _ => writeln!(out, "speed: not tried on this machine\n")?,
+    }
+    let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
     let rows: Vec<Vec<String>> = r
         .rows
         .iter()
@@ -248,8 +265,8 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
                 show_bytes(row.need.scratch + row.need.program),
                 show_bytes(row.need.total()),
                 if row.fits { "yes" } else { "no" }.to_owned(),
-                format!("{:.1}", row.prefill_tok_s),
-                format!("{:.1}", row.decode_tok_s),
+                speed(row.prefill_tok_s),
+                speed(row.decode_tok_s),
             ]
         })
         .collect();

@@ -1,17 +1,35 @@
 //! The bar that shows downloads and checks, on a terminal only.
 
 use super::output::say;
+use crate::engine::plan;
+use crate::machine::Machine;
 use crate::store::Progress;
+use crate::units::show_bytes;
+use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Draws a bar on stderr; when stderr is no terminal, only news lines appear.
 #[derive(Debug, Default)]
 pub(super) struct Bar {
     bar: Mutex<Option<ProgressBar>>,
+    /// A download was not asked for by name: it is announced, and a large one begun only after a yes.
+    announce: bool,
+    /// The yes was given beforehand.
+    yes: bool,
 }
 
+/// What is fetched without asking.
+const SMALL: u64 = 1_000_000_000;
+
 impl Bar {
+    /// For a command that fetches a model only because it is to run it.
+    pub(super) fn asking(yes: bool) -> Self {
+        Self { announce: true, yes, ..Self::default() }
+    }
+
     fn with(&self, act: impl FnOnce(&ProgressBar)) {
         if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             act(bar);
@@ -38,16 +56,49 @@ impl Progress for Bar {
         self.with(ProgressBar::finish_and_clear);
     }
 
+    fn found(&self, name: &str, source: &str, total: Option<u64>) -> Result<()> {
+        if !self.announce {
+            return Ok(());
+        }
+        let size = total.map_or("of unknown size".to_owned(), |total| format!("of {}", show_bytes(total)));
+        let free = plan::free_memory(&Machine::read());
+        let fit = match total {
+            Some(total) if total > free => format!("; more than the {} of memory that are free", show_bytes(free)),
+            _ => String::new(),
+        };
+        say(&format!("tokki: {name} is not here yet: a file {size} from {source}{fit}"));
+        if self.yes || total.is_some_and(|total| total <= SMALL) {
+            return Ok(());
+        }
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            let hint = format!("fetch it with tokki pull {source}, or give --yes");
+            return Err(Error::failed(name, "it is large, and nobody is here to agree to fetching it").hint(hint));
+        }
+        if agrees("Fetch it?") { Ok(()) } else { Err(Error::failed(name, "not fetched")) }
+    }
+
     fn note(&self, line: &str) {
         self.with(ProgressBar::finish_and_clear);
         say(line);
     }
 }
 
+/// Asks a question that only a clear yes answers.
+fn agrees(question: &str) -> bool {
+    use std::io::Write;
+    let mut err = std::io::stderr();
+    let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+    let mut answer = String::new();
+    asked.and_then(|()| std::io::stdin().read_line(&mut answer)).is_ok()
+        && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
 /// The bar of a prompt that takes a while to read.
 #[derive(Default)]
 pub(super) struct Prompt {
     bar: Option<ProgressBar>,
+    /// The first report: before the second one there is no rate to tell.
+    first: Option<(usize, Instant)>,
 }
 
 impl Prompt {
@@ -58,9 +109,25 @@ impl Prompt {
         if total < LONG {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| tokens("reading the prompt", total));
+        let template = "{prefix}  {percent:>3}% [{bar:20}] {pos} of {len} tokens{msg}";
+        let bar = self.bar.get_or_insert_with(|| styled("", total as u64, template).with_prefix("reading the prompt"));
         bar.set_position(done as u64);
+        let &mut (start, since) = self.first.get_or_insert_with(|| (done, Instant::now()));
+        let seconds = since.elapsed().as_secs_f64();
+        if done > start && seconds > 0.0 {
+            let rate = (done - start) as f64 / seconds;
+            bar.set_message(format!(", {rate:.0}/s, {:.0} s left", (total - done) as f64 / rate));
+        }
         if done == total {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        // An interrupted one must not stay on the screen.
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

@@ -2,14 +2,16 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
+use crate::Result;
 use crate::config::{PullFlags, Settings};
 use crate::store::{self, Request};
-use crate::{Result, interrupt};
 
 /// Fetches a model into the store
 ///
 /// Downloads go over several connections, survive interruptions of any kind (run the same command again), and are
-/// checked against the hub's hashes. A model appears under its name only when all of it is there and right.
+/// checked against the hub's hashes. A model appears under its name only when all of it is there and right. A download is
+/// continued where a hash or the server's strong ETag proves that it is still the same file; otherwise it starts over. A
+/// model that `verify` found damaged is repaired.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,10 +31,10 @@ pub(super) struct Args {
     /// Name in the store [default: the file's]
     #[arg(long)]
     name: Option<String>,
-    /// What the file has to hash to, where no listing says it
+    /// What the file has to hash to; a model that is there already is checked too
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
-    /// Discard what an earlier try left instead of continuing it
+    /// Fetch everything again: discard what an earlier try left, and replace the model if it is there
     #[arg(long)]
     restart: bool,
     #[command(flatten)]
@@ -40,14 +42,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let settings = Settings::load()?.with(&args.network);
     let request =
         Request { what: &args.what, name: args.name.as_deref(), sha256: args.sha256.as_deref(), restart: args.restart };
     let pulled = store::pull(&settings, request, &Bar::default())?;
     let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {
-        (true, _) => "was there already",
+        (true, true) => "was there already, hash checked",
+        (true, false) => "was there already",
         (false, true) => "fetched, hash checked",
         (false, false) => "fetched; no hash was given to check it against",
     };

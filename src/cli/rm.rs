@@ -21,6 +21,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let store = Store::open()?;
+    // All of them are looked for before the first is removed.
+    let partials = store.partials();
+    for name in &args.names {
+        if !partials.iter().any(|partial| partial.name == *name) {
+            store.get(name)?;
+        }
+    }
     for name in &args.names {
         let removed = store.remove(name)?;
         say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));

@@ -3,14 +3,19 @@
 use super::compute::Compute;
 use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
+use super::waiting;
 use crate::chat::{Kind, Part, ThinkingMode};
-use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, Thinking};
+use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThoughtView};
+use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
+use crate::platform::input;
 use crate::sample::{Constraint, Form, Overrides};
-use crate::{Error, Result, interrupt, store};
+use crate::store::{self, Store};
+use crate::{Error, Result, interrupt};
 use clap::Args;
-use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 /// Answers a prompt, or opens a chat
 ///
@@ -21,8 +26,8 @@ use std::path::PathBuf;
     cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
     tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
 pub(super) struct Run {
-    /// A path or a store name, or the prompt for the default model
-    model: Option<String>,
+    /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
+    model: Option<OsString>,
 
     /// The prompt
     prompt: Option<String>,
@@ -51,6 +56,10 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE")]
     grammar: Option<PathBuf>,
 
+    /// Fetch a model that isn't here without asking, however large it is
+    #[arg(long)]
+    yes: bool,
+
     /// Keep the conversation with its cache in this file, and continue from it if it's there
     #[arg(long, value_name = "FILE")]
     session: Option<PathBuf>,
@@ -65,35 +74,40 @@ pub(super) struct Run {
 
 /// Runs the command.
 pub(super) fn run(args: &Run) -> Result<()> {
-    interrupt::install();
-    let (model, prompt) = what(args)?;
-    let piped = piped()?;
-    let prompt = match (prompt, piped) {
-        (Some(prompt), Some(piped)) => Some(format!("{prompt}\n\n{piped}")),
-        (prompt, piped) => prompt.or(piped),
-    };
+    let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat);
+    check_flags(args, &settings)?;
+    let form = form(args)?;
+    let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
+    let (model, prompt) = what(args, &settings)?;
+    let prompt = joined(prompt, args)?;
+    if args.json && prompt.is_none() {
+        return Err(Error::input("--json", "a prompt", "none").hint("a chat is for people; give a prompt"));
+    }
     let compute = Compute::open_path(&model, &args.machine)?;
-    let settings = compute.settings.clone().with(&args.sampling).with(&args.chat);
     let mut conversation = Conversation::new(compute.session(0)?, args.raw)?;
     conversation.stop_when(interrupt::flag());
     let wishes = wishes(args, &settings, &conversation)?;
-    if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
-        conversation.restore(path)?;
+    if let Some(capabilities) = conversation.capabilities() {
+        // Found out now, not at the first question.
+        wishes.thinking.apply(capabilities, &mut wishes.vars.clone())?;
     }
-    if let Some(system) = settings.system() {
+    if let Some(file) = session.as_ref().filter(|file| !file.is_new()) {
+        conversation.restore(file.path())?;
+    }
+    if let Some(system) = settings.system().filter(|_| !args.raw) {
         conversation.set_system(Some(&system));
     }
     if let Some(note) = conversation.system_note() {
         output::say(&format!("tokki: {note}"));
     }
     let Some(prompt) = prompt else {
-        return super::chat::run(conversation, wishes, &settings, args.session.as_deref());
+        return super::chat::run(conversation, wishes, &settings, session, form);
     };
     conversation.say(&prompt);
-    let constraint = constraint(args, &conversation)?;
-    let turn = once(args, &mut conversation, &wishes, constraint)?;
-    if let Some(path) = &args.session {
-        conversation.save(path)?;
+    let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
+    let turn = once(args, &settings, &mut conversation, &wishes, constraint)?;
+    if let Some(file) = &mut session {
+        conversation.keep_in(file)?;
     }
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
@@ -106,31 +120,117 @@ pub(super) fn run(args: &Run) -> Result<()> {
     }
 }
 
-/// The model's file and the prompt. A single argument is a model if it names one, else the prompt for the default model.
-fn what(args: &Run) -> Result<(PathBuf, Option<String>)> {
-    let default = |prompt: Option<String>| Ok((store::default_model(&Bar::default())?, prompt));
-    match (&args.model, &args.prompt) {
-        (None, _) => default(None),
-        (Some(model), Some(prompt)) => Ok((store::resolve(model)?, Some(prompt.clone()))),
-        (Some(only), None) if only.contains(char::is_whitespace) && !PathBuf::from(only).exists() => {
-            default(Some(only.clone()))
+/// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply
+/// not applied there.
+fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
+    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+    let flag = |key: &str| format!("--{}", key.replace('_', "-"));
+    for key in ["system", "thinking", "thoughts"] {
+        if args.raw && given(key) {
+            return Err(
+                Error::input(flag(key), "a chat", "--raw, which continues text as it is").hint("leave one of them out")
+            );
         }
-        (Some(only), None) => Ok((store::resolve(only)?, None)),
+    }
+    if args.json && given("thoughts") {
+        return Err(Error::input(
+            "--thoughts",
+            "an answer for people",
+            "--json, which has the thought beside the answer",
+        )
+        .hint("leave one of them out"));
+    }
+    if args.stop.iter().any(String::is_empty) {
+        return Err(Error::input("--stop", "a text", "an empty one"));
+    }
+    Ok(())
+}
+
+/// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
+fn joined(prompt: Option<String>, args: &Run) -> Result<Option<String>> {
+    match (prompt, piped(args.prompt.is_some())?) {
+        (Some(prompt), Some(piped)) => Ok(Some(format!("{prompt}\n\n{piped}"))),
+        (None, None) if !std::io::stdin().is_terminal() => {
+            Err(Error::input("stdin", "a question", "nothing").hint("give a prompt, or start it in a terminal to chat"))
+        }
+        (prompt, piped) => Ok(prompt.or(piped)),
     }
 }
 
-/// Text that was piped in.
-fn piped() -> Result<Option<String>> {
+/// What the first argument is. One grammar for all that people type there.
+enum First {
+    /// It ends in .gguf, begins as paths do, or is there.
+    Path(PathBuf),
+    /// `hf:...`, `ORG/REPO`, or a URL.
+    Remote(String),
+    /// One word: a name of the store or the catalogue.
+    Name(String),
+    /// Text with blanks: a question to the default model.
+    Question(String),
+}
+
+impl First {
+    fn read(text: &OsStr) -> Self {
+        let path = Path::new(text);
+        let Some(text) = text.to_str() else { return Self::Path(path.to_path_buf()) };
+        let url = text.starts_with("https://") || text.starts_with("http://");
+        // `models/x` may be ORG/REPO; where that folder is here, it is a file that is missing.
+        let folder = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
+        let slashes = text.matches('/').count();
+        let repository = text.starts_with("hf:") || (slashes == 1 && !folder && !text.starts_with(['.', '~', '/']));
+        if path.exists() || (!url && !text.starts_with("hf:") && text.to_lowercase().ends_with(".gguf")) {
+            return Self::Path(path.to_path_buf());
+        }
+        if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
+            return Self::Path(output::home_path(text));
+        }
+        match text.contains(char::is_whitespace) {
+            true => Self::Question(text.to_owned()),
+            false if url || repository => Self::Remote(text.to_owned()),
+            false if slashes > 0 => Self::Path(path.to_path_buf()),
+            false => Self::Name(text.to_owned()),
+        }
+    }
+}
+
+/// The model's file and the prompt; what isn't here is fetched.
+fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
+    let bar = Bar::asking(args.yes);
+    let default = |prompt: Option<String>| {
+        let path = store::default_model(&bar)?;
+        if prompt.is_some() {
+            output::say(&format!("tokki: asking {}, the default model", store::catalogue::default_entry().name));
+        }
+        Ok((path, prompt))
+    };
+    let Some(first) = &args.model else { return default(None) };
+    let fetched = |what: &str| {
+        let request = store::Request { what, ..Default::default() };
+        store::pull(settings, request, &bar).map(|pulled| pulled.path)
+    };
+    let path = match First::read(first) {
+        First::Question(text) if args.prompt.is_none() => return default(Some(text)),
+        First::Question(text) => store::resolve(&text)?,
+        First::Path(path) => store::resolve(&path)?,
+        First::Remote(what) => match Store::of(settings)?.find(&what)? {
+            Some(entry) => entry.path()?,
+            None => fetched(&what)?,
+        },
+        First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::find(&name)) {
+            (None, Some(entry)) => fetched(entry.name)?,
+            _ => store::resolve(&name)?,
+        },
+    };
+    Ok((path, args.prompt.clone()))
+}
+
+/// Text that was piped in. Who gave a prompt already is not kept waiting by a pipe that stays silent.
+fn piped(has_prompt: bool) -> Result<Option<String>> {
     let stdin = std::io::stdin();
-    if stdin.is_terminal() {
+    if stdin.is_terminal() || !waiting::comes(has_prompt) {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    stdin.lock().read_to_end(&mut bytes).map_err(|why| Error::io("stdin", "read", why))?;
-    let text = String::from_utf8(bytes).map_err(|why| {
-        let at = why.utf8_error().valid_up_to();
-        Error::input("stdin", "text in UTF-8", format!("an invalid byte at {at}"))
-    })?;
+    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MOST_TEXT)?)?;
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
@@ -174,33 +274,41 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
+/// The longest schema or grammar: beyond it there is a mistake, not a form.
+const MOST_FORM: u64 = 16 << 20;
+
 /// The form that the answer has to keep, if one was asked for.
-fn constraint(args: &Run, conversation: &Conversation) -> Result<Option<Box<dyn Constraint>>> {
-    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|why| Error::io(path, "read", why));
-    let form = match (&args.json_schema, &args.grammar) {
+fn form(args: &Run) -> Result<Option<Form>> {
+    let read = |path: &PathBuf| input::read_text(path, MOST_FORM);
+    Ok(match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {
             let schema = serde_json::from_str(&read(path)?);
             let wrong = |why: serde_json::Error| Error::input(path.display().to_string(), "JSON", why.to_string());
-            Form::JsonSchema(schema.map_err(wrong)?)
+            Some(Form::JsonSchema(schema.map_err(wrong)?))
         }
-        (None, Some(path)) => Form::Lark(read(path)?),
-        (None, None) => return Ok(None),
-    };
-    let constraint = conversation.llm().constraint(&form)?;
+        (None, Some(path)) => Some(Form::Lark(read(path)?)),
+        (None, None) => None,
+    })
+}
+
+/// What keeps an answer in this form.
+pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box<dyn Constraint>> {
+    let constraint = conversation.llm().constraint(form)?;
     for warning in constraint.warnings() {
         output::say(&format!("tokki: {warning}"));
     }
-    Ok(Some(Box::new(constraint)))
+    Ok(Box::new(constraint))
 }
 
 /// Generates and shows one answer.
 fn once(
     args: &Run,
+    settings: &Settings,
     conversation: &mut Conversation,
     wishes: &Wishes,
     constraint: Option<Box<dyn Constraint>>,
 ) -> Result<Turn> {
-    let mut show = Show::new(args.json);
+    let mut show = Show::new(args.json, settings);
     let turn = conversation.answer(wishes, constraint, &mut show)?;
     show.end()?;
     if let Some(why) = &turn.stats.thought_closed {
@@ -237,8 +345,18 @@ struct Show {
 }
 
 impl Show {
-    fn new(json: bool) -> Self {
-        let thoughts = !json && std::io::stderr().is_terminal();
+    /// Thoughts are shown where a person can see them, unless something else was asked for.
+    fn new(json: bool, settings: &Settings) -> Self {
+        let view = match (settings.thinking(), settings.thoughts()) {
+            (Some(Thinking::View(view)), _) | (_, Some(view)) => Some(view),
+            _ => None,
+        };
+        let thoughts = !json
+            && match view {
+                Some(ThoughtView::Show) => true,
+                Some(ThoughtView::Hide | ThoughtView::Brief) => false,
+                None => std::io::stderr().is_terminal(),
+            };
         Self { json, thoughts, paint: Paint::stderr(), prompt: Prompt::default(), last: None, ends_line: true }
     }
 
@@ -261,7 +379,7 @@ impl Listener for Show {
             output::say("\ntokki: what stands above was the model's thought");
             return Ok(());
         }
-        let text = output::harmless(&part.text);
+        let text = crate::text::clean(&part.text);
         if part.kind == Kind::Reasoning {
             if self.thoughts {
                 let mut err = std::io::stderr();
@@ -277,5 +395,33 @@ impl Listener for Show {
         self.last = Some(part.kind);
         self.ends_line = text.ends_with('\n');
         output::piece(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_type_first() {
+        let kind = |text: &str| match First::read(OsStr::new(text)) {
+            First::Path(_) => "path",
+            First::Remote(_) => "remote",
+            First::Name(_) => "name",
+            First::Question(_) => "question",
+        };
+        for path in ["my model.gguf", "./x", "~/x", "/no/such/thing", "a/b/m.gguf", "M.GGUF", "Cargo.toml", "src/none"]
+        {
+            assert_eq!(kind(path), "path", "{path}");
+        }
+        for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {
+            assert_eq!(kind(remote), "remote", "{remote}");
+        }
+        for name in ["qwen3:0.6b", "hello", "Why?"] {
+            assert_eq!(kind(name), "name", "{name}");
+        }
+        for question in ["Why is it so?", "what is /etc for", "./x or y?"] {
+            assert_eq!(kind(question), "question", "{question}");
+        }
     }
 }

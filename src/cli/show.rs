@@ -6,6 +6,7 @@ use crate::describe::{ChatTemplate, Description, Dimensions};
 use crate::gguf::Gguf;
 use crate::store;
 use crate::units::show_bytes;
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 /// Describe a model without loading it
@@ -20,7 +21,7 @@ Examples:
   tokki show model.gguf --tensors     every tensor with its format and shape")]
 pub(super) struct Args {
     /// A path or a store name
-    model: String,
+    model: OsString,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     if args.template {
         let template = gguf.need_str("tokenizer.chat_template")?;
-        return if args.json { json(&template) } else { result(|out| writeln!(out, "{template}")) };
+        return if args.json { json(&template) } else { super::output::foreign(&format!("{template}\n")) };
     }
     if args.keys {
         return keys(&gguf, args.json);
@@ -48,6 +49,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return tensors(&gguf, args.json);
     }
     let description = Description::of(&gguf);
+    gguf.intact()?;
     if args.json { json(&description) } else { result(|out| Page { out, paint: Paint::stdout() }.write(&description)) }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::chat::{Clock, Template, Vars};
 use crate::gguf::Gguf;
+use crate::platform::input;
 use crate::{Error, Result, store};
 use serde_json::Value;
-use std::io::Read;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Shows the prompt that a conversation becomes
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// The model whose template is used; not needed with --template
     #[arg(required_unless_present = "template", conflicts_with = "template")]
-    model: Option<String>,
+    model: Option<OsString>,
     /// A file with a Jinja template instead of a model's own
     #[arg(long, value_name = "FILE.jinja")]
     template: Option<PathBuf>,
@@ -41,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let template = match (&args.template, &args.model) {
         (Some(path), _) => {
-            let source = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
+            let source = input::read_text(path, input::MOST_TEXT)?;
             Template::new(source, path.display().to_string())?
         }
         (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
@@ -49,17 +50,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
     let text = template.with_clock(clock).render(&vars)?;
-    super::output::result(|out| out.write_all(text.as_bytes()))
+    super::output::foreign(&text)
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)
+    let text = if path == Path::new("-") {
+        input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MOST_TEXT)?)?
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+        input::read_text(path, input::MOST_TEXT)?
     };
-    read.map_err(|error| Error::io(path, "read", error))?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(vars)) => Ok(vars),
         Ok(Value::Array(messages)) => Ok(Vars::from_iter([("messages".to_owned(), Value::Array(messages))])),

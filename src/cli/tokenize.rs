@@ -2,9 +2,11 @@
 
 use super::output;
 use crate::gguf::Gguf;
+use crate::platform::input;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, store};
-use std::io::{self, Read};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 
 /// Turns text on stdin into token ids, or ids back into text
 ///
@@ -15,7 +17,7 @@ use std::io::{self, Read};
     printf 'Hello' | tokki tokenize smollm2-135m | tokki tokenize smollm2-135m --decode")]
 pub(super) struct Args {
     /// A path or a store name
-    model: String,
+    model: OsString,
 
     /// Read control tokens in the text as such, and add BOS and EOS where the model wants them; with --decode, show them
     #[arg(long)]
@@ -40,14 +42,18 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let tokenizer = Tokenizer::from_gguf(&Gguf::open(&store::resolve(&args.model)?)?)?;
+    let gguf = Gguf::open(&store::resolve(&args.model)?)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    gguf.intact()?;
     if let Some(warning) = tokenizer.warning() {
         output::say(&format!("tokki: {warning}"));
     }
-    let mut input = Vec::new();
-    io::stdin().lock().read_to_end(&mut input).map_err(|error| Error::io("stdin", "read", error))?;
+    if !io::stdin().is_terminal() {
+        super::waiting::comes(false);
+    }
+    let input = input::bounded(&mut io::stdin().lock(), "stdin", input::MOST_TEXT)?;
     let converted = convert(args, &tokenizer, &input)?;
-    output::result(|out| out.write_all(converted.as_bytes()))
+    output::foreign(&converted)
 }
 
 /// All of the command but its files.

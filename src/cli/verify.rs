@@ -3,11 +3,12 @@
 use super::output::{Paint, result, say};
 use super::progress::Bar;
 use crate::store::{Store, Verdict};
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result};
 
 /// Checks stored models against their hashes
 ///
-/// Reads every byte. A model that was imported without a hash gets one recorded, to compare with next time.
+/// Reads every byte. A model that was imported without a hash gets one recorded, to compare with next time. What is found
+/// to be damaged is remembered: it is not run until `pull` has repaired it, or `verify` finds it whole again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +23,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    interrupt::install();
     let store = Store::open()?;
     let names = if args.names.is_empty() {
         store.models()?.into_iter().map(|entry| entry.name).collect()
@@ -36,15 +36,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut wrong = Vec::new();
     for name in names {
         let line = match store.verify(&name, &Bar::default()) {
-            Ok(Verdict::Right) => format!("{name}: {}", paint.good("right")),
+            Ok(Verdict::Matches) => format!("{name}: {}", paint.good("matches")),
             Ok(Verdict::Recorded) => {
-                format!("{name}: {} (hash recorded; there was none to compare with)", paint.good("readable"))
+                format!("{name}: {} (there was no hash to compare with; there is one now)", paint.good("recorded"))
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e @ Error::Input { .. }) if store.find(&name)?.is_none() => return Err(e),
             Err(e) => {
                 wrong.push(name.clone());
-                format!("{name}: {}: {e}", paint.bad("wrong"))
+                format!("{name}: {}: {e}", paint.bad("damaged"))
             }
         };
         result(|out| writeln!(out, "{line}"))?;
@@ -52,6 +52,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Error::failed("verify", format!("{} wrong: {}", wrong.len(), wrong.join(", ")))
-        .hint("remove them with tokki rm NAME and pull them again"))
+    Err(Error::failed("verify", format!("{} damaged: {}", wrong.len(), wrong.join(", ")))
+        .hint("they will not be run until they are repaired"))
 }

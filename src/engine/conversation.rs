@@ -1,7 +1,7 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
 use super::answer::{Stats, Wanted};
-use super::{Generation, Llm, Prompt, Request, Session};
+use super::{Generation, Llm, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
 use crate::sample::{Constraint, Overrides, Params, Settings};
 use crate::tokenizer::{Special, Tokenizer};
@@ -207,24 +207,43 @@ impl Conversation {
         Ok(turn)
     }
 
+    /// What a session file holds beside the cache.
+    fn notes(&self) -> Value {
+        json!({ "messages": self.messages, "raw": self.raw })
+    }
+
     /// Writes messages and cache to a file.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: &std::path::Path) -> Result<()> {
-        super::saved::save(&self.session, json!({ "messages": self.messages }), path)
+        super::saved::save(&self.session, self.notes(), path)
     }
 
-    /// Continues from a file.
+    /// Writes messages and cache to the file that this process keeps them in.
     ///
     /// # Errors
-    /// As [`super::saved::load`], and for notes that hold no messages.
+    /// [`Error::Io`].
+    pub fn keep_in(&self, file: &mut super::saved::SessionFile) -> Result<()> {
+        file.save(&self.session, self.notes())
+    }
+
+    /// Continues from a file. What was said before stays where that fails.
+    ///
+    /// # Errors
+    /// As [`super::saved::load`], and for notes that hold no messages, or those of a conversation of the other form.
     pub fn restore(&mut self, path: &std::path::Path) -> Result<()> {
         let (model, pool) = (Arc::clone(self.session.model()), Arc::clone(self.session.pool()));
         let (mut session, mut notes) = super::saved::load(path, model, pool, self.session.options().clone())?;
-        let Value::Array(messages) = notes["messages"].take() else {
-            return Err(Error::input(path.display().to_string(), "a session with messages", "none"));
-        };
+        let wrong = |wanted: &str, found: &str| Error::input(path.display().to_string(), wanted, found);
+        let messages =
+            notes.get_mut("messages").map(Value::take).ok_or_else(|| wrong("a session with messages", "none"))?;
+        let messages = messages::read(messages).map_err(|(wanted, found)| wrong(&wanted, &found))?;
+        match (notes.get("raw").and_then(Value::as_bool), self.raw) {
+            (Some(true), false) => return Err(wrong("a chat", "plain text").hint("continue it with --raw")),
+            (Some(false), true) => return Err(wrong("plain text", "a chat").hint("continue it without --raw")),
+            _ => {}
+        }
         session.stop_when(self.session.cancel_flag());
         (self.session, self.messages) = (session, messages);
         Ok(())

@@ -6,8 +6,14 @@ use crate::parallel::Pool;
 use std::time::{Duration, Instant};
 use tokki_quant::ceiling;
 
-/// Larger than any last-level cache that is not shared by a whole rack.
+/// Larger than any last-level cache that is not shared by a whole rack: where the system doesn't tell how large that is.
 const BUFFER: usize = 1 << 30;
+
+/// Bytes that no cache holds.
+fn beyond_caches() -> usize {
+    let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
+    caches.map_or(BUFFER, |bytes| usize::try_from(bytes.saturating_mul(4)).unwrap_or(BUFFER).clamp(BUFFER / 8, BUFFER))
+}
 
 /// Each limit is the best of several tries within this time.
 const TIME: Duration = Duration::from_millis(600);
@@ -15,8 +21,11 @@ const TIME: Duration = Duration::from_millis(600);
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
     const CHUNK: usize = 1 << 20;
-    let chunks = affordable(BUFFER) / CHUNK;
-    let buffer = vec![1u8; chunks * CHUNK];
+    let buffer = buffer(affordable(beyond_caches()));
+    let chunks = buffer.len() / CHUNK;
+    if chunks == 0 {
+        return 0.0;
+    }
     best(|| {
         let start = Instant::now();
         pool.run(|lead| {
@@ -26,6 +35,17 @@ pub fn read_bandwidth(pool: &Pool) -> f64 {
         });
         buffer.len() as f64 / start.elapsed().as_secs_f64()
     })
+}
+
+/// A buffer of `most` bytes, or of half as many again and again where the system does not give them.
+fn buffer(most: usize) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let mut len = most;
+    while len > 0 && buffer.try_reserve_exact(len).is_err() {
+        len /= 2;
+    }
+    buffer.resize(len, 1);
+    buffer
 }
 
 /// `most` bytes for a measurement, but no more than a quarter of the free memory: where there's little of it, the process

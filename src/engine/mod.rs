@@ -5,6 +5,7 @@ mod conversation;
 mod generate;
 mod llm;
 pub mod measure;
+pub mod messages;
 mod need;
 pub mod plan;
 pub mod saved;

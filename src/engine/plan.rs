@@ -10,13 +10,27 @@ use tokki_quant::attention::KvKind;
 /// Kept free for everybody else on the machine, but an eighth of what there is at most.
 const RESERVE: u64 = 256 << 20;
 
+/// The longest context that is thought about: sizes of anything longer would not be numbers any more.
+pub const MOST_CONTEXT: usize = 1 << 28;
+
 /// Context when none is asked for: long enough for a conversation with a thought in it.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
 /// Bytes of memory that this process may take: what the system could give, within the control group's limit.
 pub fn free_memory(machine: &Machine) -> u64 {
-    let available = machine.memory.available;
+    let available = machine.memory.available.min(address_space().unwrap_or(u64::MAX));
     available - RESERVE.min(available / 8)
+}
+
+/// Bytes that this process may still map, where a limit is set (`ulimit -v`): beyond it, an allocation ends the process.
+fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    let used: u64 = size.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(used * 1024))
 }
 
 /// What fits on this machine.
@@ -36,6 +50,9 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
     /// Less than this is of no use.
     const LEAST: usize = 512;
     let trained = model.spec.context_train.max(1);
+    if let Some(wanted) = wanted.filter(|&wanted| wanted > MOST_CONTEXT) {
+        return Err(Error::input("--ctx", format!("at most {MOST_CONTEXT} tokens"), wanted.to_string()));
+    }
     let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
     let mut need = Need::new(model, context, kind, batch);
     let mut remark = None;

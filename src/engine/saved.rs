@@ -4,23 +4,27 @@
 //! "TOKKISES" | version u32 | header length u32 | header (JSON) | tokens u32 ... | pages ... | SHA-256 of all before
 //! ```
 //! A session file is input like any other: lengths are checked against the file's before anything is allocated, the
-//! checksum before anything is used, and the model by its fingerprint. Files are replaced by a rename, so a crash leaves
-//! the old one or the new one.
+//! checksum before anything is used, and the model by its fingerprint, by what is computed (its [`Spec`](crate::arch::Spec))
+//! and by its tokenizer: a cache means nothing elsewhere. Files are replaced by a rename, so a crash leaves the old one or
+//! the new one.
 
 use super::{Options, Session};
+use crate::gguf::{Gguf, Value};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
+use crate::platform::input;
+use crate::platform::output::{self, Output};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"TOKKISES";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A header holds a conversation's text: 64 MiB is more than any context.
 const MOST_HEADER: u64 = 64 << 20;
 const DIGEST: u64 = 32;
@@ -28,7 +32,12 @@ const DIGEST: u64 = 32;
 /// What a session file says about itself.
 #[derive(Serialize, Deserialize)]
 struct Header {
+    /// Hash of the tensors' names, shapes, formats and first bytes.
     model: String,
+    /// Hash of what is computed with them.
+    spec: String,
+    /// Hash of what the token ids mean.
+    tokenizer: String,
     kv: String,
     tokens: u64,
     page_bytes: u64,
@@ -51,7 +60,36 @@ pub fn fingerprint(model: &Model) -> Result<String> {
             hash.update(&bytes[..bytes.len().min(SAMPLE)]);
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is computed, as a short text.
+fn spec_mark(model: &Model) -> String {
+    hex(Sha256::new().chain_update(format!("{:?}", model.spec)))
+}
+
+/// What the token ids mean, as a short text: all keys of the tokenizer. The chat template is none of them.
+fn tokenizer_mark(gguf: &Gguf) -> String {
+    let mut hash = Sha256::new();
+    for (key, value) in gguf.keys().filter(|(key, _)| key.starts_with("tokenizer.ggml.")) {
+        hash.update(key);
+        let Value::Array(array) = value else {
+            hash.update(format!("{value:?}"));
+            continue;
+        };
+        hash.update(format!("{array:?}"));
+        array.texts().into_iter().flatten().for_each(|text| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        });
+        array.integers().into_iter().flatten().for_each(|n| hash.update(n.to_le_bytes()));
+        array.floats().into_iter().flatten().for_each(|x| hash.update(x.to_bits().to_le_bytes()));
+    }
+    hex(hash)
 }
 
 /// Writes `session` to `path`, with `notes`.
@@ -59,9 +97,16 @@ pub fn fingerprint(model: &Model) -> Result<String> {
 /// # Errors
 /// [`Error::Io`] when the folder cannot be written or the disk is full; the old file is then still there.
 pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<()> {
-    let cache = session.cache();
+    written(session, notes, path)?.commit()
+}
+
+/// A file that holds the session, up to its last step.
+fn written(session: &Session, notes: serde_json::Value, path: &Path) -> Result<Output> {
+    let (cache, model) = (session.cache(), session.model());
     let header = Header {
-        model: fingerprint(session.model())?,
+        model: fingerprint(model)?,
+        spec: spec_mark(model),
+        tokenizer: tokenizer_mark(&model.gguf),
         kv: cache.shape().kind().name().to_owned(),
         tokens: session.tokens().len() as u64,
         page_bytes: cache.shape().page_bytes() as u64,
@@ -69,10 +114,7 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
         notes,
     };
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
-    let failed = |why| Error::io(path, "write", why);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tokki-session-").tempfile_in(folder).map_err(failed)?;
-    let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, file.as_file_mut()), hash: Sha256::new() };
+    let mut out = Hashing { inner: Output::begin(path)?, hash: Sha256::new() };
     let written = (|| {
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
@@ -81,13 +123,96 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
         session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
         cache.page_data().try_for_each(|page| out.write_all(page))?;
         let digest = out.hash.finalize_reset();
-        out.inner.write_all(&digest)?;
-        out.inner.flush()
+        out.inner.write_all(&digest)
     })();
-    drop(out);
-    written.and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|why| Error::io(path, "rename", why.error))?;
-    Ok(())
+    match written {
+        Ok(()) => Ok(out.inner),
+        Err(why) => Err(out.inner.failed(why)),
+    }
+}
+
+/// Whether the file at `path` begins as a session does; what cannot be read does not.
+pub fn is_session(path: &Path) -> bool {
+    let mut magic = [0; 8];
+    input::open_regular(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && &magic == MAGIC
+}
+
+/// The file that one process keeps its session in. No other process may have it open at the same time: the one that saved
+/// last would silently win.
+#[derive(Debug)]
+pub struct SessionFile {
+    path: PathBuf,
+    /// The file that is there now, locked.
+    lock: File,
+}
+
+impl SessionFile {
+    /// Takes the file at `path`, which need not be there yet, before anything is computed for it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a place that cannot be written to, [`Error::Input`] for something else than a file, and
+    /// [`Error::Failed`] where another process has it.
+    pub fn open(path: &Path) -> Result<Self> {
+        output::check(path)?;
+        loop {
+            // A file of no bytes holds the place of one to come.
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(|why| Error::io(path, "write", why))?;
+            match file.try_lock() {
+                Ok(()) if same_file(&file, path) => return Ok(Self { path: path.to_path_buf(), lock: file }),
+                // It was replaced in this very moment.
+                Ok(()) => {}
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    return Err(Error::failed(path.display().to_string(), "another tokki has this session open")
+                        .hint("end that one, or use another --session FILE"));
+                }
+                Err(std::fs::TryLockError::Error(why)) => return Err(Error::io(path, "lock", why)),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Nothing was saved in it yet.
+    pub fn is_new(&self) -> bool {
+        self.lock.metadata().is_ok_and(|meta| meta.len() == 0)
+    }
+
+    /// Saves `session` with `notes`.
+    ///
+    /// # Errors
+    /// As [`save`].
+    pub fn save(&mut self, session: &Session, notes: serde_json::Value) -> Result<()> {
+        self.lock = written(session, notes, &self.path)?.commit_locked()?;
+        Ok(())
+    }
+}
+
+impl Drop for SessionFile {
+    fn drop(&mut self) {
+        if self.is_new() && same_file(&self.lock, &self.path) {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Whether an open file is still the one at `path`.
+fn same_file(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = std::fs::metadata(path).map(id).ok();
+        there.is_some() && there == file.metadata().map(id).ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
 }
 
 /// Reads a session of `model` from `path`, and its notes.
@@ -95,14 +220,14 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
 /// # Errors
 /// [`Error::Input`] for a file that is damaged, of another version, of another model or of another kind of cache.
 pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Result<(Session, serde_json::Value)> {
-    let file = File::open(path).map_err(|why| Error::io(path, "open", why))?;
+    let file = input::open_regular(path)?;
     let length = file.metadata().map_err(|why| Error::io(path, "read", why))?.len();
     let mut reader = Reader { path, inner: BufReader::with_capacity(1 << 20, file), hash: Sha256::new(), left: length };
     let header = reader.header()?;
     let shape = CacheShape::new(&model.spec, options.kv);
     reader.check(&header, &model, &shape, &options)?;
     let tokens: Vec<u32> = {
-        let bytes = reader.bytes(header.tokens * 4)?;
+        let bytes = reader.bytes(header.tokens.saturating_mul(4))?;
         bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
     };
     let pages = (0..header.pages).map(|_| reader.bytes(header.page_bytes)).collect::<Result<Vec<_>>>()?;
@@ -168,12 +293,23 @@ impl Reader<'_> {
         if header.model != fingerprint(model)? {
             return Err(self.wrong("a session of this model", "one of another model"));
         }
+        if header.spec != spec_mark(model) {
+            return Err(self
+                .wrong("a session of this model", "one in which it was computed otherwise")
+                .hint("the model's keys have changed, or this tokki reads them in another way; start a new session"));
+        }
+        if header.tokenizer != tokenizer_mark(&model.gguf) {
+            return Err(self.wrong("a session of this model", "one with another tokenizer"));
+        }
         if header.kv != options.kv.name() {
             let hint = format!("run with --kv-type {}", header.kv);
             return Err(self.wrong(format!("a {} cache", options.kv.name()), header.kv.clone()).hint(hint));
         }
         if header.page_bytes != shape.page_bytes() as u64 {
             return Err(self.wrong(format!("pages of {} bytes", shape.page_bytes()), header.page_bytes.to_string()));
+        }
+        if header.pages > header.tokens {
+            return Err(self.wrong("as many pages as the tokens need", format!("{} pages", header.pages)));
         }
         if header.tokens > options.context as u64 {
             return Err(Error::ContextFull { needed: header.tokens as usize, available: options.context });

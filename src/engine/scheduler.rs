@@ -443,7 +443,6 @@ impl Scheduler {
     /// The logits after the last token of every sequence that is computed to its end, in the order of `rows`.
     fn compute(&mut self, rows: &[(usize, usize)]) -> Result<Vec<f32>> {
         let model = self.llm.model();
-        model.gguf.check_length()?;
         // A pass that is for one request only ends as soon as nobody waits for it.
         let first = self.running[rows[0].0].job;
         let lone = rows.iter().all(|&(index, _)| self.running[index].job == first);
@@ -461,7 +460,10 @@ impl Scheduler {
             let want = if from + n == sequence.tokens.len() { Want::Last } else { Want::Nothing };
             spans.push(Span { cache: &mut sequence.cache, tokens: &sequence.tokens[from..from + n], want });
         }
-        Ok(forward(&setting, &mut self.scratch, &mut spans)?.to_vec())
+        let logits = forward(&setting, &mut self.scratch, &mut spans)?.to_vec();
+        // Nothing that was computed with a part of a model is believed.
+        model.gguf.intact()?;
+        Ok(logits)
     }
 
     /// Chooses the next tokens and tells what happened.

@@ -157,8 +157,6 @@ impl Session {
     }
 
     fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
-        // Microseconds, and a message instead of a dead process where somebody wrote over the file.
-        self.model.gguf.check_length()?;
         let setting = Setting {
             model: &self.model,
             pool: &self.pool,
@@ -168,8 +166,13 @@ impl Session {
             cancel: &self.cancel,
         };
         let span = Span { cache: &mut self.cache, tokens, want };
-        let logits = forward(&setting, &mut self.scratch, &mut [span])?;
+        let len = forward(&setting, &mut self.scratch, &mut [span])?.len();
+        // Microseconds, and nothing that was computed with a part of a model is believed.
+        if let Err(error) = self.model.gguf.intact() {
+            self.cache.truncate(self.tokens.len());
+            return Err(error);
+        }
         self.tokens.extend_from_slice(tokens);
-        Ok(logits)
+        Ok(self.scratch.logits(len))
     }
 }

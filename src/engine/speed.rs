@@ -1,11 +1,13 @@
 //! How fast a model will be on this machine, out of short trials of its own layers.
 
 use super::DEFAULT_BATCH;
+use super::plan::Need;
 use super::trial::Trial;
 use crate::Result;
 use crate::kv::CacheShape;
 use crate::model::Model;
 use crate::parallel::Pool;
+use std::time::{Duration, Instant};
 use tokki_quant::attention::{KvKind, TILE};
 
 /// Tokens of the passes that are tried: one is decode, the last a full pass of prefill.
@@ -77,34 +79,78 @@ impl Attended {
     }
 }
 
+/// What the trials of one kind of cache took: of one token and of many, after `depth` others.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    depth: usize,
+    one: f64,
+    many: f64,
+}
+
 /// The least that each trial took. All are made twice, one after another: what disturbs one of them for a while is over
-/// when its second turn comes.
+/// when its second turn comes. Where one turn takes long, it is enough.
 struct Tried {
     /// Of no layers and of some, for each number of tokens in [`PASSES`].
     passes: [(f64, f64); PASSES.len()],
-    /// Of one token and of many, after as many others as the kind's depth.
-    late: Vec<(f64, f64)>,
+    late: Vec<Late>,
 }
 
 impl Tried {
     fn new(trial: &Trial, empty: &Trial, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
         const TURNS: usize = 2;
+        /// A turn that takes longer averages over what disturbs it.
+        const LONG: Duration = Duration::from_secs(3);
+        /// Seconds of a pass beyond which a longer one isn't made.
+        const SLOW: f64 = 1.0;
         let none = (f64::INFINITY, f64::INFINITY);
-        let mut tried = Self { passes: [none; PASSES.len()], late: vec![none; kinds.len()] };
         let first = kinds.first().copied().unwrap_or(KvKind::F16);
+        let late = |&kind: &KvKind| {
+            let depth = Self::depth(trial, pool, kind)?;
+            Ok(Late { depth, one: f64::INFINITY, many: f64::INFINITY })
+        };
+        let late = kinds.iter().map(late).collect::<Result<_>>()?;
+        let mut tried = Self { passes: [none; PASSES.len()], late };
         for _ in 0..TURNS {
+            let start = Instant::now();
+            let mut slow = None;
             for (&n, least) in PASSES.iter().zip(&mut tried.passes) {
                 least.0 = least.0.min(empty.seconds(pool, first, n, 0)?);
-                least.1 = least.1.min(trial.seconds(pool, first, n, 0)?);
+                let seconds = match slow {
+                    // What many tokens take, more of them take as many times.
+                    Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
+                    None => trial.seconds(pool, first, n, 0)?,
+                };
+                least.1 = least.1.min(seconds);
+                slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
             }
-            for (&kind, least) in kinds.iter().zip(&mut tried.late) {
-                let depth = trial.depth(kind, DEPTH);
-                least.0 = least.0.min(trial.seconds(pool, kind, 1, depth)?);
-                least.1 = least.1.min(trial.seconds(pool, kind, LATE, depth)?);
+            for (&kind, late) in kinds.iter().zip(&mut tried.late) {
+                late.one = late.one.min(trial.seconds(pool, kind, 1, late.depth)?);
+                late.many = late.many.min(trial.seconds(pool, kind, LATE, late.depth)?);
+            }
+            if start.elapsed() > LONG {
+                break;
             }
         }
         Ok(tried)
     }
+
+    /// How deep a cache is tried: less where a single token takes long to attend to a few positions.
+    fn depth(trial: &Trial, pool: &Pool, kind: KvKind) -> Result<usize> {
+        const SHALLOW: usize = 4 * TILE;
+        const SLOW: f64 = 0.05;
+        let shallow = trial.depth(kind, SHALLOW);
+        let slow = trial.attends_slowly(pool, kind, shallow, SLOW)?;
+        Ok(if slow { TILE } else { trial.depth(kind, DEPTH) })
+    }
+}
+
+/// The most memory that the buffers of a trial may take.
+const MOST_SCRATCH: u64 = 768 << 20;
+
+/// Whether a trial of this model costs little enough to be made just to know.
+pub fn can_be_tried(model: &Model) -> bool {
+    let embedding = (PASSES[2] * model.spec.embd * 4) as u64;
+    Need::new(model, DEPTH, KvKind::F16, DEFAULT_BATCH).scratch.saturating_add(embedding) <= MOST_SCRATCH
 }
 
 impl Speed {
@@ -126,8 +172,7 @@ impl Speed {
         };
         let passes = std::array::from_fn(whole);
         let seen = Attended::new(trial.model(), kinds);
-        let late = |(&kind, &(one, many)): (&KvKind, &(f64, f64))| {
-            let depth = trial.depth(kind, DEPTH);
+        let late = |(&kind, &Late { depth, one, many }): (&KvKind, &Late)| {
             let decode = (one - tried.passes[0].1).max(0.0) / seen.bytes(depth, kind).max(1.0);
             let prefill = (many - tried.passes[1].1).max(0.0) / (LATE as f64 * seen.macs(depth)).max(1.0);
             (kind, Attention { decode, prefill })

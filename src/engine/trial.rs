@@ -91,6 +91,29 @@ impl Trial {
         (affordable(CACHE) / page * TILE).clamp(TILE, most.max(TILE))
     }
 
+    /// Whether one token after `depth` positions takes longer than `seconds` more than one after none.
+    pub(super) fn attends_slowly(&self, pool: &Pool, kind: KvKind, depth: usize, seconds: f64) -> Result<bool> {
+        Ok(self.once(pool, kind, 1, depth)? - self.once(pool, kind, 1, 0)? > seconds)
+    }
+
+    /// Seconds of one pass, the second of two.
+    fn once(&self, pool: &Pool, kind: KvKind, n: usize, depth: usize) -> Result<f64> {
+        let mut cache = filled(&self.model, kind, depth)?;
+        let mut scratch = Scratch::default();
+        let cancel = AtomicBool::new(false);
+        let (context, read_ahead, expand_latents) = (depth + 2 * n, 0, false);
+        let setting = Setting { model: &self.model, pool, context, read_ahead, expand_latents, cancel: &cancel };
+        let tokens = vec![0; n];
+        let mut seconds = 0.0;
+        for _ in 0..2 {
+            let start = Instant::now();
+            let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
+            forward(&setting, &mut scratch, &mut [span])?;
+            seconds = start.elapsed().as_secs_f64();
+        }
+        Ok(seconds)
+    }
+
     /// Seconds of a pass of `n` tokens after `depth` positions, a multiple of [`TILE`].
     pub(super) fn seconds(&self, pool: &Pool, kind: KvKind, n: usize, depth: usize) -> Result<f64> {
         /// Passes that count as one: a single token is over too soon.

@@ -6,8 +6,8 @@ use std::io::Cursor;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
+use super::map::Map;
 use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
-use memmap2::Mmap;
 use serde_json::Value as Json;
 
 use super::scan::{KeySpan, Scan};
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Input`] when the decoder refuses the header or reads it differently from the pre-scan.
-pub(super) fn keys(scan: &mut Scan, map: &Arc<Mmap>, place: &str) -> Result<HashMap<String, Value>> {
+pub(super) fn keys(scan: &mut Scan, map: &Arc<Map>, place: &str) -> Result<HashMap<String, Value>> {
     let view = std::mem::take(&mut scan.view);
     let decoded = catch_unwind(move || {
         let mut container = GGUFContainer::new(ByteOrder::LE, Box::new(Cursor::new(view)), u64::MAX);

@@ -101,55 +101,60 @@ impl Gguf {
     /// An array of texts, as bytes: tokens need not be UTF-8.
     ///
     /// # Errors
-    /// [`Error::Input`] when the key is there with another type.
+    /// [`Error::Input`] when the key is there with another type, or with more texts than any vocabulary has.
     pub fn strings(&self, key: &str) -> Result<Option<Texts<'_>>> {
+        /// A sparse file of a few kilobytes can say that it holds a hundred million.
+        const MOST: usize = 1 << 22;
+        if self.array(key).is_ok_and(|array| array.is_some_and(|array| array.len() > MOST)) {
+            return Err(self.wrong(key, format!("at most {MOST} texts")));
+        }
         self.get(key, "an array of texts", |value| match value {
             Value::Array(array) => array.texts(),
             _ => None,
         })
     }
 
-    /// An array of floats.
+    /// The first `most` elements of an array of floats: no more than the caller has a use for, whatever the file says.
     ///
     /// # Errors
     /// [`Error::Input`] when the key is there with another type.
-    pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
+    pub fn f32s(&self, key: &str, most: usize) -> Result<Option<Vec<f32>>> {
         self.get(key, "an array of numbers", |value| match value {
-            Value::Array(array) => array.floats().map(Iterator::collect),
+            Value::Array(array) => array.floats().map(|floats| floats.take(most).collect()),
             _ => None,
         })
     }
 
-    /// An array of unsigned 32-bit integers (stored in any width).
+    /// The first `most` elements of an array of unsigned 32-bit integers (stored in any width).
     ///
     /// # Errors
     /// [`Error::Input`] when the key is there with another type, or an element is out of range.
-    pub fn u32s(&self, key: &str) -> Result<Option<Vec<u32>>> {
+    pub fn u32s(&self, key: &str, most: usize) -> Result<Option<Vec<u32>>> {
         self.get(key, "an array of unsigned 32-bit integers", |value| match value {
-            Value::Array(array) => array.integers()?.map(|n| u32::try_from(n).ok()).collect(),
+            Value::Array(array) => array.integers()?.take(most).map(|n| u32::try_from(n).ok()).collect(),
             _ => None,
         })
     }
 
-    /// An array of signed 32-bit integers (stored in any width).
+    /// The first `most` elements of an array of signed 32-bit integers (stored in any width).
     ///
     /// # Errors
     /// [`Error::Input`] when the key is there with another type, or an element is out of range.
-    pub fn i32s(&self, key: &str) -> Result<Option<Vec<i32>>> {
+    pub fn i32s(&self, key: &str, most: usize) -> Result<Option<Vec<i32>>> {
         self.get(key, "an array of signed 32-bit integers", |value| match value {
-            Value::Array(array) => array.integers()?.map(|n| i32::try_from(n).ok()).collect(),
+            Value::Array(array) => array.integers()?.take(most).map(|n| i32::try_from(n).ok()).collect(),
             _ => None,
         })
     }
 
-    /// An array of booleans (or of the integers 0 and 1).
+    /// The first `most` elements of an array of booleans (or of the integers 0 and 1).
     ///
     /// # Errors
     /// [`Error::Input`] when the key is there with another type, or an element is neither 0 nor 1.
-    pub fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
+    pub fn bools(&self, key: &str, most: usize) -> Result<Option<Vec<bool>>> {
         self.get(key, "an array of booleans", |value| match value {
             Value::Array(array) => {
-                array.integers()?.map(|n| if n == 0 || n == 1 { Some(n == 1) } else { None }).collect()
+                array.integers()?.take(most).map(|n| if n == 0 || n == 1 { Some(n == 1) } else { None }).collect()
             }
             _ => None,
         })

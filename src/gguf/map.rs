@@ -1,25 +1,53 @@
-//! The memory map of a model file.
+//! The memory map of a model file, and what keeps the process alive when the file is cut short under it.
+//!
+//! A page beyond the end of its file cannot be read: the system sends SIGBUS, which would end the process without a word.
+//! [`guard`] turns that into zeros and a mark on the map; whoever computes with it looks at the mark when the work is done
+//! and fails with a sentence ([`Gguf::intact`](super::Gguf::intact)).
+
+mod guard;
 
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
 
+use crate::platform::kind_of;
 use crate::{Error, Result};
+
+/// A mapped file, or a copy of one.
+pub(super) struct Map {
+    /// Before the map: it has to go first.
+    guarded: Option<guard::Guarded>,
+    bytes: Mmap,
+}
+
+impl Map {
+    /// Whether zeros stand for a part of the file that is not there any more.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.guarded.as_ref().is_some_and(guard::Guarded::is_damaged)
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Maps the regular file at `path` for reading, and keeps it open.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be opened or mapped, [`Error::Input`] when it is empty or no regular file.
-pub(super) fn map(path: &Path) -> Result<(Arc<Mmap>, File)> {
+pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
     // Asked before opening: opening a pipe would wait for a writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
     let place = path.display().to_string();
     if !meta.is_file() {
-        let found = if meta.is_dir() { "a folder" } else { "something else" };
-        return Err(Error::input(place, "a GGUF file", found));
+        return Err(Error::input(place, "a GGUF file", kind_of(meta.file_type())));
     }
     if meta.len() == 0 {
         return Err(Error::input(place, "a GGUF file", "an empty file").hint("download it again"));
@@ -28,10 +56,12 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Mmap>, File)> {
     #[expect(unsafe_code, reason = "mapping the file is what makes it the only copy of the weights")]
     // SAFETY: the map is read-only and only ever seen as bytes, which are valid whatever they hold; every use checks
     // the bytes it reads or accepts any. Model files are not modified in place while they are open (the store replaces
-    // files by renaming); truncation by another process ends this one with SIGBUS, not with wrong memory
-    // (`Gguf::check_length` finds it out before in most cases).
-    let map = unsafe { Mmap::map(&file) };
-    map.map(|map| (Arc::new(map), file)).map_err(|e| Error::io(path, "map", e))
+    // files by renaming); where another process does so all the same, the bytes are others, but bytes, and those that are
+    // gone read as zeros (`guard`).
+    let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
+    let guarded = guard::Guarded::new(&bytes);
+    let guarded = guarded.ok_or_else(|| Error::failed(place, "too many files are mapped at once"))?;
+    Ok((Arc::new(Map { guarded: Some(guarded), bytes }), file))
 }
 
 /// Asks the system to read a range of the map into the page cache. A hint: failure is ignored.
@@ -39,30 +69,31 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Mmap>, File)> {
 /// In steps, because Linux takes no more than the device's read-ahead window (128 KiB unless somebody set it) out of one
 /// request and drops the rest without a word. A step whose pages are there already costs about a microsecond.
 #[cfg(unix)]
-pub(super) fn read_ahead(map: &Mmap, range: Range<usize>) {
+pub(super) fn read_ahead(map: &Map, range: Range<usize>) {
     const STEP: usize = 128 << 10;
     let mut start = range.start;
     while start < range.end {
         // Whole steps of the file, so that neighbouring ranges don't ask for the same pages twice.
         let end = range.end.min((start / STEP + 1) * STEP);
-        let _ = map.advise_range(memmap2::Advice::WillNeed, start, end - start);
+        let _ = map.bytes.advise_range(memmap2::Advice::WillNeed, start, end - start);
         start = end;
     }
 }
 
 /// Other systems have no such request.
 #[cfg(not(unix))]
-pub(super) fn read_ahead(_: &Mmap, _: Range<usize>) {}
+pub(super) fn read_ahead(_: &Map, _: Range<usize>) {}
 
 /// Memory that holds `bytes`, in the form of a mapped file.
 ///
 /// # Errors
 /// [`Error::Input`] when there are none, [`Error::Io`] when there is no memory.
-pub(super) fn copy(name: &Path, bytes: &[u8]) -> Result<Arc<Mmap>> {
+pub(super) fn copy(name: &Path, bytes: &[u8]) -> Result<Arc<Map>> {
     if bytes.is_empty() {
         return Err(Error::input(name.display().to_string(), "a GGUF file", "an empty one"));
     }
     let mut map = MmapMut::map_anon(bytes.len()).map_err(|e| Error::io(name, "map", e))?;
     map.copy_from_slice(bytes);
-    map.make_read_only().map(Arc::new).map_err(|e| Error::io(name, "map", e))
+    let bytes = map.make_read_only().map_err(|e| Error::io(name, "map", e))?;
+    Ok(Arc::new(Map { guarded: None, bytes }))
 }

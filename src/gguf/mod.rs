@@ -9,6 +9,7 @@ mod decode;
 mod foreign;
 mod keys;
 mod map;
+mod other;
 mod scan;
 mod split;
 mod tensor;
@@ -22,8 +23,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use memmap2::Mmap;
+use map::Map;
 
 pub use tensor::{Format, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
@@ -51,9 +53,11 @@ pub struct Gguf {
 #[derive(Clone)]
 struct Shard {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Arc<Map>,
     /// The file behind the map, if there is one.
     file: Option<Arc<File>>,
+    /// When that was written last.
+    modified: Option<SystemTime>,
 }
 
 impl Gguf {
@@ -70,6 +74,8 @@ impl Gguf {
             model.append(shard)?;
         }
         split::check_total(&model)?;
+        other::check(&model)?;
+        model.intact()?;
         Ok(model)
     }
 
@@ -90,14 +96,15 @@ impl Gguf {
         Self::from_map(path, map, Some(Arc::new(file)))
     }
 
-    fn from_map(path: &Path, map: Arc<Mmap>, file: Option<Arc<File>>) -> Result<Self> {
+    fn from_map(path: &Path, map: Arc<Map>, file: Option<Arc<File>>) -> Result<Self> {
         let place = path.display().to_string();
         let mut scan = scan::scan(&map, &place)?;
         let key_order = scan.keys.iter().map(|key| key.name.clone()).collect();
         let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;
         let keys = decode::keys(&mut scan, &map, &place)?;
         let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        let shards = vec![Shard { path: path.to_path_buf(), map, file }];
+        let modified = file.as_ref().and_then(|file| file.metadata().ok()?.modified().ok());
+        let shards = vec![Shard { path: path.to_path_buf(), map, file, modified }];
         Ok(Self { shards, version: scan.version, keys, key_order, tensors, by_name })
     }
 

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::other;
 use super::value::Kind;
 use crate::{Error, Result};
 
@@ -125,8 +126,8 @@ fn preamble(cursor: &mut Cursor<'_>) -> Result<(u32, u64, u64)> {
         return Err(big_endian(cursor));
     }
     if magic != b"GGUF" {
-        let found = format!("`{}`", magic.escape_ascii());
-        return Err(cursor.wrong(0, "a GGUF file (magic `GGUF`)", found).hint("only GGUF models can be read"));
+        let (found, hint) = other::kind(cursor.bytes);
+        return Err(cursor.wrong(0, "a GGUF file (magic `GGUF`)", found).hint(hint));
     }
     let version = cursor.u32("the version")?;
     if version & 0xffff == 0 && version != 0 {

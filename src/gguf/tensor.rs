@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use super::map::Map;
 use tokki_quant::dtype::DType;
 
 use super::scan::{Scan, TensorSpan, shown};
@@ -148,7 +148,7 @@ fn place_one(
 /// The data of one tensor: an owned handle on the map, cheap to clone.
 #[derive(Clone)]
 pub struct TensorView {
-    map: Arc<Mmap>,
+    map: Arc<Map>,
     range: Range<usize>,
     name: Arc<str>,
     shape: Arc<[usize]>,
@@ -157,7 +157,7 @@ pub struct TensorView {
 
 impl TensorView {
     /// Fails for a format that cannot be computed with.
-    pub(super) fn new(info: &TensorInfo, map: &Arc<Mmap>, place: &str) -> Result<Self> {
+    pub(super) fn new(info: &TensorInfo, map: &Arc<Map>, place: &str) -> Result<Self> {
         let Format::Known(dtype) = info.format else {
             let place = format!("{place}: tensor {}", shown(&info.name));
             return Err(unsupported(place, info.format));

@@ -49,9 +49,10 @@ fn reads_what_was_written() {
         assert_eq!(gguf.str("absent").unwrap(), None);
         let tokens: Vec<_> = gguf.strings("tokenizer.ggml.tokens").unwrap().unwrap().collect();
         assert_eq!(tokens, [b"a".as_slice(), b"\xff\x80", b"", "토끼".as_bytes()]);
-        assert_eq!(gguf.i32s("tokenizer.ggml.token_type").unwrap().unwrap(), [1, -2, 3]);
-        assert_eq!(gguf.f32s("scores").unwrap().unwrap(), [0.1, -1000.0]);
-        assert_eq!(gguf.bools("pattern").unwrap().unwrap(), [true, false]);
+        assert_eq!(gguf.i32s("tokenizer.ggml.token_type", 9).unwrap().unwrap(), [1, -2, 3]);
+        assert_eq!(gguf.i32s("tokenizer.ggml.token_type", 2).unwrap().unwrap(), [1, -2]);
+        assert_eq!(gguf.f32s("scores", 9).unwrap().unwrap(), [0.1, -1000.0]);
+        assert_eq!(gguf.bools("pattern", 9).unwrap().unwrap(), [true, false]);
         let order: Vec<_> = gguf.keys().map(|(name, _)| name).collect();
         assert_eq!(order[..2], ["general.architecture", "llama.block_count"]);
     }
@@ -68,8 +69,8 @@ fn wrong_types_are_named() {
         (gguf.f32("nan").unwrap_err(), "nan", "NaN"),
         (gguf.str("bad").unwrap_err(), "bad", "not UTF-8"),
         (gguf.str("pattern").unwrap_err(), "pattern", "an array of 2 bool"),
-        (gguf.u32s("tokenizer.ggml.token_type").unwrap_err(), "token_type", "an array of 3 i32"),
-        (gguf.f32s("tokenizer.ggml.token_type").unwrap_err(), "token_type", "an array of 3 i32"),
+        (gguf.u32s("tokenizer.ggml.token_type", 9).unwrap_err(), "token_type", "an array of 3 i32"),
+        (gguf.f32s("tokenizer.ggml.token_type", 9).unwrap_err(), "token_type", "an array of 3 i32"),
         (gguf.need_u32("absent").unwrap_err(), "absent", "no such key"),
     ];
     for (error, key, found) in cases {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use super::map::Map;
 
 use super::scan::ArraySpan;
 
@@ -106,7 +106,7 @@ impl Value {
 /// An array that stays in the file: its elements are read from the map each time.
 #[derive(Clone)]
 pub struct Array {
-    map: Arc<Mmap>,
+    map: Arc<Map>,
     span: ArraySpan,
 }
 
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Array {
 
 impl Array {
     /// `span` must lie in `map` and hold what it says: the pre-scan has checked it.
-    pub(super) fn new(map: Arc<Mmap>, span: ArraySpan) -> Self {
+    pub(super) fn new(map: Arc<Map>, span: ArraySpan) -> Self {
         Self { map, span }
     }
 

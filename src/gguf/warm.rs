@@ -60,19 +60,26 @@ impl Gguf {
         Ok(())
     }
 
-    /// Checks that no file was cut short since it was mapped: a page beyond its end would end the process.
+    /// Checks that every file is still as it was when it was mapped. Asked after each piece of work, it tells whether that
+    /// work saw the model or what somebody made of it meanwhile.
     ///
     /// # Errors
     /// [`Error::Failed`] that names the file.
-    pub fn check_length(&self) -> Result<()> {
+    pub fn intact(&self) -> Result<()> {
         for (shard, file) in self.files() {
             let len = shard.map.len() as u64;
-            let found = file.metadata().map_err(|e| Error::io(&shard.path, "read", e))?.len();
-            if found < len {
-                let why = format!("the file was cut short while it was in use: {found} bytes of {len} are left");
-                return Err(Error::failed(shard.path.display().to_string(), why)
-                    .hint("replace a model's file by renaming a new one over it, and start again"));
-            }
+            let meta = file.metadata().map_err(|e| Error::io(&shard.path, "read", e))?;
+            let why = if meta.len() < len {
+                format!("the file was cut short while it was in use: {} bytes of {len} are left", meta.len())
+            } else if shard.map.is_damaged() {
+                "the file was cut short for a while, while it was in use".to_owned()
+            } else if meta.modified().ok() != shard.modified {
+                "the file was changed while it was in use".to_owned()
+            } else {
+                continue;
+            };
+            return Err(Error::failed(shard.path.display().to_string(), why)
+                .hint("replace a model's file by renaming a new one over it, and start again"));
         }
         Ok(())
     }
@@ -147,15 +154,15 @@ mod tests {
         let path = dir.path().join("m.gguf");
         tiny("llama", 1).unwrap().write(&path).unwrap();
         let gguf = Gguf::open(&path).unwrap();
-        assert!(gguf.check_length().is_ok());
+        assert!(gguf.intact().is_ok());
         // Another file of that name leaves the mapped one as it was.
         std::fs::write(dir.path().join("other"), "short").unwrap();
         std::fs::rename(dir.path().join("other"), &path).unwrap();
-        assert!(gguf.check_length().is_ok());
+        assert!(gguf.intact().is_ok());
         tiny("llama", 1).unwrap().write(&path).unwrap();
         let gguf = Gguf::open(&path).unwrap();
         std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
-        let error = gguf.check_length().unwrap_err().to_string();
+        let error = gguf.intact().unwrap_err().to_string();
         assert!(error.contains("m.gguf") && error.contains("1000 bytes of"), "{error}");
     }
 }

@@ -139,6 +139,7 @@ impl Model {
     /// [`crate::Error::Input`] naming the file, key or tensor that is missing or of another shape.
     pub fn open(path: &Path) -> Result<Self> {
         let gguf = Gguf::open(path)?;
+        gguf.need_weights()?;
         let spec = arch::spec(&gguf)?;
         bind::bind(gguf, spec)
     }

@@ -115,6 +115,7 @@ pub fn run(
     outputs: &mut Outputs<'_>,
     progress: &mut dyn FnMut(usize, &Score) -> Result<()>,
 ) -> Result<Score> {
+    let path = session.model().gguf.path().to_path_buf();
     let mut score = Score::default();
     let mut row = Vec::new();
     for number in 0..windows.count(tokens.len()) {
@@ -127,6 +128,11 @@ pub fn run(
         session.feed(&window[..first], &mut |_| {})?;
         session.feed_all(&window[first..windows.len - 1], &mut |index, logits| {
             let target = window[first + index + 1];
+            if !logits.iter().all(|logit| logit.is_finite()) {
+                let place = path.display().to_string();
+                return Err(Error::failed(place, "the model's logits are no numbers")
+                    .hint("the file is damaged, or is computed in another way than it should be"));
+            }
             log_softmax(logits, &mut row);
             score.add(-row[target as usize]);
             if let Some(save) = &mut outputs.save {

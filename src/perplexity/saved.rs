@@ -6,10 +6,12 @@
 //! the others stays under 0.0005.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Windows;
+use crate::platform::input;
+use crate::platform::output::Output;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"TOKKI-LP";
@@ -33,19 +35,17 @@ impl Header<'_> {
 
 /// Saves log-probabilities.
 pub struct Writer {
-    path: PathBuf,
-    out: BufWriter<File>,
+    out: Output,
     bytes: Vec<u8>,
 }
 
 impl Writer {
-    /// Creates the file for predictions over `tokens`.
+    /// Begins the file for predictions over `tokens`; it has its name once it is finished.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be created or written.
     pub fn create(path: &Path, vocab: usize, windows: Windows, tokens: &[u32]) -> Result<Self> {
-        let file = File::create(path).map_err(|e| Error::io(path, "create", e))?;
-        let mut writer = Self { path: path.to_path_buf(), out: BufWriter::new(file), bytes: MAGIC.to_vec() };
+        let mut writer = Self { out: Output::begin(path)?, bytes: MAGIC.to_vec() };
         let header = Header { vocab, windows, tokens };
         for number in header.numbers().iter().chain(tokens) {
             writer.bytes.extend_from_slice(&number.to_le_bytes());
@@ -73,15 +73,15 @@ impl Writer {
     }
 
     fn put(&mut self) -> Result<()> {
-        self.out.write_all(&self.bytes).map_err(|e| Error::io(&self.path, "write", e))
+        self.out.write_all(&self.bytes).map_err(|e| self.out.failed(e))
     }
 
-    /// Writes what is still buffered.
+    /// Makes what was written the file.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
-    pub fn finish(mut self) -> Result<()> {
-        self.out.flush().map_err(|e| Error::io(&self.path, "write", e))
+    pub fn finish(self) -> Result<()> {
+        self.out.commit()
     }
 }
 
@@ -100,7 +100,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::Input`] when it is no such file, or belongs to something else.
     pub fn open(path: &Path, vocab: usize, windows: Windows, tokens: &[u32]) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let file = input::open_regular(path)?;
         let rows = windows.count(tokens.len()) * windows.scored;
         let log_probs = vec![0.0; vocab];
         let mut reader =

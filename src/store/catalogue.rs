@@ -2,7 +2,7 @@
 //! that decides: whatever the source, the bytes are the same.
 
 use super::manifest::Stored;
-use super::package::{self, Package};
+use super::net::package::{self, Package};
 use super::{Progress, Staging};
 use crate::Result;
 

@@ -1,5 +1,6 @@
 //! Files by position, and the room that is left.
 
+use crate::platform::kind_of;
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use std::fs::File;
@@ -23,6 +24,50 @@ pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Resul
     }
 }
 
+/// Opens a file of the store's own for reading and writing, and creates it if it isn't there. A link in its place is
+/// refused: what it leads to is not the store's to change.
+pub(super) fn open_own(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_file() => not_own(path, "a file", meta.file_type()),
+        _ => Error::io(path, "create", e),
+    })?;
+    let kind = file.metadata().map_err(|e| Error::io(path, "read", e))?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(not_own(path, "a file", kind)) }
+}
+
+/// Creates a folder of the store's own below one that is there. A link in its place is refused.
+pub(super) fn own_folder(path: &Path) -> Result<()> {
+    match std::fs::create_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            let kind = std::fs::symlink_metadata(path).map_err(|e| Error::io(path, "read", e))?.file_type();
+            if kind.is_dir() { Ok(()) } else { Err(not_own(path, "a folder", kind)) }
+        }
+        created => created.map_err(|e| Error::io(path, "create", e)),
+    }
+}
+
+fn not_own(path: &Path, wanted: &str, kind: std::fs::FileType) -> Error {
+    Error::input(path.display().to_string(), format!("{wanted} of the store"), kind_of(kind))
+        .hint("move it out of the store")
+}
+
+/// Removes a file, a link (never what it leads to) or a folder with all that is in it; what isn't there is no error.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
 /// Bytes that can still be written where `dir` is; `None` where the system does not say.
 pub fn free(dir: &Path) -> Option<u64> {
     #[cfg(unix)]
@@ -41,7 +86,7 @@ pub fn free(dir: &Path) -> Option<u64> {
 
 /// Bytes that a file, perhaps with holes, already takes on disk.
 pub(super) fn allocated(path: &Path) -> u64 {
-    let Ok(meta) = std::fs::metadata(path) else { return 0 };
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::blocks(&meta).saturating_mul(512);
     #[cfg(not(unix))]
@@ -59,7 +104,8 @@ pub(super) fn check_room(dir: &Path, needed: u64) -> Result<()> {
         return Ok(());
     }
     let free = show_bytes(free(dir).unwrap_or_default());
-    let why = format!("{} more are needed and {free} are free", show_bytes(needed));
+    let margin = show_bytes(MARGIN);
+    let why = format!("{} more are needed, {margin} are kept free beside, and {free} are free", show_bytes(needed));
     Err(Error::failed(format!("the disk of {}", dir.display()), why)
         .hint("free some room, or choose another place with --home DIR"))
 }
@@ -68,6 +114,26 @@ pub(super) fn check_room(dir: &Path, needed: u64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn links_in_the_store_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("precious")).unwrap();
+        std::fs::write(at("precious/thesis"), "all of it").unwrap();
+        std::os::unix::fs::symlink("precious", at("folder")).unwrap();
+        std::os::unix::fs::symlink("precious/thesis", at("file")).unwrap();
+        assert!(own_folder(&at("folder")).unwrap_err().to_string().contains("a link"));
+        assert!(open_own(&at("file")).unwrap_err().to_string().contains("a link"));
+        assert!(open_own(&at("precious")).unwrap_err().to_string().contains("a folder"));
+        remove(&at("folder")).unwrap();
+        remove(&at("file")).unwrap();
+        remove(&at("file")).unwrap();
+        assert_eq!(std::fs::read(at("precious/thesis")).unwrap(), b"all of it");
+        open_own(&at("file")).unwrap();
+        own_folder(&at("folder")).and_then(|()| own_folder(&at("folder"))).unwrap();
+    }
 
     #[test]
     fn room_is_checked_where_the_directory_will_be() {

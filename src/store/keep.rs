@@ -1,18 +1,18 @@
 //! What is done with models that are there: import, check, remove.
 
 use super::manifest::Stored;
-use super::staging::sha256;
+use super::staging::{self, Order, sha256};
 use super::{Manifest, Progress, Staging, Store, disk, name};
 use crate::gguf::Gguf;
+use crate::platform::input;
 use crate::{Error, Result, interrupt};
-use std::fs::File;
 use std::path::Path;
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Every byte is the recorded one.
-    Right,
+    Matches,
     /// The files can be read; at least one had no hash, and has one now.
     Recorded,
 }
@@ -24,6 +24,8 @@ pub struct Partial {
     pub name: String,
     /// Bytes that it takes on disk.
     pub bytes: u64,
+    /// What it is of, if it says so.
+    pub order: Option<Order>,
 }
 
 impl Store {
@@ -34,9 +36,9 @@ impl Store {
     pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
         let shown = file.display().to_string();
-        let base = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let base =
-            name::file_name(base).map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
+        let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
+        let base = name::file_name(&base)
+            .map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
@@ -50,56 +52,51 @@ impl Store {
                 .hint(format!("choose another with --name, or remove it: tokki rm {name}")));
         }
         let folder = file.parent().unwrap_or(Path::new("/"));
-        let staging = Staging::open(self, &name)?;
-        staging.clear()?;
+        let staging = Staging::fresh(self, &name)?;
         let mut files = Vec::new();
-        for shard in name::shards(&base) {
-            let target = folder.join(&shard);
+        let shards = name::shards(&base);
+        let alone = shards.len() == 1;
+        for shard in shards {
+            // The name in the store is text; that of the file may not be.
+            let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
             let link = staging.ready(&shard);
             link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
-            files.push(Stored { name: shard, size, sha256: None, link: Some(target) });
+            files.push(Stored {
+                name: shard,
+                size,
+                sha256: None,
+                link: Some(target.to_string_lossy().into_owned().into()),
+            });
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        staging.publish(&shown, files)?;
+        staging.publish(&shown, files, false)?;
         Ok((name, size))
     }
 
-    /// Reads every byte of a model and compares with the recorded hashes; records those that are missing.
+    /// Reads every byte of a model and compares with the recorded hashes; records those that are missing, and what is
+    /// found to be damaged until it is repaired.
     ///
     /// # Errors
     /// [`Error::Failed`] when the bytes are others, [`Error::Input`] when the model is unknown or no readable model.
     pub fn verify(&self, name: &str, progress: &dyn Progress) -> Result<Verdict> {
         let entry = self.get(name)?;
-        let first = entry.path()?;
+        let first = entry.whole()?;
+        let repair = entry.repair();
         let mut manifest = entry.manifest?;
-        let mut verdict = Verdict::Right;
-        for file in &mut manifest.files {
-            let path = entry.dir.join(&file.name);
-            progress.begin(&file.name, file.size, 0);
-            let reader = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
-            let found = sha256(reader, |bytes| {
-                progress.advance(bytes);
-                interrupt::check()
-            });
-            progress.end();
-            let found = found?.map_err(|e| Error::io(&path, "read", e))?;
-            match &file.sha256 {
-                Some(wanted) if *wanted != found => {
-                    return Err(Error::failed(path.display().to_string(), format!("sha256 is {found}, not {wanted}")));
-                }
-                Some(_) => {}
-                None => {
-                    file.sha256 = Some(found);
-                    verdict = Verdict::Recorded;
-                }
-            }
+        let before = manifest.clone();
+        let verdict = compare(&mut manifest, &entry.dir, progress);
+        let verdict = verdict.and_then(|verdict| Gguf::open(&first).map(|_| verdict));
+        match &verdict {
+            Ok(_) => manifest.damaged = None,
+            Err(Error::Interrupted) => {}
+            Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
+            Err(other) => manifest.damaged = Some(other.to_string()),
         }
-        Gguf::open(&first)?;
-        if verdict == Verdict::Recorded {
+        if manifest != before {
             manifest.write(&entry.dir)?;
         }
-        Ok(verdict)
+        verdict.map_err(|e| e.hint(repair))
     }
 
     /// Removes a model, or what an unfinished download of this name left. Returns what it was and the bytes freed.
@@ -108,6 +105,7 @@ impl Store {
     /// When there is neither, or when another process is fetching it.
     pub fn remove(&self, name: &str) -> Result<Partial> {
         if let Some(entry) = self.find(name)? {
+            self.sweep();
             let own = |file: &Stored| if file.link.is_none() { file.size } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
@@ -116,39 +114,71 @@ impl Store {
             let away = away.map_err(|e| Error::io(self.partial_dir(), "create", e))?;
             std::fs::rename(&entry.dir, away.path().join("model")).map_err(|e| Error::io(&entry.dir, "rename", e))?;
             away.close().map_err(|e| Error::io(&entry.dir, "remove", e))?;
-            return Ok(Partial { name: entry.name, bytes });
+            return Ok(Partial { name: entry.name, bytes, order: None });
         }
         match self.partials().into_iter().find(|partial| partial.name == name) {
             Some(partial) => {
-                let staging = Staging::open(self, name)?;
-                std::fs::remove_dir_all(staging.dir()).map_err(|e| Error::io(staging.dir(), "remove", e))?;
+                drop(Staging::fresh(self, name)?);
                 Ok(partial)
             }
             None => self.get(name).and_then(|entry| Err(Error::failed(entry.name, "it was not there a moment ago"))),
         }
     }
 
-    /// Unfinished downloads by name.
+    /// Removes what a process left that was killed while it removed a model.
+    fn sweep(&self) {
+        let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".removing-")) {
+            drop(disk::remove(&entry.path()));
+        }
+    }
+
+    /// Unfinished downloads by name: those that can be continued.
     pub fn partials(&self) -> Vec<Partial> {
         let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
         let mut partials: Vec<Partial> = entries
-            .filter(|entry| entry.path().is_dir())
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name::check(name).is_ok())
-            .map(|name| Partial { bytes: allocated_below(&self.partial_dir().join(&name), 4), name })
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+            .filter(|(name, dir)| name::check(name).is_ok() && staging::can_be_continued(dir))
+            .map(|(name, dir)| Partial { name, bytes: staging::allocated(&dir), order: staging::order(&dir) })
             .collect();
         partials.sort_by(|a, b| a.name.cmp(&b.name));
         partials
     }
 }
 
-fn allocated_below(dir: &Path, depth: usize) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.fold(0, |sum, entry| {
-        let path = entry.path();
-        let more = if path.is_dir() && depth > 0 { allocated_below(&path, depth - 1) } else { disk::allocated(&path) };
-        sum.saturating_add(more)
-    })
+/// Compares the files in `dir` with their record, and completes it.
+fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Result<Verdict> {
+    let mut verdict = Verdict::Matches;
+    for file in &mut manifest.files {
+        let found = hash_file(&dir.join(&file.name), &file.name, progress)?;
+        match &file.sha256 {
+            Some(wanted) if *wanted != found => {
+                let path = dir.join(&file.name);
+                let place = file.link.as_deref().unwrap_or(&path).display().to_string();
+                return Err(Error::failed(place, format!("sha256 is {found}, not {wanted}")));
+            }
+            Some(_) => {}
+            None => {
+                file.sha256 = Some(found);
+                verdict = Verdict::Recorded;
+            }
+        }
+    }
+    Ok(verdict)
+}
+
+/// What a file hashes to; it may take a while.
+pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn Progress) -> Result<String> {
+    let file = input::open_regular(path)?;
+    let size = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    progress.begin(&format!("{shown}: checking"), size, 0);
+    let found = sha256(file, |bytes| {
+        progress.advance(bytes);
+        interrupt::check()
+    });
+    progress.end();
+    found?.map_err(|e| Error::io(path, "read", e))
 }
 
 /// A link at `link` to the file `target`.

@@ -1,10 +1,9 @@
 //! The record that lies beside a model's files: where it came from, how long the files are and what they hash to.
 
 use super::name;
+use crate::platform::{input, output};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The name of the record in a model's directory.
@@ -23,6 +22,9 @@ pub struct Manifest {
     pub source: String,
     /// The files; the first is the one to open.
     pub files: Vec<Stored>,
+    /// What a check found to be wrong with them, until they are repaired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// One file of a model.
@@ -44,9 +46,7 @@ impl Manifest {
     /// Reads the record in `dir` and checks it: names that stay inside, at least one file.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
-        let mut text = String::new();
-        let file = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
-        file.take(MOST_BYTES).read_to_string(&mut text).map_err(|e| Error::io(&path, "read", e))?;
+        let text = input::read_regular_text(&path, MOST_BYTES)?;
         let place = || path.display().to_string();
         let manifest: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(place(), "a model's record", e.to_string()).hint("pull or import it again"))?;
@@ -69,36 +69,18 @@ impl Manifest {
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::failed(FILE, e.to_string()))?;
-        write_atomically(&path, text.as_bytes())
+        output::write(&path, text.as_bytes())
+    }
+
+    /// True for a model whose files lie elsewhere: it was imported, not fetched.
+    pub fn is_link(&self) -> bool {
+        self.files.iter().any(|file| file.link.is_some())
     }
 
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
     }
-}
-
-/// Writes a file beside its final name, syncs it and renames it.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    // Temporary files are private by default; a store may be shared, as far as the umask says so.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(dir).map_err(|e| Error::io(path, "create", e))?;
-    temporary.write_all(bytes).map_err(|e| Error::io(path, "write", e))?;
-    temporary.as_file().sync_all().map_err(|e| Error::io(path, "sync", e))?;
-    temporary.persist(path).map_err(|e| Error::io(path, "rename", e.error))?;
-    sync_dir(dir)
-}
-
-/// Makes the names in a directory durable. Systems that cannot open directories need no such call.
-pub fn sync_dir(dir: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io(dir, "sync", e))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -108,7 +90,7 @@ mod tests {
 
     fn sample() -> Manifest {
         let file = Stored { name: "m.gguf".into(), size: 3, sha256: None, link: Some("/x/m.gguf".into()) };
-        Manifest { version: 1, name: "m".into(), source: "/x/m.gguf".into(), files: vec![file] }
+        Manifest { version: 1, name: "m".into(), source: "/x/m.gguf".into(), files: vec![file], damaged: None }
     }
 
     #[test]

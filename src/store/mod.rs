@@ -9,14 +9,10 @@
 
 pub mod catalogue;
 mod disk;
-mod fetch;
-mod http;
-mod hub;
-mod journal;
 mod keep;
 pub mod manifest;
 pub mod name;
-mod package;
+mod net;
 mod preview;
 pub mod progress;
 mod pull;
@@ -25,14 +21,16 @@ mod staging;
 
 pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
-pub use manifest::{Manifest, write_atomically};
+pub use manifest::Manifest;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{Pulled, Request, pull};
-pub use staging::Staging;
+pub use staging::{Order, Staging};
 
 use crate::config::Settings;
+use crate::platform::kind_of;
 use crate::{Error, Result, suggest};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A directory of models.
@@ -131,7 +129,7 @@ impl Store {
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf> {
         let path = Path::new(name_or_path);
         if path.is_file() {
-            return Ok(path.to_path_buf());
+            return self.unless_damaged(path);
         }
         if let Some(entry) = self.find(name_or_path)? {
             return entry.path();
@@ -144,6 +142,16 @@ impl Store {
             return Err(Error::io(path, "open", missing));
         }
         Err(self.unknown(name_or_path))
+    }
+
+    /// A file of the store is refused by its path too, where it is known to be damaged.
+    fn unless_damaged(&self, path: &Path) -> Result<PathBuf> {
+        let folder = path.parent().filter(|folder| folder.starts_with(self.models_dir()));
+        match folder.and_then(Path::file_name).and_then(|name| name.to_str()) {
+            Some(name) => self.find(name)?.map_or(Ok(()), |entry| entry.path().map(drop))?,
+            None => {}
+        }
+        Ok(path.to_path_buf())
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -162,25 +170,41 @@ impl Store {
 }
 
 impl Entry {
-    /// The file to open: present and of the recorded length.
+    /// The file to open: present, of the recorded length, and not known to be damaged.
     pub fn path(&self) -> Result<PathBuf> {
+        let path = self.whole()?;
+        match self.manifest.as_ref().ok().and_then(|manifest| manifest.damaged.as_ref()) {
+            None => Ok(path),
+            Some(found) => {
+                let found = format!("damaged ones ({found})");
+                Err(Error::input(&self.name, "the bytes that were stored", found).hint(self.repair()))
+            }
+        }
+    }
+
+    /// The file to open, if all files are there as long as they should be.
+    pub(super) fn whole(&self) -> Result<PathBuf> {
         let manifest = match &self.manifest {
             Ok(manifest) => manifest,
             Err(e) => {
-                let hint = format!("remove it with: tokki rm {}", self.name);
-                return Err(Error::input(&self.name, "a model with a readable record", e.to_string()).hint(hint));
+                return Err(
+                    Error::input(&self.name, "a model with a readable record", e.to_string()).hint(self.repair())
+                );
             }
         };
         for file in &manifest.files {
             let path = self.dir.join(&file.name);
             let found = match std::fs::metadata(&path) {
+                Ok(meta) if !meta.is_file() => kind_of(meta.file_type()).to_owned(),
                 Ok(meta) if meta.len() == file.size => continue,
                 Ok(meta) => format!("{} bytes", meta.len()),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => "no such file".to_owned(),
                 Err(e) => e.to_string(),
             };
             let shown = file.link.as_deref().unwrap_or(&path);
-            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
-                .hint(format!("fetch it again after: tokki rm {}", self.name)));
+            return Err(
+                Error::input(shown.display().to_string(), format!("{} bytes", file.size), found).hint(self.repair())
+            );
         }
         manifest
             .files
@@ -188,18 +212,49 @@ impl Entry {
             .map(|file| self.dir.join(&file.name))
             .ok_or_else(|| Error::input(&self.name, "at least one file", "none"))
     }
+
+    /// How a damaged model can be mended.
+    pub(super) fn repair(&self) -> String {
+        match &self.manifest {
+            Err(_) => format!("remove it with: tokki rm {}, then fetch or import it again", self.name),
+            Ok(manifest) if manifest.is_link() => format!(
+                "it was imported: bring the file back and run tokki verify {0}, or forget it with tokki rm {0}",
+                self.name
+            ),
+            Ok(_) => format!("repair it with: tokki pull {}", self.name),
+        }
+    }
 }
 
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
 /// that suggests the nearest one, or the `pull` that would fetch it.
-pub fn resolve(name_or_path: &str) -> Result<PathBuf> {
-    Store::open()?.resolve(name_or_path)
+pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
+    let path = Path::new(name_or_path.as_ref());
+    let Some(name_or_path) = path.to_str() else {
+        // No name has such bytes, but a path may.
+        std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+        return Ok(path.to_path_buf());
+    };
+    match Store::open() {
+        Ok(store) => store.resolve(name_or_path),
+        // A file needs no store.
+        Err(_) if Path::new(name_or_path).is_file() => Ok(PathBuf::from(name_or_path)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
 /// touched.
 pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
-    pull::ensure(&Settings::load()?, catalogue::default_entry(), progress)
+    let settings = Settings::load()?;
+    let entry = catalogue::default_entry();
+    match Store::of(&settings)?.find(entry.name)? {
+        Some(there) => there.path(),
+        None => {
+            let request = Request { what: entry.name, ..Request::default() };
+            pull(&settings, request, progress).map(|pulled| pulled.path)
+        }
+    }
 }
 
 fn looks_like_path(text: &str) -> bool {
@@ -222,7 +277,8 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     };
     match set(key) {
         Some(base) => Ok(base.join(below)),
-        None => Err(Error::input("TOKKI_HOME", "a directory for models", format!("no {key} to derive one from"))),
+        None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))
+            .hint("set TOKKI_HOME or give --home DIR")),
     }
 }
 
@@ -240,7 +296,8 @@ mod tests {
             let file = format!("{name}.gguf");
             std::fs::write(dir.join(&file), b"GGUF").unwrap();
             let files = vec![manifest::Stored { name: file, size: 4, sha256: None, link: None }];
-            Manifest { version: 1, name: (*name).into(), source: format!("hf:org/{name}"), files }.write(&dir).unwrap();
+            let source = format!("hf:org/{name}");
+            Manifest { version: 1, name: (*name).into(), source, files, damaged: None }.write(&dir).unwrap();
         }
         (home, store)
     }

@@ -4,8 +4,8 @@
 //! what is there finds that end. Beside the header the file is a hole of its true length.
 
 use super::catalogue;
-use super::fetch::{Probe, Remote, content_range, rest};
-use super::http::{Fault, Net, Timeouts, host_of, hub_of};
+use super::net::fetch::{Probe, Remote, content_range, rest};
+use super::net::http::{Fault, Net, Timeouts, hub_of, shown};
 use super::pull::{entry_file, online, places, repository_files, url_files};
 use super::source::{self, Source};
 use super::{Progress, name};
@@ -127,7 +127,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(net: &'a Net, remote: &'a Remote, budget: u64) -> Self {
-        let host = host_of(&remote.url);
+        let host = shown(&remote.url);
         Self { net, remote, host, budget, bytes: Vec::new(), whole: None, size: remote.size, etag: None, read: 0 }
     }
 
@@ -159,6 +159,7 @@ impl<'a> Reader<'a> {
                 return Err(fault.error());
             }
             rest(fault.wait.unwrap_or(Duration::from_millis(500) * misses), crate::interrupt::requested);
+            crate::interrupt::check()?;
         }
         Ok(())
     }
@@ -179,8 +180,7 @@ impl<'a> Reader<'a> {
         answer.check_plain(&self.host)?;
         let lasting = |why: &str| Fault::lasting(&self.host, why);
         let probe = Probe::of(&answer, self.remote)?;
-        let other = matches!((&probe.etag, &self.etag), (Some(a), Some(b)) if a != b);
-        if other || self.size.is_some_and(|size| size != probe.size) {
+        if self.etag.is_some() && probe.etag != self.etag || self.size.is_some_and(|size| size != probe.size) {
             return Err(lasting("the file changed while it was read"));
         }
         (self.size, self.etag) = (Some(probe.size), probe.etag);
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         if probe.ranges && range.is_none_or(|range| range.0 != start) {
             return Err(lasting("another part of the file than was asked for"));
         }
-        let mut body = answer.body.into_with_config().limit(u64::MAX).reader();
+        let mut body = answer.reader();
         if probe.ranges {
             return self.take(&mut body, goal);
         }
@@ -213,6 +213,10 @@ impl<'a> Reader<'a> {
         match outcome {
             Ok(_) if came == missing => Ok(()),
             Ok(_) => Err(Fault::passing(&self.host, "the connection ended early")),
+            // A header is short: a server this slow gives no model either.
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Err(Fault::lasting(&self.host, format!("the server is too slow ({error})")))
+            }
             Err(error) => Err(Fault::passing(&self.host, format!("the connection broke: {error}"))),
         }
     }

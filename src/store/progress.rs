@@ -10,6 +10,13 @@ pub trait Progress: Sync {
     fn end(&self);
     /// One line of news, such as a source that failed.
     fn note(&self, line: &str);
+    /// A download of `total` bytes (as far as they are known) from `source` is about to begin; an error prevents it.
+    ///
+    /// # Errors
+    /// Whatever is to end the work.
+    fn found(&self, _name: &str, _source: &str, _total: Option<u64>) -> crate::Result<()> {
+        Ok(())
+    }
 }
 
 /// Shows nothing.

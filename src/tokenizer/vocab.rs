@@ -124,13 +124,16 @@ impl Vocab {
                 _ => gguf.u32(key)?.filter(|&id| id != u32::MAX),
             };
         }
+        let model = gguf.need_str(KEY_MODEL)?.to_owned();
+        let tokens: Strings = gguf.need_strings(KEY_TOKENS)?.collect();
+        let n = tokens.len();
         Ok(Self {
             source: gguf.path().display().to_string(),
-            model: gguf.need_str(KEY_MODEL)?.to_owned(),
+            model,
             pre: text(KEY_PRE)?,
-            tokens: gguf.need_strings(KEY_TOKENS)?.collect(),
-            kinds: gguf.i32s(KEY_KINDS)?.unwrap_or_default(),
-            scores: scores(gguf)?,
+            tokens,
+            kinds: gguf.i32s(KEY_KINDS, n)?.unwrap_or_default(),
+            scores: scores(gguf, n)?,
             merges: strings(KEY_MERGES)?,
             roles,
             add_bos: gguf.bool("tokenizer.ggml.add_bos_token")?,
@@ -187,12 +190,12 @@ impl Vocab {
     }
 }
 
-/// The scores; old files hold integers.
-fn scores(gguf: &Gguf) -> Result<Vec<f32>> {
+/// The scores of `n` tokens; old files hold integers.
+fn scores(gguf: &Gguf, n: usize) -> Result<Vec<f32>> {
     let Some(array) = gguf.array(KEY_SCORES)? else { return Ok(Vec::new()) };
     match (array.floats(), array.integers()) {
-        (Some(floats), _) => Ok(floats.collect()),
-        (None, Some(integers)) => Ok(integers.map(|n| n as f32).collect()),
+        (Some(floats), _) => Ok(floats.take(n).collect()),
+        (None, Some(integers)) => Ok(integers.take(n).map(|score| score as f32).collect()),
         (None, None) => Err(gguf.wrong(KEY_SCORES, "an array of numbers")),
     }
 }

@@ -34,6 +34,15 @@ impl Chat {
         self.pty.exp_string(PROMPT).unwrap()
     }
 
+    /// Sends a line that is asked back about, and the answer to that.
+    fn confirm(&mut self, line: &str, answer: &str) -> String {
+        self.pty.send_line(line).unwrap();
+        let question = self.pty.exp_string("[y/N] ").unwrap();
+        self.pty.send_line(answer).unwrap();
+        self.pty.exp_string("\n").unwrap();
+        question + &self.pty.exp_string(PROMPT).unwrap()
+    }
+
     fn leave(mut self) {
         self.pty.send_control('d').unwrap();
         let status = self.pty.process().wait().unwrap();
@@ -89,6 +98,7 @@ fn several_lines_between_fences_are_one_message() {
     chat.ask("second\"\"\"");
     let path = chat.home.path().join("chat.json");
     chat.ask(&format!("/save {}", path.display()));
+    assert!(chat.confirm(&format!("/save {}", path.display()), "y").contains("kept in"));
     let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(saved[0]["content"], "first\nsecond");
     assert_eq!(saved[1]["role"], "assistant");
@@ -132,4 +142,92 @@ fn control_c_at_the_prompt_clears_the_line_and_in_an_answer_keeps_the_chat() {
     chat.pty.exp_string(PROMPT).unwrap();
     assert!(chat.ask("/help").contains("/set"));
     chat.leave();
+}
+
+#[test]
+fn nothing_is_overwritten_or_given_up_unasked() {
+    let mut chat = chat(&[]);
+    chat.ask("hello");
+    let at = |name: &str| chat.home.path().join(name);
+    let (precious, text, page, other) = (at("precious.txt"), at("chat.txt"), at("chat.md"), at("other.json"));
+    std::fs::write(&precious, "mine").unwrap();
+    std::fs::write(&other, r#"{"messages":[{"role":"user","content":[{"type":"text","text":"other"}]}]}"#).unwrap();
+    chat.confirm("/save precious.txt", "n");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+    chat.ask("/save chat.txt");
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("user:\n\nhello\n\nassistant:\n\n"));
+    chat.ask("/save chat.md");
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("## user\n\nhello\n\n## assistant\n\n"));
+    chat.ask("/save kept.session");
+    // What is saved may go.
+    assert!(chat.ask("/load other.json").contains("1 message\r\n"));
+    chat.ask("more");
+    chat.confirm("/load kept.session", "n");
+    assert!(chat.confirm("/load kept.session", "yes").contains("2 messages"));
+    chat.leave();
+}
+
+#[test]
+fn what_cannot_be_loaded_leaves_the_conversation_as_it_was() {
+    let mut chat = chat(&[]);
+    chat.ask("hello");
+    chat.ask("/save kept.session");
+    let at = |name: &str| chat.home.path().join(name);
+    std::fs::write(at("wizard.json"), r#"[{"role":"wizard","content":"x"}]"#).unwrap();
+    std::fs::write(at("image.json"), r#"[{"role":"user","content":[{"type":"image"}]}]"#).unwrap();
+    std::fs::write(at("text.txt"), "no messages").unwrap();
+    assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+    for (name, why) in [
+        ("wizard.json", "wizard"),
+        ("image.json", "image"),
+        ("text.txt", "messages in JSON"),
+        ("fifo", "a FIFO"),
+        ("/dev/zero", "a device"),
+        ("none", "No such file"),
+    ] {
+        let shown = chat.ask(&format!("/load {name}"));
+        assert!(shown.contains(why), "{name}: {shown}");
+    }
+    for (name, why) in [("fifo", "a FIFO"), ("/dev/zero", "a device")] {
+        assert!(chat.ask(&format!("/file {name}")).contains(why));
+        assert!(chat.ask(&format!("/save {name}")).contains(why));
+    }
+    assert!(chat.ask("/undo").contains("taken back"), "the question is still there");
+    chat.leave();
+}
+
+#[test]
+fn giving_up_an_edit_changes_nothing() {
+    let mut chat = chat(&[]);
+    chat.ask("first");
+    chat.pty.send_line("/edit").unwrap();
+    chat.pty.exp_string(">>> ").unwrap();
+    chat.pty.send_control('c').unwrap();
+    chat.pty.exp_string("nothing was changed").unwrap();
+    chat.pty.exp_string(PROMPT).unwrap();
+    chat.ask("/save x.json");
+    let saved: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(chat.home.path().join("x.json")).unwrap()).unwrap();
+    assert_eq!((saved[0]["content"].as_str(), saved.as_array().unwrap().len()), (Some("first"), 2));
+    chat.leave();
+}
+
+#[test]
+fn a_session_is_kept_after_every_answer() {
+    let mut chat = chat(&["--session", "s.session"]);
+    chat.ask("first");
+    let home = chat.home.path().to_path_buf();
+    let kept = std::fs::read(home.join("s.session")).unwrap();
+    assert!(kept.starts_with(b"TOKKISES"));
+    chat.ask("second");
+    assert!(std::fs::read(home.join("s.session")).unwrap() != kept);
+    // Another process would overwrite it.
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let mut other = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    other.arg("run").arg(model).args(["hi", "--session", "s.session"]).current_dir(&home).env("TOKKI_HOME", &home);
+    let output = other.stdin(std::process::Stdio::null()).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && err.contains("another tokki") && output.stdout.is_empty(), "{err}");
+    chat.pty.process_mut().kill(rexpect::process::Signal::SIGKILL).unwrap();
+    assert!(std::fs::read(home.join("s.session")).unwrap().starts_with(b"TOKKISES"));
 }

@@ -101,7 +101,7 @@ fn bad_input_is_named_with_exit_code_2() {
     refused(&run(&["run", "/no/such/file.gguf", "hi"], b""), 2, &["/no/such/file.gguf"]);
     refused(&run(&["run", path, "--raw"], b"ab\xffcd"), 2, &["stdin", "UTF-8", "2"]);
     refused(&run(&["run", path, "x1?y2!z3 Q4", "--raw", "--ctx", "3"], b""), 2, &["context", "3 available"]);
-    refused(&run(&["logits", path, "--tokens", "1,99999", "--output", "/dev/null"], b""), 2, &["99999"]);
+    refused(&run(&["logits", path, "--tokens", "1,99999", "--output", "never-written"], b""), 2, &["99999"]);
     for usage in
         [&["run", "--no-such-flag"][..], &["run", path, "a", "--raw", "--temperature", "nan"], &["run", path, "-c"]]
     {

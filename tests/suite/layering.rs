@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of `src` from the bottom up: a module may use those of lower rank only. Equal rank: neither uses the other.
-const RANKS: &[(&str, u32)] = &[
-    ("error", 0),
+const RANKS: &[(&str, i32)] = &[
+    ("text", -2),
+    ("error", -1),
+    ("units", -1),
+    ("platform", 0),
     ("interrupt", 1),
     ("suggest", 1),
-    ("units", 0),
     ("machine", 1),
     ("config", 2),
     ("gguf", 1),
@@ -53,7 +55,7 @@ fn module(path: &Path) -> String {
     inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
-fn rank(module: &str) -> u32 {
+fn rank(module: &str) -> i32 {
     RANKS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("give module {module} a rank")).1
 }
 

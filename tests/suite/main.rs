@@ -5,6 +5,8 @@
 mod answers;
 mod arch_specs;
 mod architectures;
+#[cfg(target_os = "linux")]
+mod bad_days;
 mod chat;
 mod cli;
 mod cli_show;
@@ -16,6 +18,8 @@ mod gguf_open;
 mod home;
 mod hostile_gguf;
 mod layering;
+#[cfg(unix)]
+mod outputs;
 mod perplexity;
 #[cfg(unix)]
 mod plan;

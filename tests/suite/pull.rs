@@ -37,13 +37,24 @@ fn from_the_hub_to_the_store_and_out_again() {
     let list: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &list["models"][0]["name"]), (Some(0), &"M-Q4_K_M".into()));
     assert_eq!(list["models"][0]["files"][0]["sha256"], sha256(&bytes));
-    assert_eq!(told(&home.run(&["verify"])), (Some(0), "M-Q4_K_M: right\n".into(), String::new()));
+    assert_eq!(told(&home.run(&["verify"])), (Some(0), "M-Q4_K_M: matches\n".into(), String::new()));
 
     let mut damaged = bytes.clone();
     damaged[5000] ^= 4;
     std::fs::write(&file, damaged).unwrap();
     let (code, out, err) = told(&home.run(&["verify", "M-Q4_K_M"]));
-    assert!(code == Some(1) && out.contains("wrong") && err.contains("tokki rm"), "{out}{err}");
+    assert!(code == Some(1) && out.contains("damaged") && out.contains("tokki pull M-Q4_K_M"), "{out}{err}");
+    let (_, out, err) = told(&home.run(&["list"]));
+    assert!(out.contains("damaged") && !out.contains("ready") && err.contains("tokki pull M-Q4_K_M"), "{out}{err}");
+    for model in ["M-Q4_K_M", file.to_str().unwrap()] {
+        let (code, out, err) = told(&home.run(&["show", model]));
+        assert!(code == Some(2) && out.is_empty() && err.contains("tokki pull M-Q4_K_M"), "{out}{err}");
+    }
+    let (code, _, err) = told(&pull("M-Q4_K_M"));
+    assert!(code == Some(0) && err.contains("fetching it again") && err.contains("hash checked"), "{err}");
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    assert_eq!(told(&home.run(&["verify"])), (Some(0), "M-Q4_K_M: matches\n".into(), String::new()));
+    assert!(!home.path().join("partial/M-Q4_K_M").exists());
     let (code, ..) = told(&home.run(&["rm", "M-Q4_K_M"]));
     assert!(code == Some(0) && home.models().is_empty());
 }
@@ -88,7 +99,7 @@ fn split_models_come_whole() {
         assert!(std::fs::read(home.path().join("models/S").join(name.trim_start_matches("d/"))).unwrap() == bytes);
     }
     let (code, out, _) = told(&home.run(&["verify", "S"]));
-    assert_eq!((code, out.as_str()), (Some(0), "S: right\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "S: matches\n"));
     assert!(content.requests().len() >= 4);
 }
 
@@ -130,12 +141,24 @@ fn any_server_with_or_without_a_hash() {
     let url = server.url("/m.gguf");
     let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", &sha256(b"else")]));
     assert!(code == Some(1) && err.contains("sha256") && home.models().is_empty(), "{err}");
+    assert!(!home.path().join("partial/m").exists(), "no continuation could make it right");
     let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", &sha256(&bytes), "--restart", "--name", "one"]));
     assert!(code == Some(0) && err.contains("hash checked"), "{err}");
+    let present = |hash: &str| told(&home.run(&["pull", &url, "--name", "one", "--sha256", hash]));
+    let (code, _, err) = present(&sha256(&bytes));
+    assert!(code == Some(0) && err.contains("already, hash checked"), "{err}");
+    let (code, out, err) = present(&sha256(b"else"));
+    assert!(code == Some(1) && out.is_empty() && err.contains(&sha256(&bytes)), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", &url, "--name", "one", "--restart"]));
+    assert!(code == Some(0) && err.contains("fetching it again") && err.contains("fetched"), "{err}");
     let (code, _, err) = told(&home.run(&["pull", &url, "--name", "two"]));
     assert!(code == Some(0) && err.contains("no hash"), "{err}");
     let (code, _, err) = told(&home.run(&["pull", &server.url("/page.gguf")]));
     assert!(code == Some(2) && err.contains("GGUF"), "a web page is no model: {err}");
+    assert!(!home.path().join("partial/page").exists(), "nothing is recorded of it");
+    let (code, _, err) = told(&home.run(&["pull", &server.url("/gone.gguf")]));
+    assert!(code == Some(1) && err.contains(&server.url("/gone.gguf")) && err.contains("404"), "{err}");
+    assert!(!home.path().join("partial/gone").exists());
     let (code, _, err) = told(&home.run(&["pull", &server.url("/other/m.gguf"), "--name", "one"]));
     assert!(matches!(code, Some(1)) && err.contains("of this name"), "{err}");
     let (code, _, err) = told(&home.run(&["pull", &url, "--sha256", "xyz"]));
@@ -296,7 +319,7 @@ fn interrupted_politely() {
     let served = bytes.clone();
     let server = Server::start(move |request: &Request| {
         let pace = (request.range != Some((0, 1))).then_some((8 * KIB, Duration::from_millis(20)));
-        Reply { pace, ..Reply::file(request, &served) }
+        Reply { pace, ..Reply::file(request, &served).header("ETag", "\"x\"") }
     });
     let home = Home::new();
     let url = server.url("/m.gguf");
@@ -306,10 +329,10 @@ fn interrupted_politely() {
     assert!(code == Some(1) && err.contains("another tokki"), "{err}");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let (code, out, err) = told(&child.wait_with_output().unwrap());
-    assert_eq!((code, out.as_str(), err.as_str()), (Some(130), "", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(130), "", "tokki: interrupted\n"));
     assert!(home.models().is_empty());
     let (_, out, _) = told(&home.run(&["list"]));
-    assert!(out.contains("partial"), "{out}");
+    assert!(out.contains("partial, ") && out.contains(" of 1.5 MB") && out.contains(&url), "{out}");
     let (code, _, err) = told(&home.run(&["rm", "m"]));
     assert!(code == Some(0) && !home.path().join("partial/m").exists(), "{err}");
 }

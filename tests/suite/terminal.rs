@@ -201,7 +201,7 @@ fn kept(home: &Path, line: &str) {
 
 #[test]
 fn a_polite_kill_or_a_hangup_at_the_prompt_keeps_everything() {
-    for name in ["-TERM", "-HUP"] {
+    for (name, code) in [("-TERM", 143), ("-HUP", 130)] {
         let home = tempfile::tempdir().unwrap();
         let mut terminal = chat(home.path(), &["--session", "kept.session", "--max-tokens", "4"], 80);
         terminal.send("ab\r");
@@ -210,7 +210,7 @@ fn a_polite_kill_or_a_hangup_at_the_prompt_keeps_everything() {
         terminal.settle();
         let before = tcgetattr(&terminal.pty).unwrap().local_modes;
         terminal.signal(name, terminal.pid());
-        assert_eq!(terminal.end(), 130, "{name}");
+        assert_eq!(terminal.end(), code, "{name}");
         let after = tcgetattr(&terminal.pty).unwrap().local_modes;
         assert!(after != before && after.contains(rustix::termios::LocalModes::ICANON), "the terminal stays raw");
         kept(home.path(), "ab");

@@ -1,7 +1,8 @@
 //! Files in a message: `@path` in the text, or `/file path` before it.
 
-use crate::{Error, Result};
-use std::path::PathBuf;
+use crate::Result;
+use crate::platform::input;
+use std::path::{Path, PathBuf};
 
 /// More than any context holds.
 const MOST: u64 = 16 << 20;
@@ -16,21 +17,10 @@ pub(super) struct Attachment {
 ///
 /// # Errors
 /// A file that cannot be read, is too long, or is not text in UTF-8.
-pub(super) fn read(path: &str) -> Result<Attachment> {
-    let path = PathBuf::from(path);
-    let io = |why| Error::io(&path, "read", why);
-    let length = std::fs::metadata(&path).map_err(io)?.len();
-    if length > MOST {
-        return Err(Error::input(path.display().to_string(), format!("at most {MOST} bytes"), length.to_string()));
-    }
-    let bytes = std::fs::read(&path).map_err(io)?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Attachment { path, text }),
-        Err(why) => {
-            let at = why.utf8_error().valid_up_to();
-            Err(Error::input(path.display().to_string(), "text in UTF-8", format!("an invalid byte at {at}")))
-        }
-    }
+pub(super) fn read(path: &Path) -> Result<Attachment> {
+    // A FIFO or a device might keep the chat waiting for ever.
+    let text = input::read_regular_text(path, MOST)?;
+    Ok(Attachment { path: path.to_path_buf(), text })
 }
 
 /// Reads the files that words of `line` name with an `@`. A word that names no file stays what it is (an address, a name).
@@ -40,7 +30,7 @@ pub(super) fn read(path: &str) -> Result<Attachment> {
 pub(super) fn expand(line: &str) -> Result<(String, Vec<Attachment>)> {
     let mut files = Vec::new();
     for word in line.split_whitespace() {
-        if let Some(path) = word.strip_prefix('@').filter(|path| std::path::Path::new(path).is_file()) {
+        if let Some(path) = word.strip_prefix('@').map(Path::new).filter(|path| path.is_file()) {
             files.push(read(path)?);
         }
     }
@@ -78,7 +68,7 @@ mod tests {
     fn files_that_are_no_text_are_refused_with_the_place() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"ab\xff").unwrap();
-        let error = read(file.path().to_str().unwrap()).err().unwrap().to_string();
+        let error = read(file.path()).err().unwrap().to_string();
         assert!(error.contains("invalid byte at 2"), "{error}");
     }
 }

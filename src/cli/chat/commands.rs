@@ -1,12 +1,13 @@
 //! What can be said to the chat itself: `/help`, `/set`, ...
 
 use super::super::run::overrides;
-use super::{Chat, Next, attach, output};
+use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
 use crate::config::{Item, ThoughtView};
+use crate::engine::{messages, saved};
 use crate::{Error, Result, suggest};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A row of the table.
 struct Command {
@@ -29,7 +30,7 @@ const TABLE: &[Command] = &[
     Command {
         name: "save",
         argument: "FILE",
-        help: "keep the chat: .json holds the text, else with its cache",
+        help: "keep the chat: .md, .txt, .json hold the text, else with its cache",
         run: save,
     },
     Command { name: "load", argument: "FILE", help: "continue a chat that was saved", run: load },
@@ -83,21 +84,65 @@ fn help(_: &mut Chat, _: &str) -> Result<Next> {
     Ok(Next::Ask)
 }
 
+/// What `/set` does with a key. THE TABLE: a key that is in none of the rows is one of sampling, and applied at once.
+const SET: &[(&[&str], fn(&mut Chat, &str, &str) -> Result<Next>)] = &[
+    (&["system"], |chat, _, value| system(chat, value)),
+    (&["thinking"], |chat, _, value| think(chat, value)),
+    (&["thoughts"], |chat, _, value| view(chat, value)),
+    (&["stop"], |chat, _, value| stop(chat, value)),
+    (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead"], at_the_start),
+    (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
+        Err(Error::input(format!("/set {key}"), "a setting of the chat", "one of fetching models")
+            .hint(format!("leave, and give it to the command: --{}", key.replace('_', "-"))))
+    }),
+];
+
 fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
     let (key, value) = argument.split_once(char::is_whitespace).unwrap_or((argument, ""));
-    let value = value.trim();
-    match key {
-        "stop" => chat.wishes.stop = if value.is_empty() { Vec::new() } else { vec![value.to_owned()] },
-        _ => {
-            // The same table as flags, environment and file: same names, same checks.
-            chat.settings = chat.settings.clone().with_text(key, value)?;
-            let user = overrides(&chat.settings);
-            chat.wishes.params = chat.conversation.sampling(&user)?.params();
-            chat.wishes.max_tokens = chat.settings.max_tokens();
-            chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
-        }
+    let (key, value) = (key.replace('-', "_"), value.trim());
+    if let Some((_, act)) = SET.iter().find(|(keys, _)| keys.contains(&key.as_str())) {
+        return act(chat, &key, value);
     }
+    if key.is_empty() {
+        return Err(Error::input("/set", "KEY VALUE", "neither").hint("/show lists what can be set"));
+    }
+    // The same table as flags, environment and file: same names, same checks.
+    let settings = chat.settings.clone().with_text(&key, value)?;
+    chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
+    chat.settings = settings;
+    chat.wishes.max_tokens = chat.settings.max_tokens();
+    chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
     output::say(&format!("{key} = {value}"));
+    Ok(Next::Ask)
+}
+
+/// A key that decides how the model is opened.
+fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
+    // A value that no start would take either is told first.
+    drop(chat.settings.clone().with_text(key, value)?);
+    let flag = key.replace('_', "-");
+    Err(Error::input(format!("/set {key}"), "a setting that can change in a chat", "one that counts at the start")
+        .hint(format!("/save the chat, leave, and start it with --{flag} {value}")))
+}
+
+fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
+    // As with the flag, each adds one; none at all takes them away.
+    if value.is_empty() {
+        chat.wishes.stop.clear();
+    } else {
+        chat.wishes.stop.push(value.to_owned());
+    }
+    output::say(&match chat.wishes.stop.as_slice() {
+        [] => "no stop texts".to_owned(),
+        texts => format!("an answer ends before: {}", texts.join(", ")),
+    });
+    Ok(Next::Ask)
+}
+
+fn view(chat: &mut Chat, value: &str) -> Result<Next> {
+    chat.thoughts =
+        ThoughtView::parse(value).map_err(|why| Error::input("/set thoughts", why, format!("{value:?}")))?;
+    output::say(&format!("thoughts: {value}"));
     Ok(Next::Ask)
 }
 
@@ -125,13 +170,14 @@ fn system(chat: &mut Chat, text: &str) -> Result<Next> {
 
 fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
     chat.conversation.messages_mut().retain(|message| message["role"] == "system");
+    chat.unsaved = false;
     chat.attached.clear();
     output::say("started over");
     Ok(Next::Ask)
 }
 
 /// Removes everything from the last question on and returns that.
-fn take_back(chat: &mut Chat) -> Result<String> {
+pub(super) fn take_back(chat: &mut Chat) -> Result<String> {
     let messages = chat.conversation.messages_mut();
     let Some(at) = messages.iter().rposition(|message| message["role"] == "user") else {
         return Err(Error::input("the chat", "a question to go back to", "none"));
@@ -155,46 +201,99 @@ fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
     Ok(Next::Answer)
 }
 
+/// The question is taken back only when the edited one is sent: giving up changes nothing.
 fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
-    take_back(chat).map(Next::Edit)
+    let mut asked = chat.conversation.messages().iter().filter(|message| message["role"] == "user");
+    let last = asked.next_back().ok_or_else(|| Error::input("/edit", "a question to change", "none"))?;
+    Ok(Next::Edit(crate::text::clean(last["content"].as_str().unwrap_or_default()).into_owned()))
 }
 
-fn needed<'a>(argument: &'a str, what: &str) -> Result<&'a Path> {
-    if argument.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(Path::new(argument)) }
-}
-
-fn is_text(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
+fn needed(argument: &str, what: &str) -> Result<PathBuf> {
+    let path = argument.trim();
+    let path = ['"', '\''].into_iter().find_map(|quote| path.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(path);
+    if path.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(output::home_path(path)) }
 }
 
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
     let path = needed(argument, "/save")?;
-    if is_text(path) {
-        let text = serde_json::to_string_pretty(chat.conversation.messages()).unwrap_or_default();
-        crate::store::write_atomically(path, text.as_bytes())?;
-    } else {
-        chat.conversation.save(path)?;
+    crate::platform::output::check(&path)?;
+    // Of an empty file there is nothing to lose.
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
+        return Ok(Next::Confirm(format!("{} is there. Replace it?", path.display()), Deed::Save(path)));
     }
+    save_to(chat, &path).map(|()| Next::Ask)
+}
+
+/// Saves in the form that the file's name asks for.
+pub(super) fn save_to(chat: &mut Chat, path: &Path) -> Result<()> {
+    let messages = chat.conversation.messages();
+    let end = path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let text = match end.as_str() {
+        "json" => Some(serde_json::to_string_pretty(messages).unwrap_or_default() + "\n"),
+        "md" => Some(transcript(messages, "## ")),
+        "txt" => Some(transcript(messages, "")),
+        _ => None,
+    };
+    match text {
+        Some(text) => crate::platform::output::write(path, text.as_bytes())?,
+        None => chat.conversation.save(path)?,
+    }
+    chat.unsaved = false;
     output::say(&format!("kept in {}", path.display()));
-    Ok(Next::Ask)
+    Ok(())
+}
+
+/// The conversation for people: who speaks on a line of its own, thoughts as quotes.
+fn transcript(messages: &[Value], heading: &str) -> String {
+    let mut text = String::new();
+    for message in messages {
+        let part = |key: &str| message[key].as_str().map(str::trim).filter(|part| !part.is_empty());
+        let role = message["role"].as_str().unwrap_or_default();
+        let colon = if heading.is_empty() { ":" } else { "" };
+        text.push_str(&format!("{heading}{role}{colon}\n\n"));
+        for thought in ["reasoning_content", "reasoning", "thinking"].into_iter().filter_map(part) {
+            thought.lines().for_each(|line| text.push_str(&format!("> {line}\n")));
+            text.push('\n');
+        }
+        if let Some(content) = part("content") {
+            text.push_str(&format!("{content}\n\n"));
+        }
+    }
+    text
 }
 
 fn load(chat: &mut Chat, argument: &str) -> Result<Next> {
     let path = needed(argument, "/load")?;
-    if is_text(path) {
-        let text = attach::read(argument)?.text;
-        let messages: Vec<Value> = serde_json::from_str(&text)
-            .map_err(|why| Error::input(argument, "a list of messages in JSON", why.to_string()))?;
-        *chat.conversation.messages_mut() = messages;
-    } else {
-        chat.conversation.restore(path)?;
+    crate::platform::input::open_regular(&path)?;
+    if chat.unsaved || (chat.session.is_some() && chat.conversation.messages().iter().any(|m| m["role"] == "user")) {
+        let question = "The conversation that is running would be given up. Load the other one?";
+        return Ok(Next::Confirm(question.to_owned(), Deed::Load(path)));
     }
-    output::say(&format!("{} messages", chat.conversation.messages().len()));
-    Ok(Next::Ask)
+    load_from(chat, &path).map(|()| Next::Ask)
+}
+
+/// Continues from a session or from messages in JSON, whatever the file is called.
+pub(super) fn load_from(chat: &mut Chat, path: &Path) -> Result<()> {
+    if saved::is_session(path) {
+        // There is no flag in a chat.
+        chat.conversation.restore(path).map_err(|error| error.hint("it was kept as it is"))?;
+    } else {
+        let place = path.display().to_string();
+        let wrong = |wanted: &str, found: &str| Error::input(place.as_str(), wanted, found);
+        let text = attach::read(path)?.text;
+        let value = serde_json::from_str(&text)
+            .map_err(|why| wrong("a saved session, or messages in JSON", &why.to_string()))?;
+        let messages = messages::read(value).map_err(|(wanted, found)| wrong(&wanted, &found))?;
+        *chat.conversation.messages_mut() = messages;
+    }
+    chat.unsaved = false;
+    let count = chat.conversation.messages().len();
+    output::say(&format!("{count} {}", if count == 1 { "message" } else { "messages" }));
+    Ok(())
 }
 
 fn file(chat: &mut Chat, argument: &str) -> Result<Next> {
-    let file = attach::read(argument)?;
+    let file = attach::read(&needed(argument, "/file")?)?;
     let tokens = chat.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
     output::say(&format!("{}: {tokens} tokens, goes with the next message", file.path.display()));
     chat.attached.push(file);

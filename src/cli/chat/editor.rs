@@ -4,11 +4,12 @@ use super::commands::NAMES;
 use crate::{Error, Result, store};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Helper};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Lines that are remembered.
@@ -64,6 +65,12 @@ impl Editor {
         }
     }
 
+    /// Asks a question that only a clear yes answers.
+    pub(super) fn agrees(&mut self, question: &str) -> bool {
+        let answer = self.inner.readline(&format!("{question} [y/N] "));
+        answer.is_ok_and(|answer| matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     fn remember(&mut self, line: &str) {
         if line.trim().is_empty() {
             return;
@@ -93,7 +100,17 @@ struct Assist {
 }
 
 impl Helper for Assist {}
-impl Highlighter for Assist {}
+/// A line that somebody pasted may hold what a terminal would obey.
+impl Highlighter for Assist {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        crate::text::clean(line)
+    }
+
+    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
+        line.contains(|c: char| c.is_control() && c != '\n')
+    }
+}
+
 impl Hinter for Assist {
     type Hint = String;
 }

@@ -35,11 +35,10 @@ impl Watch {
         Self { stop, thread: Some(thread), before: Some(before) }
     }
 
-    /// Stops watching and returns what was typed.
-    pub(super) fn finish(mut self) -> String {
+    /// Stops watching and returns what was typed: lines that were sent, and one that was only begun.
+    pub(super) fn finish(mut self) -> (Vec<String>, String) {
         let typed = self.end();
-        let text = String::from_utf8_lossy(&typed).into_owned();
-        text.chars().filter(|c| !c.is_control()).collect()
+        lines(&String::from_utf8_lossy(&typed))
     }
 
     fn end(&mut self) -> Vec<u8> {
@@ -57,6 +56,15 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Typed text as lines and the rest.
+fn lines(typed: &str) -> (Vec<String>, String) {
+    let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let typed = typed.replace("\r\n", "\n").replace('\r', "\n");
+    let mut parts: Vec<String> = typed.split('\n').map(plain).collect();
+    let rest = parts.pop().unwrap_or_default();
+    (parts, rest)
 }
 
 fn keys(stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
@@ -79,4 +87,17 @@ fn keys(stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
         }
     }
     typed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sent_lines_and_one_that_is_begun() {
+        let lines = |text| lines(text);
+        assert_eq!(lines("and then what?\rthird"), (vec!["and then what?".to_owned()], "third".to_owned()));
+        assert_eq!(lines("a\r\nb\n"), (vec!["a".to_owned(), "b".to_owned()], String::new()));
+        assert_eq!(lines("\u{1}half"), (Vec::new(), "half".to_owned()));
+    }
 }

@@ -26,9 +26,9 @@ impl Leave {
         if let Ok(mut signals) = Signals::new([SIGHUP, SIGTERM]) {
             let asked = Arc::clone(&asked);
             std::thread::spawn(move || {
-                for _ in signals.forever() {
+                for signal in signals.forever() {
                     asked.store(true, Ordering::SeqCst);
-                    interrupt::flag().store(true, Ordering::SeqCst);
+                    interrupt::leave(signal);
                     end_input();
                 }
             });

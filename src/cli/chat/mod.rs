@@ -10,14 +10,17 @@ mod leave;
 mod show;
 
 use super::output;
+use super::run::constraint;
 use crate::config::{Settings, ThoughtView};
+use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
+use crate::sample::Form;
 use crate::{Error, Result, interrupt};
 use editor::{Editor, Input};
 use leave::Leave;
 use show::Screen;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::path::PathBuf;
 
 /// A running chat.
 struct Chat {
@@ -31,10 +34,16 @@ struct Chat {
     /// Files that go with the next message.
     attached: Vec<attach::Attachment>,
     /// The file that keeps the conversation with its cache.
-    session: Option<PathBuf>,
+    session: Option<SessionFile>,
+    /// The form that every answer has to keep.
+    form: Option<Form>,
+    /// Something was said since the conversation was last kept or begun.
+    unsaved: bool,
     last: Option<Turn>,
-    /// What was typed while an answer ran.
-    typed: String,
+    /// Lines that were sent while an answer ran.
+    sent: VecDeque<String>,
+    /// A line that was begun while an answer ran.
+    begun: String,
 }
 
 /// What the loop does next.
@@ -43,10 +52,18 @@ enum Next {
     Ask,
     /// Generate an answer to the messages as they are.
     Answer,
-    /// Ask again, with this text to be edited.
+    /// Ask again, with the last question to be edited; what is sent takes its place.
     Edit(String),
+    /// Do this if the user agrees to it.
+    Confirm(String, Deed),
     /// Leave.
     Leave,
+}
+
+/// What is done only after a question.
+enum Deed {
+    Save(PathBuf),
+    Load(PathBuf),
 }
 
 /// Runs the chat until the user leaves.
@@ -54,8 +71,13 @@ pub(super) fn run(
     conversation: Conversation,
     wishes: Wishes,
     settings: &Settings,
-    session: Option<&Path>,
+    session: Option<SessionFile>,
+    form: Option<Form>,
 ) -> Result<()> {
+    if let Some(form) = &form {
+        // Found out now, not at the first question.
+        constraint(form, &conversation)?;
+    }
     let mut chat = Chat {
         conversation,
         wishes,
@@ -63,10 +85,14 @@ pub(super) fn run(
         thoughts: show::view(settings),
         status: false,
         attached: Vec::new(),
-        session: session.map(Path::to_path_buf),
+        session,
+        form,
+        unsaved: false,
         last: None,
-        typed: String::new(),
+        sent: VecDeque::new(),
+        begun: String::new(),
     };
+    interrupt::of_a_chat();
     let mut editor = Editor::new()?;
     let leave = Leave::watch();
     chat.greet();
@@ -92,36 +118,65 @@ impl Chat {
 
     /// Questions and answers until the user leaves.
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
-        let mut text = String::new();
+        let (mut text, mut editing) = (String::new(), false);
         while !leave.asked() {
-            let next = match editor.read(&std::mem::take(&mut text))? {
+            let input = match self.sent.pop_front() {
+                Some(line) => {
+                    output::say(&format!(">>> {line}"));
+                    Input::Text(line)
+                }
+                None => editor.read(&std::mem::take(&mut text))?,
+            };
+            let edited = std::mem::take(&mut editing);
+            let next = match input {
                 Input::Left => Next::Leave,
-                Input::Cleared => Next::Ask,
-                Input::Text(line) if line.trim().is_empty() => Next::Ask,
-                Input::Text(line) => self.take(&line).unwrap_or_else(|error| {
+                Input::Text(line) if !line.trim().is_empty() => self.take(&line, edited).unwrap_or_else(|error| {
                     output::say(&format!("tokki: {error}"));
                     Next::Ask
                 }),
+                Input::Cleared | Input::Text(_) => {
+                    if edited {
+                        output::say("nothing was changed");
+                    }
+                    Next::Ask
+                }
             };
             match next {
                 Next::Ask => {}
-                Next::Edit(old) => text = old,
+                Next::Edit(old) => (text, editing) = (old, true),
+                Next::Confirm(question, deed) => {
+                    if editor.agrees(&question) {
+                        self.carry_out(deed).unwrap_or_else(|error| output::say(&format!("tokki: {error}")));
+                    }
+                }
                 Next::Leave => break,
                 Next::Answer => {
                     self.answer(leave)?;
-                    text = std::mem::take(&mut self.typed);
+                    text = std::mem::take(&mut self.begun);
                 }
             }
         }
         Ok(())
     }
 
-    /// A line of input: a command, or something to say.
-    fn take(&mut self, line: &str) -> Result<Next> {
-        if let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) {
-            return commands::run(self, command);
+    fn carry_out(&mut self, deed: Deed) -> Result<()> {
+        match deed {
+            Deed::Save(path) => commands::save_to(self, &path),
+            Deed::Load(path) => commands::load_from(self, &path),
         }
+    }
+
+    /// A line of input: a command, or something to say.
+    fn take(&mut self, line: &str, edited: bool) -> Result<Next> {
+        let line = match line.strip_prefix('/') {
+            Some(said) if said.starts_with('/') => said,
+            Some(command) => return commands::run(self, command),
+            None => line,
+        };
         let (message, files) = attach::expand(line)?;
+        if edited {
+            commands::take_back(self)?;
+        }
         self.attached.extend(files);
         for file in &self.attached {
             let tokens = self.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
@@ -134,17 +189,31 @@ impl Chat {
 
     /// Generates and shows an answer. Errors of the answer are shown, and the chat goes on.
     fn answer(&mut self, leave: &Leave) -> Result<()> {
+        // One that came while there was no answer to stop.
+        interrupt::answered(leave.asked());
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts);
-        let result = self.conversation.answer(&self.wishes, None, &mut screen);
-        self.typed = watch.finish();
+        let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
+        let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
+        let (sent, begun) = watch.finish();
+        self.begun = begun;
+        match &result {
+            Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(sent),
+            // Whoever stops an answer may not want what they sent behind it: it can be edited.
+            _ => {
+                let waiting = self.sent.drain(..).chain(sent).map(|line| line + "\n").collect::<String>();
+                self.begun.insert_str(0, &waiting);
+            }
+        }
         screen.end()?;
         // Asked to leave, the flag stays up: nothing begins any more.
-        interrupt::flag().store(leave.asked(), Ordering::SeqCst);
+        interrupt::answered(leave.asked());
         match result {
             Ok(turn) => {
                 self.after(&turn);
                 self.last = Some(turn);
+                self.unsaved = true;
+                self.keep();
             }
             Err(error) => {
                 self.unsay();
@@ -164,7 +233,7 @@ impl Chat {
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),
             Some(Finish::Length) => output::say("(the limit of tokens is reached: /set max_tokens)"),
-            Some(Finish::Context) => output::say("(the context is full: /clear, or start with a larger --ctx)"),
+            Some(Finish::Context) => output::say("(the context is full: /undo, /clear, or start with a larger --ctx)"),
             _ => {}
         }
         if self.status {
@@ -197,10 +266,19 @@ impl Chat {
         }
     }
 
-    fn leave(&self) -> Result<()> {
-        let Some(path) = &self.session else { return Ok(()) };
-        self.conversation.save(path)?;
-        output::say(&format!("kept in {}", path.display()));
+    /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
+    fn keep(&mut self) {
+        let Some(file) = &mut self.session else { return };
+        match self.conversation.keep_in(file) {
+            Ok(()) => self.unsaved = false,
+            Err(error) => output::say(&format!("tokki: the session is not kept: {error}")),
+        }
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        let Some(file) = &mut self.session else { return Ok(()) };
+        self.conversation.keep_in(file)?;
+        output::say(&format!("kept in {}", file.path().display()));
         Ok(())
     }
 }

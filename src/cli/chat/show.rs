@@ -94,7 +94,7 @@ impl Listener for Screen {
             self.ends_line = true;
             return Ok(());
         }
-        let text = output::harmless(&part.text);
+        let text = crate::text::clean(&part.text);
         if part.kind == Kind::Reasoning {
             self.last = Some(part.kind);
             return self.think(&text);

@@ -9,6 +9,7 @@ const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pst
 /// THE TABLE OF RULES, most important first.
 const RULES: &[fn(&Facts) -> Option<String>] = &[
     slow_instructions,
+    busy,
     quota,
     fraction_of_quota,
     too_many_threads,
@@ -39,6 +40,14 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
          machine, let the guest see the host's CPU model."
             .to_owned()
     })
+}
+
+fn busy(facts: &Facts) -> Option<String> {
+    let cores = facts.machine.useful_cores();
+    let load = facts.load.filter(|&load| load > (cores as f64 / 4.0).max(0.5))?;
+    Some(format!(
+        "Other programs keep about {load:.1} of {cores} cores busy: what was measured here is less than the machine can do."
+    ))
 }
 
 fn quota(facts: &Facts) -> Option<String> {
@@ -124,7 +133,7 @@ fn disk(facts: &Facts) -> Option<String> {
 fn damaged(facts: &Facts) -> Option<String> {
     let names = &facts.store.damaged;
     (!names.is_empty())
-        .then(|| format!("Damaged models: {}. Remove each with tokki rm NAME and fetch it again.", names.join(", ")))
+        .then(|| format!("Damaged models: {}. `tokki list` says how each is repaired.", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -179,7 +188,7 @@ mod tests {
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
-        assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki rm"));
+        assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! A run is what one request asks for (64 MiB), a block is that divided by the number of connections. Whatever moment
 //! the process dies, at most one block per connection, so one run in all, is fetched again. Bytes go to their place in
 //! `FILE.part`; nothing here ever touches the final name.
+//!
+//! Bytes of two answers are put together only where they are proven to be of one file: by the hash of the whole, or by a
+//! strong ETag that both carry. A server that gives neither is read in one answer, and what that leaves unfinished is
+//! thrown away.
 
-use super::Progress;
-use super::disk;
-use super::http::{Answer, Fault, Net, host_of};
+use super::http::{Answer, Fault, Net, shown};
 use super::journal::{Done, Head, Journal};
-use super::staging::{hex, sha256};
+use crate::store::staging::{hex, sha256};
+use crate::store::{Progress, disk};
 use crate::{Error, Result, interrupt};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -28,33 +31,34 @@ const BUFFER: usize = 1 << 18;
 
 /// What to fetch.
 #[derive(Debug, Clone)]
-pub(super) struct Remote {
-    pub(super) url: String,
+pub(in crate::store) struct Remote {
+    pub(in crate::store) url: String,
     /// A short name for messages.
-    pub(super) name: String,
+    pub(in crate::store) name: String,
     /// Its length, if a listing told it.
-    pub(super) size: Option<u64>,
+    pub(in crate::store) size: Option<u64>,
     /// Its hash, if a listing told it.
-    pub(super) sha256: Option<String>,
+    pub(in crate::store) sha256: Option<String>,
 }
 
 /// How to fetch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tuning {
-    pub(super) connections: usize,
+pub(in crate::store) struct Tuning {
+    pub(in crate::store) connections: usize,
     /// Bytes that one request asks for.
-    pub(super) part: u64,
+    pub(in crate::store) part: u64,
     /// Failures in a row, without progress between, that end the attempt.
-    pub(super) retries: u32,
+    pub(in crate::store) retries: u32,
     /// Pause after the first of these; it doubles each time.
-    pub(super) pause: Duration,
+    pub(in crate::store) pause: Duration,
 }
 
 /// What was fetched.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fetched {
-    pub(super) size: u64,
-    pub(super) sha256: String,
+#[derive(Debug)]
+pub(in crate::store) struct Fetched {
+    /// What it is, for a later try to compare with.
+    pub(in crate::store) head: Head,
+    pub(in crate::store) sha256: String,
 }
 
 /// Why a worker stops.
@@ -65,6 +69,11 @@ enum Halt {
     Error(Error),
     /// Somebody else ended the work.
     Stopped,
+}
+
+/// The journal beside a file under way.
+pub(in crate::store) fn journal_of(part: &Path) -> PathBuf {
+    part.with_extension("journal")
 }
 
 impl From<Fault> for Halt {
@@ -96,8 +105,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Fetches `remote` into `part` (beside it, the journal), continuing what is there, and checks it. On success the file
-/// is synced and right; the caller renames it.
-pub(super) fn fetch(
+/// is synced and right; the caller renames it. After a failure only what can be continued is still there.
+pub(in crate::store) fn fetch(
     net: &Net,
     remote: &Remote,
     part: &Path,
@@ -106,50 +115,40 @@ pub(super) fn fetch(
 ) -> Result<Fetched> {
     let probe = probe(net, remote, tuning)?;
     disk::check_room(part, probe.size.saturating_sub(disk::allocated(part)))?;
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(part);
-    let file = file.map_err(|e| Error::io(part, "create", e))?;
-    let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
-    let head = Head { version: 1, size: probe.size, block, sha256: remote.sha256.clone(), etag: probe.etag };
-    let (journal, mut head, done) = Journal::open(&part.with_extension("journal"), head)?;
-    head.sha256 = remote.sha256.clone().or(head.sha256);
-    file.set_len(probe.size).map_err(|e| Error::io(part, "write", e))?;
-    let shared = Arc::new(Shared {
-        net: net.clone(),
-        remote: remote.clone(),
-        tuning,
-        ranges: probe.ranges,
-        head,
-        file,
-        part: part.to_path_buf(),
-        journal,
-        done: Mutex::new(done),
-        queue: Mutex::default(),
-        gate: RwLock::new(true),
-        bytes: AtomicU64::new(0),
-        failure: Mutex::default(),
-    });
-    shared.forget_damaged(progress)?;
-    shared.run_all(shared.missing(), progress)?;
-    let found = shared.settle(progress)?;
-    shared.file.sync_all().map_err(|e| Error::io(part, "sync", e))?;
-    Ok(Fetched { size: probe.size, sha256: found })
+    let shared = Shared::begin(net, remote, &probe, part, tuning, progress)?;
+    let outcome = shared.complete(progress);
+    match outcome {
+        Ok(sha256) => Ok(Fetched { head: shared.head.clone(), sha256 }),
+        Err(error) => Err(shared.keep_what_can_be_continued(error, progress)?),
+    }
 }
 
 /// What an answer says about a file.
-pub(super) struct Probe {
-    pub(super) size: u64,
+pub(in crate::store) struct Probe {
+    pub(in crate::store) size: u64,
     /// The server serves ranges.
-    pub(super) ranges: bool,
-    pub(super) etag: Option<String>,
+    pub(in crate::store) ranges: bool,
+    pub(in crate::store) etag: Option<String>,
 }
 
 impl Probe {
+    /// What it says of a file whose blocks have this length.
+    fn head(&self, remote: &Remote, block: u64) -> Head {
+        let head = Head::new(&remote.url, self.size, block);
+        Head { sha256: remote.sha256.clone(), etag: self.etag.clone(), ..head }
+    }
+
+    /// Whether the server has the file now that `head` describes.
+    pub(in crate::store) fn is_still(&self, remote: &Remote, head: &Head) -> bool {
+        head.same_file(&self.head(remote, head.block))
+    }
+
     /// Reads the answer to the request for a range of `remote`.
     ///
     /// # Errors
     /// Where it tells no length, or one that cannot be.
-    pub(super) fn of(answer: &Answer, remote: &Remote) -> std::result::Result<Self, Fault> {
-        let host = host_of(&remote.url);
+    pub(in crate::store) fn of(answer: &Answer, remote: &Remote) -> std::result::Result<Self, Fault> {
+        let host = shown(&remote.url);
         let (size, ranges) = match answer.status {
             206 => (answer.text(header::CONTENT_RANGE).and_then(content_range).and_then(|range| range.2), true),
             _ => (answer.text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()), false),
@@ -162,17 +161,26 @@ impl Probe {
         if size == 0 || size > MOST_BYTES {
             return Err(Fault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
         }
-        let etag = answer.text(header::ETAG).filter(|etag| etag.len() < 256 && !etag.starts_with("W/"));
-        Ok(Self { size, ranges, etag: etag.map(str::to_owned) })
+        Ok(Self { size, ranges, etag: answer.mark().map(str::to_owned) })
     }
 }
 
-/// Asks for one byte: is the server there, how long is the file, does it serve ranges?
-fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
+/// Asks for one byte: is the server there, how long is the file, does it serve ranges, can it be a model?
+pub(in crate::store) fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
     let mut tries = 0;
     loop {
         match net.get(&remote.url, Some((0, 1))) {
-            Ok(answer) => return Probe::of(&answer, remote).map_err(Fault::error),
+            Ok(answer) => {
+                let probe = Probe::of(&answer, remote).map_err(Fault::error)?;
+                let mut first = Vec::new();
+                // A connection that breaks here breaks again, where it is tried again.
+                drop(answer.reader().take(1).read_to_end(&mut first));
+                interrupt::check()?;
+                return match first.first() {
+                    Some(&byte) if byte != b'G' => Err(no_model(remote, byte)),
+                    _ => Ok(probe),
+                };
+            }
             // A server that cannot be reached now is left for the next source at once; a busy one is asked again.
             Err(fault) if fault.passing && fault.status.is_some() && tries < tuning.retries.min(2) => {
                 tries += 1;
@@ -184,8 +192,17 @@ fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
     }
 }
 
+fn no_model(remote: &Remote, first: u8) -> Error {
+    let found = match first {
+        b'<' => "a web page".to_owned(),
+        b'{' => "JSON".to_owned(),
+        byte => format!("a file that begins with {:?}", char::from(byte)),
+    };
+    Error::input(shown(&remote.url), "a GGUF file", found).hint("nothing was kept of it; open the address in a browser")
+}
+
 /// `bytes START-END/TOTAL`; the total may be `*`.
-pub(super) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(in crate::store) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
@@ -193,7 +210,7 @@ pub(super) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 /// Sleeps in short naps until `stop` says so.
-pub(super) fn rest(time: Duration, stop: impl Fn() -> bool) {
+pub(in crate::store) fn rest(time: Duration, stop: impl Fn() -> bool) {
     const NAP: Duration = Duration::from_millis(20);
     let mut left = time;
     while !left.is_zero() && !stop() {
@@ -209,6 +226,72 @@ struct Cursor {
 }
 
 impl Shared {
+    /// Opens what is there, or begins.
+    fn begin(
+        net: &Net,
+        remote: &Remote,
+        probe: &Probe,
+        part: &Path,
+        tuning: Tuning,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Self>> {
+        let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
+        let opened = Journal::open(&journal_of(part), probe.head(remote, block))?;
+        let mut head = opened.head;
+        head.sha256 = remote.sha256.clone().or(head.sha256);
+        let file = disk::open_own(part)?;
+        if opened.done.is_empty() {
+            file.set_len(0).map_err(|e| Error::io(part, "write", e))?;
+        }
+        if opened.started_over {
+            let why = "what an earlier try left is not proven to be of the same file";
+            progress.note(&format!("{}: {why}; starting over", remote.name));
+        }
+        file.set_len(probe.size).map_err(|e| Error::io(part, "write", e))?;
+        Ok(Arc::new(Self {
+            net: net.clone(),
+            remote: remote.clone(),
+            tuning,
+            ranges: probe.ranges && head.provable(),
+            head,
+            file,
+            part: part.to_path_buf(),
+            journal: opened.journal,
+            done: Mutex::new(opened.done),
+            queue: Mutex::default(),
+            gate: RwLock::new(true),
+            bytes: AtomicU64::new(0),
+            failure: Mutex::default(),
+        }))
+    }
+
+    /// Fetches what is missing, checks the whole, and makes it last.
+    fn complete(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+        self.forget_damaged(progress)?;
+        self.run_all(self.missing(), progress)?;
+        let found = self.settle(progress)?;
+        self.file.sync_all().map_err(|e| Error::io(&self.part, "sync", e))?;
+        Ok(found)
+    }
+
+    /// After a failure: removes what no later try could prove to be of its file.
+    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn Progress) -> Result<Error> {
+        let provable = self.head.provable();
+        if provable && !lock(&self.done).is_empty() {
+            return Ok(error);
+        }
+        disk::remove(&self.part)?;
+        disk::remove(&journal_of(&self.part))?;
+        let why = "nothing was kept: the server gives no strong ETag that would prove a later part to be of the same \
+                   file; with --sha256 HEX a download can be continued";
+        match error {
+            Error::Interrupted if !provable => progress.note(&format!("{}: {why}", self.remote.name)),
+            error if !provable => return Ok(error.hint(why)),
+            _ => {}
+        }
+        Ok(error)
+    }
+
     fn blocks(&self) -> u64 {
         self.head.size.div_ceil(self.head.block)
     }
@@ -284,6 +367,12 @@ impl Shared {
         let outcome = loop {
             let over = threads.iter().all(std::thread::JoinHandle::is_finished);
             let bytes = self.bytes.load(Ordering::Relaxed);
+            if bytes < shown {
+                // Started over.
+                progress.end();
+                progress.begin(&self.remote.name, self.head.size, 0);
+                shown = 0;
+            }
             progress.advance(bytes - shown);
             shown = bytes;
             if interrupt::requested() {
@@ -338,7 +427,8 @@ impl Shared {
                 Err(Halt::Fault(fault)) => fault,
                 Err(other) => return Err(other),
             };
-            misses = if cursor.at - before >= GRAIN { 1 } else { misses + 1 };
+            let gained = cursor.at - before >= GRAIN;
+            misses = if gained && self.head.provable() { 1 } else { misses + 1 };
             if !fault.passing || misses > self.tuning.retries {
                 let why = if misses > 1 { format!("{} ({misses} times in a row)", fault.why) } else { fault.why };
                 return Err(Halt::Fault(Fault { why, ..fault }));
@@ -348,6 +438,12 @@ impl Shared {
             if self.stopped() {
                 return Err(Halt::Stopped);
             }
+            if !self.head.provable() {
+                // The next answer may be of another file: none of this one's bytes may stay.
+                lock(&self.done).clear();
+                self.bytes.store(0, Ordering::Relaxed);
+                cursor = Cursor { at: 0, hasher: Sha256::new() };
+            }
         }
         Ok(())
     }
@@ -355,11 +451,11 @@ impl Shared {
     /// One request, from the cursor to `end`.
     fn stream(&self, cursor: &mut Cursor, end: u64) -> std::result::Result<(), Halt> {
         let answer = self.net.get(&self.remote.url, self.ranges.then_some((cursor.at, end)))?;
-        let host = host_of(&self.remote.url);
+        let host = shown(&self.remote.url);
         self.check_answer(&answer, cursor.at, &host)?;
         // Without ranges the answer starts at the front, and what is there already is read past.
         let mut at = if self.ranges { cursor.at } else { 0 };
-        let mut body = answer.body.into_with_config().limit(u64::MAX).reader();
+        let mut body = answer.reader();
         let mut buffer = vec![0; BUFFER];
         while at < end {
             let most = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
@@ -395,9 +491,9 @@ impl Shared {
         {
             return Err(changed(total));
         }
-        let etag = answer.text(header::ETAG).filter(|etag| !etag.starts_with("W/"));
-        let other = matches!((etag, self.head.etag.as_deref()), (Some(a), Some(b)) if a != b);
-        if other && self.head.sha256.is_none() {
+        // With a hash of the whole the end decides; without, every answer has to prove itself.
+        let mark = self.head.etag.as_deref();
+        if self.head.sha256.is_none() && mark.is_some() && answer.mark() != mark {
             return Err(Fault::lasting(host, "the file changed while it was fetched"));
         }
         Ok(())
@@ -444,16 +540,21 @@ impl Shared {
                 return Ok(wanted);
             }
         }
-        progress.note(&format!("{}: the bytes are not the listed ones; fetching them a second time", self.remote.name));
+        progress.note(&format!(
+            "{}: the bytes are not those of the wanted hash; fetching them a second time",
+            self.remote.name
+        ));
         lock(&self.done).clear();
         self.run_all(self.missing(), progress)?;
         let found = self.whole_hash(progress)?;
         if found == wanted {
             return Ok(found);
         }
-        let why = format!("sha256 is {found}, but the listing says {wanted}");
+        // No continuation can make it right.
+        lock(&self.done).clear();
+        let why = format!("sha256 is {found}, but it has to be {wanted}");
         Err(Error::failed(self.remote.name.as_str(), why)
-            .hint("the server's copy is damaged or another version; try again later with --restart"))
+            .hint("what came was thrown away: the server's copy is damaged, or another version"))
     }
 
     fn whole_hash(&self, progress: &dyn Progress) -> Result<String> {

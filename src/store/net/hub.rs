@@ -2,10 +2,11 @@
 
 use super::fetch::Remote;
 use super::http::{Fault, Net, escape_path};
-use super::name;
-use super::source::{Repository, Want};
+use crate::store::name;
+use crate::store::source::{Repository, Want};
 use crate::{Error, Result, suggest};
 use serde::Deserialize;
+use std::io::Read;
 use ureq::http::header;
 
 const MOST_PAGES: usize = 100;
@@ -32,7 +33,7 @@ struct Lfs {
 }
 
 /// The files of `repository` that make up the model that is wanted: its shards in order, or one file.
-pub(super) fn files(net: &Net, repository: &Repository) -> Result<Vec<(String, Remote)>> {
+pub(in crate::store) fn files(net: &Net, repository: &Repository) -> Result<Vec<(String, Remote)>> {
     let place = format!("hf:{}", repository.repo);
     let items = list(net, repository).map_err(Fault::error)?;
     let chosen = choose(&place, &items, &repository.want)?;
@@ -67,8 +68,12 @@ fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fa
         let answer = net.get(&url, None)?;
         let fault = |why: String| Fault::lasting(&repository.repo, why);
         let next = answer.headers.get(header::LINK).and_then(|value| next_page(value.to_str().ok()?));
-        let bytes = answer.body.into_with_config().limit(MOST_BYTES).read_to_vec();
-        let bytes = bytes.map_err(|e| fault(format!("its listing cannot be read: {e}")))?;
+        let mut bytes = Vec::new();
+        let read = answer.reader().take(MOST_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|e| fault(format!("its listing cannot be read: {e}")))?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(fault("its listing does not end".to_owned()));
+        }
         let page: Vec<Item> =
             serde_json::from_slice(&bytes).map_err(|e| fault(format!("its listing makes no sense: {e}")))?;
         items.extend(page.into_iter().filter(|item| item.kind == "file"));

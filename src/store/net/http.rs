@@ -1,23 +1,26 @@
 //! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
 //! so that the hub's token goes to the hub alone and nothing falls back from https to http.
 
-use crate::Error;
 use crate::config::Settings;
-use std::time::Duration;
+use crate::{Error, interrupt, text};
+use std::io::Read;
+use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
 
 /// The hub that `hf:` names refer to, unless the setting `hub` names another.
-pub(super) const HUB: &str = "https://huggingface.co";
+pub(in crate::store) const HUB: &str = "https://huggingface.co";
 const MOST_REDIRECTS: usize = 8;
+/// A server that sends less than this in so much time of waiting isn't worth waiting for.
+const LEAST: (u64, Duration) = (15_000, Duration::from_secs(15));
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
+pub(in crate::store) struct Timeouts {
     /// For a name to resolve, and for a connection to stand.
-    pub(super) connect: Duration,
+    pub(in crate::store) connect: Duration,
     /// For the next bytes of an answer.
-    pub(super) read: Duration,
+    pub(in crate::store) read: Duration,
 }
 
 impl Default for Timeouts {
@@ -28,67 +31,112 @@ impl Default for Timeouts {
 
 /// The way to the network.
 #[derive(Debug, Clone)]
-pub(super) struct Net {
+pub(in crate::store) struct Net {
     agent: ureq::Agent,
     hub: String,
     token: Option<String>,
 }
 
 /// An answer with status 200 or 206.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: ureq::Body,
+pub(in crate::store) struct Answer {
+    pub(in crate::store) status: u16,
+    pub(in crate::store) headers: HeaderMap,
+    pub(in crate::store) body: ureq::Body,
 }
 
 impl Answer {
     /// A header's text.
-    pub(super) fn text(&self, name: header::HeaderName) -> Option<&str> {
+    pub(in crate::store) fn text(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Refuses an answer whose bytes are not the file's own.
-    pub(super) fn check_plain(&self, host: &str) -> Result<(), Fault> {
+    pub(in crate::store) fn check_plain(&self, place: &str) -> Result<(), Fault> {
         match self.text(header::CONTENT_ENCODING) {
             Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
-                Err(Fault::lasting(host, "the server compresses the file, though asked not to"))
+                Err(Fault::lasting(place, "the server compresses the file, though asked not to"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The server's mark of exactly these bytes: a strong ETag. A weak one says that they are "as good as".
+    pub(in crate::store) fn mark(&self) -> Option<&str> {
+        self.text(header::ETAG).filter(|etag| etag.starts_with('"') && etag.len() < 256)
+    }
+
+    /// Its bytes, as long as they come at a speed that is worth waiting for.
+    pub(in crate::store) fn reader(self) -> Paced<impl Read + 'static> {
+        Paced::new(self.body.into_with_config().limit(u64::MAX).reader())
+    }
+}
+
+/// Reads on as long as bytes come at a speed that is worth waiting for, and nobody interrupts.
+pub(in crate::store) struct Paced<R> {
+    inner: R,
+    least: (u64, Duration),
+    bytes: u64,
+    waited: Duration,
+}
+
+impl<R> Paced<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, least: LEAST, bytes: 0, waited: Duration::ZERO }
+    }
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if interrupt::requested() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        // What is done with the bytes between the reads is not the server's time.
+        let start = Instant::now();
+        let n = self.inner.read(buffer)?;
+        self.waited += start.elapsed();
+        self.bytes += n as u64;
+        if n > 0 && self.waited >= self.least.1 {
+            if self.bytes < self.least.0 {
+                let why = format!("{} bytes in {} s are too slow", self.bytes, self.waited.as_secs());
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
+            }
+            (self.bytes, self.waited) = (0, Duration::ZERO);
+        }
+        Ok(n)
     }
 }
 
 /// Why a request gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The server.
-    pub(super) host: String,
+pub(in crate::store) struct Fault {
+    /// The address, as far as it may be shown.
+    pub(in crate::store) place: String,
     /// One line.
-    pub(super) why: String,
+    pub(in crate::store) why: String,
     /// Whether the same request may succeed a little later.
-    pub(super) passing: bool,
+    pub(in crate::store) passing: bool,
     /// How long the server asks to wait.
-    pub(super) wait: Option<Duration>,
+    pub(in crate::store) wait: Option<Duration>,
     /// The HTTP status, if there was an answer.
-    pub(super) status: Option<u16>,
+    pub(in crate::store) status: Option<u16>,
 }
 
 impl Fault {
-    pub(super) fn lasting(host: &str, why: impl Into<String>) -> Self {
-        Self { host: host.to_owned(), why: why.into(), passing: false, wait: None, status: None }
+    pub(in crate::store) fn lasting(place: &str, why: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), why: why.into(), passing: false, wait: None, status: None }
     }
 
-    pub(super) fn passing(host: &str, why: impl Into<String>) -> Self {
-        Self { passing: true, ..Self::lasting(host, why) }
+    pub(in crate::store) fn passing(place: &str, why: impl Into<String>) -> Self {
+        Self { passing: true, ..Self::lasting(place, why) }
     }
 
-    pub(super) fn error(self) -> Error {
-        Error::failed(self.host, self.why)
+    pub(in crate::store) fn error(self) -> Error {
+        Error::failed(self.place, self.why)
     }
 }
 
 impl Net {
-    pub(super) fn new(settings: &Settings, timeouts: Timeouts) -> Self {
+    pub(in crate::store) fn new(settings: &Settings, timeouts: Timeouts) -> Self {
         let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty());
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -107,15 +155,15 @@ impl Net {
     }
 
     /// The hub's address, without a slash at the end.
-    pub(super) fn hub(&self) -> &str {
+    pub(in crate::store) fn hub(&self) -> &str {
         &self.hub
     }
 
     /// GETs `url`, or the bytes `range.0 .. range.1` of it.
-    pub(super) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<Answer, Fault> {
+    pub(in crate::store) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<Answer, Fault> {
         let mut url = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
-            let host = host_of(&url);
+            let host = shown(&url);
             let response = self.send(&url, range).map_err(|e| transport_fault(&host, &e))?;
             let (parts, body) = response.into_parts();
             match parts.status.as_u16() {
@@ -129,7 +177,7 @@ impl Net {
                 status => return Err(self.status_fault(&url, status, &parts.headers)),
             }
         }
-        Err(Fault::lasting(&host_of(&url), format!("more than {MOST_REDIRECTS} redirects")))
+        Err(Fault::lasting(&shown(&url), format!("more than {MOST_REDIRECTS} redirects")))
     }
 
     fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
@@ -150,20 +198,28 @@ impl Net {
     }
 
     fn status_fault(&self, url: &str, status: u16, headers: &HeaderMap) -> Fault {
-        let host = host_of(url);
-        let help = match (status, self.token.is_some()) {
-            (401 | 403, false) => {
+        // The token goes to the hub alone, so it is no help elsewhere.
+        let hub = same_origin(url, &self.hub);
+        let help = match (status, hub, self.token.is_some()) {
+            (401 | 403, true, false) => {
                 ": a token may be needed (set HF_TOKEN, after accepting the model's terms on its page)"
             }
-            (401 | 403, true) => ": the token in HF_TOKEN has no access (are the model's terms accepted on its page?)",
-            (404 | 410, _) => ": there is no such file or repository",
-            (429, _) => ": too many requests",
+            (401 | 403, true, true) => {
+                ": the token in HF_TOKEN has no access (are the model's terms accepted on its page?)"
+            }
+            (401 | 403, false, _) => ": the server does not let this file be fetched without a login",
+            (404 | 410, true, _) => ": there is no such file or repository",
+            (404 | 410, false, _) => ": there is no such file",
+            (407, ..) => ": the proxy wants a login",
+            (429, ..) => ": too many requests; try again later",
+            (500.., ..) => ": the server has a problem of its own; try again later",
             _ => "",
         };
         let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let passing = status == 408 || status == 429 || status >= 500;
         let wait = seconds.map(|seconds| Duration::from_secs(seconds.min(60)));
-        Fault { passing, wait, status: Some(status), ..Fault::lasting(&host, format!("HTTP status {status}{help}")) }
+        let why = format!("HTTP status {status}{help}");
+        Fault { passing, wait, status: Some(status), ..Fault::lasting(&shown(url), why) }
     }
 }
 
@@ -180,14 +236,22 @@ fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
 }
 
 /// The hub's address by these settings, without a slash at the end.
-pub(super) fn hub_of(settings: &Settings) -> String {
+pub(in crate::store) fn hub_of(settings: &Settings) -> String {
     settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
 }
 
-/// `host` or `host:port` of a URL, for messages.
-pub(super) fn host_of(url: &str) -> String {
-    let uri = url.parse::<Uri>().ok();
-    uri.and_then(|uri| uri.authority().map(|a| a.host().to_owned())).unwrap_or_else(|| "the server".to_owned())
+/// A URL for messages: without user, query and fragment, where secrets are, and not longer than a line.
+pub(in crate::store) fn shown(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let plain = match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => plain.to_owned(),
+    };
+    text::shorten(&plain, 200).into_owned()
 }
 
 /// Scheme, host and port are the same.
@@ -240,7 +304,7 @@ fn proxy_for(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Option<String> 
 }
 
 /// A path with everything but unreserved characters and `/` escaped.
-pub(super) fn escape_path(path: &str) -> String {
+pub(in crate::store) fn escape_path(path: &str) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -256,6 +320,7 @@ pub(super) fn escape_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -268,6 +333,27 @@ mod tests {
         assert_eq!(join("https://a/x", "http://b/z"), None);
         assert_eq!(join("http://a/x", "file:///etc/passwd"), None);
         assert_eq!(join("http://a/x", "ftp://b/z"), None);
+    }
+
+    #[test]
+    fn no_secret_of_an_address_is_shown() {
+        assert_eq!(shown("https://me:pass@h:8/a/b.gguf?sig=secret#x"), "https://h:8/a/b.gguf");
+        assert_eq!(shown("http://h"), "http://h");
+    }
+
+    #[test]
+    fn bytes_that_only_trickle_are_given_up() {
+        struct Slow;
+        impl Read for Slow {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                std::thread::sleep(Duration::from_millis(2));
+                Ok(buffer.len().min(3))
+            }
+        }
+        let all = |least| Paced { least, ..Paced::new(Slow.take(120)) }.read_to_end(&mut Vec::new());
+        let error = all((1000, Duration::from_millis(20))).unwrap_err().to_string();
+        assert!(error.contains("too slow"), "{error}");
+        assert_eq!(all((3, Duration::from_millis(20))).ok(), Some(120));
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! Reading what somebody else wrote: at most so many bytes, and only from where bytes end.
+
+use super::kind_of;
+use crate::units::show_bytes;
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The most that is read of a text that a user names: more than any context holds.
+pub const MOST_TEXT: u64 = 64 << 20;
+
+/// Opens the regular file at `path`; a FIFO or a device is refused before it is touched, because it may never answer.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be opened, [`Error::Input`] when it is something else than a file.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let io = |e| Error::io(path, "open", e);
+    regular(path, std::fs::metadata(path).map_err(io)?.file_type())?;
+    let mut options = File::options();
+    options.read(true);
+    // Whatever took the file's place since then must not hold us up.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path).map_err(io)?;
+    regular(path, file.metadata().map_err(io)?.file_type())?;
+    Ok(file)
+}
+
+fn regular(path: &Path, kind: std::fs::FileType) -> Result<()> {
+    if kind.is_file() { Ok(()) } else { Err(Error::input(path.display().to_string(), "a file", kind_of(kind))) }
+}
+
+/// All bytes of the regular file at `path`, if they are no more than `most`.
+///
+/// # Errors
+/// As [`open_regular`], and [`Error::Input`] for a longer file.
+pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
+    bounded(&mut open_regular(path)?, &path.display().to_string(), most)
+}
+
+/// The text of the regular file at `path`, as [`text`] has it.
+///
+/// # Errors
+/// As [`read_regular`], and [`Error::Input`] for what is no text.
+pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
+    text(&path.display().to_string(), read_regular(path, most)?)
+}
+
+/// The text that a user names on the command line: a file, or the end of a pipe that a shell put in its place (`<(command)`).
+/// Other FIFOs and devices may never end, and are refused.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Input`] for what is no file, too long a text, or none in UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    let open_already = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    if !open_already {
+        return read_regular_text(path, most);
+    }
+    let place = path.display().to_string();
+    let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    text(&place, bounded(&mut file, &place, most)?)
+}
+
+/// All of a stream of at most `most` bytes; `place` stands for it in errors.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Input`] when it goes on.
+pub fn bounded(reader: &mut dyn Read, place: &str, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(place, "read", e))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::input(place, format!("at most {}", show_bytes(most)), "more"));
+    }
+    Ok(bytes)
+}
+
+/// Bytes as text: UTF-8, without the byte order mark that some editors put in front.
+///
+/// # Errors
+/// [`Error::Input`] that tells where the bytes stop being text.
+pub fn text(place: &str, bytes: Vec<u8>) -> Result<String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Error::input(place, "text in UTF-8", "text in UTF-16")
+            .hint("convert it first, for example with: iconv -f UTF-16 -t UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|why| {
+        let at = why.utf8_error().valid_up_to();
+        Error::input(place, "text in UTF-8", format!("an invalid byte at {at}"))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn bounds_and_kinds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "hello").unwrap();
+        assert_eq!(read_regular(&path, 5).unwrap(), b"hello");
+        assert_eq!(read_text(&path, 5).unwrap(), "hello");
+        assert!(read_regular(&path, 4).unwrap_err().to_string().contains("at most 4 B"));
+        assert!(read_regular(dir.path(), 4).unwrap_err().to_string().contains("a folder"));
+        assert!(read_text(dir.path(), 4).unwrap_err().to_string().contains("a folder"));
+        if cfg!(target_os = "linux") {
+            let zero = Path::new("/dev/zero");
+            assert!(read_regular(zero, 9).unwrap_err().to_string().contains("a device"));
+            assert!(read_text(zero, 9).unwrap_err().to_string().contains("a device"));
+            let endless = &mut std::io::repeat(0);
+            assert!(bounded(endless, "stdin", 9).unwrap_err().to_string().contains("at most 9 B"));
+        }
+    }
+
+    #[test]
+    fn marks_in_front_are_no_text() {
+        assert_eq!(text("x", b"\xef\xbb\xbfhi".to_vec()).unwrap(), "hi");
+        for (bad, found) in [(&b"\xff\xfeh\0"[..], "UTF-16"), (b"\xfe\xff\0h", "UTF-16"), (b"a\x80", "byte at 1")] {
+            let error = text("x", bad.to_vec()).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(found), "{error}");
+        }
+    }
+}

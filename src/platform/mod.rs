@@ -1,0 +1,30 @@
+//! Files as the system keeps them: read within bounds, written whole or not at all.
+
+pub mod input;
+pub mod output;
+
+use std::fs::FileType;
+
+/// What a thing in the file system is, for messages.
+pub fn kind_of(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a FIFO";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a link"
+    } else {
+        "a file"
+    }
+}

@@ -1,0 +1,86 @@
+//! Text that others wrote, made fit to be shown: a terminal must not obey it, and a message must not drown in it.
+
+use std::borrow::Cow;
+
+/// The most bytes of one foreign text in a message.
+pub const BRIEF: usize = 800;
+
+/// `text` without control characters (a terminal would obey them): each becomes a visible sign of it. Line ends and tabs
+/// stay.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    replace(text, |c| c.is_control() && c != '\n' && c != '\t')
+}
+
+/// `text` on one line, as part of a table or a sentence: neither control characters nor line ends, nor the marks that turn
+/// the direction of what follows.
+pub fn line(text: &str) -> Cow<'_, str> {
+    replace(text, |c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'))
+}
+
+fn replace(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&obeyed) {
+        return text.into();
+    }
+    let sign = |c: char| match c as u32 {
+        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
+        0x7f => '\u{2421}',
+        _ => '\u{fffd}',
+    };
+    text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect::<String>().into()
+}
+
+/// At most about `most` bytes of `text`: its beginning and its end, and between them how many bytes are left out.
+pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let head = floor(text, most / 3 * 2);
+    let tail = ceil(text, text.len() - most / 6);
+    let left_out = tail.saturating_sub(head);
+    format!("{} [... {left_out} bytes ...] {}", &text[..head], &text[tail..]).into()
+}
+
+/// Foreign text for a message: cleaned and shortened.
+pub fn brief(text: &str) -> Cow<'_, str> {
+    match clean(&shorten(text, BRIEF)) {
+        Cow::Borrowed(same) if same.len() == text.len() => text.into(),
+        // A sign is longer than what it stands for.
+        cleaned => shorten(&cleaned, BRIEF).into_owned().into(),
+    }
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+fn ceil(text: &str, at: usize) -> usize {
+    (at..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_cannot_speak_to_the_terminal() {
+        assert_eq!(clean("하나\n\tzwei"), "하나\n\tzwei");
+        assert_eq!(clean("a\x1b[2Jb\r\u{9b}c\x7f"), "a\u{241b}[2Jb\u{240d}\u{fffd}c\u{2421}");
+        assert_eq!(line("a\nb\u{202e}c"), "a\u{240a}b\u{fffd}c");
+    }
+
+    #[test]
+    fn long_texts_keep_both_ends() {
+        let long = format!("begin{}end", "가".repeat(10_000));
+        let short = shorten(&long, 300);
+        assert!(short.starts_with("begin") && short.ends_with("end") && short.len() < 300, "{short}");
+        assert!(brief(&"\x1b".repeat(1 << 20)).len() <= BRIEF);
+        assert_eq!(brief("as it is"), "as it is");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text(text in ".{0,80}", most in 0usize..40) {
+            assert!(shorten(&text, most).len() <= text.len().max(most + 40));
+        }
+    }
+}
