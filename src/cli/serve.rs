@@ -134,7 +134,26 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     serve(Models::new(models), options, &mut |address| {
         output::say(&format!("tokki: listening at {scheme}://{address}"));
+        notify_ready();
     })
+}
+
+/// Tells systemd, if it started this process, that the server listens (sd_notify(3)).
+fn notify_ready() {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::net::{SocketAddr, UnixDatagram};
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(&name),
+        };
+        let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(b"READY=1", &address?));
+        if let Err(why) = sent {
+            output::say(&format!("tokki: cannot tell systemd that the server is ready: {why}"));
+        }
+    }
 }
 
 /// A model's name and its file. A path is served under its file's name, without the ending.

@@ -32,12 +32,17 @@ impl Reply {
 }
 
 fn serve(args: &[&str]) -> Server {
+    serve_with(args, &[])
+}
+
+fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
     let home = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
     command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2"]).args(args).arg(model);
     command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
     command.env_remove("TOKKI_API_KEY").stderr(Stdio::piped()).stdout(Stdio::null());
+    command.envs(variables.iter().copied());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut address = String::new();
@@ -466,4 +471,16 @@ fn the_page_comes_to_browsers_only() {
             && !page.body.contains("innerHTML")
     );
     assert_eq!(server.get("/").body, "Ollama is running");
+}
+
+#[test]
+fn systemd_is_told_when_the_server_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let _server = serve_with(&[], &[("NOTIFY_SOCKET", path.as_os_str())]);
+    let mut message = [0; 64];
+    let length = socket.recv(&mut message).unwrap();
+    assert_eq!(&message[..length], b"READY=1");
 }
