@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod batch;
 mod bench;
 mod chat;
 mod completions;
@@ -44,6 +45,7 @@ pub struct Cli {
 enum Command {
     Run(run::Run),
     Serve(serve::ServeArgs),
+    Batch(batch::BatchArgs),
     Bench(bench::Bench),
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
@@ -107,6 +109,7 @@ fn run(cli: Cli) -> crate::Result<()> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Batch(args) => batch::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),

@@ -46,17 +46,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
-    /// Answers that are written at the same time
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    parallel: u16,
-
     /// Requests that may wait; more get "429 Too Many Requests"
     #[arg(long, default_value_t = 128, value_name = "N")]
     queue: u16,
-
-    /// Memory for the key-value cache of all conversations, such as 4G; by default what fits
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    cache_size: Option<usize>,
 
     /// A site whose pages may use the server, such as https://chat.example, or localhost, or *; may be given several times
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
@@ -78,12 +70,27 @@ pub(super) struct ServeArgs {
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u16,
 
+    #[command(flatten)]
+    engine: EngineFlags,
+    #[command(flatten)]
+    sampling: SamplingFlags,
+}
+
+/// Flags of every command that answers many requests.
+#[derive(Args, Debug)]
+pub(super) struct EngineFlags {
+    /// Answers that are written at the same time
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+
+    /// Memory for the key-value cache of all conversations, such as 4G; by default what fits
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    cache_size: Option<usize>,
+
     /// Chat template to use instead of the file's own
     #[arg(long, value_name = "FILE")]
     chat_template_file: Option<PathBuf>,
 
-    #[command(flatten)]
-    sampling: SamplingFlags,
     #[command(flatten)]
     machine: MachineFlags,
 }
@@ -124,15 +131,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         drain: Duration::from_secs(args.drain.into()),
         ..ServerOptions::default()
     };
-    let names: Vec<(String, PathBuf)> = if args.models.is_empty() {
-        vec![("default".to_owned(), store::default_model(&super::progress::Bar::default())?)]
-    } else {
-        args.models.iter().map(|model| name_and_path(model)).collect::<Result<_>>()?
-    };
-    let models = names.iter().map(|(name, path)| open(args, name, path, names.len())).collect::<Result<Vec<_>>>()?;
+    let models = open_all(&args.models, &args.engine, args.queue)?;
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    serve(Models::new(models), options, &mut |address| {
+    serve(models, options, &mut |address| {
         output::say(&format!("tokki: listening at {scheme}://{address}"));
         notify_ready();
     })
@@ -156,6 +158,17 @@ fn notify_ready() {
     }
 }
 
+/// Opens models with their engines; without any the default model.
+pub(super) fn open_all(models: &[String], flags: &EngineFlags, queue: u16) -> Result<Models> {
+    let names: Vec<(String, PathBuf)> = if models.is_empty() {
+        vec![("default".to_owned(), store::default_model(&super::progress::Bar::default())?)]
+    } else {
+        models.iter().map(|model| name_and_path(model)).collect::<Result<_>>()?
+    };
+    let open = |(name, path): &(String, PathBuf)| open(flags, queue, name, path, names.len());
+    Ok(Models::new(names.iter().map(open).collect::<Result<Vec<_>>>()?))
+}
+
 /// A model's name and its file. A path is served under its file's name, without the ending.
 fn name_and_path(model: &str) -> Result<(String, PathBuf)> {
     if let Some((name, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
@@ -169,7 +182,7 @@ fn name_and_path(model: &str) -> Result<(String, PathBuf)> {
     Ok((name, path))
 }
 
-fn open(args: &ServeArgs, name: &str, path: &std::path::Path, models: usize) -> Result<(String, Engine)> {
+fn open(args: &EngineFlags, queue: u16, name: &str, path: &std::path::Path, models: usize) -> Result<(String, Engine)> {
     let compute = Compute::open_path(path, &args.machine)?;
     let session = compute.session(0)?;
     let options = engine::Options { batch: DEFAULT_BATCH, expand_latents: false, ..session.options().clone() };
@@ -193,7 +206,7 @@ fn open(args: &ServeArgs, name: &str, path: &std::path::Path, models: usize) -> 
         }
     };
     let parallel = usize::from(args.parallel);
-    let options = EngineOptions { session: options, parallel, queue: usize::from(args.queue), cache_bytes };
+    let options = EngineOptions { session: options, parallel, queue: usize::from(queue), cache_bytes };
     output::say(&format!(
         "tokki: {name}: context {} for each conversation, {} at the same time, {} of cache",
         options.session.context,

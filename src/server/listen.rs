@@ -66,27 +66,34 @@ impl Tls {
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
-    let keys = Keys::load(&options)?;
-    if !options.host.is_loopback() && !keys.are_wanted() {
+    if !options.host.is_loopback() && !Keys::load(&options)?.are_wanted() {
         let hint = "give it a key (--api-key KEY, --api-key-file FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("--host", "a key for an address that others can reach", "none").hint(hint));
     }
     let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    let state = Arc::new(State {
+    let state = new_state(models, options)?;
+    let outcome = runtime.block_on(run(state, tls, ready));
+    // Threads that still prepare a request are not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// What all requests share.
+///
+/// # Errors
+/// A key file that cannot be read.
+pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<State>> {
+    Ok(Arc::new(State {
         models,
-        keys,
+        keys: Keys::load(&options)?,
         metrics: Metrics::default(),
         stored: Stored::default(),
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),
         options,
-    });
-    let outcome = runtime.block_on(run(state, tls, ready));
-    // Threads that still prepare a request are not waited for.
-    runtime.shutdown_background();
-    outcome
+    }))
 }
 
 async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {

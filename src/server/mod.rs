@@ -6,6 +6,7 @@
 
 mod anthropic;
 mod auth;
+mod batch;
 mod body;
 mod error;
 mod infill;
@@ -22,6 +23,7 @@ mod responses;
 mod routes;
 mod stream;
 
+pub use batch::{Outcome, batch};
 pub use listen::{Tls, serve};
 pub use models::Models;
 

@@ -42,7 +42,7 @@ pub(super) struct Call {
     pub(super) client: u64,
 }
 
-type Answer = Result<Response<Body>, ApiError>;
+pub(super) type Answer = Result<Response<Body>, ApiError>;
 type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// One row.
@@ -53,6 +53,13 @@ pub(super) struct Route {
     /// Answers without a key.
     pub(super) open: bool,
     handler: Handler,
+}
+
+impl Route {
+    /// Answers a request.
+    pub(super) fn call(&self, state: Arc<State>, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        (self.handler)(state, call)
+    }
 }
 
 macro_rules! table {
@@ -150,7 +157,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
         let client = client(&parts.headers, peer);
         let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, client };
-        let run = AssertUnwindSafe((route.handler)(Arc::clone(&state), call)).catch_unwind();
+        let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
         run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
     };
     let outcome: Answer = outcome.await;

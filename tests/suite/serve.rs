@@ -484,3 +484,48 @@ fn systemd_is_told_when_the_server_listens() {
     let length = socket.recv(&mut message).unwrap();
     assert_eq!(&message[..length], b"READY=1");
 }
+
+/// Runs `tokki batch`, killed after a moment if that is wished; the lines of the output.
+fn batch(folder: &Path, kill: Option<Duration>) -> Vec<Value> {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(["batch", "--ctx", "256", "--model"]).arg(model).args(["in.jsonl", "out.jsonl"]).current_dir(folder);
+    let mut child = command.env("TOKKI_HOME", folder).stderr(Stdio::null()).spawn().unwrap();
+    match kill {
+        Some(after) => {
+            std::thread::sleep(after);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        None => assert_eq!(child.wait().unwrap().code(), Some(0)),
+    }
+    let text = std::fs::read_to_string(folder.join("out.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn a_batch_that_was_killed_goes_on_and_answers_each_request_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |id: usize| {
+        let body = json!({ "messages": [{ "role": "user", "content": format!("Number {id}") }], "max_tokens": 30,
+                           "seed": id, "ignore_eos": true });
+        json!({ "custom_id": format!("r{id}"), "method": "POST", "url": "/v1/chat/completions", "body": body })
+            .to_string()
+    };
+    let lines: Vec<String> = (0..60).map(line).collect();
+    std::fs::write(folder.path().join("in.jsonl"), lines.join("\n")).unwrap();
+    for after in [150, 250, 400] {
+        batch(folder.path(), Some(Duration::from_millis(after)));
+    }
+    let mut answers = batch(folder.path(), None);
+    assert_eq!(answers.len(), 60);
+    answers.sort_by_key(|answer| answer["custom_id"].as_str().unwrap()[1..].parse::<u32>().unwrap());
+    for (id, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["custom_id"], format!("r{id}"));
+        assert_eq!(answer["response"]["status_code"], 200);
+    }
+    let alone = serve(&[]);
+    let body: Value = serde_json::from_str::<Value>(&lines[7]).unwrap()["body"].clone();
+    let content = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+    assert_eq!(content(&answers[7]["response"]["body"]), content(&alone.post("/v1/chat/completions", &body).json()));
+}

@@ -1,0 +1,60 @@
+//! `tokki batch`: many requests from a file.
+
+use super::output;
+use super::serve::{EngineFlags, open_all};
+use crate::server::batch;
+use crate::{Error, Result, interrupt};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// Answers many requests from a file
+///
+/// IN has a line of JSON for each request, in OpenAI's batch format: {"custom_id": "1", "url": "/v1/chat/completions",
+/// "body": {"messages": [...]}}. OUT gets a line for each answer as soon as it is there. Started again after an interruption,
+/// it goes on with the requests that have no answer yet: each custom_id is answered once.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  tokki batch --model model.gguf requests.jsonl answers.jsonl")]
+pub(super) struct BatchArgs {
+    /// The requests
+    #[arg(value_name = "IN.jsonl")]
+    input: PathBuf,
+
+    /// The answers
+    #[arg(value_name = "OUT.jsonl")]
+    output: PathBuf,
+
+    /// A path or store name; several if requests name them; without any the default model
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
+
+    #[command(flatten)]
+    engine: EngineFlags,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &BatchArgs) -> Result<()> {
+    interrupt::install();
+    if args.input == args.output {
+        return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
+    }
+    let models = open_all(&args.model, &args.engine, u16::MAX)?;
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
+        bar.set_style(style);
+    }
+    let outcome = batch(models, &args.input, &args.output, interrupt::flag(), &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    output::say(&format!(
+        "tokki: {} requests: {} answered now, {} before, {} with an error",
+        outcome.lines, outcome.answered, outcome.before, outcome.failed
+    ));
+    match outcome.failed {
+        0 => Ok(()),
+        failed => Err(Error::failed("the batch", format!("{failed} requests could not be served: see their lines"))),
+    }
+}

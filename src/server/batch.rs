@@ -1,0 +1,226 @@
+//! Many requests from a file: lines of OpenAI's batch format, each answered once, through the same handlers as the
+//! server's.
+//!
+//! The output is its own journal: a line is written and synced as soon as its answer is there. Started again after
+//! whatever happened, the work goes on with the lines that have no answer yet; a line that was being written is cut off.
+
+use super::ServerOptions;
+use super::listen::new_state;
+use super::models::Models;
+use super::routes::{Call, ROUTES, State};
+use crate::{Error, Result};
+use axum::body::to_bytes;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc::channel;
+
+/// Longest line of a batch.
+const MAX_LINE: usize = 16 << 20;
+
+/// One line of a batch.
+struct Line {
+    custom_id: String,
+    path: String,
+    body: Value,
+}
+
+/// How a batch went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Lines of the input.
+    pub lines: usize,
+    /// Lines that an earlier run answered.
+    pub before: usize,
+    /// Lines answered now.
+    pub answered: usize,
+    /// Of these, how many with an error.
+    pub failed: usize,
+}
+
+/// Answers the lines of `input` that `output` does not answer yet; `progress` is told how many are done and how many
+/// there are. `stop` ends the work between answers.
+///
+/// # Errors
+/// A line that is no request (before anything is computed), files that cannot be read or written,
+/// [`Error::Interrupted`].
+pub fn batch(
+    models: Models,
+    input: &Path,
+    output: &Path,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Outcome> {
+    let lines = read_lines(input)?;
+    let (mut file, done) = open_output(output)?;
+    let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
+    let mut left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
+    outcome.before = outcome.lines - left.len();
+    // Neighbours share the beginnings of their prompts.
+    left.sort_by_cached_key(|line| line.body.to_string());
+    let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let state = new_state(models, ServerOptions::default())?;
+    let parallel = state.models.all().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
+    let result = runtime.block_on(async {
+        let (sender, mut answers) = channel::<Value>(parallel);
+        let mut waiting = left.into_iter().enumerate();
+        let start = |(number, line): (usize, Line)| {
+            let (state, sender) = (Arc::clone(&state), sender.clone());
+            tokio::spawn(async move {
+                let _ = sender.send(answer(state, number, line).await).await;
+            });
+        };
+        waiting.by_ref().take(parallel).for_each(start);
+        while outcome.before + outcome.answered < outcome.lines {
+            progress(outcome.before + outcome.answered, outcome.lines);
+            let line = loop {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                let tick = std::time::Duration::from_millis(100);
+                if let Ok(Some(line)) = tokio::time::timeout(tick, answers.recv()).await {
+                    break line;
+                }
+            };
+            let write = |why| Error::io(output, "write", why);
+            file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(write)?;
+            outcome.answered += 1;
+            outcome.failed += usize::from(line["response"]["status_code"] != 200);
+            waiting.next().map(start);
+        }
+        progress(outcome.lines, outcome.lines);
+        Ok(outcome)
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// The answer to a line, as a line.
+async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
+    let id = format!("batch_req_{number}");
+    let route = ROUTES.iter().find(|route| route.method == "POST" && route.path == line.path);
+    let (status, body) = match route {
+        None => (404, json!({ "error": { "message": format!("there is no POST {}", line.path) } })),
+        Some(route) => {
+            let uri = axum::http::Uri::try_from(route.path).unwrap_or_default();
+            let call = Call { body: line.body.to_string().into(), uri, id: id.clone(), wants_page: false, client: 0 };
+            match route.call(state, call).await {
+                Err(error) => (error.status.as_u16(), error.body(route.dialect, &id)),
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let bytes = to_bytes(response.into_body(), MAX_LINE).await.unwrap_or_default();
+                    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+                }
+            }
+        }
+    };
+    json!({ "id": id, "custom_id": line.custom_id, "error": null,
+            "response": { "status_code": status, "request_id": id, "body": body } })
+}
+
+/// The requests of a file; every line is checked before anything is computed.
+fn read_lines(path: &Path) -> Result<Vec<Line>> {
+    let mut reader = BufReader::new(crate::platform::input::open_regular(path)?);
+    let mut lines = Vec::new();
+    let mut known = HashSet::new();
+    let mut text = Vec::new();
+    for number in 1.. {
+        text.clear();
+        let mut bounded = std::io::Read::take(&mut reader, MAX_LINE as u64 + 1);
+        let length = bounded.read_until(b'\n', &mut text).map_err(|why| Error::io(path, "read", why))?;
+        if length == 0 {
+            break;
+        }
+        if text.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let place = format!("{}, line {number}", path.display());
+        let wrong = |wanted: &str, found: String| Error::input(&place, wanted, found);
+        if length > MAX_LINE {
+            return Err(wrong("a line of at most 16 MB", "a longer one".into()));
+        }
+        let mut value: Value = serde_json::from_slice(&text).map_err(|why| wrong("a JSON object", why.to_string()))?;
+        let Some(custom_id) = value["custom_id"].as_str().map(str::to_owned) else {
+            return Err(wrong("a text as custom_id", "none".into()));
+        };
+        if !known.insert(custom_id.clone()) {
+            return Err(wrong("a custom_id of its own", format!("{custom_id}, which another line has")));
+        }
+        if !value["body"].is_object() {
+            return Err(wrong("an object as body", "none".into()));
+        }
+        let path = value["url"].as_str().unwrap_or("/v1/chat/completions").to_owned();
+        let mut body = value["body"].take();
+        body["stream"] = false.into();
+        lines.push(Line { custom_id, path, body });
+    }
+    Ok(lines)
+}
+
+/// The output, to be appended to, and the ids that it answers. A line without its end is cut off.
+fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
+    let failed = |action| move |why| Error::io(path, action, why);
+    let open = OpenOptions::new().read(true).append(true).create(true).open(path);
+    let mut file = open.map_err(failed("open"))?;
+    let mut done = HashSet::new();
+    let mut whole = 0;
+    let mut reader = BufReader::new(&file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line).map_err(failed("read"))?;
+        if length == 0 || !line.ends_with(b"\n") {
+            break;
+        }
+        let value: Value = serde_json::from_slice(&line).map_err(|why| {
+            let found = format!("at byte {whole}: {why}");
+            Error::input(path.display().to_string(), "an output of an earlier run, or a new file", found)
+        })?;
+        done.extend(value["custom_id"].as_str().map(str::to_owned));
+        whole += length as u64;
+    }
+    file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed("write"))?;
+    Ok((file, done))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_whole_ones_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        std::fs::write(&path, "{\"custom_id\":\"a\"}\n{\"custom_id\":\"b\"}\n{\"custom_").unwrap();
+        let (mut file, done) = open_output(&path).unwrap();
+        assert_eq!(done, ["a", "b"].map(String::from).into());
+        file.write_all(b"{\"custom_id\":\"c\"}\n").unwrap();
+        let (_, done) = open_output(&path).unwrap();
+        assert_eq!(done.len(), 3);
+        std::fs::write(&path, "something else\n").unwrap();
+        assert!(open_output(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "something else\n");
+    }
+
+    #[test]
+    fn lines_are_checked_before_anything_is_computed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.jsonl");
+        for (bad, says) in [
+            ("{", "line 1"),
+            ("{\"body\":{}}", "custom_id"),
+            ("{\"custom_id\":\"a\"}", "body"),
+            ("{\"custom_id\":\"a\",\"body\":{}}\n\n{\"custom_id\":\"a\",\"body\":{}}", "line 3"),
+        ] {
+            std::fs::write(&path, bad).unwrap();
+            let error = read_lines(&path).err().unwrap().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
