@@ -16,7 +16,7 @@
 mod item;
 mod table;
 
-pub use item::{Bytes, Item, Thinking, ThoughtView};
+pub use item::{Bytes, Item, Thinking, ThoughtView, count};
 pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags};
 
 use crate::{Error, Result, suggest};
@@ -46,20 +46,33 @@ pub struct Key {
 }
 
 impl Key {
-    /// A value that is allowed, as the file writes it.
+    /// A value that does no harm, as the file writes it: the default where that is one, else an ordinary choice.
     pub fn example(&self) -> String {
-        match self.kind {
-            "number" => "1".to_owned(),
-            "text" => {
-                let fits = ["...", "q8_0", "off", "64M", "show", "https://example.org", self.default]
-                    .into_iter()
-                    .find(|t| (self.check)(t).is_ok());
-                format!("{:?}", fits.unwrap_or_default())
-            }
-            _ => "false".to_owned(),
-        }
+        let default = self.default.split([',', ' ']).next().unwrap_or_default();
+        let ordinary = ORDINARY.iter().find(|(name, _)| *name == self.name).map(|(_, value)| *value);
+        let fits = |text: &&str| (self.check)(text).is_ok() && (self.kind != "text" || *text == self.default);
+        let value = ordinary.or(Some(default).filter(fits)).unwrap_or_default();
+        if self.kind == "text" { format!("{value:?}") } else { value.to_owned() }
     }
 }
+
+/// Ordinary choices for keys whose default is no value: not set, the model's own, or what the machine has.
+const ORDINARY: &[(&str, &str)] = &[
+    ("home", "/data/models"),
+    ("threads", "2"),
+    ("max_tokens", "4096"),
+    ("temperature", "0.7"),
+    ("top_k", "40"),
+    ("top_p", "0.95"),
+    ("min_p", "0.05"),
+    ("repeat_penalty", "1"),
+    ("presence_penalty", "0"),
+    ("frequency_penalty", "0"),
+    ("seed", "42"),
+    ("system", "Answer briefly."),
+    ("thinking", "on"),
+    ("mirror", "https://example.org"),
+];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +197,9 @@ impl Settings {
                 other => ("", other.type_str().to_owned()),
             };
             // A text may hold anything that can be written as one: sizes ("64M"), "on", a number.
-            let fits = kind == key.kind || (key.kind == "text" && matches!(kind, "number" | "true or false"));
+            let fits = kind == key.kind
+                || (key.kind == "text" && matches!(kind, "number" | "true or false"))
+                || (key.kind == "number" && kind == "text");
             let place = || format!("{}, key {name}", path.display());
             if !fits {
                 return Err(Error::input(place(), key.kind, format!("{kind} {text}")));

@@ -25,7 +25,7 @@ pub enum Error {
         hint: String,
     },
     /// A file could not be opened, read or written. Exit code 2 for reading, 1 for writing.
-    #[error("{}: cannot {action}: {source}", brief(&path.display().to_string()))]
+    #[error("{}: cannot {action}: {}", brief(&path.display().to_string()), reason(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -63,6 +63,18 @@ pub enum Error {
     /// The user interrupted. Exit code 130.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What the operating system said, in a person's words.
+fn reason(source: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match source.kind() {
+        ErrorKind::NotFound => "No such file or folder".to_owned(),
+        ErrorKind::PermissionDenied => "it is not allowed".to_owned(),
+        ErrorKind::StorageFull => "the disk is full".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "the disk can only be read".to_owned(),
+        _ => source.to_string(),
+    }
 }
 
 fn hint_text(hint: &str) -> String {

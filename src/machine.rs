@@ -294,6 +294,22 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    #[test]
+    fn caches_that_several_cores_share_count_once() {
+        let cpu = |n: u32, cache: &str| format!("sys/devices/system/cpu/cpu{n}/cache/{cache}");
+        let root = tree(&[
+            (&cpu(0, "index2/size"), "512K"),
+            (&cpu(0, "index3/size"), "32M"),
+            (&cpu(0, "index3/shared_cpu_list"), "0-1\n"),
+            (&cpu(1, "index3/size"), "32768K"),
+            (&cpu(1, "index3/shared_cpu_list"), "0-1"),
+            (&cpu(2, "index3/size"), "1024K"),
+            (&cpu(2, "index3/shared_cpu_list"), "2"),
+        ]);
+        assert_eq!(last_level_caches(root.path()), Some(33 << 20));
+        assert_eq!(last_level_caches(Path::new("/none")), None);
+    }
+
     /// A temporary directory with these files.
     pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();

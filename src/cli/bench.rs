@@ -2,7 +2,7 @@
 
 use super::compute::Compute;
 use super::output;
-use crate::config::MachineFlags;
+use crate::config::{MachineFlags, count};
 use crate::engine::{Session, measure, plan};
 use crate::shapes::{self, Plan};
 use crate::{Error, Result, interrupt};
@@ -30,11 +30,11 @@ pub(super) struct Bench {
     shape: Option<String>,
 
     /// Tokens of the prompt; 0 skips prefill
-    #[arg(short = 'p', long = "prompt", default_value_t = 512, value_name = "N")]
+    #[arg(short = 'p', long = "prompt", default_value_t = 512, value_name = "N", value_parser = count)]
     prompt: usize,
 
     /// Tokens to generate; 0 skips decode
-    #[arg(short = 'n', long = "generate", default_value_t = 64, value_name = "N")]
+    #[arg(short = 'n', long = "generate", default_value_t = 64, value_name = "N", value_parser = count)]
     generate: usize,
 
     /// Rounds; the best is reported, after one that is not counted
@@ -42,7 +42,7 @@ pub(super) struct Bench {
     rounds: u16,
 
     /// Tokens that are in the cache before each measurement
-    #[arg(short = 'd', long, default_value_t = 0, value_name = "N")]
+    #[arg(short = 'd', long, default_value_t = 0, value_name = "N", value_parser = count)]
     depth: usize,
 
     /// Print one JSON object

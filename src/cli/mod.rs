@@ -26,7 +26,8 @@ mod verify;
 mod waiting;
 
 use crate::config::GlobalFlags;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -66,7 +67,7 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(prompts_last(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(said) => return usage(&said),
     };
@@ -75,6 +76,35 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
+}
+
+/// A quoted prompt may begin with a hyphen ("- first item"): what has blanks in it and is no flag's value is moved behind
+/// `--`, where it is text.
+fn prompts_last(args: Vec<OsString>) -> Vec<OsString> {
+    let is = |at: usize, text: &str| args.get(at).is_some_and(|arg| arg == text);
+    if !is(1, "run") || args.iter().any(|arg| arg == "--") {
+        return args;
+    }
+    let command = Cli::command();
+    let run = command.find_subcommand("run");
+    let takes_value = |arg: &OsString| {
+        let name = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        let mut known = run.into_iter().flat_map(clap::Command::get_arguments);
+        name.is_some_and(|name| known.any(|arg| arg.get_long() == Some(name) && arg.get_action().takes_values()))
+    };
+    let is_prompt = |at: usize, arg: &OsString| {
+        let text = arg.to_string_lossy();
+        let flag = text.split_once('=').is_some_and(|(name, _)| name.starts_with("--") && !name.contains(' '));
+        text.starts_with('-') && text.contains(char::is_whitespace) && !flag && !takes_value(&args[at - 1])
+    };
+    let (prompts, mut rest): (Vec<_>, Vec<_>) =
+        args.iter().enumerate().partition(|(at, arg)| *at > 1 && is_prompt(*at, arg));
+    let dashes = OsString::from("--");
+    if !prompts.is_empty() {
+        rest.push((0, &dashes));
+        rest.extend(prompts);
+    }
+    rest.into_iter().map(|(_, arg)| arg.clone()).collect()
 }
 
 /// Shows help, the version, or what is wrong with the arguments, which may hold what a terminal would obey.
@@ -142,5 +172,23 @@ fn report(error: &crate::Error) -> ExitCode {
             output::say(&format!("tokki: {error}"));
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_may_begin_with_a_hyphen() {
+        let moved = |args: &[&str]| {
+            let args = args.iter().map(OsString::from).collect();
+            prompts_last(args).iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(moved(&["tokki", "run", "m", "-5 + 3 = ?", "--raw"]), "tokki|run|m|--raw|--|-5 + 3 = ?");
+        assert_eq!(moved(&["tokki", "run", "m", "hi", "--system", "- be kind"]), "tokki|run|m|hi|--system|- be kind");
+        assert_eq!(moved(&["tokki", "run", "m", "hi", "--system=be kind"]), "tokki|run|m|hi|--system=be kind");
+        assert_eq!(moved(&["tokki", "run", "m", "--temprature", "1"]), "tokki|run|m|--temprature|1");
+        assert_eq!(moved(&["tokki", "list", "- a b"]), "tokki|list|- a b");
     }
 }

@@ -17,7 +17,7 @@ macro_rules! whole_numbers {
         impl Item for $ty {
             const KIND: &'static str = "number";
             fn parse(text: &str) -> Result<Self, String> {
-                text.trim().replace('_', "").parse().map_err(|_| "a whole number from 0".to_owned())
+                whole(text).and_then(|n| n.try_into().ok()).ok_or_else(|| "a whole number from 0, such as 512 or 8k".to_owned())
             }
             fn show(&self) -> String {
                 self.to_string()
@@ -27,6 +27,26 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(usize, u64);
+
+/// `512`, `100_000`, `8k` (8192), `1m`.
+fn whole(text: &str) -> Option<u64> {
+    let text = text.trim().replace('_', "").to_lowercase();
+    let (digits, scale) = match (text.strip_suffix('k'), text.strip_suffix('m')) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (text.as_str(), 1),
+    };
+    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    digits.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+/// Reads a number of tokens as every setting of that kind is read, for flags of a single command.
+///
+/// # Errors
+/// What was wanted.
+pub fn count(text: &str) -> Result<usize, String> {
+    usize::parse(text)
+}
 
 impl Item for f32 {
     const KIND: &'static str = "number";

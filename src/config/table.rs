@@ -17,7 +17,7 @@ macro_rules! settings {
             #[derive(clap::Args, Debug, Clone, Default)]
             pub struct $group {$(
                 $(#[doc = $doc])+
-                #[arg(long, value_parser = parse::$key, $($arg)*)]
+                #[arg(long, value_parser = parse::$key, allow_negative_numbers = true, $($arg)*)]
                 pub $key: Option<$ty>,
             )+}
 
@@ -118,10 +118,10 @@ settings! {
             [value_name = "X", help_heading = "Sampling"];
         /// Taken off the logits of tokens that were used lately; 0 is off
         presence_penalty: f32 = "TOKKI_PRESENCE_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
-            [value_name = "X", allow_negative_numbers = true, help_heading = "Sampling"];
+            [value_name = "X", help_heading = "Sampling"];
         /// Taken off the logits of tokens for each time that they were used lately; 0 is off
         frequency_penalty: f32 = "TOKKI_FREQUENCY_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
-            [value_name = "X", allow_negative_numbers = true, help_heading = "Sampling"];
+            [value_name = "X", help_heading = "Sampling"];
         /// Seed of the random choice: the same seed gives the same text
         seed: u64 = "TOKKI_SEED", "a new one each time", any,
             [value_name = "N", help_heading = "Sampling"];

@@ -164,6 +164,19 @@ impl Conversation {
         self.llm.prompt(vars, wishes.thinking)
     }
 
+    /// Positions of the context that the messages so far take: what is kept of what was computed for them.
+    pub fn used(&self, wishes: &Wishes) -> usize {
+        if self.messages.iter().all(|message| message["role"] == "system") {
+            return 0;
+        }
+        let computed = self.session.tokens();
+        let prompt = self.prompt(wishes).map(|prompt| prompt.tokens).unwrap_or_default();
+        // The end of an answer isn't in the prompt as it was generated, yet it is there.
+        let answered = self.messages.last().is_some_and(|last| last["role"] == "assistant");
+        let shared = computed.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
+        if answered && shared + 8 > computed.len() { computed.len() } else { shared }
+    }
+
     /// Generates the answer to the messages so far and adds it to them.
     ///
     /// # Errors

@@ -147,9 +147,9 @@ impl Store {
     /// A file of the store is refused by its path too, where it is known to be damaged.
     fn unless_damaged(&self, path: &Path) -> Result<PathBuf> {
         let folder = path.parent().filter(|folder| folder.starts_with(self.models_dir()));
-        match folder.and_then(Path::file_name).and_then(|name| name.to_str()) {
-            Some(name) => self.find(name)?.map_or(Ok(()), |entry| entry.path().map(drop))?,
-            None => {}
+        let name = folder.and_then(Path::file_name).and_then(|name| name.to_str());
+        if let Some(entry) = name.map(|name| self.find(name)).transpose()?.flatten() {
+            entry.path()?;
         }
         Ok(path.to_path_buf())
     }

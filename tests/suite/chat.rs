@@ -43,6 +43,15 @@ impl Chat {
         question + &self.pty.exp_string(PROMPT).unwrap()
     }
 
+    /// The messages so far, by way of a file.
+    fn confirm_saved(&mut self) -> Vec<serde_json::Value> {
+        let path = self.home.path().join("so-far.json");
+        self.pty.send_line(&format!("/save {}", path.display())).unwrap();
+        self.pty.exp_string("kept in").unwrap();
+        self.pty.exp_string(PROMPT).unwrap();
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
     fn leave(mut self) {
         self.pty.send_control('d').unwrap();
         let status = self.pty.process().wait().unwrap();
@@ -230,4 +239,73 @@ fn a_session_is_kept_after_every_answer() {
     assert!(output.status.code() == Some(1) && err.contains("another tokki") && output.stdout.is_empty(), "{err}");
     chat.pty.process_mut().kill(rexpect::process::Signal::SIGKILL).unwrap();
     assert!(std::fs::read(home.join("s.session")).unwrap().starts_with(b"TOKKISES"));
+}
+
+#[test]
+fn every_key_of_set_is_applied_or_refused_with_the_way() {
+    let mut chat = chat(&[]);
+    assert!(chat.ask("/set system Be brief").contains("system message set"));
+    assert!(chat.ask("/show").contains("Be brief"));
+    assert!(chat.ask("/set thoughts hide").contains("thoughts: hide"));
+    // This model cannot think.
+    assert!(chat.ask("/set thinking on").contains("wanted"));
+    for (key, value) in
+        [("ctx", "512"), ("kv_type", "q8_0"), ("threads", "1"), ("read_ahead", "off"), ("latent_prefill", "expanded")]
+    {
+        let flag = format!("--{} {value}", key.replace('_', "-"));
+        let shown = chat.ask(&format!("/set {key} {value}"));
+        assert!(shown.contains(&flag) && !shown.contains(&format!("{key} = ")), "{shown}");
+    }
+    for key in ["home /x", "offline true", "hub https://x.y", "mirror https://x.y", "connections 8", "part_size 1M"] {
+        let shown = chat.ask(&format!("/set {key}"));
+        assert!(shown.contains("fetching models") && !shown.contains(" = "), "{shown}");
+    }
+    assert!(chat.ask("/set stop zebra").contains("zebra"));
+    assert!(chat.ask("/set stop lion").contains("zebra, lion"));
+    assert!(chat.ask("/set top_k 3").contains("top_k = 3"));
+    assert!(chat.ask("/set max_tokens 1k").contains("max_tokens = 1k"));
+    chat.leave();
+}
+
+#[test]
+fn lines_that_are_pasted_or_typed_ahead_are_all_answered() {
+    for text in ["one\rtwo\rthree\r", "one\ntwo\nthree\n"] {
+        let mut chat = chat(&[]);
+        chat.pty.send(text).unwrap();
+        chat.pty.flush().unwrap();
+        for _ in 0..3 {
+            chat.pty.exp_string(PROMPT).unwrap();
+        }
+        // The prompt of what comes next, after the last answer.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(chat.confirm_saved().len() >= 6, "{text:?}");
+        chat.leave();
+    }
+}
+
+#[test]
+fn the_context_that_is_used_follows_clear_and_undo() {
+    let mut chat = chat(&[]);
+    chat.ask("hello there");
+    let used = |shown: &str| {
+        let at = shown.find(" of 256 tokens").unwrap();
+        shown[..at].rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse::<usize>().unwrap()
+    };
+    assert!(used(&chat.ask("/stats")) > 5);
+    chat.ask("/clear");
+    assert_eq!(used(&chat.ask("/stats")), 0);
+    chat.leave();
+}
+
+#[test]
+fn a_form_holds_in_a_chat_too() {
+    let home = tempfile::tempdir().unwrap();
+    let grammar = home.path().join("yn.lark");
+    std::fs::write(&grammar, "start: \"yes\" | \"no\"").unwrap();
+    let mut chat = chat(&["--grammar", grammar.to_str().unwrap()]);
+    for _ in 0..2 {
+        let shown = chat.ask("hello");
+        assert!(shown.contains("yes") || shown.contains("no"), "{shown}");
+    }
+    chat.leave();
 }

@@ -120,7 +120,7 @@ fn inputs_are_checked_before_the_file_is_touched() {
     assert!(code == Some(2) && err.contains("--kl-against"), "{err}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "old");
     let output = home.run(&["logits", &model(), "--tokens", "1,2", "-o", "-"]);
-    assert!(output.status.success() && output.stdout.len() > 8 && output.stdout.len() % 8 == 0);
+    assert!(output.status.success() && output.stdout.len() > 8 && output.stdout.len().is_multiple_of(8));
 }
 
 #[test]

@@ -336,3 +336,47 @@ fn interrupted_politely() {
     let (code, _, err) = told(&home.run(&["rm", "m"]));
     assert!(code == Some(0) && !home.path().join("partial/m").exists(), "{err}");
 }
+
+#[test]
+fn run_fetches_what_is_not_here() {
+    let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf")).unwrap();
+    let (hub, _content) = hub(vec![("M-Q4_K_M.gguf", bytes)], None);
+    let home = Home::new();
+    let url = hub.url("");
+    let run = |what: &str| {
+        let mut command = home.command(&["run", what, "hi", "--max-tokens", "2", "--temperature", "0"]);
+        told(&command.env("HF_ENDPOINT", &url).output().unwrap())
+    };
+    let (code, out, err) = run("hf:o/r");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(!out.is_empty() && err.contains("is not here yet") && err.contains("hf:o/r/M-Q4_K_M.gguf"), "{err}");
+    let (code, again, err) = run("M-Q4_K_M");
+    assert!(code == Some(0) && again == out && !err.contains("not here yet"), "{err}");
+    for (what, why) in [("hello", "tokki list"), ("my model.gguf", "No such file"), ("./none", "No such file")] {
+        let (code, out, err) = run(what);
+        assert!(code == Some(2) && out.is_empty() && err.contains(why), "{what}: {err}");
+    }
+}
+
+#[test]
+fn a_large_model_is_not_fetched_without_a_yes() {
+    let server = Server::start(|request| {
+        if request.path.starts_with("/api/") {
+            let oid = "a".repeat(64);
+            Reply::new(
+                200,
+                format!(
+                    r#"[{{"type":"file","path":"M-Q4_0.gguf","size":2000000000,"lfs":{{"oid":"{oid}","size":2000000000}}}}]"#
+                ),
+            )
+        } else {
+            Reply::new(404, "")
+        }
+    });
+    let home = Home::new();
+    let mut command = home.command(&["run", "o/r", "hi"]);
+    let (code, out, err) = told(&command.env("HF_ENDPOINT", server.url("")).output().unwrap());
+    assert!(code == Some(1) && out.is_empty() && err.contains("2.0 GB") && err.contains("--yes"), "{err}");
+    assert!(server.requests().iter().all(|request| request.path.starts_with("/api/")));
+    assert!(!home.path().join("partial/M-Q4_0").exists());
+}

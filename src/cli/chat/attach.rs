@@ -1,5 +1,6 @@
 //! Files in a message: `@path` in the text, or `/file path` before it.
 
+use super::output;
 use crate::Result;
 use crate::platform::input;
 use std::path::{Path, PathBuf};
@@ -23,18 +24,50 @@ pub(super) fn read(path: &Path) -> Result<Attachment> {
     Ok(Attachment { path: path.to_path_buf(), text })
 }
 
-/// Reads the files that words of `line` name with an `@`. A word that names no file stays what it is (an address, a name).
+/// Reads the files that `line` names with an `@`: `@path`, `@"a path"`, `@a\\ path`, `@~/path`, with or without punctuation or a
+/// particle behind it. What names no file stays what it is (an address, a name); `tell` hears of what looks like one.
 ///
 /// # Errors
 /// A file that is there and cannot be used.
-pub(super) fn expand(line: &str) -> Result<(String, Vec<Attachment>)> {
+pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attachment>> {
     let mut files = Vec::new();
-    for word in line.split_whitespace() {
-        if let Some(path) = word.strip_prefix('@').map(Path::new).filter(|path| path.is_file()) {
-            files.push(read(path)?);
+    for (at, _) in line.match_indices('@') {
+        // `me@home` is an address.
+        if line[..at].ends_with(char::is_alphanumeric) {
+            continue;
+        }
+        let name = named(&line[at + 1..]);
+        match (0..=name.len())
+            .rev()
+            .filter_map(|end| name.get(..end))
+            .map(output::home_path)
+            .find(|path| path.is_file())
+        {
+            Some(path) => files.push(read(&path)?),
+            None if name.contains(['/', '.']) || (!name.is_empty() && output::home_path(&name).is_dir()) => {
+                tell(&format!("@{name} is no file here: it is sent as it is"));
+            }
+            None => {}
         }
     }
-    Ok((line.to_owned(), files))
+    Ok(files)
+}
+
+/// The name at the start of `text`: between quotes, or up to a blank that no backslash keeps.
+fn named(text: &str) -> String {
+    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        return text[1..].split(quote).next().unwrap_or_default().to_owned();
+    }
+    let mut name = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.peek().is_some_and(|c| c.is_whitespace()) => name.extend(chars.next()),
+            c if c.is_whitespace() => break,
+            c => name.push(c),
+        }
+    }
+    name
 }
 
 /// The message with the files' texts before it, each under its name.
@@ -58,10 +91,26 @@ mod tests {
         let path = dir.path().join("note.txt");
         std::fs::write(&path, "여보세요\n").unwrap();
         let line = format!("mail me@home about @{} and @nothing", path.display());
-        let (message, files) = expand(&line).unwrap();
-        assert_eq!(message, line);
+        let files = expand(&line, &mut |_| panic!("nothing to tell")).unwrap();
         assert_eq!(files.len(), 1);
         assert_eq!(with_files("?", &files), "note.txt:\n```\n여보세요\n```\n\n?");
+        let spaced = dir.path().join("my note.txt");
+        std::fs::write(&spaced, "x").unwrap();
+        let (path, spaced) = (path.display(), spaced.display().to_string());
+        let escaped = spaced.replace(' ', "\\ ");
+        for line in [
+            format!("@{path}?"),
+            format!("(@{path}), please"),
+            format!("@{path}를 읽어"),
+            format!("@\"{spaced}\""),
+            format!("look: @'{spaced}'."),
+            format!("@{escaped}!"),
+        ] {
+            assert_eq!(expand(&line, &mut |told| panic!("{line}: {told}")).unwrap().len(), 1, "{line}");
+        }
+        let mut told = Vec::new();
+        assert!(expand("@no/such.txt and me@x.y", &mut |text| told.push(text.to_owned())).unwrap().is_empty());
+        assert!(told.len() == 1 && told[0].contains("no/such.txt"), "{told:?}");
     }
 
     #[test]

@@ -84,8 +84,11 @@ fn help(_: &mut Chat, _: &str) -> Result<Next> {
     Ok(Next::Ask)
 }
 
+/// Applies a key's value, or says how it can be had.
+type Setter = fn(&mut Chat, &str, &str) -> Result<Next>;
+
 /// What `/set` does with a key. THE TABLE: a key that is in none of the rows is one of sampling, and applied at once.
-const SET: &[(&[&str], fn(&mut Chat, &str, &str) -> Result<Next>)] = &[
+const SET: &[(&[&str], Setter)] = &[
     (&["system"], |chat, _, value| system(chat, value)),
     (&["thinking"], |chat, _, value| think(chat, value)),
     (&["thoughts"], |chat, _, value| view(chat, value)),

@@ -173,7 +173,7 @@ impl Chat {
             Some(command) => return commands::run(self, command),
             None => line,
         };
-        let (message, files) = attach::expand(line)?;
+        let files = attach::expand(line, &mut output::say)?;
         if edited {
             commands::take_back(self)?;
         }
@@ -182,7 +182,7 @@ impl Chat {
             let tokens = self.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
             output::say(&format!("{}: {tokens} tokens", file.path.display()));
         }
-        let text = attach::with_files(&message, &std::mem::take(&mut self.attached));
+        let text = attach::with_files(line, &std::mem::take(&mut self.attached));
         self.conversation.say(&text);
         Ok(Next::Answer)
     }
@@ -244,7 +244,8 @@ impl Chat {
     /// Context used and speeds, on one line.
     fn status_line(&self, turn: Option<&Turn>) -> String {
         let session = self.conversation.session();
-        let context = format!("{} of {} tokens of context used", session.tokens().len(), session.options().context);
+        let used = self.conversation.used(&self.wishes);
+        let context = format!("{used} of {} tokens of context used", session.options().context);
         let Some(stats) = turn.map(|turn| &turn.stats) else { return context };
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         format!(
