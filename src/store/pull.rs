@@ -7,6 +7,7 @@ use super::net::fetch::{self, Remote, Tuning};
 use super::net::http::{Net, Timeouts};
 use super::net::hub;
 use super::net::journal::Finished;
+use super::net::probe::probe;
 use super::source::{self, Repository, Source};
 use super::{Order, Progress, Staging, Store, disk, name};
 use crate::config::{Origin, Settings};
@@ -249,7 +250,7 @@ impl Pull<'_> {
         let wanted = match (&remote.sha256, Finished::read(&done_mark(staging, remote))) {
             (Some(hash), _) => hash.clone(),
             (None, Some(finished)) => {
-                if !fetch::probe(&self.net, remote, tuning(self.settings))?.is_still(remote, &finished.head) {
+                if !probe(&self.net, remote, tuning(self.settings))?.is_still(remote, &finished.head) {
                     let why = "what an earlier try left is not proven to be of the same file";
                     self.progress.note(&format!("{}: {why}; starting over", remote.name));
                     return Ok(None);

@@ -5,3 +5,4 @@ pub(super) mod http;
 pub(super) mod hub;
 pub(super) mod journal;
 pub(super) mod package;
+pub(super) mod probe;
