@@ -28,9 +28,13 @@ pub fn flag() -> &'static Arc<AtomicBool> {
 pub fn install() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
-            std::thread::spawn(move || signals.forever().for_each(received));
-        }
+        let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(|| {
+            // In the thread, so that where there is none the default action stays.
+            if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+                signals.forever().for_each(received);
+            }
+        });
+        drop(watch);
     });
 }
 
@@ -44,10 +48,13 @@ fn received(signal: i32) {
     if chat && signal == SIGINT {
         return;
     }
-    std::thread::spawn(move || {
+    let countdown = std::thread::Builder::new().spawn(move || {
         std::thread::sleep(if chat { GRACE_OF_A_CHAT } else { GRACE });
         end(signal);
     });
+    if countdown.is_err() {
+        end(signal);
+    }
 }
 
 /// Ends the process now. Nothing unfinished stays on the disk.

@@ -169,6 +169,7 @@ fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
     }
     let tried = cases().any(|case| need(case).total() <= free) && can_be_tried(model);
     let speed = tried.then(|| Speed::measure(model, &compute.pool, &KINDS)).transpose()?;
+    model.gguf.intact()?;
     let speed = speed.as_ref();
     let rows: Vec<Row> = cases()
         .map(|(context, kind)| {

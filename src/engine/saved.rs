@@ -92,21 +92,40 @@ fn tokenizer_mark(gguf: &Gguf) -> String {
     hex(hash)
 }
 
+/// What a session file is bound to.
+#[derive(Debug, Clone)]
+struct Marks {
+    model: String,
+    spec: String,
+    tokenizer: String,
+}
+
+impl Marks {
+    /// Of a model whose file is as it was when it was opened.
+    fn of(model: &Model) -> Result<Self> {
+        let spec = spec_mark(model);
+        let marks = Self { model: fingerprint(model)?, spec, tokenizer: tokenizer_mark(&model.gguf) };
+        model.gguf.intact()?;
+        Ok(marks)
+    }
+}
+
 /// Writes `session` to `path`, with `notes`.
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be written or the disk is full; the old file is then still there.
 pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<()> {
-    written(session, notes, path)?.commit()
+    written(session, &Marks::of(session.model())?, notes, path)?.commit()
 }
 
 /// A file that holds the session, up to its last step.
-fn written(session: &Session, notes: serde_json::Value, path: &Path) -> Result<Output> {
-    let (cache, model) = (session.cache(), session.model());
+fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<Output> {
+    let cache = session.cache();
+    let Marks { model, spec, tokenizer } = marks.clone();
     let header = Header {
-        model: fingerprint(model)?,
-        spec: spec_mark(model),
-        tokenizer: tokenizer_mark(&model.gguf),
+        model,
+        spec,
+        tokenizer,
         kv: cache.shape().kind().name().to_owned(),
         tokens: session.tokens().len() as u64,
         page_bytes: cache.shape().page_bytes() as u64,
@@ -144,6 +163,11 @@ pub struct SessionFile {
     path: PathBuf,
     /// The file that is there now, locked.
     lock: File,
+    /// It was made to hold the place, and goes again if nothing is saved.
+    made: bool,
+    /// What its sessions are bound to, since the first was saved: a model whose file is spoilt later on does not take the
+    /// conversation with it.
+    marks: Option<Marks>,
 }
 
 impl SessionFile {
@@ -154,12 +178,15 @@ impl SessionFile {
     /// [`Error::Failed`] where another process has it.
     pub fn open(path: &Path) -> Result<Self> {
         output::check(path)?;
+        let made = !path.exists();
         loop {
             // A file of no bytes holds the place of one to come.
             let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
             let file = file.map_err(|why| Error::io(path, "write", why))?;
             match file.try_lock() {
-                Ok(()) if same_file(&file, path) => return Ok(Self { path: path.to_path_buf(), lock: file }),
+                Ok(()) if same_file(&file, path) => {
+                    return Ok(Self { path: path.to_path_buf(), lock: file, made, marks: None });
+                }
                 // It was replaced in this very moment.
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => {
@@ -186,14 +213,20 @@ impl SessionFile {
     /// # Errors
     /// As [`save`].
     pub fn save(&mut self, session: &Session, notes: serde_json::Value) -> Result<()> {
-        self.lock = written(session, notes, &self.path)?.commit_locked()?;
+        let marks = match self.marks.take() {
+            Some(marks) => marks,
+            None => Marks::of(session.model())?,
+        };
+        let outcome = written(session, &marks, notes, &self.path).and_then(Output::commit_locked);
+        self.marks = Some(marks);
+        self.lock = outcome?;
         Ok(())
     }
 }
 
 impl Drop for SessionFile {
     fn drop(&mut self) {
-        if self.is_new() && same_file(&self.lock, &self.path) {
+        if self.made && self.is_new() && same_file(&self.lock, &self.path) {
             drop(std::fs::remove_file(&self.path));
         }
     }
