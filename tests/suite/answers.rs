@@ -82,8 +82,7 @@ fn says(template: &str, pieces: &[(&[u8], i32)]) -> Writer {
 /// Layers that add nothing, and a head that knows only what follows what.
 fn weights(writer: Writer, tokens: usize, path: &[usize]) -> Writer {
     let mut rng = Rng::new(7);
-    let rows: Vec<Vec<f32>> =
-        (0..tokens).map(|_| (0..WIDTH).map(|_| if rng.below(2) == 0 { 1.0 } else { -1.0 }).collect()).collect();
+    let rows: Vec<Vec<f32>> = (0..tokens).map(|_| (0..WIDTH).map(|_| rng.signed().signum()).collect()).collect();
     let mut head = vec![vec![0.0; WIDTH]; tokens];
     for pair in path.windows(2) {
         head[pair[1]].iter_mut().zip(&rows[pair[0]]).for_each(|(out, x)| *out += x);
