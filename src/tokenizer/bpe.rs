@@ -164,7 +164,7 @@ impl Pairs for Bpe {
 /// Tokens of several characters are made by merging: without merges every byte would become a token of its own, and the
 /// model would see text as it never did.
 fn needs_merges(vocab: &Vocab, kinds: &[TokenKind]) -> Result<()> {
-    let long = |text: &[u8]| String::from_utf8_lossy(text).chars().count() > 1;
+    let long = |text: &[u8]| std::str::from_utf8(text).is_ok_and(|text| text.chars().count() > 1);
     let mut tokens = vocab.tokens.iter().zip(kinds);
     match tokens.find(|(text, kind)| **kind == TokenKind::Normal && long(text)) {
         Some((text, _)) if vocab.merges.is_empty() && !vocab.kinds.is_empty() => {

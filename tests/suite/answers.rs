@@ -9,8 +9,8 @@ use tokki::testing::{Rng, Writer};
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const UNUSED: i32 = 5;
-const PLAIN: &str =
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+const PLAIN: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+    <|im_start|>assistant\n{# keeps the line end #}";
 const THINKS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                       <|im_start|>assistant\n{# <think> </think> #}";
 const SPECIALS: [&str; 4] = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"];
@@ -82,8 +82,7 @@ fn says(template: &str, pieces: &[(&[u8], i32)]) -> Writer {
 /// Layers that add nothing, and a head that knows only what follows what.
 fn weights(writer: Writer, tokens: usize, path: &[usize]) -> Writer {
     let mut rng = Rng::new(7);
-    let rows: Vec<Vec<f32>> =
-        (0..tokens).map(|_| (0..WIDTH).map(|_| if rng.below(2) == 0 { 1.0 } else { -1.0 }).collect()).collect();
+    let rows: Vec<Vec<f32>> = (0..tokens).map(|_| (0..WIDTH).map(|_| rng.signed().signum()).collect()).collect();
     let mut head = vec![vec![0.0; WIDTH]; tokens];
     for pair in path.windows(2) {
         head[pair[1]].iter_mut().zip(&rows[pair[0]]).for_each(|(out, x)| *out += x);
@@ -211,7 +210,7 @@ fn a_form_that_was_cut_is_a_failure() {
 fn words_reach_the_prompt_or_it_is_said() {
     let place = Place::new();
     let parts = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content %}{{ p.text }}{% endfor %}<|im_end|>\n\
-                 {% endfor %}<|im_start|>assistant\n";
+                 {% endfor %}<|im_start|>assistant\n{# keeps the line end #}";
     let tokens = |template: &str, prompt: &str| {
         let model = place.file("p.gguf", says(template, &normal(["ok"])).bytes());
         let output = place.tokki("run", &model, &[prompt, "--json", "--temperature", "0"]);

@@ -111,7 +111,10 @@ fn bad_vocabularies_exit_with_2_and_name_the_key() {
         (tokens().texts("tokenizer.ggml.merges", &["ab"]), "key `tokenizer.ggml.merges`"),
         (tokens().u32("tokenizer.ggml.eos_token_id", 2), "key `tokenizer.ggml.eos_token_id`"),
         (tokens().text("tokenizer.ggml.eos_token_id", "b"), "key `tokenizer.ggml.eos_token_id`"),
-        (base().texts("tokenizer.ggml.tokens", &["a", "a"]), "key `tokenizer.ggml.tokens`"),
+        (
+            base().texts("tokenizer.ggml.tokens", &["a", "the"]).i32s("tokenizer.ggml.token_type", &[1, 1]),
+            "key `tokenizer.ggml.merges`",
+        ),
         (tokens().text("tokenizer.ggml.add_bos_token", "yes"), "key `tokenizer.ggml.add_bos_token`"),
     ] {
         let (_, err, code) = tokenize(&writer, &[], b"a");

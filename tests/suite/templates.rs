@@ -174,17 +174,7 @@ fn harm_by_values_ends() {
     }
     let long =
         "{% set s = 'x' * 2000000 %}{% set t = s ~ '' %}{% for i in range(90000) %}{% if USE %}{% endif %}{% endfor %}";
-    for use_ in [
-        "s == t",
-        "s < t",
-        "s[-1] == 'y'",
-        "s in [t]",
-        "{s: 1}",
-        "[s, t] | sort",
-        "s is lower",
-        "s | upper",
-        "s.split()",
-    ] {
+    for use_ in ["s == t", "s < t", "s in [t]", "{s: 1}", "[s, t] | sort", "s is lower", "s | upper", "s.split()"] {
         let error = Template::new(long.replace("USE", use_), "hostile").unwrap().render(&with_user("Hi")).unwrap_err();
         assert!(error.to_string().contains("limits of work"), "{use_}: {error}");
     }

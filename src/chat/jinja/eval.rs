@@ -378,7 +378,7 @@ impl<'t> Eval<'t> {
                 Err(fault) => return Err(fault),
             }
         };
-        super::value::Iter::new(&self.meter, chosen, fault, "generator")
+        super::value::Iter::value(&self.meter, chosen, fault, "generator")
     }
 
     fn macro_value(&mut self, id: usize) -> Result<Value> {

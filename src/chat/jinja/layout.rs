@@ -168,7 +168,7 @@ pub(super) fn grouped(digits: &str, group: Option<char>, each: usize) -> String 
     let whole = digits.find(['.', 'e', '%', 'n', 'i']).filter(|_| each == 3).unwrap_or(digits.len());
     let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (at, c) in digits[..whole].chars().enumerate() {
-        if at > 0 && (whole - at) % each == 0 {
+        if at > 0 && (whole - at).is_multiple_of(each) {
             out.push(group);
         }
         out.push(c);

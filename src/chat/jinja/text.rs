@@ -81,7 +81,7 @@ fn push_title(c: char, out: &mut String) {
             let mut upper = c.to_uppercase();
             let first = upper.next();
             out.extend(first);
-            let word = first.is_some_and(|c| is_upper(c));
+            let word = first.is_some_and(is_upper);
             for c in upper {
                 if word { out.extend(c.to_lowercase()) } else { out.push(c) }
             }

@@ -302,7 +302,7 @@ impl Dict {
 }
 
 impl Iter {
-    pub(super) fn new(
+    pub(super) fn value(
         meter: &Rc<Meter>,
         items: Vec<Value>,
         fault: Option<Box<Fault>>,

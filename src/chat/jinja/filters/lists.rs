@@ -53,17 +53,17 @@ pub(super) fn reverse(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<V
     items.reverse();
     match value {
         Value::Iter(_) => Value::list(&meter, items),
-        Value::Tuple(_) => Iter::new(&meter, items, None, "reversed"),
-        Value::Dict(_) | Value::View(..) => Iter::new(&meter, items, None, "dict_reversekeyiterator"),
-        Value::Range(_) => Iter::new(&meter, items, None, "range_iterator"),
-        _ => Iter::new(&meter, items, None, "list_reverseiterator"),
+        Value::Tuple(_) => Iter::value(&meter, items, None, "reversed"),
+        Value::Dict(_) | Value::View(..) => Iter::value(&meter, items, None, "dict_reversekeyiterator"),
+        Value::Range(_) => Iter::value(&meter, items, None, "range_iterator"),
+        _ => Iter::value(&meter, items, None, "list_reverseiterator"),
     }
 }
 
 pub(super) fn items(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {
     args.none("items")?;
     match &value {
-        Value::Undefined(_) => Iter::new(&eval.meter, Vec::new(), None, "generator"),
+        Value::Undefined(_) => Iter::value(&eval.meter, Vec::new(), None, "generator"),
         Value::Dict(dict) => {
             generator(eval, &Value::View(View::Items, Rc::clone(dict)), "generator", |_, pair| Ok(Some(pair)))
         }
@@ -71,7 +71,7 @@ pub(super) fn items(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Val
         other => {
             let fault = runtime::<()>("Can only get item pairs from a mapping.").err();
             let _ = other;
-            Iter::new(&eval.meter, Vec::new(), fault, "generator")
+            Iter::value(&eval.meter, Vec::new(), fault, "generator")
         }
     }
 }
@@ -117,7 +117,7 @@ pub(super) fn join(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Valu
 
 pub(super) fn map(eval: &mut Eval<'_>, value: Value, mut args: Args) -> Result<Value> {
     if !value.truth() {
-        return Iter::new(&eval.meter, Vec::new(), None, "generator");
+        return Iter::value(&eval.meter, Vec::new(), None, "generator");
     }
     if args.pos.is_empty()
         && let Some(attribute) = args.take("attribute")
@@ -148,7 +148,7 @@ pub(super) fn choose(
     wanted: bool,
 ) -> Result<Value> {
     if !value.truth() {
-        return Iter::new(&eval.meter, Vec::new(), None, "generator");
+        return Iter::value(&eval.meter, Vec::new(), None, "generator");
     }
     let attr = (attribute && !args.pos.is_empty()).then(|| args.pos.remove(0));
     let path = Path::new(attr.as_ref(), None, false, &eval.meter)?;
@@ -218,6 +218,7 @@ pub(super) fn dictsort(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<
 pub(super) fn unique(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {
     let bound = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
     let path = Path::new(bound.get(1), None, !bound.truth(0), &eval.meter)?;
+    #[allow(clippy::mutable_key_type, reason = "the account of memory that a key's text holds is no part of the key")]
     let mut seen: HashSet<Key> = HashSet::new();
     let mut room = eval.meter.charge(0)?;
     generator(eval, &value, "generator", |eval, item| {
@@ -317,7 +318,7 @@ pub(super) fn batch(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Val
         }
         batches.push(Value::list(&meter, batch)?);
     }
-    Iter::new(&meter, batches, None, "generator")
+    Iter::value(&meter, batches, None, "generator")
 }
 
 pub(super) fn slice(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {
@@ -327,7 +328,7 @@ pub(super) fn slice(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Val
     let count = match bound.int(0, 0)? {
         0 => {
             let fault = runtime::<()>("integer division or modulo by zero").err();
-            return Iter::new(&meter, Vec::new(), fault, "generator");
+            return Iter::value(&meter, Vec::new(), fault, "generator");
         }
         n => usize::try_from(n).unwrap_or(0),
     };
@@ -343,5 +344,5 @@ pub(super) fn slice(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Val
         slices.push(Value::list(&meter, part)?);
         start = end;
     }
-    Iter::new(&meter, slices, None, "generator")
+    Iter::value(&meter, slices, None, "generator")
 }

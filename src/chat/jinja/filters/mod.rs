@@ -227,5 +227,5 @@ fn generator(
         Err(fault) if fault.kind == Kind::Runtime => Some(fault),
         Err(fault) => return Err(fault),
     };
-    Iter::new(&meter, made, fault, name)
+    Iter::value(&meter, made, fault, name)
 }

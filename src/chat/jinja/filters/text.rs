@@ -155,7 +155,7 @@ pub(super) fn xmlattr(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<V
             continue;
         }
         let name = str_of(key)?;
-        if name.contains(|c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' | '/' | '>' | '=')) {
+        if name.contains([' ', '\t', '\n', '\r', '\x0b', '\x0c', '/', '>', '=']) {
             return runtime("Invalid character in attribute name");
         }
         if space || !out.as_str().is_empty() {
@@ -176,10 +176,9 @@ pub(in crate::chat::jinja) fn strip_tags(text: &str, meter: &Rc<Meter>) -> Resul
     let mut rest = text;
     while let Some(start) = rest.find('<') {
         let tag = &rest[start..];
-        let end = if tag.starts_with("<!--") {
-            tag[4..].find("-->").map(|at| at + 7)
-        } else {
-            tag.find('>').map(|at| at + 1)
+        let end = match tag.strip_prefix("<!--") {
+            Some(comment) => comment.find("-->").map(|at| at + 7),
+            None => tag.find('>').map(|at| at + 1),
         };
         let Some(end) = end else { break };
         bare.push(&rest[..start])?;

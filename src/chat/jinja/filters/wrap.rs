@@ -99,10 +99,9 @@ impl Style {
         let mut end = room;
         if self.hyphens
             && let Some(at) = chunk[..room].iter().rposition(|c| *c == '-')
+            && chunk[..at].iter().any(|c| *c != '-')
         {
-            if at > 0 && chunk[..at].iter().any(|c| *c != '-') {
-                end = at + 1;
-            }
+            end = at + 1;
         }
         current.push(&chunk[..end]);
         Some(&chunk[end..])
