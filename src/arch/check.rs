@@ -1,6 +1,7 @@
 //! What every specification has to satisfy, whatever the file said: sizes that can be computed with.
 
-use super::{Attention, Ffn, Layer, Projection, Rope, RopeScaling, Spec};
+use super::{Attention, Ffn, Layer, Projection, Rope, RopeScaling, Skip, Spec};
+use std::collections::HashSet;
 
 /// What was wanted, and what was found.
 type Wrong = (String, String);
@@ -21,8 +22,26 @@ pub(super) fn check(spec: &Spec) -> Result<(), Wrong> {
     for rope in &spec.ropes {
         check_rope(rope)?;
     }
+    check_skips(&spec.layers)?;
     for layer in &spec.layers {
         check_layer(layer, spec).map_err(|(wanted, found)| (format!("in layer {} {wanted}", layer.block), found))?;
+    }
+    Ok(())
+}
+
+/// A block skip connection blends in what an earlier layer kept.
+fn check_skips(layers: &[Layer]) -> Result<(), Wrong> {
+    let mut saved = HashSet::new();
+    for layer in layers {
+        for skip in &layer.skips {
+            match *skip {
+                Skip::Save(slot) => drop(saved.insert(slot)),
+                Skip::Blend { slot, .. } => {
+                    let wanted = format!("in layer {} a block_skip_connection of a stream that was kept", layer.block);
+                    that(saved.contains(&slot), &wanted, format!("number {slot}, which was not"))?;
+                }
+            }
+        }
     }
     Ok(())
 }

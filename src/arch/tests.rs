@@ -345,3 +345,15 @@ fn senseless_dimensions_are_refused() {
     let other = read(&Writer::new("mamba")).unwrap_err().to_string();
     assert!(other.contains("mamba") && other.contains("qwen3moe"), "{other}");
 }
+
+#[test]
+fn a_stream_that_was_never_kept_cannot_be_blended_in() {
+    let skip = |list: usize| format!("solar.attention.block_skip_connection.{list}");
+    let never = layers("solar", 3).i32s(&skip(2), &[0, 1, 0]);
+    let before = layers("solar", 3).i32s(&skip(0), &[0, 0, 1]).i32s(&skip(2), &[0, 1, 0]);
+    let other = layers("solar", 3).i32s(&skip(1), &[1, 0, 0]).i32s(&skip(2), &[0, 1, 0]);
+    for writer in [never, before, other] {
+        let error = read(&writer).unwrap_err();
+        assert!(error.to_string().contains("block_skip_connection") && error.exit_code() == 2, "{error}");
+    }
+}

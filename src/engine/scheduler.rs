@@ -462,7 +462,13 @@ impl Scheduler {
         }
         let logits = forward(&setting, &mut self.scratch, &mut spans)?.to_vec();
         // Nothing that was computed with a part of a model is believed.
-        model.gguf.intact()?;
+        if let Err(error) = model.gguf.intact() {
+            for &(index, n) in rows {
+                let cache = &mut self.running[index].cache;
+                cache.truncate(cache.len() - n);
+            }
+            return Err(error);
+        }
         Ok(logits)
     }
 
