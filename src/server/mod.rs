@@ -1,7 +1,7 @@
 //! The HTTP server: one model or several, spoken to in the dialects that clients use.
 //!
-//! A connection ([`listen`]) leads to a route of THE ROUTE TABLE ([`routes`]), a route to a handler in the file of its
-//! dialect. Handlers translate JSON to one internal request ([`request`]) and one stream of events back; they never
+//! A connection (`listen`) leads to a route of THE ROUTE TABLE (`routes`), a route to a handler in the file of its
+//! dialect. Handlers translate JSON to one internal request (`request`) and one stream of events back; they never
 //! compute. What can be known before computing is a plain HTTP error; after admission the head goes out at once.
 
 mod anthropic;
