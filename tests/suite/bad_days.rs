@@ -302,7 +302,7 @@ fn foreign_text_in_messages_is_short_and_harmless() {
 #[test]
 fn nobody_waits_for_a_pipe_without_being_told() {
     let home = Home::new();
-    let child = started(&home, &["run", &model(), "hi", "--max-tokens", "1"]);
+    let child = started(&home, &["run", &model(), "hi", "--max-tokens", "6", "--temperature", "0"]);
     let start = Instant::now();
     let (_stdin, output) = waited(child);
     let (code, out, err) = told(&output);
