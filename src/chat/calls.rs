@@ -116,13 +116,16 @@ pub struct CallFinder {
 }
 
 impl CallFinder {
-    /// A finder for calls of these tools.
+    /// A finder for calls of these tools; without any, all is text.
     pub fn new(tools: Tools) -> Self {
         Self { tools, held: String::new(), raw: None, at_start: true }
     }
 
     /// Takes more of the answer; returns what of it is text.
     pub fn push(&mut self, text: &str) -> String {
+        if self.tools.is_empty() {
+            return text.to_owned();
+        }
         if let Some((raw, _)) = &mut self.raw {
             raw.push_str(text);
             return String::new();
@@ -152,6 +155,13 @@ impl CallFinder {
         let shown = std::mem::replace(&mut self.held, rest);
         self.at_start &= shown.trim().is_empty();
         shown
+    }
+
+    /// Text and calls of a whole answer.
+    pub fn whole(mut self, answer: &str) -> (String, Vec<ToolCall>) {
+        let text = self.push(answer);
+        let (rest, calls) = self.finish();
+        (text + &rest, calls)
     }
 
     /// The end of the answer: text that was held back, and the calls. Calls that cannot be read are text.

@@ -3,18 +3,22 @@
 use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
-use crate::config::{MachineFlags, SamplingFlags, Settings};
+use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm};
 use crate::kv::CacheShape;
 use crate::machine::Machine;
+use crate::platform::input::read_text;
 use crate::server::{Defaults, Models, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
-use crate::{Error, Result, engine, interrupt, store};
+use crate::{Result, engine, interrupt, store};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Largest file of a template in bytes; a longer one would be refused when it is parsed.
+const MAX_TEMPLATE: u64 = 4 << 20;
 
 /// Serves models over HTTP
 ///
@@ -97,18 +101,11 @@ pub(super) struct EngineFlags {
 
 /// A size such as 512M or 4G.
 fn size(text: &str) -> std::result::Result<usize, String> {
-    let wrong = || format!("a size such as 512M or 4G is wanted, not {text}");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_uppercase().trim_end_matches(['B', 'I']) {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        "T" => 1_u64 << 40,
-        _ => return Err(wrong()),
-    };
-    let bytes = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if (1.0..1e15).contains(&bytes) { Ok(bytes as usize) } else { Err(wrong()) }
+    let Bytes(bytes) = Bytes::parse(text)?;
+    usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| (1..1_000_000_000_000_000).contains(bytes))
+        .ok_or_else(|| format!("a size such as 512M or 4G is wanted, not {text}"))
 }
 
 /// Runs the command.
@@ -188,7 +185,7 @@ fn open(args: &EngineFlags, queue: u16, name: &str, path: &std::path::Path, mode
     let options = engine::Options { batch: DEFAULT_BATCH, expand_latents: false, ..session.options().clone() };
     let mut llm = Llm::new(Arc::clone(&compute.model))?;
     if let Some(path) = &args.chat_template_file {
-        let source = std::fs::read_to_string(path).map_err(|why| Error::io(path, "read", why))?;
+        let source = read_text(path, MAX_TEMPLATE)?;
         llm = llm.with_template(Template::new(source, path.display().to_string())?)?;
     }
     let llm = Arc::new(llm);

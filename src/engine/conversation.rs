@@ -72,8 +72,10 @@ impl Conversation {
             Llm::raw(model)?
         } else {
             let llm = Llm::new(model)?;
-            // A model without a template is refused before anything is asked.
-            crate::chat::Template::from_gguf(&llm.model().gguf)?;
+            if llm.template().is_none() {
+                // A model without a template is refused before anything is asked.
+                crate::chat::Template::from_gguf(&llm.model().gguf)?;
+            }
             llm
         };
         Ok(Self { session, llm: Arc::new(llm), raw, messages: Vec::new(), end_thought: Arc::default() })

@@ -19,6 +19,8 @@ pub struct Llm {
     capabilities: Option<Capabilities>,
     /// Texts of the tokens that only the template may use.
     controls: Controls,
+    /// Tokens that penalties leave alone: those that end an answer or steer the model.
+    spared: Vec<u32>,
     facts: Facts,
     file: Overrides,
     /// Compiles forms; made when the first one is asked for.
@@ -69,6 +71,7 @@ impl Llm {
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
             controls: controls(&tokenizer),
+            spared: spared(&tokenizer),
             facts: Facts::from_gguf(&model.gguf)?,
             file: Overrides::from_gguf(&model.gguf)?,
             grammars: Mutex::default(),
@@ -189,8 +192,7 @@ impl Llm {
     /// # Errors
     /// A value out of its range.
     pub fn sampler(&self, params: Params, seed: u64) -> Result<Sampler> {
-        let spared = |&id: &u32| self.tokenizer.is_control(id) || self.tokenizer.is_eog(id);
-        Ok(Sampler::new(params, seed)?.sparing((0..self.tokenizer.vocab_size() as u32).filter(spared)))
+        Ok(Sampler::new(params, seed)?.sparing(self.spared.iter().copied()))
     }
 
     /// What keeps an answer in `form`.
@@ -227,6 +229,10 @@ impl Llm {
 
 fn has_template(gguf: &Gguf) -> bool {
     gguf.value("tokenizer.chat_template").is_some()
+}
+
+fn spared(tokenizer: &Tokenizer) -> Vec<u32> {
+    (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.is_control(id) || tokenizer.is_eog(id)).collect()
 }
 
 /// Texts of the tokens that steer a model.

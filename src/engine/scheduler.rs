@@ -8,12 +8,12 @@
 //! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. Nobody is refused
 //! what was admitted.
 
-use super::answer::{Answer, Finish, Stats};
+use super::answer::{Answer, Stats};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
 use super::{Llm, Options};
 use crate::forward::{Scratch, Setting, Span, Want, forward};
-use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
+use crate::kv::{Budget, CacheShape, PrefixTree};
 use crate::parallel::Pool;
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -268,14 +268,13 @@ impl Scheduler {
     /// Takes a job and its sequences out; what they computed is kept.
     fn end_job(&mut self, id: u64) {
         self.jobs.retain(|job| job.id != id);
-        let mut index = 0;
-        while index < self.running.len() {
-            if self.running[index].job == id {
-                let sequence = self.running.remove(index);
-                self.tree.keep(&sequence.tokens, &sequence.cache);
-            } else {
-                index += 1;
-            }
+        self.retire(|sequence| sequence.job == id);
+    }
+
+    /// Takes out sequences; what they computed is kept.
+    fn retire(&mut self, gone: impl Fn(&Sequence) -> bool) {
+        for sequence in self.running.extract_if(.., |sequence| gone(sequence)) {
+            self.tree.keep(&sequence.tokens, &sequence.cache);
         }
     }
 
@@ -319,11 +318,11 @@ impl Scheduler {
             job: job.id,
             choice: 0,
             tokens: job.prompt.clone(),
-            cache: KvCache::within(Arc::clone(&self.shape), Arc::clone(&self.budget)),
+            // The last token is always computed, for its logits.
+            cache: self.tree.find(&job.prompt[..job.prompt.len() - 1], &self.shape, &self.budget),
             answer,
             began: job.started,
         };
-        self.look_up(&mut sequence);
         let cached = sequence.cache.len();
         sequence.answer.stats_mut().cached_tokens = cached;
         self.gauges.requests.fetch_add(1, Ordering::Relaxed);
@@ -334,14 +333,6 @@ impl Scheduler {
         self.running.push(sequence);
     }
 
-    /// Takes from the tree what it knows of a sequence. The last token is always computed, for its logits.
-    fn look_up(&mut self, sequence: &mut Sequence) {
-        let known = &sequence.tokens[..sequence.tokens.len() - 1];
-        if self.tree.known(known) > sequence.cache.len() {
-            sequence.cache = self.tree.find(known, &self.shape, &self.budget);
-        }
-    }
-
     /// How many tokens of each running sequence the next pass takes: WHO DECIDES THE BATCH.
     fn compose(&mut self) -> Vec<(usize, usize)> {
         let writing = self.running.iter().filter(|s| s.pending() == 1).count();
@@ -350,13 +341,10 @@ impl Scheduler {
         let most = self.options.session.batch;
         let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
         // A page's worth of tokens that somebody else has computed by now is not computed again.
-        for index in 0..self.running.len() {
-            if self.running[index].pending() > TILE {
-                let mut sequence = self.running.remove(index);
-                if self.tree.known(&sequence.tokens[..sequence.tokens.len() - 1]) >= sequence.cache.len() + TILE {
-                    self.look_up(&mut sequence);
-                }
-                self.running.insert(index, sequence);
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
+            let known = &sequence.tokens[..sequence.tokens.len() - 1];
+            if self.tree.known(known) >= sequence.cache.len() + TILE {
+                sequence.cache = self.tree.find(known, &self.shape, &self.budget);
             }
         }
         let mut reading: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].pending() > 1).collect();
@@ -382,9 +370,6 @@ impl Scheduler {
     fn make_room(&mut self, rows: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
         let mut granted: Vec<(usize, usize)> = Vec::new();
         for (index, n) in rows {
-            if self.running[index].tokens.len() - self.running[index].cache.len() < n {
-                continue;
-            }
             while self.running[index].cache.missing(n) > self.budget.free() {
                 if self.tree.forget_one() {
                     continue;
@@ -398,7 +383,6 @@ impl Scheduler {
                 granted.push((index, n));
             }
         }
-        granted.retain(|&(index, n)| self.running[index].cache.missing(n) == 0);
         granted
     }
 
@@ -498,7 +482,7 @@ impl Scheduler {
                 None => self.end_job(id),
             }
         }
-        self.drop_finished();
+        self.retire(|sequence| sequence.answer.is_finished());
     }
 
     /// A piece of a prompt has been read.
@@ -563,18 +547,5 @@ impl Scheduler {
             (job.events)(Event::Done { choice, stats: sequence.answer.stats().clone() });
         }
         Ok(())
-    }
-
-    /// Takes out answers that have ended; what they computed is kept.
-    fn drop_finished(&mut self) {
-        let mut index = 0;
-        while index < self.running.len() {
-            if self.running[index].answer.stats().finish.is_some_and(|why| why != Finish::Interrupted) {
-                let sequence = self.running.remove(index);
-                self.tree.keep(&sequence.tokens, &sequence.cache);
-            } else {
-                index += 1;
-            }
-        }
     }
 }

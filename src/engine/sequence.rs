@@ -85,7 +85,7 @@ pub(super) struct Sequence {
     pub(super) tokens: Vec<u32>,
     pub(super) cache: KvCache,
     pub(super) answer: Answer,
-    /// Logits of the last token, once it is computed.
+    /// When it was admitted, then when its first token was chosen.
     pub(super) began: Instant,
 }
 

@@ -1,11 +1,12 @@
 //! Anthropic's dialect: messages.
 
 use super::body::Fields;
+use super::common;
 use super::error::{ApiError, Dialect};
+use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored};
 use super::stream::{self, Writer, named};
-use super::{messages, openai};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
 use crate::sample::Form;
@@ -112,10 +113,10 @@ fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     let mut vars = Vars::new();
     let stop = fields.strings("stop_sequences")?;
-    ask.max_tokens = openai::max_tokens(fields, &["max_tokens"])?;
+    ask.max_tokens = common::max_tokens(fields, &["max_tokens"])?;
     ask.thinking = thinking(fields, &mut vars, llm)?;
     let form = output_format(fields)?;
-    openai::sampling(fields, &mut ask, llm)?;
+    common::sampling(fields, &mut ask, llm)?;
     ask.stop = stop.unwrap_or_default();
     ask.form = form.or(ask.form.take());
     ask.n = 1;
@@ -135,7 +136,7 @@ fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingM
             let mut value = Fields::of(value, "thinking")?;
             let budget = value.count("budget_tokens", 0, i64::from(i32::MAX))?;
             match (value.str("type")?.as_deref(), budget) {
-                (Some("disabled"), _) => openai::off(llm),
+                (Some("disabled"), _) => common::off(llm),
                 (Some("enabled" | "adaptive"), Some(tokens)) if thinks => ThinkingMode::Budget(tokens),
                 (Some("enabled" | "adaptive"), None) if thinks => ThinkingMode::On,
                 (Some("enabled" | "adaptive"), _) => ThinkingMode::Default,
@@ -143,7 +144,7 @@ fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingM
             }
         }
     };
-    match openai::thinking(fields, vars, llm)? {
+    match common::thinking(fields, vars, llm)? {
         ThinkingMode::Default => Ok(mode),
         other => Ok(other),
     }
@@ -189,35 +190,27 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
 /// `POST /v1/messages/count_tokens`
 pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
-    let work = tokio::task::spawn_blocking(move || request::prompt(&model, ask.input, ask.thinking));
-    let prompt = work.await.map_err(|_| ApiError::internal("rendering failed"))??;
+    let prompt = request::render(model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// `POST /v1/messages`
 pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let Read { ask, tools, stream, ignored } = read(&mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));
-    let mut finder = (!tools.is_empty()).then(|| CallFinder::new(tools));
+    let finder = CallFinder::new(tools);
     let mut response = if stream {
         let prompt = running.prompt_tokens;
         stream::respond(running, MessageStream { id, finder, prompt, cached: 0, index: 0, open: None, started: false })
     } else {
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);
-        let (text, calls) = match &mut finder {
-            Some(finder) => {
-                let text = finder.push(&answer.content);
-                let (rest, calls) = finder.finish();
-                (text + &rest, calls)
-            }
-            None => (answer.content, Vec::new()),
-        };
+        let (text, calls) = finder.whole(&answer.content);
         let mut content = Vec::new();
         if !answer.reasoning.is_empty() {
             content.push(json!({ "type": "thinking", "thinking": answer.reasoning, "signature": "" }));
@@ -262,7 +255,7 @@ fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
 
 struct MessageStream {
     id: String,
-    finder: Option<CallFinder>,
+    finder: CallFinder,
     prompt: usize,
     cached: usize,
     /// Number of the present block, or of the next one.
@@ -335,14 +328,11 @@ impl Writer for MessageStream {
                     + &self.delta(&json!({ "type": "thinking_delta", "thinking": text }))
             }
             Progress::Piece { text, .. } => {
-                let text = match &mut self.finder {
-                    Some(finder) => finder.push(&text),
-                    None => text,
-                };
+                let text = self.finder.push(&text);
                 self.text(&text)
             }
             Progress::Done { stats, .. } => {
-                let (rest, calls) = self.finder.as_mut().map(CallFinder::finish).unwrap_or_default();
+                let (rest, calls) = self.finder.finish();
                 let mut out = self.text(&rest);
                 if !self.started && calls.is_empty() {
                     out += &self.block("text", &json!({ "type": "text", "text": "" }));

@@ -2,9 +2,13 @@
 
 use super::ServerOptions;
 use super::error::ApiError;
+use crate::platform::input::read_text;
 use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 use std::sync::{PoisonError, RwLock};
+
+/// Largest file of keys in bytes.
+const MAX_KEYS: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
 pub(super) struct Keys {
@@ -29,7 +33,7 @@ impl Keys {
     pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<()> {
         let mut keys: Vec<String> = options.keys.clone();
         if let Some(path) = &options.key_file {
-            let text = std::fs::read_to_string(path).map_err(|why| crate::Error::io(path, "read", why))?;
+            let text = read_text(path, MAX_KEYS)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             keys.extend(lines.map(str::to_owned));
         }
@@ -72,11 +76,8 @@ impl Keys {
 pub(super) fn check_host(options: &ServerOptions, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(host) = headers.get(header::HOST) else { return Ok(()) };
     let host = host.to_str().unwrap_or_default().to_lowercase();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let known = ["localhost", "127.0.0.1", "::1"].contains(&name)
+    let name = host_name(&host);
+    let known = LOCAL.contains(&name)
         || name.parse::<std::net::IpAddr>().is_ok()
         || options.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name) || allowed == "*");
     if known {
@@ -101,9 +102,16 @@ pub(super) fn allowed_origin(options: &ServerOptions, headers: &HeaderMap) -> Op
 /// Whether an origin is a page of this machine.
 fn is_local(origin: &str) -> bool {
     let host = origin.split_once("://").map_or("", |(_, host)| host);
-    let name = match host.strip_prefix('[') {
+    LOCAL.contains(&host_name(host))
+}
+
+/// Names of this machine.
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// A host without its port.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
-    };
-    ["localhost", "127.0.0.1", "::1"].contains(&name)
+    }
 }

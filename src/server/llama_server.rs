@@ -1,6 +1,7 @@
 //! The dialect of llama.cpp's server, and what operators ask of any server.
 
 use super::body::{Fields, kind};
+use super::common;
 use super::error::{ApiError, Dialect};
 use super::infill::Fim;
 use super::openai;
@@ -104,7 +105,7 @@ pub(super) async fn no_embeddings(_: Arc<State>, _: Call) -> Result<Response<Bod
 /// `POST /tokenize`
 pub(super) async fn tokenize(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let content = match fields.take("content") {
         None => String::new(),
         Some(Value::String(text)) => text,
@@ -130,7 +131,7 @@ pub(super) async fn tokenize(state: Arc<State>, call: Call) -> Result<Response<B
 /// `POST /detokenize`
 pub(super) async fn detokenize(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let llm = model.engine.llm();
     let tokens = fields.array("tokens")?.unwrap_or_default();
     let id = |value: &Value| value.as_u64().filter(|&id| id < llm.model().spec.vocab as u64).map(|id| id as u32);
@@ -142,18 +143,17 @@ pub(super) async fn detokenize(state: Arc<State>, call: Call) -> Result<Response
 /// `POST /apply-template`
 pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let llm = Arc::clone(model.engine.llm());
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     let list = super::messages::read(&llm, list)?;
     let mut vars = Vars::new();
-    let thinking = openai::thinking(&mut fields, &mut vars, &llm)?;
+    let thinking = common::thinking(&mut fields, &mut vars, &llm)?;
     if let Some(tools) = fields.array("tools")? {
         vars.insert("tools".into(), tools.into());
     }
     vars.insert("messages".into(), list.into());
-    let work = tokio::task::spawn_blocking(move || request::prompt(&model, Input::Chat(vars), thinking));
-    let prompt = work.await.map_err(|_| ApiError::internal("rendering failed"))??;
+    let prompt = request::render(model, Input::Chat(vars), thinking).await?;
     Ok(respond_json(&json!({ "prompt": prompt.text }), &fields.rest()))
 }
 
@@ -220,10 +220,10 @@ pub(super) fn timings(stats: &Stats) -> Value {
 /// `POST /completion`
 pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
-    openai::sampling(&mut fields, &mut ask, model.engine.llm())?;
-    ask.max_tokens = openai::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
+    common::sampling(&mut fields, &mut ask, model.engine.llm())?;
+    ask.max_tokens = common::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
     let mut prompts = prompts(model.engine.llm(), prompt)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
@@ -286,7 +286,7 @@ fn settings(state: &State, ask: &Ask) -> Value {
 /// `POST /infill`
 pub(super) async fn infill(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let llm = Arc::clone(model.engine.llm());
     let mut files = Vec::new();
     for (index, file) in fields.array("input_extra")?.unwrap_or_default().into_iter().enumerate() {
@@ -385,17 +385,5 @@ impl Writer for CompletionStream {
             }
             Progress::Prefill { .. } => String::new(),
         }
-    }
-
-    fn end(&mut self) -> String {
-        String::new()
-    }
-
-    fn keep_alive(&mut self) -> String {
-        ":\n\n".to_owned()
-    }
-
-    fn error(&mut self, error: &ApiError) -> String {
-        data(&error.body(Self::DIALECT, ""))
     }
 }

@@ -8,6 +8,7 @@ mod anthropic;
 mod auth;
 mod batch;
 mod body;
+mod common;
 mod error;
 mod infill;
 mod listen;

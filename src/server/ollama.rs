@@ -1,12 +1,13 @@
 //! Ollama's dialect: lines of JSON.
 
 use super::body::Fields;
+use super::common;
 use super::error::{ApiError, Dialect};
+use super::messages;
 use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored};
 use super::stream::{self, Writer};
-use super::{messages, openai};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Stats};
 use crate::sample::Form;
@@ -132,7 +133,7 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
     };
     // The context is the server's, and how it computes is, too.
     options.skip(&["num_ctx", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap", "low_vram"]);
-    openai::sampling(&mut options, &mut ask, llm)?;
+    common::sampling(&mut options, &mut ask, llm)?;
     ask.form = match fields.take("format") {
         None => ask.form,
         Some(Value::String(word)) if word.is_empty() => ask.form,
@@ -142,7 +143,7 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
     };
     ask.thinking = match fields.take("think") {
         None => ThinkingMode::Default,
-        Some(Value::Bool(false)) => openai::off(llm),
+        Some(Value::Bool(false)) => common::off(llm),
         Some(Value::Bool(true) | Value::String(_)) => {
             if llm.capabilities().is_none_or(|c| c.thinking == Thinking::None) {
                 return Err(ApiError::bad("this model does not support thinking"));
@@ -158,7 +159,7 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
 /// `POST /api/chat`
 pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
     let list = fields.array("messages")?.unwrap_or_default();
@@ -174,14 +175,14 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
         vars.insert("tools".into(), tools.into());
     }
     ask.input = Input::Chat(vars);
-    let finder = (!known.is_empty()).then(|| CallFinder::new(known));
+    let finder = CallFinder::new(known);
     respond(&state, model, ask, call.client, &mut fields, true, finder).await
 }
 
 /// `POST /api/generate`
 pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
@@ -198,7 +199,7 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
         let list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
         Input::Chat(Vars::from_iter([("messages".to_owned(), list.into())]))
     };
-    respond(&state, model, ask, call.client, &mut fields, false, None).await
+    respond(&state, model, ask, call.client, &mut fields, false, CallFinder::new(Tools::default())).await
 }
 
 /// The answer to a request without a message: the model is there.
@@ -220,25 +221,18 @@ async fn respond(
     client: u64,
     fields: &mut Fields,
     chat: bool,
-    finder: Option<CallFinder>,
+    finder: CallFinder,
 ) -> Result<Response<Body>> {
     let stream = fields.bool("stream")?.unwrap_or(true);
     let ignored = fields.rest();
     let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
-    let mut lines = Lines { model: running.model.name.clone(), chat, finder };
+    let lines = Lines { model: running.model.name.clone(), chat, finder };
     let mut response = if stream {
         stream::respond(running, lines)
     } else {
         let (mut answers, _running) = running.whole().await?;
         let answer = answers.remove(0);
-        let (content, calls) = match &mut lines.finder {
-            Some(finder) => {
-                let text = finder.push(&answer.content);
-                let (rest, calls) = finder.finish();
-                (text + &rest, calls)
-            }
-            None => (answer.content, Vec::new()),
-        };
+        let (content, calls) = lines.finder.clone().whole(&answer.content);
         let calls = calls.iter().map(call_object).collect();
         respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
     };
@@ -255,7 +249,7 @@ fn call_object(call: &crate::chat::ToolCall) -> Value {
 struct Lines {
     model: String,
     chat: bool,
-    finder: Option<CallFinder>,
+    finder: CallFinder,
 }
 
 impl Lines {
@@ -310,14 +304,11 @@ impl Writer for Lines {
         match progress {
             Progress::Piece { kind: Kind::Reasoning, text, .. } => line(&self.object("", &text, Vec::new())),
             Progress::Piece { text, .. } => {
-                let text = match &mut self.finder {
-                    Some(finder) => finder.push(&text),
-                    None => text,
-                };
+                let text = self.finder.push(&text);
                 if text.is_empty() { String::new() } else { line(&self.object(&text, "", Vec::new())) }
             }
             Progress::Done { stats, .. } => {
-                let (rest, calls) = self.finder.as_mut().map(CallFinder::finish).unwrap_or_default();
+                let (rest, calls) = self.finder.finish();
                 let mut out = String::new();
                 if !rest.is_empty() || !calls.is_empty() {
                     out += &line(&self.object(&rest, "", calls.iter().map(call_object).collect()));
@@ -326,10 +317,6 @@ impl Writer for Lines {
             }
             Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
         }
-    }
-
-    fn end(&mut self) -> String {
-        String::new()
     }
 
     /// An empty line would break clients.

@@ -188,7 +188,7 @@ impl Running {
 }
 
 /// The prompt of `input`, its text and tokens.
-pub(super) fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
+fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
     let llm = model.engine.llm();
     match input {
         Input::Chat(vars) => Ok(llm.prompt(vars, thinking)?),
@@ -202,6 +202,12 @@ pub(super) fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Re
             Ok(Prompt { tokens, ..llm.plain_prompt("", Special::Plain) })
         }
     }
+}
+
+/// [`prompt`], away from the threads that speak with clients.
+pub(super) async fn render(model: Arc<Served>, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
+    let work = tokio::task::spawn_blocking(move || prompt(&model, input, thinking));
+    work.await.unwrap_or_else(|_| Err(ApiError::internal("rendering failed")))
 }
 
 /// Hands a request to the engine.

@@ -1,9 +1,9 @@
 //! OpenAI's responses: one request with items instead of messages, answered by a sequence of typed events.
 
 use super::body::Fields;
+use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
-use super::openai;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored};
 use super::stream::{self, Writer, named};
@@ -128,7 +128,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let summary = reasoning.get("summary").is_some_and(|summary| !summary.is_null());
     if let Some(effort) = reasoning.get("effort").and_then(Value::as_str) {
         let mut fields = Fields::of(json!({ "reasoning_effort": effort }), "reasoning")?;
-        ask.thinking = openai::thinking(&mut fields, &mut vars, llm)?;
+        ask.thinking = common::thinking(&mut fields, &mut vars, llm)?;
     }
     let text = fields.object("text")?.unwrap_or_default();
     let form = match text.get("format") {
@@ -137,10 +137,10 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         _ => None,
     };
     let thinking = ask.thinking;
-    openai::sampling(fields, &mut ask, llm)?;
+    common::sampling(fields, &mut ask, llm)?;
     ask.form = form.or(ask.form.take());
-    ask.max_tokens = openai::max_tokens(fields, &["max_output_tokens", "max_tokens"])?;
-    ask.thinking = match openai::thinking(fields, &mut vars, llm)? {
+    ask.max_tokens = common::max_tokens(fields, &["max_output_tokens", "max_tokens"])?;
+    ask.thinking = match common::thinking(fields, &mut vars, llm)? {
         crate::chat::ThinkingMode::Default => thinking,
         other => other,
     };
@@ -158,7 +158,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         })
         .collect();
     let mut inner = Fields::of(json!({ "tools": wrapped, "tool_choice": choice }), "tools")?;
-    let tools = openai::tools(&mut inner, &mut vars, &mut ask)?;
+    let tools = common::tools(&mut inner, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let progress = fields.bool("return_progress")?.unwrap_or(false);
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
@@ -175,7 +175,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
-    let model = openai::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields)?;
     let Read { ask, turns, tools, stream, store, echo, summary, progress, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
@@ -187,7 +187,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         model: running.model.name.clone(),
         echo,
         previous,
-        finder: (!tools.is_empty()).then(|| CallFinder::new(tools)),
+        finder: CallFinder::new(tools),
         prompt: running.prompt_tokens,
         state: Arc::clone(&state),
         turns,
@@ -235,7 +235,7 @@ struct Made {
     model: String,
     echo: Value,
     previous: Option<Value>,
-    finder: Option<CallFinder>,
+    finder: CallFinder,
     prompt: usize,
     state: Arc<State>,
     turns: Vec<Value>,
@@ -397,7 +397,7 @@ impl Made {
 
     /// Everything that comes after the last piece, and the whole answer.
     fn finish(&mut self, stats: &Stats) -> (String, Value) {
-        let (rest, calls) = self.finder.as_mut().map(CallFinder::finish).unwrap_or_default();
+        let (rest, calls) = self.finder.finish();
         let cut = matches!(stats.finish, Some(Finish::Length | Finish::Context));
         let mut out = self.delta(Kind::Answer, &rest);
         if self.open.is_none() && self.items.iter().all(|item| item["type"] == "reasoning") && calls.is_empty() {
@@ -426,8 +426,8 @@ impl Made {
         let mut answer = messages::plain("assistant", &said);
         if !calls.is_empty() {
             let call = |call: &ToolCall| {
-                let arguments = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
-                json!({ "type": "function", "function": { "name": call.name, "arguments": Value::clone(&arguments) } })
+                let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+                json!({ "type": "function", "function": { "name": call.name, "arguments": arguments } })
             };
             answer["tool_calls"] = calls.iter().map(call).collect();
         }
@@ -456,10 +456,7 @@ impl Writer for Made {
             Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
             Progress::Piece { kind: Kind::Reasoning, text, .. } => self.delta(Kind::Reasoning, &text),
             Progress::Piece { text, .. } => {
-                let text = match &mut self.finder {
-                    Some(finder) => finder.push(&text),
-                    None => text,
-                };
+                let text = self.finder.push(&text);
                 self.delta(Kind::Answer, &text)
             }
             Progress::Done { stats, .. } => {
@@ -470,14 +467,6 @@ impl Writer for Made {
                 out + &self.send(&kind, json!({ "response": object, "timings": timings }))
             }
         }
-    }
-
-    fn end(&mut self) -> String {
-        String::new()
-    }
-
-    fn keep_alive(&mut self) -> String {
-        ":\n\n".to_owned()
     }
 
     fn error(&mut self, error: &ApiError) -> String {

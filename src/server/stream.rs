@@ -27,13 +27,19 @@ pub(super) trait Writer: Send + 'static {
     fn event(&mut self, progress: Progress) -> String;
 
     /// What is sent when all answers have ended.
-    fn end(&mut self) -> String;
+    fn end(&mut self) -> String {
+        String::new()
+    }
 
     /// What is sent where nothing happens for a while.
-    fn keep_alive(&mut self) -> String;
+    fn keep_alive(&mut self) -> String {
+        ":\n\n".to_owned()
+    }
 
     /// What tells of an error in the middle.
-    fn error(&mut self, error: &ApiError) -> String;
+    fn error(&mut self, error: &ApiError) -> String {
+        data(&error.body(Self::DIALECT, ""))
+    }
 }
 
 /// Writes the events of `running` until it ends or the client is gone.

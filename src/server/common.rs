@@ -1,0 +1,258 @@
+//! What requests of all dialects have in common: the model, sampling, forms, thinking and tools, by OpenAI's names.
+
+use super::body::Fields;
+use super::error::ApiError;
+use super::models::Served;
+use super::request::Ask;
+use super::routes::State;
+use crate::chat::{Thinking, ThinkingMode, Tools, Vars};
+use crate::engine::Llm;
+use crate::sample::Form;
+use crate::tokenizer::Special;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Most stop texts.
+const MAX_STOPS: usize = 64;
+/// Most answers to one request.
+const MAX_CHOICES: i64 = 64;
+/// Fields that steer others' servers and change no answer here.
+const HINTS: &[&str] = &[
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "cache_prompt",
+    "id_slot",
+    "verbosity",
+    "prediction",
+    "timings_per_token",
+    "reasoning_format",
+    "sse_ping_interval",
+    "parse_tool_calls",
+    "return_tokens",
+    "extra_body",
+];
+
+/// Fields that would change the answer.
+const REFUSED: &[&str] = &[
+    "modalities",
+    "audio",
+    "web_search_options",
+    "functions",
+    "function_call",
+    "lora",
+    "typical_p",
+    "dry_multiplier",
+    "xtc_probability",
+    "mirostat",
+    "dynatemp_range",
+    "top_n_sigma",
+    "best_of",
+    "echo",
+    "use_beam_search",
+    "guided_json",
+];
+
+/// Reads the fields that all of OpenAI's requests, and llama-server's, have in common.
+pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
+    ask.sampling.temperature = fields.number("temperature")?;
+    ask.sampling.top_p = fields.number("top_p")?;
+    ask.sampling.top_k = fields.int("top_k")?.map(|k| usize::try_from(k).unwrap_or(0));
+    ask.sampling.min_p = fields.number("min_p")?;
+    ask.sampling.presence_penalty = fields.number("presence_penalty")?;
+    ask.sampling.frequency_penalty = fields.number("frequency_penalty")?;
+    let repeat = [fields.number("repeat_penalty")?, fields.number("repetition_penalty")?];
+    ask.sampling.repeat_penalty = repeat.into_iter().flatten().next();
+    ask.sampling.penalty_window =
+        fields.int("repeat_last_n")?.map(|n| if n < 0 { usize::MAX } else { usize::try_from(n).unwrap_or(0) });
+    ask.seed = fields.int("seed")?.and_then(|seed| u64::try_from(seed).ok());
+    ask.stop = fields.strings("stop")?.unwrap_or_default();
+    if ask.stop.len() > MAX_STOPS {
+        return Err(ApiError::field("stop", format!("at most {MAX_STOPS} texts are allowed")));
+    }
+    ask.n = fields.count("n", 1, MAX_CHOICES)?.unwrap_or(1);
+    ask.ignore_eos = fields.bool("ignore_eos")?.unwrap_or(false);
+    ask.priority = fields.count("priority", -1000, 1000)?.map_or(0, |n| n as i32);
+    ask.logit_bias = logit_bias(fields, llm)?;
+    ask.form = form(fields)?;
+    fields.skip(HINTS);
+    fields.refuse(REFUSED)
+}
+
+/// `max_tokens` under any of its names; -1 stands for no limit.
+pub(super) fn max_tokens(fields: &mut Fields, names: &[&str]) -> Result<Option<usize>> {
+    let mut found = None;
+    for name in names {
+        match fields.int(name)? {
+            Some(-1) | None => {}
+            Some(n) if n >= 0 => found = found.or(usize::try_from(n).ok()),
+            Some(n) => return Err(ApiError::field(name, format!("a number of tokens is wanted, not {n}"))),
+        }
+    }
+    Ok(found)
+}
+
+/// An object of token ids (or texts), or pairs of them, and what is added; `false` bans a token.
+fn logit_bias(fields: &mut Fields, llm: &Llm) -> Result<Vec<(u32, f32)>> {
+    let wrong = |why: String| ApiError::field("logit_bias", why);
+    let pairs: Vec<(Value, Value)> = match fields.take("logit_bias") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(map)) => map.into_iter().map(|(token, bias)| (Value::String(token), bias)).collect(),
+        Some(Value::Array(pairs)) => pairs
+            .into_iter()
+            .map(|pair| match pair {
+                Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
+                    Ok([token, bias]) => Ok((token, bias)),
+                    Err(_) => Err(wrong("pairs of a token and a number are wanted".into())),
+                },
+                _ => Err(wrong("pairs of a token and a number are wanted".into())),
+            })
+            .collect::<Result<_>>()?,
+        Some(_) => return Err(wrong("an object of token ids and numbers is wanted".into())),
+    };
+    let vocab = llm.model().spec.vocab as u64;
+    let mut biases = Vec::new();
+    for (token, bias) in pairs {
+        let bias = match bias {
+            Value::Bool(false) => f32::NEG_INFINITY,
+            ref number => match number.as_f64() {
+                Some(x) if x.is_finite() => x as f32,
+                _ => return Err(wrong(format!("the bias of {token} is no number"))),
+            },
+        };
+        let id = token.as_u64().or_else(|| token.as_str().and_then(|text| text.parse().ok()));
+        match (id, token.as_str()) {
+            (Some(id), _) if id < vocab => biases.push((id as u32, bias)),
+            (Some(id), _) => return Err(wrong(format!("token ids are below {vocab}, not {id}"))),
+            (None, Some(text)) => {
+                biases.extend(llm.tokenizer().encode(text, Special::Parse).into_iter().map(|id| (id, bias)));
+            }
+            (None, None) => return Err(wrong("pairs of a token and a number are wanted".into())),
+        }
+    }
+    Ok(biases)
+}
+
+/// The form that the answer has to keep.
+fn form(fields: &mut Fields) -> Result<Option<Form>> {
+    let schema = fields.take("json_schema").map(Form::JsonSchema);
+    let grammar = match fields.str("grammar")? {
+        Some(text) if !text.trim().is_empty() => Some(Form::Lark(text)),
+        _ => None,
+    };
+    let regex = fields.str("regex")?.map(Form::Regex);
+    let format = fields.take("response_format").map(response_format).transpose()?.flatten();
+    let mut forms = [schema, grammar, regex, format].into_iter().flatten();
+    let first = forms.next();
+    match forms.next() {
+        Some(_) => Err(ApiError::bad("'response_format', 'json_schema', 'grammar' and 'regex' exclude each other")),
+        None => Ok(first),
+    }
+}
+
+fn response_format(value: Value) -> Result<Option<Form>> {
+    let mut fields = Fields::of(value, "response_format")?;
+    let kind = fields.str("type")?.unwrap_or_else(|| "text".to_owned());
+    match kind.as_str() {
+        "text" => Ok(None),
+        "json_object" => {
+            let schema = fields.take("schema").unwrap_or_else(|| json!({ "type": "object" }));
+            Ok(Some(Form::JsonSchema(schema)))
+        }
+        "json_schema" => {
+            let named = fields.take("json_schema");
+            let schema = named.as_ref().map(|named| named["schema"].clone()).or_else(|| fields.take("schema"));
+            match schema {
+                Some(schema @ (Value::Object(_) | Value::Bool(_))) => Ok(Some(Form::JsonSchema(schema))),
+                _ => Err(ApiError::field("response_format.json_schema.schema", "a JSON schema is wanted")),
+            }
+        }
+        "grammar" => Ok(fields.str("grammar")?.map(Form::Lark)),
+        "regex" => Ok(fields.str("regex")?.map(Form::Regex)),
+        _ => Err(ApiError::field("response_format.type", format!("'{kind}' is not known"))),
+    }
+}
+
+/// How much to think: an effort, a budget, or switches of the template.
+pub(super) fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
+    let mut budget = None;
+    let mut effort = fields.str("reasoning_effort")?;
+    if let Some(mut reasoning) = fields.object("reasoning")? {
+        effort = effort.or_else(|| reasoning.remove("effort").and_then(|e| e.as_str().map(str::to_owned)));
+    }
+    let kwargs = fields.object("chat_template_kwargs")?.unwrap_or_default();
+    const BUDGETS: [&str; 4] =
+        ["reasoning_budget_tokens", "thinking_budget_tokens", "thinking_budget", "reasoning_budget"];
+    for name in BUDGETS {
+        let tokens = fields.int(name)?.or_else(|| kwargs.get(name).and_then(Value::as_i64));
+        budget = budget.or(tokens.filter(|&n| n >= 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
+    }
+    vars.extend(kwargs.into_iter().filter(|(name, _)| name != "messages" && !BUDGETS.contains(&name.as_str())));
+    let mut mode = ThinkingMode::Default;
+    if let Some(effort) = effort {
+        match effort.as_str() {
+            "none" | "minimal" | "off" => mode = off(llm),
+            "low" | "medium" | "high" | "xhigh" | "max" => drop(vars.insert("reasoning_effort".into(), effort.into())),
+            _ => return Err(ApiError::field("reasoning_effort", format!("'{effort}' is not known"))),
+        }
+    }
+    Ok(match budget {
+        Some(0) => off(llm),
+        Some(tokens) if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) => {
+            ThinkingMode::Budget(tokens)
+        }
+        _ => mode,
+    })
+}
+
+/// No thinking: by the template's switch, or by closing the thought at once.
+pub(super) fn off(llm: &Llm) -> ThinkingMode {
+    match llm.capabilities().map(|capabilities| &capabilities.thinking) {
+        Some(Thinking::Switch(_)) => ThinkingMode::Off,
+        Some(Thinking::Forced | Thinking::Free | Thinking::Effort) => ThinkingMode::Budget(0),
+        Some(Thinking::None) | None => ThinkingMode::Default,
+    }
+}
+
+/// The tools of a request and what is to be done with them.
+pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
+    let list = fields.array("tools")?.unwrap_or_default();
+    let choice = fields.take("tool_choice");
+    let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
+    if tools.is_empty() {
+        return Ok(tools);
+    }
+    let forced = match &choice {
+        None => None,
+        Some(Value::String(word)) => match word.as_str() {
+            "none" => return Ok(Tools::default()),
+            "auto" => None,
+            "required" | "any" => Some(None),
+            _ => return Err(ApiError::field("tool_choice", format!("'{word}' is not known"))),
+        },
+        Some(named) => {
+            let name = named["function"]["name"].as_str().or_else(|| named["name"].as_str());
+            let name = name.filter(|name| tools.has(name));
+            Some(Some(name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?))
+        }
+    };
+    if let Some(name) = forced {
+        ask.form = Some(Form::JsonSchema(tools.schema(name)));
+    }
+    ask.shown = Tools::markers().collect();
+    vars.insert("tools".into(), list.into());
+    Ok(tools)
+}
+
+/// The model that a request names.
+pub(super) fn model_of(state: &State, fields: &mut Fields) -> Result<Arc<Served>> {
+    let name = fields.str("model")?;
+    state.models.get(name.as_deref())
+}
