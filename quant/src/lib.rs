@@ -13,13 +13,16 @@ pub mod dtype;
 mod elementary;
 mod floats;
 mod formats;
+pub mod gates;
 mod gemm;
 mod gemv;
 mod half_float;
 pub mod isa;
 pub mod matmul;
 pub mod matrix;
+pub mod norms;
 pub mod ops;
+pub mod recurrent;
 pub mod share;
 pub mod team;
 #[doc(hidden)]

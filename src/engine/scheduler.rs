@@ -434,7 +434,7 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let Options { context, read_ahead, .. } = self.options.session;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting = Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel };
+        let setting = Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel, vectors: false };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {

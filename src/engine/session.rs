@@ -102,10 +102,11 @@ impl Session {
         self.cancel = Arc::clone(flag);
     }
 
-    /// Forgets all tokens from `len` on.
+    /// Forgets all tokens from `len` on; more where the model keeps a state that can't be had for `len`: see
+    /// [`Session::tokens`].
     pub fn truncate(&mut self, len: usize) {
         self.cache.truncate(len);
-        self.tokens.truncate(len);
+        self.tokens.truncate(self.cache.len());
     }
 
     /// Keeps what the session and `tokens` have in common from the start, forgets the rest, and returns how many of
@@ -114,7 +115,7 @@ impl Session {
         let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let keep = common.min(tokens.len().saturating_sub(1));
         self.truncate(keep);
-        keep
+        self.tokens.len()
     }
 
     /// Appends tokens and returns the logits after the last one. `progress` is told how many are done, after each pass.
@@ -164,6 +165,7 @@ impl Session {
             read_ahead: self.options.read_ahead,
             expand_latents: self.options.expand_latents,
             cancel: &self.cancel,
+            vectors: false,
         };
         let span = Span { cache: &mut self.cache, tokens, want };
         let len = forward(&setting, &mut self.scratch, &mut [span])?.len();

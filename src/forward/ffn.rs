@@ -1,20 +1,50 @@
-//! The gated feed-forward, `down(act(gate x) * up x)`.
+//! The feed-forward, `down(act(gate x) * up x)` or `down(act(up x))`.
 
-use super::Pass;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
-use crate::arch::Ffn;
-use crate::model::Gated;
+use super::{Pass, norm};
+use crate::arch::{Activation, Ffn};
+use crate::model::{DenseWeights, Gated};
 use tokki_quant::activation::Activations;
+use tokki_quant::gates;
+use tokki_quant::share::Chunks;
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn dense(&self, s: &mut Scratch, ffn: &Ffn, w: &Gated) {
-        let (Ffn::Dense { act, .. } | Ffn::Experts { act, .. }) = ffn;
-        let (n, width) = (self.n, w.gate.rows());
+    pub(super) fn dense(&self, s: &mut Scratch, ffn: &Ffn, w: &DenseWeights) {
+        let Ffn::Dense(dense) = ffn else { return };
+        let (n, width) = (self.n, w.gated.up.rows());
+        self.first(s, dense.act, &w.gated);
+        if w.inner_norm.is_some() || w.factors.is_some() {
+            let rows = Chunks::new(&mut s.gate[..n * width], width);
+            self.lead.phase(n, &|_, t| {
+                let row = rows.take(t);
+                if let Some(factors) = &w.factors {
+                    gates::mul(self.isa, row, factors);
+                }
+                if let Some(inner) = &w.inner_norm {
+                    norm::in_place(self.isa, inner, row);
+                }
+            });
+        }
+        self.last(s, &w.gated);
+    }
+
+    /// A feed-forward with nothing between its products.
+    pub(super) fn plain(&self, s: &mut Scratch, act: Activation, w: &Gated) {
+        self.first(s, act, w);
+        self.last(s, w);
+    }
+
+    fn first(&self, s: &mut Scratch, act: Activation, w: &Gated) {
+        let (n, width) = (self.n, w.up.rows());
         let buffers = (sized(&mut s.gate, n * width), sized(&mut s.up, n * width));
-        let product = Product::gated((w, 0), *act, &s.input, None, buffers, self.lead);
+        let product = Product::gated((w, 0), act, &s.input, None, buffers, self.lead);
         product::run(self.lead, self.isa, &[product]);
+    }
+
+    fn last(&self, s: &mut Scratch, w: &Gated) {
+        let (n, width) = (self.n, w.up.rows());
         self.quantize(&s.gate[..n * width], width, product::kinds([&w.down]), &mut s.inner);
         self.product(&w.down, &s.inner, sized(&mut s.branch, n * self.model.spec.embd));
     }
