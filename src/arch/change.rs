@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::{
-    Activation, Attention, Dense, Ffn, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Pairing, Rope,
+    Activation, Attention, Dense, Ffn, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Rope,
     RopeScaling, ScoreBias, Spec, Stream,
 };
 use crate::Result;
@@ -134,11 +134,6 @@ impl Spec {
     /// Both branches' results are multiplied by this.
     pub(super) fn scale_residuals(&mut self, by: f32) {
         self.layers.iter_mut().for_each(|layer| layer.residual_scale = by);
-    }
-
-    /// The other way to pair values for rotation.
-    pub(super) fn pair(&mut self, pairing: Pairing) {
-        self.ropes.iter_mut().for_each(|rope| rope.pairing = pairing);
     }
 }
 

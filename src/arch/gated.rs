@@ -69,6 +69,9 @@ pub(super) fn step35(gguf: &Gguf) -> Result<Spec> {
     let pattern = keys.windowed(layers, 4, true)?;
     keys.set_windows(&mut spec, &pattern, 512)?;
     rotate_windows_alone(&keys, &mut spec)?;
+    if let Some(rope) = spec.main_rope() {
+        rope.dims /= 2;
+    }
     gate_heads(&keys, &mut spec, false);
     let routed = |layer| keys.has(layer, "ffn_gate_inp.weight");
     keys.set_experts_where(&mut spec, &ExpertFacts::SIGMOID, routed)?;
@@ -111,7 +114,7 @@ pub(super) fn spark(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn muse_glimmer(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Adjacent)?;
-    spec.embedding.norm = Some(spec.norm());
+    spec.embedding.norm = Some(super::Norm { eps: 1e-8, ..spec.norm() });
     spec.norm_heads();
     spec.post_norms("post_attention_norm", "post_ffw_norm");
     for layer in &mut spec.layers {
@@ -170,7 +173,7 @@ pub(super) fn minimax_m3(gguf: &Gguf) -> Result<Spec> {
     spec.norm_heads();
     let act = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 };
     spec.activate(act);
-    let facts = ExpertFacts { act, normalize: true, shared: SharedWidth::Count, ..ExpertFacts::SIGMOID };
+    let facts = ExpertFacts { act, shared: SharedWidth::Count, ..ExpertFacts::SIGMOID };
     keys.set_experts(&mut spec, &facts)?;
     keys.within_index(&mut spec)?;
     Ok(spec)

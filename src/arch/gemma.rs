@@ -116,7 +116,7 @@ fn local_heads(keys: &Keys<'_>, spec: &mut Spec) -> Result<()> {
     let k_dim = keys.set_usize("attention.key_length_swa")?;
     let v_dim = keys.set_usize("attention.value_length_swa")?;
     let dims = keys.set_usize("rope.dimension_count_swa")?.or(k_dim).unwrap_or(main.dims);
-    let base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(10_000.0);
+    let base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(main.base);
     let scaling = RopeScaling::Linear { factor: 1.0 };
     keys.rotate_windows(spec, Rope { dims, base, scaling, magnitude: 1.0, factors: None, ..main });
     for attn in spec.attentions().filter(|attn| attn.window.is_some()) {

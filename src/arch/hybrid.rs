@@ -175,8 +175,24 @@ pub(super) fn qwen3next(gguf: &Gguf) -> Result<Spec> {
     Ok(spec)
 }
 
+/// Interleaved sections of the rotated pairs belong to the axes of an image, and all of them to a text's one position; a pair
+/// beyond the sections' ends belongs to a fourth axis, on which a text does not move. (Published files have no such pair.)
+fn still_pairs(keys: &Keys<'_>, spec: &mut Spec) -> Result<()> {
+    let sections = keys.u32s("rope.dimension_sections", 3)?.unwrap_or_default();
+    let (&[t, h, w], Some(rope)) = (&sections[..], spec.main_rope()) else { return Ok(()) };
+    let ends = [t, h, w].map(|n| (n as usize).saturating_mul(3));
+    let still = |i: usize| i >= ends[i % 3];
+    let pairs = (rope.dims / 2).min(1 << 11);
+    if (0..pairs).any(still) && rope.factors.is_none() {
+        let divisor = |i| if still(i) { f32::INFINITY } else { 1.0 };
+        rope.factors = Some(super::RopeFactors::Given((0..pairs).map(divisor).collect()));
+    }
+    Ok(())
+}
+
 fn delta_decoder(keys: &Keys<'_>, tiled: bool) -> Result<Spec> {
     let mut spec = keys.decoder(Pairing::Halves)?;
+    still_pairs(keys, &mut spec)?;
     // The name says otherwise, but this is the norm before the feed-forward.
     spec.name_ffn_norm("post_attention_norm");
     spec.norm_heads();

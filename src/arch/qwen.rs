@@ -116,6 +116,7 @@ pub(super) fn grovemoe(gguf: &Gguf) -> Result<Spec> {
         let Some(&[_, width, count]) = shape.map(Vec::as_slice) else { continue };
         let mut small = Experts { width, count, suffix: "_chexps", gate: Gate::Split, ..experts.clone() };
         small.router.per_group = per_group;
+        small.router.input = RouterInput::Before;
         let ffn = Ffn::Experts(small);
         layer.feeds.push(Feed { of: Stream::Fed, norm: None, ffn, post_norm: None, scale });
     }

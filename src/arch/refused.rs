@@ -6,7 +6,7 @@ use crate::gguf::Gguf;
 use super::table::ARCHITECTURES;
 
 /// Names and what they need that there is not.
-pub const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("clip", "an encoder of images, which belongs to the text model in another file"),
     ("chameleon", "tokens of images among those of text"),
     ("deepseek4", "several residual streams and a compressed cache"),

@@ -36,6 +36,13 @@ pub struct Spec {
     pub layers: Vec<Layer>,
 }
 
+impl Spec {
+    /// The longest sequence that the model can compute, whatever it was trained for.
+    pub fn longest(&self) -> Option<usize> {
+        [self.context_most, self.embedding.positions].into_iter().flatten().min()
+    }
+}
+
 /// What the residual stream begins as.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
@@ -492,6 +499,8 @@ pub enum RouterInput {
     Input,
     /// The stream at the layer's beginning, without a norm.
     Entering,
+    /// Nothing: the scores of the experts before it serve again.
+    Before,
     /// The stream after the mixers, `rms(x) / sqrt(E) * ffn_gate_inp.scale`.
     Rescaled {
         /// Epsilon of that norm.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod conversation;
+mod embed;
 mod generate;
 mod llm;
 pub mod measure;
@@ -17,6 +18,7 @@ mod trial;
 
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
+pub use embed::{Embedder, normalize, not_generative};
 pub use generate::{Generation, Request};
 pub use llm::{Llm, Prompt};
 pub use scheduler::{Engine, EngineOptions, Gauges};

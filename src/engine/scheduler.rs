@@ -86,7 +86,9 @@ impl Engine {
     ///
     /// # Errors
     /// When the thread cannot be started, or the cache does not hold one conversation.
-    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, options: EngineOptions) -> Result<Self> {
+    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, mut options: EngineOptions) -> Result<Self> {
+        let longest = llm.model().spec.longest().unwrap_or(usize::MAX);
+        options.session.context = options.session.context.min(longest);
         let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
         // One page more: a shared one that is copied.
         let least = shape.bytes(options.session.context) + shape.page_bytes();

@@ -58,6 +58,8 @@ impl Session {
         mut tokens: Vec<u32>,
     ) -> Self {
         tokens.truncate(cache.len());
+        let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
+        let options = Options { context, ..options };
         let cancel = Arc::default();
         Self { model, pool, cache, scratch: Scratch::default(), tokens, options, cancel }
     }

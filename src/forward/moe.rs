@@ -59,12 +59,12 @@ impl Pass<'_> {
         }
         self.chosen(s, &mut plan, experts, &w.experts, &ahead);
         let Some((_, up)) = &w.latent else { return self.add_chosen(&plan, &s.expert_out, &mut s.branch, e) };
-        let Scratch { low, expert_out, inner, sum, branch, .. } = s;
+        let Scratch { low, expert_out, inner, side, branch, .. } = s;
         sized(low, n * width).fill(0.0);
         self.add_chosen(&plan, expert_out, low, width);
         self.quantize(&low[..n * width], width, product::kinds([up]), inner);
-        self.product(up, inner, sized(sum, n * e));
-        ops::add(self.isa, &mut branch[..n * e], &sum[..n * e]);
+        self.product(up, inner, sized(side, n * e));
+        ops::add(self.isa, &mut branch[..n * e], &side[..n * e]);
     }
 
     /// The router's logits into `s.router`.
@@ -72,10 +72,10 @@ impl Pass<'_> {
         let (n, e, isa) = (self.n, self.model.spec.embd, self.isa);
         let logits = n * w.router.rows();
         let kinds = product::kinds([&w.router]);
-        let Scratch { x, entering, input, inner, router, sum, .. } = s;
+        let Scratch { x, entering, input, inner, router, side, .. } = s;
         match experts.router.input {
-            // What the experts before were chosen by.
-            _ if experts.router.per_group > 1 || experts.suffix == "_chexps" => {}
+            // The scores by which the experts before were chosen are still there.
+            RouterInput::Before => {}
             RouterInput::Input => self.product(&w.router, input, sized(router, logits)),
             RouterInput::Entering => {
                 self.quantize(&entering[..n * e], e, kinds, inner);
@@ -83,7 +83,7 @@ impl Pass<'_> {
             }
             RouterInput::Rescaled { eps } => {
                 let Some(scale) = &w.router_scale else { return };
-                let rows = Chunks::new(sized(sum, n * e), e);
+                let rows = Chunks::new(sized(side, n * e), e);
                 let writer = inner.reset(kinds, n, e);
                 self.lead.phase(n, &|_, t| {
                     let row = rows.take(t);
@@ -166,8 +166,8 @@ impl Pass<'_> {
                 rows[*row] = (t, std::mem::replace(weight, 1.0));
             }
         }
-        let Scratch { h, weighted, sum, .. } = s;
-        let scaled = Chunks::new(sized(sum, rows.len() * e), e);
+        let Scratch { h, weighted, side, .. } = s;
+        let scaled = Chunks::new(sized(side, rows.len() * e), e);
         let writer = weighted.reset(product::kinds(w.first()), rows.len(), e);
         self.lead.phase(rows.len(), &|_, index| {
             let (t, weight) = rows[index];
@@ -213,6 +213,8 @@ fn plan(isa: Isa, logits: &mut [f32], count: usize, experts: &Experts, bias: Opt
 /// The experts of one token and their weights. Ties go to the lower number.
 fn choose(isa: Isa, logits: &mut [f32], used: usize, router: &Router, bias: Option<&[f32]>) -> Vec<(usize, f32)> {
     match router.gating {
+        // They are scores already.
+        _ if router.input == RouterInput::Before => {}
         Gating::Softmax => ops::softmax(isa, logits),
         Gating::Sigmoid => ops::sigmoid(isa, logits),
         Gating::SoftmaxOfChosen => {}
@@ -225,7 +227,8 @@ fn choose(isa: Isa, logits: &mut [f32], used: usize, router: &Router, bias: Opti
     if let Some((groups, kept)) = router.groups {
         keep_groups(&mut scores, groups, kept);
     }
-    let chosen = best(&scores, used);
+    let mut chosen = best(&scores, used);
+    chosen.iter_mut().for_each(|expert| *expert /= router.per_group.max(1));
     let mut weights: Vec<f32> = chosen.iter().map(|&expert| logits[expert]).collect();
     if router.gating == Gating::SoftmaxOfChosen {
         ops::softmax(isa, &mut weights);

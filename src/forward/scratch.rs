@@ -23,10 +23,12 @@ pub struct Scratch {
     pub(super) k: Vec<f32>,
     /// Values, `[n][KV][v_dim]`.
     pub(super) v: Vec<f32>,
-    /// The stream at the layer's beginning, and at the pass's; the sum of several branches; `[n][E]` each.
+    /// The stream at the layer's beginning, and at the pass's; the sum of several branches, and what a branch
+    /// needs on the side; `[n][E]` each.
     pub(super) entering: Vec<f32>,
     pub(super) began: Vec<f32>,
     pub(super) sum: Vec<f32>,
+    pub(super) side: Vec<f32>,
     /// Values that each layer has of its own for a token, `[n][layers][P]`.
     pub(super) per_layer: Vec<f32>,
     /// What multiplies the results of heads, `[n][H]` or `[n][H][v_dim]`.
@@ -172,7 +174,7 @@ pub fn values_per_token(model: &Model) -> usize {
     let angles: usize = spec.ropes.iter().map(|rope| rope.dims).sum();
     let own = spec.embedding.per_layer.map_or(0, |len| 2 * len * spec.layers.len());
     let several = |layer: &Layer| layer.feeds.len() + layer.mixers.len() > 2 || !layer.ends.is_empty();
-    let side = if spec.layers.iter().any(several) { 3 } else { 0 };
+    let side = if spec.layers.iter().any(several) { 4 } else { 0 };
     // The stream, a branch's input and its output.
     (3 + side) * spec.embd + angles + own + widest.sum()
 }

@@ -236,7 +236,11 @@ fn divisors(gguf: &Gguf, rope: &Rope) -> Result<FrequencyDivisors> {
     Ok(match &rope.factors {
         None => FrequencyDivisors::default(),
         Some(RopeFactors::Fixed(name)) => {
-            let short = Some(vector(gguf, name, len)?);
+            let held = gguf.tensor(name).map_or(len, |tensor| tensor.shape.iter().product());
+            let mut short = vector(gguf, name, held.max(len))?;
+            // Layers that rotate fewer values use the first divisors.
+            short.truncate(len);
+            let short = Some(short);
             FrequencyDivisors { short, long: None, original: usize::MAX }
         }
         Some(RopeFactors::ByContext { original }) => FrequencyDivisors {
