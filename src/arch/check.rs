@@ -2,7 +2,7 @@
 
 use super::{
     Attention, Delta, Experts, Ffn, Layer, Mixer, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec, SsmForm,
-    StateSpace, Values,
+    StateSpace, TimeMixForm, Values,
 };
 use std::collections::HashSet;
 
@@ -41,8 +41,8 @@ fn check_skips(layers: &[Layer]) -> Result<(), Wrong> {
     for layer in layers {
         for skip in &layer.skips {
             match *skip {
-                Skip::Save(slot) => drop(saved.insert(slot)),
-                Skip::Blend { slot, .. } => {
+                Skip::Save(slot) | Skip::Fill(slot) => drop(saved.insert(slot)),
+                Skip::Blend { slot, .. } | Skip::Add(slot) => {
                     let wanted = format!("in layer {} a block_skip_connection of a stream that was kept", layer.block);
                     that(saved.contains(&slot), &wanted, format!("number {slot}, which was not"))?;
                 }
@@ -72,6 +72,21 @@ fn check_layer(layer: &Layer, spec: &Spec) -> Result<(), Wrong> {
             }
             Mixer::StateSpace(ssm) => check_state_space(ssm)?,
             Mixer::Delta(delta) => check_delta(delta)?,
+            Mixer::TimeMix(mix) => {
+                within("a number of heads", mix.heads, MAX_HEAD)?;
+                within("a number of key-value heads", mix.kv_heads, mix.heads)?;
+                within("wkv.head_size", mix.dim, MAX_HEAD)?;
+                let whole = mix.heads * mix.dim == spec.embd && mix.heads.is_multiple_of(mix.kv_heads);
+                that(whole, "heads that make up the embedding", format!("{} of {}", mix.heads, mix.dim))?;
+                let ranks = match mix.form {
+                    TimeMixForm::Six { lerp, decay, .. } => [lerp, decay, 1, 1],
+                    TimeMixForm::Seven { decay, rate, value, gate } => {
+                        [decay, rate, value.unwrap_or(1), gate.unwrap_or(1)]
+                    }
+                };
+                ranks.into_iter().try_for_each(|rank| within("a rank", rank, MAX_WIDTH))?;
+            }
+            Mixer::ChannelMix(mix) => within("a width of channel mixing", mix.width, MAX_WIDTH)?,
             Mixer::Lightning(l) => {
                 within("a number of heads", l.heads, MAX_HEAD)?;
                 within("a head length", l.dim, MAX_HEAD)?;

@@ -21,7 +21,7 @@ pub(super) fn command_r(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn cohere2(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = parallel(&keys, NormKind::Layer)?;
-    windows(&keys, &mut spec)?;
+    windows(&keys, &mut spec, false)?;
     spec.rotated_in_windows_only();
     Ok(spec)
 }
@@ -31,7 +31,8 @@ pub(super) fn cohere2moe(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let rms = keys.set_f32("attention.layer_norm_rms_epsilon")?.is_some();
     let mut spec = parallel(&keys, if rms { NormKind::Rms } else { NormKind::Layer })?;
-    windows(&keys, &mut spec)?;
+    // The first of four layers sees everything.
+    windows(&keys, &mut spec, true)?;
     let lead = keys.usize("leading_dense_block_count")?.unwrap_or(0);
     let global: Vec<bool> =
         spec.layers.iter().map(|layer| layer.attention().is_none_or(|attn| attn.window.is_none())).collect();
@@ -52,7 +53,7 @@ fn parallel(keys: &Keys<'_>, kind: NormKind) -> Result<Spec> {
     Ok(spec)
 }
 
-fn windows(keys: &Keys<'_>, spec: &mut Spec) -> Result<()> {
-    let pattern = keys.windowed(spec.layers.len(), 4, false)?;
+fn windows(keys: &Keys<'_>, spec: &mut Spec, global_first: bool) -> Result<()> {
+    let pattern = keys.windowed(spec.layers.len(), 4, global_first)?;
     keys.set_windows(spec, &pattern, 4096)
 }

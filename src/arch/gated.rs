@@ -3,7 +3,7 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, GateSource, HeadGate, HeadWeights, Layer, NormKind, Pairing, Rope, RopeScaling, Spec, Window,
+    Activation, GateSource, HeadGate, HeadWeights, Layer, NormKind, Pairing, Rope, RopeScaling, Skip, Spec, Window,
 };
 use crate::Result;
 use crate::gguf::Gguf;
@@ -114,7 +114,7 @@ pub(super) fn spark(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn muse_glimmer(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Adjacent)?;
-    spec.embedding.norm = Some(super::Norm { eps: 1e-8, ..spec.norm() });
+    spec.embedding.norm = Some(spec.norm());
     spec.norm_heads();
     spec.post_norms("post_attention_norm", "post_ffw_norm");
     for layer in &mut spec.layers {
@@ -127,7 +127,7 @@ pub(super) fn muse_glimmer(gguf: &Gguf) -> Result<Spec> {
     spec.rotated_in_windows_only();
     gate_heads(&keys, &mut spec, false);
     spec.scale_logits(keys.set_f32("logit_scale")?.unwrap_or(1.0));
-    spec.cap_logits(keys.set_f32("final_logit_softcapping")?);
+    spec.cap_logits(Some(keys.f32("final_logit_softcapping")?.unwrap_or(30.0)));
     Ok(spec)
 }
 
@@ -163,6 +163,44 @@ pub(super) fn talkie(gguf: &Gguf) -> Result<Spec> {
     }
     spec.layers.iter_mut().for_each(|layer| layer.ends.push(super::End::AddEmbedding));
     spec.scale_logits(keys.set_f32("logit_scale")?.unwrap_or(1.0));
+    Ok(spec)
+}
+
+/// HRM-Text (arXiv 2506.21734): two stacks of layers are run in turn, each on the sum of both results, and each pass has keys and
+/// values of its own. No norm has weights.
+pub(super) fn hrm_text(gguf: &Gguf) -> Result<Spec> {
+    /// Where the results of the higher and of the lower stack are kept.
+    const HIGH: usize = 0;
+    const LOW: usize = 1;
+    let keys = Keys::new(gguf)?;
+    let mut spec = keys.decoder(Pairing::Halves)?;
+    let stack = keys.need_usize("hrm.layers_per_stack")?;
+    let (high, low) = (keys.need_usize("hrm.h_cycles")?, keys.need_usize("hrm.l_cycles")?);
+    let norm = spec.norm();
+    let whole = low.checked_add(1).and_then(|runs| runs.checked_mul(high)?.checked_mul(stack));
+    if whole != Some(spec.layers.len()) || stack == 0 {
+        return Err(keys.wrong("block_count", format!("{high} times {low} + 1 runs of {stack} layers")));
+    }
+    spec.unweighted_norms();
+    gate_heads(&keys, &mut spec, false);
+    let blocks = std::mem::take(&mut spec.layers);
+    for run in 0..high * (low + 1) {
+        let second = run % (low + 1) == low;
+        let first_block = if second { stack } else { 0 };
+        let mut layers = blocks.iter().skip(first_block).take(stack).cloned().collect::<Vec<_>>();
+        if let Some(layer) = layers.first_mut() {
+            // What has just been made is kept, and what the other stack made is added.
+            let (kept, added) = if run % (low + 1) == 0 { (HIGH, LOW) } else { (LOW, HIGH) };
+            layer.skips.extend((run == 0).then_some(Skip::Fill(LOW)));
+            layer.skips.extend([Skip::Save(kept), Skip::Add(added)]);
+        }
+        if let Some(layer) = layers.last_mut() {
+            layer.ffn_sum_norm = Some(norm);
+        }
+        spec.layers.extend(layers);
+    }
+    spec.embedding.second = true;
+    spec.output_norm = None;
     Ok(spec)
 }
 

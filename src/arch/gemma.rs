@@ -84,7 +84,7 @@ pub(super) fn gemma4(gguf: &Gguf) -> Result<Spec> {
     spec.activate(Activation::GeluTanh);
     spec.norm_heads();
     spec.post_norms("post_attention_norm", "post_ffw_norm");
-    spec.cap_logits(keys.set_f32("final_logit_softcapping")?);
+    spec.cap_logits(Some(keys.f32("final_logit_softcapping")?.unwrap_or(30.0)));
     let (layers, norm) = (spec.layers.len(), spec.norm());
     let pattern = keys.windowed(layers, 6, false)?;
     keys.set_windows(&mut spec, &pattern, 512)?;
@@ -116,7 +116,7 @@ fn local_heads(keys: &Keys<'_>, spec: &mut Spec) -> Result<()> {
     let k_dim = keys.set_usize("attention.key_length_swa")?;
     let v_dim = keys.set_usize("attention.value_length_swa")?;
     let dims = keys.set_usize("rope.dimension_count_swa")?.or(k_dim).unwrap_or(main.dims);
-    let base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(main.base);
+    let base = keys.set_f32("rope.freq_base_swa")?.unwrap_or(10_000.0);
     let scaling = RopeScaling::Linear { factor: 1.0 };
     keys.rotate_windows(spec, Rope { dims, base, scaling, magnitude: 1.0, factors: None, ..main });
     for attn in spec.attentions().filter(|attn| attn.window.is_some()) {

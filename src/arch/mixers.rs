@@ -17,6 +17,10 @@ pub enum Mixer {
     Delta(Delta),
     /// Linear attention with a fixed decay per head.
     Lightning(Lightning),
+    /// The time mixing of RWKV.
+    TimeMix(TimeMix),
+    /// The channel mixing of RWKV.
+    ChannelMix(ChannelMix),
 }
 
 /// Attention of one layer.
@@ -323,6 +327,59 @@ pub struct Lightning {
     pub eps: f32,
 }
 
+/// Time mixing of RWKV: inputs blended with those of the position before, a matrix per head.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TimeMix {
+    /// `heads * dim`, which is `E`.
+    pub width: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Length of a head.
+    pub dim: usize,
+    /// Which form.
+    pub form: TimeMixForm,
+    /// Norm of each head's result.
+    pub norm: Option<HeadNorm>,
+}
+
+/// Form of time mixing; the numbers are ranks of low-rank products.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TimeMixForm {
+    /// RWKV-6 (arXiv 2404.05892).
+    Six {
+        /// Of the learned blends.
+        lerp: usize,
+        /// Of the decay.
+        decay: usize,
+        /// Without a bonus for the own position, keys weakened by the decay, the gate a sigmoid.
+        linear: bool,
+    },
+    /// RWKV-7 (arXiv 2503.14456).
+    Seven {
+        /// Of the decay.
+        decay: usize,
+        /// Of the rate at which the state learns.
+        rate: usize,
+        /// Of the share of the first layer's values; `None` = none, as in the first layer itself.
+        value: Option<usize>,
+        /// Of the gate.
+        gate: Option<usize>,
+    },
+}
+
+/// Channel mixing of RWKV: `value relu(key x)^2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelMix {
+    /// `E`.
+    pub embd: usize,
+    /// Values between.
+    pub width: usize,
+    /// The result is multiplied by `sigmoid(receptance x)`.
+    pub receptance: bool,
+}
+
 impl Mixer {
     /// Values of state per sequence that the mixer keeps from one position to the next.
     pub fn state_len(&self) -> usize {
@@ -332,6 +389,8 @@ impl Mixer {
             Self::StateSpace(ssm) => (ssm.taps - 1) * ssm.conv_width() + ssm.inner * ssm.state,
             Self::Delta(delta) => (delta.taps - 1) * delta.conv_width() + delta.v_heads * delta.k_dim * delta.v_dim,
             Self::Lightning(l) => l.heads * l.dim * l.dim,
+            Self::TimeMix(mix) => mix.width + mix.heads * mix.dim * mix.dim,
+            Self::ChannelMix(mix) => mix.embd,
         }
     }
 }

@@ -11,6 +11,7 @@ mod change;
 mod check;
 mod cohere;
 mod deepseek;
+mod diffusion;
 mod encoders;
 mod exaone;
 mod experts;
@@ -31,6 +32,7 @@ mod pooling;
 mod qwen;
 mod refused;
 mod rope;
+mod rwkv;
 mod solar;
 mod spec;
 mod table;
@@ -40,8 +42,8 @@ mod tensors;
 mod tests;
 
 pub use mixers::{
-    Attention, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer, Projection,
-    ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, Values, Window,
+    Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer, Projection,
+    ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
 pub use spec::{
     Activation, Classifier, Dense, Embedding, End, Experts, Feed, Ffn, Gate, Gating, Layer, Norm, NormKind, Output,

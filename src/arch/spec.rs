@@ -54,13 +54,15 @@ pub struct Embedding {
     pub types: Option<usize>,
     /// Norm of the sum.
     pub norm: Option<Norm>,
+    /// What a second stream begins as, the same for all positions (`hrm.z_l_init`).
+    pub second: bool,
     /// Each layer gets values of its own for each token (`per_layer_token_embd`): how many.
     pub per_layer: Option<usize>,
 }
 
 impl Default for Embedding {
     fn default() -> Self {
-        Self { scale: 1.0, positions: None, types: None, norm: None, per_layer: None }
+        Self { scale: 1.0, positions: None, types: None, norm: None, second: false, per_layer: None }
     }
 }
 
@@ -250,6 +252,10 @@ pub enum End {
 pub enum Skip {
     /// Keep the stream in slot `0`.
     Save(usize),
+    /// `x += slot`.
+    Add(usize),
+    /// Fill slot `0` with what the file has for it (`hrm.z_l_init`), the same for all positions.
+    Fill(usize),
     /// `x = weight * slot + (1 - weight) * x`.
     Blend {
         /// Which kept stream.

@@ -1,8 +1,8 @@
 //! THE ARCHITECTURE TABLE: one row per `general.architecture`, one file of facts per group of families.
 
 use super::{
-    Spec, beside, cohere, deepseek, encoders, exaone, gated, gemma, glm, gpt, gpt_oss, granite, hunyuan, hybrid, hyperclovax,
-    llama, phi, qwen, solar,
+    Spec, beside, cohere, deepseek, diffusion, encoders, exaone, gated, gemma, glm, gpt, gpt_oss, granite, hunyuan, hybrid, hyperclovax,
+    llama, phi, qwen, rwkv, solar,
 };
 use crate::Result;
 use crate::gguf::Gguf;
@@ -16,6 +16,7 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("apertus", llama::apertus),
     ("arcee", llama::arcee),
     ("arctic", beside::arctic),
+    ("arwkv7", rwkv::qwen2_seven),
     ("baichuan", llama::baichuan),
     ("bailingmoe", hunyuan::ling),
     ("bailingmoe2", hunyuan::ling2),
@@ -36,6 +37,7 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("deepseek2-ocr", deepseek::ocr),
     ("deepseek32", deepseek::indexed),
     ("dots1", qwen::dots1),
+    ("dream", diffusion::dream),
     ("ernie4_5", llama::adjacent),
     ("ernie4_5-moe", hunyuan::ernie_moe),
     ("eurobert", encoders::euro),
@@ -63,6 +65,7 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("grok", beside::grok),
     ("grovemoe", qwen::grovemoe),
     ("hcx-seed-think", hyperclovax::hyperclovax),
+    ("hrm_text", gated::hrm_text),
     ("hunyuan-dense", hunyuan::dense),
     ("hunyuan-moe", hunyuan::moe),
     ("hunyuan_vl", hunyuan::dense),
@@ -78,6 +81,8 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("laguna", gated::laguna),
     ("lfm2", hybrid::lfm2),
     ("lfm2moe", hybrid::lfm2),
+    ("llada", diffusion::llada),
+    ("llada-moe", diffusion::llada_moe),
     ("llama", llama::llama),
     ("llama-embed", encoders::llama_embed),
     ("llama4", gated::llama4),
@@ -131,6 +136,10 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("qwen3vl", qwen::qwen3),
     ("qwen3vlmoe", qwen::qwen3moe),
     ("refact", llama::refact),
+    ("rnd1", diffusion::rnd1),
+    ("rwkv6", rwkv::rwkv6),
+    ("rwkv6qwen2", rwkv::qwen2_six),
+    ("rwkv7", rwkv::rwkv7),
     ("seed_oss", llama::seed_oss),
     ("smallthinker", qwen::smallthinker),
     ("smollm3", llama::smollm3),

@@ -3,7 +3,7 @@
 
 use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
-    StateSpace, Values,
+    StateSpace, TimeMix, TimeMixForm, Values,
 };
 use super::spec::{Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec};
 
@@ -93,6 +93,9 @@ impl List {
             self.add("token_types", &[e, rows]);
         }
         self.norm(spec.embedding.norm, e);
+        if spec.embedding.second {
+            self.bare("hrm.z_l_init", &[e]);
+        }
         if let Some(len) = spec.embedding.per_layer {
             let all = len * spec.layers.len();
             self.add("per_layer_token_embd", &[all, spec.vocab]);
@@ -148,6 +151,16 @@ impl List {
             }
             Mixer::StateSpace(ssm) => self.state_space(ssm),
             Mixer::Delta(delta) => self.delta(delta),
+            Mixer::TimeMix(mix) => self.time_mix(mix),
+            Mixer::ChannelMix(mix) => {
+                self.add("channel_mix_lerp_k", &[e]);
+                self.add("channel_mix_key", &[e, mix.width]);
+                self.add("channel_mix_value", &[mix.width, e]);
+                if mix.receptance {
+                    self.add("channel_mix_lerp_r", &[e]);
+                    self.add("channel_mix_receptance", &[e, e]);
+                }
+            }
             Mixer::Lightning(l) => {
                 let all = l.heads * l.dim;
                 self.add("attn_qkv", &[e, 3 * all]);
@@ -303,6 +316,50 @@ impl List {
         }
         self.bare("ssm_a", &[delta.v_heads]);
         self.add("ssm_norm", &[delta.v_dim]);
+    }
+
+    fn time_mix(&mut self, mix: &TimeMix) {
+        let (e, kv) = (self.embd, mix.kv_heads * mix.dim);
+        self.add("time_mix_receptance", &[e, e]);
+        self.add("time_mix_key", &[e, kv]);
+        self.add("time_mix_value", &[e, kv]);
+        self.add("time_mix_output", &[e, e]);
+        self.head_norm(mix.norm, mix.heads, mix.dim);
+        let low_rank = |list: &mut Self, name: &str, rank: usize| {
+            list.add(&format!("{name}1"), &[e, rank]);
+            list.add(&format!("{name}2"), &[rank, e]);
+        };
+        match mix.form {
+            TimeMixForm::Six { lerp, decay, linear } => {
+                self.add("time_mix_lerp_x", &[e]);
+                self.add("time_mix_lerp_fused", &[e, 1, 1, 5]);
+                self.add("time_mix_w1", &[e, 5 * lerp]);
+                self.add("time_mix_w2", &[lerp, e, 5]);
+                self.add("time_mix_decay", &[e]);
+                low_rank(self, "time_mix_decay_w", decay);
+                self.add("time_mix_gate", &[e, e]);
+                if !linear {
+                    self.add("time_mix_first", &[mix.dim, mix.heads]);
+                }
+            }
+            TimeMixForm::Seven { decay, rate, value, gate } => {
+                self.add("time_mix_lerp_fused", &[e, 1, 1, if gate.is_some() { 6 } else { 5 }]);
+                self.add("time_mix_w0", &[e]);
+                low_rank(self, "time_mix_w", decay);
+                self.add("time_mix_a0", &[e]);
+                low_rank(self, "time_mix_a", rate);
+                if let Some(rank) = value {
+                    self.add("time_mix_v0", &[e]);
+                    low_rank(self, "time_mix_v", rank);
+                }
+                if let Some(rank) = gate {
+                    low_rank(self, "time_mix_g", rank);
+                }
+                for name in ["time_mix_k_k", "time_mix_k_a", "time_mix_r_k"] {
+                    self.add(name, &[e]);
+                }
+            }
+        }
     }
 
     fn feed(&mut self, feed: &Feed) {

@@ -127,11 +127,12 @@ impl Session {
     /// finished passes stay).
     pub fn feed(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize)) -> Result<&[f32]> {
         self.check_room(tokens.len())?;
-        let batches = tokens.len().div_ceil(self.options.batch);
-        for (index, batch) in tokens.chunks(self.options.batch).enumerate() {
+        let rows = self.rows(tokens, usize::MAX);
+        let batches = tokens.len().div_ceil(rows);
+        for (index, batch) in tokens.chunks(rows).enumerate() {
             let last = index + 1 == batches;
             self.pass(batch, if last { Want::Last } else { Want::Nothing })?;
-            progress((index * self.options.batch) + batch.len());
+            progress(index * rows + batch.len());
         }
         let vocab = self.model.spec.vocab;
         Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
@@ -145,13 +146,18 @@ impl Session {
         /// Logits of a whole batch would be half a gigabyte for a large vocabulary.
         const ROWS: usize = 64;
         self.check_room(tokens.len())?;
-        let vocab = self.model.spec.vocab;
-        for (index, batch) in tokens.chunks(self.options.batch.min(ROWS)).enumerate() {
-            let first = index * self.options.batch.min(ROWS);
+        let (vocab, rows) = (self.model.spec.vocab, self.rows(tokens, ROWS));
+        for (index, batch) in tokens.chunks(rows).enumerate() {
+            let first = index * rows;
             let logits = self.pass(batch, Want::All)?;
             logits.chunks_exact(vocab).enumerate().try_for_each(|(row, logits)| each(first + row, logits))?;
         }
         Ok(())
+    }
+
+    /// Tokens of one pass, at most `most`: all of them where a position sees those after it.
+    fn rows(&self, tokens: &[u32], most: usize) -> usize {
+        if self.model.spec.causal { self.options.batch.min(most) } else { tokens.len() }.max(1)
     }
 
     fn check_room(&self, more: usize) -> Result<()> {

@@ -81,6 +81,7 @@ impl Trial {
             embed: noise(TOKENS.min(spec.vocab), spec.embd, 1.0)?,
             positions: None,
             token_type: None,
+            second: None,
             embed_norm: None,
             per_layer: None,
             classifier: None,

@@ -220,6 +220,14 @@ impl Pass<'_> {
                     s.kept.resize_with(s.kept.len().max(slot + 1), Vec::new);
                     sized(&mut s.kept[slot], len).copy_from_slice(&s.x[..len]);
                 }
+                Skip::Fill(slot) => {
+                    s.kept.resize_with(s.kept.len().max(slot + 1), Vec::new);
+                    let rows = sized(&mut s.kept[slot], len).chunks_exact_mut(self.model.spec.embd);
+                    rows.zip(std::iter::repeat(&self.model.second)).for_each(|(row, second)| {
+                        second.iter().for_each(|second| row.copy_from_slice(second));
+                    });
+                }
+                Skip::Add(slot) => ops::add(self.isa, &mut s.x[..len], &s.kept[slot][..len]),
                 Skip::Blend { slot, weight } => {
                     let x = &mut s.x[..len];
                     ops::scale(self.isa, x, 1.0 - weight);

@@ -29,6 +29,9 @@ pub struct Scratch {
     pub(super) began: Vec<f32>,
     pub(super) sum: Vec<f32>,
     pub(super) side: Vec<f32>,
+    /// The input of the position before less the input, `[n][E]`; values of the first layer.
+    pub(super) shifted: Vec<f32>,
+    pub(super) first_values: Vec<f32>,
     /// Values that each layer has of its own for a token, `[n][layers][P]`.
     pub(super) per_layer: Vec<f32>,
     /// What multiplies the results of heads, `[n][H]` or `[n][H][v_dim]`.
@@ -129,6 +132,12 @@ impl Widths {
                 let all = l.heads * l.dim;
                 Self { low: 3 * all, gates: all, mix: all, ..Self::default() }
             }
+            (Mixer::TimeMix(mix), MixerWeights::TimeMix(w)) => {
+                let (e, kv) = (mix.width, mix.kv_heads * mix.dim);
+                let low = w.blend.as_ref().map_or(0, |(first, _)| first.rows()).max(w.decay.0.rows());
+                Self { q: e, k: kv, v: kv, gates: e, mix: e, expanded: e, low, gate: e, up: low.max(e), ..Self::default() }
+            }
+            (Mixer::ChannelMix(mix), _) => Self { gate: mix.width, gates: mix.embd, ..Self::default() },
             _ => Self::default(),
         }
     }
@@ -174,7 +183,8 @@ pub fn values_per_token(model: &Model) -> usize {
     let angles: usize = spec.ropes.iter().map(|rope| rope.dims).sum();
     let own = spec.embedding.per_layer.map_or(0, |len| 2 * len * spec.layers.len());
     let several = |layer: &Layer| layer.feeds.len() + layer.mixers.len() > 2 || !layer.ends.is_empty();
-    let side = if spec.layers.iter().any(several) { 4 } else { 0 };
+    let blended = |layer: &Layer| matches!(layer.mixers.first(), Some(Mixer::TimeMix(_)));
+    let side = if spec.layers.iter().any(|layer| several(layer) || blended(layer)) { 4 } else { 0 };
     // The stream, a branch's input and its output.
     (3 + side) * spec.embd + angles + own + widest.sum()
 }

@@ -3,6 +3,7 @@
 mod ffn;
 mod mixer;
 mod rest;
+mod rwkv;
 
 use super::{FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights, Stack};
 use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
@@ -29,6 +30,7 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
     Ok(Model {
         positions: spec.embedding.positions.map(|_| scope.plain("position_embd")).transpose()?,
         token_type: spec.embedding.types.map(|_| scope.first_row("token_types", e)).transpose()?,
+        second: spec.embedding.second.then(|| scope.vector("hrm.z_l_init")).transpose()?,
         embed_norm: scope.norm(spec.embedding.norm, e)?,
         per_layer: spec.embedding.per_layer.map(|len| scope.per_layer(len, &spec)).transpose()?,
         output_norm: scope.norm(spec.output_norm, e)?,

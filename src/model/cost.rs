@@ -1,7 +1,7 @@
 //! What one token costs: bytes of weights read and multiply-adds done. `bench` holds speeds against it, `plan` predicts
 //! from it.
 
-use super::{DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput};
+use super::{DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart};
 use crate::arch::{Feed, Ffn};
 
 /// Work of one token, attention over the cache not included.
@@ -52,6 +52,8 @@ impl MixerWeights {
                 inputs
             }
             Self::Lightning(w) => vec![&w.qkv, &w.gate],
+            // Their inputs are blended first.
+            Self::TimeMix(_) | Self::ChannelMix(_) => Vec::new(),
         }
     }
 
@@ -82,6 +84,23 @@ impl MixerWeights {
                 between
             }
             Self::Lightning(w) => vec![&w.output],
+            Self::TimeMix(w) => {
+                let mut between = vec![&w.receptance, &w.key, &w.value, &w.decay.0, &w.decay.1];
+                between.extend(w.blend.iter().flat_map(|(first, second)| [first, second]));
+                match &w.part {
+                    TimeMixPart::Six { gate, .. } => between.push(gate),
+                    TimeMixPart::Seven(part) => {
+                        let pairs = [Some(&part.rate.0), part.value.as_ref().map(|value| &value.0), part.gate.as_ref()];
+                        between.extend(pairs.into_iter().flatten().flat_map(|(first, second)| [first, second]));
+                    }
+                }
+                between.push(&w.output);
+                between
+            }
+            Self::ChannelMix(w) => {
+                let receptance = w.receptance.iter().map(|(_, receptance)| receptance);
+                [&w.key].into_iter().chain(receptance).chain([&w.value]).collect()
+            }
         }
     }
 }

@@ -8,9 +8,9 @@ mod weights;
 pub use cost::{Cost, macs};
 pub use linear::Stack;
 pub use weights::{
-    AttentionWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights, ExpertWeights, FeedWeights, FfnWeights,
+    AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights, ExpertWeights, FeedWeights, FfnWeights,
     FrequencyDivisors, Gated, HeadNormWeights, LatentWeights, LayerWeights, LightningWeights, MixerWeights, NormWeights,
-    PerLayerGate, PerLayerWeights, Qkv, ShortConvWeights, StateSpaceInput, StateSpaceWeights, Taps,
+    PerLayerGate, PerLayerWeights, Qkv, SevenWeights, ShortConvWeights, StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
 };
 
 use crate::Result;
@@ -30,6 +30,8 @@ pub struct Model {
     pub positions: Option<Stack>,
     /// What is added to every embedding, `E`.
     pub token_type: Option<Vec<f32>>,
+    /// What a second stream begins as, `E`.
+    pub second: Option<Vec<f32>>,
     /// Norm of the embedding.
     pub embed_norm: Option<NormWeights>,
     /// Values of each layer's own for each token.

@@ -100,6 +100,10 @@ pub enum MixerWeights {
     Delta(Box<DeltaWeights>),
     /// Linear attention.
     Lightning(Box<LightningWeights>),
+    /// Time mixing of RWKV.
+    TimeMix(Box<TimeMixWeights>),
+    /// Channel mixing of RWKV.
+    ChannelMix(Box<ChannelMixWeights>),
 }
 
 /// Weights of attention.
@@ -266,6 +270,77 @@ pub struct LightningWeights {
     pub norm: NormWeights,
     /// `E x (heads * dim)`.
     pub output: Stack,
+}
+
+/// Weights of time mixing.
+#[derive(Clone)]
+pub struct TimeMixWeights {
+    /// Products of blended inputs.
+    pub receptance: Stack,
+    /// The same.
+    pub key: Stack,
+    /// The same.
+    pub value: Stack,
+    /// `E x E`.
+    pub output: Stack,
+    /// Blends, `[blends][E]`.
+    pub lerps: Vec<f32>,
+    /// The blend from which RWKV-6 learns the others.
+    pub lerp_x: Vec<f32>,
+    /// What learns them: one product, and one per blend.
+    pub blend: Option<(Stack, Stack)>,
+    /// Into a low rank and back.
+    pub decay: (Stack, Stack),
+    /// Added to that.
+    pub decay_bias: Vec<f32>,
+    /// Norm of each head's result.
+    pub norm: Option<HeadNormWeights>,
+    /// What only one form has.
+    pub part: TimeMixPart,
+}
+
+/// What only one form of time mixing has.
+#[derive(Clone)]
+pub enum TimeMixPart {
+    /// RWKV-6.
+    Six {
+        /// The gate.
+        gate: Box<Stack>,
+        /// Factors of the own position.
+        bonus: Option<Vec<f32>>,
+    },
+    /// RWKV-7.
+    Seven(Box<SevenWeights>),
+}
+
+/// What only RWKV-7 has; pairs of products through low ranks, with what is added to them.
+#[derive(Clone)]
+pub struct SevenWeights {
+    /// The rate at which the state learns.
+    pub rate: ((Stack, Stack), Vec<f32>),
+    /// The share of the first layer's values.
+    pub value: Option<((Stack, Stack), Vec<f32>)>,
+    /// The gate.
+    pub gate: Option<(Stack, Stack)>,
+    /// Factors of keys for removal.
+    pub k_k: Vec<f32>,
+    /// How much of a key follows the rate.
+    pub k_a: Vec<f32>,
+    /// Factors of the own position.
+    pub r_k: Vec<f32>,
+}
+
+/// Weights of channel mixing.
+#[derive(Clone)]
+pub struct ChannelMixWeights {
+    /// The blend of the key's input.
+    pub lerp_k: Vec<f32>,
+    /// `width x E`.
+    pub key: Stack,
+    /// `E x width`.
+    pub value: Stack,
+    /// The blend of its input, and `E x E`.
+    pub receptance: Option<(Vec<f32>, Stack)>,
 }
 
 /// Weights of one of a layer's feed-forwards.

@@ -5,10 +5,12 @@
 
 mod conv;
 mod delta;
+mod rwkv;
 mod scan;
 
 pub use conv::conv_step;
 pub use delta::{DeltaStep, delta_step, lightning_step};
+pub use rwkv::{WkvStep, wkv6_step, wkv7_step};
 pub use scan::{scan_channel, scan_head};
 
 #[cfg(test)]

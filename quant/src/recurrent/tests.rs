@@ -69,3 +69,30 @@ fn linear_attention_adds_and_decays() {
     lightning_step(Isa::SCALAR, &mut state, &step, &mut scratch, &mut out);
     assert_eq!((state, out), (vec![2.0, 3.0], [6.0, 9.0]));
 }
+
+#[test]
+fn rwkv_steps_are_their_formulas() {
+    let (k, v) = (5, 18);
+    let [r, keys, bonus, removal, rate] = [1, 2, 3, 4, 5].map(|seed| values(k, seed));
+    let decay: Vec<f32> = values(k, 6).iter().map(|x| 0.5 + 0.4 * x).collect();
+    let value = values(v, 7);
+    let step = WkvStep { r: &r, decay: &decay, k: &keys, v: &value };
+    let old = values(k * v, 8);
+    for_each_isa(|isa| {
+        let (mut state, mut out, mut scratch) = (old.clone(), vec![0.0; v], vec![0.0; v]);
+        wkv6_step(isa, &mut state, &step, &bonus, &mut out);
+        for j in 0..v {
+            let wanted: f32 = (0..k).map(|i| r[i] * (old[i * v + j] + bonus[i] * keys[i] * value[j])).sum();
+            assert!((out[j] - wanted).abs() < 1e-5);
+            assert!((state[j] - (old[j] * decay[0] + keys[0] * value[j])).abs() < 1e-6);
+        }
+        let mut state = old.clone();
+        wkv7_step(isa, &mut state, &step, (&removal, &rate), &mut scratch, &mut out);
+        for j in 0..v {
+            let a: f32 = -(0..k).map(|i| old[i * v + j] * removal[i]).sum::<f32>();
+            let next = |i: usize| old[i * v + j] * decay[i] + keys[i] * value[j] + rate[i] * a;
+            assert!((state[j] - next(0)).abs() < 1e-5);
+            assert!((out[j] - (0..k).map(|i| r[i] * next(i)).sum::<f32>()).abs() < 1e-5);
+        }
+    });
+}

@@ -5,6 +5,7 @@ mod conv;
 mod delta;
 mod mla;
 mod mla_expanded;
+mod rwkv;
 mod ssm;
 
 pub(super) use attention::FEW_TOKENS;
@@ -42,6 +43,8 @@ pub(super) fn run(
         (Mixer::StateSpace(ssm), MixerWeights::StateSpace(w)) => pass.state_space(s, caches, (layer, state), ssm, w),
         (Mixer::Delta(delta), MixerWeights::Delta(w)) => pass.delta(s, caches, (layer, state), delta, w),
         (Mixer::Lightning(l), MixerWeights::Lightning(w)) => pass.lightning(s, caches, (layer, state), l, w),
+        (Mixer::TimeMix(mix), MixerWeights::TimeMix(w)) => pass.time_mix(s, caches, (layer, state), mix, w),
+        (Mixer::ChannelMix(mix), MixerWeights::ChannelMix(w)) => pass.channel_mix(s, caches, (layer, state), mix, w),
         // Weights are bound by the specification.
         _ => {}
     }

@@ -26,6 +26,8 @@ impl Scope<'_> {
             Mixer::StateSpace(ssm) => MixerWeights::StateSpace(Box::new(self.state_space(ssm)?)),
             Mixer::Delta(delta) => MixerWeights::Delta(Box::new(self.delta(delta)?)),
             Mixer::Lightning(l) => MixerWeights::Lightning(Box::new(self.lightning(l)?)),
+            Mixer::TimeMix(mix) => MixerWeights::TimeMix(Box::new(self.time_mix(mix)?)),
+            Mixer::ChannelMix(mix) => MixerWeights::ChannelMix(Box::new(self.channel_mix(mix)?)),
         })
     }
 
