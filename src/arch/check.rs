@@ -25,6 +25,10 @@ pub(super) fn check(spec: &Spec) -> Result<(), Wrong> {
     within("a context", spec.context_train, MAX_CONTEXT)?;
     let eps = spec.output_norm.map_or(1e-5, |norm| norm.eps);
     that(eps > 0.0 && eps < 1.0, "a norm epsilon between 0 and 1", eps)?;
+    if let Some(streams) = spec.streams {
+        that((2..=64).contains(&streams.count), "2 to 64 residual streams", streams.count)?;
+        within("a rank of the path beside attention", streams.rank, MAX_WIDTH)?;
+    }
     for rope in &spec.ropes {
         check_rope(rope)?;
     }

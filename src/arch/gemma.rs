@@ -4,7 +4,7 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, End, Feed, Ffn, Output, Pairing, Rope, RopeScaling, RouterInput, Spec, Stream, Values, Window,
+    Activation, End, Feed, Ffn, Output, Pairing, Rope, RopeScaling, RouterInput, Spec, Stream, Streams, Values, Window,
 };
 use crate::Result;
 use crate::gguf::Gguf;
@@ -107,6 +107,46 @@ pub(super) fn gemma4(gguf: &Gguf) -> Result<Spec> {
     if keys.set_usize("expert_count")?.is_some() {
         experts_beside(&keys, &mut spec)?;
     }
+    Ok(spec)
+}
+
+/// Gemma 3n: four residual streams, a low-rank path beside attention, sparse activations in the first layers; all but the
+/// first 20 layers attend to the keys and values of those.
+pub(super) fn gemma3n(gguf: &Gguf) -> Result<Spec> {
+    /// Layers with keys and values of their own.
+    const WITH_KEYS: usize = 20;
+    /// Layers with sparse activations, and what these keep: the upper 5 % of a normal distribution.
+    const SPARSE: usize = 10;
+    const Z: f32 = 1.644_853_4;
+    let keys = Keys::new(gguf)?;
+    let mut spec = keys.decoder(Pairing::Halves)?;
+    spec.embedding.scale = (spec.embd as f32).sqrt();
+    spec.activate(Activation::GeluTanh);
+    spec.norm_heads();
+    for layer in &mut spec.layers {
+        layer.attn_post_norm = layer.attn_norm.map(|norm| norm.of("post_attention_norm"));
+        layer.ffn_post_norm = layer.attn_norm.map(|norm| norm.of("post_ffw_norm"));
+    }
+    spec.cap_logits(Some(keys.f32("final_logit_softcapping")?.unwrap_or(30.0)));
+    let (layers, norm) = (spec.layers.len(), spec.norm());
+    let pattern = keys.windowed(layers, 5, false)?;
+    keys.set_windows(&mut spec, &pattern, 512)?;
+    local_heads(&keys, &mut spec)?;
+    spec.denses().take(SPARSE).for_each(|dense| dense.sparsity = Some(Z));
+    for (index, layer) in spec.layers.iter_mut().enumerate() {
+        let Some(attn) = layer.attention_mut() else { continue };
+        (attn.scale, attn.v_norm) = (1.0, Some(norm.eps));
+        if index >= WITH_KEYS {
+            attn.kv_of = Some(if pattern[index] { WITH_KEYS - 2 } else { WITH_KEYS - 1 });
+        }
+    }
+    let shape = |name: &str| gguf.tensor(name).map(|tensor| tensor.shape.as_slice());
+    let rank = shape("blk.0.laurel_l.weight").and_then(|shape| shape.get(1)).copied().unwrap_or(64);
+    let count = shape("altup_proj.weight").map_or(4, |shape| shape.get(2).copied().unwrap_or(1) + 1);
+    spec.streams = Some(Streams { count, rank });
+    let per_layer = keys.set_usize("embedding_length_per_layer_input")?;
+    let stored = shape("blk.0.inp_gate.weight").and_then(|shape| shape.get(1)).copied();
+    spec.embedding.per_layer = Some(per_layer.or(stored).unwrap_or(256));
     Ok(spec)
 }
 

@@ -231,6 +231,7 @@ impl<'a> Keys<'a> {
             ffn_scales: false,
             ropes: vec![self.rope(pairing, k_dim)?],
             blocks: "blk",
+            streams: None,
             layers: (0..layers).map(layer).collect(),
         })
     }
@@ -270,7 +271,7 @@ impl Attention {
 impl Dense {
     /// SwiGLU with a matrix each.
     pub(super) fn plain(width: usize) -> Self {
-        Self { width, act: Activation::Silu, gate: Gate::Split, inner_norm: None, divisors: false }
+        Self { width, act: Activation::Silu, gate: Gate::Split, inner_norm: None, divisors: false, sparsity: None }
     }
 }
 

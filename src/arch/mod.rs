@@ -48,6 +48,7 @@ pub use mixers::{
 pub use spec::{
     Activation, Classifier, Dense, Embedding, End, Experts, Feed, Ffn, Gate, Gating, Layer, Norm, NormKind, Output,
     Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling, Router, RouterInput, Shared, Skip, Spec, Stream,
+    Streams,
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;

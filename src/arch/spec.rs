@@ -28,6 +28,8 @@ pub struct Spec {
     pub pooling: Pooling,
     /// Whether `ffn_*.scale` tensors multiply the results of the feed-forward's products (attention's always do).
     pub ffn_scales: bool,
+    /// The residual stream is the first of several.
+    pub streams: Option<Streams>,
     /// The distinct rotary embeddings; layers point in here.
     pub ropes: Vec<Rope>,
     /// What the names of a layer's tensors begin with, before its number: `blk`.
@@ -64,6 +66,15 @@ impl Default for Embedding {
     fn default() -> Self {
         Self { scale: 1.0, positions: None, types: None, norm: None, second: false, per_layer: None }
     }
+}
+
+/// Several residual streams (AltUp, arXiv 2301.13310), with a low-rank path beside attention (LAuReL, arXiv 2411.07501).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams {
+    /// How many.
+    pub count: usize,
+    /// Rank of the path.
+    pub rank: usize,
 }
 
 /// What the last layer's stream becomes.
@@ -426,6 +437,8 @@ pub struct Dense {
     pub inner_norm: Option<Norm>,
     /// `ffn.act.scales` divides the values between.
     pub divisors: bool,
+    /// Values of the gate below so many standard deviations over their mean become 0, others less by that.
+    pub sparsity: Option<f32>,
 }
 
 /// A router picks `used` of `count` experts for each token.

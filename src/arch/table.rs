@@ -50,6 +50,7 @@ pub const ARCHITECTURES: &[(&str, Family)] = &[
     ("gemma-embedding", gemma::gemma_embedding),
     ("gemma2", gemma::gemma2),
     ("gemma3", gemma::gemma3),
+    ("gemma3n", gemma::gemma3n),
     ("gemma4", gemma::gemma4),
     ("glm-dsa", deepseek::indexed),
     ("glm4", glm::glm4),

@@ -5,7 +5,7 @@ use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
     StateSpace, TimeMix, TimeMixForm, Values,
 };
-use super::spec::{Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec};
+use super::spec::{Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec, Streams};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,9 @@ impl Spec {
         for layer in &self.layers {
             list.prefix = format!("{}.{}.", self.blocks, layer.block);
             list.layer(layer, self.embedding.per_layer);
+            if let (Some(streams), Some(len)) = (self.streams, self.embedding.per_layer) {
+                list.streams(streams, len);
+            }
         }
         list.tensors
     }
@@ -102,6 +105,10 @@ impl List {
             self.add("per_layer_model_proj", &[e, all]);
             self.add("per_layer_proj_norm", &[len]);
         }
+        if let Some(Streams { count, .. }) = spec.streams {
+            self.add("altup_proj", &[e, e, count - 1]);
+            self.add("altup_unembd_proj", &[e, e, count - 1]);
+        }
         self.norm(spec.output_norm, e);
         if let Output::Logits { tied: false, .. } = spec.output {
             self.maybe("output", &[e, spec.vocab]);
@@ -137,6 +144,21 @@ impl List {
                 (End::Scale | End::AddEmbedding, _) => self.add("layer_output_scale", &[1]),
             }
         }
+    }
+
+    fn streams(&mut self, Streams { count, rank }: Streams, own: usize) {
+        let e = self.embd;
+        self.add("altup_router", &[e, count]);
+        self.add("altup_router_norm", &[e]);
+        self.add("altup_predict_coef", &[count, count * count]);
+        self.add("altup_correct_coef", &[count, count]);
+        self.add("altup_correct_scale", &[e]);
+        self.add("laurel_l", &[e, rank]);
+        self.add("laurel_r", &[rank, e]);
+        self.add("laurel_post_norm", &[e]);
+        self.add("inp_gate", &[e, own]);
+        self.add("proj", &[own, e]);
+        self.add("post_norm", &[e]);
     }
 
     fn mixer(&mut self, mixer: &Mixer) {

@@ -67,6 +67,8 @@ impl Trial {
             }
         }
         let mut layers: Vec<_> = chosen.iter().map(|&i| model.layers[i].clone()).collect();
+        spec.streams = None;
+        layers.iter_mut().for_each(|layer| layer.streams = None);
         for layer in &mut layers {
             let norms = [&mut layer.attn_norm];
             norms.into_iter().flatten().for_each(|norm| ones(&mut norm.weight));
@@ -84,6 +86,7 @@ impl Trial {
             second: None,
             embed_norm: None,
             per_layer: None,
+            streams: None,
             classifier: None,
             projections: Vec::new(),
             gguf: model.gguf.clone(),

@@ -32,6 +32,7 @@ impl Pass<'_> {
             }
         });
         self.embed_per_layer(s);
+        self.begin_streams(s);
         if model.spec.layers.iter().any(|layer| layer.ends.contains(&crate::arch::End::AddEmbedding)) {
             let len = self.n * e;
             sized(&mut s.began, len).copy_from_slice(&s.x[..len]);

@@ -14,7 +14,10 @@ impl Pass<'_> {
     pub(super) fn dense(&self, s: &mut Scratch, ffn: &Ffn, w: &DenseWeights) {
         let Ffn::Dense(dense) = ffn else { return };
         let (n, width) = (self.n, w.gated.up.rows());
-        self.first(s, dense.act, &w.gated);
+        match dense.sparsity {
+            Some(z) => self.sparse(s, z, dense.act, &w.gated),
+            None => self.first(s, dense.act, &w.gated),
+        }
         if w.inner_norm.is_some() || w.factors.is_some() {
             let rows = Chunks::new(&mut s.gate[..n * width], width);
             self.lead.phase(n, &|_, t| {
@@ -41,6 +44,32 @@ impl Pass<'_> {
         let buffers = (sized(&mut s.gate, n * width), sized(&mut s.up, n * width));
         let product = Product::gated((w, 0), act, &s.input, None, buffers, self.lead);
         product::run(self.lead, self.isa, &[product]);
+    }
+
+    /// The same after the gate's values below `z` standard deviations over their mean have become 0, and the others less by
+    /// that.
+    fn sparse(&self, s: &mut Scratch, z: f32, act: Activation, w: &Gated) {
+        let Some(first) = &w.gate else { return self.first(s, act, w) };
+        let (n, width) = (self.n, w.up.rows());
+        let Scratch { input, gate, up, .. } = s;
+        let (made, ups) = (sized(gate, n * width), sized(up, n * width));
+        let products = [
+            Product::new((first, 0), input, made, self.lead),
+            Product::new((&w.up, 0), input, ups, self.lead),
+        ];
+        product::run(self.lead, self.isa, &products);
+        drop(products);
+        let rows = Chunks::new(&mut gate[..n * width], width);
+        let ups = &up[..n * width];
+        self.lead.phase(n, &|_, t| {
+            let row = rows.take(t);
+            let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
+            let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+            let deviation = (squares / (width.max(2) - 1) as f64).sqrt();
+            let cut = (mean + f64::from(z) * deviation) as f32;
+            row.iter_mut().for_each(|x| *x = (*x - cut).max(0.0));
+            product::activate(self.isa, act, row, &ups[t * width..][..width]);
+        });
     }
 
     fn last(&self, s: &mut Scratch, w: &Gated) {

@@ -26,6 +26,9 @@ impl Pass<'_> {
             let len = self.n * self.model.spec.embd;
             sized(&mut s.entering, len).copy_from_slice(&s.x[..len]);
         }
+        if let Some(streams) = &w.streams {
+            self.predict_streams(s, streams);
+        }
         let scale = layer.residual_scale;
         let mut pending = None;
         if !layer.mixers.is_empty() {
@@ -34,6 +37,12 @@ impl Pass<'_> {
             self.mix(s, caches, index);
             let (norm, sum) = (w.attn_post_norm.as_ref(), w.attn_sum_norm.as_ref());
             pending = Some(Pending { norm, scale, sum, again: w.attn_again_norm.as_ref() });
+        }
+        if let Some(streams) = &w.streams {
+            if let Some(pending) = pending.take() {
+                self.settle(s, &pending);
+            }
+            self.low_rank_path(s, streams);
         }
         match (&w.feeds[..], &layer.feeds[..]) {
             ([feed], [spec]) if spec.of == Stream::Mixed => {
@@ -241,6 +250,9 @@ impl Pass<'_> {
     fn end(&self, s: &mut Scratch, index: usize) {
         let w = &self.model.layers[index];
         let len = self.n * self.model.spec.embd;
+        if let Some(streams) = &w.streams {
+            self.correct_streams(s, streams, index);
+        }
         for end in &self.model.spec.layers[index].ends {
             match end {
                 End::PerLayer => self.take_per_layer(s, index, w),

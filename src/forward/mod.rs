@@ -14,6 +14,7 @@ mod pooling;
 mod product;
 mod rope;
 mod scratch;
+mod streams;
 
 pub use pooling::pool;
 pub use scratch::{Scratch, values_per_token};
@@ -141,6 +142,7 @@ pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut 
             }
             pass.layer(scratch, &mut caches, layer);
         }
+        pass.join_streams(scratch);
         pass.output(scratch, &wanted, setting.vectors);
         true
     });

@@ -133,7 +133,7 @@ pub(super) fn kinds<'a>(weights: impl IntoIterator<Item = &'a Stack>) -> ActKind
     weights.into_iter().fold(ActKinds::none(), |kinds, stack| kinds.with(stack.dtype().act()))
 }
 
-fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
+pub(super) fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
     match act {
         Activation::Silu => ops::silu_mul(isa, gate, up),
         Activation::GeluTanh => ops::gelu_tanh_mul(isa, gate, up),

@@ -29,6 +29,8 @@ pub struct Scratch {
     pub(super) began: Vec<f32>,
     pub(super) sum: Vec<f32>,
     pub(super) side: Vec<f32>,
+    /// Residual streams but the first, `[streams - 1][n][E]`.
+    pub(super) streams: Vec<f32>,
     /// The input of the position before less the input, `[n][E]`; values of the first layer.
     pub(super) shifted: Vec<f32>,
     pub(super) first_values: Vec<f32>,
@@ -185,8 +187,9 @@ pub fn values_per_token(model: &Model) -> usize {
     let several = |layer: &Layer| layer.feeds.len() + layer.mixers.len() > 2 || !layer.ends.is_empty();
     let blended = |layer: &Layer| matches!(layer.mixers.first(), Some(Mixer::TimeMix(_)));
     let side = if spec.layers.iter().any(|layer| several(layer) || blended(layer)) { 4 } else { 0 };
+    let streams = spec.streams.map_or(0, |streams| 2 * streams.count + 2);
     // The stream, a branch's input and its output.
-    (3 + side) * spec.embd + angles + own + widest.sum()
+    (3 + side + streams) * spec.embd + angles + own + widest.sum()
 }
 
 /// Buffers of one thread while it attends a block of tokens.

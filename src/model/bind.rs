@@ -5,7 +5,7 @@ mod mixer;
 mod rest;
 mod rwkv;
 
-use super::{FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights, Stack};
+use super::{AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights, Stack};
 use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
 use crate::gguf::{Gguf, TensorView};
 use crate::{Error, Result};
@@ -33,6 +33,10 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
         second: spec.embedding.second.then(|| scope.vector("hrm.z_l_init")).transpose()?,
         embed_norm: scope.norm(spec.embedding.norm, e)?,
         per_layer: spec.embedding.per_layer.map(|len| scope.per_layer(len, &spec)).transpose()?,
+        streams: spec
+            .streams
+            .map(|_| -> Result<_> { Ok((scope.plain("altup_proj")?, scope.plain("altup_unembd_proj")?)) })
+            .transpose()?,
         output_norm: scope.norm(spec.output_norm, e)?,
         classifier: scope.classifier(&spec)?,
         projections: scope.projections()?,
@@ -65,14 +69,6 @@ struct Shape {
 impl Scope<'_> {
     fn layer(&self, layer: &Layer, spec: &Spec) -> Result<LayerWeights> {
         let e = spec.embd;
-        let gate = |len| -> Result<_> {
-            let norm = Norm { tensor: Some("post_norm"), ..spec.output_norm.unwrap_or(NORM) };
-            Ok(PerLayerGate {
-                gate: self.product("inp_gate")?,
-                proj: self.product("proj")?,
-                norm: self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)),
-            })
-        };
         let scaled = layer.ends.iter().any(|end| matches!(end, End::Scale | End::AddEmbedding));
         let per_layer = layer.ends.contains(&End::PerLayer);
         Ok(LayerWeights {
@@ -84,8 +80,33 @@ impl Scope<'_> {
             feeds: layer.feeds.iter().map(|feed| self.feed(feed, e)).collect::<Result<_>>()?,
             ffn_post_norm: self.norm(layer.ffn_post_norm, e)?,
             ffn_sum_norm: self.norm(layer.ffn_sum_norm, e)?,
-            per_layer: per_layer.then(|| gate(e)).transpose()?,
+            per_layer: per_layer.then(|| self.per_layer_gate(spec)).transpose()?,
+            streams: spec.streams.map(|_| self.streams(spec).map(Box::new)).transpose()?,
             output_scale: if scaled { self.vector("layer_output_scale.weight")?[0] } else { 1.0 },
+        })
+    }
+
+    fn per_layer_gate(&self, spec: &Spec) -> Result<PerLayerGate> {
+        let norm = self.needed_norm("post_norm", spec)?;
+        Ok(PerLayerGate { gate: self.product("inp_gate")?, proj: self.product("proj")?, norm })
+    }
+
+    /// A norm of `E` values like the last one.
+    fn needed_norm(&self, tensor: &'static str, spec: &Spec) -> Result<NormWeights> {
+        let norm = Norm { tensor: Some(tensor), ..spec.output_norm.unwrap_or(NORM) };
+        Ok(self.norm(Some(norm), spec.embd)?.unwrap_or_else(|| plain_norm(norm, spec.embd)))
+    }
+
+    fn streams(&self, spec: &Spec) -> Result<AltUpWeights> {
+        Ok(AltUpWeights {
+            router: self.plain("altup_router")?,
+            router_norm: self.needed_norm("altup_router_norm", spec)?,
+            predict: self.vector("altup_predict_coef.weight")?,
+            correct: self.vector("altup_correct_coef.weight")?,
+            correct_scale: self.vector("altup_correct_scale.weight")?,
+            laurel: (self.plain("laurel_l")?, self.plain("laurel_r")?),
+            laurel_norm: self.needed_norm("laurel_post_norm", spec)?,
+            own: self.per_layer_gate(spec)?,
         })
     }
 

@@ -130,6 +130,9 @@ impl LayerWeights {
                 (FfnWeights::Experts(w), Ffn::Dense(_)) => products.push((&w.router, 1)),
             }
         }
+        products.extend(self.streams.iter().flat_map(|w| {
+            [(&w.router, 1), (&w.laurel.0, 1), (&w.laurel.1, 1), (&w.own.gate, 1), (&w.own.proj, 1)]
+        }));
         products.extend(self.per_layer.iter().flat_map(|w| [(&w.gate, 1), (&w.proj, 1)]));
         products
     }
@@ -153,7 +156,8 @@ impl Model {
     /// The cost of one token.
     pub fn cost(&self) -> Cost {
         let mut cost = Cost { bytes: self.output.matrix_bytes() as u64, layer_macs: 0, head_macs: macs(&self.output) };
-        let per_layer = self.per_layer.iter().map(|w| (&w.proj, 1));
+        let streams = self.streams.iter().flat_map(|(to, back)| [(to, to.count()), (back, back.count())]);
+        let per_layer = self.per_layer.iter().map(|w| (&w.proj, 1)).chain(streams);
         for (stack, used) in self.products().into_iter().chain(per_layer) {
             cost.bytes += stack.matrix_bytes() as u64 * used as u64;
             cost.layer_macs += macs(stack) * used as u64;

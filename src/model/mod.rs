@@ -8,7 +8,7 @@ mod weights;
 pub use cost::{Cost, macs};
 pub use linear::Stack;
 pub use weights::{
-    AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights, ExpertWeights, FeedWeights, FfnWeights,
+    AltUpWeights, AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights, ExpertWeights, FeedWeights, FfnWeights,
     FrequencyDivisors, Gated, HeadNormWeights, LatentWeights, LayerWeights, LightningWeights, MixerWeights, NormWeights,
     PerLayerGate, PerLayerWeights, Qkv, SevenWeights, ShortConvWeights, StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
 };
@@ -36,6 +36,8 @@ pub struct Model {
     pub embed_norm: Option<NormWeights>,
     /// Values of each layer's own for each token.
     pub per_layer: Option<PerLayerWeights>,
+    /// From the first residual stream to the others, and back at the end.
+    pub streams: Option<(Stack, Stack)>,
     /// Weights of each layer of `spec.layers`.
     pub layers: Vec<LayerWeights>,
     /// The last norm.

@@ -57,8 +57,31 @@ pub struct LayerWeights {
     pub ffn_sum_norm: Option<NormWeights>,
     /// What takes in the layer's own values of a token.
     pub per_layer: Option<PerLayerGate>,
+    /// What a layer does to the other residual streams.
+    pub streams: Option<Box<AltUpWeights>>,
     /// The one number of `layer_output_scale`.
     pub output_scale: f32,
+}
+
+/// What a layer does to several residual streams; `count` of them.
+#[derive(Clone)]
+pub struct AltUpWeights {
+    /// `count x E`.
+    pub router: Stack,
+    /// Norm of its input.
+    pub router_norm: NormWeights,
+    /// `[count][count][count]`.
+    pub predict: Vec<f32>,
+    /// `[count][count]`.
+    pub correct: Vec<f32>,
+    /// Factors of the first stream before it takes in the layer's own values.
+    pub correct_scale: Vec<f32>,
+    /// The low-rank path: into the rank and back.
+    pub laurel: (Stack, Stack),
+    /// Norm of its result.
+    pub laurel_norm: NormWeights,
+    /// What takes in the layer's own values.
+    pub own: PerLayerGate,
 }
 
 /// What takes in a layer's own values of a token.
