@@ -308,7 +308,8 @@ impl Scheduler {
     fn has_pages(&self, job: &Job) -> bool {
         let held: usize = self.running.iter().map(|s| s.tokens.len().max(s.cache.len()).div_ceil(TILE)).sum();
         let needed = (job.prompt.len() + 1).div_ceil(TILE);
-        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() <= self.budget.limit()
+        let states = (self.running.len() + 1) * self.shape.state_bytes();
+        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() + states <= self.budget.limit()
     }
 
     fn begin(&mut self, mut job: Job) {
@@ -345,7 +346,7 @@ impl Scheduler {
         // A page's worth of tokens that somebody else has computed by now is not computed again.
         for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
             let known = &sequence.tokens[..sequence.tokens.len() - 1];
-            if self.tree.known(known) >= sequence.cache.len() + TILE {
+            if self.tree.known(known, &self.shape) >= sequence.cache.len() + TILE {
                 sequence.cache = self.tree.find(known, &self.shape, &self.budget);
             }
         }
@@ -357,7 +358,7 @@ impl Scheduler {
         let mut rows: Vec<(usize, usize)> =
             (0..self.running.len()).filter(|&i| self.running[i].pending() == 1).map(|i| (i, 1)).collect();
         for index in reading {
-            let n = self.running[index].pending().min(left);
+            let n = self.to_border(index, self.running[index].pending().min(left));
             if n > 0 {
                 rows.push((index, n));
                 left -= n;
@@ -365,6 +366,16 @@ impl Scheduler {
         }
         rows.sort_unstable();
         rows
+    }
+
+    /// At most `n` tokens of a prompt, of models with a recurrent state only as far as the last page's border within it: the
+    /// next message often differs from this prompt's last tokens, and the state there is what it can begin with.
+    fn to_border(&self, index: usize, n: usize) -> usize {
+        let sequence = &self.running[index];
+        let (from, end) = (sequence.cache.len(), sequence.tokens.len());
+        let border = (end - 1) / TILE * TILE;
+        let cut = self.shape.state_len() > 0 && from < border && from + n > border;
+        if cut { border - from } else { n }
     }
 
     /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows
@@ -400,7 +411,7 @@ impl Scheduler {
             if let Some(id) = self.running.first().map(|s| s.job) {
                 let full = Error::ContextFull {
                     needed: self.running[0].tokens.len(),
-                    available: self.budget.limit() / self.shape.page_bytes() * TILE,
+                    available: self.budget.limit() / self.shape.page_bytes().max(1) * TILE,
                 };
                 self.fail_job(id, full);
             }
@@ -489,7 +500,10 @@ impl Scheduler {
 
     /// A piece of a prompt has been read.
     fn read(&mut self, index: usize) {
-        let sequence = &self.running[index];
+        let sequence = &mut self.running[index];
+        if sequence.pending() <= TILE {
+            sequence.cache.checkpoint();
+        }
         let whole = sequence.cache.len() / TILE * TILE;
         self.tree.keep(&sequence.tokens[..whole], &sequence.cache);
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) {

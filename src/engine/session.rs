@@ -7,7 +7,7 @@ use crate::parallel::Pool;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokki_quant::attention::KvKind;
+use tokki_quant::attention::{KvKind, TILE};
 
 /// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
 pub const DEFAULT_BATCH: usize = 512;
@@ -127,15 +127,35 @@ impl Session {
     /// finished passes stay).
     pub fn feed(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize)) -> Result<&[f32]> {
         self.check_room(tokens.len())?;
+        // A recurrent state cannot be cut: the states at the last page's border and at the end of a prompt are kept, so that
+        // the next one, which may differ from its last tokens, need not begin from the start.
+        let stateful = self.cache.shape().state_len() > 0 && tokens.len() > 1;
+        let border = (self.tokens.len() + tokens.len() - 1) / TILE * TILE;
+        let first = border.saturating_sub(self.tokens.len());
+        if stateful && first > 0 {
+            self.feed_pieces(&tokens[..first], Want::Nothing, progress)?;
+            self.cache.checkpoint();
+            self.feed_pieces(&tokens[first..], Want::Last, &mut |done| progress(first + done))?;
+        } else {
+            self.feed_pieces(tokens, Want::Last, progress)?;
+        }
+        if stateful {
+            self.cache.checkpoint();
+        }
+        let vocab = self.model.spec.vocab;
+        Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
+    }
+
+    /// Appends tokens in passes, of which the last one gives what is wanted.
+    fn feed_pieces(&mut self, tokens: &[u32], want: Want, progress: &mut dyn FnMut(usize)) -> Result<()> {
         let rows = self.rows(tokens, usize::MAX);
         let batches = tokens.len().div_ceil(rows);
         for (index, batch) in tokens.chunks(rows).enumerate() {
             let last = index + 1 == batches;
-            self.pass(batch, if last { Want::Last } else { Want::Nothing })?;
+            self.pass(batch, if last { want } else { Want::Nothing })?;
             progress(index * rows + batch.len());
         }
-        let vocab = self.model.spec.vocab;
-        Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
+        Ok(())
     }
 
     /// Appends tokens and hands the logits after each one to `each`, with the token's index.
@@ -176,10 +196,14 @@ impl Session {
             vectors: false,
         };
         let span = Span { cache: &mut self.cache, tokens, want };
-        let len = forward(&setting, &mut self.scratch, &mut [span])?.len();
+        let done = forward(&setting, &mut self.scratch, &mut [span]).map(<[f32]>::len);
+        // A pass that was cut short may have cost a recurrent state more than the pass.
+        self.tokens.truncate(self.cache.len());
+        let len = done?;
         // Microseconds, and nothing that was computed with a part of a model is believed.
         if let Err(error) = self.model.gguf.intact() {
             self.cache.truncate(self.tokens.len());
+            self.tokens.truncate(self.cache.len());
             return Err(error);
         }
         self.tokens.extend_from_slice(tokens);

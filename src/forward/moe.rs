@@ -271,7 +271,23 @@ mod tests {
     use super::*;
 
     fn router(gating: Gating) -> Router {
-        Router { gating, selection_bias: false, groups: None, normalize: false, scale: 1.0 }
+        let input = RouterInput::Input;
+        Router { gating, input, selection_bias: false, groups: None, normalize: false, scale: 1.0, per_group: 1 }
+    }
+
+    fn experts(used: usize, gating: Gating) -> Experts {
+        Experts {
+            count: 3,
+            used,
+            width: 1,
+            gate: crate::arch::Gate::Split,
+            suffix: "_exps",
+            act: crate::arch::Activation::Silu,
+            router: router(gating),
+            shared: None,
+            latent: None,
+            weigh_input: false,
+        }
     }
 
     #[test]
@@ -304,7 +320,7 @@ mod tests {
     #[test]
     fn tokens_are_grouped_by_expert_in_rising_order() {
         let mut logits = [0.0, 1.0, 5.0, 0.0, 9.0, 1.0];
-        let plan = plan(Isa::SCALAR, &mut logits, 3, 2, &router(Gating::SoftmaxOfChosen), None);
+        let plan = plan(Isa::SCALAR, &mut logits, 3, &experts(2, Gating::SoftmaxOfChosen), None);
         assert_eq!(plan.experts, [(1, vec![0, 1]), (2, vec![0, 1])]);
         assert_eq!(plan.routes[1].iter().map(|r| r.0).collect::<Vec<_>>(), [1, 3]);
     }

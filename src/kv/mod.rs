@@ -287,6 +287,21 @@ impl KvCache {
         self.state.set(state, self.len);
     }
 
+    /// Begins with saved values of the recurrent state after the positions that are here; false when they are not as many
+    /// as the model has.
+    pub fn restore_state(&mut self, values: Box<[f32]>) -> bool {
+        let fits = values.len() == self.shape.state_len();
+        if fits && !values.is_empty() {
+            self.set_state(Arc::new(Values::new(values, &self.budget)));
+        }
+        fits
+    }
+
+    /// Recurrent states that can be come back to, with the positions that they have seen: checkpoints, and the one now.
+    pub fn states(&self) -> Vec<(usize, Snapshot)> {
+        self.state.all(self.len)
+    }
+
     /// Makes room for `n` more positions, in pages that no other sequence holds.
     ///
     /// # Errors

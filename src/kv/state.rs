@@ -70,6 +70,14 @@ impl State {
         self.now.as_ref()
     }
 
+    /// Checkpoints, and the state now, which has seen `len` positions.
+    pub(super) fn all(&self, len: usize) -> Vec<(usize, Snapshot)> {
+        let mut all = self.checkpoints.clone();
+        all.extend(self.now.iter().map(|now| (len, Arc::clone(now))));
+        all.dedup_by_key(|(at, _)| *at);
+        all
+    }
+
     pub(super) fn set(&mut self, state: Snapshot, len: usize) {
         self.checkpoints = vec![(len, Arc::clone(&state))];
         self.now = Some(state);
