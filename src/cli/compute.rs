@@ -2,10 +2,12 @@
 
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
-use crate::engine::{DEFAULT_BATCH, Options, Session, plan};
+use crate::engine::{Options, Session};
+use crate::forward::DEFAULT_BATCH;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
+use crate::predict::plan;
 use crate::{Error, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;

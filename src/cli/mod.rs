@@ -2,7 +2,6 @@
 
 mod batch;
 mod bench;
-mod chat;
 mod completions;
 mod compute;
 mod config;
@@ -16,6 +15,7 @@ mod perplexity;
 mod plan;
 mod progress;
 mod pull;
+mod repl;
 mod rm;
 mod run;
 mod serve;

@@ -7,8 +7,9 @@ use super::waiting;
 use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThoughtView};
 use crate::engine::saved::SessionFile;
-use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
+use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
 use crate::platform::input;
+use crate::predict::measure;
 use crate::sample::{Constraint, Form, Overrides};
 use crate::store::{self, Store};
 use crate::{Error, Result, interrupt};
@@ -101,7 +102,7 @@ pub(super) fn run(args: &Run) -> Result<()> {
         output::say(&format!("tokki: {note}"));
     }
     let Some(prompt) = prompt else {
-        return super::chat::run(conversation, wishes, &settings, session, form);
+        return super::repl::run(conversation, wishes, &settings, session, form);
     };
     conversation.say(&prompt);
     let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;

@@ -4,7 +4,8 @@ use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings};
-use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm};
+use crate::engine::{Engine, EngineOptions, Llm};
+use crate::forward::DEFAULT_BATCH;
 use crate::kv::CacheShape;
 use crate::machine::Machine;
 use crate::platform::input::read_text;
@@ -198,7 +199,7 @@ fn open(args: &EngineFlags, queue: u16, name: &str, path: &std::path::Path, mode
         Some(bytes) => bytes,
         None => {
             // Several whole conversations, as long as that is no more than a part of what is free.
-            let free = engine::plan::free_memory(&Machine::read()) as usize / 2 / models;
+            let free = crate::predict::plan::free_memory(&Machine::read()) as usize / 2 / models;
             free.min(one.saturating_mul(usize::from(args.parallel))).max(one)
         }
     };

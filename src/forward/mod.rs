@@ -15,6 +15,9 @@ mod scratch;
 
 pub use scratch::Scratch;
 
+/// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
+pub const DEFAULT_BATCH: usize = 512;
+
 use crate::arch::Skip;
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Qkv, Stack};

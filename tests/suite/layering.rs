@@ -26,6 +26,7 @@ const RANKS: &[(&str, i32)] = &[
     ("sample", 4),
     ("store", 5),
     ("describe", 6),
+    ("predict", 5),
     ("engine", 6),
     ("perplexity", 7),
     ("server", 7),

@@ -1,9 +1,9 @@
 //! How fast a model will be on this machine, out of short trials of its own layers.
 
-use super::DEFAULT_BATCH;
 use super::plan::Need;
 use super::trial::Trial;
 use crate::Result;
+use crate::forward::DEFAULT_BATCH;
 use crate::kv::CacheShape;
 use crate::model::Model;
 use crate::parallel::Pool;
