@@ -2,6 +2,7 @@
 
 mod answer;
 mod conversation;
+mod gauges;
 mod generate;
 mod llm;
 pub mod messages;
@@ -12,8 +13,9 @@ mod session;
 
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
+pub use gauges::{Count, Gauges};
 pub use generate::{Generation, Request};
 pub use llm::{Llm, Prompt};
-pub use scheduler::{Engine, EngineOptions, Gauges};
+pub use scheduler::{Engine, EngineOptions};
 pub use sequence::{Event, Submission};
 pub use session::{Options, Session};

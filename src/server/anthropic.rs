@@ -190,7 +190,7 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
 /// `POST /v1/messages/count_tokens`
 pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
     let prompt = request::render(model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
@@ -199,7 +199,7 @@ pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Respon
 /// `POST /v1/messages`
 pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let Read { ask, tools, stream, ignored } = read(&mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));

@@ -65,7 +65,7 @@ pub fn batch(
     let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let state = new_state(models, ServerOptions::default())?;
-    let parallel = state.models.all().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
+    let parallel = state.models.open_ones().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
     let result = runtime.block_on(async {
         let (sender, mut answers) = channel::<Value>(parallel);
         let mut waiting = left.into_iter().enumerate();

@@ -39,6 +39,10 @@ pub(super) struct Ask {
     pub(super) stop: Vec<String>,
     pub(super) n: usize,
     pub(super) logprobs: Option<usize>,
+    /// Probabilities are those after the filters of sampling.
+    pub(super) after_filters: bool,
+    /// The slot that keeps what this request computes.
+    pub(super) slot: Option<usize>,
     pub(super) form: Option<Form>,
     pub(super) thinking: ThinkingMode,
     pub(super) ignore_eos: bool,
@@ -59,6 +63,8 @@ impl Ask {
             stop: Vec::new(),
             n: 1,
             logprobs: None,
+            after_filters: false,
+            slot: None,
             form: None,
             thinking: ThinkingMode::Default,
             ignore_eos: false,
@@ -76,6 +82,10 @@ pub(super) struct Running {
     /// The seed that was used.
     pub(super) seed: u64,
     pub(super) n: usize,
+    /// Its number among those that the model remembers.
+    pub(super) slot: usize,
+    /// Tokens of the first answer so far.
+    said: Vec<u32>,
     events: UnboundedReceiver<Event>,
     cancelled: Arc<AtomicBool>,
     clock: Clock,
@@ -98,13 +108,13 @@ impl Drop for Running {
 #[derive(Debug)]
 pub(super) enum Progress {
     /// Tokens of the prompt that have been read.
-    Prefill { done: usize, total: usize, cached: usize },
+    Prefill { done: usize, total: usize, cached: usize, seconds: f64 },
     /// A chosen token with its probability.
     Token { choice: usize, chosen: Logprob },
     /// A piece of an answer.
-    Piece { choice: usize, kind: Kind, text: String },
+    Piece { choice: usize, kind: Kind, text: String, tokens: Vec<u32> },
     /// An answer has ended.
-    Done { choice: usize, stats: Stats },
+    Done { choice: usize, stats: Stats, tokens: Vec<u32> },
 }
 
 impl Running {
@@ -115,18 +125,31 @@ impl Running {
     pub(super) async fn next(&mut self) -> Result<Option<Progress>> {
         let Some(event) = self.events.recv().await else { return Ok(None) };
         Ok(Some(match event {
-            Event::Prefill { done, total, cached } => Progress::Prefill { done, total, cached },
+            Event::Prefill { done, total, cached, seconds } => Progress::Prefill { done, total, cached, seconds },
             Event::Token { choice, chosen } => Progress::Token { choice, chosen },
-            Event::Part { choice, part } => {
+            Event::Part { choice, part, tokens } => {
                 self.clock.speak();
-                Progress::Piece { choice, kind: part.kind, text: part.text }
+                self.remember(choice, &tokens);
+                Progress::Piece { choice, kind: part.kind, text: part.text, tokens }
             }
-            Event::Done { choice, stats } => {
+            Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
-                Progress::Done { choice, stats }
+                self.remember(choice, &tokens);
+                if choice == 0 {
+                    self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
+                }
+                Progress::Done { choice, stats, tokens }
             }
             Event::Failed(error) => return Err(error.into()),
         }))
+    }
+}
+
+impl Running {
+    fn remember(&mut self, choice: usize, tokens: &[u32]) {
+        if choice == 0 {
+            self.said.extend_from_slice(tokens);
+        }
     }
 }
 
@@ -152,7 +175,23 @@ pub(super) struct Whole {
     pub(super) reasoning: String,
     pub(super) content: String,
     pub(super) logprobs: Vec<Logprob>,
+    pub(super) tokens: Vec<u32>,
     pub(super) stats: Stats,
+}
+
+impl Whole {
+    fn add(&mut self, kind: Kind, text: &str, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+        match kind {
+            Kind::Reasoning => self.reasoning.push_str(text),
+            // What was said turned out to be the thought.
+            Kind::Unsaid => {
+                let said = std::mem::take(&mut self.content);
+                self.reasoning.push_str(said.trim());
+            }
+            _ => self.content.push_str(text),
+        }
+    }
 }
 
 impl Running {
@@ -167,14 +206,9 @@ impl Running {
             match progress {
                 Progress::Prefill { .. } => {}
                 Progress::Token { choice, chosen } => answers[choice].logprobs.push(chosen),
-                Progress::Piece { choice, kind: Kind::Reasoning, text } => answers[choice].reasoning.push_str(&text),
-                // What was said turned out to be the thought.
-                Progress::Piece { choice, kind: Kind::Unsaid, .. } => {
-                    let said = std::mem::take(&mut answers[choice].content);
-                    answers[choice].reasoning.push_str(said.trim());
-                }
-                Progress::Piece { choice, text, .. } => answers[choice].content.push_str(&text),
-                Progress::Done { choice, stats } => {
+                Progress::Piece { choice, kind, text, tokens } => answers[choice].add(kind, &text, &tokens),
+                Progress::Done { choice, stats, tokens } => {
+                    answers[choice].tokens.extend(tokens);
                     answers[choice].stats = stats;
                     open -= 1;
                 }
@@ -222,6 +256,24 @@ pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, clie
     work.await.unwrap_or_else(|_| Err(ApiError::internal("preparing the request failed")))
 }
 
+/// The same for several prompts.
+///
+/// # Errors
+/// As [`start`].
+pub(super) async fn start_all(
+    state: &Arc<State>,
+    model: &Arc<Served>,
+    ask: &Ask,
+    inputs: Vec<Input>,
+    client: u64,
+) -> Result<Vec<Running>> {
+    let mut begun = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        begun.push(start(state, Arc::clone(model), Ask { input, ..ask.clone() }, client).await?);
+    }
+    Ok(begun)
+}
+
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, ask.thinking)?;
@@ -240,6 +292,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             guard: ThoughtGuard::new(ask.thinking.budget()),
             constraint: constraint.map(|constraint| Box::new(constraint) as Box<dyn Constraint>),
             logprobs: ask.logprobs,
+            after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
             shown: ask.shown.clone(),
             ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
@@ -262,7 +315,9 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         cancelled: Arc::clone(&cancelled),
     })?;
     let clock = Clock { state: Arc::clone(state), start, spoke: false };
-    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, events, cancelled, clock })
+    let slot = model.slots.choose(ask.slot, &tokens);
+    let said = Vec::new();
+    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, slot, said, events, cancelled, clock })
 }
 
 /// A seed that differs from request to request.

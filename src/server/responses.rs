@@ -2,6 +2,7 @@
 
 use super::body::Fields;
 use super::common;
+use super::completion::{self, Pace};
 use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
@@ -97,6 +98,7 @@ struct Read {
     echo: Value,
     summary: bool,
     progress: bool,
+    pace: Option<Pace>,
     ignored: Vec<String>,
 }
 
@@ -161,6 +163,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let tools = common::tools(&mut inner, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let progress = fields.bool("return_progress")?.unwrap_or(false);
+    let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     fields.skip(&["include", "truncation", "background", "max_tool_calls", "conversation", "context_management"]);
     vars.insert("messages".into(), turns.clone().into());
@@ -168,15 +171,15 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let echo = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
                        "parallel_tool_calls": parallel, "temperature": ask.sampling.temperature,
                        "top_p": ask.sampling.top_p, "max_output_tokens": ask.max_tokens, "store": store });
-    Ok(Read { ask, turns, tools, stream, store, echo, summary, progress, ignored: fields.rest() })
+    Ok(Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored: fields.rest() })
 }
 
 /// `POST /v1/responses`
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
-    let model = common::model_of(&state, &mut fields)?;
-    let Read { ask, turns, tools, stream, store, echo, summary, progress, ignored } =
+    let model = common::model_of(&state, &mut fields).await?;
+    let Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -194,6 +197,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         store,
         summary,
         progress,
+        pace,
         items: Vec::new(),
         text: String::new(),
         open: None,
@@ -204,14 +208,24 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     } else {
         let (mut answers, _running) = running.whole().await?;
         let answer = answers.remove(0);
+        let piece = |kind, text| Progress::Piece { choice: 0, kind, text, tokens: Vec::new() };
         if !answer.reasoning.is_empty() {
-            made.event(Progress::Piece { choice: 0, kind: Kind::Reasoning, text: answer.reasoning });
+            made.event(piece(Kind::Reasoning, answer.reasoning));
         }
-        made.event(Progress::Piece { choice: 0, kind: Kind::Answer, text: answer.content });
+        made.event(piece(Kind::Answer, answer.content));
         respond_json(&made.finish(&answer.stats).1, &[])
     };
     note_ignored(&mut response, &ignored);
     Ok(response)
+}
+
+/// `POST /v1/responses/input_tokens`
+pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = common::model_of(&state, &mut fields).await?;
+    let Read { ask, ignored, .. } = read(&state, &mut fields, model.engine.llm())?;
+    let prompt = request::render(model, ask.input, ask.thinking).await?;
+    Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// `GET /v1/responses/ID`
@@ -243,6 +257,8 @@ struct Made {
     /// Thoughts are sent as summaries.
     summary: bool,
     progress: bool,
+    /// Speeds that go with every piece.
+    pace: Option<Pace>,
     /// Items that are complete.
     items: Vec<Value>,
     /// Text of the item that is open.
@@ -354,7 +370,10 @@ impl Made {
         self.text.push_str(text);
         let (id, at) = self.ids(kind);
         let (_, delta, _, _, index) = self.names(kind);
-        let value = json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": [] });
+        let mut value = json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": [] });
+        if let Some(pace) = &self.pace {
+            value["timings"] = pace.timings();
+        }
         out + &self.send(delta, value)
     }
 
@@ -447,11 +466,15 @@ impl Writer for Made {
     }
 
     fn event(&mut self, progress: Progress) -> String {
+        if let Some(pace) = &mut self.pace {
+            pace.note(&progress);
+        }
         match progress {
-            Progress::Prefill { done, total, cached } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds } if self.progress => {
                 let begun = self.response("in_progress", Value::Null);
-                let told = json!({ "total": total, "cache": cached, "processed": done });
-                self.send("response.in_progress", json!({ "response": begun, "prompt_progress": told }))
+                let (told, timings) = completion::prefill(done, total, cached, seconds);
+                let value = json!({ "response": begun, "prompt_progress": told, "timings": timings });
+                self.send("response.in_progress", value)
             }
             Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
             Progress::Piece { kind: Kind::Reasoning, text, .. } => self.delta(Kind::Reasoning, &text),
@@ -463,7 +486,7 @@ impl Writer for Made {
                 let (out, object) = self.finish(&stats);
                 // The official clients raise on "incomplete", as they do with OpenAI's own.
                 let kind = format!("response.{}", object["status"].as_str().unwrap_or("completed"));
-                let timings = super::llama_server::timings(&stats);
+                let timings = completion::timings(&stats);
                 out + &self.send(&kind, json!({ "response": object, "timings": timings }))
             }
         }

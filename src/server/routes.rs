@@ -4,7 +4,7 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, llama_server, ollama, openai, responses};
+use super::{ServerOptions, anthropic, completion, llama_server, ollama, openai, responses, slots};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -20,7 +20,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// What all requests share.
 pub(super) struct State {
-    pub(super) models: Models,
+    pub(super) models: Arc<Models>,
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
@@ -28,6 +28,8 @@ pub(super) struct State {
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
+    /// Seconds since 1970 when the server started.
+    pub(super) started: u64,
 }
 
 /// A request as handlers get it.
@@ -83,13 +85,16 @@ pub(super) const ROUTES: &[Route] = table! {
     "GET" "/version" OpenAi false llama_server::version;
     "GET" "/metrics" OpenAi false llama_server::metrics;
     "GET" "/props" OpenAi false llama_server::props;
-    "GET" "/slots" OpenAi false llama_server::slots;
+    "GET" "/slots" OpenAi false slots::list;
+    "POST" "/slots/{*id}" OpenAi false slots::act;
     "POST" "/tokenize" OpenAi false llama_server::tokenize;
     "POST" "/detokenize" OpenAi false llama_server::detokenize;
     "POST" "/apply-template" OpenAi false llama_server::apply_template;
-    "POST" "/completion" OpenAi false llama_server::completion;
-    "POST" "/completions" OpenAi false llama_server::completion;
+    "POST" "/completion" OpenAi false completion::completion;
+    "POST" "/completions" OpenAi false completion::completion;
     "GET" "/models" OpenAi false openai::models;
+    "POST" "/models/load" OpenAi false llama_server::load;
+    "POST" "/models/unload" OpenAi false llama_server::unload;
     "GET" "/v1/models" OpenAi false openai::models;
     "GET" "/v1/models/{*name}" OpenAi false openai::model;
     "POST" "/chat/completions" OpenAi false openai::chat;
@@ -98,10 +103,12 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/responses" OpenAi false responses::create;
+    "POST" "/responses/input_tokens" OpenAi false responses::input_tokens;
+    "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens;
     "POST" "/v1/responses" OpenAi false responses::create;
     "GET" "/v1/responses/{*id}" OpenAi false responses::get;
     "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
-    "POST" "/infill" OpenAi false llama_server::infill;
+    "POST" "/infill" OpenAi false completion::infill;
     "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/rerank" OpenAi false llama_server::no_embeddings;
