@@ -3,7 +3,7 @@
 use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
-use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings};
+use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
 use crate::engine::{Engine, EngineOptions, Llm};
 use crate::forward::DEFAULT_BATCH;
 use crate::kv::CacheShape;
@@ -118,6 +118,8 @@ pub(super) struct ServeArgs {
     engine: EngineFlags,
     #[command(flatten)]
     sampling: SamplingFlags,
+    #[command(flatten)]
+    thinking: ThinkingFlags,
 }
 
 /// Flags of every command that answers many requests.
@@ -154,11 +156,12 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
-    let settings = Settings::load()?.with(&args.sampling);
+    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking);
     let defaults = Defaults {
         sampling: super::run::overrides(&settings),
         max_tokens: settings.max_tokens(),
         seed: settings.seed(),
+        thinking: super::run::thinking(&settings),
     };
     let options = ServerOptions {
         defaults,

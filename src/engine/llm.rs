@@ -68,6 +68,7 @@ impl Llm {
 
     fn with(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
         let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
+        let template = template.map(Template::with_dates);
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
             controls: controls(&tokenizer),
@@ -85,7 +86,8 @@ impl Llm {
     ///
     /// # Errors
     /// A template that cannot be used.
-    pub fn with_template(mut self, mut template: Template) -> Result<Self> {
+    pub fn with_template(mut self, template: Template) -> Result<Self> {
+        let mut template = template.with_dates();
         if let Some(own) = &self.template {
             template.set_defaults(own.defaults().clone());
         }

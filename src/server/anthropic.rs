@@ -192,7 +192,7 @@ pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Respon
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &mut fields).await?;
     let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
-    let prompt = request::render(model, ask.input, ask.thinking).await?;
+    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
 }
 

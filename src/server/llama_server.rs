@@ -53,7 +53,11 @@ pub(super) async fn props(state: Arc<State>, _: Call) -> Result<Response<Body>> 
         known["is_sleeping"] = true.into();
         return Ok(respond_json(&known, &[]));
     }
-    let model = state.models.get(None).await?;
+    // Looking at it is no use of it: it is not kept open for that.
+    let model = match entry.served() {
+        Some(model) => model,
+        None => state.models.get(None).await?,
+    };
     Ok(respond_json(&props_of(&state, &model)?, &[]))
 }
 
@@ -180,7 +184,10 @@ pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Resp
     if let Some(tools) = fields.array("tools")? {
         vars.insert("tools".into(), tools.into());
     }
+    if let Some(add) = fields.bool("add_generation_prompt")? {
+        vars.insert("add_generation_prompt".into(), add.into());
+    }
     vars.insert("messages".into(), list.into());
-    let prompt = request::render(model, Input::Chat(vars), thinking).await?;
+    let prompt = request::render(&state, model, Input::Chat(vars), thinking).await?;
     Ok(respond_json(&json!({ "prompt": prompt.text }), &fields.rest()))
 }

@@ -30,6 +30,7 @@ pub use batch::{Outcome, batch};
 pub use listen::{Tls, serve};
 pub use models::{Models, Offer, Open, Residency};
 
+use crate::chat::ThinkingMode;
 use crate::sample::Overrides;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -79,6 +80,8 @@ pub struct Defaults {
     pub max_tokens: Option<usize>,
     /// Seed; `None` = another one for each request.
     pub seed: Option<u64>,
+    /// How much to think, where the model can be told.
+    pub thinking: ThinkingMode,
 }
 
 impl Default for ServerOptions {

@@ -1,10 +1,11 @@
 //! The one internal request that every dialect maps to, and the events that come of it.
 
+use super::common;
 use super::error::ApiError;
 use super::models::Served;
 use super::routes::State;
-use crate::chat::{Kind, ThinkingMode, ThoughtGuard, Vars};
-use crate::engine::{Event, Finish, Logprob, Prompt, Stats, Submission, Wanted};
+use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
+use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
 use std::sync::Arc;
@@ -238,8 +239,24 @@ fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt
     }
 }
 
+/// How much to think where a request says nothing: as the server was told, if this model can be.
+fn thinking(state: &State, llm: &Llm, asked: ThinkingMode) -> ThinkingMode {
+    let thinks = || llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
+    match (asked, state.options.defaults.thinking) {
+        (ThinkingMode::Default, ThinkingMode::Off) => common::off(llm),
+        (ThinkingMode::Default, wanted) if thinks() => wanted,
+        (asked, _) => asked,
+    }
+}
+
 /// [`prompt`], away from the threads that speak with clients.
-pub(super) async fn render(model: Arc<Served>, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
+pub(super) async fn render(
+    state: &Arc<State>,
+    model: Arc<Served>,
+    input: Input,
+    asked: ThinkingMode,
+) -> Result<Prompt> {
+    let thinking = thinking(state, model.engine.llm(), asked);
     let work = tokio::task::spawn_blocking(move || prompt(&model, input, thinking));
     work.await.unwrap_or_else(|_| Err(ApiError::internal("rendering failed")))
 }
@@ -276,7 +293,8 @@ pub(super) async fn start_all(
 
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
-    let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, ask.thinking)?;
+    let thinking = thinking(state, &llm, ask.thinking);
+    let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
     let defaults = &state.options.defaults;
     let mut params = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
     params.logit_bias = ask.logit_bias;
@@ -289,7 +307,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             max_tokens: ask.max_tokens.or(defaults.max_tokens),
             stop: ask.stop.clone(),
             splitter: splitter.clone(),
-            guard: ThoughtGuard::new(ask.thinking.budget()),
+            guard: ThoughtGuard::new(thinking.budget()),
             constraint: constraint.map(|constraint| Box::new(constraint) as Box<dyn Constraint>),
             logprobs: ask.logprobs,
             after_filters: ask.after_filters,

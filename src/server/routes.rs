@@ -148,7 +148,8 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
         auth::check_host(&state.options, &parts.headers)?;
-        if parts.method == Method::OPTIONS && origin.is_some() {
+        // Whether a page may use the server is told by the origin in the answer's head, or its absence.
+        if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
             return Ok(preflight());
         }
         if !route.is_some_and(|route| route.open) {
