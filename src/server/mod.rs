@@ -10,6 +10,7 @@ mod batch;
 mod body;
 mod common;
 mod completion;
+mod decisions;
 mod error;
 mod infill;
 mod listen;

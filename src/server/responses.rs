@@ -88,6 +88,18 @@ fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
     }
 }
 
+/// An input, a text or items, as messages.
+pub(super) fn turns(llm: &Llm, input: Value) -> Result<Vec<Value>> {
+    match input {
+        Value::String(text) => Ok(vec![messages::plain("user", &text)]),
+        Value::Array(items) => {
+            let turns = items.into_iter().enumerate().map(|(index, item)| turn(llm, index, item));
+            turns.filter_map(Result::transpose).collect()
+        }
+        _ => Err(ApiError::field("input", "a string or an array of items is wanted")),
+    }
+}
+
 struct Read {
     ask: Ask,
     turns: Vec<Value>,
@@ -111,16 +123,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         turns.retain(|turn| turn["role"] != "system");
         turns.insert(0, messages::plain("system", &text));
     }
-    match fields.take("input") {
-        None => {}
-        Some(Value::String(text)) => turns.push(messages::plain("user", &text)),
-        Some(Value::Array(items)) => {
-            for (index, item) in items.into_iter().enumerate() {
-                turns.extend(turn(llm, index, item)?);
-            }
-        }
-        Some(_) => return Err(ApiError::field("input", "a string or an array of items is wanted")),
-    }
+    turns.extend(fields.take("input").map(|input| self::turns(llm, input)).transpose()?.unwrap_or_default());
     if turns.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }

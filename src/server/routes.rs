@@ -4,7 +4,7 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, completion, llama_server, ollama, openai, responses, slots};
+use super::{ServerOptions, anthropic, completion, decisions, llama_server, ollama, openai, responses, slots};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -108,6 +108,7 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/v1/responses" OpenAi false responses::create;
     "GET" "/v1/responses/{*id}" OpenAi false responses::get;
     "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
+    "POST" "/v1/decisions" OpenAi false decisions::create;
     "POST" "/infill" OpenAi false completion::infill;
     "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
