@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use tokki::engine::{
-    Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
+    Count, Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
 };
 use tokki::model::Model;
 use tokki::parallel::Pool;

@@ -19,6 +19,7 @@ mod home;
 mod hostile_gguf;
 mod layering;
 #[cfg(unix)]
+mod operation;
 mod outputs;
 mod perplexity;
 #[cfg(unix)]
