@@ -244,11 +244,16 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
         }
     };
     if let Some(name) = forced {
-        ask.form = Some(Form::JsonSchema(tools.schema(name)));
+        ask.form = Some(call_form(&tools, name));
     }
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
     Ok(tools)
+}
+
+/// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.
+pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
+    Form::Lenient { schema: tools.schema(name, true), rest: tools.schema(name, false) }
 }
 
 /// The model that a request names.

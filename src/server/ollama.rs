@@ -6,7 +6,7 @@ use super::error::{ApiError, Dialect};
 use super::messages;
 use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Stats};
@@ -277,6 +277,7 @@ async fn respond(
     let stream = fields.bool("stream")?.unwrap_or(true);
     let ignored = fields.rest();
     let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
+    let warnings = running.warnings.clone();
     let lines = Lines { model: running.model.name.clone(), chat, finder };
     let mut response = if stream {
         stream::respond(running, lines)
@@ -288,6 +289,7 @@ async fn respond(
         respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 

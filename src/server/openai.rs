@@ -8,7 +8,7 @@ use super::infill::Fim;
 use super::messages;
 use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Llm, Logprob, Stats};
@@ -115,6 +115,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored } = chat;
     let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&state, &ask, &model)).transpose()?;
     let running = request::start(&state, model, ask, call.client).await?;
+    let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
@@ -141,6 +142,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
         respond_json(&object, &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Running {
     pub(super) n: usize,
     /// Its number among those that the model remembers.
     pub(super) slot: usize,
+    /// What of the request is not kept to.
+    pub(super) warnings: Vec<String>,
     /// Tokens of the first answer so far.
     said: Vec<u32>,
     events: UnboundedReceiver<Event>,
@@ -300,9 +302,12 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     params.logit_bias = ask.logit_bias;
     params.check()?;
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
-    let mut choices = Vec::with_capacity(ask.n);
+    let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), Vec::new());
     for choice in 0..ask.n {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
+        if let (0, Some(constraint)) = (choice, &constraint) {
+            warnings.extend_from_slice(constraint.warnings());
+        }
         choices.push(Wanted {
             max_tokens: ask.max_tokens.or(defaults.max_tokens),
             stop: ask.stop.clone(),
@@ -335,7 +340,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     let clock = Clock { state: Arc::clone(state), start, spoke: false };
     let slot = model.slots.choose(ask.slot, &tokens);
     let said = Vec::new();
-    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, slot, said, events, cancelled, clock })
+    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, slot, warnings, said, events, cancelled, clock })
 }
 
 /// A seed that differs from request to request.

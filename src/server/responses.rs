@@ -6,7 +6,7 @@ use super::completion::{self, Pace};
 use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
@@ -185,6 +185,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
+    let warnings = running.warnings.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = format!("{:x}{:08x}", now.as_micros(), running.seed as u32);
     let mut made = Made {
@@ -219,6 +220,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         respond_json(&made.finish(&answer.stats).1, &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 

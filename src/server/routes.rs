@@ -238,13 +238,22 @@ pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Bo
 
 /// Lists fields of the request that nobody read in the answer's head.
 pub(super) fn note_ignored(response: &mut Response<Body>, ignored: &[String]) {
+    note(response, "x-ignored-fields", ignored);
+}
+
+/// Lists what of the request is not kept to in the answer's head.
+pub(super) fn note_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    note(response, "x-warnings", warnings);
+}
+
+fn note(response: &mut Response<Body>, name: &'static str, texts: &[String]) {
     const MOST: usize = 20;
-    if ignored.is_empty() {
+    if texts.is_empty() {
         return;
     }
-    let names: Vec<&str> = ignored.iter().take(MOST).map(String::as_str).collect();
-    let names: String = names.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
-    if let Ok(value) = HeaderValue::from_str(&names) {
-        response.headers_mut().insert("x-ignored-fields", value);
+    let texts: Vec<&str> = texts.iter().take(MOST).map(String::as_str).collect();
+    let texts: String = texts.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
+    if let Ok(value) = HeaderValue::from_str(&texts) {
+        response.headers_mut().insert(name, value);
     }
 }

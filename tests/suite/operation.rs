@@ -184,3 +184,25 @@ fn decisions_are_probabilities() {
         assert_eq!(server.post("/v1/decisions", &body).status, 400);
     }
 }
+
+#[test]
+fn a_tools_schema_is_kept_to_as_far_as_can_be_with_a_warning() {
+    let server = serve(&[]);
+    let call = |parameters: Value| {
+        let tool = json!({ "type": "function", "function": { "name": "f", "parameters": parameters } });
+        let body = chat(&json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 60 }));
+        server.post("/v1/chat/completions", &body)
+    };
+    let plain = call(json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "required": ["a"] }));
+    assert_eq!(plain.status, 200, "{}", plain.body);
+    assert!(!plain.head.contains("x-warnings"), "{}", plain.head);
+    for odd in [
+        json!({ "type": "object", "properties": { "a": { "type": "array", "uniqueItems": true } } }),
+        json!({ "type": "object", "properties": { "a": { "const": 9_007_199_254_740_993_i64 } } }),
+        json!({ "type": "object", "properties": { "a": { "$ref": "#/nowhere" } } }),
+    ] {
+        let reply = call(odd.clone());
+        assert_eq!(reply.status, 200, "{odd}: {}", reply.body);
+        assert!(reply.head.contains("x-warnings"), "{odd}: {}", reply.head);
+    }
+}
