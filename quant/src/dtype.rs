@@ -2,27 +2,16 @@
 //!
 //! A new format is one file in `formats/` and one row here; kernels and tests iterate the table.
 
-use crate::floats::FloatLanes;
-use crate::formats::{self, Format};
+use crate::activation::{ActKind, ActKinds};
+use crate::formats::{self, Float, Format};
 use crate::gemm::{Lanes32, Lanes256};
-
-/// In which form a format wants the activations it's multiplied with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum ActKind {
-    /// Single precision.
-    F32,
-    /// Signed bytes, a scale and a sum for every 32.
-    Block32,
-    /// Signed bytes, a scale for every 256, a sum for every 16.
-    Block256,
-}
 
 /// Something done for a format whose type is chosen at run time: [`DType::visit`] calls the method of the format's kind.
 pub(crate) trait Visitor {
     /// What comes out.
     type Out;
     /// For formats of single numbers.
-    fn float<F: FloatLanes>(self) -> Self::Out;
+    fn float<F: Float>(self) -> Self::Out;
     /// For formats of 32 weights a block.
     fn block32<F: Lanes32>(self) -> Self::Out;
     /// For formats of 256 weights a block.
@@ -104,6 +93,13 @@ impl DType {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+}
+
+impl FromIterator<DType> for ActKinds {
+    /// The kinds that these formats ask for.
+    fn from_iter<I: IntoIterator<Item = DType>>(dtypes: I) -> Self {
+        dtypes.into_iter().fold(Self::none(), |kinds, dtype| kinds.with(dtype.act()))
     }
 }
 

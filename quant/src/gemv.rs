@@ -54,7 +54,7 @@ const fn lines<F: Format>() -> usize {
 }
 
 /// Products of some of a tile's rows with `C` columns; `X` is a column's activations.
-pub(crate) struct Product<'a, 't, F, X, const C: usize> {
+pub(crate) struct Steps<'a, 't, F, X, const C: usize> {
     m: &'a Matrix<'a>,
     x: [X; C],
     steps: Range<usize>,
@@ -64,7 +64,7 @@ pub(crate) struct Product<'a, 't, F, X, const C: usize> {
     format: PhantomData<F>,
 }
 
-impl<'a, 't, F, X, const C: usize> Product<'a, 't, F, X, C> {
+impl<'a, 't, F, X, const C: usize> Steps<'a, 't, F, X, C> {
     /// `tile[first + c] = m * x[c]` for the rows of those steps, and the columns that the tile has.
     pub(crate) fn new(m: &'a Matrix<'a>, x: [X; C], steps: Range<usize>, tile: &'a mut Tile<'t>, first: usize) -> Self {
         Self { m, x, steps, tile, first, format: PhantomData }
@@ -89,7 +89,7 @@ impl<'a, 't, F, X, const C: usize> Product<'a, 't, F, X, C> {
     }
 }
 
-impl<F: Format32, const C: usize> Kernel for Product<'_, '_, F, ActRow32<'_>, C> {
+impl<F: Format32, const C: usize> Kernel for Steps<'_, '_, F, ActRow32<'_>, C> {
     #[inline(always)]
     fn run<S: Ints>(self, s: S) {
         self.each_step(
@@ -100,7 +100,7 @@ impl<F: Format32, const C: usize> Kernel for Product<'_, '_, F, ActRow32<'_>, C>
     }
 }
 
-impl<F: Format256, const C: usize> Kernel for Product<'_, '_, F, ActRow256<'_>, C> {
+impl<F: Format256, const C: usize> Kernel for Steps<'_, '_, F, ActRow256<'_>, C> {
     #[inline(always)]
     fn run<S: Ints>(self, s: S) {
         self.each_step(

@@ -20,6 +20,7 @@ pub mod isa;
 pub mod matmul;
 pub mod matrix;
 pub mod ops;
+mod product;
 pub mod share;
 pub mod team;
 #[doc(hidden)]

@@ -6,13 +6,14 @@ use std::ops::Range;
 use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
-use crate::floats::{self, FloatLanes};
+use crate::floats;
 use crate::formats::{Float, Format32, Format256};
 use crate::gemm::{self, Lanes32, Lanes256};
-use crate::gemv::{self, Product};
+use crate::gemv::{self, Steps};
 use crate::isa::Isa;
 use crate::isa::ints::{self, Kernel, ROWS};
 use crate::matrix::Matrix;
+use crate::product::{Columns, Product};
 use crate::share::Tile;
 
 /// `tile[c][r] = sum over k of m[r][k] * x[c][k]`, for the tile's rows and all rows of `x`.
@@ -35,33 +36,10 @@ pub fn matmul_cols(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: &[u32], tile
     product(isa, m, x, Columns::Chosen(cols), tile);
 }
 
-/// Which rows of the activations are multiplied: column `i` of the output is row `get(i)`.
-#[derive(Clone, Copy)]
-pub(crate) enum Columns<'a> {
-    All(usize),
-    Chosen(&'a [u32]),
-}
-
-impl Columns<'_> {
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Self::All(n) => n,
-            Self::Chosen(cols) => cols.len(),
-        }
-    }
-
-    pub(crate) fn get(self, i: usize) -> usize {
-        match self {
-            Self::All(_) => i,
-            Self::Chosen(cols) => cols[i] as usize,
-        }
-    }
-}
-
 fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &mut Tile<'_>) {
     let all = tile.rows();
     assert!(all.end <= m.rows(), "rows {all:?} of {m:?}");
-    if m.dtype().visit(Blocked(isa, gemm::Product { m, x, cols, tile })) {
+    if m.dtype().visit(Blocked(isa, Product { m, x, cols, tile })) {
         return;
     }
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
@@ -82,12 +60,12 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
 pub const FEW: usize = 8;
 
 /// A product by panels, or of floats. Returns whether it's been done.
-struct Blocked<'a, 't>(Isa, gemm::Product<'a, 't>);
+struct Blocked<'a, 't>(Isa, Product<'a, 't>);
 
 impl Visitor for Blocked<'_, '_> {
     type Out = bool;
 
-    fn float<F: FloatLanes>(self) -> bool {
+    fn float<F: Float>(self) -> bool {
         // The definition is as fast as vectors in portable code.
         if self.0 != Isa::SCALAR {
             floats::product::<F>(self.0, self.1);
@@ -148,10 +126,10 @@ impl<'a, 't> Batch<'a, 't> {
     /// `C` columns with eight rows side by side.
     fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
-        Product<'a, 't, F, X, C>: Kernel,
+        Steps<'a, 't, F, X, C>: Kernel,
     {
         let (x, count) = self.next(column);
-        ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.steps, self.tile, self.from));
+        ints::dispatch(self.isa, Steps::<F, X, C>::new(self.m, x, self.steps, self.tile, self.from));
         count
     }
 

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use tokki_quant::dtype::{ActKind, DType};
+use tokki_quant::activation::ActKind;
+use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{matmul, matmul_cols};
 use tokki_quant::matrix::Matrix;

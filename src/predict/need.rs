@@ -3,8 +3,8 @@
 use crate::arch::{Ffn, Layer, Projection};
 use crate::kv::CacheShape;
 use crate::model::{FfnWeights, LayerWeights, Model, Qkv, Stack};
+use tokki_quant::activation::ActKind;
 use tokki_quant::attention::{KvKind, TILE};
-use tokki_quant::dtype::ActKind;
 
 /// What a session needs, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -6,10 +6,12 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::queries::{Group, ROWS};
-use super::tile::Weights;
 use super::{BLOCK, STRIP, TILE};
 use crate::isa::caches::LINE;
 use crate::isa::lanes::{Kernel, LANES, Lanes};
+
+/// Scores, then weights, of a group of rows.
+pub(super) type Weights = [[f32; TILE]; ROWS];
 
 /// A loop over a tile for `R` query rows at once, `N` vectors at a time.
 pub(super) trait Tiled {

@@ -3,16 +3,13 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, by_rows};
+use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, Weights, by_rows};
 use super::queries::{Group, Queries, ROWS};
 use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
 use crate::elementary::{exp, softcap};
 use crate::isa::Isa;
 use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
-
-/// Scores, then weights, of a group of rows.
-pub(super) type Weights = [[f32; TILE]; ROWS];
 
 /// Weights times the scales of the values' blocks, for each block of a strip.
 type Scaled = [Weights; STRIP / BLOCK];

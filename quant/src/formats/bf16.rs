@@ -1,7 +1,6 @@
 //! BF16: 2 bytes a weight, the upper half of a little-endian single precision number.
 
 use super::{Float, layout};
-use crate::floats::FloatLanes;
 use crate::isa::lanes::{LANES, Lanes};
 
 /// The upper half of single precision.
@@ -13,9 +12,7 @@ impl Float for BF16 {
     fn value(weight: &[u8; 2]) -> f32 {
         f32::from_bits(u32::from(u16::from_le_bytes(*weight)) << 16)
     }
-}
 
-impl FloatLanes for BF16 {
     #[inline(always)]
     fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
         let mut bytes = [0; 32];

@@ -1,7 +1,6 @@
 //! F16: 2 bytes a weight, little-endian half precision (1 sign, 5 exponent, 10 fraction bits).
 
 use super::{Float, layout};
-use crate::floats::FloatLanes;
 use crate::isa::lanes::{LANES, Lanes};
 
 /// Half precision.
@@ -13,9 +12,7 @@ impl Float for F16 {
     fn value(weight: &[u8; 2]) -> f32 {
         half::f16::from_le_bytes(*weight).to_f32()
     }
-}
 
-impl FloatLanes for F16 {
     #[inline(always)]
     fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
         let mut bytes = [0; 32];

@@ -1,7 +1,6 @@
 //! F32: 4 bytes a weight, little-endian single precision.
 
 use super::{Float, layout};
-use crate::floats::FloatLanes;
 use crate::isa::lanes::{LANES, Lanes};
 
 /// Single precision.
@@ -13,9 +12,7 @@ impl Float for F32 {
     fn value(weight: &[u8; 4]) -> f32 {
         f32::from_le_bytes(*weight)
     }
-}
 
-impl FloatLanes for F32 {
     #[inline(always)]
     fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
         let mut bytes = [0; 64];

@@ -27,6 +27,8 @@ pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 
 use crate::isa::ints::{Ints, ROWS};
+use crate::isa::lanes::{LANES, Lanes};
+pub(crate) use crate::isa::unroll::{eight, four};
 
 /// What a block is: `LEN` weights in `BYTES` bytes.
 pub(crate) trait Format {
@@ -59,48 +61,12 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
-/// `[f(0), .., f(7)]` written out: closures are not reliably compiled for the caller's instruction set.
-macro_rules! eight {
-    ($g:ident => $value:expr) => {
-        [
-            crate::formats::with!($g = 0, $value),
-            crate::formats::with!($g = 1, $value),
-            crate::formats::with!($g = 2, $value),
-            crate::formats::with!($g = 3, $value),
-            crate::formats::with!($g = 4, $value),
-            crate::formats::with!($g = 5, $value),
-            crate::formats::with!($g = 6, $value),
-            crate::formats::with!($g = 7, $value),
-        ]
-    };
-}
-pub(crate) use eight;
-
-/// `[f(0), .., f(3)]`, as [`eight`].
-macro_rules! four {
-    ($g:ident => $value:expr) => {
-        [
-            crate::formats::with!($g = 0, $value),
-            crate::formats::with!($g = 1, $value),
-            crate::formats::with!($g = 2, $value),
-            crate::formats::with!($g = 3, $value),
-        ]
-    };
-}
-pub(crate) use four;
-
-macro_rules! with {
-    ($g:ident = $number:literal, $value:expr) => {{
-        let $g: usize = $number;
-        $value
-    }};
-}
-pub(crate) use with;
-
 /// A format whose weights stand alone (a block is one weight).
 pub(crate) trait Float: Format {
     /// The weight, widened exactly.
     fn value(weight: &Self::Block) -> f32;
+    /// Sixteen weights, widened exactly.
+    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F;
 }
 
 /// 32 weights, unpacked: weight `i` is `d * q[i]`, plus `min` in formats that have one.

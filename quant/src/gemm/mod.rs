@@ -19,8 +19,8 @@ pub(crate) use unpack::{Lanes32, Lanes256};
 use crate::activation::{Activations, Bytes32};
 use crate::isa::words::{MOST_LANES, Task, Words, Work, dispatch};
 use crate::isa::{Isa, caches};
-use crate::matmul::Columns;
 use crate::matrix::Matrix;
+use crate::product::Product;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
 use x_tile::{MOST_COLUMNS, SLICE, XTile};
@@ -28,14 +28,6 @@ use x_tile::{MOST_COLUMNS, SLICE, XTile};
 /// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
 fn panel_bytes() -> usize {
     caches::second_level() / 8 * 5
-}
-
-/// A product: `tile[c][r]` is row `r` of `m` times row `cols.get(c)` of `x`.
-pub(crate) struct Product<'a, 't> {
-    pub(crate) m: &'a Matrix<'a>,
-    pub(crate) x: &'a Activations,
-    pub(crate) cols: Columns<'a>,
-    pub(crate) tile: &'a mut Tile<'t>,
 }
 
 /// The product with a matrix of a format of 32 weights.

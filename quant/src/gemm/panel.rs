@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::unpack::{Lanes32, Lanes256};
-use super::x_tile::XTile;
+use super::x_tile::{Form, XTile};
 use crate::activation::{ActRow, Activations, Bytes32};
 use crate::isa::words::{Dots, MOST_LANES, Rows, Task, Words};
 
@@ -54,6 +54,15 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
         // A product in 32 bits and its addition cost as much as three products in 16 bits.
         (true, true) if 3 * fits >= words => Plan::Scaled16(fits),
         (true, true) => Plan::Scaled32,
+    }
+}
+
+/// In which form the activations are wanted.
+const fn form(plan: Plan, signed: bool) -> Form {
+    match plan {
+        Plan::Halves => Form::Halves,
+        _ if signed => Form::Unsigned,
+        _ => Form::Signed,
     }
 }
 
@@ -110,27 +119,6 @@ pub(super) trait Kind<S: Words>: Sized {
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>);
     /// The result from the sums of the products and of the minima.
     fn total(s: S, products: S::V, minima: S::V) -> S::V;
-}
-
-/// How activations stand in an [`XTile`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Form {
-    /// Signed bytes.
-    Signed,
-    /// Bytes plus 128.
-    Unsigned,
-    /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
-    Halves,
-}
-
-impl Form {
-    const fn of(plan: Plan, signed: bool) -> Self {
-        match plan {
-            Plan::Halves => Self::Halves,
-            _ if signed => Self::Unsigned,
-            _ => Self::Signed,
-        }
-    }
 }
 
 /// The sums of a tile: two vectors of rows times `C` columns, of the products and of the minima.
@@ -358,7 +346,7 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
     const LEN: usize = 32;
     const BYTES: usize = F::BYTES;
     const LAYOUT: Layout = Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), 8, F::MIN, F::SIGNED, 0);
-    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
+    const FORM: Form = form(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
@@ -420,7 +408,7 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     const BYTES: usize = F::BYTES;
     const LAYOUT: Layout =
         Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), 64, F::MIN, F::SIGNED, F::GROUPS);
-    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
+    const FORM: Form = form(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_256(column).q

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::panel::Form;
 use crate::activation::{ActRow32, ActRow256, Bytes32};
 use crate::isa::words::{MOST_LANES, Task, Words};
 
@@ -19,6 +18,17 @@ pub(super) const MOST_COLUMNS: usize = 8;
 
 /// Room for blocks of 32.
 const BLOCKS: usize = SLICE / 32;
+
+/// How activations stand in an [`XTile`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// Signed bytes.
+    Signed,
+    /// Bytes plus 128.
+    Unsigned,
+    /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
+    Halves,
+}
 
 /// The activations of up to [`MOST_COLUMNS`] columns.
 #[repr(C, align(64))]

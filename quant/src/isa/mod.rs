@@ -7,6 +7,7 @@ pub(crate) mod caches;
 pub(crate) mod ceiling;
 pub(crate) mod ints;
 pub(crate) mod lanes;
+pub(crate) mod unroll;
 pub(crate) mod words;
 
 use std::sync::OnceLock;

@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Ints, Kernel, ROWS};
-use crate::formats::eight;
+use crate::isa::unroll::eight;
 use crate::isa::{Isa, Level};
 
 /// AVX2, FMA and F16C are there.
