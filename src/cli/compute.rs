@@ -2,8 +2,7 @@
 
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
-use crate::engine::{Options, Session};
-use crate::forward::DEFAULT_BATCH;
+use crate::engine::{DEFAULT_BATCH, Options, Session};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;

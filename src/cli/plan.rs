@@ -5,7 +5,7 @@ use super::output;
 use super::progress::Bar;
 use crate::Result;
 use crate::config::{MachineFlags, Settings};
-use crate::forward::DEFAULT_BATCH;
+use crate::engine::DEFAULT_BATCH;
 use crate::machine::Machine;
 use crate::predict::plan::{self, Need};
 use crate::predict::speed::{Speed, can_be_tried};

@@ -4,9 +4,7 @@ use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
-use crate::engine::{Engine, EngineOptions, Llm};
-use crate::forward::DEFAULT_BATCH;
-use crate::kv::CacheShape;
+use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm, least_cache};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -313,8 +311,7 @@ fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
     if let Some(why) = llm.template().is_none().then_some("it has no chat template: only plain completions work") {
         output::say(&format!("tokki: {name}: {why}"));
     }
-    let shape = CacheShape::new(&compute.model.spec, options.kv);
-    let one = shape.bytes(options.context) + shape.page_bytes();
+    let one = least_cache(&compute.model.spec, &options);
     let cache_bytes = match args.cache_size {
         Some(bytes) => bytes,
         None => {

@@ -11,11 +11,12 @@ mod scheduler;
 mod sequence;
 mod session;
 
+pub use crate::forward::DEFAULT_BATCH;
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
 pub use gauges::{Count, Gauges};
 pub use generate::{Generation, Request};
 pub use llm::{Llm, Prompt};
-pub use scheduler::{Engine, EngineOptions};
+pub use scheduler::{Engine, EngineOptions, least_cache};
 pub use sequence::{Event, Submission};
 pub use session::{Options, Session};

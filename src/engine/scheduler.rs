@@ -13,6 +13,7 @@ use super::gauges::{Count, Gauges};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
 use super::{Llm, Options, Session, saved};
+use crate::arch::Spec;
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
@@ -47,6 +48,13 @@ pub struct EngineOptions {
     pub cache_bytes: usize,
 }
 
+/// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
+/// because it is shared.
+pub fn least_cache(spec: &Spec, session: &Options) -> usize {
+    let shape = CacheShape::new(spec, session.kv);
+    shape.bytes(session.context) + shape.page_bytes()
+}
+
 enum Command {
     Submit(Box<Job>),
     Forget(Sender<()>),
@@ -78,8 +86,7 @@ impl Engine {
     /// When the thread cannot be started, or the cache does not hold one conversation.
     pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, options: EngineOptions) -> Result<Self> {
         let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
-        // One page more: a shared one that is copied.
-        let least = shape.bytes(options.session.context) + shape.page_bytes();
+        let least = least_cache(&llm.model().spec, &options.session);
         if options.cache_bytes < least {
             let found = format!("{} bytes", options.cache_bytes);
             return Err(Error::input("the cache", format!("at least {least} bytes for one conversation"), found)

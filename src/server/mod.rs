@@ -8,6 +8,7 @@ mod anthropic;
 mod auth;
 mod batch;
 mod body;
+mod card;
 mod common;
 mod completion;
 mod decisions;

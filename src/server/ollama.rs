@@ -1,6 +1,7 @@
 //! Ollama's dialect: lines of JSON.
 
 use super::body::Fields;
+use super::card;
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
@@ -41,48 +42,9 @@ pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
     Ok(respond_json(&json!({ "version": PROTOCOL, "tokki": env!("CARGO_PKG_VERSION") }), &[]))
 }
 
-/// A time as RFC 3339, UTC.
-fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| format!("{time:.6}"))
-}
-
-fn details(llm: &Llm) -> Value {
-    let gguf = &llm.model().gguf;
-    let arch = &llm.model().spec.arch;
-    let size = gguf.str("general.size_label").ok().flatten().unwrap_or_default();
-    json!({ "parent_model": "", "format": "gguf", "family": arch, "families": [arch],
-            "parameter_size": size, "quantization_level": llm.model().output.dtype().name() })
-}
-
-/// One model in Ollama's lists.
-pub(super) fn entry(entry: &Entry) -> Value {
-    let served = entry.served();
-    let llm = served.as_ref().map(|served| served.engine.llm());
-    json!({
-        "name": entry.name(),
-        "model": entry.name(),
-        "modified_at": rfc3339(entry.modified),
-        "size": llm.map_or(entry.bytes, |llm| llm.model().gguf.file_bytes()),
-        "digest": "",
-        "capabilities": llm.map_or_else(|| vec!["completion"], |llm| capabilities(llm)),
-        "details": llm.map_or_else(|| json!({ "format": "gguf" }), |llm| details(llm)),
-    })
-}
-
-fn capabilities(llm: &Llm) -> Vec<&'static str> {
-    let mut all = vec!["completion"];
-    if llm.capabilities().is_some_and(|c| c.tools) {
-        all.push("tools");
-    }
-    if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) {
-        all.push("thinking");
-    }
-    all
-}
-
 /// `GET /api/tags`
 pub(super) async fn tags(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let models: Vec<Value> = state.models.all().iter().map(|model| entry(model)).collect();
+    let models: Vec<Value> = state.models.all().iter().map(|model| card::entry(model)).collect();
     Ok(respond_json(&json!({ "models": models }), &[]))
 }
 
@@ -91,8 +53,9 @@ pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
     let loaded = |model: &Arc<Entry>| {
         let served = model.served()?;
-        let mut object = entry(model);
-        object["expires_at"] = rfc3339(SystemTime::now() + model.expires().unwrap_or(FOREVER).min(FOREVER)).into();
+        let mut object = card::entry(model);
+        object["expires_at"] =
+            card::rfc3339(SystemTime::now() + model.expires().unwrap_or(FOREVER).min(FOREVER)).into();
         object["size_vram"] = 0.into();
         object["context_length"] = served.engine.options().session.context.into();
         Some(object)
@@ -118,10 +81,10 @@ pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>
         &json!({
             "modelfile": "", "parameters": "",
             "template": llm.template().map(|template| template.source()).unwrap_or_default(),
-            "details": details(llm),
+            "details": card::details(llm),
             "model_info": info,
-            "capabilities": capabilities(llm),
-            "modified_at": rfc3339(modified),
+            "capabilities": card::capabilities(llm),
+            "modified_at": card::rfc3339(modified),
         }),
         &fields.rest(),
     ))
@@ -255,7 +218,7 @@ fn no_prompt(state: &State, model: Arc<Served>, keep: KeepAlive, chat: bool) -> 
     let name = model.name.clone();
     drop(model);
     let closed = keep == KeepAlive::For(Duration::ZERO) && state.models.close(&name)?;
-    let mut object = json!({ "model": name, "created_at": rfc3339(SystemTime::now()),
+    let mut object = json!({ "model": name, "created_at": card::rfc3339(SystemTime::now()),
                              "done": true, "done_reason": if closed { "unload" } else { "load" } });
     if chat {
         object["message"] = messages::plain("assistant", "");
@@ -307,7 +270,7 @@ struct Lines {
 
 impl Lines {
     fn object(&self, content: &str, thinking: &str, calls: Vec<Value>) -> Value {
-        let mut object = json!({ "model": self.model, "created_at": rfc3339(SystemTime::now()), "done": false });
+        let mut object = json!({ "model": self.model, "created_at": card::rfc3339(SystemTime::now()), "done": false });
         if self.chat {
             let mut message = messages::plain("assistant", content);
             if !thinking.is_empty() {

@@ -488,7 +488,7 @@ fn model_object(entry: &Entry) -> Value {
 /// `GET /v1/models`
 pub(super) async fn models(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     let data: Vec<Value> = state.models.all().iter().map(|model| model_object(model)).collect();
-    let entries: Vec<Value> = state.models.all().iter().map(|model| super::ollama::entry(model)).collect();
+    let entries: Vec<Value> = state.models.all().iter().map(|model| super::card::entry(model)).collect();
     let first = state.models.all().first().map(|entry| entry.name());
     let last = state.models.all().last().map(|entry| entry.name());
     let list = json!({ "object": "list", "data": data, "models": entries,
