@@ -9,7 +9,8 @@
 //! Sums are of the quantized values, exact.
 
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes};
 use crate::share::Chunks;
 
 /// Blocks whose largest magnitude is below this count as zeros: 2^-100.

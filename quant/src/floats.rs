@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use crate::formats::Float;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes};
 use crate::product::Product;
 
 /// Bytes of activations that a block of columns should not exceed.

@@ -17,6 +17,7 @@ mod gemm;
 mod gemv;
 mod half_float;
 pub mod isa;
+mod layout;
 pub mod matmul;
 pub mod matrix;
 pub mod ops;

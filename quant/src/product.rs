@@ -1,5 +1,7 @@
 //! A product of weights and activations, as the kernels take it: which rows, which columns, where the results go.
 
+use std::ops::Range;
+
 use crate::activation::Activations;
 use crate::matrix::Matrix;
 use crate::share::Tile;
@@ -32,5 +34,15 @@ pub(crate) struct Product<'a, 't> {
     pub(crate) m: &'a Matrix<'a>,
     pub(crate) x: &'a Activations,
     pub(crate) cols: Columns<'a>,
+    /// Rows of the matrix, of which the tile has all.
+    pub(crate) rows: Range<usize>,
     pub(crate) tile: &'a mut Tile<'t>,
+}
+
+impl Product<'_, '_> {
+    /// Where some rows of the matrix are in the tile.
+    pub(crate) fn of_tile(&self, rows: &Range<usize>) -> Range<usize> {
+        let first = self.tile.rows().start;
+        rows.start - first..rows.end - first
+    }
 }

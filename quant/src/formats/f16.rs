@@ -1,12 +1,12 @@
 //! F16: 2 bytes a weight, little-endian half precision (1 sign, 5 exponent, 10 fraction bits).
 
 use super::{Float, layout};
-use crate::isa::lanes::{LANES, Lanes};
+use crate::isa::simd::{LANES, Lanes};
 
 /// Half precision.
 pub(crate) struct F16;
 
-layout!(F16: 1 weights in 2 bytes, halves at [0]);
+layout!(F16: 1 weights in 2 bytes: Field::F16);
 
 impl Float for F16 {
     fn value(weight: &[u8; 2]) -> f32 {

@@ -1,12 +1,12 @@
 //! F32: 4 bytes a weight, little-endian single precision.
 
 use super::{Float, layout};
-use crate::isa::lanes::{LANES, Lanes};
+use crate::isa::simd::{LANES, Lanes};
 
 /// Single precision.
 pub(crate) struct F32;
 
-layout!(F32: 1 weights in 4 bytes, halves at []);
+layout!(F32: 1 weights in 4 bytes: Field::words(1));
 
 impl Float for F32 {
     fn value(weight: &[u8; 4]) -> f32 {

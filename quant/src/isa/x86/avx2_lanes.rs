@@ -1,27 +1,17 @@
-//! AVX2, FMA and F16C, with or without AVX-VNNI: 16 lanes are two registers.
+//! Sixteen lanes in two 256-bit registers.
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, LANES, Lanes};
-
-/// Proves AVX2, FMA and F16C, and AVX-VNNI if `VNNI`.
-#[derive(Clone, Copy)]
-pub(super) struct Avx2<const VNNI: bool>(());
-
-impl<const VNNI: bool> Avx2<VNNI> {
-    /// # Safety
-    /// The CPU has AVX2, FMA and F16C, and AVX-VNNI if `VNNI`.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
-}
+use super::Avx2;
+use super::dots::dpbusd;
+use crate::isa::simd::{LANES, Lanes};
 
 type F = [__m256; 2];
 type I = [__m256i; 2];
 
 /// 64 bytes, each plus 128; as they are, and as sign and magnitude (what's unused isn't computed).
 #[derive(Clone, Copy)]
-pub(super) struct Groups {
+pub(in crate::isa) struct Groups {
     offset: I,
     signed: I,
     magnitude: I,
@@ -38,36 +28,16 @@ macro_rules! methods {
     };
 }
 
-impl<const VNNI: bool> Lanes for Avx2<VNNI> {
+impl<const DOT: u8> Lanes for Avx2<DOT> {
     type F = F;
     type I = I;
     type K = Groups;
 
     // 5 are 10 of 16 registers; with 12, products would spill.
     const ACCS: usize = 5;
-    const DOT_ACCS: usize = if VNNI { 6 } else { 4 };
-
-    #[inline(always)]
-    fn vectorize<K: Kernel>(self, kernel: K) -> K::Out {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        #[inline(never)]
-        fn plain<S: Lanes, K: Kernel>(s: S, kernel: K) -> K::Out {
-            kernel.run(s)
-        }
-        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-        #[inline(never)]
-        fn vnni<S: Lanes, K: Kernel>(s: S, kernel: K) -> K::Out {
-            kernel.run(s)
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { if VNNI { vnni(self, kernel) } else { plain(self, kernel) } }
-    }
+    const DOT_ACCS: usize = if Self::VNNI { 6 } else { 4 };
 
     methods! {
-        fn prefetch(x: &[u8], ahead: usize) {
-            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast())
-        }
-
         fn splat(x: f32) -> F { [_mm256_set1_ps(x); 2] }
         fn load(x: &[f32; LANES]) -> F {
             [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x[8..].as_ptr())]
@@ -164,8 +134,8 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
             let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
             _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)))
         }
-        fn shl<const N: i32>(x: I) -> I { [_mm256_slli_epi32::<N>(x[0]), _mm256_slli_epi32::<N>(x[1])] }
-        fn shr<const N: i32>(x: I) -> I { [_mm256_srai_epi32::<N>(x[0]), _mm256_srai_epi32::<N>(x[1])] }
+        fn shl_i<const N: i32>(x: I) -> I { [_mm256_slli_epi32::<N>(x[0]), _mm256_slli_epi32::<N>(x[1])] }
+        fn sar_i<const N: i32>(x: I) -> I { [_mm256_srai_epi32::<N>(x[0]), _mm256_srai_epi32::<N>(x[1])] }
         fn to_f32(x: I) -> F { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
         fn store_i8(x: I, out: &mut [u8; LANES]) {
             // The low bytes of each half's 4 lanes to the half's first 4 bytes, then the halves together.
@@ -191,14 +161,14 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
             Groups { offset, signed, magnitude: [_mm256_abs_epi8(signed[0]), _mm256_abs_epi8(signed[1])] }
         }
         fn dot_start(q_sum: i32) -> I {
-            if VNNI { [_mm256_set1_epi32(-128 * q_sum); 2] } else { [_mm256_setzero_si256(); 2] }
+            if Self::VNNI { [_mm256_set1_epi32(-128 * q_sum); 2] } else { [_mm256_setzero_si256(); 2] }
         }
         fn dot4(acc: I, k: Groups, q: [u8; 4]) -> I {
             let q = _mm256_set1_epi32(i32::from_le_bytes(q));
-            if VNNI {
+            if Self::VNNI {
                 [
-                    _mm256_dpbusd_avx_epi32(acc[0], k.offset[0], q),
-                    _mm256_dpbusd_avx_epi32(acc[1], k.offset[1], q),
+                    dpbusd::<DOT>(acc[0], k.offset[0], q),
+                    dpbusd::<DOT>(acc[1], k.offset[1], q),
                 ]
             } else {
                 [

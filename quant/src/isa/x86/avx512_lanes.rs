@@ -1,20 +1,9 @@
-//! AVX-512 F/BW/DQ/VL and AVX512-VNNI: 16 lanes are one register.
+//! Sixteen lanes in one 512-bit register.
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, LANES, Lanes};
-
-/// Proves AVX-512 F/BW/DQ/VL and VNNI, on top of AVX2, FMA and F16C.
-#[derive(Clone, Copy)]
-pub(super) struct Avx512(());
-
-impl Avx512 {
-    /// # Safety
-    /// The CPU has AVX-512 F/BW/DQ/VL and VNNI, AVX2, FMA and F16C.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
-}
+use super::Avx512;
+use crate::isa::simd::{LANES, Lanes};
 
 /// Methods whose body may use the instructions that `self` proves.
 macro_rules! methods {
@@ -37,32 +26,17 @@ impl Lanes for Avx512 {
     const DOT_ACCS: usize = 24;
 
     #[inline(always)]
-    fn vectorize<K: Kernel>(self, kernel: K) -> K::Out {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        #[inline(never)]
-        fn run<K: Kernel>(s: Avx512, kernel: K) -> K::Out {
-            kernel.run(s)
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { run(self, kernel) }
-    }
-
-    #[inline(always)]
-    fn shl<const N: i32>(self, x: __m512i) -> __m512i {
+    fn shl_i<const N: i32>(self, x: __m512i) -> __m512i {
         // SAFETY: `self` proves that the CPU has the instruction.
         unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(N)) }
     }
     #[inline(always)]
-    fn shr<const N: i32>(self, x: __m512i) -> __m512i {
+    fn sar_i<const N: i32>(self, x: __m512i) -> __m512i {
         // SAFETY: `self` proves that the CPU has the instruction.
         unsafe { _mm512_srav_epi32(x, _mm512_set1_epi32(N)) }
     }
 
     methods! {
-        fn prefetch(x: &[u8], ahead: usize) {
-            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast())
-        }
-
         fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
         fn load(x: &[f32; LANES]) -> __m512 { _mm512_loadu_ps(x.as_ptr()) }
         fn store(x: __m512, out: &mut [f32; LANES]) { _mm512_storeu_ps(out.as_mut_ptr(), x) }

@@ -1,11 +1,8 @@
 //! What every operation on words means.
 
-use super::{Dots, MOST_LANES, Rows, Task, Words};
+use super::Scalar;
 use crate::half_float;
-
-/// Portable Rust on arrays.
-#[derive(Clone, Copy)]
-pub(super) struct Scalar;
+use crate::isa::simd::{Dots, MAX_ROWS, RowDots, Words};
 
 const N: usize = 4;
 type V = [u32; N];
@@ -49,31 +46,44 @@ impl Words for Scalar {
     const DOTS: Dots = Dots::None;
     const COLUMNS: usize = 2;
 
-    fn vectorize<T: Task<Self>>(self, task: T) {
-        task.run(self);
-    }
-
     #[inline(always)]
-    fn prefetch<T>(self, _memory: &[T], _ahead: usize) {}
-    #[inline(always)]
-    fn splat(self, x: u32) -> V {
+    fn splat_u32(self, x: u32) -> V {
         [x; N]
     }
     #[inline(always)]
-    fn load(self, x: &[u32; MOST_LANES]) -> V {
+    fn load_u32(self, x: &[u32; MAX_ROWS]) -> V {
         [x[0], x[1], x[2], x[3]]
     }
     #[inline(always)]
-    fn store(self, x: V, out: &mut [u32; MOST_LANES]) {
+    fn store_u32(self, x: V, out: &mut [u32; MAX_ROWS]) {
         out[..N].copy_from_slice(&x);
     }
     #[inline(always)]
-    fn word(self, rows: Rows<'_>, at: usize) -> V {
-        map([0, 1, 2, 3], |lane| rows.word(lane as usize, at))
+    fn gather(self, rows: &[&[u8; 4]; MAX_ROWS]) -> V {
+        std::array::from_fn(|r| u32::from_le_bytes(*rows[r]))
     }
     #[inline(always)]
-    fn quad(self, rows: Rows<'_>, at: usize) -> [V; 4] {
-        [self.word(rows, at), self.word(rows, at + 4), self.word(rows, at + 8), self.word(rows, at + 12)]
+    fn transpose_rows(self, rows: &[&[u8; 16]; MAX_ROWS]) -> [V; 4] {
+        let words: [_; N] = std::array::from_fn(|r| rows[r].as_chunks().0);
+        std::array::from_fn(|i| std::array::from_fn(|r| u32::from_le_bytes(words[r][i])))
+    }
+    #[inline(always)]
+    fn transpose_pairs(self, rows: &[[u64; 2]; MAX_ROWS]) -> [V; 4] {
+        std::array::from_fn(|i| std::array::from_fn(|r| (rows[r][i / 2] >> (i % 2 * 32)) as u32))
+    }
+    #[inline(always)]
+    fn load_words(self, x: &[u8]) -> V {
+        let words = x.as_chunks().0;
+        std::array::from_fn(|r| u32::from_le_bytes(words[r]))
+    }
+    #[inline(always)]
+    fn load_halves(self, x: &[u8]) -> V {
+        let halves = x.as_chunks().0;
+        std::array::from_fn(|r| half_float::to_f32(u16::from_le_bytes(halves[r])).to_bits())
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8]) -> V {
+        std::array::from_fn(|r| u32::from(x[r]))
     }
 
     #[inline(always)]
@@ -95,6 +105,18 @@ impl Words for Scalar {
     #[inline(always)]
     fn sar(self, x: V, n: u32) -> V {
         map(x, |x| (x as i32 >> n) as u32)
+    }
+    #[inline(always)]
+    fn xor(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| a ^ b)
+    }
+    #[inline(always)]
+    fn min_bytes(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| bytes(a, b, u8::min))
+    }
+    #[inline(always)]
+    fn spread(self, x: V, i: usize) -> V {
+        map(x, |x| u32::from_le_bytes([x.to_le_bytes()[i]; 4]))
     }
     #[inline(always)]
     fn sub_bytes(self, a: V, b: V) -> V {
@@ -120,11 +142,15 @@ impl Words for Scalar {
         })
     }
     #[inline(always)]
-    fn add(self, a: V, b: V) -> V {
+    fn add_u32(self, a: V, b: V) -> V {
         zip(a, b, u32::wrapping_add)
     }
     #[inline(always)]
-    fn mul(self, a: V, b: V) -> V {
+    fn sub_u32(self, a: V, b: V) -> V {
+        zip(a, b, u32::wrapping_sub)
+    }
+    #[inline(always)]
+    fn mul_u32(self, a: V, b: V) -> V {
         zip(a, b, u32::wrapping_mul)
     }
     #[inline(always)]
@@ -137,7 +163,11 @@ impl Words for Scalar {
         map(x, |x| half_float::to_f32(x as u16).to_bits())
     }
     #[inline(always)]
-    fn to_f32(self, x: V) -> V {
+    fn halves(self, x: V) -> (V, V) {
+        (self.f16_to_f32(x), self.f16_to_f32(self.shr(x, 16)))
+    }
+    #[inline(always)]
+    fn i32_to_f32(self, x: V) -> V {
         map(x, |x| (x as i32 as f32).to_bits())
     }
     #[inline(always)]
@@ -153,7 +183,7 @@ impl Words for Scalar {
         zip(a, b, |a, b| float(a, b, |a, b| a - b))
     }
     #[inline(always)]
-    fn fma(self, a: V, b: V, c: V) -> V {
+    fn fma_f32(self, a: V, b: V, c: V) -> V {
         std::array::from_fn(|i| f32::from_bits(a[i]).mul_add(f32::from_bits(b[i]), f32::from_bits(c[i])).to_bits())
     }
 
@@ -179,5 +209,55 @@ impl Words for Scalar {
             let products = unsigned.to_le_bytes().into_iter().zip(signed.to_le_bytes());
             products.fold(acc[i], |acc, (u, s)| acc.wrapping_add((i32::from(u) * i32::from(s as i8)) as u32))
         })
+    }
+}
+
+/// The sum of four products of bytes of `q` (whose value is `value`) and activations.
+#[inline(always)]
+fn four_products(q: u32, a: &[i8; 4], value: impl Fn(u8) -> i32) -> i32 {
+    q.to_le_bytes().into_iter().zip(a).map(|(q, &a)| value(q) * i32::from(a)).sum()
+}
+
+/// The sum of the products of `M` words of each lane.
+#[inline(always)]
+fn products<const M: usize>(q: &[V; M], a: &[[i8; 4]; M], value: impl Fn(u8) -> i32 + Copy) -> V {
+    let lane = |r: usize| q.iter().zip(a).map(|(q, a)| four_products(q[r], a, value)).sum::<i32>() as u32;
+    std::array::from_fn(lane)
+}
+
+impl RowDots for Scalar {
+    const SIGNED_BIAS: i32 = 0;
+
+    #[inline(always)]
+    fn signed(self, x: V) -> V {
+        x
+    }
+    #[inline(always)]
+    fn dot<const M: usize>(self, acc: V, q: &[V; M], _max: u8, a: &[[i8; 4]; M]) -> V {
+        self.add_u32(acc, products(q, a, i32::from))
+    }
+    #[inline(always)]
+    fn dot_signed<const M: usize>(self, acc: V, q: &[V; M], a: &[[i8; 4]; M]) -> V {
+        self.add_u32(acc, products(q, a, |q| i32::from(q as i8)))
+    }
+    #[inline(always)]
+    fn dot_scaled<const M: usize>(self, acc: V, q: &[V; M], max: u8, a: &[[i8; 4]; M], scale: V) -> V {
+        self.add_u32(acc, self.mul_u32(self.dot([0; N], q, max, a), scale))
+    }
+    #[inline(always)]
+    fn dot_signed_scaled<const M: usize>(self, acc: V, q: &[V; M], a: &[[i8; 4]; M], scale: V) -> V {
+        self.add_u32(acc, self.mul_u32(self.dot_signed([0; N], q, a), scale))
+    }
+    #[inline(always)]
+    fn scale(self, x: V, i: usize) -> V {
+        map(x, |x| x.to_le_bytes()[i] as i8 as u32)
+    }
+    #[inline(always)]
+    fn weigh(self, acc: V, x: V, sums: [i16; 2]) -> V {
+        self.dot_halves(acc, x, [u32::from(sums[0] as u16) | u32::from(sums[1] as u16) << 16; N])
+    }
+    #[inline(always)]
+    fn pin<'a, T>(self, x: &'a T, _sum: &mut V) -> &'a T {
+        x
     }
 }

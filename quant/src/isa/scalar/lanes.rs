@@ -1,11 +1,8 @@
 //! What every operation on lanes means.
 
-use super::{Kernel, LANES, Lanes};
+use super::Scalar;
 use crate::half_float;
-
-/// Portable Rust on arrays.
-#[derive(Clone, Copy)]
-pub(super) struct Scalar;
+use crate::isa::simd::{LANES, Lanes};
 
 type F = [f32; LANES];
 type I = [i32; LANES];
@@ -38,12 +35,6 @@ impl Lanes for Scalar {
 
     const ACCS: usize = 1;
     const DOT_ACCS: usize = 1;
-
-    fn vectorize<K: Kernel>(self, kernel: K) -> K::Out {
-        kernel.run(self)
-    }
-
-    fn prefetch(self, _x: &[u8], _ahead: usize) {}
 
     fn splat(self, x: f32) -> F {
         [x; LANES]
@@ -149,10 +140,10 @@ impl Lanes for Scalar {
     fn max_lane_i(self, x: I) -> i32 {
         tree(x, Ord::max)
     }
-    fn shl<const N: i32>(self, x: I) -> I {
+    fn shl_i<const N: i32>(self, x: I) -> I {
         map(x, |x| x << N)
     }
-    fn shr<const N: i32>(self, x: I) -> I {
+    fn sar_i<const N: i32>(self, x: I) -> I {
         map(x, |x| x >> N)
     }
     fn to_f32(self, x: I) -> F {
