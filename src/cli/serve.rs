@@ -68,6 +68,10 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FOLDER")]
     slot_save_path: Option<PathBuf>,
 
+    /// The folder of uploaded files and batches, which a later start goes on with; without it they go with the server
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+
     /// A word that the list of models shows beside the first one; may be given several times
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     tag: Vec<String>,
@@ -175,6 +179,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         slots: !args.no_slots,
         verbose: args.verbose,
         metrics: !args.no_metrics,
+        data: args.data.clone(),
         slot_dir: args.slot_save_path.clone(),
         ..ServerOptions::default()
     };

@@ -2,6 +2,7 @@
 
 use super::ServerOptions;
 use super::auth::Keys;
+use super::files::{self, Files};
 use super::metrics::Metrics;
 use super::models::Models;
 use super::responses::Stored;
@@ -90,6 +91,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
         keys: Keys::load(&options)?,
         metrics: Metrics::default(),
         stored: Stored::default(),
+        files: Files::open(options.data.as_deref())?,
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),
         started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
@@ -107,6 +109,7 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
         ready(*address);
     }
     tokio::spawn(close_unused(Arc::downgrade(&state)));
+    files::resume(&state);
     let (ending, end) = watch::channel(false);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

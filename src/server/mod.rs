@@ -13,6 +13,7 @@ mod common;
 mod completion;
 mod decisions;
 mod error;
+mod files;
 mod infill;
 mod listen;
 mod llama_server;
@@ -69,6 +70,8 @@ pub struct ServerOptions {
     pub page: bool,
     /// Whether `/slots` tells what runs.
     pub slots: bool,
+    /// The folder of uploaded files and batches; none = they go with the process.
+    pub data: Option<PathBuf>,
     /// The folder of files that slots are saved in; none = they cannot be saved.
     pub slot_dir: Option<PathBuf>,
 }
@@ -103,6 +106,7 @@ impl Default for ServerOptions {
             metrics: true,
             page: true,
             slots: true,
+            data: None,
             slot_dir: None,
         }
     }

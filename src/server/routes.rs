@@ -4,7 +4,7 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, completion, decisions, llama_server, ollama, openai, responses, slots};
+use super::{ServerOptions, anthropic, completion, decisions, files, llama_server, ollama, openai, responses, slots};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -25,6 +25,7 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
     pub(super) stored: responses::Stored,
+    pub(super) files: files::Files,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
@@ -40,6 +41,8 @@ pub(super) struct Call {
     pub(super) id: String,
     /// Whether a browser asks for something to show.
     pub(super) wants_page: bool,
+    /// Of the body.
+    pub(super) content_type: String,
     /// Who asks, for fairness: by key, else by address.
     pub(super) client: u64,
 }
@@ -108,6 +111,14 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/v1/responses" OpenAi false responses::create;
     "GET" "/v1/responses/{*id}" OpenAi false responses::get;
     "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
+    "POST" "/v1/files" OpenAi false files::upload;
+    "GET" "/v1/files" OpenAi false files::files;
+    "GET" "/v1/files/{*id}" OpenAi false files::file;
+    "DELETE" "/v1/files/{*id}" OpenAi false files::delete;
+    "POST" "/v1/batches" OpenAi false files::create;
+    "GET" "/v1/batches" OpenAi false files::batches;
+    "GET" "/v1/batches/{*id}" OpenAi false files::batch;
+    "POST" "/v1/batches/{*id}" OpenAi false files::cancel;
     "POST" "/v1/decisions" OpenAi false decisions::create;
     "POST" "/infill" OpenAi false completion::infill;
     "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
@@ -161,11 +172,14 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             (None, Some(_)) => return Err(ApiError::method_not_allowed()),
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
-        let body = read_body(&state, body).await?;
+        let limit = if path == "/v1/files" { files::MAX_FILE } else { state.options.max_body };
+        let body = read_body(limit, body).await?;
         let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
         let client = client(&parts.headers, peer);
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, client };
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, client };
         let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
         run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
     };
@@ -193,8 +207,7 @@ fn preflight() -> Response<Body> {
     response
 }
 
-async fn read_body(state: &State, body: Body) -> Result<Bytes, ApiError> {
-    let limit = state.options.max_body;
+async fn read_body(limit: usize, body: Body) -> Result<Bytes, ApiError> {
     // What is announced as too large is not waited for.
     if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
         return Err(ApiError::too_large(limit));

@@ -206,3 +206,79 @@ fn a_tools_schema_is_kept_to_as_far_as_can_be_with_a_warning() {
         assert!(reply.head.contains("x-warnings"), "{odd}: {}", reply.head);
     }
 }
+
+/// A form with a file, as clients upload it.
+fn upload(server: &super::serve::Server, purpose: &str, content: &str) -> super::serve::Reply {
+    let part = |head: &str, body: &str| format!("--xyz\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
+    let body = part("name=\"purpose\"", purpose)
+        + &part("name=\"file\"; filename=\"in.jsonl\"\r\nContent-Type: application/octet-stream", content)
+        + "--xyz--\r\n";
+    server.send("POST", "/v1/files", "content-type: multipart/form-data; boundary=xyz\r\n", &body)
+}
+
+fn wait_for(server: &super::serve::Server, batch: &str, over: &[&str]) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let object = server.get(&format!("/v1/batches/{batch}")).json();
+        if over.contains(&object["status"].as_str().unwrap()) {
+            return object;
+        }
+        assert!(Instant::now() < deadline, "{object}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn batches_are_answered_in_the_background_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap().to_owned();
+    let line = |id: usize, tokens: usize| {
+        json!({ "custom_id": format!("r{id}"), "method": "POST", "url": "/v1/completions",
+                "body": { "prompt": [5 + id % 40, 6], "max_tokens": tokens, "ignore_eos": true, "seed": id } })
+        .to_string()
+    };
+    let lines = |count: usize, tokens: usize| (0..count).map(|id| line(id, tokens) + "\n").collect::<String>();
+    let begin = |server: &super::serve::Server, content: &str| {
+        let file = upload(server, "batch", content).json();
+        assert_eq!(file["bytes"], content.len(), "{file}");
+        let body = json!({ "input_file_id": file["id"], "endpoint": "/v1/completions", "completion_window": "24h" });
+        server.post("/v1/batches", &body).json()["id"].as_str().unwrap().to_owned()
+    };
+    let mut server = serve(&["--data", &data]);
+    let short = begin(&server, &lines(5, 3));
+    let done = wait_for(&server, &short, &["completed"]);
+    assert_eq!(done["request_counts"], json!({ "total": 5, "completed": 5, "failed": 0 }));
+    let output = server.get(&format!("/v1/files/{}/content", done["output_file_id"].as_str().unwrap())).body;
+    assert_eq!(output.lines().count(), 5);
+    // Killed in the middle: each request is answered once.
+    let long = begin(&server, &lines(60, 40));
+    while server.get(&format!("/v1/batches/{long}")).json()["request_counts"]["completed"].as_u64() < Some(3) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.kill();
+    let server = serve(&["--data", &data]);
+    let done = wait_for(&server, &long, &["completed"]);
+    let output = server.get(&format!("/v1/files/{}/content", done["output_file_id"].as_str().unwrap())).body;
+    let mut ids: Vec<String> = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["custom_id"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), output.lines().count()), (60, 60));
+    // Cancelled, refused, listed, deleted.
+    let endless = begin(&server, &lines(200, 400));
+    assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).json()["status"], "cancelling");
+    wait_for(&server, &endless, &["cancelled"]);
+    assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).status, 409);
+    let failed = begin(&server, "no json\n");
+    let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
+    assert!(why.contains("line 1"), "{why}");
+    assert_eq!(server.get("/v1/batches").json()["data"].as_array().unwrap().len(), 4);
+    assert_eq!(upload(&server, "fine-tune", "x").status, 400);
+    assert_eq!(server.post("/v1/files", &json!({})).status, 400);
+    let file = upload(&server, "batch", "x").json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.send("DELETE", &format!("/v1/files/{file}"), "", "").json()["deleted"], true);
+    assert_eq!(server.get(&format!("/v1/files/{file}")).status, 404);
+    assert_eq!(server.get("/v1/files/..%2f..%2fetc%2fpasswd/content").status, 404);
+}
