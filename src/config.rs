@@ -17,7 +17,7 @@ mod item;
 mod table;
 
 pub use item::{Bytes, Item, Thinking, ThoughtView, count};
-pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags};
+pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags, ThinkingFlags};
 
 use crate::{Error, Result, suggest};
 use std::collections::BTreeMap;

@@ -25,6 +25,7 @@ pub mod model;
 pub mod parallel;
 pub mod perplexity;
 pub mod platform;
+pub mod predict;
 pub mod sample;
 pub mod server;
 pub mod shapes;

@@ -11,6 +11,8 @@ pub struct Pool {
     rayon: Option<rayon::ThreadPool>,
     threads: usize,
     isa: Isa,
+    /// Held by whoever computes: two teams on the same threads would wait for each other for ever.
+    turn: Mutex<()>,
 }
 
 impl Pool {
@@ -33,7 +35,7 @@ impl Pool {
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())
             .transpose()
             .map_err(|why| Error::failed("threads", format!("cannot start {threads}: {why}")))?;
-        Ok(Self { rayon, threads, isa })
+        Ok(Self { rayon, threads, isa, turn: Mutex::new(()) })
     }
 
     /// Number of threads.
@@ -46,10 +48,12 @@ impl Pool {
         self.isa
     }
 
-    /// Runs `f` as the leader of all threads; they help in the phases that it opens.
+    /// Runs `f` as the leader of all threads; they help in the phases that it opens. Callers take turns. (`f` must not call
+    /// it for the same pool.)
     pub fn run<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let team = Team::new(self.threads);
         let Some(rayon) = &self.rayon else { return team.lead(f) };
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let lead = Mutex::new(Some(f));
         let results = rayon.broadcast(|thread| {
             if thread.index() > 0 {
@@ -71,6 +75,25 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use tokki_quant::share::Chunks;
+
+    #[test]
+    fn several_callers_take_turns() {
+        let pool = Pool::new(3).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let mut data = vec![0usize; 30];
+                        pool.run(|lead| {
+                            let chunks = Chunks::new(&mut data, 3);
+                            lead.phase(chunks.count(), &|_, c| chunks.take(c).fill(1));
+                        });
+                        assert_eq!(data, [1; 30]);
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn all_threads_help_and_results_come_back() {

@@ -8,9 +8,9 @@
 //!
 //! Sums are of the quantized values, exact.
 
-use crate::dtype::{ActKind, DType};
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes};
 use crate::share::Chunks;
 
 /// Blocks whose largest magnitude is below this count as zeros: 2^-100.
@@ -63,11 +63,15 @@ impl ActKinds {
     }
 }
 
-impl FromIterator<DType> for ActKinds {
-    /// The kinds that these formats ask for.
-    fn from_iter<I: IntoIterator<Item = DType>>(dtypes: I) -> Self {
-        dtypes.into_iter().fold(Self::none(), |kinds, dtype| kinds.with(dtype.act()))
-    }
+/// In which form a format wants the activations it's multiplied with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ActKind {
+    /// Single precision.
+    F32,
+    /// Signed bytes, a scale and a sum for every 32.
+    Block32,
+    /// Signed bytes, a scale for every 256, a sum for every 16.
+    Block256,
 }
 
 /// Rows of bytes with scales and sums: `B` values per scale, `S` = sums of a block.

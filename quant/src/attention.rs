@@ -28,7 +28,7 @@ pub use partial::Partial;
 pub use queries::Queries;
 pub use tile::{TileBytes, attend_tile, attend_tile_biased};
 
-use crate::isa::lanes::LANES;
+use crate::isa::simd::LANES;
 
 /// Positions in a tile.
 pub const TILE: usize = 128;

@@ -2,31 +2,19 @@
 //!
 //! A new format is one file in `formats/` and one row here; kernels and tests iterate the table.
 
-use crate::floats::FloatLanes;
-use crate::formats::{self, Format};
-use crate::gemm::{Lanes32, Lanes256};
-
-/// In which form a format wants the activations it's multiplied with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum ActKind {
-    /// Single precision.
-    F32,
-    /// Signed bytes, a scale and a sum for every 32.
-    Block32,
-    /// Signed bytes, a scale for every 256, a sum for every 16.
-    Block256,
-}
+use crate::activation::{ActKind, ActKinds};
+use crate::formats::{self, Float, Format, Format32, Format256};
 
 /// Something done for a format whose type is chosen at run time: [`DType::visit`] calls the method of the format's kind.
 pub(crate) trait Visitor {
     /// What comes out.
     type Out;
     /// For formats of single numbers.
-    fn float<F: FloatLanes>(self) -> Self::Out;
+    fn float<F: Float>(self) -> Self::Out;
     /// For formats of 32 weights a block.
-    fn block32<F: Lanes32>(self) -> Self::Out;
+    fn block32<F: Format32>(self) -> Self::Out;
     /// For formats of 256 weights a block.
-    fn block256<F: Lanes256>(self) -> Self::Out;
+    fn block256<F: Format256>(self) -> Self::Out;
 }
 
 macro_rules! format_table {
@@ -95,6 +83,15 @@ format_table! {
     Q5K,   13, "Q5_K",   block256, Block256, formats::q5_k::Q5K;
     Q6K,   14, "Q6_K",   block256, Block256, formats::q6_k::Q6K;
     IQ4XS, 23, "IQ4_XS", block256, Block256, formats::iq4_xs::IQ4XS;
+    TQ1_0, 34, "TQ1_0",  block256, Block256, formats::tq1_0::TQ1_0;
+    TQ2_0, 35, "TQ2_0",  block256, Block256, formats::tq2_0::TQ2_0;
+    IQ1S,  19, "IQ1_S",  block256, Block256, formats::iq1_s::IQ1S;
+    IQ1M,  29, "IQ1_M",  block256, Block256, formats::iq1_m::IQ1M;
+    IQ2XXS, 16, "IQ2_XXS", block256, Block256, formats::iq2_xxs::IQ2XXS;
+    IQ2XS, 17, "IQ2_XS", block256, Block256, formats::iq2_xs::IQ2XS;
+    IQ2S,  22, "IQ2_S",  block256, Block256, formats::iq2_s::IQ2S;
+    IQ3XXS, 18, "IQ3_XXS", block256, Block256, formats::iq3_xxs::IQ3XXS;
+    IQ3S,  21, "IQ3_S",  block256, Block256, formats::iq3_s::IQ3S;
 }
 
 impl DType {
@@ -104,6 +101,13 @@ impl DType {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+}
+
+impl FromIterator<DType> for ActKinds {
+    /// The kinds that these formats ask for.
+    fn from_iter<I: IntoIterator<Item = DType>>(dtypes: I) -> Self {
+        dtypes.into_iter().fold(Self::none(), |kinds, dtype| kinds.with(dtype.act()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! exp, tanh, sigmoid and GELU on 16 lanes: our own polynomials, the same operations on every instruction set.
 
-use crate::isa::lanes::Lanes;
+use crate::isa::simd::Lanes;
 
 /// Adding and subtracting this rounds to an integer, half to even, which its low bits hold in between.
 const ROUNDER: f32 = 12_582_912.0; // 1.5 * 2^23
@@ -23,7 +23,7 @@ pub(crate) fn exp<S: Lanes>(s: S, x: S::F) -> S::F {
     }
     // Two steps, because 2^n alone may be out of range; only the last multiplication can round.
     let n = rounded_bits(s, shifted);
-    let half = s.shr::<1>(n);
+    let half = s.sar_i::<1>(n);
     s.mul(s.mul(p, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn round_small<S: Lanes>(s: S, x: S::F) -> S::I {
 /// `2^n` for `-126 <= n <= 127`.
 #[inline(always)]
 fn power_of_two<S: Lanes>(s: S, n: S::I) -> S::F {
-    s.as_f32(s.shl::<23>(s.add_i(n, s.splat_i(127))))
+    s.as_f32(s.shl_i::<23>(s.add_i(n, s.splat_i(127))))
 }
 
 /// `|x|`.

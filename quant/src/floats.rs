@@ -7,27 +7,22 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::formats::Float;
-use crate::gemm::Product;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
-
-/// A format of single numbers that loads into lanes.
-pub(crate) trait FloatLanes: Float {
-    /// Sixteen weights.
-    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F;
-}
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes};
+use crate::product::Product;
 
 /// Bytes of activations that a block of columns should not exceed.
 const COLUMNS: usize = 128 << 10;
 
 /// The product.
-pub(crate) fn product<F: FloatLanes>(isa: Isa, product: Product<'_, '_>) {
+pub(crate) fn product<F: Float>(isa: Isa, product: Product<'_, '_>) {
     dispatch(isa, Floats(product, PhantomData::<F>));
 }
 
 struct Floats<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
 
-impl<F: FloatLanes> Kernel for Floats<'_, '_, F> {
+impl<F: Float> Kernel for Floats<'_, '_, F> {
     type Out = ();
 
     #[inline(always)]
@@ -40,7 +35,7 @@ impl<F: FloatLanes> Kernel for Floats<'_, '_, F> {
     }
 }
 
-impl<'a, F: FloatLanes> Floats<'a, '_, F> {
+impl<'a, F: Float> Floats<'a, '_, F> {
     /// All of it, `R` rows times `C` columns at a time.
     #[inline(always)]
     fn blocks<S: Lanes, const R: usize, const C: usize>(&mut self, s: S) {
@@ -83,7 +78,7 @@ impl<'a, F: FloatLanes> Floats<'a, '_, F> {
 }
 
 #[inline(always)]
-fn products<S: Lanes, F: FloatLanes, const R: usize, const C: usize>(
+fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
     s: S,
     rows: &[&[F::Block]; R],
     x: &[&[f32]; C],

@@ -2,7 +2,8 @@
 
 use crate::elementary;
 use crate::isa::Isa;
-use crate::isa::lanes::{Lanes, dispatch};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::Lanes;
 use crate::ops::{Binary, Each, Unary, zip};
 
 /// `x = x * sigmoid(x)`.
@@ -212,9 +213,12 @@ mod tests {
             (relu, |x| x.max(0.0)),
             (relu_squared, |x| x.max(0.0) * x.max(0.0)),
             (tanh, f64::tanh),
-            (|isa, x| xielu(isa, x, (0.8, 1.3, 0.5, -1e-6)), |x| {
-                if x > 0.0 { 0.8 * x * x + 0.5 * x } else { (x.min(-1e-6).exp_m1() - x) * 1.3 + 0.5 * x }
-            }),
+            (
+                |isa, x| xielu(isa, x, (0.8, 1.3, 0.5, -1e-6)),
+                |x| {
+                    if x > 0.0 { 0.8 * x * x + 0.5 * x } else { (x.min(-1e-6).exp_m1() - x) * 1.3 + 0.5 * x }
+                },
+            ),
         ];
         let values: Vec<f32> = (0..67).map(|i| (i as f32 - 33.0) / 7.0).collect();
         for (number, (function, formula)) in cases.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Products of eight rows of weights side by side with a few columns: for one token, and for small batches.
+//! Products of some rows of weights side by side, eight mostly, with a few columns: for one token, and for small batches.
 //!
 //! The weights are read once, straight from the file's bytes, unpacked in registers and used for all columns. The eight rows
 //! of a step are neighbours, and what is fetched meanwhile are the next eight, *in the order of memory*: the processor sees a
@@ -11,27 +11,29 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32};
-use crate::formats::{Format, Format32, Format256, Held, eight};
+use crate::formats::{Format, Format32, Format256, Held};
 use crate::isa::caches::LINE;
-use crate::isa::ints::{Ints, Kernel, ROWS};
+use crate::isa::simd::{Kernel, MAX_ROWS, RowDots, Simd, Words};
+use crate::isa::unroll::eight;
+use crate::layout::Layout;
 use crate::matrix::Matrix;
 use crate::share::Tile;
 
-/// Number of steps in which the rows of a tile are done.
-pub(crate) fn steps(rows: usize) -> usize {
-    rows.div_ceil(ROWS)
-}
+/// Rows that share a pass over the columns at least: what is split is split between these.
+pub(crate) const ROWS: usize = 8;
 
 /// The rows after the eight of a step: fetched line by line while the step goes on.
 #[derive(Clone, Copy)]
 struct Next<'a> {
     /// The first byte of the step's first row.
     start: &'a u8,
-    /// How far behind it those lie that are fetched.
+    /// How far past it those lie that are prefetched.
     ahead: usize,
 }
 
 impl<'a> Next<'a> {
+    /// Nothing has to be prefetched.
+    const NONE: Next<'static> = Next { start: &0, ahead: 0 };
     /// Short rows are fetched more than eight ahead: memory needs time to answer.
     const LEAST: usize = 8 << 10;
 
@@ -39,11 +41,12 @@ impl<'a> Next<'a> {
         Self { start: row.first().unwrap_or(&0), ahead: (ROWS * row.len()).max(Self::LEAST) }
     }
 
-    /// Asks for lines `lines` of eight blocks in a row, or rather of those as far behind, of which `from` is the first byte.
+    /// Prefetches lines `lines` of eight blocks in a row, or rather of those as far past them, of which `from` is the first byte.
     #[inline(always)]
-    fn fetch<S: Ints>(self, s: S, from: usize, lines: Range<usize>) {
+    fn prefetch<S: Words>(self, s: S, from: usize, lines: Range<usize>) {
+        let start: *const u8 = self.start;
         for line in lines {
-            s.prefetch(std::slice::from_ref(self.start), self.ahead + from + line * LINE);
+            s.prefetch(start.wrapping_add(self.ahead + from + line * LINE));
         }
     }
 }
@@ -53,121 +56,166 @@ const fn lines<F: Format>() -> usize {
     (ROWS * F::BYTES).div_ceil(LINE)
 }
 
-/// Products of some of a tile's rows with `C` columns; `X` is a column's activations.
-pub(crate) struct Product<'a, 't, F, X, const C: usize> {
-    m: &'a Matrix<'a>,
-    x: [X; C],
-    steps: Range<usize>,
-    tile: &'a mut Tile<'t>,
-    /// The column of the tile that the first of `x` is for.
-    first: usize,
-    format: PhantomData<F>,
+/// Products of some of a tile's rows, in the layout `L`, with `C` columns; `X` is a column's activations.
+pub(crate) struct Steps<'a, 't, L, F, X, const C: usize> {
+    pub(crate) m: &'a Matrix<'a>,
+    pub(crate) x: [X; C],
+    /// Rows of the matrix, of which the tile has all.
+    pub(crate) rows: Range<usize>,
+    pub(crate) tile: &'a mut Tile<'t>,
+    /// The column of the tile that the first of `x` is for: `tile[first + c] = m * x[c]`, for the columns that it has.
+    pub(crate) first: usize,
+    pub(crate) types: PhantomData<(L, F)>,
 }
 
-impl<'a, 't, F, X, const C: usize> Product<'a, 't, F, X, C> {
-    /// `tile[first + c] = m * x[c]` for the rows of those steps, and the columns that the tile has.
-    pub(crate) fn new(m: &'a Matrix<'a>, x: [X; C], steps: Range<usize>, tile: &'a mut Tile<'t>, first: usize) -> Self {
-        Self { m, x, steps, tile, first, format: PhantomData }
-    }
-
-    /// Calls `products` for the eight rows of each step. Where the tile has fewer, the last row stands in.
+impl<'a, L: Layout, F: Format, X, const C: usize> Steps<'a, '_, L, F, X, C> {
+    /// Calls `products(rows, where the first one starts, x)` for as many rows as a vector has, again and again.
     #[inline(always)]
-    fn each_step<S: Ints>(self, s: S, mut products: impl FnMut([&'a [u8]; ROWS], &[X; C]) -> [S::F; C]) {
-        let all = self.tile.rows();
-        for step in self.steps {
-            let first = all.start + step * ROWS;
-            let rows = eight!(lane => self.m.row((first + lane).min(all.end - 1)));
-            let out = products(rows, &self.x);
+    fn each_step<S: RowDots>(
+        self,
+        s: S,
+        blocks: usize,
+        mut products: impl FnMut(L::Group<'a, F>, Next<'a>, &[X; C]) -> [S::V; C],
+    ) {
+        let (all, end) = (self.tile.rows().start, self.rows.end);
+        for first in (L::first(self.rows.start, S::N)..end).step_by(S::N) {
+            let next = if L::PREFETCH { Next::new(self.m.row(first)) } else { Next::NONE };
+            let out = products(L::group::<F, S>(self.m, first, end, blocks), next, &self.x);
+            let from = first.max(self.rows.start);
             for (c, out) in out.into_iter().enumerate().take(self.tile.n() - self.first) {
-                let (out, column) = (s.store(out), &mut self.tile.col_mut(self.first + c)[step * ROWS..]);
-                match column.first_chunk_mut() {
-                    Some(column) => *column = out,
-                    None => column.iter_mut().zip(out).for_each(|(column, out)| *column = out),
+                let mut words = [0; MAX_ROWS];
+                s.store_u32(out, &mut words);
+                let found = words.map(f32::from_bits);
+                let column = &mut self.tile.col_mut(self.first + c)[from - all..];
+                if from == first && end - first >= S::N {
+                    column[..S::N].copy_from_slice(&found[..S::N]);
+                } else {
+                    let len = (end - from).min(first + S::N - from);
+                    column[..len].copy_from_slice(&found[from - first..][..len]);
                 }
             }
         }
     }
 }
 
-impl<F: Format32, const C: usize> Kernel for Product<'_, '_, F, ActRow32<'_>, C> {
+impl<L: Layout, F: Format32, const C: usize> Kernel for Steps<'_, '_, L, F, ActRow32<'_>, C> {
+    type Out = ();
+
     #[inline(always)]
-    fn run<S: Ints>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
+        let (s, blocks) = (s.few(), self.x[0].q.len());
         self.each_step(
             s,
+            blocks,
             #[inline(always)]
-            |rows, x| products_32::<S, F, C>(s, rows, x),
+            |rows, next, x| products_32::<S::Few, L, F, C>(s, rows, next, x),
         );
     }
 }
 
-impl<F: Format256, const C: usize> Kernel for Product<'_, '_, F, ActRow256<'_>, C> {
+impl<L: Layout, F: Format256, const C: usize> Kernel for Steps<'_, '_, L, F, ActRow256<'_>, C> {
+    type Out = ();
+
     #[inline(always)]
-    fn run<S: Ints>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
+        let (s, blocks) = (s.few(), self.x[0].d.len());
         self.each_step(
             s,
+            blocks,
             #[inline(always)]
-            |rows, x| products_256::<S, F, C>(s, rows, x),
+            |rows, next, x| products_256::<S::Few, L, F, C>(s, rows, next, x),
         );
+    }
+}
+
+/// What dot products come out too large by, times the sum of the activations.
+const fn bias<S: RowDots>(held: Held) -> i32 {
+    match held {
+        Held::Unsigned { offset, .. } => offset as i32,
+        Held::Signed { .. } => S::SIGNED_BIAS,
+    }
+}
+
+/// Quants as the dot products want them.
+#[inline(always)]
+fn held<S: RowDots>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
+    match held {
+        Held::Unsigned { .. } => q,
+        Held::Signed { .. } => eight!(g => s.signed(q[g])),
     }
 }
 
 #[inline(always)]
-fn products_32<S: Ints, F: Format32, const C: usize>(s: S, rows: [&[u8]; ROWS], x: &[ActRow32<'_>; C]) -> [S::F; C] {
-    let (n, next) = (x[0].q.len(), Next::new(rows[0]));
-    let rows = eight!(r => &F::blocks(rows[r])[..n]);
+fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
+    s: S,
+    rows: L::Group<'_, F>,
+    next: Next<'_>,
+    x: &[ActRow32<'_>; C],
+) -> [S::V; C] {
+    let n = x[0].q.len();
     let x = x.map(|x| ActRow32 { q: &x.q[..n], d: &x.d[..n], sums: &x.sums[..n] });
-    let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
-    let offset = F::HELD.offset::<S>();
+    let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);
+    let offset = const { bias::<S>(F::HELD) };
     for b in 0..n {
-        let blocks = eight!(r => &rows[r][b]);
-        next.fetch(s, b * ROWS * F::BYTES, 0..const { lines::<F>() });
-        let q = F::quants(s, blocks);
-        let (d, min) = F::scales(s, blocks);
+        let block = L::block::<F, S>(rows, b);
+        if L::PREFETCH {
+            next.prefetch(s, b * ROWS * F::BYTES, 0..const { lines::<F>() });
+        }
+        let q = held(s, F::HELD, F::quants(s, block));
+        let (d, min) = F::scales(s, block);
         for c in 0..C {
-            let (a, sum, zero) = (groups(&x[c].q[b]), x[c].sums[b], s.int(0));
+            let (a, sum, zero) = (groups(&x[c].q[b]), x[c].sums[b], s.splat_u32(0));
             let mut isum = match F::HELD {
                 Held::Unsigned { max, .. } => s.dot(zero, &q, max, a),
-                Held::Signed => s.dot_signed(zero, &q, a),
+                Held::Signed { .. } => s.dot_signed(zero, &q, a),
             };
             if offset != 0 {
-                isum = s.sub(isum, s.int(offset * sum));
+                isum = s.sub_u32(isum, s.splat_u32((offset * sum) as u32));
             }
-            let da = s.float(x[c].d[b]);
-            acc[c] = s.fma(s.mul(d, da), s.to_float(isum), acc[c]);
+            let da = s.splat_u32(x[c].d[b].to_bits());
+            acc[c] = s.fma_f32(s.mul_f32(d, da), s.i32_to_f32(isum), acc[c]);
             if F::MIN {
-                macc[c] = s.fma(s.mul(min, da), s.float(sum as f32), macc[c]);
+                macc[c] = s.fma_f32(s.mul_f32(min, da), s.splat_u32((sum as f32).to_bits()), macc[c]);
             }
         }
     }
     if F::MIN {
         for c in 0..C {
-            acc[c] = s.add_float(acc[c], macc[c]);
+            acc[c] = s.add_f32(acc[c], macc[c]);
         }
     }
     acc
 }
 
 #[inline(always)]
-fn products_256<S: Ints, F: Format256, const C: usize>(s: S, rows: [&[u8]; ROWS], x: &[ActRow256<'_>; C]) -> [S::F; C] {
-    let (n, next) = (x[0].d.len(), Next::new(rows[0]));
-    let rows = eight!(r => &F::blocks(rows[r])[..n]);
+fn products_256<S: RowDots, L: Layout, F: Format256, const C: usize>(
+    s: S,
+    rows: L::Group<'_, F>,
+    next: Next<'_>,
+    x: &[ActRow256<'_>; C],
+) -> [S::V; C] {
+    let n = x[0].d.len();
     let q = x.map(|x| &x.q.as_chunks::<8>().0[..n]);
     let x = x.map(|x| ActRow256 { q: x.q, d: &x.d[..n], sums: &x.sums[..n] });
-    let (mut acc, mut macc) = ([s.float(0.0); C], [s.float(0.0); C]);
-    let offset = F::HELD.offset::<S>();
+    let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);
+    let offset = const { bias::<S>(F::HELD) };
     for b in 0..n {
-        let (blocks, a): (_, [_; C]) = (eight!(r => &rows[r][b]), std::array::from_fn(|c| &q[c][b]));
-        let head = F::head(s, blocks);
-        let mut isum = [s.int(0); C];
+        let a: [_; C] = std::array::from_fn(|c| &q[c][b]);
+        let block = L::block::<F, S>(rows, b);
+        let head = F::head(s, block);
+        let mut isum = [s.splat_u32(0); C];
         F::chunks(
             s,
-            blocks,
+            block,
             #[inline(always)]
             |j, q| {
                 // An eighth with each chunk: all at once would be more than the processor keeps in flight.
-                let lines = const { lines::<F>() };
-                let next = Next { start: s.pin(next.start, &mut isum[0]), ..next };
-                next.fetch(s, b * ROWS * F::BYTES, j * lines / 8..(j + 1) * lines / 8);
+                if L::PREFETCH {
+                    let lines = const { lines::<F>() };
+                    let next = Next { start: s.pin(next.start, &mut isum[0]), ..next };
+                    next.prefetch(s, b * ROWS * F::BYTES, j * lines / 8..(j + 1) * lines / 8);
+                }
+                let q = held(s, F::HELD, q);
                 let a: [_; C] = std::array::from_fn(|c| groups(&a[c][j]));
                 scaled_dots::<S, F, C>(s, &mut isum, j, &q, &head.scales, a);
             },
@@ -175,22 +223,23 @@ fn products_256<S: Ints, F: Format256, const C: usize>(s: S, rows: [&[u8]; ROWS]
         if offset != 0 {
             let weighed = weigh::<S, F, C>(s, &head.scales, &x, b);
             for c in 0..C {
-                isum[c] = s.sub(isum[c], s.shl_int(weighed[c], offset.trailing_zeros()));
+                isum[c] = s.sub_u32(isum[c], s.shl(weighed[c], offset.trailing_zeros()));
             }
         }
         for c in 0..C {
-            acc[c] = s.fma(s.mul(head.d, s.float(x[c].d[b])), s.to_float(isum[c]), acc[c]);
+            acc[c] = s.fma_f32(s.mul_f32(head.d, s.splat_u32(x[c].d[b].to_bits())), s.i32_to_f32(isum[c]), acc[c]);
         }
         if F::MIN {
             let msum = weigh::<S, F, C>(s, &head.mins, &x, b);
             for c in 0..C {
-                macc[c] = s.fma(s.mul(head.min, s.float(x[c].d[b])), s.to_float(msum[c]), macc[c]);
+                macc[c] =
+                    s.fma_f32(s.mul_f32(head.min, s.splat_u32(x[c].d[b].to_bits())), s.i32_to_f32(msum[c]), macc[c]);
             }
         }
     }
     if F::MIN {
         for c in 0..C {
-            acc[c] = s.sub_float(acc[c], macc[c]);
+            acc[c] = s.sub_f32(acc[c], macc[c]);
         }
     }
     acc
@@ -198,12 +247,12 @@ fn products_256<S: Ints, F: Format256, const C: usize>(s: S, rows: [&[u8]; ROWS]
 
 /// Adds the products of chunk `j` (32 weights), times the scales of their groups.
 #[inline(always)]
-fn scaled_dots<S: Ints, F: Format256, const C: usize>(
+fn scaled_dots<S: RowDots, F: Format256, const C: usize>(
     s: S,
-    isum: &mut [S::I; C],
+    isum: &mut [S::V; C],
     j: usize,
-    q: &[S::B; 8],
-    scales: &[S::B; 4],
+    q: &[S::V; 8],
+    scales: &[S::V; 4],
     a: [&[[i8; 4]; 8]; C],
 ) {
     if F::GROUPS_OF_16 {
@@ -215,7 +264,7 @@ fn scaled_dots<S: Ints, F: Format256, const C: usize>(
                 let a = if h == 0 { [a0, a1, a2, a3] } else { [a4, a5, a6, a7] };
                 isum[c] = match F::HELD {
                     Held::Unsigned { max, .. } => s.dot_scaled(isum[c], q, max, &a, scale),
-                    Held::Signed => s.dot_signed_scaled(isum[c], q, &a, scale),
+                    Held::Signed { .. } => s.dot_signed_scaled(isum[c], q, &a, scale),
                 };
             }
         }
@@ -225,7 +274,7 @@ fn scaled_dots<S: Ints, F: Format256, const C: usize>(
             let a = s.pin(a[c], &mut isum[(c + C - 1) % C]);
             isum[c] = match F::HELD {
                 Held::Unsigned { max, .. } => s.dot_scaled(isum[c], q, max, a, scale),
-                Held::Signed => s.dot_signed_scaled(isum[c], q, a, scale),
+                Held::Signed { .. } => s.dot_signed_scaled(isum[c], q, a, scale),
             };
         }
     }
@@ -233,16 +282,16 @@ fn scaled_dots<S: Ints, F: Format256, const C: usize>(
 
 /// The sum over all groups of a weight (a scale or a minimum) times the sum of the group's activations.
 #[inline(always)]
-fn weigh<S: Ints, F: Format256, const C: usize>(
+fn weigh<S: RowDots, F: Format256, const C: usize>(
     s: S,
-    weights: &[S::B; 4],
+    weights: &[S::V; 4],
     x: &[ActRow256<'_>; C],
     b: usize,
-) -> [S::I; C] {
-    let mut out = [s.int(0); C];
+) -> [S::V; C] {
+    let mut out = [s.splat_u32(0); C];
     let vectors = if F::GROUPS_OF_16 { 4 } else { 2 };
     for (v, weights) in weights.iter().take(vectors).enumerate() {
-        let (even, odd) = (s.even(*weights), s.odd(*weights));
+        let (even, odd) = (s.even_bytes(*weights), s.odd_bytes(*weights));
         for c in 0..C {
             let sums = &x[c].sums[b];
             let sums: &[i16] = if F::GROUPS_OF_16 { &sums.by_16 } else { &sums.by_32 };

@@ -1,18 +1,22 @@
-//! Products of a matrix of weights with rows of activations: chooses the kernel by format, instruction set and number of
-//! columns. Which one runs is a matter of speed alone; all of them give the same bits.
+//! Products of a matrix of weights with rows of activations: chooses the kernel by format, layout, instruction set and number
+//! of columns. Which one runs is a matter of speed alone; all of them give the same bits.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
-use crate::floats::{self, FloatLanes};
+use crate::floats;
 use crate::formats::{Float, Format32, Format256};
-use crate::gemm::{self, Lanes32, Lanes256};
-use crate::gemv::{self, Product};
+use crate::gemm;
+use crate::gemv::{ROWS, Steps};
 use crate::isa::Isa;
-use crate::isa::ints::{self, Kernel, ROWS};
-use crate::matrix::Matrix;
+use crate::isa::dispatch::dispatch_vectors;
+use crate::isa::simd::Kernel;
+use crate::layout::{GROUP, Interleaved, Layout, Plain};
+use crate::matrix::{Matrix, RowLayout};
+use crate::product::{Columns, Product};
 use crate::share::Tile;
 
 /// `tile[c][r] = sum over k of m[r][k] * x[c][k]`, for the tile's rows and all rows of `x`.
@@ -35,44 +39,18 @@ pub fn matmul_cols(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: &[u32], tile
     product(isa, m, x, Columns::Chosen(cols), tile);
 }
 
-/// Which rows of the activations are multiplied: column `i` of the output is row `get(i)`.
-#[derive(Clone, Copy)]
-pub(crate) enum Columns<'a> {
-    All(usize),
-    Chosen(&'a [u32]),
-}
-
-impl Columns<'_> {
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Self::All(n) => n,
-            Self::Chosen(cols) => cols.len(),
-        }
-    }
-
-    pub(crate) fn get(self, i: usize) -> usize {
-        match self {
-            Self::All(_) => i,
-            Self::Chosen(cols) => cols[i] as usize,
-        }
-    }
-}
-
 fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &mut Tile<'_>) {
     let all = tile.rows();
     assert!(all.end <= m.rows(), "rows {all:?} of {m:?}");
-    if m.dtype().visit(Blocked(isa, gemm::Product { m, x, cols, tile })) {
-        return;
-    }
-    // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
-    let steps = gemv::steps(all.len());
-    let few = if cols.len() > WIDEST { (STEP_BYTES / (ROWS * m.row_bytes()).max(1)).max(1) } else { steps.max(1) };
-    for start in (0..steps).step_by(few) {
-        let steps = start..steps.min(start + few);
-        let mut from = 0;
-        while from < cols.len() {
-            let batch = Batch { isa, m, x, cols, from, steps: steps.clone(), tile };
-            from += m.dtype().visit(batch);
+    let grouped = match m.layout() {
+        RowLayout::Plain => 0,
+        RowLayout::Interleaved => m.rows() / GROUP * GROUP,
+    };
+    // Rows left over by groups are plain ones.
+    let border = all.end.min(grouped).max(all.start);
+    for (rows, layout) in [(all.start..border, RowLayout::Interleaved), (border..all.end, RowLayout::Plain)] {
+        if !rows.is_empty() {
+            rows_of_one_layout(isa, layout, Product { m, x, cols, rows, tile });
         }
     }
 }
@@ -81,33 +59,44 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
 /// as streams.
 pub const FEW: usize = 8;
 
+fn rows_of_one_layout(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
+    let Product { m, x, cols, rows, tile } = product;
+    if !m.dtype().visit(Blocked(isa, layout, Product { m, x, cols, rows: rows.clone(), tile })) {
+        few_columns(isa, layout, Product { m, x, cols, rows, tile });
+    }
+}
+
 /// A product by panels, or of floats. Returns whether it's been done.
-struct Blocked<'a, 't>(Isa, gemm::Product<'a, 't>);
+struct Blocked<'a, 't>(Isa, RowLayout, Product<'a, 't>);
 
 impl Visitor for Blocked<'_, '_> {
     type Out = bool;
 
-    fn float<F: FloatLanes>(self) -> bool {
+    fn float<F: Float>(self) -> bool {
         // The definition is as fast as vectors in portable code.
         if self.0 != Isa::SCALAR {
-            floats::product::<F>(self.0, self.1);
+            floats::product::<F>(self.0, self.2);
         }
         self.0 != Isa::SCALAR
     }
 
-    fn block32<F: Lanes32>(self) -> bool {
+    fn block32<F: Format32>(self) -> bool {
         // Without vectors, panels pay for formats with scales of groups alone.
-        let many = self.1.cols.len() > FEW && self.0 != Isa::SCALAR;
-        if many {
-            gemm::gemm_32::<F>(self.0, self.1);
+        let many = self.2.cols.len() > FEW && self.0 != Isa::SCALAR;
+        match self.1 {
+            _ if !many => {}
+            RowLayout::Plain => gemm::gemm_32::<Plain, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_32::<Interleaved, F>(self.0, self.2),
         }
         many
     }
 
-    fn block256<F: Lanes256>(self) -> bool {
-        let many = self.1.cols.len() > FEW;
-        if many {
-            gemm::gemm_256::<F>(self.0, self.1);
+    fn block256<F: Format256>(self) -> bool {
+        let many = self.2.cols.len() > FEW || (F::BY_PANELS && self.0 != Isa::SCALAR);
+        match self.1 {
+            _ if !many => {}
+            RowLayout::Plain => gemm::gemm_256::<Plain, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_256::<Interleaved, F>(self.0, self.2),
         }
         many
     }
@@ -119,16 +108,38 @@ const STEP_BYTES: usize = 24 << 10;
 /// The most columns that a kernel with rows side by side takes.
 const WIDEST: usize = 4;
 
+/// A product a few columns at a time.
+fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
+    let Product { m, x, cols, rows, tile } = product;
+    // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
+    let few = (STEP_BYTES / (ROWS * m.row_bytes()).max(1)).max(1) * ROWS;
+    let few = if cols.len() > WIDEST { few } else { rows.len().max(1).next_multiple_of(ROWS) };
+    let mut start = rows.start;
+    while start < rows.end {
+        // Of interleaved rows, all passes but the first begin with a vector.
+        let end = match layout {
+            RowLayout::Plain => start + few,
+            RowLayout::Interleaved => start / ROWS * ROWS + few,
+        };
+        let end = end.min(rows.end);
+        let mut from = 0;
+        while from < cols.len() {
+            from += m.dtype().visit(Batch { isa, layout, m, x, cols, from, rows: start..end, tile });
+        }
+        start = end;
+    }
+}
+
 /// Products of some rows of a tile with the next few columns, from number `from` on: as many as one kernel takes. Returns
 /// how many that were.
 struct Batch<'a, 't> {
     isa: Isa,
+    layout: RowLayout,
     m: &'a Matrix<'a>,
     x: &'a Activations,
     cols: Columns<'a>,
     from: usize,
-    /// Eight rows each.
-    steps: Range<usize>,
+    rows: Range<usize>,
     tile: &'a mut Tile<'t>,
 }
 
@@ -145,25 +156,54 @@ impl<'a, 't> Batch<'a, 't> {
         (std::array::from_fn(|i| column(self.cols.get(last.min(self.from + i)))), C.min(self.left()))
     }
 
-    /// `C` columns with eight rows side by side.
+    /// `C` columns with rows side by side.
     fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
-        Product<'a, 't, F, X, C>: Kernel,
+        Steps<'a, 't, Plain, F, X, C>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, C>: Kernel,
     {
+        fn steps<'a, 't, L: Layout, F, X, const C: usize>(
+            batch: Batch<'a, 't>,
+            x: [X; C],
+        ) -> Steps<'a, 't, L, F, X, C> {
+            let Batch { m, rows, tile, from, .. } = batch;
+            Steps { m, x, rows, tile, first: from, types: PhantomData }
+        }
         let (x, count) = self.next(column);
-        ints::dispatch(self.isa, Product::<F, X, C>::new(self.m, x, self.steps, self.tile, self.from));
+        let done = match self.layout {
+            RowLayout::Plain => dispatch_vectors(self.isa, steps::<Plain, F, X, C>(self, x)).is_some(),
+            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Interleaved, F, X, C>(self, x)).is_some(),
+        };
+        debug_assert!(done, "portable code follows the definition");
         count
     }
 
+    /// As many columns as one kernel with rows side by side takes.
+    fn widest<F, X>(self, column: impl Fn(usize) -> X) -> usize
+    where
+        Steps<'a, 't, Plain, F, X, 1>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, 1>: Kernel,
+        Steps<'a, 't, Plain, F, X, 2>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, 2>: Kernel,
+        Steps<'a, 't, Plain, F, X, WIDEST>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, WIDEST>: Kernel,
+    {
+        match self.left() {
+            1 => self.wide::<F, X, 1>(column),
+            2 => self.wide::<F, X, 2>(column),
+            _ => self.wide::<F, X, WIDEST>(column),
+        }
+    }
+
     /// The definition, row by row, with up to [`COLUMNS`] columns: calls `product(row, columns, results)`.
-    fn portable<X>(self, column: impl Fn(usize) -> X, product: impl Fn(&'a [u8], &[X], &mut [f32])) -> usize {
+    fn portable<X>(self, column: impl Fn(usize) -> X, product: impl Fn(&[u8], &[X], &mut [f32])) -> usize {
         let columns: Vec<X> = (0..self.left().min(COLUMNS)).map(|i| column(self.cols.get(self.from + i))).collect();
-        let all = self.tile.rows();
-        for r in all.clone().skip(self.steps.start * ROWS).take(self.steps.len() * ROWS) {
+        let first = self.tile.rows().start;
+        for r in self.rows {
             let mut out = [0f32; COLUMNS];
-            product(self.m.row(r), &columns, &mut out[..columns.len()]);
+            product(&self.m.plain_row(r), &columns, &mut out[..columns.len()]);
             for (c, out) in out.into_iter().enumerate().take(columns.len()) {
-                self.tile.col_mut(self.from + c)[r - all.start] = out;
+                self.tile.col_mut(self.from + c)[r - first] = out;
             }
         }
         columns.len()
@@ -181,26 +221,22 @@ impl Visitor for Batch<'_, '_> {
     fn block32<F: Format32>(self) -> usize {
         let x = self.x;
         let column = |c| x.row_32(c);
-        match self.left() {
-            _ if !ints::on(self.isa) => {
-                self.portable(column, |row, x: &[ActRow32<'_>], out| dot::row_32::<F>(F::blocks(row), x, out))
-            }
-            1 => self.wide::<F, _, 1>(column),
-            2 => self.wide::<F, _, 2>(column),
-            _ => self.wide::<F, _, WIDEST>(column),
+        if self.isa == Isa::SCALAR {
+            return self.portable(column, |row, x: &[ActRow32<'_>], out| dot::row_32::<F>(F::blocks(row), x, out));
         }
+        self.widest::<F, _>(column)
     }
 
     fn block256<F: Format256>(self) -> usize {
         let x = self.x;
         let column = |c| x.row_256(c);
-        match self.left() {
-            _ if !ints::on(self.isa) => {
-                self.portable(column, |row, x: &[ActRow256<'_>], out| dot::row_256::<F>(F::blocks(row), x, out))
-            }
-            1 => self.wide::<F, _, 1>(column),
-            2 => self.wide::<F, _, 2>(column),
-            _ => self.wide::<F, _, WIDEST>(column),
+        if self.isa == Isa::SCALAR {
+            return self.portable(column, |row, x: &[ActRow256<'_>], out| dot::row_256::<F>(F::blocks(row), x, out));
         }
+        if F::BY_PANELS {
+            // Done before.
+            return self.left();
+        }
+        self.widest::<F, _>(column)
     }
 }

@@ -1,7 +1,10 @@
 //! A matrix of weights, as it lies in the file.
 
+use std::borrow::Cow;
+
 use crate::dtype::{DType, Visitor};
-use crate::formats::{Float, Format32, Format256, decode_32, decode_256, decode_float};
+use crate::formats::{Field, Float, Format32, Format256, decode_32, decode_256, decode_float};
+use crate::layout::{self, GROUP};
 
 /// Why bytes are not a matrix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,10 +49,22 @@ impl std::fmt::Display for MatrixError {
 
 impl std::error::Error for MatrixError {}
 
+/// How the rows of a matrix lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RowLayout {
+    /// One after the other, as in GGUF files.
+    #[default]
+    Plain,
+    /// Sixteen rows side by side, field by field: each group of 16 is one stream of memory, and needs no rearranging in
+    /// registers. Rows left over (the number of rows modulo 16), and formats whose blocks are single numbers, are plain.
+    Interleaved,
+}
+
 /// `rows` x `cols` weights in one format, checked once: kernels rely on it.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     dtype: DType,
+    layout: RowLayout,
     rows: usize,
     cols: usize,
     row_bytes: usize,
@@ -67,9 +82,25 @@ impl<'a> Matrix<'a> {
         }
         let wanted = dtype.row_bytes(cols).and_then(|row| row.checked_mul(rows));
         match dtype.row_bytes(cols) {
-            Some(row_bytes) if wanted == Some(bytes.len()) => Ok(Self { dtype, rows, cols, row_bytes, bytes }),
+            Some(row_bytes) if wanted == Some(bytes.len()) => {
+                Ok(Self { dtype, layout: RowLayout::Plain, rows, cols, row_bytes, bytes })
+            }
             _ => Err(MatrixError::Size { dtype, rows, cols, wanted, found: bytes.len() }),
         }
+    }
+
+    /// As [`Matrix::new`], of bytes that [`interleave`] wrote.
+    ///
+    /// # Errors
+    /// As [`Matrix::new`].
+    pub fn interleaved(dtype: DType, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, MatrixError> {
+        let layout = if dtype.block_len() == 1 { RowLayout::Plain } else { RowLayout::Interleaved };
+        Self::new(dtype, rows, cols, bytes).map(|matrix| Self { layout, ..matrix })
+    }
+
+    /// How the rows lie.
+    pub fn layout(&self) -> RowLayout {
+        self.layout
     }
 
     /// Number of rows.
@@ -97,13 +128,34 @@ impl<'a> Matrix<'a> {
         self.bytes
     }
 
-    /// The bytes of row `r`.
+    /// The bytes of row `r`, which doesn't lie beside others.
+    ///
+    /// # Panics
+    /// When there is no row `r`, or it's one of a group.
+    pub(crate) fn row(&self, r: usize) -> &'a [u8] {
+        assert!(r < self.rows && !self.in_group(r), "row {r} of {self:?}");
+        &self.bytes[r * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// Whether row `r` lies beside others.
+    #[inline(always)]
+    fn in_group(&self, r: usize) -> bool {
+        self.layout == RowLayout::Interleaved && r < self.rows / GROUP * GROUP
+    }
+
+    /// The bytes of row `r`, as the file had them.
     ///
     /// # Panics
     /// When there is no row `r`.
-    pub fn row(&self, r: usize) -> &'a [u8] {
-        assert!(r < self.rows, "row {r} of {}", self.rows);
-        &self.bytes[r * self.row_bytes..][..self.row_bytes]
+    pub fn plain_row(&self, r: usize) -> Cow<'a, [u8]> {
+        assert!(r < self.rows, "row {r} of {self:?}");
+        if !self.in_group(r) {
+            return Cow::Borrowed(self.row(r));
+        }
+        let mut row = vec![0; self.row_bytes];
+        let group = &self.bytes[r / GROUP * GROUP * self.row_bytes..][..GROUP * self.row_bytes];
+        layout::restore_row(self.dtype.visit(Fields), group, r % GROUP, &mut row);
+        Cow::Owned(row)
     }
 
     /// Row `r`, decoded to single precision: the format's specification, without rounding beyond its own products.
@@ -112,13 +164,46 @@ impl<'a> Matrix<'a> {
     /// When there is no row `r`, or `out` doesn't hold exactly a row.
     pub fn decode_row(&self, r: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "the length of a decoded row");
-        self.dtype.visit(Decode { row: self.row(r), out });
+        self.dtype.visit(Decode { row: &self.plain_row(r), out });
+    }
+}
+
+/// Writes the weights of `m`, a plain matrix, to `out` for [`Matrix::interleaved`]: the same bytes in another order, from
+/// which [`Matrix::plain_row`] gives them back.
+///
+/// # Panics
+/// When `m` is interleaved already, or `out` isn't as long as its bytes.
+pub fn interleave(m: &Matrix<'_>, out: &mut [u8]) {
+    assert!(m.layout == RowLayout::Plain && out.len() == m.bytes.len(), "interleave: {m:?} to {} bytes", out.len());
+    if m.dtype.block_len() == 1 {
+        out.copy_from_slice(m.bytes);
+    } else {
+        layout::arrange(m.dtype.visit(Fields), m.row_bytes, m.bytes, out);
+    }
+}
+
+/// The fields of a format's block.
+pub(crate) struct Fields;
+
+impl Visitor for Fields {
+    type Out = &'static [Field];
+
+    fn float<F: Float>(self) -> Self::Out {
+        F::FIELDS
+    }
+
+    fn block32<F: Format32>(self) -> Self::Out {
+        F::FIELDS
+    }
+
+    fn block256<F: Format256>(self) -> Self::Out {
+        F::FIELDS
     }
 }
 
 impl std::fmt::Debug for Matrix<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Matrix({} x {} {})", self.rows, self.cols, self.dtype)
+        write!(f, "Matrix({} x {} {} {:?})", self.rows, self.cols, self.dtype, self.layout)
     }
 }
 

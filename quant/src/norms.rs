@@ -1,7 +1,8 @@
 //! Layer norm and lengths, beside the RMS norm of [`crate::ops`].
 
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 use crate::ops;
 
 /// `x = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * w`, and `+ bias` where there is one.
@@ -27,7 +28,7 @@ struct Sum<'a>(&'a [f32]);
 impl Kernel for Sum<'_> {
     type Out = f32;
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) -> f32 {
         let mut sums = s.splat(0.0);
         for x in self.0.chunks(LANES) {
             sums = s.add(sums, load_padded(s, x, 0.0));
@@ -43,7 +44,7 @@ struct Shift<'a> {
 impl Kernel for Shift<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         for x in self.x.chunks_mut(LANES) {
             store_partial(s, s.add(load_padded(s, x, 0.0), s.splat(self.by)), x);
         }

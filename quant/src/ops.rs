@@ -6,7 +6,8 @@
 
 use crate::elementary;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes, Simd, load_padded, store_partial};
 
 /// `out = x / sqrt(mean(x^2) + eps) * w`.
 ///
@@ -157,7 +158,7 @@ pub(crate) fn zip<O: Binary>(isa: Isa, x: &mut [f32], y: &[f32], op: O) {
 impl<O: Unary> Kernel for Each<'_, O> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         for x in self.x.chunks_mut(LANES) {
             store_partial(s, self.op.at(s, load_padded(s, x, 0.0)), x);
         }
@@ -167,7 +168,7 @@ impl<O: Unary> Kernel for Each<'_, O> {
 impl<O: Binary> Kernel for Zip<'_, O> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         for (x, y) in self.x.chunks_mut(LANES).zip(self.y.chunks(LANES)) {
             store_partial(s, self.op.at(s, load_padded(s, x, 0.0), load_padded(s, y, 0.0)), x);
         }
@@ -256,7 +257,7 @@ struct Dot<'a>(&'a [f32], &'a [f32]);
 impl Kernel for Dot<'_> {
     type Out = f32;
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) -> f32 {
         let mut sums = s.splat(0.0);
         for (a, b) in self.0.chunks(LANES).zip(self.1.chunks(LANES)) {
             sums = s.fma(load_padded(s, a, 0.0), load_padded(s, b, 0.0), sums);
@@ -273,7 +274,7 @@ struct NormFactor<'a> {
 impl Kernel for NormFactor<'_> {
     type Out = f32;
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) -> f32 {
         let squares = Dot(self.x, self.x).run(s);
         1.0 / (squares / self.x.len() as f32 + self.eps).sqrt()
     }
@@ -288,7 +289,7 @@ struct RmsNorm<'a> {
 impl Kernel for RmsNorm<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let op = Normed(NormFactor { x: self.x, eps: self.eps }.run(s));
         for ((x, w), out) in self.x.chunks(LANES).zip(self.w.chunks(LANES)).zip(self.out.chunks_mut(LANES)) {
             store_partial(s, op.at(s, load_padded(s, x, 0.0), load_padded(s, w, 0.0)), out);
@@ -300,7 +301,7 @@ struct Softmax<'a>(&'a mut [f32]);
 impl Kernel for Softmax<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let mut max = s.splat(f32::NEG_INFINITY);
         for x in self.0.chunks(LANES) {
             max = s.max(load_padded(s, x, f32::NEG_INFINITY), max);
@@ -331,7 +332,7 @@ struct RopeHalves<'a> {
 impl Kernel for RopeHalves<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let (low, high) = self.head.split_at_mut(self.cos.len());
         let pairs = low.chunks_mut(LANES).zip(high.chunks_mut(LANES));
         for ((a, b), (cos, sin)) in pairs.zip(self.cos.chunks(LANES).zip(self.sin.chunks(LANES))) {
@@ -351,7 +352,7 @@ struct RopeAdjacent<'a> {
 impl Kernel for RopeAdjacent<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let tables = self.cos.chunks(LANES).zip(self.sin.chunks(LANES));
         for (pairs, (cos, sin)) in self.head.chunks_mut(2 * LANES).zip(tables) {
             let (cos, sin) = (load_padded(s, cos, 0.0), load_padded(s, sin, 0.0));
@@ -372,7 +373,7 @@ struct Widen<'a> {
 impl Kernel for Widen<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         for (x, out) in self.x.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
             let mut bytes = [0; 2 * LANES];
             for (bytes, x) in bytes.as_chunks_mut().0.iter_mut().zip(x) {
@@ -390,7 +391,7 @@ struct Narrow<'a> {
 impl Kernel for Narrow<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         for (x, out) in self.x.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
             let mut bytes = [0; 2 * LANES];
             s.store_f16(load_padded(s, x, 0.0), &mut bytes);

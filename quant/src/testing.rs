@@ -2,11 +2,10 @@
 //! adversarial.
 
 use crate::activation::{ActKinds, Activations};
-use crate::dtype::{DType, Visitor};
-use crate::formats::{Float, Format, Format32, Format256};
+use crate::dtype::DType;
 use crate::isa::Isa;
 use crate::matmul::matmul;
-use crate::matrix::Matrix;
+use crate::matrix::{Fields, Matrix};
 use crate::share::Tile;
 
 /// Calls `test` with every instruction set of this CPU.
@@ -86,7 +85,7 @@ pub fn weights(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec<u8>
 /// The bytes of `rows` x `cols` weights meant to break kernels: extreme quants and scales; numbers that are infinite, NaN,
 /// subnormal, negative, zero.
 pub fn adversarial(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec<u8> {
-    let halves = dtype.visit(Halves);
+    let halves = halves(dtype);
     // Zeros of both signs, subnormals, ones, largest numbers; and then, seldom, because they drown the rest: infinities, NaN.
     const NUMBERS: [u16; 12] = [0, 0x8000, 1, 0x8001, 0x83ff, 0x3c00, 0xbc00, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00];
     let mut bytes = vec![0u8; rows * cols / dtype.block_len() * dtype.block_bytes()];
@@ -95,7 +94,7 @@ pub fn adversarial(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec
             Some(&byte) => block.fill(byte),
             None => block.fill_with(|| rng.bits() as u8),
         }
-        for &at in halves {
+        for &at in &halves {
             let choices = if rng.below(16) == 0 { NUMBERS.len() } else { NUMBERS.len() - 3 };
             let number = NUMBERS[rng.below(choices)];
             block[at..at + 2].copy_from_slice(&number.to_le_bytes());
@@ -104,22 +103,14 @@ pub fn adversarial(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec
     bytes
 }
 
-struct Halves;
-
-impl Visitor for Halves {
-    type Out = &'static [usize];
-
-    fn float<F: Float>(self) -> Self::Out {
-        <F as Format>::HALVES
+/// Where in a block half-precision numbers stand.
+fn halves(dtype: DType) -> Vec<usize> {
+    let (mut at, mut halves) = (0, Vec::new());
+    for field in dtype.visit(Fields) {
+        halves.extend((0..field.halves).map(|i| at + 2 * i));
+        at += field.unit * field.count;
     }
-
-    fn block32<F: Format32>(self) -> Self::Out {
-        <F as Format>::HALVES
-    }
-
-    fn block256<F: Format256>(self) -> Self::Out {
-        <F as Format>::HALVES
-    }
+    halves
 }
 
 /// `x`, rows of `k` activations, in every form that `k` allows.

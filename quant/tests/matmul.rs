@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use tokki_quant::dtype::{ActKind, DType};
+use tokki_quant::activation::ActKind;
+use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{matmul, matmul_cols};
-use tokki_quant::matrix::Matrix;
+use tokki_quant::matrix::{Matrix, interleave};
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::testing::{
     Rng, activations, adversarial, assert_same_bits, for_each_format, for_each_isa, product, weights,
@@ -123,4 +124,85 @@ fn results_do_not_depend_on_tiles_or_batches() {
             }
         });
     });
+}
+
+/// The whole product of the same weights, interleaved.
+fn interleaved(isa: Isa, m: &Matrix<'_>, x: &tokki_quant::activation::Activations) -> Vec<f32> {
+    let mut bytes = vec![0xaa; m.bytes().len()];
+    interleave(m, &mut bytes);
+    product(isa, &Matrix::interleaved(m.dtype(), m.rows(), m.cols(), &bytes).unwrap(), x)
+}
+
+#[test]
+fn interleaved_rows_come_back() {
+    let mut rng = Rng(4);
+    for_each_format(|dtype| {
+        for rows in [1, 15, 16, 17, 32, 50] {
+            let k = 3 * dtype.block_len().max(5);
+            let bytes = weights(dtype, rows, k, &mut rng);
+            let plain = Matrix::new(dtype, rows, k, &bytes).unwrap();
+            let mut arranged = vec![0xaa; bytes.len()];
+            interleave(&plain, &mut arranged);
+            let other = Matrix::interleaved(dtype, rows, k, &arranged).unwrap();
+            let (mut wanted, mut found) = (vec![0f32; k], vec![0f32; k]);
+            for r in 0..rows {
+                assert_eq!(plain.plain_row(r), other.plain_row(r), "{dtype}, row {r} of {rows}");
+                plain.decode_row(r, &mut wanted);
+                other.decode_row(r, &mut found);
+                assert_same_bits(&wanted, &found, &format!("{dtype}, row {r} of {rows}"));
+            }
+            if dtype.block_len() > 1 && rows >= 16 {
+                assert_ne!(arranged, bytes, "{dtype}, {rows} rows");
+            }
+        }
+    });
+}
+
+#[test]
+fn products_of_interleaved_rows_equal_those_of_plain_ones() {
+    let mut rng = Rng(5);
+    for_each_format(|dtype| {
+        for (rows, blocks) in [(16, 1), (17, 3), (33, 2), (64, 5), (100, 9)] {
+            let k = blocks * dtype.block_len().max(16);
+            let x = rng.normals(40 * k);
+            for bytes in [weights(dtype, rows, k, &mut rng), adversarial(dtype, rows, k, &mut rng)] {
+                let m = Matrix::new(dtype, rows, k, &bytes).unwrap();
+                for columns in [1, 2, 3, 4, 5, 8, 9, 40] {
+                    let x = activations(Isa::SCALAR, &x[..columns * k], k);
+                    let wanted = product(Isa::SCALAR, &m, &x);
+                    for_each_isa(|isa| {
+                        let what = format!("{dtype} {} rows {rows} k {k} columns {columns}", isa.name());
+                        assert_same_bits(&wanted, &product(isa, &m, &x), &what);
+                        assert_same_bits(&wanted, &interleaved(isa, &m, &x), &format!("interleaved {what}"));
+                    });
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn interleaved_rows_may_be_shared_out_anyhow() {
+    let mut rng = Rng(6);
+    let (rows, k) = (75, 512);
+    for dtype in [DType::Q4K, DType::Q6K, DType::Q4_0, DType::Q8_0, DType::MXFP4, DType::IQ2XXS] {
+        let bytes = weights(dtype, rows, k, &mut rng);
+        let plain = Matrix::new(dtype, rows, k, &bytes).unwrap();
+        let mut arranged = vec![0; bytes.len()];
+        interleave(&plain, &mut arranged);
+        let m = Matrix::interleaved(dtype, rows, k, &arranged).unwrap();
+        for columns in [1, 7, 12] {
+            let x = activations(Isa::SCALAR, &rng.normals(columns * k), k);
+            let wanted = product(Isa::SCALAR, &plain, &x);
+            for_each_isa(|isa| {
+                for band in [1, 5, 12, 16, 29] {
+                    let mut out = vec![f32::NAN; columns * rows];
+                    let tiles = OutTiles::new(&mut out, rows, band);
+                    (0..tiles.bands()).for_each(|b| matmul(isa, &m, &x, &mut tiles.take(b)));
+                    drop(tiles);
+                    assert_same_bits(&wanted, &out, &format!("{dtype} {} bands of {band}, {columns}", isa.name()));
+                }
+            });
+        }
+    }
 }

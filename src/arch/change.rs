@@ -2,8 +2,8 @@
 
 use super::keys::Keys;
 use super::{
-    Activation, Attention, Dense, Ffn, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Rope,
-    RopeScaling, ScoreBias, Spec, Stream,
+    Activation, Attention, Dense, Ffn, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Rope, RopeScaling,
+    ScoreBias, Spec, Stream,
 };
 use crate::Result;
 use crate::gguf::Gguf;

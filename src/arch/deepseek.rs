@@ -77,8 +77,7 @@ fn latent(keys: &Keys<'_>) -> Result<Latent> {
     let k_dim = expanded("attention.key_length_mla", "attention.key_length")?;
     let v_dim = expanded("attention.value_length_mla", "attention.value_length")?;
     let nope = k_dim.checked_sub(rope);
-    let nope =
-        nope.ok_or_else(|| keys.wrong("rope.dimension_count", format!("at most the head's {k_dim} values")))?;
+    let nope = nope.ok_or_else(|| keys.wrong("rope.dimension_count", format!("at most the head's {k_dim} values")))?;
     let layers = keys.layers()?;
     let any = |name: &str| (0..layers).any(|layer| keys.has(layer, name));
     // Models with plain queries may carry the key all the same.

@@ -4,7 +4,8 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, Gate, Layer, NormKind, Output, Pairing, Pooled, Pooling, Projection, Classifier, ScoreBias, Spec, Window,
+    Activation, Classifier, Gate, Layer, NormKind, Output, Pairing, Pooled, Pooling, Projection, ScoreBias, Spec,
+    Window,
 };
 use crate::Result;
 use crate::gguf::Gguf;

@@ -57,8 +57,7 @@ impl ExpertFacts {
     };
 
     /// The sigmoid, unless the file says otherwise; normalized if the file says so.
-    pub(super) const SIGMOID: Self =
-        Self { gating: Gating::Sigmoid, fixed: false, normalize: false, ..Self::SOFTMAX };
+    pub(super) const SIGMOID: Self = Self { gating: Gating::Sigmoid, fixed: false, normalize: false, ..Self::SOFTMAX };
 }
 
 impl Keys<'_> {

@@ -242,8 +242,7 @@ pub(super) fn llama4(gguf: &Gguf) -> Result<Spec> {
         }
     }
     let step = keys.set_usize("interleave_moe_layer_step")?.unwrap_or(1);
-    let facts =
-        ExpertFacts { fixed: true, scaled: false, shared: SharedWidth::One, ..ExpertFacts::SIGMOID };
+    let facts = ExpertFacts { fixed: true, scaled: false, shared: SharedWidth::One, ..ExpertFacts::SIGMOID };
     keys.set_experts_where(&mut spec, &facts, |layer| (layer + 1) % step == 0)?;
     spec.all_experts().for_each(|experts| (experts.weigh_input, experts.router.normalize) = (true, false));
     Ok(spec)

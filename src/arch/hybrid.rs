@@ -4,7 +4,7 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, Delta, DeltaForm, Ffn, GateSource, Gate, HeadGate, HeadWeights, Lightning, Mixer, NormKind, Pairing,
+    Activation, Delta, DeltaForm, Ffn, Gate, GateSource, HeadGate, HeadWeights, Lightning, Mixer, NormKind, Pairing,
     Residual, ShortConv, Spec, SsmForm, StateSpace, Window,
 };
 use crate::Result;

@@ -1,8 +1,8 @@
 //! Reads the metadata that all families share, and builds the plain pre-norm decoder that most of them vary.
 
 use super::{
-    Activation, Attention, Dense, Embedding, Feed, Ffn, Gate, Layer, Mixer, Norm, NormKind, Output, Pairing, Projection,
-    Residual, Rope, Spec, Stream, Values, Window,
+    Activation, Attention, Dense, Embedding, Feed, Ffn, Gate, Layer, Mixer, Norm, NormKind, Output, Pairing,
+    Projection, Residual, Rope, Spec, Stream, Values, Window,
 };
 use crate::gguf::{Gguf, Value};
 use crate::{Error, Result};

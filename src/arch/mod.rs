@@ -42,13 +42,13 @@ mod tensors;
 mod tests;
 
 pub use mixers::{
-    Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer, Projection,
-    ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
+    Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
+    Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
 pub use spec::{
     Activation, Classifier, Dense, Embedding, End, Experts, Feed, Ffn, Gate, Gating, Layer, Norm, NormKind, Output,
-    Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling, Router, RouterInput, Shared, Skip, Spec, Stream,
-    Streams,
+    Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling, Router, RouterInput, Shared, Skip, Spec,
+    Stream, Streams,
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;
@@ -75,4 +75,3 @@ pub fn spec(gguf: &Gguf) -> Result<Spec> {
     })?;
     Ok(spec)
 }
-

@@ -29,7 +29,10 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
 /// The error for an architecture that is not in the table.
 pub(super) fn refuse(gguf: &Gguf, arch: &str) -> Error {
     match REFUSED.iter().find(|(name, _)| *name == arch) {
-        Some((_, what)) => gguf.wrong("general.architecture", format!("a model that needs no more than others do: {arch} is {what}, which is not supported")),
+        Some((_, what)) => gguf.wrong(
+            "general.architecture",
+            format!("a model that needs no more than others do: {arch} is {what}, which is not supported"),
+        ),
         None => {
             let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
             gguf.wrong("general.architecture", format!("one of {}", names.join(", ")))

@@ -1,9 +1,7 @@
 //! RWKV-6 (arXiv 2404.05892), RWKV-7 (arXiv 2503.14456), and transformers whose attention was replaced by them.
 
 use super::keys::Keys;
-use super::{
-    ChannelMix, HeadWeights, HeadNorm, Layer, Mixer, Norm, NormKind, Pairing, Spec, TimeMix, TimeMixForm,
-};
+use super::{ChannelMix, HeadNorm, HeadWeights, Layer, Mixer, Norm, NormKind, Pairing, Spec, TimeMix, TimeMixForm};
 use crate::Result;
 use crate::gguf::Gguf;
 

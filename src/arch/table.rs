@@ -1,8 +1,8 @@
 //! THE ARCHITECTURE TABLE: one row per `general.architecture`, one file of facts per group of families.
 
 use super::{
-    Spec, beside, cohere, deepseek, diffusion, encoders, exaone, gated, gemma, glm, gpt, gpt_oss, granite, hunyuan, hybrid, hyperclovax,
-    llama, phi, qwen, rwkv, solar,
+    Spec, beside, cohere, deepseek, diffusion, encoders, exaone, gated, gemma, glm, gpt, gpt_oss, granite, hunyuan,
+    hybrid, hyperclovax, llama, phi, qwen, rwkv, solar,
 };
 use crate::Result;
 use crate::gguf::Gguf;

@@ -5,7 +5,9 @@ use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
     StateSpace, TimeMix, TimeMixForm, Values,
 };
-use super::spec::{Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec, Streams};
+use super::spec::{
+    Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec, Streams,
+};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

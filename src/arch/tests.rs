@@ -219,7 +219,10 @@ fn exaone_moe_router_and_positions() {
     let experts = spec.layers[1].experts().unwrap();
     let router = &experts.router;
     assert_eq!((experts.count, experts.used, experts.width, experts.gate), (8, 2, 32, Gate::Split));
-    assert_eq!((router.gating, router.selection_bias, router.normalize, router.scale), (Gating::Sigmoid, true, true, 2.5));
+    assert_eq!(
+        (router.gating, router.selection_bias, router.normalize, router.scale),
+        (Gating::Sigmoid, true, true, 2.5)
+    );
     assert_eq!(experts.shared.map(|shared| (shared.width, shared.weighted)), Some((64, false)));
 }
 

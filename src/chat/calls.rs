@@ -62,10 +62,12 @@ impl Tools {
         self.tools.iter().any(|(known, _)| known == name)
     }
 
-    /// The schema of an answer that is a call: of `name`, or of any tool.
-    pub fn schema(&self, name: Option<&str>) -> Value {
+    /// The schema of an answer that is a call: of `name`, or of any tool; with the tools' own schemas if it is `typed`, with
+    /// any arguments else.
+    pub fn schema(&self, name: Option<&str>, typed: bool) -> Value {
         let call = |(tool, parameters): &(String, Value)| {
-            let arguments = if parameters.is_object() { parameters.clone() } else { json!({ "type": "object" }) };
+            let typed = typed && parameters.is_object();
+            let arguments = if typed { parameters.clone() } else { json!({ "type": "object" }) };
             json!({
                 "type": "object",
                 "properties": { "name": { "const": tool }, "arguments": arguments },

@@ -58,6 +58,7 @@ pub struct Template {
     tree: Tree,
     defaults: Vars,
     clock: Clock,
+    dates: bool,
 }
 
 impl std::fmt::Debug for Template {
@@ -82,7 +83,7 @@ impl Template {
         }
         // Parsing recurses as well.
         let tree = on_own_stack(|| jinja::parse(&source))?.map_err(|fault| error(&place, &fault))?;
-        Ok(Self { place, source, tree, defaults: Vars::new(), clock: Clock::Local })
+        Ok(Self { place, source, tree, defaults: Vars::new(), clock: Clock::Local, dates: false })
     }
 
     /// The same template with another clock.
@@ -105,6 +106,13 @@ impl Template {
         &self.source
     }
 
+    /// The same template with the variables by which some families know the date, `date_string` (Llama 3) and `datetime`
+    /// (Firefunction), where a rendering does not set them. The reference implementation knows neither.
+    #[must_use]
+    pub fn with_dates(self) -> Self {
+        Self { dates: true, ..self }
+    }
+
     /// The template's string literals, in no order.
     pub(super) fn literals(&self) -> Vec<String> {
         self.tree.texts().to_vec()
@@ -122,15 +130,18 @@ impl Template {
     /// template, the line and the reason.
     pub fn render(&self, vars: &Vars) -> Result<String> {
         let prompt = [("add_generation_prompt", &serde_json::Value::Bool(true))];
+        let now = self.clock.now();
+        let dates = [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")];
+        let dates = dates.map(|(name, format)| (name, serde_json::Value::from(now.strftime(format).to_string())));
+        let dates = || dates.iter().filter(|_| self.dates).map(|(name, value)| (*name, value));
         let given = || self.defaults.iter().chain(vars).map(|(name, value)| (name.as_str(), value));
-        let all = || prompt.into_iter().chain(given());
+        let all = || prompt.into_iter().chain(dates()).chain(given());
         let input: usize = all().map(|(name, value)| name.len() + size_of_json(value)).sum();
         let input = input.saturating_add(self.source.len());
         let limits = Limits {
             work: WORK.saturating_add(input as u64),
             memory: MEMORY.saturating_add(input.saturating_mul(MEMORY_PER_INPUT)),
         };
-        let now = self.clock.now();
         on_own_stack(|| self.tree.render(all(), &now, limits))?.map_err(|fault| error(&self.place, &fault))
     }
 }

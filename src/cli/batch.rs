@@ -1,8 +1,8 @@
 //! `tokki batch`: many requests from a file.
 
 use super::output;
-use super::serve::{EngineFlags, open_all};
-use crate::server::batch;
+use super::serve::{EngineFlags, offers};
+use crate::server::{Models, Residency, batch};
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,7 +38,8 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     if args.input == args.output {
         return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
     }
-    let models = open_all(&args.model, &args.engine, u16::MAX)?;
+    let models = Models::new(offers(&args.model, &args.engine, u16::MAX)?, Residency::default());
+    models.open_first()?;
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
         bar.set_style(style);

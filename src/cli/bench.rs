@@ -3,7 +3,8 @@
 use super::compute::Compute;
 use super::output;
 use crate::config::{MachineFlags, count};
-use crate::engine::{Session, measure, plan};
+use crate::engine::Session;
+use crate::predict::{measure, plan};
 use crate::shapes::{self, Plan};
 use crate::{Error, Result, interrupt};
 use clap::Args;

@@ -2,10 +2,11 @@
 
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
-use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session, plan};
+use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
+use crate::predict::plan;
 use crate::{Error, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -27,10 +28,19 @@ impl Compute {
 
     /// Opens the model in a file.
     pub(super) fn open_path(path: &Path, flags: &MachineFlags) -> Result<Self> {
+        Self::with_pool(path, flags, Self::pool(flags)?)
+    }
+
+    /// The threads that the flags ask for.
+    pub(super) fn pool(flags: &MachineFlags) -> Result<Arc<Pool>> {
+        let threads = Settings::load()?.with(flags).threads().unwrap_or_else(|| machine::threads().0);
+        Ok(Arc::new(Pool::new(threads)?))
+    }
+
+    /// Opens the model in a file, to be run by `pool`.
+    pub(super) fn with_pool(path: &Path, flags: &MachineFlags, pool: Arc<Pool>) -> Result<Self> {
         let settings = Settings::load()?.with(flags);
-        let threads = settings.threads().unwrap_or_else(|| machine::threads().0);
-        let model = Model::open(path)?;
-        Ok(Self { settings, model: Arc::new(model), pool: Arc::new(Pool::new(threads)?) })
+        Ok(Self { settings, model: Arc::new(Model::open(path)?), pool })
     }
 
     /// An empty session with a context that fits into memory; room for `needed` positions at least where no context was

@@ -2,7 +2,6 @@
 
 mod batch;
 mod bench;
-mod chat;
 mod completions;
 mod compute;
 mod config;
@@ -17,6 +16,7 @@ mod perplexity;
 mod plan;
 mod progress;
 mod pull;
+mod repl;
 mod rerank;
 mod rm;
 mod run;

@@ -1,8 +1,8 @@
 //! The bar that shows downloads and checks, on a terminal only.
 
 use super::output::say;
-use crate::engine::plan;
 use crate::machine::Machine;
+use crate::predict::plan;
 use crate::store::Progress;
 use crate::units::show_bytes;
 use crate::{Error, Result};

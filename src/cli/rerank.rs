@@ -53,6 +53,8 @@ pub(super) fn run(args: &RerankArgs) -> Result<()> {
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
     ranked.truncate(args.top.map_or(usize::MAX, |top| top as usize));
     output::result(|out| {
-        ranked.iter().try_for_each(|row| writeln!(out, "{}", serde_json::to_string(row).map_err(std::io::Error::other)?))
+        ranked
+            .iter()
+            .try_for_each(|row| writeln!(out, "{}", serde_json::to_string(row).map_err(std::io::Error::other)?))
     })
 }

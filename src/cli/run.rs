@@ -5,10 +5,11 @@ use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
 use super::waiting;
 use crate::chat::{Kind, Part, ThinkingMode};
-use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThoughtView};
+use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags, ThoughtView};
 use crate::engine::saved::SessionFile;
-use crate::engine::{Conversation, Finish, Listener, Turn, Wishes, measure};
+use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
 use crate::platform::input;
+use crate::predict::measure;
 use crate::sample::{Constraint, Form, Overrides};
 use crate::store::{self, Store};
 use crate::{Error, Result, interrupt};
@@ -69,12 +70,14 @@ pub(super) struct Run {
     #[command(flatten)]
     chat: ChatFlags,
     #[command(flatten)]
+    thinking: ThinkingFlags,
+    #[command(flatten)]
     machine: MachineFlags,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Run) -> Result<()> {
-    let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat);
+    let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat).with(&args.thinking);
     check_flags(args, &settings)?;
     let form = form(args)?;
     let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
@@ -101,7 +104,7 @@ pub(super) fn run(args: &Run) -> Result<()> {
         output::say(&format!("tokki: {note}"));
     }
     let Some(prompt) = prompt else {
-        return super::chat::run(conversation, wishes, &settings, session, form);
+        return super::repl::run(conversation, wishes, &settings, session, form);
     };
     conversation.say(&prompt);
     let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
@@ -237,21 +240,25 @@ fn piped(has_prompt: bool) -> Result<Option<String>> {
 fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
     let user = overrides(settings);
     let seed = settings.seed().unwrap_or_else(random_seed);
-    let thinking = match settings.thinking() {
-        Some(Thinking::On) => ThinkingMode::On,
-        Some(Thinking::Off) => ThinkingMode::Off,
-        Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
-        Some(Thinking::View(_)) | None => ThinkingMode::Default,
-    };
     Ok(Wishes {
         params: conversation.sampling(&user)?.params(),
         seed,
         max_tokens: settings.max_tokens(),
         stop: args.stop.clone(),
-        thinking,
+        thinking: thinking(settings),
         special: args.special,
         ..Wishes::default()
     })
+}
+
+/// How much the user wants the model to think.
+pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
+    match settings.thinking() {
+        Some(Thinking::On) => ThinkingMode::On,
+        Some(Thinking::Off) => ThinkingMode::Off,
+        Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
+        Some(Thinking::View(_)) | None => ThinkingMode::Default,
+    }
 }
 
 /// What the user set of the sampling parameters.

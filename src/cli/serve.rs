@@ -3,17 +3,18 @@
 use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
-use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings};
-use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm};
-use crate::kv::CacheShape;
+use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
+use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm, least_cache};
 use crate::machine::Machine;
+use crate::model::Model;
+use crate::parallel::Pool;
 use crate::platform::input::read_text;
-use crate::server::{Defaults, Models, ServerOptions, Tls, serve};
+use crate::server::{Defaults, Models, Offer, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
 use crate::{Result, engine, interrupt, store};
 use clap::Args;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,53 @@ const MAX_TEMPLATE: u64 = 4 << 20;
     curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"
 )]
 pub(super) struct ServeArgs {
-    /// Paths or store names; NAME=PATH serves a path under another name
+    /// Paths or store names; NAME=PATH serves a path under another name, NAME,NAME=PATH under several. The first is opened
+    /// at once, the others when they are first asked for
     models: Vec<String>,
 
-    /// Address to listen at
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    host: IpAddr,
+    /// Also serve every model of the store, opened when it is first asked for
+    #[arg(long)]
+    store: bool,
+
+    /// Models that are open at the same time at most; the one unused for the longest time is closed for another
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    max_open: Option<u16>,
+
+    /// Close a model that nobody has used for so long, such as 30m or 2h; by default none
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    keep_alive: Option<Duration>,
+
+    /// No chat page at /
+    #[arg(long)]
+    no_page: bool,
+
+    /// Show the prompt and the settings with every chat answer, as "__verbose"
+    #[arg(long)]
+    verbose: bool,
+
+    /// No numbers at /metrics
+    #[arg(long)]
+    no_metrics: bool,
+
+    /// /slots does not tell what runs
+    #[arg(long)]
+    no_slots: bool,
+
+    /// The folder of the files that /slots/N?action=save writes; without it slots cannot be saved
+    #[arg(long, value_name = "FOLDER")]
+    slot_save_path: Option<PathBuf>,
+
+    /// The folder of uploaded files and batches, which a later start goes on with; without it they go with the server
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+
+    /// A word that the list of models shows beside the first one; may be given several times
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    tag: Vec<String>,
+
+    /// Address to listen at; may be given several times
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
+    host: Vec<IpAddr>,
 
     /// Port to listen at; 0 takes one that is free
     #[arg(long, default_value_t = 8080)]
@@ -78,10 +120,12 @@ pub(super) struct ServeArgs {
     engine: EngineFlags,
     #[command(flatten)]
     sampling: SamplingFlags,
+    #[command(flatten)]
+    thinking: ThinkingFlags,
 }
 
 /// Flags of every command that answers many requests.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub(super) struct EngineFlags {
     /// Answers that are written at the same time
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -90,6 +134,10 @@ pub(super) struct EngineFlags {
     /// Memory for the key-value cache of all conversations, such as 4G; by default what fits
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cache_size: Option<usize>,
+
+    /// Tokens of a prompt that are read in one pass at most
+    #[arg(long, default_value_t = DEFAULT_BATCH as u16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
 
     /// Chat template to use instead of the file's own
     #[arg(long, value_name = "FILE")]
@@ -110,15 +158,16 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
-    let settings = Settings::load()?.with(&args.sampling);
+    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking);
     let defaults = Defaults {
         sampling: super::run::overrides(&settings),
         max_tokens: settings.max_tokens(),
         seed: settings.seed(),
+        thinking: super::run::thinking(&settings),
     };
     let options = ServerOptions {
         defaults,
-        host: args.host,
+        hosts: args.host.clone(),
         port: args.port,
         keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
         key_file: args.api_key_file.clone(),
@@ -126,9 +175,24 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         names: args.name.clone(),
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| Tls { cert, key }),
         drain: Duration::from_secs(args.drain.into()),
+        page: !args.no_page,
+        slots: !args.no_slots,
+        verbose: args.verbose,
+        metrics: !args.no_metrics,
+        data: args.data.clone(),
+        slot_dir: args.slot_save_path.clone(),
         ..ServerOptions::default()
     };
-    let models = open_all(&args.models, &args.engine, args.queue)?;
+    let mut list = offers(&args.models, &args.engine, args.queue)?;
+    if let Some(first) = list.first_mut() {
+        first.tags.clone_from(&args.tag);
+    }
+    if args.store {
+        list.extend(stored(&list, &args.engine, args.queue)?);
+    }
+    let residency = Residency { most: args.max_open.map_or(usize::MAX, usize::from), keep: args.keep_alive };
+    let models = Models::new(list, residency);
+    models.open_first()?;
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     serve(models, options, &mut |address| {
@@ -155,34 +219,94 @@ fn notify_ready() {
     }
 }
 
-/// Opens models with their engines; without any the default model.
-pub(super) fn open_all(models: &[String], flags: &EngineFlags, queue: u16) -> Result<Models> {
-    let names: Vec<(String, PathBuf)> = if models.is_empty() {
-        vec![("default".to_owned(), store::default_model(&super::progress::Bar::default())?)]
-    } else {
-        models.iter().map(|model| name_and_path(model)).collect::<Result<_>>()?
-    };
-    let open = |(name, path): &(String, PathBuf)| open(flags, queue, name, path, names.len());
-    Ok(Models::new(names.iter().map(open).collect::<Result<Vec<_>>>()?))
+/// An address to listen at.
+fn address(text: &str) -> std::result::Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        _ => text.parse().map_err(|_| "an address such as 127.0.0.1 or 0.0.0.0 is wanted".to_owned()),
+    }
 }
 
-/// A model's name and its file. A path is served under its file's name, without the ending.
-fn name_and_path(model: &str) -> Result<(String, PathBuf)> {
-    if let Some((name, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
-        return Ok((name.to_owned(), store::resolve(path)?));
+/// A time such as 90s, 30m or 2h.
+fn time(text: &str) -> std::result::Result<Duration, String> {
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    time.ok_or_else(|| "a time such as 90s, 30m or 2h is wanted".to_owned())
+}
+
+/// Models to serve, none of them open; without any the default model.
+pub(super) fn offers(models: &[String], flags: &EngineFlags, queue: u16) -> Result<Vec<Offer>> {
+    let named: Vec<(Vec<String>, PathBuf)> = if models.is_empty() {
+        vec![(vec!["default".to_owned()], store::default_model(&super::progress::Bar::default())?)]
+    } else {
+        models.iter().map(|model| names_and_path(model)).collect::<Result<_>>()?
+    };
+    let opening = Arc::new(Opening::new(flags, queue, named.len())?);
+    for (_, path) in named.iter().skip(1) {
+        // What cannot be run is said now and not to a client.
+        Model::open(path)?;
+    }
+    Ok(named.into_iter().map(|(names, path)| opening.offer(names, path)).collect())
+}
+
+/// The models of the store that are not in `list`.
+fn stored(list: &[Offer], flags: &EngineFlags, queue: u16) -> Result<Vec<Offer>> {
+    let opening = Arc::new(Opening::new(flags, queue, 2)?);
+    let known = |name: &String| list.iter().any(|offer| offer.names.contains(name));
+    let names = store::Store::open()?.models()?.into_iter().map(|entry| entry.name).filter(|name| !known(name));
+    let mut offers = Vec::new();
+    for name in names {
+        match store::resolve(&name) {
+            Ok(path) => offers.push(opening.offer(vec![name], path)),
+            Err(why) => output::say(&format!("tokki: {name} is left out: {why}")),
+        }
+    }
+    Ok(offers)
+}
+
+/// A model's names and its file. A path is served under its file's name, without the ending.
+fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
+    if let Some((names, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
+        let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return Err(crate::Error::input("MODEL", "NAME=PATH or NAME,NAME=PATH", model));
+        }
+        return Ok((names, store::resolve(path)?));
     }
     let path = store::resolve(model)?;
     let name = match PathBuf::from(model).is_file() {
         true => path.file_stem().map_or_else(|| model.to_owned(), |stem| stem.to_string_lossy().into_owned()),
         false => model.to_owned(),
     };
-    Ok((name, path))
+    Ok((vec![name], path))
 }
 
-fn open(args: &EngineFlags, queue: u16, name: &str, path: &std::path::Path, models: usize) -> Result<(String, Engine)> {
-    let compute = Compute::open_path(path, &args.machine)?;
+/// How the models of one process are opened: on the same threads, with the same flags.
+struct Opening {
+    flags: EngineFlags,
+    queue: u16,
+    pool: Arc<Pool>,
+    /// How many share the memory that is free.
+    share: usize,
+}
+
+impl Opening {
+    fn new(flags: &EngineFlags, queue: u16, share: usize) -> Result<Self> {
+        Ok(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)?, share: share.max(1) })
+    }
+
+    fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf) -> Offer {
+        let (this, name, file) = (Arc::clone(self), names[0].clone(), path.clone());
+        let open = Box::new(move || open(&this, &name, &file));
+        Offer { names, tags: Vec::new(), path, open }
+    }
+}
+
+fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
+    let Opening { flags: args, queue, pool, share } = opening;
+    let compute = Compute::with_pool(path, &args.machine, Arc::clone(pool))?;
     let session = compute.session(0)?;
-    let options = engine::Options { batch: DEFAULT_BATCH, expand_latents: false, ..session.options().clone() };
+    let options =
+        engine::Options { batch: usize::from(args.batch), expand_latents: false, ..session.options().clone() };
     let mut llm = Llm::new(Arc::clone(&compute.model))?;
     if let Some(path) = &args.chat_template_file {
         let source = read_text(path, MAX_TEMPLATE)?;
@@ -192,26 +316,23 @@ fn open(args: &EngineFlags, queue: u16, name: &str, path: &std::path::Path, mode
     if let Some(why) = llm.template().is_none().then_some("it has no chat template: only plain completions work") {
         output::say(&format!("tokki: {name}: {why}"));
     }
-    let shape = CacheShape::new(&compute.model.spec, options.kv);
-    let one = shape.bytes(options.context) + shape.page_bytes();
+    let one = least_cache(&compute.model.spec, &options);
     let cache_bytes = match args.cache_size {
         Some(bytes) => bytes,
         None => {
             // Several whole conversations, as long as that is no more than a part of what is free.
-            let free = engine::plan::free_memory(&Machine::read()) as usize / 2 / models;
+            let free = crate::predict::plan::free_memory(&Machine::read()) as usize / 2 / share;
             free.min(one.saturating_mul(usize::from(args.parallel))).max(one)
         }
     };
     let parallel = usize::from(args.parallel);
-    let options = EngineOptions { session: options, parallel, queue: usize::from(queue), cache_bytes };
+    let options = EngineOptions { session: options, parallel, queue: usize::from(*queue), cache_bytes };
     output::say(&format!(
         "tokki: {name}: context {} for each conversation, {} at the same time, {} of cache",
         options.session.context,
         parallel,
         show_bytes(cache_bytes as u64)
     ));
-    let pool = Arc::clone(&compute.pool);
-    let engine = Engine::start(llm, pool, options)
-        .map_err(|error| error.hint("use a larger --cache-size, a smaller --ctx, or --kv-type q8_0"))?;
-    Ok((name.to_owned(), engine))
+    Engine::start(llm, Arc::clone(pool), options)
+        .map_err(|error| error.hint("use a larger --cache-size, a smaller --ctx, or --kv-type q8_0"))
 }

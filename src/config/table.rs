@@ -132,12 +132,16 @@ settings! {
         /// System message
         system: String = "TOKKI_SYSTEM", "the model's own", any,
             [value_name = "TEXT", help_heading = "Chat"];
-        /// Thinking of reasoning models: on, off, or at most so many tokens
-        thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
-            [value_name = "on|off|N", help_heading = "Chat"];
         /// What is seen of thoughts in a chat: show, hide or brief
         thoughts: ThoughtView = "TOKKI_THOUGHTS", "show", any,
             [value_name = "show|hide|brief", help_heading = "Chat"];
+    }
+
+    /// How much a reasoning model thinks.
+    ThinkingFlags {
+        /// Thinking of reasoning models: on, off, or at most so many tokens
+        thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
+            [value_name = "on|off|N", help_heading = "Chat"];
     }
 
     /// How models are fetched.

@@ -11,6 +11,8 @@ struct Command {
     #[command(flatten)]
     chat: ChatFlags,
     #[command(flatten)]
+    thinking: ThinkingFlags,
+    #[command(flatten)]
     global: GlobalFlags,
     #[command(flatten)]
     pull: PullFlags,
@@ -40,7 +42,7 @@ fn flag_beats_environment_beats_file() {
     let (_dir, settings) =
         load(Some(file), &[("TOKKI_CTX", "200"), ("TOKKI_THREADS", "2"), ("TOKKI_SEED", "")]).unwrap();
     let command = Command::parse_from(["x", "--threads", "3", "--thinking", "512"]);
-    let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat);
+    let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat).with(&command.thinking);
     assert_eq!((settings.threads(), settings.get("threads").unwrap().1), (Some(3), &Origin::Flag));
     assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &Origin::Env("TOKKI_CTX")));
     assert_eq!(settings.temperature(), Some(0.5));

@@ -29,6 +29,8 @@ pub struct Wanted {
     pub end_thought: Arc<AtomicBool>,
     /// How many of the likeliest tokens are reported beside each chosen one; `None` = no probabilities at all.
     pub logprobs: Option<usize>,
+    /// Whether these probabilities are those after bias, penalties and filters.
+    pub after_filters: bool,
     /// Whether the answer goes on behind end-of-generation tokens.
     pub ignore_eos: bool,
     /// Texts of control tokens that are part of the answer's text.
@@ -47,6 +49,7 @@ impl Wanted {
             constraint: None,
             end_thought: Arc::default(),
             logprobs: None,
+            after_filters: false,
             ignore_eos: false,
             shown: Vec::new(),
         }
@@ -95,7 +98,7 @@ pub struct Stats {
     pub stopped_by: Option<String>,
 }
 
-/// A chosen token and how likely it was, before any filter.
+/// A chosen token and how likely it was, before any filter unless [`Wanted::after_filters`] says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logprob {
     /// The token.
@@ -256,7 +259,8 @@ impl Answer {
         // Rows beyond the vocabulary, which pad the matrix, are no tokens.
         let known = self.tokenizer.vocab_size().min(logits.len());
         let logits = &mut logits[..known];
-        let likely = self.wanted.logprobs.map(|top| likeliest(logits, top));
+        let before = self.wanted.logprobs.filter(|_| !self.wanted.after_filters);
+        let likely = before.map(|top| likeliest(logits, top));
         // The form binds the answer only: a thought, and the head of a segment, are free.
         let splitter = &self.wanted.splitter;
         let mut constraint = self.wanted.constraint.as_mut().filter(|_| !thinking && splitter.is_answering());
@@ -274,6 +278,9 @@ impl Answer {
         }
         if let (Some((total, raw)), Some((_, top))) = (total, likely) {
             self.chosen.push_back(Logprob { token, logprob: raw[token as usize] - total, top });
+        } else if let Some(count) = self.wanted.logprobs {
+            let (logprob, top) = self.wanted.sampler.likeliest(token, count);
+            self.chosen.push_back(Logprob { token, logprob, top });
         }
         Ok(token)
     }

@@ -79,8 +79,10 @@ impl Embedder {
         let pooled = pool(&self.model, self.pool.isa(), self.pooling, &vectors);
         match pooled.iter().all(|value| value.is_finite()) {
             true => Ok(pooled),
-            false => Err(Error::failed(self.model.gguf.path().display().to_string(), "the model's vectors are no numbers")
-                .hint("the file is damaged, or is computed in another way than it should be")),
+            false => {
+                Err(Error::failed(self.model.gguf.path().display().to_string(), "the model's vectors are no numbers")
+                    .hint("the file is damaged, or is computed in another way than it should be"))
+            }
         }
     }
 
@@ -173,10 +175,12 @@ pub fn normalize(vector: &mut [f32]) {
 /// Why a model cannot continue text, if it cannot.
 pub fn not_generative(spec: &Spec) -> Option<&'static str> {
     match spec.output {
-        Output::Vectors => Some("a model of text vectors, which continues no text: use `tokki embed` or `tokki rerank`"),
-        Output::Logits { .. } if !spec.causal => {
-            Some("a model that reads whole texts (it fills in masked tokens), which continues no text from left to right")
+        Output::Vectors => {
+            Some("a model of text vectors, which continues no text: use `tokki embed` or `tokki rerank`")
         }
+        Output::Logits { .. } if !spec.causal => Some(
+            "a model that reads whole texts (it fills in masked tokens), which continues no text from left to right",
+        ),
         Output::Logits { .. } => None,
     }
 }

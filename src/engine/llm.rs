@@ -74,9 +74,14 @@ impl Llm {
         let (tokens, rows) = (tokenizer.vocab_size(), model.spec.vocab);
         if tokens > rows {
             let place = model.gguf.path().display().to_string();
-            return Err(Error::input(place, format!("at least {tokens} rows of token_embd, one per token"), rows.to_string())
-                .hint("vocabulary and weights are of different models, or the file is damaged"));
+            return Err(Error::input(
+                place,
+                format!("at least {tokens} rows of token_embd, one per token"),
+                rows.to_string(),
+            )
+            .hint("vocabulary and weights are of different models, or the file is damaged"));
         }
+        let template = template.map(Template::with_dates);
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
             controls: controls(&tokenizer),
@@ -94,7 +99,8 @@ impl Llm {
     ///
     /// # Errors
     /// A template that cannot be used.
-    pub fn with_template(mut self, mut template: Template) -> Result<Self> {
+    pub fn with_template(mut self, template: Template) -> Result<Self> {
+        let mut template = template.with_dates();
         if let Some(own) = &self.template {
             template.set_defaults(own.defaults().clone());
         }

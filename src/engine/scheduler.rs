@@ -9,14 +9,17 @@
 //! what was admitted.
 
 use super::answer::{Answer, Stats};
+use super::gauges::{Count, Gauges};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
-use super::{Llm, Options};
+use super::{Llm, Options, Session, saved};
+use crate::arch::Spec;
 use crate::forward::{Scratch, Setting, Span, Want, forward};
-use crate::kv::{Budget, CacheShape, PrefixTree};
+use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
 use crate::{Error, Result};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -27,6 +30,8 @@ use tokki_quant::attention::TILE;
 const SHARED_PIECE: Duration = Duration::from_millis(150);
 /// The same while nobody is.
 const LONE_PIECE: Duration = Duration::from_millis(500);
+/// How fast a machine multiplies until a pass has told: on the slow side, as a piece that is too long keeps others waiting.
+const GUESSED_MACS_PER_SECOND: f64 = 20e9;
 /// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
 const MIN_PIECE: usize = 16;
 
@@ -43,30 +48,22 @@ pub struct EngineOptions {
     pub cache_bytes: usize,
 }
 
-/// Numbers about an engine that change as it runs.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// Requests that wait.
-    pub waiting: AtomicUsize,
-    /// Answers that are being written or whose prompt is being read.
-    pub running: AtomicUsize,
-    /// Requests admitted so far.
-    pub requests: AtomicU64,
-    /// Tokens of prompts, those from the cache included.
-    pub prompt_tokens: AtomicU64,
-    /// Of these, how many came from the cache.
-    pub cached_tokens: AtomicU64,
-    /// Tokens generated.
-    pub generated_tokens: AtomicU64,
-    /// Passes.
-    pub passes: AtomicU64,
-    /// Times that a sequence lost its pages to others.
-    pub preemptions: AtomicU64,
+/// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
+/// because it is shared.
+pub fn least_cache(spec: &Spec, session: &Options) -> usize {
+    let shape = CacheShape::new(spec, session.kv);
+    shape.bytes(session.context) + shape.page_bytes()
 }
 
 enum Command {
     Submit(Box<Job>),
     Forget(Sender<()>),
+    /// What is known of these tokens.
+    Snapshot(Vec<u32>, Sender<KvCache>),
+    /// Keeps what was computed for these tokens elsewhere.
+    Adopt(Vec<u32>, KvCache, Sender<Result<()>>),
+    /// Forgets these tokens.
+    Drop(Vec<u32>, Sender<()>),
     Stop,
 }
 
@@ -76,6 +73,7 @@ pub struct Engine {
     options: EngineOptions,
     budget: Arc<Budget>,
     gauges: Arc<Gauges>,
+    pool: Arc<Pool>,
     commands: Mutex<Sender<Command>>,
     next: AtomicU64,
     thread: Option<JoinHandle<()>>,
@@ -90,8 +88,7 @@ impl Engine {
         let longest = llm.model().spec.longest().unwrap_or(usize::MAX);
         options.session.context = options.session.context.min(longest);
         let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
-        // One page more: a shared one that is copied.
-        let least = shape.bytes(options.session.context) + shape.page_bytes();
+        let least = least_cache(&llm.model().spec, &options.session);
         if options.cache_bytes < least {
             let found = format!("{} bytes", options.cache_bytes);
             return Err(Error::input("the cache", format!("at least {least} bytes for one conversation"), found)
@@ -102,7 +99,7 @@ impl Engine {
         let (commands, inbox) = channel();
         let scheduler = Scheduler {
             llm: Arc::clone(&llm),
-            pool,
+            pool: Arc::clone(&pool),
             options: options.clone(),
             shape,
             budget: Arc::clone(&budget),
@@ -112,13 +109,13 @@ impl Engine {
             waiting: Vec::new(),
             jobs: Vec::new(),
             running: Vec::new(),
-            rows_per_second: 100.0,
+            rows_per_second: GUESSED_MACS_PER_SECOND / (llm.model().cost().layer_macs as f64).max(1.0),
             passes: 0,
         };
         let thread = std::thread::Builder::new().name("tokki-engine".into()).spawn(move || scheduler.serve(&inbox));
         let thread = thread.map_err(|why| Error::failed("the engine", format!("cannot start its thread: {why}")))?;
         let (next, commands) = (AtomicU64::new(1), Mutex::new(commands));
-        Ok(Self { llm, options, budget, gauges, commands, next, thread: Some(thread) })
+        Ok(Self { llm, options, budget, gauges, pool, commands, next, thread: Some(thread) })
     }
 
     /// The model.
@@ -169,6 +166,44 @@ impl Engine {
         let started = Instant::now();
         let job = Job { id, priority, client, prompt, choices, open, events, cancelled, started };
         self.send(Command::Submit(Box::new(job)))
+    }
+
+    /// Writes what has been computed for `tokens` to a session file; returns how many of them that is.
+    ///
+    /// # Errors
+    /// A file that cannot be written; the old one is then still there.
+    pub fn save(&self, tokens: &[u32], path: &Path) -> Result<usize> {
+        let (reply, wait) = channel();
+        self.send(Command::Snapshot(tokens.to_vec(), reply))?;
+        let cache = wait.recv().map_err(|_| gone())?;
+        let saved = cache.len();
+        let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
+        let session = Session::with_cache(model, pool, self.options.session.clone(), cache, tokens.to_vec());
+        saved::save(&session, serde_json::Value::Null, path)?;
+        Ok(saved)
+    }
+
+    /// Takes over what a session file holds; returns its tokens.
+    ///
+    /// # Errors
+    /// A file that is damaged or of another model, a cache that does not hold it.
+    pub fn restore(&self, path: &Path) -> Result<Vec<u32>> {
+        let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
+        let (session, _) = saved::load(path, model, pool, self.options.session.clone())?;
+        let (reply, wait) = channel();
+        self.send(Command::Adopt(session.tokens().to_vec(), session.cache().clone(), reply))?;
+        wait.recv().map_err(|_| gone())??;
+        Ok(session.tokens().to_vec())
+    }
+
+    /// Forgets what was computed for `tokens`, as far as no other sequence builds on it.
+    ///
+    /// # Errors
+    /// When the engine's thread is gone.
+    pub fn forget_sequence(&self, tokens: &[u32]) -> Result<()> {
+        let (done, wait) = channel();
+        self.send(Command::Drop(tokens.to_vec(), done))?;
+        wait.recv().map_err(|_| gone())
     }
 
     /// Forgets what past sequences have computed.
@@ -240,13 +275,8 @@ impl Scheduler {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             while let Some(command) = next {
-                match command {
-                    Command::Submit(job) => self.waiting.push(*job),
-                    Command::Forget(done) => {
-                        self.tree.clear();
-                        let _ = done.send(());
-                    }
-                    Command::Stop => return,
+                if self.obey(command) {
+                    return;
                 }
                 next = inbox.try_recv().ok();
             }
@@ -255,6 +285,39 @@ impl Scheduler {
             self.pass();
             self.gauges.running.store(self.running.len(), Ordering::Release);
         }
+    }
+
+    /// Does what is asked for; true when that is to stop.
+    fn obey(&mut self, command: Command) -> bool {
+        // Whoever asked may be gone by the time of the answer.
+        match command {
+            Command::Submit(job) => self.waiting.push(*job),
+            Command::Forget(done) => {
+                self.tree.clear();
+                let _ = done.send(());
+            }
+            Command::Snapshot(tokens, reply) => {
+                let _ = reply.send(self.tree.find(&tokens, &self.shape, &self.budget));
+            }
+            Command::Adopt(tokens, cache, reply) => {
+                let _ = reply.send(self.adopt(&tokens, &cache));
+            }
+            Command::Drop(tokens, done) => {
+                self.tree.forget(&tokens);
+                let _ = done.send(());
+            }
+            Command::Stop => return true,
+        }
+        false
+    }
+
+    /// Keeps what was computed elsewhere; what was not used for the longest time gives way.
+    fn adopt(&mut self, tokens: &[u32], cache: &KvCache) -> Result<()> {
+        let needed = cache.pages().len() * self.shape.page_bytes() + self.shape.state_bytes();
+        while needed > self.budget.free() && self.tree.forget_one() {}
+        let cache = cache.copy_within(&self.budget)?;
+        self.tree.keep(tokens, &cache);
+        Ok(())
     }
 
     /// Lets go of what nobody waits for any more.
@@ -324,14 +387,15 @@ impl Scheduler {
             // The last token is always computed, for its logits.
             cache: self.tree.find(&job.prompt[..job.prompt.len() - 1], &self.shape, &self.budget),
             answer,
+            untold: Vec::new(),
             began: job.started,
         };
         let cached = sequence.cache.len();
         sequence.answer.stats_mut().cached_tokens = cached;
-        self.gauges.requests.fetch_add(1, Ordering::Relaxed);
-        self.gauges.prompt_tokens.fetch_add(job.prompt.len() as u64, Ordering::Relaxed);
-        self.gauges.cached_tokens.fetch_add(cached as u64, Ordering::Relaxed);
-        (job.events)(Event::Prefill { done: cached, total: job.prompt.len(), cached });
+        self.gauges.add(Count::Requests, 1);
+        self.gauges.add(Count::PromptTokens, job.prompt.len() as u64);
+        self.gauges.add(Count::CachedTokens, cached as u64);
+        (job.events)(Event::Prefill { done: cached, total: job.prompt.len(), cached, seconds: 0.0 });
         self.jobs.push(job);
         self.running.push(sequence);
     }
@@ -390,7 +454,7 @@ impl Scheduler {
                 let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
                 let Some(youngest) = youngest else { break };
                 self.running[youngest].cache.truncate(0);
-                self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
+                self.gauges.add(Count::Preemptions, 1);
             }
             if self.running[index].cache.reserve(n).is_ok() {
                 granted.push((index, n));
@@ -434,7 +498,8 @@ impl Scheduler {
             self.rows_per_second = 0.7 * self.rows_per_second + 0.3 * rate;
         }
         self.passes += 1;
-        self.gauges.passes.fetch_add(1, Ordering::Relaxed);
+        self.gauges.add(Count::Passes, 1);
+        self.gauges.add(Count::Rows, rows.len() as u64);
     }
 
     /// The logits after the last token of every sequence that is computed to its end, in the order of `rows`.
@@ -447,7 +512,8 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let Options { context, read_ahead, .. } = self.options.session;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting = Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel, vectors: false };
+        let setting =
+            Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel, vectors: false };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {
@@ -509,7 +575,8 @@ impl Scheduler {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) {
             let (total, cached) = (job.prompt.len(), sequence.answer.stats().cached_tokens);
             let done = sequence.cache.len().min(total);
-            (job.events)(Event::Prefill { done, total, cached });
+            let seconds = job.started.elapsed().as_secs_f64();
+            (job.events)(Event::Prefill { done, total, cached, seconds });
         }
     }
 
@@ -522,7 +589,8 @@ impl Scheduler {
             let stats = sequence.answer.stats().clone();
             let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
             let (tokens, cache) = (sequence.tokens.clone(), sequence.cache.clone());
-            let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, began: sequence.began };
+            let (began, untold) = (sequence.began, Vec::new());
+            let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, untold, began };
             self.running.push(fork);
             let last = self.running.len() - 1;
             self.choose(last, &mut logits.to_vec())?;
@@ -545,7 +613,9 @@ impl Scheduler {
         let next = sequence.answer.next(logits, &sequence.tokens, room)?;
         let choice = sequence.choice;
         if let Some(token) = next {
-            self.gauges.generated_tokens.fetch_add(1, Ordering::Relaxed);
+            self.gauges.add(Count::GeneratedTokens, 1);
+            self.gauges.add(Count::Steps, u64::from(sequence.answer.stats().tokens > 1));
+            sequence.untold.push(token);
             sequence.answer.end_at_limit();
             // Nothing is computed for a token after which nothing comes.
             if !sequence.answer.is_finished() {
@@ -556,11 +626,16 @@ impl Scheduler {
             (job.events)(Event::Token { choice, chosen });
         }
         while let Some(part) = sequence.answer.take() {
-            (job.events)(Event::Part { choice, part });
+            (job.events)(Event::Part { choice, part, tokens: std::mem::take(&mut sequence.untold) });
         }
         if sequence.answer.is_finished() {
             job.open -= 1;
-            (job.events)(Event::Done { choice, stats: sequence.answer.stats().clone() });
+            let stats = sequence.answer.stats();
+            self.gauges.add(Count::PrefillMicros, (stats.prefill_s * 1e6) as u64);
+            self.gauges.add(Count::DecodeMicros, (stats.decode_s * 1e6) as u64);
+            self.gauges.note_length(sequence.tokens.len());
+            let (stats, tokens) = (sequence.answer.stats().clone(), std::mem::take(&mut sequence.untold));
+            (job.events)(Event::Done { choice, stats, tokens });
         }
         Ok(())
     }

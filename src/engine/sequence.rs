@@ -35,6 +35,8 @@ pub enum Event {
         total: usize,
         /// From the cache.
         cached: usize,
+        /// Seconds since the request was admitted.
+        seconds: f64,
     },
     /// A chosen token, where probabilities were asked for.
     Token {
@@ -49,6 +51,8 @@ pub enum Event {
         choice: usize,
         /// The piece.
         part: Part,
+        /// The tokens that led to it, since the piece before.
+        tokens: Vec<u32>,
     },
     /// An answer has ended.
     Done {
@@ -56,6 +60,8 @@ pub enum Event {
         choice: usize,
         /// What it took.
         stats: Stats,
+        /// Tokens since the last piece, which came to no text.
+        tokens: Vec<u32>,
     },
     /// The submission has failed; nothing more comes.
     Failed(Error),
@@ -85,6 +91,8 @@ pub(super) struct Sequence {
     pub(super) tokens: Vec<u32>,
     pub(super) cache: KvCache,
     pub(super) answer: Answer,
+    /// Tokens whose text has not been told yet.
+    pub(super) untold: Vec<u32>,
     /// When it was admitted, then when its first token was chosen.
     pub(super) began: Instant,
 }

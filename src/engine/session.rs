@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki_quant::attention::{KvKind, TILE};
 
-/// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
-pub const DEFAULT_BATCH: usize = 512;
-
 /// How a session runs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -24,7 +21,7 @@ pub struct Options {
     /// Bytes of weights that the system is asked to read before they're used: see [`Need::window`]. 0 = none, best for a
     /// model that fits into memory.
     ///
-    /// [`Need::window`]: super::plan::Need::window
+    /// [`Need::window`]: crate::predict::plan::Need::window
     pub read_ahead: usize,
     /// Whether latent attention expands keys and values where it reads several tokens at once: faster for long prompts,
     /// but those then don't give the same bits as their tokens one by one.

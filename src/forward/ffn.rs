@@ -53,10 +53,8 @@ impl Pass<'_> {
         let (n, width) = (self.n, w.up.rows());
         let Scratch { input, gate, up, .. } = s;
         let (made, ups) = (sized(gate, n * width), sized(up, n * width));
-        let products = [
-            Product::new((first, 0), input, made, self.lead),
-            Product::new((&w.up, 0), input, ups, self.lead),
-        ];
+        let products =
+            [Product::new((first, 0), input, made, self.lead), Product::new((&w.up, 0), input, ups, self.lead)];
         product::run(self.lead, self.isa, &products);
         drop(products);
         let rows = Chunks::new(&mut gate[..n * width], width);

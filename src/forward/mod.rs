@@ -19,6 +19,9 @@ mod streams;
 pub use pooling::pool;
 pub use scratch::{Scratch, values_per_token};
 
+/// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
+pub const DEFAULT_BATCH: usize = 512;
+
 use crate::arch::Output;
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{Model, Stack};

@@ -2,16 +2,16 @@
 //! experts' numbers.
 
 use super::Pass;
-use super::mixer::softplus;
 use super::ahead::Ahead;
+use super::mixer::softplus;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
 use crate::arch::{Experts, Ffn, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
-use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::ops;
+use tokki_quant::share::{Chunks, OutTiles};
 
 /// Smallest divisor of normalized weights: the smallest normal f16, as the models were trained with.
 const MIN_WEIGHT_SUM: f32 = 6.103_515_6e-5;

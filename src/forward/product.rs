@@ -7,9 +7,9 @@ use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{FEW, matmul, matmul_cols};
-use tokki_quant::{gates, ops};
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::team::Lead;
+use tokki_quant::{gates, ops};
 
 /// One product of a phase: `out[t][r] = sum_k w[r][k] x[t][k] + bias[r]`, and with a second product `up`,
 /// `act(that) * up[t][r]`.
@@ -36,7 +36,15 @@ impl<'a> Product<'a> {
     /// All rows of `x` times matrix `index` of `weights`, into `out` of `[n][rows]`.
     pub(super) fn new(weights: (&'a Stack, usize), x: &'a Activations, out: &'a mut [f32], lead: &Lead<'_>) -> Self {
         let band = band(weights.0, x.n(), lead.threads());
-        Self { weights, x, chosen: None, out: OutTiles::new(out, weights.0.rows(), band), up: None, act: None, ask: &[] }
+        Self {
+            weights,
+            x,
+            chosen: None,
+            out: OutTiles::new(out, weights.0.rows(), band),
+            up: None,
+            act: None,
+            ask: &[],
+        }
     }
 
     /// Only the given rows of `x`, in that order; `out` holds as many.

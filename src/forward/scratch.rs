@@ -137,7 +137,18 @@ impl Widths {
             (Mixer::TimeMix(mix), MixerWeights::TimeMix(w)) => {
                 let (e, kv) = (mix.width, mix.kv_heads * mix.dim);
                 let low = w.blend.as_ref().map_or(0, |(first, _)| first.rows()).max(w.decay.0.rows());
-                Self { q: e, k: kv, v: kv, gates: e, mix: e, expanded: e, low, gate: e, up: low.max(e), ..Self::default() }
+                Self {
+                    q: e,
+                    k: kv,
+                    v: kv,
+                    gates: e,
+                    mix: e,
+                    expanded: e,
+                    low,
+                    gate: e,
+                    up: low.max(e),
+                    ..Self::default()
+                }
             }
             (Mixer::ChannelMix(mix), _) => Self { gate: mix.width, gates: mix.embd, ..Self::default() },
             _ => Self::default(),
@@ -146,7 +157,8 @@ impl Widths {
 
     fn of_attention(a: &Attention, qkv: &Qkv) -> Self {
         let [q, k, v] = [a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim];
-        let gates = a.gate.map_or(0, |gate| if gate.from == GateSource::Heads { a.heads } else { q.max(a.heads * a.v_dim) });
+        let gates =
+            a.gate.map_or(0, |gate| if gate.from == GateSource::Heads { a.heads } else { q.max(a.heads * a.v_dim) });
         match (&a.proj, qkv) {
             (Projection::Latent(l), Qkv::Latent(latent)) => {
                 let mix = a.heads * l.kv_rank.max(l.v_dim);

@@ -237,6 +237,23 @@ impl KvCache {
         self.len += len;
     }
 
+    /// A copy whose pages and recurrent state count against `budget`.
+    ///
+    /// # Errors
+    /// When the budget or the memory is used up.
+    pub fn copy_within(&self, budget: &Arc<Budget>) -> Result<Self> {
+        let copy = |page: &Page| {
+            let mut copy = Page::new(page.0.bytes.len(), budget)?;
+            if let Some(new) = Arc::get_mut(&mut copy.0) {
+                new.bytes.copy_from_slice(&page.0.bytes);
+            }
+            Ok(copy)
+        };
+        let pages = self.pages.iter().map(copy).collect::<Result<_>>()?;
+        let state = self.state.copy_within(budget, self.len)?;
+        Ok(Self { shape: Arc::clone(&self.shape), budget: Arc::clone(budget), pages, len: self.len, state })
+    }
+
     /// Number of valid positions.
     pub fn len(&self) -> usize {
         self.len

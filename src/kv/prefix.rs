@@ -136,6 +136,24 @@ impl PrefixTree {
         true
     }
 
+    /// Forgets the pages of a sequence on which no other builds.
+    pub fn forget(&mut self, tokens: &[u32]) {
+        let (mut path, mut known) = (Vec::new(), 0);
+        while let Some((index, common)) = self.nearest(path.last().copied(), &tokens[known..]) {
+            path.push(index);
+            known += common;
+            if common < TILE {
+                break;
+            }
+        }
+        while let Some(index) =
+            path.pop().filter(|&index| self.nodes[index].as_ref().is_some_and(|node| node.children.is_empty()))
+        {
+            let parent = self.nodes[index].take().and_then(|node| node.parent);
+            self.siblings(parent).retain(|&other| other != index);
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -5,7 +5,10 @@ mod mixer;
 mod rest;
 mod rwkv;
 
-use super::{AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights, Stack};
+use super::{
+    AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights,
+    Stack,
+};
 use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
 use crate::gguf::{Gguf, TensorView};
 use crate::{Error, Result};

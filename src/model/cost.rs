@@ -1,7 +1,9 @@
 //! What one token costs: bytes of weights read and multiply-adds done. `bench` holds speeds against it, `plan` predicts
 //! from it.
 
-use super::{DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart};
+use super::{
+    DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart,
+};
 use crate::arch::{Feed, Ffn};
 
 /// Work of one token, attention over the cache not included.
@@ -130,9 +132,11 @@ impl LayerWeights {
                 (FfnWeights::Experts(w), Ffn::Dense(_)) => products.push((&w.router, 1)),
             }
         }
-        products.extend(self.streams.iter().flat_map(|w| {
-            [(&w.router, 1), (&w.laurel.0, 1), (&w.laurel.1, 1), (&w.own.gate, 1), (&w.own.proj, 1)]
-        }));
+        products.extend(
+            self.streams
+                .iter()
+                .flat_map(|w| [(&w.router, 1), (&w.laurel.0, 1), (&w.laurel.1, 1), (&w.own.gate, 1), (&w.own.proj, 1)]),
+        );
         products.extend(self.per_layer.iter().flat_map(|w| [(&w.gate, 1), (&w.proj, 1)]));
         products
     }

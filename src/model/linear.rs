@@ -73,7 +73,11 @@ impl Stack {
     pub fn rows_as_they_lie(view: TensorView, rows: usize, cols: usize) -> Result<Self> {
         let shape = view.shape();
         if shape.first() != Some(&cols) || shape.iter().product::<usize>() != rows * cols {
-            return Err(Error::input(format!("tensor {}", view.name()), format!("{rows} rows of {cols}"), format!("{shape:?}")));
+            return Err(Error::input(
+                format!("tensor {}", view.name()),
+                format!("{rows} rows of {cols}"),
+                format!("{shape:?}"),
+            ));
         }
         let dtype = view.dtype();
         let bytes = Bytes::Mapped(view);

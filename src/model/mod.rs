@@ -8,9 +8,10 @@ mod weights;
 pub use cost::{Cost, macs};
 pub use linear::Stack;
 pub use weights::{
-    AltUpWeights, AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights, ExpertWeights, FeedWeights, FfnWeights,
-    FrequencyDivisors, Gated, HeadNormWeights, LatentWeights, LayerWeights, LightningWeights, MixerWeights, NormWeights,
-    PerLayerGate, PerLayerWeights, Qkv, SevenWeights, ShortConvWeights, StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
+    AltUpWeights, AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights,
+    ExpertWeights, FeedWeights, FfnWeights, FrequencyDivisors, Gated, HeadNormWeights, LatentWeights, LayerWeights,
+    LightningWeights, MixerWeights, NormWeights, PerLayerGate, PerLayerWeights, Qkv, SevenWeights, ShortConvWeights,
+    StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
 };
 
 use crate::Result;

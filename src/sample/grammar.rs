@@ -2,6 +2,7 @@
 //! crate computes which tokens keep to them; here are its limits and its view of a vocabulary.
 
 use super::constraint::{Constraint, Mask};
+use super::digits::Digits;
 use super::gbnf;
 use super::schema;
 use crate::{Error, Result};
@@ -38,6 +39,13 @@ const LIMITS: ParserLimits = ParserLimits {
 pub enum Form {
     /// JSON by a schema (an empty one: any JSON).
     JsonSchema(serde_json::Value),
+    /// JSON by a schema that others wrote: what of it cannot be kept to is left out with a warning, all of it if need be.
+    Lenient {
+        /// The schema.
+        schema: serde_json::Value,
+        /// What is left of it where it cannot be kept to at all.
+        rest: serde_json::Value,
+    },
     /// All of the answer matches this regular expression.
     Regex(String),
     /// A grammar in Lark's notation with the rule `start`, or in GBNF with the rule `root`.
@@ -47,7 +55,7 @@ pub enum Form {
 impl Form {
     fn name(&self) -> &'static str {
         match self {
-            Self::JsonSchema(_) => "the JSON schema",
+            Self::JsonSchema(_) | Self::Lenient { .. } => "the JSON schema",
             Self::Regex(_) => "the regular expression",
             Self::Lark(_) => "the grammar",
         }
@@ -59,12 +67,12 @@ impl Form {
             if bytes > MAX_SOURCE { Err(Error::input(self.name(), wanted, format!("{bytes} bytes"))) } else { Ok(()) }
         };
         match self {
-            Self::JsonSchema(schema) => {
+            Self::JsonSchema(schema) | Self::Lenient { schema, .. } => {
                 if deeper_than(schema, MAX_DEPTH) {
                     return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
                 }
                 size(schema.to_string().len())?;
-                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema)?))
+                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema, matches!(self, Self::Lenient { .. }))?))
             }
             Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
             Self::Lark(grammar) => {
@@ -154,6 +162,17 @@ impl Grammars {
     /// # Errors
     /// A form that is not valid, not supported, or beyond the limits of work and size.
     pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
+        match (self.strict(form), form) {
+            (Err(why), Form::Lenient { rest, .. }) => {
+                let mut constraint = self.strict(&Form::JsonSchema(rest.clone()))?;
+                constraint.warnings.insert(0, format!("the schema is not kept to: {why}"));
+                Ok(constraint)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn strict(&self, form: &Form) -> Result<GrammarConstraint> {
         let grammar = form.grammar()?;
         let fault = |why: String| {
             let why = why.replace("<non-verbose/>", "");
@@ -180,6 +199,8 @@ impl Grammars {
             matcher,
             mask: Mask::default(),
             eog: Arc::clone(&self.eog),
+            digits: matches!(form, Form::JsonSchema(_) | Form::Lenient { .. })
+                .then(|| (Digits::default(), self.factory.tok_env().clone())),
             name: form.name(),
             warnings,
         };
@@ -197,6 +218,8 @@ pub struct GrammarConstraint {
     matcher: Matcher,
     mask: Mask,
     eog: Arc<[u32]>,
+    /// The numbers of a JSON text, and the bytes of tokens.
+    digits: Option<(Digits, TokEnv)>,
     name: &'static str,
     warnings: Vec<String>,
 }
@@ -213,6 +236,20 @@ impl GrammarConstraint {
         &self.warnings
     }
 
+    /// Takes out tokens that would make a number longer than anybody reads, unless the form (a constant) has no others.
+    fn end_numbers(&mut self) {
+        let Some((digits, env)) = self.digits.as_ref().filter(|(digits, _)| digits.in_number()) else { return };
+        let trie = env.tok_trie();
+        let mut mask = self.mask.clone();
+        mask.retain(|token| {
+            let mut next = *digits;
+            next.read(trie.token(token))
+        });
+        if !mask.is_empty() {
+            self.mask = mask;
+        }
+    }
+
     fn fault(&self, why: &impl std::fmt::Display) -> Error {
         Error::failed(self.name, why.to_string())
     }
@@ -225,6 +262,7 @@ impl Constraint for GrammarConstraint {
         if self.mask.is_empty() {
             return Err(self.fault(&"no token of the vocabulary can come next"));
         }
+        self.end_numbers();
         Ok(&self.mask)
     }
 
@@ -232,6 +270,9 @@ impl Constraint for GrammarConstraint {
         // A form that nothing can follow is complete before the answer is ended.
         if self.is_finished() && self.matcher.stop_reason().is_ok() && self.eog.contains(&token) {
             return Ok(());
+        }
+        if let Some((digits, env)) = &mut self.digits {
+            digits.read(env.tok_trie().token(token));
         }
         self.matcher.consume_token(token).map_err(|why| self.fault(&why))
     }

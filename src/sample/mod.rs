@@ -1,6 +1,7 @@
 //! Choosing tokens: filters, a seeded choice, what ends an answer, and what keeps it in a form.
 
 mod constraint;
+mod digits;
 mod exp;
 mod gbnf;
 mod grammar;

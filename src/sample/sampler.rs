@@ -119,6 +119,10 @@ impl Sampler {
         }
         let best = most_likely(logits).ok_or(SampleError::NoneAllowed)?;
         if self.params.is_greedy() {
+            self.candidates.clear();
+            self.candidates.push(best);
+            self.weights.clear();
+            self.weights.push(1.0);
             return Ok(best.token);
         }
         let draw = uniform(self.seed, position);
@@ -137,6 +141,18 @@ impl Sampler {
             let total = self.weigh(best.logit);
             Ok(self.draw(total, draw))
         }
+    }
+
+    /// Of the last draw, in logarithms: how likely `chosen` was after all filters, and the `count` likeliest tokens.
+    pub fn likeliest(&self, chosen: u32, count: usize) -> (f32, Vec<(u32, f32)>) {
+        let least = f64::from(self.params.min_p);
+        let drawn = self.candidates.iter().zip(&self.weights).filter(|&(_, &weight)| weight > 0.0 && weight >= least);
+        let mut drawn: Vec<(Candidate, f64)> = drawn.map(|(&candidate, &weight)| (candidate, weight)).collect();
+        let total: f64 = drawn.iter().map(|(_, weight)| weight).sum();
+        drawn.sort_unstable_by(|(a, _), (b, _)| a.before(b));
+        let log = |weight: f64| (weight / total).ln() as f32;
+        let own = drawn.iter().find(|(candidate, _)| candidate.token == chosen).map_or(f32::NEG_INFINITY, |c| log(c.1));
+        (own, drawn.iter().take(count).map(|(candidate, weight)| (candidate.token, log(*weight))).collect())
     }
 
     /// Bias and penalties.

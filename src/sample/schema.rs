@@ -4,7 +4,6 @@
 //! - Whole numbers beyond 2^53 cannot be told apart by the compiler, which reads them as floats. Where they are bounds,
 //!   nearer ones are set, which let only valid answers pass; elsewhere they are refused.
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
-//! - Whole numbers without bounds get some, so that digits end.
 //! - Several patterns for one text multiply their states; there may be a few.
 
 use super::pointer;
@@ -30,11 +29,11 @@ const ESCAPES: &str = "nrbtf\\\"";
 /// The words under which a schema holds schemas that one and the same value has to fit.
 const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
-/// Makes a schema ready for the compiler.
+/// Makes a schema ready for the compiler, which leaves out what it does not know if it is `lenient`.
 ///
 /// # Errors
 /// What cannot be kept to, by name.
-pub(super) fn prepare(schema: &Value) -> Result<Value> {
+pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
     let mut root = match schema {
         Value::Bool(true) => json!({}),
         Value::Object(_) => schema.clone(),
@@ -49,7 +48,7 @@ pub(super) fn prepare(schema: &Value) -> Result<Value> {
     if let Value::Object(map) = &mut root {
         map.insert(
             "x-guidance".to_owned(),
-            json!({ "whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": escapes }),
+            json!({ "whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": escapes, "lenient": lenient }),
         );
     }
     Ok(root)
@@ -221,10 +220,6 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
             set(if integer { rounded + inward } else { x + inward * STEP * x.abs().max(1.0) });
             map.remove(exclusive);
         }
-    }
-    if integer {
-        low.get_or_insert(-(EXACT as f64));
-        high.get_or_insert(EXACT as f64);
     }
     for (word, bound) in [("minimum", low), ("maximum", high)] {
         if let Some(x) = bound {

@@ -5,7 +5,7 @@ use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
@@ -174,11 +174,11 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     match choice.get("type").and_then(Value::as_str) {
         None | Some("auto") => {}
         Some("none") => return Ok(Tools::default()),
-        Some("any") => ask.form = Some(Form::JsonSchema(tools.schema(None))),
+        Some("any") => ask.form = Some(common::call_form(&tools, None)),
         Some("tool") => {
             let name = choice.get("name").and_then(Value::as_str).filter(|name| tools.has(name));
             let name = name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?;
-            ask.form = Some(Form::JsonSchema(tools.schema(Some(name))));
+            ask.form = Some(common::call_form(&tools, Some(name)));
         }
         Some(other) => return Err(ApiError::field("tool_choice.type", format!("'{other}' is not known"))),
     }
@@ -190,18 +190,19 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
 /// `POST /v1/messages/count_tokens`
 pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
-    let prompt = request::render(model, ask.input, ask.thinking).await?;
+    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// `POST /v1/messages`
 pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let Read { ask, tools, stream, ignored } = read(&mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
+    let warnings = running.warnings.clone();
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));
     let finder = CallFinder::new(tools);
     let mut response = if stream {
@@ -232,6 +233,7 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
         )
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 

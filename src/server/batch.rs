@@ -23,9 +23,9 @@ use tokio::sync::mpsc::channel;
 const MAX_LINE: usize = 16 << 20;
 
 /// One line of a batch.
-struct Line {
-    custom_id: String,
-    path: String,
+pub(super) struct Line {
+    pub(super) custom_id: String,
+    pub(super) path: String,
     body: Value,
 }
 
@@ -53,51 +53,70 @@ pub fn batch(
     input: &Path,
     output: &Path,
     stop: &AtomicBool,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
     let lines = read_lines(input)?;
     let (mut file, done) = open_output(output)?;
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
-    let mut left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
+    let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
     outcome.before = outcome.lines - left.len();
-    // Neighbours share the beginnings of their prompts.
-    left.sort_by_cached_key(|line| line.body.to_string());
     let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let state = new_state(models, ServerOptions::default())?;
-    let parallel = state.models.all().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
     let result = runtime.block_on(async {
-        let (sender, mut answers) = channel::<Value>(parallel);
-        let mut waiting = left.into_iter().enumerate();
-        let start = |(number, line): (usize, Line)| {
-            let (state, sender) = (Arc::clone(&state), sender.clone());
-            tokio::spawn(async move {
-                let _ = sender.send(answer(state, number, line).await).await;
-            });
-        };
-        waiting.by_ref().take(parallel).for_each(start);
-        while outcome.before + outcome.answered < outcome.lines {
-            progress(outcome.before + outcome.answered, outcome.lines);
-            let line = loop {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
-                let tick = std::time::Duration::from_millis(100);
-                if let Ok(Some(line)) = tokio::time::timeout(tick, answers.recv()).await {
-                    break line;
-                }
-            };
-            let write = |why| Error::io(output, "write", why);
-            file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(write)?;
+        progress(outcome.before, outcome.lines);
+        answer_all(&state, left, &mut file, stop, &mut |answer| {
             outcome.answered += 1;
-            outcome.failed += usize::from(line["response"]["status_code"] != 200);
-            waiting.next().map(start);
-        }
-        progress(outcome.lines, outcome.lines);
-        Ok(outcome)
+            outcome.failed += usize::from(answer["response"]["status_code"] != 200);
+            progress(outcome.before + outcome.answered, outcome.lines);
+        })
+        .await
     });
     runtime.shutdown_background();
-    result
+    result.map(|()| outcome)
+}
+
+/// Answers `left`, as many at once as the models can; each answer is written to `file` and synced, then told to `each`.
+///
+/// # Errors
+/// A file that cannot be written, [`Error::Interrupted`] soon after `stop` is set.
+pub(super) async fn answer_all(
+    state: &Arc<State>,
+    mut left: Vec<Line>,
+    file: &mut File,
+    stop: &AtomicBool,
+    each: &mut (dyn FnMut(&Value) + Send),
+) -> Result<()> {
+    // Neighbours share the beginnings of their prompts.
+    left.sort_by_cached_key(|line| line.body.to_string());
+    let parallel = state.models.open_ones().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
+    let (sender, mut answers) = channel::<Value>(parallel);
+    let mut open = left.len();
+    let mut waiting = left.into_iter().enumerate();
+    let start = |(number, line): (usize, Line)| {
+        let (state, sender) = (Arc::clone(state), sender.clone());
+        tokio::spawn(async move {
+            let _ = sender.send(answer(state, number, line).await).await;
+        });
+    };
+    waiting.by_ref().take(parallel).for_each(start);
+    while open > 0 {
+        let line = loop {
+            if stop.load(Ordering::Relaxed) || state.draining.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let tick = std::time::Duration::from_millis(100);
+            if let Ok(Some(line)) = tokio::time::timeout(tick, answers.recv()).await {
+                break line;
+            }
+        };
+        let write = |why| Error::failed("the output of the batch", format!("it cannot be written: {why}"));
+        file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(write)?;
+        open -= 1;
+        each(&line);
+        waiting.next().map(start);
+    }
+    Ok(())
 }
 
 /// The answer to a line, as a line.
@@ -108,7 +127,8 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
         None => (404, json!({ "error": { "message": format!("there is no POST {}", line.path) } })),
         Some(route) => {
             let uri = axum::http::Uri::try_from(route.path).unwrap_or_default();
-            let call = Call { body: line.body.to_string().into(), uri, id: id.clone(), wants_page: false, client: 0 };
+            let body = line.body.to_string().into();
+            let call = Call { body, uri, id: id.clone(), wants_page: false, client: 0, content_type: String::new() };
             match route.call(state, call).await {
                 Err(error) => (error.status.as_u16(), error.body(route.dialect, &id)),
                 Ok(response) => {
@@ -124,7 +144,7 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
 }
 
 /// The requests of a file; every line is checked before anything is computed.
-fn read_lines(path: &Path) -> Result<Vec<Line>> {
+pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut reader = BufReader::new(crate::platform::input::open_regular(path)?);
     let mut lines = Vec::new();
     let mut known = HashSet::new();
@@ -163,7 +183,7 @@ fn read_lines(path: &Path) -> Result<Vec<Line>> {
 }
 
 /// The output, to be appended to, and the ids that it answers. A line without its end is cut off.
-fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
+pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
     let failed = |action| move |why| Error::io(path, action, why);
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = open.map_err(failed("open"))?;

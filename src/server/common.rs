@@ -6,7 +6,7 @@ use super::models::Served;
 use super::request::Ask;
 use super::routes::State;
 use crate::chat::{Thinking, ThinkingMode, Tools, Vars};
-use crate::engine::Llm;
+use crate::engine::{Llm, Logprob};
 use crate::sample::Form;
 use crate::tokenizer::Special;
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// What answers say about the program that made them; clients of llama-server expect a number of a build, `b...`.
+pub(super) const BUILD: &str = concat!("b0-tokki-", env!("CARGO_PKG_VERSION"));
 /// Most stop texts.
 const MAX_STOPS: usize = 64;
 /// Most answers to one request.
@@ -29,14 +31,11 @@ const HINTS: &[&str] = &[
     "prompt_cache_retention",
     "safety_identifier",
     "cache_prompt",
-    "id_slot",
     "verbosity",
     "prediction",
-    "timings_per_token",
     "reasoning_format",
     "sse_ping_interval",
     "parse_tool_calls",
-    "return_tokens",
     "extra_body",
 ];
 
@@ -79,6 +78,7 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     }
     ask.n = fields.count("n", 1, MAX_CHOICES)?.unwrap_or(1);
     ask.ignore_eos = fields.bool("ignore_eos")?.unwrap_or(false);
+    ask.slot = fields.int("id_slot")?.and_then(|slot| usize::try_from(slot).ok());
     ask.priority = fields.count("priority", -1000, 1000)?.map_or(0, |n| n as i32);
     ask.logit_bias = logit_bias(fields, llm)?;
     ask.form = form(fields)?;
@@ -244,15 +244,40 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
         }
     };
     if let Some(name) = forced {
-        ask.form = Some(Form::JsonSchema(tools.schema(name)));
+        ask.form = Some(call_form(&tools, name));
     }
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
     Ok(tools)
 }
 
+/// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.
+pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
+    Form::Lenient { schema: tools.schema(name, true), rest: tools.schema(name, false) }
+}
+
 /// The model that a request names.
-pub(super) fn model_of(state: &State, fields: &mut Fields) -> Result<Arc<Served>> {
+pub(super) async fn model_of(state: &State, fields: &mut Fields) -> Result<Arc<Served>> {
     let name = fields.str("model")?;
-    state.models.get(name.as_deref())
+    state.models.get(name.as_deref()).await
+}
+
+/// Chosen tokens with the logarithms of their probabilities, in OpenAI's shape.
+pub(super) fn logprobs(llm: &Llm, chosen: &[Logprob]) -> Value {
+    let one = |token: u32, logprob: f32| {
+        let bytes = llm.tokenizer().piece(token, true);
+        let text = String::from_utf8_lossy(bytes);
+        json!({ "id": token, "token": text, "bytes": bytes, "logprob": finite(logprob) })
+    };
+    let entry = |chosen: &Logprob| {
+        let mut entry = one(chosen.token, chosen.logprob);
+        entry["top_logprobs"] = chosen.top.iter().map(|&(token, logprob)| one(token, logprob)).collect();
+        entry
+    };
+    chosen.iter().map(entry).collect()
+}
+
+/// JSON has no infinity.
+fn finite(logprob: f32) -> f32 {
+    logprob.max(-9999.0)
 }

@@ -71,6 +71,11 @@ impl ApiError {
         Self { code: Some("model_not_found"), ..Self::not_found(format!("model '{name}' not found")) }
     }
 
+    /// What cannot be done while something else goes on.
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict_error", message)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this path takes another method")
     }

@@ -2,6 +2,7 @@
 
 use super::ServerOptions;
 use super::auth::Keys;
+use super::files::{self, Files};
 use super::metrics::Metrics;
 use super::models::Models;
 use super::responses::Stored;
@@ -14,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,7 +67,7 @@ impl Tls {
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
-    if !options.host.is_loopback() && !Keys::load(&options)?.are_wanted() {
+    if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
         let hint = "give it a key (--api-key KEY, --api-key-file FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("--host", "a key for an address that others can reach", "none").hint(hint));
     }
@@ -86,32 +87,36 @@ pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(Socke
 /// A key file that cannot be read.
 pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<State>> {
     Ok(Arc::new(State {
-        models,
+        models: Arc::new(models),
         keys: Keys::load(&options)?,
         metrics: Metrics::default(),
         stored: Stored::default(),
+        files: Files::open(options.data.as_deref())?,
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),
+        started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         options,
     }))
 }
 
 async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
-    let address = SocketAddr::new(state.options.host, state.options.port);
-    let unusable = |why: std::io::Error| Error::failed(format!("address {address}"), why.to_string());
-    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let listeners = bind(&state.options).await?;
     let watch_for = |kind| signal(kind).map_err(|why| Error::failed("signals", why.to_string()));
     let mut stop = [watch_for(SignalKind::terminate())?, watch_for(SignalKind::interrupt())?];
     let mut reload = watch_for(SignalKind::hangup())?;
     let [term, int] = &mut stop;
-    ready(listener.local_addr().map_err(unusable)?);
+    for (_, address) in &listeners {
+        ready(*address);
+    }
+    tokio::spawn(close_unused(Arc::downgrade(&state)));
+    files::resume(&state);
     let (ending, end) = watch::channel(false);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned();
         tokio::select! {
             Ok(permit) = permit => tokio::select! {
-                accepted = listener.accept() => match accepted {
+                accepted = accept(&listeners) => match accepted {
                     Ok((stream, peer)) => {
                         let _ = stream.set_nodelay(true);
                         let (state, tls, end) = (Arc::clone(&state), tls.clone(), end.clone());
@@ -131,7 +136,7 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
             _ = int.recv() => break,
         }
     }
-    drop(listener);
+    drop(listeners);
     state.draining.store(true, Ordering::Relaxed);
     let _ = ending.send(true);
     let deadline = tokio::time::sleep(state.options.drain);
@@ -147,6 +152,45 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
         }
+    }
+}
+
+/// Listens at every address.
+async fn bind(options: &ServerOptions) -> Result<Vec<(TcpListener, SocketAddr)>> {
+    let mut port = options.port;
+    let mut listeners = Vec::new();
+    for &host in &options.hosts {
+        let wanted = SocketAddr::new(host, port);
+        let unusable = |why: std::io::Error| Error::failed(format!("address {wanted}"), why.to_string());
+        let listener = TcpListener::bind(wanted).await.map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        // A port that was chosen for the first address holds for all.
+        port = address.port();
+        listeners.push((listener, address));
+    }
+    Ok(listeners)
+}
+
+/// The next connection at any of the addresses.
+async fn accept(listeners: &[(TcpListener, SocketAddr)]) -> std::io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    let next = |context: &mut std::task::Context<'_>| {
+        let mut all = listeners.iter().map(|(listener, _)| listener.poll_accept(context));
+        all.find(std::task::Poll::is_ready).unwrap_or(std::task::Poll::Pending)
+    };
+    std::future::poll_fn(next).await
+}
+
+/// Closes models that nobody has used for long enough, as long as the server is there.
+async fn close_unused(state: std::sync::Weak<State>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(state) = state.upgrade() else { return };
+        let work = move || {
+            super::llama_server::keep_props(&state);
+            // The thread of an engine is waited for.
+            state.models.close_expired();
+        };
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 }
 
@@ -177,7 +221,7 @@ where
         async move { Ok::<_, std::convert::Infallible>(answer(state, peer, request.map(Body::new)).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+    http.title_case_headers(true).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

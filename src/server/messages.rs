@@ -89,7 +89,7 @@ pub(super) fn text(content: Value, place: &str) -> Result<String> {
             _ => return Err(ApiError::field(&place, format!("parts of type '{kind}' are not supported"))),
         }
     }
-    Ok(texts.join("\n"))
+    Ok(texts.join("\n\n"))
 }
 
 /// Templates read a call's arguments as an object, clients send them as text.

@@ -1,8 +1,10 @@
 //! What the server counts, in Prometheus' text format.
 
-use super::models::Models;
+use super::models::{Entry, Models};
+use crate::engine::Count;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the histograms' buckets in milliseconds.
@@ -27,7 +29,7 @@ impl Histogram {
     }
 
     fn write(&self, out: &mut String, name: &str, help: &str) {
-        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+        family(out, name, "histogram", help);
         let mut below = 0;
         for (bound, bucket) in BOUNDS.iter().zip(&self.buckets) {
             below += bucket.load(Ordering::Relaxed);
@@ -47,6 +49,8 @@ pub(super) struct Metrics {
     pub(super) request_time: Histogram,
     /// Requests by hundreds of the status.
     pub(super) answers: [AtomicU64; 6],
+    /// Tokens and seconds of reading and of writing when somebody last asked.
+    last: Mutex<[f64; 4]>,
 }
 
 impl Metrics {
@@ -59,67 +63,95 @@ impl Metrics {
     /// Everything as text.
     pub(super) fn text(&self, models: &Models) -> String {
         let mut out = String::new();
-        let _ = write!(
-            out,
-            "# HELP tokki_http_requests_total Requests answered\n# TYPE tokki_http_requests_total counter\n"
-        );
+        family(&mut out, "tokki_http_requests_total", "counter", "Requests answered");
         for (hundreds, counter) in self.answers.iter().enumerate().skip(1) {
-            let _ = writeln!(
-                out,
-                "tokki_http_requests_total{{status=\"{hundreds}xx\"}} {}",
-                counter.load(Ordering::Relaxed)
-            );
+            let count = counter.load(Ordering::Relaxed);
+            let _ = writeln!(out, "tokki_http_requests_total{{status=\"{hundreds}xx\"}} {count}");
         }
-        type Row = (&'static str, &'static str, &'static str, fn(&crate::engine::Engine) -> f64);
-        let rows: [Row; 9] = [
-            ("requests_waiting", "gauge", "Requests in the queue", |e| {
-                e.gauges().waiting.load(Ordering::Relaxed) as f64
-            }),
-            ("requests_running", "gauge", "Answers under way", |e| e.gauges().running.load(Ordering::Relaxed) as f64),
-            ("cache_usage_ratio", "gauge", "Part of the key-value cache that is in use", |e| {
-                e.cache().0 as f64 / e.cache().1.max(1) as f64
-            }),
-            ("requests_total", "counter", "Requests begun", |e| e.gauges().requests.load(Ordering::Relaxed) as f64),
-            ("prompt_tokens_total", "counter", "Tokens of prompts", |e| {
-                e.gauges().prompt_tokens.load(Ordering::Relaxed) as f64
-            }),
-            ("prompt_tokens_cached_total", "counter", "Tokens of prompts that were in the cache", |e| {
-                e.gauges().cached_tokens.load(Ordering::Relaxed) as f64
-            }),
-            ("tokens_generated_total", "counter", "Tokens generated", |e| {
-                e.gauges().generated_tokens.load(Ordering::Relaxed) as f64
-            }),
-            ("passes_total", "counter", "Passes over the model", |e| e.gauges().passes.load(Ordering::Relaxed) as f64),
-            ("preemptions_total", "counter", "Times that a sequence gave its pages to others", |e| {
-                e.gauges().preemptions.load(Ordering::Relaxed) as f64
-            }),
-        ];
-        for (name, kind, help, value) in rows {
-            let _ = write!(out, "# HELP tokki_{name} {help}\n# TYPE tokki_{name} {kind}\n");
-            for model in models.all() {
-                let label = model.name.replace(['\\', '"', '\n'], "_");
-                let _ = writeln!(out, "tokki_{name}{{model=\"{label}\"}} {}", value(&model.engine));
+        for (name, kind, help, value) in GAUGES {
+            family(&mut out, &format!("tokki_{name}"), kind, help);
+            for entry in models.all() {
+                let label = entry.name().replace(['\\', '"', '\n'], "_");
+                let _ = writeln!(out, "tokki_{name}{{model=\"{label}\"}} {}", value(entry));
             }
         }
-        // The names under which gateways know the same numbers from llama-server.
-        type Known = (&'static str, fn(&crate::engine::Engine) -> f64);
-        let known: [Known; 6] = [
-            ("prompt_tokens_total", |e| e.gauges().prompt_tokens.load(Ordering::Relaxed) as f64),
-            ("prompt_tokens_cached_total", |e| e.gauges().cached_tokens.load(Ordering::Relaxed) as f64),
-            ("tokens_predicted_total", |e| e.gauges().generated_tokens.load(Ordering::Relaxed) as f64),
-            ("n_decode_total", |e| e.gauges().passes.load(Ordering::Relaxed) as f64),
-            ("requests_processing", |e| e.gauges().running.load(Ordering::Relaxed) as f64),
-            ("requests_deferred", |e| e.gauges().waiting.load(Ordering::Relaxed) as f64),
-        ];
-        for (name, value) in known {
-            let sum: f64 = models.all().iter().map(|model| value(&model.engine)).sum();
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            let _ = write!(out, "# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {sum}\n");
-        }
+        self.llama_server(&mut out, models);
         let first = "From a request to the first token of its answer";
         self.time_to_first_token.write(&mut out, "tokki_time_to_first_token_seconds", first);
         self.time_per_token.write(&mut out, "tokki_time_per_output_token_seconds", "Mean time per token of an answer");
         self.request_time.write(&mut out, "tokki_request_seconds", "From a request to the end of its answer");
         out
     }
+
+    /// The names under which gateways know these numbers from llama-server.
+    fn llama_server(&self, out: &mut String, models: &Models) {
+        let sum = |value: fn(&Entry) -> f64| models.all().iter().map(|entry| value(entry)).sum::<f64>();
+        let read = sum(|e| (e.total(Count::PromptTokens) - e.total(Count::CachedTokens)) as f64);
+        let read_seconds = sum(|e| e.total(Count::PrefillMicros) as f64 / 1e6);
+        let steps = sum(|e| e.total(Count::Steps) as f64);
+        let seconds = sum(|e| e.total(Count::DecodeMicros) as f64 / 1e6);
+        let (passes, rows) = (sum(|e| e.total(Count::Passes) as f64), sum(|e| e.total(Count::Rows) as f64));
+        let now = [read, read_seconds, steps, seconds];
+        // Speeds are those since the last time that somebody asked.
+        let before = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let since = |i: usize| now[i] - before[i];
+        let rate = |tokens: f64, seconds: f64| if seconds > 0.0 { tokens / seconds } else { 0.0 };
+        let rows: [(&str, &str, &str, f64); 15] = [
+            ("prompt_tokens_total", "counter", "Tokens of prompts that were read", read),
+            (
+                "prompt_tokens_cached_total",
+                "counter",
+                "Tokens of prompts that were in the cache",
+                sum(|e| e.total(Count::CachedTokens) as f64),
+            ),
+            ("prompt_seconds_total", "counter", "Time of reading prompts", read_seconds),
+            ("tokens_predicted_total", "counter", "Tokens generated", sum(|e| e.total(Count::GeneratedTokens) as f64)),
+            ("tokens_predicted_seconds_total", "counter", "Time of generating", seconds),
+            ("n_decode_total", "counter", "Passes over the model", passes),
+            (
+                "n_tokens_max",
+                "counter",
+                "Most tokens that a sequence has had",
+                models.all().iter().map(|e| e.longest()).max().unwrap_or(0) as f64,
+            ),
+            ("spec_decode_num_draft_tokens_total", "counter", "Guessed tokens", 0.0),
+            ("spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right", 0.0),
+            ("spec_decode_num_drafts_total", "counter", "Guesses", 0.0),
+            ("prompt_tokens_seconds", "gauge", "Tokens of prompts per second", rate(since(0), since(1))),
+            ("predicted_tokens_seconds", "gauge", "Generated tokens per second", rate(since(2), since(3))),
+            ("requests_processing", "gauge", "Answers under way", sum(Entry::running)),
+            ("requests_deferred", "gauge", "Requests in the queue", sum(Entry::waiting)),
+            ("n_busy_slots_per_decode", "gauge", "Mean number of sequences in a pass", rate(rows, passes)),
+        ];
+        for (name, kind, help, value) in rows {
+            family(out, &format!("llamacpp:{name}"), kind, help);
+            let _ = writeln!(out, "llamacpp:{name} {value}");
+        }
+    }
+}
+
+/// Name after `tokki_`, kind, help, value.
+type Row = (&'static str, &'static str, &'static str, fn(&Entry) -> f64);
+
+/// What is told of every model.
+const GAUGES: [Row; 11] = [
+    ("model_open", "gauge", "Whether the model is open", |e| f64::from(u8::from(e.served().is_some()))),
+    ("requests_waiting", "gauge", "Requests in the queue", Entry::waiting),
+    ("requests_running", "gauge", "Answers under way", Entry::running),
+    ("cache_usage_ratio", "gauge", "Part of the key-value cache that is in use", Entry::cache_usage),
+    ("requests_total", "counter", "Requests begun", |e| e.total(Count::Requests) as f64),
+    ("prompt_tokens_total", "counter", "Tokens of prompts", |e| e.total(Count::PromptTokens) as f64),
+    ("prompt_tokens_cached_total", "counter", "Tokens of prompts that were in the cache", |e| {
+        e.total(Count::CachedTokens) as f64
+    }),
+    ("tokens_generated_total", "counter", "Tokens generated", |e| e.total(Count::GeneratedTokens) as f64),
+    ("passes_total", "counter", "Passes over the model", |e| e.total(Count::Passes) as f64),
+    ("rows_total", "counter", "Sequences in all passes", |e| e.total(Count::Rows) as f64),
+    ("preemptions_total", "counter", "Times that a sequence gave its pages to others", |e| {
+        e.total(Count::Preemptions) as f64
+    }),
+];
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }

@@ -8,8 +8,12 @@ mod anthropic;
 mod auth;
 mod batch;
 mod body;
+mod card;
 mod common;
+mod completion;
+mod decisions;
 mod error;
+mod files;
 mod infill;
 mod listen;
 mod llama_server;
@@ -22,12 +26,14 @@ mod page;
 mod request;
 mod responses;
 mod routes;
+mod slots;
 mod stream;
 
 pub use batch::{Outcome, batch};
 pub use listen::{Tls, serve};
-pub use models::Models;
+pub use models::{Models, Offer, Open, Residency};
 
+use crate::chat::ThinkingMode;
 use crate::sample::Overrides;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -36,9 +42,9 @@ use std::time::Duration;
 /// How a server listens and whom it lets in.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Address to listen at.
-    pub host: IpAddr,
-    /// Port; 0 = any that is free.
+    /// Addresses to listen at.
+    pub hosts: Vec<IpAddr>,
+    /// Port at each of them; 0 = any that is free.
     pub port: u16,
     /// Keys that clients must show one of; none = everyone who can reach the address.
     pub keys: Vec<String>,
@@ -56,6 +62,18 @@ pub struct ServerOptions {
     pub max_body: usize,
     /// What holds where a request says nothing.
     pub defaults: Defaults,
+    /// Whether chat answers show their prompt and settings.
+    pub verbose: bool,
+    /// Whether `/metrics` answers.
+    pub metrics: bool,
+    /// Whether `/` shows the chat page.
+    pub page: bool,
+    /// Whether `/slots` tells what runs.
+    pub slots: bool,
+    /// The folder of uploaded files and batches; none = they go with the process.
+    pub data: Option<PathBuf>,
+    /// The folder of files that slots are saved in; none = they cannot be saved.
+    pub slot_dir: Option<PathBuf>,
 }
 
 /// What holds where a request says nothing.
@@ -67,12 +85,14 @@ pub struct Defaults {
     pub max_tokens: Option<usize>,
     /// Seed; `None` = another one for each request.
     pub seed: Option<u64>,
+    /// How much to think, where the model can be told.
+    pub thinking: ThinkingMode,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            host: IpAddr::from([127, 0, 0, 1]),
+            hosts: vec![IpAddr::from([127, 0, 0, 1])],
             port: 8080,
             keys: Vec::new(),
             key_file: None,
@@ -82,6 +102,12 @@ impl Default for ServerOptions {
             drain: Duration::from_secs(30),
             max_body: 16 << 20,
             defaults: Defaults::default(),
+            verbose: false,
+            metrics: true,
+            page: true,
+            slots: true,
+            data: None,
+            slot_dir: None,
         }
     }
 }

@@ -1,48 +1,293 @@
-//! The models that are served, by name.
+//! The models that are offered, by name: opened when first asked for, let go of when nobody has asked for a while.
 
 use super::error::ApiError;
-use crate::engine::Engine;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use super::slots::Slots;
+use crate::Result;
+use crate::engine::{Count, Engine, Gauges};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One served model.
-pub(super) struct Served {
-    pub(super) name: String,
-    pub(super) engine: Arc<Engine>,
-    /// Seconds since 1970 when it was loaded.
-    pub(super) created: u64,
+/// Opens a model and starts its engine.
+pub type Open = Box<dyn Fn() -> Result<Engine> + Send + Sync>;
+
+/// A model that a server can serve.
+pub struct Offer {
+    /// What it is called; the first one is its id.
+    pub names: Vec<String>,
+    /// Words that the list of models shows beside it.
+    pub tags: Vec<String>,
+    /// Its (first) file.
+    pub path: PathBuf,
+    /// Opens it.
+    pub open: Open,
 }
 
-/// All served models; the first one answers requests that name none.
+/// How many models are open, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Residency {
+    /// Models that are open at the same time at most; opening another one closes the one unused for the longest time.
+    pub most: usize,
+    /// How long a model stays open after its last use; `None` = for ever.
+    pub keep: Option<Duration>,
+}
+
+impl Default for Residency {
+    fn default() -> Self {
+        Self { most: usize::MAX, keep: None }
+    }
+}
+
+/// One open model. Whoever uses it holds it: it is not closed before.
+pub(super) struct Served {
+    pub(super) name: String,
+    pub(super) engine: Engine,
+    pub(super) slots: Slots,
+}
+
+/// One model of the list, open or not.
+pub(super) struct Entry {
+    pub(super) offer: Offer,
+    /// Bytes of its file, and when that was changed.
+    pub(super) bytes: u64,
+    pub(super) modified: SystemTime,
+    loaded: Mutex<Option<Loaded>>,
+    /// What llama-server's `/props` says of it.
+    props: Mutex<Option<serde_json::Value>>,
+    /// What its engines have counted that are gone.
+    past: Gauges,
+}
+
+struct Loaded {
+    served: Arc<Served>,
+    used: Instant,
+    keep: Option<Duration>,
+}
+
+impl Entry {
+    pub(super) fn name(&self) -> &str {
+        &self.offer.names[0]
+    }
+
+    /// Seconds since 1970 when its file was written.
+    pub(super) fn created(&self) -> u64 {
+        self.modified.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Option<Loaded>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open model, if it is open; that is no use of it.
+    pub(super) fn served(&self) -> Option<Arc<Served>> {
+        self.loaded().as_ref().map(|loaded| Arc::clone(&loaded.served))
+    }
+
+    /// The same as a use of it.
+    fn take(&self) -> Option<Arc<Served>> {
+        self.loaded().as_mut().map(|loaded| {
+            loaded.used = Instant::now();
+            Arc::clone(&loaded.served)
+        })
+    }
+
+    pub(super) fn props(&self) -> Option<serde_json::Value> {
+        self.props.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep_props(&self, props: serde_json::Value) {
+        *self.props.lock().unwrap_or_else(PoisonError::into_inner) = Some(props);
+    }
+
+    /// What was counted so far, by this engine and those before.
+    pub(super) fn total(&self, what: Count) -> u64 {
+        self.past.total(what) + self.gauge(|engine| engine.gauges().total(what))
+    }
+
+    /// Most tokens that a sequence has had.
+    pub(super) fn longest(&self) -> usize {
+        self.past.longest().max(self.gauge(|engine| engine.gauges().longest()))
+    }
+
+    /// Requests that wait.
+    pub(super) fn waiting(&self) -> f64 {
+        self.gauge(|engine| engine.gauges().waiting.load(Ordering::Relaxed) as f64)
+    }
+
+    /// Answers under way.
+    pub(super) fn running(&self) -> f64 {
+        self.gauge(|engine| engine.gauges().running.load(Ordering::Relaxed) as f64)
+    }
+
+    /// The part of the cache that is in use.
+    pub(super) fn cache_usage(&self) -> f64 {
+        self.gauge(|engine| engine.cache().0 as f64 / engine.cache().1.max(1) as f64)
+    }
+
+    fn gauge<T: Default>(&self, value: impl Fn(&Engine) -> T) -> T {
+        self.loaded().as_ref().map(|loaded| value(&loaded.served.engine)).unwrap_or_default()
+    }
+
+    /// How long an open model stays so after its last use; `None` = for ever.
+    pub(super) fn keep(&self, keep: Option<Duration>) {
+        if let Some(loaded) = self.loaded().as_mut() {
+            loaded.keep = keep;
+        }
+    }
+
+    /// When an open model will be closed.
+    pub(super) fn expires(&self) -> Option<Duration> {
+        let loaded = self.loaded();
+        let loaded = loaded.as_ref()?;
+        Some(loaded.keep?.saturating_sub(loaded.used.elapsed()))
+    }
+
+    /// When it was last used, if it is open and nobody uses it now.
+    fn idle_since(&self) -> Option<Instant> {
+        let loaded = self.loaded();
+        let loaded = loaded.as_ref()?;
+        (Arc::strong_count(&loaded.served) == 1 && loaded.served.engine.is_idle()).then_some(loaded.used)
+    }
+
+    /// Closes it unless somebody uses it.
+    fn close(&self) -> bool {
+        if self.idle_since().is_none() {
+            return false;
+        }
+        // Its engine's thread is waited for without the lock.
+        let gone = self.loaded().take();
+        if let Some(gone) = &gone {
+            self.past.absorb(gone.served.engine.gauges());
+        }
+        gone.is_some()
+    }
+}
+
+/// All offered models; the first one answers requests that name none.
 pub struct Models {
-    served: Vec<Arc<Served>>,
+    entries: Vec<Arc<Entry>>,
+    residency: Residency,
+    /// One model is opened at a time.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Models {
-    /// Models with the names under which they are served.
-    pub fn new(models: impl IntoIterator<Item = (String, Engine)>) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let served = |(name, engine)| Arc::new(Served { name, engine: Arc::new(engine), created });
-        Self { served: models.into_iter().map(served).collect() }
+    /// A list of models, none of them open.
+    pub fn new(offers: impl IntoIterator<Item = Offer>, residency: Residency) -> Self {
+        let entry = |offer: Offer| {
+            let meta = std::fs::metadata(&offer.path).ok();
+            let bytes = meta.as_ref().map_or(0, std::fs::Metadata::len);
+            let modified = meta.and_then(|meta| meta.modified().ok()).unwrap_or(UNIX_EPOCH);
+            Arc::new(Entry {
+                offer,
+                bytes,
+                modified,
+                loaded: Mutex::default(),
+                props: Mutex::default(),
+                past: Gauges::default(),
+            })
+        };
+        Self { entries: offers.into_iter().map(entry).collect(), residency, opening: tokio::sync::Mutex::default() }
     }
 
-    pub(super) fn all(&self) -> &[Arc<Served>] {
-        &self.served
+    /// Opens the first model, which is what a server that serves one is for.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_first(&self) -> Result<()> {
+        match self.entries.first() {
+            Some(first) => self.open(first).map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// The model of this name. Where only one is served it answers to every name, as clients have names of their own;
-    /// the answer says which model it was.
-    pub(super) fn get(&self, name: Option<&str>) -> Result<Arc<Served>, ApiError> {
+    /// The whole list.
+    pub(super) fn all(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// Those that are open.
+    pub(super) fn open_ones(&self) -> Vec<Arc<Served>> {
+        self.entries.iter().filter_map(|entry| entry.served()).collect()
+    }
+
+    /// The entry of this name. Where only one is offered it answers to every name, as clients have names of their own; the
+    /// answer says which model it was.
+    pub(super) fn find(&self, name: Option<&str>) -> std::result::Result<&Arc<Entry>, ApiError> {
         let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_lowercase();
+        let by = |same: &dyn Fn(&str) -> bool| {
+            self.entries.iter().find(|entry| entry.offer.names.iter().any(|own| same(own)))
+        };
         let found = match name {
-            None | Some("" | "default" | "unknown") => self.served.first(),
-            Some(name) => self.served.iter().find(|model| model.name == name).or_else(|| {
-                self.served.iter().find(|model| plain(&model.name) == plain(name)).or(match &self.served[..] {
+            None | Some("" | "default" | "unknown") => self.entries.first(),
+            Some(name) => {
+                by(&|own| own == name).or_else(|| by(&|own| plain(own) == plain(name))).or(match &self.entries[..] {
                     [only] => Some(only),
                     _ => None,
                 })
-            }),
+            }
         };
-        found.cloned().ok_or_else(|| ApiError::no_model(name.unwrap_or_default()))
+        found.ok_or_else(|| ApiError::no_model(name.unwrap_or_default()))
+    }
+
+    /// The model of this name, opened if it is not.
+    ///
+    /// # Errors
+    /// 404 for an unknown name, 503 when it cannot be opened.
+    pub(super) async fn get(self: &Arc<Self>, name: Option<&str>) -> std::result::Result<Arc<Served>, ApiError> {
+        let entry = Arc::clone(self.find(name)?);
+        if let Some(served) = entry.take() {
+            return Ok(served);
+        }
+        let _turn = self.opening.lock().await;
+        if let Some(served) = entry.take() {
+            return Ok(served);
+        }
+        let models = Arc::clone(self);
+        let work = tokio::task::spawn_blocking(move || {
+            models
+                .open(&entry)
+                .map_err(|why| ApiError::unavailable(format!("model '{}' cannot be opened: {why}", entry.name())))
+        });
+        work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed")))
+    }
+
+    /// Opens a model; others that nobody uses give way where there is no room.
+    fn open(&self, entry: &Entry) -> Result<Arc<Served>> {
+        while self.open_ones().len() >= self.residency.most && self.close_one() {}
+        let engine = loop {
+            match (entry.offer.open)() {
+                Ok(engine) => break engine,
+                Err(_) if self.close_one() => {}
+                Err(why) => return Err(why),
+            }
+        };
+        let slots = Slots::new(engine.options().parallel);
+        let served = Arc::new(Served { name: entry.name().to_owned(), engine, slots });
+        let loaded = Loaded { served: Arc::clone(&served), used: Instant::now(), keep: self.residency.keep };
+        *entry.loaded() = Some(loaded);
+        Ok(served)
+    }
+
+    /// Closes the open model that has not been used for the longest time; false when all are in use.
+    fn close_one(&self) -> bool {
+        let idle = self.entries.iter().filter_map(|entry| Some((entry.idle_since()?, entry)));
+        idle.min_by_key(|(used, _)| *used).is_some_and(|(_, entry)| entry.close())
+    }
+
+    /// Closes this model now; false while somebody uses it.
+    pub(super) fn close(&self, name: &str) -> std::result::Result<bool, ApiError> {
+        let entry = self.find(Some(name))?;
+        Ok(entry.served().is_none() || entry.close())
+    }
+
+    /// Closes what nobody has used for long enough.
+    pub(super) fn close_expired(&self) {
+        for entry in &self.entries {
+            if entry.expires().is_some_and(|left| left.is_zero()) {
+                entry.close();
+            }
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Ollama's dialect: lines of JSON.
 
 use super::body::Fields;
+use super::card;
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
-use super::models::Served;
+use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Stats};
@@ -24,7 +25,10 @@ type Result<T> = std::result::Result<T, ApiError>;
 const PROTOCOL: &str = "0.12.6";
 
 /// `GET /`: the chat page for a browser, the words that Ollama's clients look for for everybody else.
-pub(super) async fn root(_: Arc<State>, call: Call) -> Result<Response<Body>> {
+pub(super) async fn root(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    if !state.options.page {
+        return Err(ApiError::not_found("this server has no page"));
+    }
     if call.wants_page {
         return Ok(super::page::page());
     }
@@ -38,62 +42,25 @@ pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
     Ok(respond_json(&json!({ "version": PROTOCOL, "tokki": env!("CARGO_PKG_VERSION") }), &[]))
 }
 
-/// A time as RFC 3339, UTC.
-fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| format!("{time:.6}"))
-}
-
-fn details(llm: &Llm) -> Value {
-    let gguf = &llm.model().gguf;
-    let arch = &llm.model().spec.arch;
-    let size = gguf.str("general.size_label").ok().flatten().unwrap_or_default();
-    json!({ "parent_model": "", "format": "gguf", "family": arch, "families": [arch],
-            "parameter_size": size, "quantization_level": llm.model().output.dtype().name() })
-}
-
-/// One model in Ollama's lists.
-pub(super) fn entry(model: &Served) -> Value {
-    let llm = model.engine.llm();
-    let loaded = SystemTime::UNIX_EPOCH + Duration::from_secs(model.created);
-    json!({
-        "name": model.name,
-        "model": model.name,
-        "modified_at": rfc3339(loaded),
-        "size": llm.model().gguf.file_bytes(),
-        "digest": "",
-        "capabilities": capabilities(llm),
-        "details": details(llm),
-    })
-}
-
-fn capabilities(llm: &Llm) -> Vec<&'static str> {
-    let mut all = vec!["completion"];
-    if llm.capabilities().is_some_and(|c| c.tools) {
-        all.push("tools");
-    }
-    if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) {
-        all.push("thinking");
-    }
-    all
-}
-
 /// `GET /api/tags`
 pub(super) async fn tags(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let models: Vec<Value> = state.models.all().iter().map(|model| entry(model)).collect();
+    let models: Vec<Value> = state.models.all().iter().map(|model| card::entry(model)).collect();
     Ok(respond_json(&json!({ "models": models }), &[]))
 }
 
 /// `GET /api/ps`
 pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let expires = rfc3339(SystemTime::now() + Duration::from_secs(100 * 365 * 86_400));
-    let loaded = |model: &Arc<Served>| {
-        let mut entry = entry(model);
-        entry["expires_at"] = expires.clone().into();
-        entry["size_vram"] = 0.into();
-        entry["context_length"] = model.engine.options().session.context.into();
-        entry
+    const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let loaded = |model: &Arc<Entry>| {
+        let served = model.served()?;
+        let mut object = card::entry(model);
+        object["expires_at"] =
+            card::rfc3339(SystemTime::now() + model.expires().unwrap_or(FOREVER).min(FOREVER)).into();
+        object["size_vram"] = 0.into();
+        object["context_length"] = served.engine.options().session.context.into();
+        Some(object)
     };
-    let models: Vec<Value> = state.models.all().iter().map(loaded).collect();
+    let models: Vec<Value> = state.models.all().iter().filter_map(loaded).collect();
     Ok(respond_json(&json!({ "models": models }), &[]))
 }
 
@@ -101,7 +68,8 @@ pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
 pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let name = fields.str("model")?.or(fields.str("name")?);
-    let model = state.models.get(name.as_deref())?;
+    let modified = state.models.find(name.as_deref())?.modified;
+    let model = state.models.get(name.as_deref()).await?;
     let llm = model.engine.llm();
     let spec = &llm.model().spec;
     let mut info = Map::new();
@@ -113,10 +81,10 @@ pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>
         &json!({
             "modelfile": "", "parameters": "",
             "template": llm.template().map(|template| template.source()).unwrap_or_default(),
-            "details": details(llm),
+            "details": card::details(llm),
             "model_info": info,
-            "capabilities": capabilities(llm),
-            "modified_at": rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(model.created)),
+            "capabilities": card::capabilities(llm),
+            "modified_at": card::rfc3339(modified),
         }),
         &fields.rest(),
     ))
@@ -152,20 +120,21 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
         }
         Some(_) => return Err(ApiError::field("think", "true, false or an effort is wanted")),
     };
-    fields.skip(&["keep_alive"]);
     Ok(ask)
 }
 
 /// `POST /api/chat`
 pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
+    let keep = keep_alive(&mut fields)?;
     let list = fields.array("messages")?.unwrap_or_default();
     if list.is_empty() {
-        return Ok(loaded(&model, true));
+        return no_prompt(&state, model, keep, true);
     }
+    keep_for(&state, &model, keep);
     let mut vars = Vars::new();
     vars.insert("messages".into(), messages::read(&llm, list)?.into());
     let tools = fields.array("tools")?.unwrap_or_default();
@@ -182,13 +151,15 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
 /// `POST /api/generate`
 pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
+    let keep = keep_alive(&mut fields)?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
     if prompt.is_empty() {
-        return Ok(loaded(&model, false));
+        return no_prompt(&state, model, keep, false);
     }
+    keep_for(&state, &model, keep);
     let raw = fields.bool("raw")?.unwrap_or(false) || llm.template().is_none();
     let system = fields.str("system")?;
     fields.refuse(&["images", "suffix", "template", "context"])?;
@@ -202,16 +173,59 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     respond(&state, model, ask, call.client, &mut fields, false, CallFinder::new(Tools::default())).await
 }
 
-/// The answer to a request without a message: the model is there.
-fn loaded(model: &Served, chat: bool) -> Response<Body> {
-    let mut object = json!({ "model": model.name, "created_at": rfc3339(SystemTime::now()),
-                             "done": true, "done_reason": "load" });
+/// How long a model is to stay open after this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeepAlive {
+    /// As the server does by itself.
+    Unsaid,
+    For(Duration),
+    Forever,
+}
+
+/// `keep_alive`: seconds, or a text such as "5m"; a negative one stands for ever.
+fn keep_alive(fields: &mut Fields) -> Result<KeepAlive> {
+    let wrong = || ApiError::field("keep_alive", "seconds, or a time such as \"5m\", are wanted");
+    let seconds = match fields.take("keep_alive") {
+        None => return Ok(KeepAlive::Unsaid),
+        Some(Value::Number(number)) => number.as_f64().ok_or_else(wrong)?,
+        Some(Value::String(text)) => match text.trim() {
+            "" => return Ok(KeepAlive::Unsaid),
+            text => match text.parse::<f64>() {
+                Ok(seconds) => seconds,
+                Err(_) => text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?.as_secs_f64(),
+            },
+        },
+        Some(_) => return Err(wrong()),
+    };
+    if seconds < 0.0 {
+        return Ok(KeepAlive::Forever);
+    }
+    Duration::try_from_secs_f64(seconds).map(KeepAlive::For).map_err(|_| wrong())
+}
+
+fn keep_for(state: &State, model: &Served, keep: KeepAlive) {
+    let Ok(entry) = state.models.find(Some(&model.name)) else { return };
+    match keep {
+        KeepAlive::Unsaid => {}
+        KeepAlive::For(time) => entry.keep(Some(time)),
+        KeepAlive::Forever => entry.keep(None),
+    }
+}
+
+/// The answer to a request without a prompt, which opens a model, or closes it when it is to be kept for no time.
+fn no_prompt(state: &State, model: Arc<Served>, keep: KeepAlive, chat: bool) -> Result<Response<Body>> {
+    keep_for(state, &model, keep);
+    let name = model.name.clone();
+    drop(model);
+    let closed = keep == KeepAlive::For(Duration::ZERO) && state.models.close(&name)?;
+    let mut object = json!({ "model": name, "created_at": card::rfc3339(SystemTime::now()),
+                             "done": true, "done_reason": if closed { "unload" } else { "load" } });
     if chat {
         object["message"] = messages::plain("assistant", "");
     } else {
         object["response"] = "".into();
     }
-    respond_json(&object, &[])
+    Ok(respond_json(&object, &[]))
 }
 
 async fn respond(
@@ -226,6 +240,7 @@ async fn respond(
     let stream = fields.bool("stream")?.unwrap_or(true);
     let ignored = fields.rest();
     let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
+    let warnings = running.warnings.clone();
     let lines = Lines { model: running.model.name.clone(), chat, finder };
     let mut response = if stream {
         stream::respond(running, lines)
@@ -237,6 +252,7 @@ async fn respond(
         respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 
@@ -254,7 +270,7 @@ struct Lines {
 
 impl Lines {
     fn object(&self, content: &str, thinking: &str, calls: Vec<Value>) -> Value {
-        let mut object = json!({ "model": self.model, "created_at": rfc3339(SystemTime::now()), "done": false });
+        let mut object = json!({ "model": self.model, "created_at": card::rfc3339(SystemTime::now()), "done": false });
         if self.chat {
             let mut message = messages::plain("assistant", content);
             if !thinking.is_empty() {

@@ -2,15 +2,16 @@
 
 use super::body::Fields;
 use super::common;
+use super::completion::{self, Pace, Written};
 use super::error::{ApiError, Dialect};
 use super::infill::Fim;
-use super::models::Served;
+use super::messages;
+use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
-use super::{llama_server, messages};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
-use crate::engine::{Finish, Llm, Logprob, Stats};
+use crate::engine::{Llm, Logprob, Stats};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -30,6 +31,9 @@ struct Chat {
     stream: bool,
     usage: bool,
     progress: bool,
+    pace: Option<Pace>,
+    /// How the answer is told once more in llama-server's own form, where that is asked for.
+    verbose: bool,
     ignored: Vec<String>,
 }
 
@@ -60,7 +64,9 @@ fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let (stream, progress) =
         (fields.bool("stream")?.unwrap_or(false), fields.bool("return_progress")?.unwrap_or(false));
     let parallel_calls = fields.bool("parallel_tool_calls")?.unwrap_or(true);
-    Ok(Chat { ask, tools, parallel_calls, stream, usage, progress, ignored: fields.rest() })
+    let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
+    let verbose = fields.bool("verbose")?.unwrap_or(false);
+    Ok(Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored: fields.rest() })
 }
 
 fn strip_billing_line(list: &mut [Value]) {
@@ -95,19 +101,21 @@ pub(super) fn continues(fields: &mut Fields, vars: &Vars, list: &[Value]) -> Res
 /// `POST /v1/chat/completions/input_tokens`
 pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let Chat { ask, ignored, .. } = read_chat(&mut fields, model.engine.llm())?;
-    let prompt = request::render(model, ask.input, ask.thinking).await?;
+    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// `POST /v1/chat/completions`
 pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let chat = read_chat(&mut fields, model.engine.llm())?;
-    let Chat { ask, tools, parallel_calls, stream, usage, progress, ignored } = chat;
+    let Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored } = chat;
+    let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&state, &ask, &model)).transpose()?;
     let running = request::start(&state, model, ask, call.client).await?;
+    let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
@@ -119,14 +127,22 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
             parallel_calls,
             usage,
             progress,
+            pace,
             prompt_tokens: running.prompt_tokens,
         };
         stream::respond(running, writer)
     } else {
+        let told = verbose.map(|form| (completion::Head::new(&running), form));
         let (answers, running) = running.whole().await?;
-        respond_json(&whole_chat(&head, &running, answers, finders, parallel_calls), &[])
+        let told = told.zip(answers.first()).map(|((head, form), first)| head.whole(0, first.clone(), &form));
+        let mut object = whole_chat(&head, &running, answers, finders, parallel_calls);
+        if let Some(told) = told {
+            object["__verbose"] = told;
+        }
+        respond_json(&object, &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
 }
 
@@ -150,7 +166,7 @@ impl Head {
             "object": object,
             "created": self.created,
             "model": self.served.name,
-            "system_fingerprint": concat!("tokki-", env!("CARGO_PKG_VERSION")),
+            "system_fingerprint": common::BUILD,
             "choices": choices,
         })
     }
@@ -168,7 +184,7 @@ fn whole_chat(
     parallel_calls: bool,
 ) -> Value {
     let usage = usage(running.prompt_tokens, answers.iter().map(|answer| &answer.stats));
-    let timings = answers.first().map(|answer| llama_server::timings(&answer.stats));
+    let timings = answers.first().map(|answer| completion::timings(&answer.stats));
     let mut choices = Vec::new();
     for (index, (answer, finder)) in answers.into_iter().zip(finders).enumerate() {
         let (content, calls) = finder.whole(&answer.content);
@@ -191,7 +207,7 @@ fn whole_chat(
         }
         let mut choice = json!({ "index": index, "message": message, "finish_reason": reason, "logprobs": null });
         if !answer.logprobs.is_empty() {
-            choice["logprobs"] = json!({ "content": logprobs(head.llm(), &answer.logprobs) });
+            choice["logprobs"] = json!({ "content": common::logprobs(head.llm(), &answer.logprobs) });
         }
         choices.push(choice);
     }
@@ -229,25 +245,6 @@ pub(super) fn usage<'a>(prompt: usize, stats: impl Iterator<Item = &'a Stats>) -
     })
 }
 
-pub(super) fn logprobs(llm: &Llm, chosen: &[Logprob]) -> Value {
-    let one = |token: u32, logprob: f32| {
-        let bytes = llm.tokenizer().piece(token, true);
-        let text = String::from_utf8_lossy(bytes);
-        json!({ "id": token, "token": text, "bytes": bytes, "logprob": finite(logprob) })
-    };
-    let entry = |chosen: &Logprob| {
-        let mut entry = one(chosen.token, chosen.logprob);
-        entry["top_logprobs"] = chosen.top.iter().map(|&(token, logprob)| one(token, logprob)).collect();
-        entry
-    };
-    chosen.iter().map(entry).collect()
-}
-
-/// JSON has no infinity.
-pub(super) fn finite(logprob: f32) -> f32 {
-    logprob.max(-9999.0)
-}
-
 /// What has been sent of one answer.
 #[derive(Clone, Default)]
 struct Choice {
@@ -262,6 +259,8 @@ struct ChatStream {
     parallel_calls: bool,
     usage: bool,
     progress: bool,
+    /// Speeds that go with every piece.
+    pace: Option<Pace>,
     prompt_tokens: usize,
 }
 
@@ -274,9 +273,12 @@ impl ChatStream {
     /// A delta, with the probabilities of the tokens that led to it.
     fn delta(&mut self, index: usize, delta: &Value) -> String {
         let mut chunk = self.chunk(index, delta, None);
+        if let Some(pace) = &self.pace {
+            chunk["timings"] = pace.timings();
+        }
         let chosen = std::mem::take(&mut self.choices[index].logprobs);
         if !chosen.is_empty() {
-            chunk["choices"][0]["logprobs"] = json!({ "content": logprobs(self.head.llm(), &chosen) });
+            chunk["choices"][0]["logprobs"] = json!({ "content": common::logprobs(self.head.llm(), &chosen) });
         }
         data(&chunk)
     }
@@ -300,7 +302,7 @@ impl ChatStream {
             out += &self.delta(index, &json!({}));
         }
         let mut last = self.chunk(index, &json!({}), Some(reason));
-        last["timings"] = llama_server::timings(&stats);
+        last["timings"] = completion::timings(&stats);
         self.choices[index].stats = Some(stats);
         out + &data(&last)
     }
@@ -316,10 +318,13 @@ impl Writer for ChatStream {
     }
 
     fn event(&mut self, progress: Progress) -> String {
+        if let Some(pace) = &mut self.pace {
+            pace.note(&progress);
+        }
         match progress {
-            Progress::Prefill { done, total, cached } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds } if self.progress => {
                 let mut chunk = self.head.object("chat.completion.chunk", json!([]));
-                chunk["prompt_progress"] = json!({ "total": total, "cache": cached, "processed": done });
+                (chunk["prompt_progress"], chunk["timings"]) = completion::prefill(done, total, cached, seconds);
                 data(&chunk)
             }
             Progress::Prefill { .. } => String::new(),
@@ -327,14 +332,14 @@ impl Writer for ChatStream {
                 self.choices[choice].logprobs.push(chosen);
                 String::new()
             }
-            Progress::Piece { choice, kind: Kind::Reasoning, text } => {
+            Progress::Piece { choice, kind: Kind::Reasoning, text, .. } => {
                 self.delta(choice, &json!({ "reasoning_content": text }))
             }
             Progress::Piece { choice, text, .. } => {
                 let text = self.finders[choice].push(&text);
                 if text.is_empty() { String::new() } else { self.delta(choice, &json!({ "content": text })) }
             }
-            Progress::Done { choice, stats } => self.done(choice, stats),
+            Progress::Done { choice, stats, .. } => self.done(choice, stats),
         }
     }
 
@@ -344,7 +349,7 @@ impl Writer for ChatStream {
             let mut chunk = self.head.object("chat.completion.chunk", json!([]));
             chunk["usage"] = usage(self.prompt_tokens, self.choices.iter().filter_map(|choice| choice.stats.as_ref()));
             let stats = self.choices.iter().find_map(|choice| choice.stats.as_ref());
-            chunk["timings"] = stats.map(llama_server::timings).unwrap_or_default();
+            chunk["timings"] = stats.map(completion::timings).unwrap_or_default();
             out += &data(&chunk);
         }
         out + "data: [DONE]\n\n"
@@ -354,7 +359,7 @@ impl Writer for ChatStream {
 /// `POST /v1/completions`
 pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields)?;
+    let model = common::model_of(&state, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(&mut fields, &mut ask, &llm)?;
@@ -362,7 +367,7 @@ pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Respons
     ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
     let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let mut prompts = llama_server::prompts(&llm, prompt)?;
+    let mut prompts = completion::prompts(&llm, prompt)?;
     if let Some(suffix) = suffix {
         let fim = Fim::of(&llm)?;
         for input in &mut prompts {
@@ -384,18 +389,15 @@ pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Respons
         let writer = TextStream { head: Head::new("cmpl", &running), stats, usage, prompt: running.prompt_tokens };
         stream::respond(running, writer)
     } else {
-        let mut begun = Vec::new();
-        for input in prompts {
-            begun.push(request::start(&state, Arc::clone(&model), Ask { input, ..ask.clone() }, call.client).await?);
-        }
+        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
         let head = begun.first().map(|running| Head::new("cmpl", running));
         let (mut choices, mut all, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
         for running in begun {
             let (answers, running) = running.whole().await?;
             prompt_tokens += running.prompt_tokens;
             for answer in answers {
-                let logprobs =
-                    (!answer.logprobs.is_empty()).then(|| json!({ "content": logprobs(&llm, &answer.logprobs) }));
+                let logprobs = (!answer.logprobs.is_empty())
+                    .then(|| json!({ "content": common::logprobs(&llm, &answer.logprobs) }));
                 choices.push(json!({ "index": choices.len(), "text": answer.reasoning + &answer.content,
                                      "finish_reason": finish_reason(&answer.stats), "logprobs": logprobs }));
                 all.push(answer.stats);
@@ -403,7 +405,7 @@ pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Respons
         }
         let mut object = head.map_or_else(Value::default, |head| head.object("text_completion", choices.into()));
         object["usage"] = self::usage(prompt_tokens, all.iter());
-        object["timings"] = all.first().map(llama_server::timings).unwrap_or_default();
+        object["timings"] = all.first().map(completion::timings).unwrap_or_default();
         respond_json(&object, &[])
     };
     note_ignored(&mut response, &ignored);
@@ -435,7 +437,7 @@ impl Writer for TextStream {
     fn event(&mut self, progress: Progress) -> String {
         match progress {
             Progress::Piece { choice, text, .. } => self.chunk(choice, &text, None),
-            Progress::Done { choice, stats } => {
+            Progress::Done { choice, stats, .. } => {
                 let last = self.chunk(choice, "", Some(finish_reason(&stats)));
                 self.stats[choice] = Some(stats);
                 last
@@ -455,34 +457,40 @@ impl Writer for TextStream {
     }
 }
 
-fn model_object(model: &Served) -> Value {
-    let (llm, context) = (model.engine.llm(), model.engine.options().session.context);
-    let spec = &llm.model().spec;
-    json!({
-        "id": model.name,
-        "aliases": [],
-        "tags": [],
+/// A model in the list. What only its weights' header tells is there once it is open.
+fn model_object(entry: &Entry) -> Value {
+    let served = entry.served();
+    let mut object = json!({
+        "id": entry.name(),
+        "aliases": entry.offer.names,
+        "tags": entry.offer.tags,
         "object": "model",
-        "created": model.created,
+        "created": entry.created(),
         "owned_by": "tokki",
-        "max_model_len": context,
-        "context_length": context,
-        "meta": {
+        "status": { "value": if served.is_some() { "loaded" } else { "unloaded" } },
+    });
+    if let Some(model) = served {
+        let (llm, context) = (model.engine.llm(), model.engine.options().session.context);
+        let spec = &llm.model().spec;
+        object["max_model_len"] = context.into();
+        object["context_length"] = context.into();
+        object["meta"] = json!({
             "n_vocab": spec.vocab,
             "n_ctx": context,
             "n_ctx_train": spec.context_train,
             "n_embd": spec.embd,
             "size": llm.model().gguf.file_bytes(),
-        },
-    })
+        });
+    }
+    object
 }
 
 /// `GET /v1/models`
 pub(super) async fn models(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     let data: Vec<Value> = state.models.all().iter().map(|model| model_object(model)).collect();
-    let entries: Vec<Value> = state.models.all().iter().map(|model| super::ollama::entry(model)).collect();
-    let first = state.models.all().first().map(|model| model.name.clone());
-    let last = state.models.all().last().map(|model| model.name.clone());
+    let entries: Vec<Value> = state.models.all().iter().map(|model| super::card::entry(model)).collect();
+    let first = state.models.all().first().map(|entry| entry.name());
+    let last = state.models.all().last().map(|entry| entry.name());
     let list = json!({ "object": "list", "data": data, "models": entries,
                        "has_more": false, "first_id": first, "last_id": last });
     Ok(respond_json(&list, &[]))
@@ -491,11 +499,6 @@ pub(super) async fn models(state: Arc<State>, _: Call) -> Result<Response<Body>>
 /// `GET /v1/models/NAME`
 pub(super) async fn model(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = call.uri.path().trim_start_matches("/v1/models/");
-    let found = state.models.all().iter().find(|model| model.name == name);
+    let found = state.models.all().iter().find(|entry| entry.offer.names.iter().any(|own| own == name));
     found.map(|model| respond_json(&model_object(model), &[])).ok_or_else(|| ApiError::no_model(name))
-}
-
-/// Whether the context, not a limit of the request, ended an answer.
-pub(super) fn ended_by_context(stats: &Stats) -> bool {
-    stats.finish == Some(Finish::Context)
 }

@@ -1,10 +1,11 @@
 //! The one internal request that every dialect maps to, and the events that come of it.
 
+use super::common;
 use super::error::ApiError;
 use super::models::Served;
 use super::routes::State;
-use crate::chat::{Kind, ThinkingMode, ThoughtGuard, Vars};
-use crate::engine::{Event, Finish, Logprob, Prompt, Stats, Submission, Wanted};
+use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
+use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
 use std::sync::Arc;
@@ -39,6 +40,10 @@ pub(super) struct Ask {
     pub(super) stop: Vec<String>,
     pub(super) n: usize,
     pub(super) logprobs: Option<usize>,
+    /// Probabilities are those after the filters of sampling.
+    pub(super) after_filters: bool,
+    /// The slot that keeps what this request computes.
+    pub(super) slot: Option<usize>,
     pub(super) form: Option<Form>,
     pub(super) thinking: ThinkingMode,
     pub(super) ignore_eos: bool,
@@ -59,6 +64,8 @@ impl Ask {
             stop: Vec::new(),
             n: 1,
             logprobs: None,
+            after_filters: false,
+            slot: None,
             form: None,
             thinking: ThinkingMode::Default,
             ignore_eos: false,
@@ -76,6 +83,12 @@ pub(super) struct Running {
     /// The seed that was used.
     pub(super) seed: u64,
     pub(super) n: usize,
+    /// Its number among those that the model remembers.
+    pub(super) slot: usize,
+    /// What of the request is not kept to.
+    pub(super) warnings: Vec<String>,
+    /// Tokens of the first answer so far.
+    said: Vec<u32>,
     events: UnboundedReceiver<Event>,
     cancelled: Arc<AtomicBool>,
     clock: Clock,
@@ -98,13 +111,13 @@ impl Drop for Running {
 #[derive(Debug)]
 pub(super) enum Progress {
     /// Tokens of the prompt that have been read.
-    Prefill { done: usize, total: usize, cached: usize },
+    Prefill { done: usize, total: usize, cached: usize, seconds: f64 },
     /// A chosen token with its probability.
     Token { choice: usize, chosen: Logprob },
     /// A piece of an answer.
-    Piece { choice: usize, kind: Kind, text: String },
+    Piece { choice: usize, kind: Kind, text: String, tokens: Vec<u32> },
     /// An answer has ended.
-    Done { choice: usize, stats: Stats },
+    Done { choice: usize, stats: Stats, tokens: Vec<u32> },
 }
 
 impl Running {
@@ -115,18 +128,31 @@ impl Running {
     pub(super) async fn next(&mut self) -> Result<Option<Progress>> {
         let Some(event) = self.events.recv().await else { return Ok(None) };
         Ok(Some(match event {
-            Event::Prefill { done, total, cached } => Progress::Prefill { done, total, cached },
+            Event::Prefill { done, total, cached, seconds } => Progress::Prefill { done, total, cached, seconds },
             Event::Token { choice, chosen } => Progress::Token { choice, chosen },
-            Event::Part { choice, part } => {
+            Event::Part { choice, part, tokens } => {
                 self.clock.speak();
-                Progress::Piece { choice, kind: part.kind, text: part.text }
+                self.remember(choice, &tokens);
+                Progress::Piece { choice, kind: part.kind, text: part.text, tokens }
             }
-            Event::Done { choice, stats } => {
+            Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
-                Progress::Done { choice, stats }
+                self.remember(choice, &tokens);
+                if choice == 0 {
+                    self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
+                }
+                Progress::Done { choice, stats, tokens }
             }
             Event::Failed(error) => return Err(error.into()),
         }))
+    }
+}
+
+impl Running {
+    fn remember(&mut self, choice: usize, tokens: &[u32]) {
+        if choice == 0 {
+            self.said.extend_from_slice(tokens);
+        }
     }
 }
 
@@ -152,7 +178,23 @@ pub(super) struct Whole {
     pub(super) reasoning: String,
     pub(super) content: String,
     pub(super) logprobs: Vec<Logprob>,
+    pub(super) tokens: Vec<u32>,
     pub(super) stats: Stats,
+}
+
+impl Whole {
+    fn add(&mut self, kind: Kind, text: &str, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+        match kind {
+            Kind::Reasoning => self.reasoning.push_str(text),
+            // What was said turned out to be the thought.
+            Kind::Unsaid => {
+                let said = std::mem::take(&mut self.content);
+                self.reasoning.push_str(said.trim());
+            }
+            _ => self.content.push_str(text),
+        }
+    }
 }
 
 impl Running {
@@ -167,14 +209,9 @@ impl Running {
             match progress {
                 Progress::Prefill { .. } => {}
                 Progress::Token { choice, chosen } => answers[choice].logprobs.push(chosen),
-                Progress::Piece { choice, kind: Kind::Reasoning, text } => answers[choice].reasoning.push_str(&text),
-                // What was said turned out to be the thought.
-                Progress::Piece { choice, kind: Kind::Unsaid, .. } => {
-                    let said = std::mem::take(&mut answers[choice].content);
-                    answers[choice].reasoning.push_str(said.trim());
-                }
-                Progress::Piece { choice, text, .. } => answers[choice].content.push_str(&text),
-                Progress::Done { choice, stats } => {
+                Progress::Piece { choice, kind, text, tokens } => answers[choice].add(kind, &text, &tokens),
+                Progress::Done { choice, stats, tokens } => {
+                    answers[choice].tokens.extend(tokens);
                     answers[choice].stats = stats;
                     open -= 1;
                 }
@@ -204,8 +241,24 @@ fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt
     }
 }
 
+/// How much to think where a request says nothing: as the server was told, if this model can be.
+fn thinking(state: &State, llm: &Llm, asked: ThinkingMode) -> ThinkingMode {
+    let thinks = || llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
+    match (asked, state.options.defaults.thinking) {
+        (ThinkingMode::Default, ThinkingMode::Off) => common::off(llm),
+        (ThinkingMode::Default, wanted) if thinks() => wanted,
+        (asked, _) => asked,
+    }
+}
+
 /// [`prompt`], away from the threads that speak with clients.
-pub(super) async fn render(model: Arc<Served>, input: Input, thinking: ThinkingMode) -> Result<Prompt> {
+pub(super) async fn render(
+    state: &Arc<State>,
+    model: Arc<Served>,
+    input: Input,
+    asked: ThinkingMode,
+) -> Result<Prompt> {
+    let thinking = thinking(state, model.engine.llm(), asked);
     let work = tokio::task::spawn_blocking(move || prompt(&model, input, thinking));
     work.await.unwrap_or_else(|_| Err(ApiError::internal("rendering failed")))
 }
@@ -222,24 +275,47 @@ pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, clie
     work.await.unwrap_or_else(|_| Err(ApiError::internal("preparing the request failed")))
 }
 
+/// The same for several prompts.
+///
+/// # Errors
+/// As [`start`].
+pub(super) async fn start_all(
+    state: &Arc<State>,
+    model: &Arc<Served>,
+    ask: &Ask,
+    inputs: Vec<Input>,
+    client: u64,
+) -> Result<Vec<Running>> {
+    let mut begun = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        begun.push(start(state, Arc::clone(model), Ask { input, ..ask.clone() }, client).await?);
+    }
+    Ok(begun)
+}
+
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
-    let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, ask.thinking)?;
+    let thinking = thinking(state, &llm, ask.thinking);
+    let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
     let defaults = &state.options.defaults;
     let mut params = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
     params.logit_bias = ask.logit_bias;
     params.check()?;
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
-    let mut choices = Vec::with_capacity(ask.n);
+    let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), Vec::new());
     for choice in 0..ask.n {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
+        if let (0, Some(constraint)) = (choice, &constraint) {
+            warnings.extend_from_slice(constraint.warnings());
+        }
         choices.push(Wanted {
             max_tokens: ask.max_tokens.or(defaults.max_tokens),
             stop: ask.stop.clone(),
             splitter: splitter.clone(),
-            guard: ThoughtGuard::new(ask.thinking.budget()),
+            guard: ThoughtGuard::new(thinking.budget()),
             constraint: constraint.map(|constraint| Box::new(constraint) as Box<dyn Constraint>),
             logprobs: ask.logprobs,
+            after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
             shown: ask.shown.clone(),
             ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
@@ -262,7 +338,9 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         cancelled: Arc::clone(&cancelled),
     })?;
     let clock = Clock { state: Arc::clone(state), start, spoke: false };
-    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, events, cancelled, clock })
+    let slot = model.slots.choose(ask.slot, &tokens);
+    let said = Vec::new();
+    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, slot, warnings, said, events, cancelled, clock })
 }
 
 /// A seed that differs from request to request.

@@ -2,10 +2,11 @@
 
 use super::body::Fields;
 use super::common;
+use super::completion::{self, Pace};
 use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
-use super::routes::{Call, State, json as respond_json, note_ignored};
+use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
@@ -87,6 +88,18 @@ fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
     }
 }
 
+/// An input, a text or items, as messages.
+pub(super) fn turns(llm: &Llm, input: Value) -> Result<Vec<Value>> {
+    match input {
+        Value::String(text) => Ok(vec![messages::plain("user", &text)]),
+        Value::Array(items) => {
+            let turns = items.into_iter().enumerate().map(|(index, item)| turn(llm, index, item));
+            turns.filter_map(Result::transpose).collect()
+        }
+        _ => Err(ApiError::field("input", "a string or an array of items is wanted")),
+    }
+}
+
 struct Read {
     ask: Ask,
     turns: Vec<Value>,
@@ -97,6 +110,7 @@ struct Read {
     echo: Value,
     summary: bool,
     progress: bool,
+    pace: Option<Pace>,
     ignored: Vec<String>,
 }
 
@@ -109,16 +123,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         turns.retain(|turn| turn["role"] != "system");
         turns.insert(0, messages::plain("system", &text));
     }
-    match fields.take("input") {
-        None => {}
-        Some(Value::String(text)) => turns.push(messages::plain("user", &text)),
-        Some(Value::Array(items)) => {
-            for (index, item) in items.into_iter().enumerate() {
-                turns.extend(turn(llm, index, item)?);
-            }
-        }
-        Some(_) => return Err(ApiError::field("input", "a string or an array of items is wanted")),
-    }
+    turns.extend(fields.take("input").map(|input| self::turns(llm, input)).transpose()?.unwrap_or_default());
     if turns.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }
@@ -161,6 +166,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let tools = common::tools(&mut inner, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let progress = fields.bool("return_progress")?.unwrap_or(false);
+    let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     fields.skip(&["include", "truncation", "background", "max_tool_calls", "conversation", "context_management"]);
     vars.insert("messages".into(), turns.clone().into());
@@ -168,17 +174,18 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let echo = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
                        "parallel_tool_calls": parallel, "temperature": ask.sampling.temperature,
                        "top_p": ask.sampling.top_p, "max_output_tokens": ask.max_tokens, "store": store });
-    Ok(Read { ask, turns, tools, stream, store, echo, summary, progress, ignored: fields.rest() })
+    Ok(Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored: fields.rest() })
 }
 
 /// `POST /v1/responses`
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
-    let model = common::model_of(&state, &mut fields)?;
-    let Read { ask, turns, tools, stream, store, echo, summary, progress, ignored } =
+    let model = common::model_of(&state, &mut fields).await?;
+    let Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
+    let warnings = running.warnings.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = format!("{:x}{:08x}", now.as_micros(), running.seed as u32);
     let mut made = Made {
@@ -194,6 +201,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         store,
         summary,
         progress,
+        pace,
         items: Vec::new(),
         text: String::new(),
         open: None,
@@ -204,14 +212,25 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     } else {
         let (mut answers, _running) = running.whole().await?;
         let answer = answers.remove(0);
+        let piece = |kind, text| Progress::Piece { choice: 0, kind, text, tokens: Vec::new() };
         if !answer.reasoning.is_empty() {
-            made.event(Progress::Piece { choice: 0, kind: Kind::Reasoning, text: answer.reasoning });
+            made.event(piece(Kind::Reasoning, answer.reasoning));
         }
-        made.event(Progress::Piece { choice: 0, kind: Kind::Answer, text: answer.content });
+        made.event(piece(Kind::Answer, answer.content));
         respond_json(&made.finish(&answer.stats).1, &[])
     };
     note_ignored(&mut response, &ignored);
+    note_warnings(&mut response, &warnings);
     Ok(response)
+}
+
+/// `POST /v1/responses/input_tokens`
+pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = common::model_of(&state, &mut fields).await?;
+    let Read { ask, ignored, .. } = read(&state, &mut fields, model.engine.llm())?;
+    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
+    Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
 /// `GET /v1/responses/ID`
@@ -243,6 +262,8 @@ struct Made {
     /// Thoughts are sent as summaries.
     summary: bool,
     progress: bool,
+    /// Speeds that go with every piece.
+    pace: Option<Pace>,
     /// Items that are complete.
     items: Vec<Value>,
     /// Text of the item that is open.
@@ -354,7 +375,10 @@ impl Made {
         self.text.push_str(text);
         let (id, at) = self.ids(kind);
         let (_, delta, _, _, index) = self.names(kind);
-        let value = json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": [] });
+        let mut value = json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": [] });
+        if let Some(pace) = &self.pace {
+            value["timings"] = pace.timings();
+        }
         out + &self.send(delta, value)
     }
 
@@ -447,11 +471,15 @@ impl Writer for Made {
     }
 
     fn event(&mut self, progress: Progress) -> String {
+        if let Some(pace) = &mut self.pace {
+            pace.note(&progress);
+        }
         match progress {
-            Progress::Prefill { done, total, cached } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds } if self.progress => {
                 let begun = self.response("in_progress", Value::Null);
-                let told = json!({ "total": total, "cache": cached, "processed": done });
-                self.send("response.in_progress", json!({ "response": begun, "prompt_progress": told }))
+                let (told, timings) = completion::prefill(done, total, cached, seconds);
+                let value = json!({ "response": begun, "prompt_progress": told, "timings": timings });
+                self.send("response.in_progress", value)
             }
             Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
             Progress::Piece { kind: Kind::Reasoning, text, .. } => self.delta(Kind::Reasoning, &text),
@@ -463,7 +491,7 @@ impl Writer for Made {
                 let (out, object) = self.finish(&stats);
                 // The official clients raise on "incomplete", as they do with OpenAI's own.
                 let kind = format!("response.{}", object["status"].as_str().unwrap_or("completed"));
-                let timings = super::llama_server::timings(&stats);
+                let timings = completion::timings(&stats);
                 out + &self.send(&kind, json!({ "response": object, "timings": timings }))
             }
         }

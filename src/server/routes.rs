@@ -4,7 +4,7 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, llama_server, ollama, openai, responses};
+use super::{ServerOptions, anthropic, completion, decisions, files, llama_server, ollama, openai, responses, slots};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -20,14 +20,17 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// What all requests share.
 pub(super) struct State {
-    pub(super) models: Models,
+    pub(super) models: Arc<Models>,
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
     pub(super) stored: responses::Stored,
+    pub(super) files: files::Files,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
+    /// Seconds since 1970 when the server started.
+    pub(super) started: u64,
 }
 
 /// A request as handlers get it.
@@ -38,6 +41,8 @@ pub(super) struct Call {
     pub(super) id: String,
     /// Whether a browser asks for something to show.
     pub(super) wants_page: bool,
+    /// Of the body.
+    pub(super) content_type: String,
     /// Who asks, for fairness: by key, else by address.
     pub(super) client: u64,
 }
@@ -83,13 +88,16 @@ pub(super) const ROUTES: &[Route] = table! {
     "GET" "/version" OpenAi false llama_server::version;
     "GET" "/metrics" OpenAi false llama_server::metrics;
     "GET" "/props" OpenAi false llama_server::props;
-    "GET" "/slots" OpenAi false llama_server::slots;
+    "GET" "/slots" OpenAi false slots::list;
+    "POST" "/slots/{*id}" OpenAi false slots::act;
     "POST" "/tokenize" OpenAi false llama_server::tokenize;
     "POST" "/detokenize" OpenAi false llama_server::detokenize;
     "POST" "/apply-template" OpenAi false llama_server::apply_template;
-    "POST" "/completion" OpenAi false llama_server::completion;
-    "POST" "/completions" OpenAi false llama_server::completion;
+    "POST" "/completion" OpenAi false completion::completion;
+    "POST" "/completions" OpenAi false completion::completion;
     "GET" "/models" OpenAi false openai::models;
+    "POST" "/models/load" OpenAi false llama_server::load;
+    "POST" "/models/unload" OpenAi false llama_server::unload;
     "GET" "/v1/models" OpenAi false openai::models;
     "GET" "/v1/models/{*name}" OpenAi false openai::model;
     "POST" "/chat/completions" OpenAi false openai::chat;
@@ -98,10 +106,21 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/responses" OpenAi false responses::create;
+    "POST" "/responses/input_tokens" OpenAi false responses::input_tokens;
+    "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens;
     "POST" "/v1/responses" OpenAi false responses::create;
     "GET" "/v1/responses/{*id}" OpenAi false responses::get;
     "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
-    "POST" "/infill" OpenAi false llama_server::infill;
+    "POST" "/v1/files" OpenAi false files::upload;
+    "GET" "/v1/files" OpenAi false files::files;
+    "GET" "/v1/files/{*id}" OpenAi false files::file;
+    "DELETE" "/v1/files/{*id}" OpenAi false files::delete;
+    "POST" "/v1/batches" OpenAi false files::create;
+    "GET" "/v1/batches" OpenAi false files::batches;
+    "GET" "/v1/batches/{*id}" OpenAi false files::batch;
+    "POST" "/v1/batches/{*id}" OpenAi false files::cancel;
+    "POST" "/v1/decisions" OpenAi false decisions::create;
+    "POST" "/infill" OpenAi false completion::infill;
     "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
     "POST" "/rerank" OpenAi false llama_server::no_embeddings;
@@ -141,7 +160,8 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
         auth::check_host(&state.options, &parts.headers)?;
-        if parts.method == Method::OPTIONS && origin.is_some() {
+        // Whether a page may use the server is told by the origin in the answer's head, or its absence.
+        if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
             return Ok(preflight());
         }
         if !route.is_some_and(|route| route.open) {
@@ -152,11 +172,14 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             (None, Some(_)) => return Err(ApiError::method_not_allowed()),
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
-        let body = read_body(&state, body).await?;
+        let limit = if path == "/v1/files" { files::MAX_FILE } else { state.options.max_body };
+        let body = read_body(limit, body).await?;
         let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
         let client = client(&parts.headers, peer);
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, client };
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, client };
         let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
         run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
     };
@@ -184,8 +207,7 @@ fn preflight() -> Response<Body> {
     response
 }
 
-async fn read_body(state: &State, body: Body) -> Result<Bytes, ApiError> {
-    let limit = state.options.max_body;
+async fn read_body(limit: usize, body: Body) -> Result<Bytes, ApiError> {
     // What is announced as too large is not waited for.
     if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
         return Err(ApiError::too_large(limit));
@@ -229,13 +251,22 @@ pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Bo
 
 /// Lists fields of the request that nobody read in the answer's head.
 pub(super) fn note_ignored(response: &mut Response<Body>, ignored: &[String]) {
+    note(response, "x-ignored-fields", ignored);
+}
+
+/// Lists what of the request is not kept to in the answer's head.
+pub(super) fn note_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    note(response, "x-warnings", warnings);
+}
+
+fn note(response: &mut Response<Body>, name: &'static str, texts: &[String]) {
     const MOST: usize = 20;
-    if ignored.is_empty() {
+    if texts.is_empty() {
         return;
     }
-    let names: Vec<&str> = ignored.iter().take(MOST).map(String::as_str).collect();
-    let names: String = names.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
-    if let Ok(value) = HeaderValue::from_str(&names) {
-        response.headers_mut().insert("x-ignored-fields", value);
+    let texts: Vec<&str> = texts.iter().take(MOST).map(String::as_str).collect();
+    let texts: String = texts.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
+    if let Ok(value) = HeaderValue::from_str(&texts) {
+        response.headers_mut().insert(name, value);
     }
 }

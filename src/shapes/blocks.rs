@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use half::{bf16, f16};
+use tokki_quant::matrix::Matrix;
 
 use crate::gguf::DType;
 
@@ -121,6 +122,22 @@ fn block(random: &mut Random, dtype: DType, out: &mut Vec<u8>) {
             half(out, near / (18.5 * 70.0));
             random.bytes(134, out);
         }
+        DType::TQ1_0
+        | DType::TQ2_0
+        | DType::IQ1S
+        | DType::IQ1M
+        | DType::IQ2XXS
+        | DType::IQ2XS
+        | DType::IQ2S
+        | DType::IQ3XXS
+        | DType::IQ3S => {
+            let start = out.len();
+            random.bytes(dtype.block_bytes(), out);
+            let block = &mut out[start..];
+            set_scale(dtype, block, 1.0);
+            let spread = spread(dtype, block);
+            set_scale(dtype, block, near / spread);
+        }
     }
 }
 
@@ -132,4 +149,30 @@ fn k4_scales(random: &mut Random, out: &mut Vec<u8>) {
     out.extend_from_slice(&both);
     out.extend_from_slice(&both);
     out.extend((4..8).map(|j| (s[j] & 15) | (s[j] & 15) << 4));
+}
+
+/// Sets the scale of a block of codes from lists, or of ternary ones.
+fn set_scale(dtype: DType, block: &mut [u8], d: f32) {
+    let bits = f16::from_f32(d).to_bits();
+    match dtype {
+        // Its four nibbles are the upper ones of four numbers.
+        DType::IQ1M => {
+            for (i, byte) in block[48..].iter_mut().skip(1).step_by(2).enumerate() {
+                *byte = *byte & 15 | ((bits >> (4 * i)) as u8 & 15) << 4;
+            }
+        }
+        DType::TQ1_0 => block[52..].copy_from_slice(&bits.to_le_bytes()),
+        DType::TQ2_0 => block[64..].copy_from_slice(&bits.to_le_bytes()),
+        _ => block[..2].copy_from_slice(&bits.to_le_bytes()),
+    }
+}
+
+/// The root of the mean square of a block's weights; 1 for one of zeros.
+fn spread(dtype: DType, block: &[u8]) -> f32 {
+    let mut weights = vec![0.0; dtype.block_len()];
+    if let Ok(matrix) = Matrix::new(dtype, 1, weights.len(), block) {
+        matrix.decode_row(0, &mut weights);
+    }
+    let squares: f32 = weights.iter().map(|w| w * w).sum();
+    if squares > 0.0 { (squares / weights.len() as f32).sqrt() } else { 1.0 }
 }

@@ -5,6 +5,7 @@
 
 use super::catalogue;
 use super::net::fetch::Remote;
+use super::net::http::header;
 use super::net::http::{Fault, Net, Timeouts, hub_of, shown};
 use super::net::probe::{Probe, content_range, rest};
 use super::pull::{entry_file, online, places, repository_files, url_files};
@@ -18,7 +19,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use ureq::http::header;
 
 /// The first range: all of a small model's header, a part of a large vocabulary's.
 const FIRST: u64 = 1 << 20;

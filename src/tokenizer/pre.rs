@@ -96,8 +96,7 @@ const PUNCTUATION: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
 /// Digits in threes, counted from the right.
 const TRIPLES: Cut = regex(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))");
 const LINES: Cut = regex(r"[^\n]+|\n+");
-const UFAKZEKA: Cut =
-    regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+");
+const UFAKZEKA: Cut = regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+");
 const LLAMA3_DIGITS: Cut = regex(concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -165,7 +164,17 @@ pub(crate) const TABLE: &[Row] = &[
         &[QWEN2],
     ),
     Row {
-        names: &["llama-bpe", "llama3", "llama-v3", "midm-2.0", "falcon3", "falcon-h1", "pixtral", "lfm2", "jina-v5-nano"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "midm-2.0",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "lfm2",
+            "jina-v5-nano",
+        ],
         cuts: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,

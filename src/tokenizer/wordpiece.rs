@@ -31,7 +31,8 @@ impl WordPiece {
             if matches!(c, '\0' | '\u{fffd}') || (is_control(c) && !c.is_whitespace()) {
                 continue;
             }
-            let apart = classes.of(c) & PUNCTUATION != 0 || (c.is_ascii() && c.is_ascii_punctuation()) || is_ideograph(c);
+            let apart =
+                classes.of(c) & PUNCTUATION != 0 || (c.is_ascii() && c.is_ascii_punctuation()) || is_ideograph(c);
             if c.is_whitespace() || apart {
                 self.encode_word(names, &word, out);
                 word.clear();
@@ -66,9 +67,10 @@ impl WordPiece {
         while !rest.is_empty() {
             let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|&end| end <= self.longest);
             let ends: Vec<usize> = ends.collect();
-            let found = ends.into_iter().rev().find_map(|end| {
-                Some((end, names.index.get(names.tokens, rest.get(..end)?.as_bytes())?))
-            });
+            let found = ends
+                .into_iter()
+                .rev()
+                .find_map(|end| Some((end, names.index.get(names.tokens, rest.get(..end)?.as_bytes())?)));
             let Some((end, id)) = found else {
                 out.truncate(start);
                 out.extend(self.unknown);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use tokki::engine::{
-    Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
+    Count, Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
 };
 use tokki::model::Model;
 use tokki::parallel::Pool;
@@ -63,8 +63,8 @@ fn all(asked: Asked, choices: usize) -> Vec<(String, Stats)> {
     let mut open = choices;
     while open > 0 {
         match asked.events.recv().unwrap() {
-            Event::Part { choice, part } => texts[choice].push_str(&part.text),
-            Event::Done { choice, stats: took } => {
+            Event::Part { choice, part, .. } => texts[choice].push_str(&part.text),
+            Event::Done { choice, stats: took, .. } => {
                 stats[choice] = took;
                 open -= 1;
             }
@@ -109,7 +109,7 @@ fn a_cache_that_is_too_small_for_all_costs_time_only() {
     for (prompt, asked) in requests.iter().zip(asked) {
         assert_eq!(all(asked, 1)[0].0, alone(prompt.clone(), wanted(3, 200)));
     }
-    assert!(engine.gauges().preemptions.load(Ordering::Relaxed) > 0);
+    assert!(engine.gauges().total(Count::Preemptions) > 0);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn several_answers_share_one_reading() {
     for (seed, (text, _)) in answers.iter().enumerate() {
         assert_eq!(*text, alone(prompt(0, 250), wanted(seed as u64, 12)), "{seed}");
     }
-    assert_eq!(engine.gauges().prompt_tokens.load(Ordering::Relaxed), 250);
+    assert_eq!(engine.gauges().total(Count::PromptTokens), 250);
 }
 
 #[test]

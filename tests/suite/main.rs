@@ -20,6 +20,7 @@ mod home;
 mod hostile_gguf;
 mod layering;
 #[cfg(unix)]
+mod operation;
 mod outputs;
 mod perplexity;
 #[cfg(unix)]

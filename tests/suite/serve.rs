@@ -7,35 +7,35 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-struct Server {
+pub struct Server {
     child: Child,
-    address: String,
+    pub address: String,
     _home: tempfile::TempDir,
 }
 
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
     }
 
     /// The data of all server-sent events.
-    fn events(&self) -> Vec<Value> {
+    pub fn events(&self) -> Vec<Value> {
         let data = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
         data.map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 }
 
-fn serve(args: &[&str]) -> Server {
+pub fn serve(args: &[&str]) -> Server {
     serve_with(args, &[])
 }
 
-fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
+pub fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
     let home = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
@@ -79,7 +79,7 @@ impl Server {
         Reply { status, head: head.to_lowercase(), body }
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
         let (host, length) = (&self.address, body.len());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
@@ -87,12 +87,17 @@ impl Server {
         self.raw(request.as_bytes())
     }
 
-    fn get(&self, path: &str) -> Reply {
+    pub fn get(&self, path: &str) -> Reply {
         self.send("GET", path, "", "")
     }
 
-    fn post(&self, path: &str, body: &Value) -> Reply {
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
         self.send("POST", path, "", &body.to_string())
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn signal(&self, signal: &str) {
@@ -100,7 +105,7 @@ impl Server {
     }
 
     /// A number of the metrics page.
-    fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").body;
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
@@ -127,7 +132,7 @@ fn dechunk(mut body: &str) -> String {
     out
 }
 
-fn chat(more: &Value) -> Value {
+pub fn chat(more: &Value) -> Value {
     let mut body = json!({ "messages": [{ "role": "user", "content": "Hello there" }], "max_tokens": 12, "seed": 3 });
     for (name, value) in more.as_object().unwrap() {
         body[name] = value.clone();
@@ -344,7 +349,7 @@ fn a_full_queue_is_429_with_retry_after() {
         if head.ends_with(b"429") {
             let mut rest = vec![0; 200];
             let n = connection.read(&mut rest).unwrap();
-            assert!(String::from_utf8_lossy(&rest[..n]).contains("retry-after:"));
+            assert!(String::from_utf8_lossy(&rest[..n]).to_lowercase().contains("retry-after:"));
             refused += 1;
         }
         held.push(connection);

@@ -6,22 +6,24 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::queries::{Group, ROWS};
-use super::tile::Weights;
 use super::{BLOCK, STRIP, TILE};
 use crate::isa::caches::LINE;
-use crate::isa::lanes::{Kernel, LANES, Lanes};
+use crate::isa::simd::{Kernel, LANES, Simd};
+
+/// Scores, then weights, of a group of rows.
+pub(super) type Weights = [[f32; TILE]; ROWS];
 
 /// A loop over a tile for `R` query rows at once, `N` vectors at a time.
 pub(super) trait Tiled {
-    /// Whether its accumulators are those of [`Lanes::dot4`].
+    /// Whether its accumulators are those of [`crate::isa::simd::Lanes::dot4`].
     const DOT: bool;
     /// Rows `row..row + R`.
-    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize);
+    fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize);
 }
 
 /// Runs `tiled` for `rows` rows, as many at once as there are registers for.
 #[inline(always)]
-pub(super) fn by_rows<S: Lanes, T: Tiled>(s: S, rows: usize, mut tiled: T) {
+pub(super) fn by_rows<S: Simd, T: Tiled>(s: S, rows: usize, mut tiled: T) {
     let passes = rows.div_ceil(accumulators::<S, T>().min(ROWS));
     for pass in 0..passes {
         let row = pass * rows / passes;
@@ -38,13 +40,13 @@ pub(super) fn by_rows<S: Lanes, T: Tiled>(s: S, rows: usize, mut tiled: T) {
     }
 }
 
-const fn accumulators<S: Lanes, T: Tiled>() -> usize {
+const fn accumulators<S: Simd, T: Tiled>() -> usize {
     if T::DOT { S::DOT_ACCS } else { S::ACCS }
 }
 
 /// `R` rows with as many vectors as the accumulators allow.
 #[inline(always)]
-fn at_once<S: Lanes, T: Tiled, const R: usize>(s: S, tiled: &mut T, row: usize) {
+fn at_once<S: Simd, T: Tiled, const R: usize>(s: S, tiled: &mut T, row: usize) {
     if const { accumulators::<S, T>() >= 4 * R } {
         s.vectorize(Run::<T, R, 4>(tiled, row));
     } else if const { accumulators::<S, T>() >= 2 * R } {
@@ -59,7 +61,7 @@ struct Run<'a, T, const R: usize, const N: usize>(&'a mut T, usize);
 impl<T: Tiled, const R: usize, const N: usize> Kernel for Run<'_, T, R, N> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         self.0.run::<S, R, N>(s, self.1);
     }
 }
@@ -84,8 +86,8 @@ impl<'a> Fetch<'a> {
 
     /// Asks for all of it.
     #[inline(always)]
-    pub(super) fn now<S: Lanes>(self, s: S) {
-        (0..self.0.len()).step_by(LINE).for_each(|at| s.prefetch(self.0, at));
+    pub(super) fn now<S: Simd>(self, s: S) {
+        (0..self.0.len()).step_by(LINE).for_each(|at| s.prefetch(self.0.as_ptr().wrapping_add(at)));
     }
 }
 
@@ -97,7 +99,7 @@ struct Turns<'a>(std::slice::Chunks<'a, u8>);
 
 impl Turns<'_> {
     #[inline(always)]
-    fn next<S: Lanes>(&mut self, s: S) {
+    fn next<S: Simd>(&mut self, s: S) {
         if let Some(share) = self.0.next() {
             Fetch(share).now(s);
         }
@@ -109,7 +111,7 @@ pub(super) trait Element {
     /// Bytes of a vector.
     const BYTES: usize;
     /// Vector `index` of `bytes`.
-    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F;
+    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F;
 }
 
 /// f32.
@@ -122,7 +124,7 @@ pub(super) struct Byte;
 impl Element for Float {
     const BYTES: usize = 4 * LANES;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_f32(&bytes.as_chunks().0[index])
     }
 }
@@ -130,7 +132,7 @@ impl Element for Float {
 impl Element for Half {
     const BYTES: usize = 2 * LANES;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_f16(&bytes.as_chunks().0[index])
     }
 }
@@ -138,7 +140,7 @@ impl Element for Half {
 impl Element for Byte {
     const BYTES: usize = LANES;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, bytes: &[u8], index: usize) -> S::F {
+    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
         s.load_i8(&bytes.as_chunks().0[index])
     }
 }
@@ -174,7 +176,7 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
     const DOT: bool = false;
 
     #[inline(always)]
-    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+    fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN));
@@ -232,7 +234,7 @@ pub(super) struct DotScores<'a> {
 impl DotScores<'_> {
     /// The integer products of one block.
     #[inline(always)]
-    fn block<S: Lanes, const R: usize, const N: usize>(
+    fn block<S: Simd, const R: usize, const N: usize>(
         s: S,
         keys: &[[u8; 4 * STRIP]],
         queries: &[[[u8; 4]; ROWS]],
@@ -263,7 +265,7 @@ impl Tiled for DotScores<'_> {
     const DOT: bool = true;
 
     #[inline(always)]
-    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+    fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         assert!(row + R <= ROWS);
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(BLOCK / 4));
@@ -326,7 +328,7 @@ impl<'a, E: Element> Values<'a, E> {
 
     /// Vectors `first..first + N` of the strip; `first` is a multiple of `N`.
     #[inline(always)]
-    fn vectors<S: Lanes, const R: usize, const N: usize>(
+    fn vectors<S: Simd, const R: usize, const N: usize>(
         &mut self,
         s: S,
         row: usize,
@@ -380,7 +382,7 @@ impl<E: Element> Tiled for Values<'_, E> {
     const DOT: bool = false;
 
     #[inline(always)]
-    fn run<S: Lanes, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
+    fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
         let vectors = self.part.width / LANES;
         let turns = (vectors / N + vectors % N) * self.part.slots.len().div_ceil(TURN);
         let mut next = std::mem::take(&mut self.part.next).turns(turns);

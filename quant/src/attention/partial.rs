@@ -2,7 +2,8 @@
 
 use crate::elementary::exp;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes, load_padded, store_partial};
 
 /// For each query row: the largest score, the sum of `e^(score - largest)` and the values weighted by it.
 ///

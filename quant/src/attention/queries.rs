@@ -3,7 +3,8 @@
 use super::store::quantize_f32;
 use super::{BLOCK, KvKind, KvLayout};
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, Lanes, dispatch};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, Lanes};
 
 /// Rows that meet a tile together.
 pub(super) const ROWS: usize = 8;

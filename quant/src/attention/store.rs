@@ -4,7 +4,8 @@ use super::{BLOCK, KvKind, KvLayout, STRIP, TILE, strip_width};
 use crate::elementary::{abs, round_small};
 use crate::half_float;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Lanes, load_padded};
 
 /// The largest finite f16.
 const F16_MAX: f32 = 65504.0;

@@ -3,16 +3,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, by_rows};
+use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, Weights, by_rows};
 use super::queries::{Group, Queries, ROWS};
 use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
 use crate::elementary::{exp, softcap};
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch};
-
-/// Scores, then weights, of a group of rows.
-pub(super) type Weights = [[f32; TILE]; ROWS];
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd};
 
 /// Weights times the scales of the values' blocks, for each block of a strip.
 type Scaled = [Weights; STRIP / BLOCK];
@@ -96,7 +94,7 @@ struct Attend<'a> {
 impl Kernel for Attend<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(mut self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
         if self.layout.v_in_k {
             unpack_values(s, self.layout, self.tile, &mut self.out.scratch);
         }
@@ -134,7 +132,7 @@ fn union(ranges: &Ranges) -> Option<Range<usize>> {
 impl Attend<'_> {
     /// Scores of a group for at least the slots of `any`.
     #[inline(always)]
-    fn scores<S: Lanes>(&mut self, s: S, group: &Group<'_>, any: Range<usize>, next: Fetch<'_>) {
+    fn scores<S: Simd>(&mut self, s: S, group: &Group<'_>, any: Range<usize>, next: Fetch<'_>) {
         let out = &mut *self.weights;
         let vectors = any.start / LANES..any.end.div_ceil(LANES);
         let per_strip = STRIP / LANES;
@@ -176,7 +174,7 @@ impl Attend<'_> {
     /// Adds the weighted values of a group. Slots that all rows see go together; the others row by row, before or
     /// after, so that each row meets its slots in order and no others.
     #[inline(always)]
-    fn values<S: Lanes>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges, next: Fetch<'_>) {
+    fn values<S: Simd>(&mut self, s: S, group: &Group<'_>, ranges: &Ranges, next: Fetch<'_>) {
         let ranges = &ranges[..group.rows];
         let start = ranges.iter().map(|range| range.start).max().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).min().unwrap_or(0).max(start);
@@ -191,7 +189,7 @@ impl Attend<'_> {
 
     /// Adds the weighted values of `slots` to `rows` of the group.
     #[inline(always)]
-    fn rows_values<S: Lanes>(
+    fn rows_values<S: Simd>(
         &mut self,
         s: S,
         group: &Group<'_>,
@@ -248,7 +246,7 @@ struct Softmax<'a> {
 impl Kernel for Softmax<'_> {
     type Out = (f32, f32);
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> (f32, f32) {
+    fn run<S: Simd>(self, s: S) -> (f32, f32) {
         let lowest = s.splat(f32::NEG_INFINITY);
         let (start, end) = (self.range.start as i32, self.range.end as i32);
         let vectors = self.range.start / LANES..self.range.end.div_ceil(LANES);
@@ -290,7 +288,7 @@ struct ScaleWeights<'a> {
 impl Kernel for ScaleWeights<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let vectors = self.slots.start / LANES..self.slots.end.div_ceil(LANES);
         for (vector, scale) in self.scales.as_chunks().0.iter().enumerate().take(vectors.end).skip(vectors.start) {
             let scale = s.load_f16(scale);

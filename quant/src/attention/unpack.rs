@@ -5,11 +5,11 @@
 
 use super::kernels::{Byte, Element, Float, Half};
 use super::{KvKind, KvLayout, STRIP, TILE, strip_width};
-use crate::isa::lanes::{Kernel, LANES, Lanes};
+use crate::isa::simd::{Kernel, LANES, Simd};
 
 /// All values of `tile`, without their scales, as strips `[128 slots][width]` of f32.
 #[inline(always)]
-pub(super) fn unpack_values<S: Lanes>(s: S, layout: &KvLayout, tile: &[u8], out: &mut Vec<u8>) {
+pub(super) fn unpack_values<S: Simd>(s: S, layout: &KvLayout, tile: &[u8], out: &mut Vec<u8>) {
     out.resize(layout.v_dim.next_multiple_of(LANES) * TILE * 4, 0);
     for start in (0..layout.v_dim).step_by(STRIP) {
         let width = strip_width(layout.v_dim, start);
@@ -30,7 +30,7 @@ struct UnpackStrip<'a> {
 impl Kernel for UnpackStrip<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         match self.layout.kind {
             KvKind::F32 => self.transpose::<S, Float, { 4 * STRIP }>(s),
             KvKind::F16 => self.transpose::<S, Half, { 2 * STRIP }>(s),
@@ -48,7 +48,7 @@ impl<'a> UnpackStrip<'a> {
 
     /// From keys, `[k_dim][64 keys]`: 16 values of 16 keys at a time.
     #[inline(always)]
-    fn transpose<S: Lanes, E: Element, const ROW: usize>(self, s: S) {
+    fn transpose<S: Simd, E: Element, const ROW: usize>(self, s: S) {
         for (slot, strip) in self.key_strips() {
             let rows = &strip.as_chunks::<ROW>().0[self.start..];
             for vector in 0..STRIP / LANES {
@@ -69,7 +69,7 @@ impl<'a> UnpackStrip<'a> {
 
     /// From keys, `[k_dim / 4][64 keys][4]` bytes: 16 groups of 4 of 16 keys at a time, moved as if they were f32.
     #[inline(always)]
-    fn transpose_bytes<S: Lanes>(self, s: S) {
+    fn transpose_bytes<S: Simd>(self, s: S) {
         for (slot, strip) in self.key_strips() {
             let rows = &strip.as_chunks::<{ 4 * STRIP }>().0[self.start / 4..];
             for vector in 0..STRIP / LANES {

@@ -1,21 +1,18 @@
 //! BF16: 2 bytes a weight, the upper half of a little-endian single precision number.
 
 use super::{Float, layout};
-use crate::floats::FloatLanes;
-use crate::isa::lanes::{LANES, Lanes};
+use crate::isa::simd::{LANES, Lanes};
 
 /// The upper half of single precision.
 pub(crate) struct BF16;
 
-layout!(BF16: 1 weights in 2 bytes, halves at []);
+layout!(BF16: 1 weights in 2 bytes: Field { unit: 2, count: 1, halves: 0 });
 
 impl Float for BF16 {
     fn value(weight: &[u8; 2]) -> f32 {
         f32::from_bits(u32::from(u16::from_le_bytes(*weight)) << 16)
     }
-}
 
-impl FloatLanes for BF16 {
     #[inline(always)]
     fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
         let mut bytes = [0; 32];

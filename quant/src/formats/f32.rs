@@ -1,21 +1,18 @@
 //! F32: 4 bytes a weight, little-endian single precision.
 
 use super::{Float, layout};
-use crate::floats::FloatLanes;
-use crate::isa::lanes::{LANES, Lanes};
+use crate::isa::simd::{LANES, Lanes};
 
 /// Single precision.
 pub(crate) struct F32;
 
-layout!(F32: 1 weights in 4 bytes, halves at []);
+layout!(F32: 1 weights in 4 bytes: Field::words(1));
 
 impl Float for F32 {
     fn value(weight: &[u8; 4]) -> f32 {
         f32::from_le_bytes(*weight)
     }
-}
 
-impl FloatLanes for F32 {
     #[inline(always)]
     fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
         let mut bytes = [0; 64];

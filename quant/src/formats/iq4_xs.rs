@@ -9,40 +9,34 @@
 //!              quant 32g + 16 + i in the high nibble
 //! ```
 
-use super::iq4_nl::VALUES;
-use super::{Blocks, Format256, Head, Held, Quants256, eight, f16_at, layout, nibbles8, word, words4};
-use crate::isa::ints::Ints;
+use super::bits::{IQ4_VALUES, bytes, f16_at, nibbles_v, nth_nibble, nth_nibbles_v, u16_at};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::eight;
 
 /// 4-bit indices into a table of unevenly spaced values, with scales of groups.
 pub(crate) struct IQ4XS;
 
-layout!(IQ4XS: 256 weights in 136 bytes, halves at [0]);
+layout!(IQ4XS: 256 weights in 136 bytes: Field::F16_AND_MORE, Field::words(33));
 
 /// The eight scales, -32..=31.
-pub(super) fn scales(block: &[u8; 136]) -> [i8; 8] {
-    let high = u16::from_le_bytes([block[2], block[3]]);
-    std::array::from_fn(|j| {
-        let low = (block[4 + j / 2] >> (j % 2 * 4)) & 15;
-        (low | ((high >> (2 * j)) as u8 & 3) << 4) as i8 - 32
-    })
+fn scales(block: &[u8; 136]) -> [i8; 8] {
+    let high = u16_at(block, 2);
+    std::array::from_fn(|j| (nth_nibble(&block[4..], j) | ((high >> (2 * j)) as u8 & 3) << 4) as i8 - 32)
 }
 
-/// [`scales`] of eight rows, from words 0 and 1 of the block: those of groups `4 v..4 v + 4` are the bytes of vector `v`.
+/// [`scales`] of rows, from words 0 and 1 of the block: those of groups `4 v..4 v + 4` are the bytes of vector `v`.
 #[inline(always)]
-fn scales8<S: Ints>(s: S, first: S::B, low: S::B, v: u32) -> S::B {
-    // Two bytes of nibbles, each moved to the byte that it's for.
-    let low = s.and(s.shr(low, 16 * v), s.splat(0xffff));
-    let low = s.and(s.or(low, s.shl(low, 8)), s.splat(0x00ff_00ff));
-    let low = s.or(s.and(low, s.splat(0x000f_000f)), s.and(s.shl(low, 4), s.splat(0x0f00_0f00)));
+fn scales_v<S: Words>(s: S, first: S::V, low: S::V, v: u32) -> S::V {
     // A byte of four pairs of bits: each shifted to the bottom of its byte.
-    let high = s.and(s.shr(first, 16 + 8 * v), s.splat(0xff));
+    let high = s.and(s.shr(first, 16 + 8 * v), s.splat_u32(0xff));
     let high = s.or(s.or(high, s.shl(high, 6)), s.or(s.shl(high, 12), s.shl(high, 18)));
-    let high = s.shl(s.and(high, s.splat(0x0303_0303)), 4);
-    s.sub_bytes(s.or(low, high), s.splat(0x2020_2020))
+    let high = s.shl(s.and(high, bytes(s, 3)), 4);
+    s.sub_bytes(s.or(nth_nibbles_v(s, low, v), high), bytes(s, 32))
 }
 
 impl Format256 for IQ4XS {
-    const HELD: Held = Held::Signed;
+    const HELD: Held = Held::Signed { max: 127 };
     const GROUPS_OF_16: bool = false;
     fn unpack(block: &[u8; 136]) -> Quants256 {
         let scales = scales(block);
@@ -53,23 +47,22 @@ impl Format256 for IQ4XS {
             mins: [0; 16],
             q: std::array::from_fn(|i| {
                 let byte = block[8 + i / 32 * 16 + i % 16];
-                VALUES[usize::from((byte >> (i % 32 / 16 * 4)) & 15)]
+                IQ4_VALUES[usize::from((byte >> (i % 32 / 16 * 4)) & 15)]
             }),
         }
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        let (first, low) = (word(s, &blocks, 0), word(s, &blocks, 4));
-        let (a, b) = (scales8(s, first, low, 0), scales8(s, first, low, 1));
-        Head { d: s.halves(first).0, min: s.float(0.0), scales: [a, b, a, b], mins: [a, b, a, b] }
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        let (first, low) = (rows.word(s, 0), rows.word(s, 4));
+        Head::of_8(s.f16_to_f32(first), [scales_v(s, first, low, 0), scales_v(s, first, low, 1)])
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
         eight!(j => {
-            let q = nibbles8(s, words4(s, &blocks, 8 + 16 * j));
-            each(j, eight!(g => s.signed(s.lookup(&VALUES, q[g]))));
+            let q = nibbles_v(s, rows.quad(s, 8 + 16 * j));
+            each(j, eight!(g => s.lookup(q[g], &IQ4_VALUES)));
         });
     }
 }

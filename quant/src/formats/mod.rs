@@ -10,8 +10,17 @@
 //!   integer scales and minima of the groups, one float scale (and one for the minima) for the whole.
 
 pub(crate) mod bf16;
+pub(crate) mod bits;
 pub(crate) mod f16;
 pub(crate) mod f32;
+mod grids;
+pub(crate) mod iq1_m;
+pub(crate) mod iq1_s;
+pub(crate) mod iq2_s;
+pub(crate) mod iq2_xs;
+pub(crate) mod iq2_xxs;
+pub(crate) mod iq3_s;
+pub(crate) mod iq3_xxs;
 pub(crate) mod iq4_nl;
 pub(crate) mod iq4_xs;
 pub(crate) mod mxfp4;
@@ -25,31 +34,75 @@ pub(crate) mod q5_1;
 pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
+pub(crate) mod tq1_0;
+pub(crate) mod tq2_0;
 
-use crate::isa::ints::{Ints, ROWS};
+use crate::isa::simd::{LANES, Lanes, Words};
 
 /// What a block is: `LEN` weights in `BYTES` bytes.
-pub(crate) trait Format {
+pub(crate) trait Format: 'static {
     /// A block's bytes, `[u8; BYTES]`.
     type Block: 'static + Copy + Send + Sync + AsRef<[u8]>;
     /// Weights in a block.
     const LEN: usize;
     /// Bytes of a block.
     const BYTES: usize;
-    /// Where in a block half-precision numbers stand.
-    const HALVES: &'static [usize];
+    /// What a block consists of, in order.
+    const FIELDS: &'static [Field];
     /// The whole blocks at the start of `bytes`.
     fn blocks(bytes: &[u8]) -> &[Self::Block];
 }
 
+/// A part of a block: some units of 1, 2 or 4 bytes, which stay together when blocks of several rows are interleaved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// Bytes of a unit.
+    pub(crate) unit: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+    /// How many f16 the field starts with.
+    pub(crate) halves: usize,
+}
+
+impl Field {
+    /// A half-precision number.
+    pub(crate) const F16: Self = Self { unit: 2, count: 1, halves: 1 };
+    /// Two of them, in a word.
+    pub(crate) const F16_PAIR: Self = Self { unit: 4, count: 1, halves: 2 };
+    /// A word whose lower half is one.
+    pub(crate) const F16_AND_MORE: Self = Self { unit: 4, count: 1, halves: 1 };
+    /// A byte.
+    pub(crate) const BYTE: Self = Self { unit: 1, count: 1, halves: 0 };
+
+    /// Words of 4 bytes.
+    pub(crate) const fn words(count: usize) -> Self {
+        Self { unit: 4, count, halves: 0 }
+    }
+
+    /// Bytes of all fields.
+    pub(crate) const fn total(fields: &[Self]) -> usize {
+        let (mut i, mut sum) = (0, 0);
+        while i < fields.len() {
+            sum += fields[i].unit * fields[i].count;
+            i += 1;
+        }
+        sum
+    }
+}
+
 /// Implements [`Format`] for a format's type.
 macro_rules! layout {
-    ($format:ident: $len:literal weights in $bytes:literal bytes, halves at $halves:expr) => {
+    ($format:ident: $len:literal weights in $bytes:literal bytes: $($field:expr),*) => {
         impl crate::formats::Format for $format {
             type Block = [u8; $bytes];
             const LEN: usize = $len;
             const BYTES: usize = $bytes;
-            const HALVES: &'static [usize] = &$halves;
+            const FIELDS: &'static [crate::formats::Field] = {
+                use crate::formats::Field;
+                let fields: &'static [Field] = &[$($field),*];
+                assert!(Field::total(fields) == $bytes, "the fields are the block");
+                fields
+            };
             #[inline(always)]
             fn blocks(bytes: &[u8]) -> &[[u8; $bytes]] {
                 bytes.as_chunks().0
@@ -59,48 +112,26 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
-/// `[f(0), .., f(7)]` written out: closures are not reliably compiled for the caller's instruction set.
-macro_rules! eight {
-    ($g:ident => $value:expr) => {
-        [
-            crate::formats::with!($g = 0, $value),
-            crate::formats::with!($g = 1, $value),
-            crate::formats::with!($g = 2, $value),
-            crate::formats::with!($g = 3, $value),
-            crate::formats::with!($g = 4, $value),
-            crate::formats::with!($g = 5, $value),
-            crate::formats::with!($g = 6, $value),
-            crate::formats::with!($g = 7, $value),
-        ]
-    };
+/// A block of each of several rows, one row per lane, wherever their fields lie. `at` counts bytes of a single block.
+pub(crate) trait Rows<S: Words>: Copy {
+    /// The word at `at`.
+    fn word(self, s: S, at: usize) -> S::V;
+    /// The four words from `at` on.
+    fn quad(self, s: S, at: usize) -> [S::V; 4];
+    /// The half-precision number at `at`, a field of its own, as f32.
+    fn f16(self, s: S, at: usize) -> S::V;
+    /// The byte at `at`, a field of its own, as a word.
+    fn byte(self, s: S, at: usize) -> S::V;
+    /// The word at `at` of one row: what is looked up in tables is looked up row by row.
+    fn word_of(self, row: usize, at: usize) -> u32;
 }
-pub(crate) use eight;
-
-/// `[f(0), .., f(3)]`, as [`eight`].
-macro_rules! four {
-    ($g:ident => $value:expr) => {
-        [
-            crate::formats::with!($g = 0, $value),
-            crate::formats::with!($g = 1, $value),
-            crate::formats::with!($g = 2, $value),
-            crate::formats::with!($g = 3, $value),
-        ]
-    };
-}
-pub(crate) use four;
-
-macro_rules! with {
-    ($g:ident = $number:literal, $value:expr) => {{
-        let $g: usize = $number;
-        $value
-    }};
-}
-pub(crate) use with;
 
 /// A format whose weights stand alone (a block is one weight).
 pub(crate) trait Float: Format {
     /// The weight, widened exactly.
     fn value(weight: &Self::Block) -> f32;
+    /// Sixteen weights, widened exactly.
+    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F;
 }
 
 /// 32 weights, unpacked: weight `i` is `d * q[i]`, plus `min` in formats that have one.
@@ -113,33 +144,46 @@ pub(crate) struct Quants32 {
     pub(crate) q: [i8; 32],
 }
 
-/// How quants of eight rows side by side are held.
+/// How the quants of rows come out of a block.
 #[derive(Clone, Copy)]
 pub(crate) enum Held {
     /// As bytes from 0 to `max`, which are `offset` more than the quants are.
     Unsigned {
         /// The largest byte.
         max: u8,
-        /// What is to be subtracted: zero or a power of two.
-        offset: i32,
+        /// What is to be subtracted: in super-blocks zero or a power of two.
+        offset: u8,
     },
-    /// As [`Ints::signed`] makes them.
-    Signed,
+    /// As signed bytes.
+    Signed {
+        /// The largest magnitude.
+        max: u8,
+    },
 }
 
 impl Held {
-    /// What is to be subtracted from each byte: zero or a power of two.
-    #[inline(always)]
-    pub(crate) fn offset<S: Ints>(self) -> i32 {
+    /// Whether quants may be negative.
+    pub(crate) const fn signed(self) -> bool {
+        !matches!(self, Self::Unsigned { offset: 0, .. })
+    }
+
+    /// What is to be subtracted from each byte.
+    pub(crate) const fn offset(self) -> u8 {
         match self {
             Self::Unsigned { offset, .. } => offset,
-            Self::Signed => S::SIGNED_BIAS,
+            Self::Signed { .. } => 0,
+        }
+    }
+
+    /// The largest magnitude of a quant.
+    pub(crate) const fn largest(self) -> i32 {
+        match self {
+            Self::Unsigned { max, offset } if offset > max - offset => offset as i32,
+            Self::Unsigned { max, offset } => (max - offset) as i32,
+            Self::Signed { max } => max as i32,
         }
     }
 }
-
-/// Eight blocks of as many rows.
-pub(crate) type Blocks<'a, F> = [&'a <F as Format>::Block; ROWS];
 
 /// A format of 32 weights with one scale.
 pub(crate) trait Format32: Format {
@@ -151,14 +195,11 @@ pub(crate) trait Format32: Format {
     /// The specification of the format.
     fn unpack(block: &Self::Block) -> Quants32;
 
-    /// Eight blocks, unpacked: quants `4 g..4 g + 4` of each row are in vector `g`.
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8];
+    /// The quants of rows, as [`Format32::HELD`] says: quants `4 g..4 g + 4` of each are in vector `g`.
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8];
 
-    /// Scales and minima (zero in formats without) of eight blocks that start with them as half-precision numbers.
-    #[inline(always)]
-    fn scales<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> (S::F, S::F) {
-        s.halves(word(s, &blocks, 0))
-    }
+    /// Scales and minima (zero in formats without) of rows, as f32.
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V);
 }
 
 /// 256 weights, unpacked: weight `i` of group `g = i / 16` is `d * scales[g] * q[i]`, less `min * mins[g]` in formats that
@@ -184,82 +225,47 @@ pub(crate) trait Format256: Format {
     const HELD: Held;
     /// Whether the groups are 16 of 16, not 8 of 32.
     const GROUPS_OF_16: bool;
+    /// Whether unpacking is so long (lists, ternary digits) that a panel costs little beside it: such formats have no kernels of
+    /// their own for few columns.
+    const BY_PANELS: bool = false;
 
     /// The specification of the format.
     fn unpack(block: &Self::Block) -> Quants256;
 
-    /// Scales and minima of eight super-blocks.
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S>;
+    /// Scales and minima of rows.
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V>;
 
-    /// Unpacks eight super-blocks in chunks of 32 weights: calls `each(j, quants)` with quants `32 j + 4 g..32 j + 4 g + 4` of
-    /// each row in vector `g`. The calls are written out: what follows from `j` is then known when compiling.
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, each: impl FnMut(usize, [S::B; 8]));
+    /// Unpacks the quants of rows in chunks of 32 weights: calls `each(j, quants)` with quants `32 j + 4 g..32 j + 4 g + 4` of
+    /// each row in vector `g`, as [`Format256::HELD`] says. The calls are written out: what follows from `j` is then known
+    /// when compiling.
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, each: impl FnMut(usize, [S::V; 8]));
 }
 
-/// Scales and minima of eight super-blocks: those of groups `4 v..4 v + 4` are the bytes of vector `v`. Formats with eight
-/// groups of 32 use two vectors; formats without minima leave anything in their place.
-pub(crate) struct Head<S: Ints> {
-    pub(crate) d: S::F,
-    pub(crate) min: S::F,
-    pub(crate) scales: [S::B; 4],
-    pub(crate) mins: [S::B; 4],
+/// Scales and minima of rows: those of groups `4 v..4 v + 4` are the bytes of vector `v`. Formats with eight groups of 32 use
+/// two vectors; formats without minima leave anything in their place.
+pub(crate) struct Head<V> {
+    /// The scale of the scales, as f32.
+    pub(crate) d: V,
+    /// The scale of the minima, as f32.
+    pub(crate) min: V,
+    /// Scales of the groups, signed bytes.
+    pub(crate) scales: [V; 4],
+    /// Minima of the groups, unsigned bytes below 128.
+    pub(crate) mins: [V; 4],
 }
 
-/// `N` bytes of a block.
-#[inline(always)]
-fn part<const N: usize>(block: &impl AsRef<[u8]>, at: usize) -> &[u8; N] {
-    block.as_ref()[at..].first_chunk().expect("a field inside the block")
-}
-
-/// Bytes `at..at + 16` of eight blocks, as words of 4 bytes.
-#[inline(always)]
-fn words4<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B; 4] {
-    s.transpose(eight!(r => part(blocks[r], at)))
-}
-
-/// Bytes `at..at + 32` of eight blocks, as words of 4 bytes.
-#[inline(always)]
-fn words8<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> [S::B; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (words4(s, blocks, at), words4(s, blocks, at + 16));
-    [a, b, c, d, e, f, g, h]
-}
-
-/// Bytes `at..at + 4` of eight blocks.
-#[inline(always)]
-fn word<S: Ints>(s: S, blocks: &[&impl AsRef<[u8]>; ROWS], at: usize) -> S::B {
-    s.words(eight!(r => part(blocks[r], at)))
-}
-
-/// `(x >> by)` and then the bits `mask` of every byte.
-#[inline(always)]
-fn bits<S: Ints>(s: S, x: S::B, by: u32, mask: u8) -> S::B {
-    s.and(if by == 0 { x } else { s.shr(x, by) }, s.splat(u32::from(mask) * 0x0101_0101))
-}
-
-/// Bits `mask` of every byte, after bit `from` was moved to bit `to`.
-#[inline(always)]
-fn moved<S: Ints>(s: S, x: S::B, from: usize, to: usize, mask: u8) -> S::B {
-    if from < to {
-        s.and(s.shl(x, (to - from) as u32), s.splat(u32::from(mask) * 0x0101_0101))
-    } else {
-        bits(s, x, (from - to) as u32, mask)
+impl<V: Copy> Head<V> {
+    /// Of a format without minima.
+    #[inline(always)]
+    pub(crate) fn of(d: V, scales: [V; 4]) -> Self {
+        Self { d, min: d, scales, mins: scales }
     }
-}
 
-/// [`nibbles`] of eight rows.
-#[inline(always)]
-fn nibbles8<S: Ints>(s: S, x: [S::B; 4]) -> [S::B; 8] {
-    eight!(g => bits(s, x[g % 4], g as u32 / 4 * 4, 15))
-}
-
-/// The half-precision number at `bytes[at..at + 2]`, widened.
-pub(crate) fn f16_at(bytes: &[u8], at: usize) -> f32 {
-    half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// Low and high nibbles of 16 bytes: byte `i` holds quant `i` below quant `i + 16`.
-pub(crate) fn nibbles(bytes: &[u8]) -> [u8; 32] {
-    std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
+    /// Of a format without minima, with eight groups.
+    #[inline(always)]
+    pub(crate) fn of_8(d: V, [a, b]: [V; 2]) -> Self {
+        Self::of(d, [a, b, a, b])
+    }
 }
 
 /// Decodes a row of a float format.

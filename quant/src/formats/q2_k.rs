@@ -7,18 +7,15 @@
 //! byte 82..84  dmin, f16
 //! ```
 
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, word, words4, words8};
-use crate::isa::ints::Ints;
+use super::bits::{bits, f16_at, octet, two_bits};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::{eight, four};
 
 /// 2-bit quants above a minimum.
 pub(crate) struct Q2K;
 
-layout!(Q2K: 256 weights in 84 bytes, halves at [80, 82]);
-
-/// Two bits of quant `i` of 256 from 64 bytes, the order that Q2_K, Q3_K and the upper bits of Q6_K share.
-pub(super) fn two_bits(bytes: &[u8], i: usize) -> u8 {
-    (bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3
-}
+layout!(Q2K: 256 weights in 84 bytes: Field::words(20), Field::F16_PAIR);
 
 impl Format256 for Q2K {
     const HELD: Held = Held::Unsigned { max: 3, offset: 0 };
@@ -36,16 +33,16 @@ impl Format256 for Q2K {
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        let fields = words4(s, &blocks, 0);
-        let (d, min) = s.halves(word(s, &blocks, 80));
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        let fields = rows.quad(s, 0);
+        let (d, min) = s.halves(rows.word(s, 80));
         Head { d, min, scales: four!(v => bits(s, fields[v], 0, 15)), mins: four!(v => bits(s, fields[v], 4, 15)) }
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
         for half in 0..2 {
-            let x = words8(s, &blocks, 16 + 32 * half);
+            let x = octet(s, rows, 16 + 32 * half);
             four!(k => each(4 * half + k, eight!(g => bits(s, x[g], 2 * k as u32, 3))));
         }
     }

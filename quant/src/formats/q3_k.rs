@@ -8,20 +8,21 @@
 //! byte 108..110  d, f16
 //! ```
 
-use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, word, words8};
-use crate::isa::ints::Ints;
+use super::bits::{bits, bytes, f16_at, moved, octet, two_bits};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::{eight, four};
 
 /// 3-bit quants around 4.
 pub(crate) struct Q3K;
 
-layout!(Q3K: 256 weights in 110 bytes, halves at [108]);
+layout!(Q3K: 256 weights in 110 bytes: Field::words(27), Field::F16);
 
 /// The sixteen scales, -32..=31.
-pub(super) fn scales(bytes: &[u8]) -> [i8; 16] {
+fn scales(block: &[u8]) -> [i8; 16] {
     std::array::from_fn(|g| {
-        let low = (bytes[g % 8] >> (g / 8 * 4)) & 15;
-        let high = (bytes[8 + g % 4] >> (g / 4 * 2)) & 3;
+        let low = (block[g % 8] >> (g / 8 * 4)) & 15;
+        let high = (block[8 + g % 4] >> (g / 4 * 2)) & 3;
         (low | high << 4) as i8 - 32
     })
 }
@@ -43,20 +44,20 @@ impl Format256 for Q3K {
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        let low = [word(s, &blocks, 96), word(s, &blocks, 100)];
-        let high = word(s, &blocks, 104);
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        let low = [rows.word(s, 96), rows.word(s, 100)];
+        let high = rows.word(s, 104);
         let scales = four!(v => {
             let low = bits(s, low[v % 2], v as u32 / 2 * 4, 15);
-            s.sub_bytes(s.or(low, moved(s, high, 2 * v, 4, 48)), s.splat(0x2020_2020))
+            s.sub_bytes(s.or(low, moved(s, high, 2 * v, 4, 48)), bytes(s, 32))
         });
-        Head { d: s.halves(word(s, &blocks, 106)).1, min: s.float(0.0), scales, mins: scales }
+        Head::of(rows.f16(s, 108), scales)
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
-        let high = words8(s, &blocks, 0);
-        let low = [words8(s, &blocks, 32), words8(s, &blocks, 64)];
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
+        let high = octet(s, rows, 0);
+        let low = [octet(s, rows, 32), octet(s, rows, 64)];
         // Written out, so that all shifts are by constants.
         eight!(j => each(j, eight!(g => {
             s.or(bits(s, low[j / 4][g], j as u32 % 4 * 2, 3), moved(s, high[g], j, 2, 4))

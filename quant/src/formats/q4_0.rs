@@ -5,13 +5,14 @@
 //! byte  2..18  byte 2 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, words4};
-use crate::isa::ints::Ints;
+use super::bits::{f16_at, nibbles, nibbles_v};
+use super::{Format32, Held, Quants32, Rows, layout};
+use crate::isa::simd::Words;
 
 /// 4-bit quants around 8.
 pub(crate) struct Q4_0;
 
-layout!(Q4_0: 32 weights in 18 bytes, halves at [0]);
+layout!(Q4_0: 32 weights in 18 bytes: Field::F16, Field::words(4));
 
 impl Format32 for Q4_0 {
     const HELD: Held = Held::Unsigned { max: 15, offset: 8 };
@@ -20,7 +21,12 @@ impl Format32 for Q4_0 {
     }
 
     #[inline(always)]
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        nibbles8(s, words4(s, &blocks, 2))
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8] {
+        nibbles_v(s, rows.quad(s, 2))
+    }
+
+    #[inline(always)]
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
+        (rows.f16(s, 0), s.splat_u32(0))
     }
 }

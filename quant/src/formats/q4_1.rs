@@ -6,13 +6,14 @@
 //! byte  4..20  byte 4 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, f16_at, layout, nibbles, nibbles8, words4};
-use crate::isa::ints::Ints;
+use super::bits::{f16_at, nibbles, nibbles_v};
+use super::{Format32, Held, Quants32, Rows, layout};
+use crate::isa::simd::Words;
 
 /// 4-bit quants above a minimum.
 pub(crate) struct Q4_1;
 
-layout!(Q4_1: 32 weights in 20 bytes, halves at [0, 2]);
+layout!(Q4_1: 32 weights in 20 bytes: Field::F16_PAIR, Field::words(4));
 
 impl Format32 for Q4_1 {
     const HELD: Held = Held::Unsigned { max: 15, offset: 0 };
@@ -23,7 +24,12 @@ impl Format32 for Q4_1 {
     }
 
     #[inline(always)]
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        nibbles8(s, words4(s, &blocks, 4))
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8] {
+        nibbles_v(s, rows.quad(s, 4))
+    }
+
+    #[inline(always)]
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
+        s.halves(rows.word(s, 0))
     }
 }

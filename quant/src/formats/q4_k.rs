@@ -11,37 +11,15 @@
 //!               quant 64p + 32 + i in the high nibble
 //! ```
 
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, words4, words8};
-use crate::isa::ints::Ints;
+use super::bits::{bits, f16_at, nibble, octet, scales_and_mins, scales_and_mins_v};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::{eight, four};
 
 /// 4-bit quants above a minimum.
 pub(crate) struct Q4K;
 
-layout!(Q4K: 256 weights in 144 bytes, halves at [0, 2]);
-
-/// Scales and minima of the 8 groups of 32, 6 bits each, from their 12 bytes.
-pub(super) fn scales_and_mins(bytes: &[u8]) -> ([u8; 8], [u8; 8]) {
-    let field = |at: usize, shift: usize| {
-        move |j: usize| {
-            if j < 4 { bytes[at + j] & 63 } else { (bytes[8 + j - 4] >> shift) & 15 | (bytes[at + j - 4] >> 6) << 4 }
-        }
-    };
-    (std::array::from_fn(field(0, 0)), std::array::from_fn(field(4, 4)))
-}
-
-/// The low or high nibbles of 32 bytes are 32 quants: 256 quants from 128 bytes.
-pub(super) fn nibble(bytes: &[u8], i: usize) -> u8 {
-    (bytes[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4)) & 15
-}
-
-/// [`scales_and_mins`] and the two numbers before them of eight rows, the first 16 bytes of Q4_K and Q5_K.
-#[inline(always)]
-pub(super) fn head8<S: Ints>(s: S, [numbers, low_scales, low_mins, high]: [S::B; 4]) -> Head<S> {
-    let (d, min) = s.halves(numbers);
-    let scales = [bits(s, low_scales, 0, 63), s.or(bits(s, high, 0, 15), bits(s, low_scales, 2, 48))];
-    let mins = [bits(s, low_mins, 0, 63), s.or(bits(s, high, 4, 15), bits(s, low_mins, 2, 48))];
-    Head { d, min, scales: [scales[0], scales[1], scales[0], scales[1]], mins: [mins[0], mins[1], mins[0], mins[1]] }
-}
+layout!(Q4K: 256 weights in 144 bytes: Field::F16_PAIR, Field::words(35));
 
 impl Format256 for Q4K {
     const HELD: Held = Held::Unsigned { max: 15, offset: 0 };
@@ -60,14 +38,14 @@ impl Format256 for Q4K {
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        head8(s, words4(s, &blocks, 0))
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        scales_and_mins_v(s, rows.quad(s, 0))
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
         four!(pair => {
-            let x = words8(s, &blocks, 16 + 32 * pair);
+            let x = octet(s, rows, 16 + 32 * pair);
             each(2 * pair, eight!(g => bits(s, x[g], 0, 15)));
             each(2 * pair + 1, eight!(g => bits(s, x[g], 4, 15)));
         });

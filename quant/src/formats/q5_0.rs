@@ -6,30 +6,15 @@
 //! byte  6..22  byte 6 + i: low 4 bits of quant i in the low nibble, of quant i + 16 in the high nibble
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, nibbles, nibbles8, word, words4};
-use crate::isa::ints::Ints;
+use super::bits::{f16_at, fifth_bits, fifth_bits_v, nibbles, nibbles_v};
+use super::{Format32, Held, Quants32, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::eight;
 
 /// 5-bit quants around 16.
 pub(crate) struct Q5_0;
 
-layout!(Q5_0: 32 weights in 22 bytes, halves at [0]);
-
-/// The fifth bits of 32 quants, in place: 16 where the bit is set.
-pub(super) fn fifth_bits(bytes: &[u8]) -> [u8; 32] {
-    std::array::from_fn(|i| ((bytes[i / 8] >> (i % 8)) & 1) << 4)
-}
-
-/// The fifth bits of 32 quants of eight rows, in place: vector `g` holds those of quants `4 g..4 g + 4`.
-#[inline(always)]
-pub(super) fn fifth_bits8<S: Ints>(s: S, word: S::B) -> [S::B; 8] {
-    // Bit 4 + i of byte i: after the right byte of the word is in all places, and its right half on top.
-    let (diagonal, sixteen) = (s.splat(0x8040_2010), s.splat(0x1010_1010));
-    eight!(g => {
-        let byte = s.spread(word, g / 2);
-        let bit = s.and(if g.is_multiple_of(2) { s.shl(byte, 4) } else { byte }, diagonal);
-        s.min_bytes(bit, sixteen)
-    })
-}
+layout!(Q5_0: 32 weights in 22 bytes: Field::F16, Field::words(5));
 
 impl Format32 for Q5_0 {
     const HELD: Held = Held::Unsigned { max: 31, offset: 16 };
@@ -39,8 +24,13 @@ impl Format32 for Q5_0 {
     }
 
     #[inline(always)]
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        let (low, high) = (nibbles8(s, words4(s, &blocks, 6)), fifth_bits8(s, word(s, &blocks, 2)));
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8] {
+        let (low, high) = (nibbles_v(s, rows.quad(s, 6)), fifth_bits_v(s, rows.word(s, 2)));
         eight!(g => s.or(low[g], high[g]))
+    }
+
+    #[inline(always)]
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
+        (rows.f16(s, 0), s.splat_u32(0))
     }
 }

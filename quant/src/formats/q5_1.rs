@@ -7,14 +7,15 @@
 //! byte  8..24  byte 8 + i: low 4 bits of quant i in the low nibble, of quant i + 16 in the high nibble
 //! ```
 
-use super::q5_0::{fifth_bits, fifth_bits8};
-use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, nibbles, nibbles8, word, words4};
-use crate::isa::ints::Ints;
+use super::bits::{f16_at, fifth_bits, fifth_bits_v, nibbles, nibbles_v};
+use super::{Format32, Held, Quants32, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::eight;
 
 /// 5-bit quants above a minimum.
 pub(crate) struct Q5_1;
 
-layout!(Q5_1: 32 weights in 24 bytes, halves at [0, 2]);
+layout!(Q5_1: 32 weights in 24 bytes: Field::F16_PAIR, Field::words(5));
 
 impl Format32 for Q5_1 {
     const HELD: Held = Held::Unsigned { max: 31, offset: 0 };
@@ -27,8 +28,13 @@ impl Format32 for Q5_1 {
     }
 
     #[inline(always)]
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        let (low, high) = (nibbles8(s, words4(s, &blocks, 8)), fifth_bits8(s, word(s, &blocks, 4)));
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8] {
+        let (low, high) = (nibbles_v(s, rows.quad(s, 8)), fifth_bits_v(s, rows.word(s, 4)));
         eight!(g => s.or(low[g], high[g]))
+    }
+
+    #[inline(always)]
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
+        s.halves(rows.word(s, 0))
     }
 }

@@ -9,14 +9,15 @@
 //!               quant 64p + 32 + i in the high nibble
 //! ```
 
-use super::q4_k::{head8, nibble, scales_and_mins};
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, words4, words8};
-use crate::isa::ints::Ints;
+use super::bits::{bits, f16_at, moved, nibble, octet, scales_and_mins, scales_and_mins_v};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::{eight, four};
 
 /// 5-bit quants above a minimum.
 pub(crate) struct Q5K;
 
-layout!(Q5K: 256 weights in 176 bytes, halves at [0, 2]);
+layout!(Q5K: 256 weights in 176 bytes: Field::F16_PAIR, Field::words(43));
 
 impl Format256 for Q5K {
     const HELD: Held = Held::Unsigned { max: 31, offset: 0 };
@@ -38,16 +39,16 @@ impl Format256 for Q5K {
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        head8(s, words4(s, &blocks, 0))
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        scales_and_mins_v(s, rows.quad(s, 0))
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
-        let high = words8(s, &blocks, 16);
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
+        let high = octet(s, rows, 16);
         // Written out, so that all shifts are by constants.
         four!(pair => {
-            let low = words8(s, &blocks, 48 + 32 * pair);
+            let low = octet(s, rows, 48 + 32 * pair);
             each(2 * pair, eight!(g => s.or(bits(s, low[g], 0, 15), moved(s, high[g], 2 * pair, 4, 16))));
             each(2 * pair + 1, eight!(g => s.or(bits(s, low[g], 4, 15), moved(s, high[g], 2 * pair + 1, 4, 16))));
         });

@@ -8,14 +8,15 @@
 //! byte 208..210  d, f16
 //! ```
 
-use super::q2_k::two_bits;
-use super::{Blocks, Format256, Head, Held, Quants256, bits, eight, f16_at, four, layout, moved, word, words4, words8};
-use crate::isa::ints::Ints;
+use super::bits::{bits, f16_at, moved, octet, two_bits};
+use super::{Format256, Head, Held, Quants256, Rows, layout};
+use crate::isa::simd::Words;
+use crate::isa::unroll::{eight, four};
 
 /// 6-bit quants around 32.
 pub(crate) struct Q6K;
 
-layout!(Q6K: 256 weights in 210 bytes, halves at [208]);
+layout!(Q6K: 256 weights in 210 bytes: Field::words(52), Field::F16);
 
 impl Format256 for Q6K {
     const HELD: Held = Held::Unsigned { max: 63, offset: 32 };
@@ -34,16 +35,15 @@ impl Format256 for Q6K {
     }
 
     #[inline(always)]
-    fn head<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> Head<S> {
-        let scales = words4(s, &blocks, 192);
-        Head { d: s.halves(word(s, &blocks, 206)).1, min: s.float(0.0), scales, mins: scales }
+    fn head<S: Words>(s: S, rows: impl Rows<S>) -> Head<S::V> {
+        Head::of(rows.f16(s, 208), rows.quad(s, 192))
     }
 
     #[inline(always)]
-    fn chunks<S: Ints>(s: S, blocks: Blocks<'_, Self>, mut each: impl FnMut(usize, [S::B; 8])) {
+    fn chunks<S: Words>(s: S, rows: impl Rows<S>, mut each: impl FnMut(usize, [S::V; 8])) {
         for half in 0..2 {
-            let low = [words8(s, &blocks, 64 * half), words8(s, &blocks, 64 * half + 32)];
-            let high = words8(s, &blocks, 128 + 32 * half);
+            let low = [octet(s, rows, 64 * half), octet(s, rows, 64 * half + 32)];
+            let high = octet(s, rows, 128 + 32 * half);
             // Written out, so that all shifts are by constants.
             four!(k => each(4 * half + k, eight!(g => {
                 s.or(bits(s, low[k % 2][g], k as u32 / 2 * 4, 15), moved(s, high[g], 2 * k, 4, 48))

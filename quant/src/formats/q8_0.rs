@@ -5,23 +5,28 @@
 //! byte  2..34  quant i, i8 (-128 included)
 //! ```
 
-use super::{Blocks, Format32, Held, Quants32, eight, f16_at, layout, words8};
-use crate::isa::ints::Ints;
+use super::bits::{f16_at, octet};
+use super::{Format32, Held, Quants32, Rows, layout};
+use crate::isa::simd::Words;
 
 /// Signed bytes.
 pub(crate) struct Q8_0;
 
-layout!(Q8_0: 32 weights in 34 bytes, halves at [0]);
+layout!(Q8_0: 32 weights in 34 bytes: Field::F16, Field::words(8));
 
 impl Format32 for Q8_0 {
-    const HELD: Held = Held::Signed;
+    const HELD: Held = Held::Signed { max: 128 };
     fn unpack(block: &[u8; 34]) -> Quants32 {
         Quants32 { d: f16_at(block, 0), min: 0.0, q: std::array::from_fn(|i| block[2 + i] as i8) }
     }
 
     #[inline(always)]
-    fn quants<S: Ints>(s: S, blocks: Blocks<'_, Self>) -> [S::B; 8] {
-        let q = words8(s, &blocks, 2);
-        eight!(g => s.signed(q[g]))
+    fn quants<S: Words>(s: S, rows: impl Rows<S>) -> [S::V; 8] {
+        octet(s, rows, 2)
+    }
+
+    #[inline(always)]
+    fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
+        (rows.f16(s, 0), s.splat_u32(0))
     }
 }

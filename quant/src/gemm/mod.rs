@@ -7,20 +7,20 @@
 mod panel;
 #[cfg(test)]
 mod tests;
-mod unpack;
 mod x_tile;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-pub(crate) use unpack::{Lanes32, Lanes256};
-
 use crate::activation::{Activations, Bytes32};
-use crate::isa::words::{MOST_LANES, Task, Words, Work, dispatch};
+use crate::formats::{Format32, Format256};
+use crate::isa::dispatch::with_token;
+use crate::isa::simd::{Kernel, MAX_ROWS, Simd, Task, Words};
 use crate::isa::{Isa, caches};
-use crate::matmul::Columns;
+use crate::layout::Layout;
 use crate::matrix::Matrix;
+use crate::product::Product;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
 use x_tile::{MOST_COLUMNS, SLICE, XTile};
@@ -30,41 +30,31 @@ fn panel_bytes() -> usize {
     caches::second_level() / 8 * 5
 }
 
-/// A product: `tile[c][r]` is row `r` of `m` times row `cols.get(c)` of `x`.
-pub(crate) struct Product<'a, 't> {
-    pub(crate) m: &'a Matrix<'a>,
-    pub(crate) x: &'a Activations,
-    pub(crate) cols: Columns<'a>,
-    pub(crate) tile: &'a mut Tile<'t>,
+/// The product with a matrix of a format of 32 weights, in the layout `L`.
+pub(crate) fn gemm_32<L: Layout, F: Format32>(isa: Isa, product: Product<'_, '_>) {
+    with_token(isa, Gemm(product, PhantomData::<(L, Of32<F>)>));
 }
 
-/// The product with a matrix of a format of 32 weights.
-pub(crate) fn gemm_32<F: Lanes32>(isa: Isa, product: Product<'_, '_>) {
-    dispatch(isa, Gemm32(product, PhantomData::<F>));
+/// The product with a matrix of a format of super-blocks, in the layout `L`.
+pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, product: Product<'_, '_>) {
+    with_token(isa, Gemm(product, PhantomData::<(L, Of256<F>)>));
 }
 
-/// The product with a matrix of a format of super-blocks.
-pub(crate) fn gemm_256<F: Lanes256>(isa: Isa, product: Product<'_, '_>) {
-    dispatch(isa, Gemm256(product, PhantomData::<F>));
-}
+struct Gemm<'a, 't, T>(Product<'a, 't>, PhantomData<T>);
 
-struct Gemm32<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
-
-impl<F: Lanes32> Work for Gemm32<'_, '_, F> {
+impl<L: Layout, F: Format32> Kernel for Gemm<'_, '_, (L, Of32<F>)> {
     type Out = ();
 
-    fn run<S: Words>(self, s: S) {
-        gemm::<S, Of32<F>>(s, self.0);
+    fn run<S: Simd>(self, s: S) {
+        gemm::<S, L, Of32<F>>(s, self.0);
     }
 }
 
-struct Gemm256<'a, 't, F>(Product<'a, 't>, PhantomData<F>);
-
-impl<F: Lanes256> Work for Gemm256<'_, '_, F> {
+impl<L: Layout, F: Format256> Kernel for Gemm<'_, '_, (L, Of256<F>)> {
     type Out = ();
 
-    fn run<S: Words>(self, s: S) {
-        gemm::<S, Of256<F>>(s, self.0);
+    fn run<S: Simd>(self, s: S) {
+        gemm::<S, L, Of256<F>>(s, self.0);
     }
 }
 
@@ -105,18 +95,19 @@ struct Slice {
     blocks: usize,
 }
 
-fn gemm<S: Words, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
+fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     let (n, blocks) = (product.cols.len(), product.m.cols() / K::LEN);
-    let all = product.tile.rows();
+    let all = product.rows.clone();
     if blocks == 0 {
-        (0..n).for_each(|c| product.tile.col_mut(c).fill(0.0));
+        let rows = product.of_tile(&all);
+        (0..n).for_each(|c| product.tile.col_mut(c)[rows.clone()].fill(0.0));
         return;
     }
     let in_slice = blocks.min(SLICE / K::LEN);
     let record = K::RECORD * size_of::<S::V>();
     let band = 2 * S::N * (panel_bytes() / (in_slice * record)).max(1);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
-        for first in all.clone().step_by(band) {
+        for first in (L::first(all.start, S::N)..all.end).step_by(band) {
             let rows = first..all.end.min(first + band);
             let groups = rows.len().div_ceil(2 * S::N);
             let sums = vectors::<S>(sums, n.div_ceil(S::COLUMNS) * groups * 4 * S::COLUMNS);
@@ -124,7 +115,7 @@ fn gemm<S: Words, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
             for from in (0..blocks).step_by(in_slice) {
                 let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
                 let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
-                unpack::<S, K>(s, product.m, &slice, panel);
+                unpack::<S, L, K>(s, product.m, &slice, panel);
                 multiply_all::<S, K>(s, &mut product, &slice, panel, x, sums);
             }
         }
@@ -161,14 +152,15 @@ fn multiply_all<S: Words, K: Kind<S>>(
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {
             for next in next {
-                s.prefetch(&next[next.len().min(g * part)..next.len().min((g + 1) * part)], 0);
+                s.prefetch_all(&next[next.len().min(g * part)..next.len().min((g + 1) * part)], 0);
             }
             multiply::<S, K>(s, panel, tile, columns.len(), sums);
         }
         if last {
-            let first = product.tile.rows().start;
-            let rows = slice.rows.start - first..slice.rows.end - first;
-            finish::<S, K>(s, sums, rows, columns, product.tile);
+            // Of the first vector of rows some may lie before those that are wanted.
+            let wanted = slice.rows.start.max(product.rows.start)..slice.rows.end;
+            let (skip, rows) = (wanted.start - slice.rows.start, product.of_tile(&wanted));
+            finish::<S, K>(s, sums, (skip, rows), columns, product.tile);
         }
     }
 }
@@ -182,26 +174,25 @@ fn quants<'a, S: Words, K: Kind<S>>(x: &'a Activations, column: usize, slice: &S
 struct Clear<'a, V>(&'a mut [V]);
 
 impl<S: Words> Task<S> for Clear<'_, S::V> {
+    type Out = ();
+
     #[inline(always)]
     fn run(self, s: S) {
-        self.0.fill(s.splat(0));
+        self.0.fill(s.splat_u32(0));
     }
 }
 
 /// Unpacks a slice: groups one after the other, each with its blocks. The last row stands in for those that are missing.
-fn unpack<S: Words, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, panel: &mut [S::V]) {
-    let last = slice.rows.end - 1;
+fn unpack<S: Words, L: Layout, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, panel: &mut [S::V]) {
     for (g, panel) in panel.chunks_exact_mut(slice.blocks * K::RECORD).enumerate() {
         let first = slice.rows.start + g * 2 * S::N;
-        let mut rows = [[&[][..]; MOST_LANES]; 2];
-        for (r, rows) in rows.iter_mut().enumerate() {
-            for (lane, row) in rows[..S::N].iter_mut().enumerate() {
-                *row = m.row(last.min(first + r * S::N + lane));
-            }
-        }
+        // Of the second vector all rows may be missing.
+        let second = (first + S::N).min(L::first(slice.rows.end - 1, S::N));
+        let to = slice.from + slice.blocks;
+        let rows = [first, second].map(|first| L::group::<K::Format, S>(m, first, slice.rows.end, to));
         // The next group's rows: by the next slice of the same rows, lines fetched now would have left the caches.
         let ahead = 2 * S::N * m.row_bytes();
-        s.vectorize(Unpack { kind: PhantomData::<K>, rows, from: slice.from, ahead, panel });
+        s.vectorize(Unpack { types: PhantomData::<(L, K)>, rows, from: slice.from, ahead, panel });
     }
 }
 
@@ -221,39 +212,48 @@ fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usiz
     choose!(1 2 3 4 5 6);
 }
 
-/// Writes the results of a tile: `rows` counts from the first of `tile`.
-fn finish<S: Words, K: Kind<S>>(s: S, sums: &[S::V], rows: Range<usize>, columns: Range<usize>, tile: &mut Tile<'_>) {
+/// Writes the results of a tile, but for the first `skip`: `rows` counts from the first of `tile`.
+fn finish<S: Words, K: Kind<S>>(
+    s: S,
+    sums: &[S::V],
+    (skip, rows): (usize, Range<usize>),
+    columns: Range<usize>,
+    tile: &mut Tile<'_>,
+) {
     let n = columns.len();
     for (c, column) in columns.enumerate() {
         let out = &mut tile.col_mut(column)[rows.clone()];
-        s.vectorize(Finish { kind: PhantomData::<K>, sums, n, c, out });
+        s.vectorize(Finish { kind: PhantomData::<K>, sums, n, c, skip, out });
     }
 }
 
-/// Writes the results of column `c` of a tile of `n`.
+/// Writes the results of column `c` of a tile of `n`, from number `skip` on.
 struct Finish<'a, K, V> {
     kind: PhantomData<K>,
     sums: &'a [V],
     n: usize,
     c: usize,
+    skip: usize,
     out: &'a mut [f32],
 }
 
 impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
+    type Out = ();
+
     #[inline(always)]
     fn run(self, s: S) {
-        let groups = self.sums.chunks_exact(4 * S::COLUMNS);
-        for (group, out) in groups.zip(self.out.chunks_mut(2 * S::N)) {
-            for (r, out) in out.chunks_mut(S::N).enumerate() {
-                let (products, minima) = (group[r * self.n + self.c], group[(2 + r) * self.n + self.c]);
-                let mut words = [0; MOST_LANES];
-                s.store(K::total(s, products, minima), &mut words);
-                let results = words.map(f32::from_bits);
-                if out.len() == S::N {
+        let Self { sums, n, c, skip, out, .. } = self;
+        for (g, group) in sums.chunks_exact(4 * S::COLUMNS).enumerate() {
+            for r in 0..2 {
+                let mut words = [0; MAX_ROWS];
+                s.store_u32(K::total(s, group[r * n + c], group[(2 + r) * n + c]), &mut words);
+                let (results, at) = (words.map(f32::from_bits), (2 * g + r) * S::N);
+                let (from, to) = (at.max(skip), (at + S::N).min(skip + out.len()));
+                if to == from + S::N {
                     // A length that the compiler knows: a vector, rather than a call.
-                    out.copy_from_slice(&results[..S::N]);
-                } else {
-                    out.copy_from_slice(&results[..out.len()]);
+                    out[from - skip..][..S::N].copy_from_slice(&results[..S::N]);
+                } else if from < to {
+                    out[from - skip..to - skip].copy_from_slice(&results[from - at..to - at]);
                 }
             }
         }

@@ -12,10 +12,12 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::unpack::{Lanes32, Lanes256};
-use super::x_tile::XTile;
+use super::x_tile::{Form, XTile};
 use crate::activation::{ActRow, Activations, Bytes32};
-use crate::isa::words::{Dots, MOST_LANES, Rows, Task, Words};
+use crate::formats::{Format, Format32, Format256, Held, Rows};
+use crate::isa::simd::{Dots, Task, Words};
+use crate::isa::unroll::eight;
+use crate::layout::Layout;
 
 /// How the products of a block are summed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +59,18 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
     }
 }
 
+/// In which form the activations are wanted.
+const fn form(plan: Plan, signed: bool) -> Form {
+    match plan {
+        Plan::Halves => Form::Halves,
+        _ if signed => Form::Unsigned,
+        _ => Form::Signed,
+    }
+}
+
 /// Where things stand in a record, in pairs of vectors. The scale is at 0, that of the minima at 1.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct Record {
     plan: Plan,
     /// Where the integer sums start from; 0 when they start from zero.
     start: usize,
@@ -73,7 +84,7 @@ pub(super) struct Layout {
     len: usize,
 }
 
-impl Layout {
+impl Record {
     const fn new(plan: Plan, words: usize, min: bool, signed: bool, groups: usize) -> Self {
         let halves = matches!(plan, Plan::Halves);
         let next = if min { 2 } else { 1 };
@@ -86,12 +97,12 @@ impl Layout {
 
 /// What the panel kernels need to know of a kind of format, on the vectors of `S`.
 pub(super) trait Kind<S: Words>: Sized {
+    /// The format.
+    type Format: Format;
     /// Weights in a block.
-    const LEN: usize;
-    /// Bytes of a block in the file.
-    const BYTES: usize;
+    const LEN: usize = Self::Format::LEN;
     /// How records are laid out.
-    const LAYOUT: Layout;
+    const LAYOUT: Record;
     /// How the activations are prepared.
     const FORM: Form;
 
@@ -105,32 +116,11 @@ pub(super) trait Kind<S: Words>: Sized {
     /// Asks for what [`Kind::set_sums`] will read.
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>);
     /// Unpacks a block of one vector of rows, vector `r` of the record.
-    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]);
+    fn unpack(s: S, rows: impl Rows<S>, r: usize, record: &mut [S::V]);
     /// Adds the products of block `b` to the sums.
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>);
     /// The result from the sums of the products and of the minima.
     fn total(s: S, products: S::V, minima: S::V) -> S::V;
-}
-
-/// How activations stand in an [`XTile`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Form {
-    /// Signed bytes.
-    Signed,
-    /// Bytes plus 128.
-    Unsigned,
-    /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
-    Halves,
-}
-
-impl Form {
-    const fn of(plan: Plan, signed: bool) -> Self {
-        match plan {
-            Plan::Halves => Self::Halves,
-            _ if signed => Self::Unsigned,
-            _ => Self::Signed,
-        }
-    }
 }
 
 /// The sums of a tile: two vectors of rows times `C` columns, of the products and of the minima.
@@ -140,25 +130,25 @@ pub(super) struct Sums<'a, S: Words, const C: usize> {
 }
 
 /// Unpacks blocks `from..` of two vectors of rows, one to each record.
-pub(super) struct Unpack<'a, K, S: Words> {
-    pub(super) kind: PhantomData<K>,
-    pub(super) rows: [[&'a [u8]; MOST_LANES]; 2],
+pub(super) struct Unpack<'a, L: Layout, K: Kind<S>, S: Words> {
+    pub(super) types: PhantomData<(L, K)>,
+    pub(super) rows: [L::Group<'a, K::Format>; 2],
     pub(super) from: usize,
-    /// How far behind each block, in bytes, the one that will be unpacked next in its place is.
+    /// How far past each block, in bytes, the one is that will be unpacked next in its place.
     pub(super) ahead: usize,
     pub(super) panel: &'a mut [S::V],
 }
 
-impl<S: Words, K: Kind<S>> Task<S> for Unpack<'_, K, S> {
+impl<S: Words, L: Layout, K: Kind<S>> Task<S> for Unpack<'_, L, K, S> {
+    type Out = ();
+
     #[inline(always)]
     fn run(self, s: S) {
         for (b, record) in self.panel.chunks_exact_mut(K::RECORD).enumerate() {
-            let at = (self.from + b) * K::BYTES;
-            for (r, rows) in self.rows.iter().enumerate() {
-                for row in &rows[..S::N] {
-                    s.prefetch(&row[at..at + K::BYTES], self.ahead);
-                }
-                K::unpack(s, Rows { rows, at }, r, record);
+            let b = self.from + b;
+            for (r, &rows) in self.rows.iter().enumerate() {
+                L::prefetch::<K::Format, S>(s, rows, b, self.ahead);
+                K::unpack(s, L::block::<K::Format, S>(rows, b), r, record);
             }
         }
     }
@@ -173,6 +163,8 @@ pub(super) struct Multiply<'a, K, S: Words, const C: usize> {
 }
 
 impl<S: Words, K: Kind<S>, const C: usize> Task<S> for Multiply<'_, K, S, C> {
+    type Out = ();
+
     #[inline(always)]
     fn run(self, s: S) {
         let (sums, _) = self.sums.as_chunks_mut::<C>();
@@ -202,7 +194,7 @@ fn step<S: Words, const C: usize, const LEN: usize>(
     op: impl Fn(S::V, S::V, S::V) -> S::V,
 ) {
     for c in 0..C {
-        let x = s.splat(u32::from_le_bytes([x[c][at], x[c][at + 1], x[c][at + 2], x[c][at + 3]]));
+        let x = s.splat_u32(u32::from_le_bytes([x[c][at], x[c][at + 1], x[c][at + 2], x[c][at + 3]]));
         sums[0][c] = op(sums[0][c], weights[0], x);
         sums[1][c] = op(sums[1][c], weights[1], x);
     }
@@ -217,7 +209,7 @@ fn bytes<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
     words: usize,
     x: &[&[u8; LEN]; C],
 ) -> [[S::V; C]; 2] {
-    let mut sums = [[s.splat(0); C]; 2];
+    let mut sums = [[s.splat_u32(0); C]; 2];
     for i in 0..words {
         let at = from + i;
         if i == 0 {
@@ -234,12 +226,12 @@ fn bytes<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
 #[inline(always)]
 fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
     s: S,
-    layout: Layout,
+    layout: Record,
     group: usize,
     record: &[S::V],
     x: &[&[u8; LEN]; C],
 ) -> [[S::V; C]; 2] {
-    let start = if layout.start == 0 { [s.splat(0); 2] } else { pair(record, layout.start) };
+    let start = if layout.start == 0 { [s.splat_u32(0); 2] } else { pair(record, layout.start) };
     let mut sums = [[start[0]; C], [start[1]; C]];
     let quants = &record[2 * layout.quants..];
     match layout.plan {
@@ -257,7 +249,7 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
             for g in 0..LEN / 4 / group {
                 // Formats without groups have no scales: theirs is 1.
                 let grouped = layout.mins > layout.scales;
-                let scale = if grouped { pair(record, layout.scales + g) } else { [s.splat(0x1_0001); 2] };
+                let scale = if grouped { pair(record, layout.scales + g) } else { [s.splat_u32(0x1_0001); 2] };
                 for i in 0..group / words {
                     let part = bytes::<S, SIGNED, C, LEN>(s, quants, g * group + i * words, words, x);
                     for c in 0..C {
@@ -272,8 +264,8 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
                 let scale = pair(record, layout.scales + g);
                 let part = bytes::<S, SIGNED, C, LEN>(s, quants, g * group, group, x);
                 for c in 0..C {
-                    sums[0][c] = s.add(sums[0][c], s.mul(part[0][c], scale[0]));
-                    sums[1][c] = s.add(sums[1][c], s.mul(part[1][c], scale[1]));
+                    sums[0][c] = s.add_u32(sums[0][c], s.mul_u32(part[0][c], scale[0]));
+                    sums[1][c] = s.add_u32(sums[1][c], s.mul_u32(part[1][c], scale[1]));
                 }
             }
         }
@@ -291,74 +283,89 @@ fn add_scaled<S: Words, const C: usize>(
     numbers: impl Fn(usize, usize) -> S::V,
 ) {
     for c in 0..C {
-        let d = s.splat(d[c].to_bits());
+        let d = s.splat_u32(d[c].to_bits());
         for r in 0..2 {
-            sums[r][c] = s.fma(s.mul_f32(scale[r], d), numbers(r, c), sums[r][c]);
+            sums[r][c] = s.fma_f32(s.mul_f32(scale[r], d), numbers(r, c), sums[r][c]);
         }
     }
 }
 
-/// Writes the quants of a block, four bytes a word, as vector `r` of a record, and with [`Form::Unsigned`] where its sum
-/// starts. `scale(g)` is the scale of group `g`, in every lane's `i32`.
+/// Writes 32 quants, words `8 j..8 j + 8` of a block, as vector `r` of a record. `scale(h)` is the scale of the `h`th of their
+/// groups of `group` words, in every lane's `i32`. Returns the sum of the quants times their scales, where it's needed.
 #[inline(always)]
-fn write_quants<S: Words>(
+fn write_chunk<S: Words>(
     s: S,
-    layout: Layout,
+    layout: Record,
     group: usize,
-    quants: &[S::V],
+    (j, quants): (usize, [S::V; 8]),
     scale: impl Fn(usize) -> Option<S::V>,
     (r, record): (usize, &mut [S::V]),
-) {
-    let mut start = s.splat(0);
-    for (g, quants) in quants.chunks_exact(group).enumerate() {
-        let scale = scale(g);
+) -> S::V {
+    let mut start = s.splat_u32(0);
+    for (h, quants) in quants.chunks_exact(group).enumerate() {
+        let scale = scale(h);
         let out = &mut record[2 * layout.quants..];
-        let twice = |scale| s.or(s.and(scale, s.splat(0xffff)), s.shl(scale, 16));
+        let twice = |scale| s.or(s.and(scale, s.splat_u32(0xffff)), s.shl(scale, 16));
         if matches!(layout.plan, Plan::Halves) {
             let scaled = |x| scale.map_or(x, |scale| s.mul_halves(x, twice(scale)));
             for (i, &x) in quants.iter().enumerate() {
                 // Of 32 weights, first the even ones of each two, then the odd ones.
-                let word = g * group + i;
-                let at = 2 * (word / 8 * 16 + word % 8) + r;
+                let at = 2 * (16 * j + h * group + i) + r;
                 (out[at], out[at + 16]) = (scaled(s.even_bytes(x)), scaled(s.odd_bytes(x)));
             }
             continue;
         }
-        let mut sum = s.splat(0);
+        let mut sum = s.splat_u32(0);
         for (i, &x) in quants.iter().enumerate() {
-            out[2 * (g * group + i) + r] = x;
+            out[2 * (8 * j + h * group + i) + r] = x;
             if layout.start != 0 {
                 sum = s.add_bytes(sum, x);
             }
         }
-        start = s.add(start, scale.map_or(sum, |scale| s.mul(sum, scale)));
+        start = s.add_u32(start, scale.map_or(sum, |scale| s.mul_u32(sum, scale)));
         if let Some(scale) = scale {
-            record[2 * (layout.scales + g) + r] = match (layout.plan, S::DOTS) {
+            record[2 * (layout.scales + j * (8 / group) + h) + r] = match (layout.plan, S::DOTS) {
                 (Plan::Scaled16(_), Dots::Pairs16) => twice(scale),
-                (Plan::Scaled16(_), _) => s.and(scale, s.splat(0xffff)),
+                (Plan::Scaled16(_), _) => s.and(scale, s.splat_u32(0xffff)),
                 _ => scale,
             };
         }
     }
+    start
+}
+
+/// Writes where the integer sums of a block start from, given what [`write_chunk`] returned.
+#[inline(always)]
+fn write_start<S: Words>(s: S, layout: Record, start: S::V, (r, record): (usize, &mut [S::V])) {
     if layout.start != 0 {
-        record[2 * layout.start + r] = s.mul(start, s.splat(-128i32 as u32));
+        record[2 * layout.start + r] = s.mul_u32(start, s.splat_u32(-128i32 as u32));
     }
+}
+
+/// Quants as panels hold them: signed, or unsigned without an offset.
+#[inline(always)]
+fn plainly<S: Words>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
+    if held.offset() == 0 {
+        return q;
+    }
+    let offset = s.splat_u32(u32::from(held.offset()) * 0x0101_0101);
+    eight!(g => s.sub_bytes(q[g], offset))
 }
 
 /// Asks for the scales and sums of some blocks.
 fn fetch_row<S: Words, T>(s: S, x: ActRow<'_, T>, blocks: Range<usize>) {
-    s.prefetch(&x.d[blocks.clone()], 0);
-    s.prefetch(&x.sums[blocks], 0);
+    s.prefetch_all(&x.d[blocks.clone()], 0);
+    s.prefetch_all(&x.sums[blocks], 0);
 }
 
 /// Formats of 32 weights.
 pub(super) struct Of32<F>(PhantomData<F>);
 
-impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
-    const LEN: usize = 32;
-    const BYTES: usize = F::BYTES;
-    const LAYOUT: Layout = Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), 8, F::MIN, F::SIGNED, 0);
-    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, 8, false), F::SIGNED);
+impl<F: Format32, S: Words> Kind<S> for Of32<F> {
+    type Format = F;
+    const LAYOUT: Record =
+        Record::new(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false), 8, F::MIN, F::HELD.signed(), 0);
+    const FORM: Form = form(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false), F::HELD.signed());
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
@@ -373,31 +380,31 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
     }
 
     #[inline(always)]
-    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
+    fn unpack(s: S, rows: impl Rows<S>, r: usize, record: &mut [S::V]) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let (d, min) = F::word_scales(s, rows);
+        let (d, min) = F::scales(s, rows);
         record[r] = d;
         if F::MIN {
             record[2 + r] = min;
         }
-        let mut quants = [s.splat(0); 8];
-        F::words(s, rows, &mut quants);
-        write_quants(s, layout, 8, &quants, |_| None, (r, record));
+        let quants = plainly(s, F::HELD, F::quants(s, rows));
+        let start = write_chunk(s, layout, 8, (0, quants), |_| None, (r, record));
+        write_start(s, layout, start, (r, record));
     }
 
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let products = match (const { <Self as Kind<S>>::FORM }, F::SIGNED) {
+        let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
             (Form::Halves, _) => integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b)),
             (_, true) => integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b)),
             (_, false) => integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b)),
         };
         let d = x.scales(b);
-        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.to_f32(products[r][c]));
+        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
         if F::MIN {
             let x = x.sums(b);
-            add_scaled(s, sums.minima, pair(record, 1), d, |_, c| s.splat(x[c]));
+            add_scaled(s, sums.minima, pair(record, 1), d, |_, c| s.splat_u32(x[c]));
         }
     }
 
@@ -410,24 +417,30 @@ impl<F: Lanes32, S: Words> Kind<S> for Of32<F> {
 /// Formats of super-blocks.
 pub(super) struct Of256<F>(PhantomData<F>);
 
-impl<F: Lanes256> Of256<F> {
+impl<F: Format256> Of256<F> {
+    /// Groups with a scale of their own.
+    const GROUPS: usize = if F::GROUPS_OF_16 { 16 } else { 8 };
     /// Words that share a scale.
-    const GROUP: usize = 64 / F::GROUPS;
+    const GROUP: usize = 64 / Self::GROUPS;
 }
 
-impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
-    const LEN: usize = 256;
-    const BYTES: usize = F::BYTES;
-    const LAYOUT: Layout =
-        Layout::new(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), 64, F::MIN, F::SIGNED, F::GROUPS);
-    const FORM: Form = Form::of(plan(S::DOTS, F::MAX, F::SIGNED, Self::GROUP, true), F::SIGNED);
+impl<F: Format256, S: Words> Kind<S> for Of256<F> {
+    type Format = F;
+    const LAYOUT: Record = Record::new(
+        plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true),
+        64,
+        F::MIN,
+        F::HELD.signed(),
+        Self::GROUPS,
+    );
+    const FORM: Form = form(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true), F::HELD.signed());
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_256(column).q
     }
 
     fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
-        tile.set_sums_256(c, x.row_256(column), blocks, F::GROUPS);
+        tile.set_sums_256(c, x.row_256(column), blocks, Self::GROUPS);
     }
 
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
@@ -435,45 +448,56 @@ impl<F: Lanes256, S: Words> Kind<S> for Of256<F> {
     }
 
     #[inline(always)]
-    fn unpack(s: S, rows: Rows<'_>, r: usize, record: &mut [S::V]) {
+    fn unpack(s: S, rows: impl Rows<S>, r: usize, record: &mut [S::V]) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let scales = F::word_scales(s, rows);
-        record[r] = scales.d;
+        let head = F::head(s, rows);
+        record[r] = head.d;
         if F::MIN {
-            record[2 + r] = scales.min;
-            for (i, &mins) in scales.mins[..F::GROUPS / 4].iter().enumerate() {
-                let even = |x| s.and(x, s.splat(0x00ff_00ff));
+            record[2 + r] = head.min;
+            for (i, &mins) in head.mins[..Self::GROUPS / 4].iter().enumerate() {
+                let even = |x| s.and(x, s.splat_u32(0x00ff_00ff));
                 let at = 2 * (layout.mins + 2 * i) + r;
                 (record[at], record[at + 2]) = (even(mins), even(s.shr(mins, 8)));
             }
         }
-        let mut quants = [s.splat(0); 64];
-        F::words(s, rows, &mut quants);
-        let scale = |g: usize| Some(s.sar(s.shl(scales.scales[g / 4], 24 - 8 * (g as u32 % 4)), 24));
-        write_quants(s, layout, Self::GROUP, &quants, scale, (r, record));
+        let mut start = s.splat_u32(0);
+        F::chunks(
+            s,
+            rows,
+            #[inline(always)]
+            |j, q| {
+                let scale = |h: usize| {
+                    let g = j * (8 / Self::GROUP) + h;
+                    Some(s.sar(s.shl(head.scales[g / 4], 24 - 8 * (g as u32 % 4)), 24))
+                };
+                let sum = write_chunk(s, layout, Self::GROUP, (j, plainly(s, F::HELD, q)), scale, (r, record));
+                start = s.add_u32(start, sum);
+            },
+        );
+        write_start(s, layout, start, (r, record));
     }
 
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let products = match (const { <Self as Kind<S>>::FORM }, F::SIGNED) {
+        let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
             (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
             (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
             (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
         };
         let d = x.scales(b);
-        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.to_f32(products[r][c]));
+        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
         if F::MIN {
-            let mut minima = [[s.splat(0); C]; 2];
-            for i in 0..F::GROUPS / 2 {
+            let mut minima = [[s.splat_u32(0); C]; 2];
+            for i in 0..Self::GROUPS / 2 {
                 let (mins, x) = (pair(record, layout.mins + i), x.sums(8 * b + i));
                 for c in 0..C {
-                    let x = s.splat(x[c]);
+                    let x = s.splat_u32(x[c]);
                     minima[0][c] = s.dot_halves(minima[0][c], mins[0], x);
                     minima[1][c] = s.dot_halves(minima[1][c], mins[1], x);
                 }
             }
-            add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.to_f32(minima[r][c]));
+            add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.i32_to_f32(minima[r][c]));
         }
     }
 

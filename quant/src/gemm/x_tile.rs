@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use super::panel::Form;
 use crate::activation::{ActRow32, ActRow256, Bytes32};
-use crate::isa::words::{MOST_LANES, Task, Words};
+use crate::isa::simd::{MAX_ROWS, Task, Words};
 
 /// Values of a column in a tile.
 pub(super) const SLICE: usize = 1024;
@@ -19,6 +18,17 @@ pub(super) const MOST_COLUMNS: usize = 8;
 
 /// Room for blocks of 32.
 const BLOCKS: usize = SLICE / 32;
+
+/// How activations stand in an [`XTile`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// Signed bytes.
+    Signed,
+    /// Bytes plus 128.
+    Unsigned,
+    /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
+    Halves,
+}
 
 /// The activations of up to [`MOST_COLUMNS`] columns.
 #[repr(C, align(64))]
@@ -92,6 +102,8 @@ struct SetBytes<'a> {
 }
 
 impl<S: Words> Task<S> for SetBytes<'_> {
+    type Out = ();
+
     #[inline(always)]
     fn run(self, s: S) {
         match self.form {
@@ -100,7 +112,7 @@ impl<S: Words> Task<S> for SetBytes<'_> {
             Form::Halves => {
                 for (out, q) in self.out.as_chunks_mut::<64>().0.iter_mut().zip(self.q) {
                     let (words, _) = q.0.as_chunks::<4>();
-                    let mut bytes = [0; MOST_LANES];
+                    let mut bytes = [0; MAX_ROWS];
                     for (word, bytes_4) in bytes.iter_mut().zip(words) {
                         *word = u32::from_le_bytes(bytes_4.map(|q| q as u8));
                     }
@@ -113,17 +125,17 @@ impl<S: Words> Task<S> for SetBytes<'_> {
 
 /// The even bytes of 8 words, widened, then the odd ones.
 #[inline(always)]
-fn widen<S: Words>(s: S, mut words: [u32; MOST_LANES], out: &mut [u8; 64]) {
+fn widen<S: Words>(s: S, mut words: [u32; MAX_ROWS], out: &mut [u8; 64]) {
     for at in (0..8).step_by(S::N.min(8)) {
-        let x = s.load(&words);
+        let x = s.load_u32(&words);
         for (half, x) in [s.even_bytes(x), s.odd_bytes(x)].into_iter().enumerate() {
-            let mut wide = [0; MOST_LANES];
-            s.store(x, &mut wide);
+            let mut wide = [0; MAX_ROWS];
+            s.store_u32(x, &mut wide);
             for (i, wide) in wide.iter().enumerate().take(S::N.min(8)) {
                 out[32 * half + 4 * (at + i)..][..4].copy_from_slice(&wide.to_le_bytes());
             }
         }
-        words.rotate_left(S::N % MOST_LANES);
+        words.rotate_left(S::N % MAX_ROWS);
     }
 }
 

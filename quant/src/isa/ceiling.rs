@@ -11,7 +11,9 @@ pub(crate) fn read(isa: Isa, buffer: &[u8]) -> u64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` above scalar is made only where the CPU has AVX2.
         Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => unsafe { x86::read(buffer) },
-        _ => read_words(buffer),
+        Level::Scalar => read_words(buffer),
+        #[cfg(not(target_arch = "x86_64"))]
+        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => read_words(buffer),
     }
 }
 
@@ -27,7 +29,9 @@ pub(crate) fn multiply(isa: Isa, rounds: usize) -> (u64, i32) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx512Vnni => unsafe { x86::multiply_quads_512(rounds) },
-        _ => multiply_scalar(rounds),
+        Level::Scalar => multiply_scalar(rounds),
+        #[cfg(not(target_arch = "x86_64"))]
+        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => multiply_scalar(rounds),
     }
 }
 

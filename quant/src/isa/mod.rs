@@ -5,9 +5,12 @@
 
 pub(crate) mod caches;
 pub(crate) mod ceiling;
-pub(crate) mod ints;
-pub(crate) mod lanes;
-pub(crate) mod words;
+pub(crate) mod dispatch;
+mod scalar;
+pub(crate) mod simd;
+pub(crate) mod unroll;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::sync::OnceLock;
 

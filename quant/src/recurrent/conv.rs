@@ -1,7 +1,8 @@
 //! A causal convolution over few positions, each channel on its own.
 
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 
 /// `out = sum over j of taps[j] * v[t - K + 1 + j]` for one position `t` of a band of channels, and the history moves on by
 /// it. `taps` is `[K]` slices of a weight per channel, oldest position first; `history` the last `K - 1` inputs,
@@ -32,7 +33,7 @@ struct Conv<'a> {
 impl Kernel for Conv<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let channels = self.input.len();
         for (band, out) in self.out.chunks_mut(LANES).enumerate() {
             let at = band * LANES..(band * LANES + LANES).min(channels);

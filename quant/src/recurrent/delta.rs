@@ -1,7 +1,8 @@
 //! Linear attention: a matrix per head that each position decays, corrects and reads.
 
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 
 /// What a position brings to the state of one head.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,7 @@ impl Delta<'_, '_> {
 impl Kernel for Delta<'_, '_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let step = self.step;
         let len = step.v.len();
         if self.correct {

@@ -1,7 +1,8 @@
 //! The steps of RWKV-6 (arXiv 2404.05892) and RWKV-7 (arXiv 2503.14456): a matrix per head, `[k][v]`.
 
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 
 /// What a position brings to the state of one head; all of length `k` but `v`.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ struct Wkv6<'a, 'b> {
 impl Kernel for Wkv6<'_, '_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let WkvStep { r, decay, k, v } = *self.step;
         self.out.fill(0.0);
         for (i, row) in self.state.chunks_exact_mut(v.len()).enumerate() {
@@ -89,7 +90,7 @@ struct Wkv7<'a, 'b> {
 impl Kernel for Wkv7<'_, '_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let WkvStep { r, decay, k, v } = *self.step;
         self.scratch.fill(0.0);
         for (row, removal) in self.state.chunks_exact(v.len()).zip(self.removal) {

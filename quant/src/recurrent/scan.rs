@@ -2,7 +2,8 @@
 
 use crate::elementary;
 use crate::isa::Isa;
-use crate::isa::lanes::{Kernel, LANES, Lanes, dispatch, load_padded, store_partial};
+use crate::isa::dispatch::dispatch;
+use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 
 /// One position of one head of Mamba-2 (arXiv 2405.21060): all channels `x` share a `decay`, `b` and `c`. `state` is
 /// `[channels][n]`, `out` gets `s . c` of each channel.
@@ -34,7 +35,7 @@ struct Head<'a> {
 impl Kernel for Head<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let decay = s.splat(self.decay);
         for ((state, x), out) in self.state.chunks_exact_mut(self.b.len()).zip(self.x).zip(self.out) {
             let input = s.splat(x * self.dt);
@@ -72,7 +73,7 @@ struct Channel<'a> {
 impl Kernel for Channel<'_> {
     type Out = f32;
     #[inline(always)]
-    fn run<S: Lanes>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) -> f32 {
         let (input, dt) = (s.splat(self.x * self.dt), s.splat(self.dt));
         let mut sums = s.splat(0.0);
         let inputs = self.a.chunks(LANES).zip(self.b.chunks(LANES).zip(self.c.chunks(LANES)));

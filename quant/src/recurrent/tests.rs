@@ -6,7 +6,9 @@ use crate::testing::for_each_isa;
 
 /// Values of no pattern.
 fn values(n: usize, seed: u32) -> Vec<f32> {
-    (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed).wrapping_mul(40_503) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+    (0..n as u32)
+        .map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed).wrapping_mul(40_503) >> 8) as f32 / 8_388_608.0 - 1.0)
+        .collect()
 }
 
 #[test]

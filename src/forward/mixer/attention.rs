@@ -14,8 +14,8 @@ use crate::model::{AttentionWeights, Qkv};
 use std::ops::Range;
 use std::sync::PoisonError;
 use tokki_quant::attention::{Partial, Queries, TILE, TileBytes, attend_tile_biased};
-use tokki_quant::{gates, ops};
 use tokki_quant::share::{Chunks, OutTiles};
+use tokki_quant::{gates, ops};
 
 /// Up to this many tokens, work is cut by tiles instead of by tokens.
 pub(in crate::forward) const FEW_TOKENS: usize = 8;

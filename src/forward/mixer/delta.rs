@@ -84,14 +84,7 @@ impl Pass<'_> {
     }
 
     /// Decays of all heads into `s.k`, betas into `s.v`, the gate into `s.gates`.
-    fn decay_per_head(
-        &self,
-        s: &mut Scratch,
-        delta: &Delta,
-        w: &DeltaWeights,
-        gate: &Stack,
-        beta_alpha: &[Stack],
-    ) {
+    fn decay_per_head(&self, s: &mut Scratch, delta: &Delta, w: &DeltaWeights, gate: &Stack, beta_alpha: &[Stack]) {
         let (n, heads) = (self.n, delta.v_heads);
         let Scratch { input, gates, gate: first, router: second, k: decays, v: betas, .. } = s;
         let mut products = vec![Product::new((gate, 0), input, sized(gates, n * gate.rows()), self.lead)];
@@ -230,8 +223,7 @@ impl Pass<'_> {
         drop(rows);
         let low = &s.low;
         let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> =
-            states.iter_mut().map(|state| state.chunks(layer, range.clone(), l.dim * l.dim)).collect();
+        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, range.clone(), l.dim * l.dim)).collect();
         let tiles = OutTiles::new(sized(&mut s.mix, n * d), d, l.dim);
         self.lead.phase(l.heads, &|_, head| {
             let mut out = tiles.take(head);

@@ -7,9 +7,9 @@
 
 use super::attention::Here;
 use crate::arch::Projection;
+use crate::forward::Pass;
 use crate::forward::product::{self, Product};
 use crate::forward::scratch::{Scratch, sized};
-use crate::forward::Pass;
 use crate::kv::KvCache;
 use crate::model::{LatentWeights, Stack};
 use tokki_quant::activation::Activations;

@@ -234,11 +234,8 @@ impl Pass<'_> {
         let (n, e, isa) = (self.n, mix.width, self.isa);
         // In the order of the blends: receptance, decay, key, value, rate, gate.
         let lerp = |i: usize| &w.lerps[i * e..][..e];
-        let products: [(usize, &Stack, Buffer); 3] = [
-            (0, &w.receptance, |s| &mut s.q),
-            (2, &w.key, |s| &mut s.k),
-            (3, &w.value, |s| &mut s.v),
-        ];
+        let products: [(usize, &Stack, Buffer); 3] =
+            [(0, &w.receptance, |s| &mut s.q), (2, &w.key, |s| &mut s.k), (3, &w.value, |s| &mut s.v)];
         for (i, stack, into) in products {
             self.blend(s, lerp(i), false, stack);
             let input = std::mem::take(&mut s.inner);
@@ -250,7 +247,9 @@ impl Pass<'_> {
             self.blend(s, lerp(3), false, &pair.0);
             self.low_rank(s, pair, false, |s| &mut s.up, false);
             let Scratch { up, v, first_values, .. } = s;
-            for (value, (share, first)) in v[..n * e].chunks_exact_mut(e).zip(up.chunks_exact_mut(e).zip(first_values.chunks_exact(e))) {
+            for (value, (share, first)) in
+                v[..n * e].chunks_exact_mut(e).zip(up.chunks_exact_mut(e).zip(first_values.chunks_exact(e)))
+            {
                 ops::add(isa, share, bias);
                 ops::sigmoid(isa, share);
                 for (value, (share, first)) in value.iter_mut().zip(share.iter().zip(first)) {

@@ -53,9 +53,7 @@ impl Scope<'_> {
         let (width, suffix) = (experts.width, experts.suffix);
         let (gate, up) = match experts.gate {
             Gate::None => (None, self.stack(&format!("ffn_up{suffix}"))?),
-            Gate::Split => {
-                (Some(self.stack(&format!("ffn_gate{suffix}"))?), self.stack(&format!("ffn_up{suffix}"))?)
-            }
+            Gate::Split => (Some(self.stack(&format!("ffn_gate{suffix}"))?), self.stack(&format!("ffn_up{suffix}"))?),
             Gate::Fused => {
                 let name = format!("ffn_gate_up{suffix}.weight");
                 let shape = self.shape(&name)?;

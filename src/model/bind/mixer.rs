@@ -1,6 +1,7 @@
 //! Binds what mixes positions.
 
 use super::{Scope, optional};
+use crate::Result;
 use crate::arch::{
     Attention, Delta, DeltaForm, GateSource, Latent, Lightning, Mixer, Norm, NormKind, Projection, ScoreBias, SsmForm,
     StateSpace, Values,
@@ -10,7 +11,6 @@ use crate::model::{
     AttentionWeights, DeltaDecay, DeltaWeights, LatentWeights, LightningWeights, MixerWeights, NormWeights, Qkv,
     ShortConvWeights, Stack, StateSpaceInput, StateSpaceWeights, Taps,
 };
-use crate::Result;
 use tokki_quant::dtype::DType;
 
 impl Scope<'_> {
@@ -119,9 +119,7 @@ impl Scope<'_> {
                 norm = eps.map(|_| self.vector("ssm_norm.weight")).transpose()?;
                 StateSpaceInput::Joint
             }
-            SsmForm::PerChannel { rank, norms } => {
-                self.projected(rank, ssm.state, norms)?
-            }
+            SsmForm::PerChannel { rank, norms } => self.projected(rank, ssm.state, norms)?,
             SsmForm::PerHeadProjected { rank, eps, .. } => self.projected(rank, ssm.state, Some((eps, true)))?,
         };
         Ok(StateSpaceWeights {

@@ -16,9 +16,8 @@ impl Scope<'_> {
                 (self.vector("time_mix_lerp_x.weight")?, blend, self.low_rank("decay_w")?, decay_bias, part)
             }
             TimeMixForm::Seven { value, gate, .. } => {
-                let value = value.map(|_| -> Result<_> {
-                    Ok((self.low_rank("v")?, self.vector("time_mix_v0.weight")?))
-                });
+                let value =
+                    value.map(|_| -> Result<_> { Ok((self.low_rank("v")?, self.vector("time_mix_v0.weight")?)) });
                 let part = TimeMixPart::Seven(Box::new(SevenWeights {
                     rate: (self.low_rank("a")?, self.vector("time_mix_a0.weight")?),
                     value: value.transpose()?,

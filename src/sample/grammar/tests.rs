@@ -209,3 +209,22 @@ fn harm_ends_with_an_error() {
         assert!(start.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", start.elapsed());
     }
 }
+
+#[test]
+fn numbers_end() {
+    let words: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).chain([b"000000".to_vec(), Vec::new()]).collect();
+    let grammars = Grammars::new(&words, &[257]).unwrap();
+    for kind in ["integer", "number"] {
+        let mut constraint = grammars.constraint(&Form::JsonSchema(json!({ "type": kind }))).unwrap();
+        constraint.accept(u32::from(b'4')).unwrap();
+        let mut digits = 1;
+        while constraint.allowed().unwrap().contains(u32::from(b'0')) {
+            constraint.accept(u32::from(b'0')).unwrap();
+            digits += 1;
+            assert!(digits <= 20, "{kind}");
+        }
+        assert_eq!(digits, 20, "{kind}");
+        assert!(!constraint.allowed().unwrap().contains(256));
+        assert!(constraint.allowed().unwrap().contains(257));
+    }
+}

@@ -5,7 +5,8 @@ use crate::config::Settings;
 use crate::{Error, interrupt, text};
 use std::io::Read;
 use std::time::{Duration, Instant};
-use ureq::http::{HeaderMap, Uri, header};
+pub(in crate::store) use ureq::http::header;
+use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
 /// The hub that `hf:` names refer to, unless the setting `hub` names another.

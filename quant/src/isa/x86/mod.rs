@@ -1,0 +1,113 @@
+//! Tokens of x86-64: 256-bit vectors ([`Avx2`], with or without an instruction for dot products) and 512-bit ones
+//! ([`Avx512`]).
+
+mod avx2_dots;
+mod avx2_lanes;
+mod avx2_words;
+mod avx512_lanes;
+mod avx512_words;
+pub(super) mod dots;
+
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+use super::simd::{Simd, Task, Token};
+
+/// Proof that the CPU has AVX2, FMA and F16C, and what `DOT`, one of [`dots`], needs.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2<const DOT: u8>(());
+
+/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, on top of AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl<const DOT: u8> Avx2<DOT> {
+    /// Whether four products of bytes are added to 32 bits by one instruction.
+    const VNNI: bool = DOT != dots::PAIRS;
+
+    /// # Safety
+    /// The CPU must have what the type says.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU must have what the type says.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
+fn with_avx2<S, T: Task<S>>(s: S, task: T) -> T::Out {
+    task.run(s)
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+#[inline(never)]
+fn with_avx_vnni<S, T: Task<S>>(s: S, task: T) -> T::Out {
+    task.run(s)
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline(never)]
+fn with_avx512<S, T: Task<S>>(s: S, task: T) -> T::Out {
+    task.run(s)
+}
+
+impl<const DOT: u8> Token for Avx2<DOT> {
+    #[inline(always)]
+    fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe {
+            match DOT {
+                dots::AVX_VNNI => with_avx_vnni(self, task),
+                dots::AVX512_VNNI => with_avx512(self, task),
+                _ => with_avx2(self, task),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: *const u8) {
+        prefetch(line);
+    }
+}
+
+impl Token for Avx512 {
+    #[inline(always)]
+    fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { with_avx512(self, task) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: *const u8) {
+        prefetch(line);
+    }
+}
+
+#[inline(always)]
+fn prefetch(line: *const u8) {
+    // SAFETY: every x86-64 CPU has it; fetching ahead has no effect that could be seen, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+}
+
+impl<const DOT: u8> Simd for Avx2<DOT> {
+    type Few = Self;
+    #[inline(always)]
+    fn few(self) -> Self {
+        self
+    }
+}
+
+impl Simd for Avx512 {
+    /// Eight rows, 256 bits: sixteen streams of memory would be too many.
+    type Few = Avx2<{ dots::AVX512_VNNI }>;
+    #[inline(always)]
+    fn few(self) -> Self::Few {
+        Avx2(())
+    }
+}

@@ -1,0 +1,7 @@
+//! What a model will need and do on this machine, before it runs: memory from its shapes, speed from a short trial.
+
+pub mod measure;
+mod need;
+pub mod plan;
+pub mod speed;
+mod trial;

@@ -1,0 +1,244 @@
+//! How fast a model will be on this machine, out of short trials of its own layers.
+
+use super::plan::Need;
+use super::trial::Trial;
+use crate::Result;
+use crate::forward::DEFAULT_BATCH;
+use crate::kv::CacheShape;
+use crate::model::Model;
+use crate::parallel::Pool;
+use std::time::{Duration, Instant};
+use tokki_quant::attention::{KvKind, TILE};
+
+/// Tokens of the passes that are tried: one is decode, the last a full pass of prefill.
+const PASSES: [usize; 3] = [1, 128, DEFAULT_BATCH];
+
+/// Tokens of the pass that tells what attention costs in prefill.
+const LATE: usize = 128;
+
+/// The deepest cache that is tried.
+const DEPTH: usize = 4096;
+
+/// What this machine makes of a model.
+pub struct Speed {
+    model: Attended,
+    /// Seconds of a pass over an empty cache, for each number of tokens in [`PASSES`].
+    passes: [f64; PASSES.len()],
+    /// For each kind of cache what its positions cost.
+    attention: Vec<(KvKind, Attention)>,
+}
+
+/// What a position in the cache costs.
+#[derive(Debug, Clone, Copy)]
+struct Attention {
+    /// Seconds for each byte of it that one token reads.
+    decode: f64,
+    /// Seconds for each multiply-add of one of many tokens with it.
+    prefill: f64,
+}
+
+/// How much of the cache each layer sees.
+struct Attended {
+    layers: Vec<Seen>,
+}
+
+/// What one layer sees of the cache.
+struct Seen {
+    /// Positions at most.
+    window: usize,
+    /// Multiply-adds of a token with a position.
+    macs: f64,
+    /// Bytes of a position in each kind of cache.
+    bytes: Vec<(KvKind, f64)>,
+}
+
+impl Attended {
+    fn new(model: &Model, kinds: &[KvKind]) -> Self {
+        let shapes: Vec<_> = kinds.iter().map(|&kind| CacheShape::new(&model.spec, kind)).collect();
+        let layer = |(i, layer): (usize, &crate::arch::Layer)| {
+            let Some(a) = layer.attention() else {
+                return Seen { window: 0, macs: 0.0, bytes: Vec::new() };
+            };
+            let of = a.kv_of.unwrap_or(i);
+            let bytes = |shape: &CacheShape| (a.kv_heads * shape.layout(of).tile_bytes()) as f64 / TILE as f64;
+            Seen {
+                window: a.reach().unwrap_or(usize::MAX),
+                macs: (a.heads * (a.k_dim + a.v_dim)) as f64,
+                bytes: shapes.iter().map(|shape| (shape.kind(), bytes(shape))).collect(),
+            }
+        };
+        Self { layers: model.spec.layers.iter().enumerate().map(layer).collect() }
+    }
+
+    /// Bytes of cache that a token after `depth` others reads.
+    fn bytes(&self, depth: usize, kind: KvKind) -> f64 {
+        let of = |layer: &Seen| layer.bytes.iter().find(|(k, _)| *k == kind).map_or(0.0, |(_, bytes)| *bytes);
+        self.layers.iter().map(|layer| depth.min(layer.window) as f64 * of(layer)).sum()
+    }
+
+    /// Multiply-adds of a token with the `depth` positions before it.
+    fn macs(&self, depth: usize) -> f64 {
+        self.layers.iter().map(|layer| depth.min(layer.window) as f64 * layer.macs).sum()
+    }
+}
+
+/// What the trials of one kind of cache took: of one token and of many, after `depth` others.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    depth: usize,
+    one: f64,
+    many: f64,
+}
+
+/// The least that each trial took. All are made twice, one after another: what disturbs one of them for a while is over
+/// when its second turn comes. Where one turn takes long, it is enough.
+struct Tried {
+    /// Of no layers and of some, for each number of tokens in [`PASSES`].
+    passes: [(f64, f64); PASSES.len()],
+    late: Vec<Late>,
+}
+
+impl Tried {
+    fn new(trial: &Trial, empty: &Trial, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
+        const TURNS: usize = 2;
+        /// A turn that takes longer averages over what disturbs it.
+        const LONG: Duration = Duration::from_secs(3);
+        /// Seconds of a pass beyond which a longer one isn't made.
+        const SLOW: f64 = 1.0;
+        let none = (f64::INFINITY, f64::INFINITY);
+        let first = kinds.first().copied().unwrap_or(KvKind::F16);
+        let late = |&kind: &KvKind| {
+            let depth = Self::depth(trial, pool, kind)?;
+            Ok(Late { depth, one: f64::INFINITY, many: f64::INFINITY })
+        };
+        let late = kinds.iter().map(late).collect::<Result<_>>()?;
+        let mut tried = Self { passes: [none; PASSES.len()], late };
+        for _ in 0..TURNS {
+            let start = Instant::now();
+            let mut slow = None;
+            for (&n, least) in PASSES.iter().zip(&mut tried.passes) {
+                least.0 = least.0.min(empty.seconds(pool, first, n, 0)?);
+                let seconds = match slow {
+                    // What many tokens take, more of them take as many times.
+                    Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
+                    None => trial.seconds(pool, first, n, 0)?,
+                };
+                least.1 = least.1.min(seconds);
+                slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
+            }
+            for (&kind, late) in kinds.iter().zip(&mut tried.late) {
+                late.one = late.one.min(trial.seconds(pool, kind, 1, late.depth)?);
+                late.many = late.many.min(trial.seconds(pool, kind, LATE, late.depth)?);
+            }
+            if start.elapsed() > LONG {
+                break;
+            }
+        }
+        Ok(tried)
+    }
+
+    /// How deep a cache is tried: less where a single token takes long to attend to a few positions.
+    fn depth(trial: &Trial, pool: &Pool, kind: KvKind) -> Result<usize> {
+        const SHALLOW: usize = 4 * TILE;
+        const SLOW: f64 = 0.05;
+        let shallow = trial.depth(kind, SHALLOW);
+        let slow = trial.attends_slowly(pool, kind, shallow, SLOW)?;
+        Ok(if slow { TILE } else { trial.depth(kind, DEPTH) })
+    }
+}
+
+/// The most memory that the buffers of a trial may take.
+const MOST_SCRATCH: u64 = 768 << 20;
+
+/// Whether a trial of this model costs little enough to be made just to know.
+pub fn can_be_tried(model: &Model) -> bool {
+    let embedding = (PASSES[2] * model.spec.embd * 4) as u64;
+    Need::new(model, DEPTH, KvKind::F16, DEFAULT_BATCH).scratch.saturating_add(embedding) <= MOST_SCRATCH
+}
+
+impl Speed {
+    /// Tries `model` with caches of `kinds`; takes a few seconds.
+    ///
+    /// # Errors
+    /// Those of [`crate::forward::forward`].
+    pub fn measure(model: &Model, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
+        let (trial, empty) = (Trial::of(model)?, Trial::empty(model)?);
+        let (all, some) = (model.cost(), trial.model().cost());
+        // Decode costs what its bytes take to read, prefill what its products take to do.
+        let bytes = (all.bytes - model.output.matrix_bytes() as u64) as f64
+            / (some.bytes - model.output.matrix_bytes() as u64).max(1) as f64;
+        let macs = all.layer_macs as f64 / some.layer_macs.max(1) as f64;
+        let tried = Tried::new(&trial, &empty, pool, kinds)?;
+        let whole = |i: usize| {
+            let ((rest, some), ratio) = (tried.passes[i], if PASSES[i] == 1 { bytes } else { macs });
+            rest + (some - rest).max(0.0) * ratio
+        };
+        let passes = std::array::from_fn(whole);
+        let seen = Attended::new(trial.model(), kinds);
+        let late = |(&kind, &Late { depth, one, many }): (&KvKind, &Late)| {
+            let decode = (one - tried.passes[0].1).max(0.0) / seen.bytes(depth, kind).max(1.0);
+            let prefill = (many - tried.passes[1].1).max(0.0) / (LATE as f64 * seen.macs(depth)).max(1.0);
+            (kind, Attention { decode, prefill })
+        };
+        let attention = kinds.iter().zip(&tried.late).map(late).collect();
+        Ok(Self { model: Attended::new(model, kinds), passes, attention })
+    }
+
+    fn attention(&self, kind: KvKind) -> Attention {
+        let none = Attention { decode: 0.0, prefill: 0.0 };
+        self.attention.iter().find(|(k, _)| *k == kind).map_or(none, |(_, attention)| *attention)
+    }
+
+    /// Tokens per second of generating at `depth` cached positions.
+    pub fn decode(&self, depth: usize, kind: KvKind) -> f64 {
+        1.0 / (self.passes[0] + self.model.bytes(depth, kind) * self.attention(kind).decode)
+    }
+
+    /// Tokens per second of reading a prompt of `n` tokens after `depth` others.
+    pub fn prefill(&self, n: usize, depth: usize, kind: KvKind) -> f64 {
+        let (mut seconds, mut done) = (0.0, 0);
+        while done < n {
+            let pass = (n - done).min(DEFAULT_BATCH);
+            let late = pass as f64 * self.model.macs(depth + done) * self.attention(kind).prefill;
+            seconds += self.pass(pass) + late;
+            done += pass;
+        }
+        n as f64 / seconds
+    }
+
+    /// Seconds of a pass of `n` tokens: between those that were tried, in proportion.
+    fn pass(&self, n: usize) -> f64 {
+        let above = PASSES.iter().position(|&tried| tried >= n).unwrap_or(PASSES.len() - 1).max(1);
+        let (a, b) = (PASSES[above - 1] as f64, PASSES[above] as f64);
+        let (from, to) = (self.passes[above - 1], self.passes[above]);
+        from + (to - from) * (n as f64 - a) / (b - a)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speed(window: usize) -> Speed {
+        let layers = [window, usize::MAX].map(|window| Seen { window, macs: 10.0, bytes: vec![(KvKind::F16, 4.0)] });
+        let attention = vec![(KvKind::F16, Attention { decode: 0.001, prefill: 0.0001 })];
+        Speed { model: Attended { layers: layers.into() }, passes: [1.0, 2.0, 4.0], attention }
+    }
+
+    #[test]
+    fn passes_between_those_that_were_tried() {
+        let speed = speed(usize::MAX);
+        let passes = [1, 128, 320, 512].map(|n| speed.pass(n));
+        assert_eq!(passes, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn positions_cost_as_far_as_a_layer_sees_them() {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        assert!(near(speed(usize::MAX).decode(1000, KvKind::F16), 1.0 / (1.0 + 8.0)));
+        assert!(near(speed(500).decode(1000, KvKind::F16), 1.0 / (1.0 + 6.0)));
+        // Two passes: the second after the first, and both after what is there.
+        let seconds = 4.0 + 512.0 * 20.0 * 100.0 * 1e-4 + 4.0 + 512.0 * 20.0 * 612.0 * 1e-4;
+        assert!(near(speed(usize::MAX).prefill(1024, 100, KvKind::F16), 1024.0 / seconds));
+    }
+}

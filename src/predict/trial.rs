@@ -1,0 +1,199 @@
+//! A few layers of a model, run for a moment: what the machine does with them, it will do with all.
+//!
+//! Layers are the model's own, with their formats, their shapes and their mapped weights; nothing is assumed of how
+//! long a product, a norm or a tile of attention takes. A small model is run whole. What differs from a real run: where
+//! only the header of a file is there, weights read as zeros (norms and routers are made up then, so that experts are
+//! chosen as evenly as by a trained router), and the cache holds one value everywhere.
+
+use super::measure::affordable;
+use crate::arch::{End, Mixer};
+use crate::forward::{Scratch, Setting, Span, Want, forward};
+use crate::kv::{CacheShape, KvCache};
+use crate::model::{FfnWeights, Model, Stack};
+use crate::parallel::Pool;
+use crate::{Error, Result};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use tokki_quant::attention::{KvKind, TILE};
+use tokki_quant::dtype::DType;
+
+/// Weights that are run: more than most caches hold, so that they come from memory where the model's will.
+const WEIGHTS: usize = 768 << 20;
+
+/// A layer whose experts take more than this is run with the same few of them for all tokens.
+const EXPERTS: u64 = 4 << 30;
+
+/// Cache that is run.
+const CACHE: usize = 256 << 20;
+
+/// Tokens that the trial knows: its embedding has so many rows.
+const TOKENS: usize = 512;
+
+/// How long each measurement takes at least.
+const TIME: Duration = Duration::from_millis(250);
+
+/// Some layers of a model.
+pub(super) struct Trial {
+    model: Model,
+}
+
+impl Trial {
+    /// Layers of `model` that make up [`WEIGHTS`], at least one, evenly spaced.
+    pub(super) fn of(model: &Model) -> Result<Self> {
+        let layers = model.layers.len().max(1);
+        let bytes: u64 = (0..model.layers.len()).map(|layer| layer_bytes(model, layer)).sum();
+        let each = (bytes / layers as u64).max(1);
+        let most = affordable(WEIGHTS) as u64;
+        let count = usize::try_from(most / each).unwrap_or(layers).clamp(1, layers);
+        let chosen: Vec<usize> = (0..count).map(|i| (2 * i + 1) * layers / (2 * count)).collect();
+        Self::with_layers(model, &chosen, each <= EXPERTS)
+    }
+
+    /// No layer: what remains of a pass.
+    pub(super) fn empty(model: &Model) -> Result<Self> {
+        Self::with_layers(model, &[], false)
+    }
+
+    fn with_layers(model: &Model, chosen: &[usize], spread: bool) -> Result<Self> {
+        let mut spec = model.spec.clone();
+        spec.layers = chosen.iter().map(|&i| model.spec.layers[i].clone()).collect();
+        // A stream that was kept by a layer which is left out cannot be blended in again; it costs next to nothing.
+        spec.layers.iter_mut().for_each(|layer| layer.skips.clear());
+        spec.layers.iter_mut().for_each(|layer| layer.ends.retain(|end| *end != End::PerLayer));
+        // Neither can the keys and values of one: each layer on its own takes as long.
+        for (own, mixer) in spec.layers.iter_mut().flat_map(|layer| layer.mixers.iter_mut().enumerate()) {
+            if let (0, Mixer::Attention(attn)) = (own, mixer) {
+                attn.kv_of = attn.kv_of.filter(|_| chosen.len() == model.layers.len());
+            }
+        }
+        let mut layers: Vec<_> = chosen.iter().map(|&i| model.layers[i].clone()).collect();
+        spec.streams = None;
+        layers.iter_mut().for_each(|layer| layer.streams = None);
+        for layer in &mut layers {
+            let norms = [&mut layer.attn_norm];
+            norms.into_iter().flatten().for_each(|norm| ones(&mut norm.weight));
+            for feed in &mut layer.feeds {
+                feed.norm.iter_mut().for_each(|norm| ones(&mut norm.weight));
+                let FfnWeights::Experts(experts) = &mut feed.ffn else { continue };
+                let (rows, cols) = (experts.router.rows(), experts.router.cols());
+                experts.router = noise(rows, cols, if spread { 1.0 } else { 0.0 })?;
+            }
+        }
+        let model = Model {
+            embed: noise(TOKENS.min(spec.vocab), spec.embd, 1.0)?,
+            positions: None,
+            token_type: None,
+            second: None,
+            embed_norm: None,
+            per_layer: None,
+            streams: None,
+            classifier: None,
+            projections: Vec::new(),
+            gguf: model.gguf.clone(),
+            layers,
+            output_norm: model.output_norm.clone(),
+            output: model.output.clone(),
+            // Divisors that read as zeros would make angles of no number.
+            rope_factors: vec![Default::default(); model.rope_factors.len()],
+            spec,
+        };
+        Ok(Self { model })
+    }
+
+    /// The layers.
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Positions that a cache of acceptable size holds, whole tiles of them, up to `most`.
+    pub(super) fn depth(&self, kind: KvKind, most: usize) -> usize {
+        let page = CacheShape::new(&self.model.spec, kind).page_bytes().max(1);
+        (affordable(CACHE) / page * TILE).clamp(TILE, most.max(TILE))
+    }
+
+    /// Whether one token after `depth` positions takes longer than `seconds` more than one after none.
+    pub(super) fn attends_slowly(&self, pool: &Pool, kind: KvKind, depth: usize, seconds: f64) -> Result<bool> {
+        Ok(self.once(pool, kind, 1, depth)? - self.once(pool, kind, 1, 0)? > seconds)
+    }
+
+    /// Seconds of one pass, the second of two.
+    fn once(&self, pool: &Pool, kind: KvKind, n: usize, depth: usize) -> Result<f64> {
+        let mut cache = filled(&self.model, kind, depth)?;
+        let mut scratch = Scratch::default();
+        let cancel = AtomicBool::new(false);
+        let (context, read_ahead, expand_latents) = (depth + 2 * n, 0, false);
+        let (model, cancel, vectors) = (&self.model, &cancel, false);
+        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
+        let tokens = vec![0; n];
+        let mut seconds = 0.0;
+        for _ in 0..2 {
+            let start = Instant::now();
+            let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
+            forward(&setting, &mut scratch, &mut [span])?;
+            seconds = start.elapsed().as_secs_f64();
+        }
+        Ok(seconds)
+    }
+
+    /// Seconds of a pass of `n` tokens after `depth` positions, a multiple of [`TILE`].
+    pub(super) fn seconds(&self, pool: &Pool, kind: KvKind, n: usize, depth: usize) -> Result<f64> {
+        /// Passes that count as one: a single token is over too soon.
+        const ROUND: usize = 8;
+        let mut cache = filled(&self.model, kind, depth)?;
+        let mut scratch = Scratch::default();
+        let cancel = AtomicBool::new(false);
+        let (context, read_ahead, expand_latents) = (depth + n * ROUND, 0, false);
+        let (model, cancel, vectors) = (&self.model, &cancel, false);
+        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
+        let vocab = self.model.spec.vocab.min(TOKENS);
+        let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
+        let passes = if n == 1 { ROUND } else { 1 };
+        let mut round = || -> Result<f64> {
+            let start = Instant::now();
+            for _ in 0..passes {
+                let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
+                forward(&setting, &mut scratch, &mut [span])?;
+            }
+            let seconds = start.elapsed().as_secs_f64() / passes as f64;
+            cache.truncate(depth);
+            Ok(seconds)
+        };
+        // The first one warms caches; a long one hardly feels that.
+        let first = round()?;
+        let (start, mut best) = (Instant::now(), if first < TIME.as_secs_f64() { f64::INFINITY } else { first });
+        while best.is_infinite() || (best < TIME.as_secs_f64() && start.elapsed() < TIME) {
+            best = best.min(round()?);
+        }
+        Ok(best)
+    }
+}
+
+fn layer_bytes(model: &Model, layer: usize) -> u64 {
+    let of = |(stack, _): (&Stack, usize)| stack.matrix_bytes() as u64 * stack.count() as u64;
+    model.layer_products(layer).into_iter().map(of).sum()
+}
+
+/// A norm of a file that is not there.
+fn ones(norm: &mut [f32]) {
+    if norm.iter().all(|&value| value == 0.0) {
+        norm.fill(1.0);
+    }
+}
+
+/// Numbers in `-scale..scale` without a pattern.
+fn noise(rows: usize, cols: usize, scale: f32) -> Result<Stack> {
+    let value = |i: usize| {
+        let bits = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        scale * (bits as f32 / (1u64 << 23) as f32 - 1.0)
+    };
+    let bytes = (0..rows * cols).flat_map(|i| value(i).to_le_bytes()).collect();
+    Stack::owned(DType::F32, bytes, 1, rows, cols)
+}
+
+/// A cache that holds `depth` positions.
+fn filled(model: &Model, kind: KvKind, depth: usize) -> Result<KvCache> {
+    let shape = CacheShape::new(&model.spec, kind);
+    // Ordinary numbers in every kind, written so that the pages are real memory.
+    let pages = (0..depth / TILE).map(|_| vec![0x11; shape.page_bytes()].into_boxed_slice()).collect();
+    KvCache::from_pages(shape, pages, depth).ok_or_else(|| Error::failed("the trial", "pages of another size"))
+}

@@ -1,0 +1,48 @@
+//! What lists of models say of each, in the shape of Ollama, which others' lists show as well.
+
+use super::models::Entry;
+use crate::chat::Thinking;
+use crate::engine::Llm;
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// A time as RFC 3339, UTC.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |time| format!("{time:.6}"))
+}
+
+/// What a model is, in Ollama's words.
+pub(super) fn details(llm: &Llm) -> Value {
+    let gguf = &llm.model().gguf;
+    let arch = &llm.model().spec.arch;
+    let size = gguf.str("general.size_label").ok().flatten().unwrap_or_default();
+    json!({ "parent_model": "", "format": "gguf", "family": arch, "families": [arch],
+            "parameter_size": size, "quantization_level": llm.model().output.dtype().name() })
+}
+
+/// One model in Ollama's lists.
+pub(super) fn entry(entry: &Entry) -> Value {
+    let served = entry.served();
+    let llm = served.as_ref().map(|served| served.engine.llm());
+    json!({
+        "name": entry.name(),
+        "model": entry.name(),
+        "modified_at": rfc3339(entry.modified),
+        "size": llm.map_or(entry.bytes, |llm| llm.model().gguf.file_bytes()),
+        "digest": "",
+        "capabilities": llm.map_or_else(|| vec!["completion"], |llm| capabilities(llm)),
+        "details": llm.map_or_else(|| json!({ "format": "gguf" }), |llm| details(llm)),
+    })
+}
+
+/// What a model can do, in Ollama's words.
+pub(super) fn capabilities(llm: &Llm) -> Vec<&'static str> {
+    let mut all = vec!["completion"];
+    if llm.capabilities().is_some_and(|c| c.tools) {
+        all.push("tools");
+    }
+    if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) {
+        all.push("thinking");
+    }
+    all
+}

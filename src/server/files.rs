@@ -1,0 +1,349 @@
+//! `/v1/files` and `/v1/batches`: many requests that are answered in the background.
+//!
+//! Everything lies in one folder, so that a server that is started again knows its files and goes on with its batches:
+//! `ID` is a file's content, `ID.json` its object. A batch's output is written line by line, and is its journal.
+
+use super::batch::{self, Line};
+use super::body::Fields;
+use super::error::ApiError;
+use super::routes::{Call, State, json as respond_json};
+use crate::platform::output::Output;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response, header};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Largest file that is taken.
+pub(super) const MAX_FILE: usize = 100 << 20;
+/// Most files and batches that are kept.
+const MAX_OBJECTS: usize = 10_000;
+
+/// The files and batches of a server.
+pub(super) struct Files {
+    folder: PathBuf,
+    /// The folder, where it goes with the server.
+    _temporary: Option<tempfile::TempDir>,
+    objects: Mutex<BTreeMap<String, Value>>,
+    /// Flags of batches that are to stop.
+    stops: Mutex<BTreeMap<String, Arc<AtomicBool>>>,
+    next: AtomicU64,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+impl Files {
+    /// The files in `folder`, which is made if it is not there; without one those of this process only.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or read.
+    pub(super) fn open(folder: Option<&Path>) -> crate::Result<Self> {
+        let failed = |path: &Path, action| {
+            let path = path.to_owned();
+            move |why| crate::Error::io(&path, action, why)
+        };
+        let temporary = match folder {
+            Some(_) => None,
+            None => Some(tempfile::tempdir().map_err(failed(Path::new("a temporary folder"), "create"))?),
+        };
+        let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
+        std::fs::create_dir_all(&folder).map_err(failed(&folder, "create"))?;
+        let mut objects = BTreeMap::new();
+        for entry in std::fs::read_dir(&folder).map_err(failed(&folder, "read"))?.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|ending| ending == "json")
+                && let Ok(text) = std::fs::read_to_string(&path)
+                && let Ok(object) = serde_json::from_str::<Value>(&text)
+                && let Some(id) = object["id"].as_str().filter(|id| path.file_stem().is_some_and(|stem| stem == *id))
+            {
+                objects.insert(id.to_owned(), object.clone());
+            }
+        }
+        let (objects, stops) = (Mutex::new(objects), Mutex::default());
+        Ok(Self { folder, _temporary: temporary, objects, stops, next: AtomicU64::new(0) })
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stops(&self) -> MutexGuard<'_, BTreeMap<String, Arc<AtomicBool>>> {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_id(&self, prefix: &str) -> String {
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+        format!("{prefix}{micros:x}{:04x}", self.next.fetch_add(1, Ordering::Relaxed) & 0xffff)
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(id)
+    }
+
+    /// An object of this kind, by its id.
+    fn get(&self, kind: &str, id: &str) -> Result<Value> {
+        let found = self.objects().get(id).filter(|object| object["object"] == kind).cloned();
+        found.ok_or_else(|| ApiError::not_found(format!("there is no {kind} '{id}'")))
+    }
+
+    fn list(&self, kind: &str) -> Vec<Value> {
+        let objects = self.objects();
+        let mut list: Vec<Value> = objects.values().filter(|object| object["object"] == kind).cloned().collect();
+        list.sort_by_key(|object| std::cmp::Reverse(object["created_at"].as_u64()));
+        list
+    }
+
+    /// Writes an object, so that it is there after a crash as well.
+    fn put(&self, object: Value) -> Result<()> {
+        let id = object["id"].as_str().unwrap_or_default().to_owned();
+        if !self.objects().contains_key(&id) && self.objects().len() >= MAX_OBJECTS {
+            return Err(ApiError::conflict("too many files and batches are kept: delete some"));
+        }
+        write(&self.path(&format!("{id}.json")), object.to_string().as_bytes())?;
+        self.objects().insert(id, object);
+        Ok(())
+    }
+
+    fn remove(&self, id: &str) {
+        self.objects().remove(id);
+        for path in [self.path(id), self.path(&format!("{id}.json"))] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn file_object(&self, id: &str, name: &str, purpose: &str) -> Value {
+        let bytes = std::fs::metadata(self.path(id)).map_or(0, |meta| meta.len());
+        json!({ "id": id, "object": "file", "bytes": bytes, "created_at": now(), "filename": name, "purpose": purpose,
+                "status": "processed", "status_details": null, "expires_at": null })
+    }
+}
+
+/// Writes a whole file or leaves the old one.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut out = Output::begin(path)?;
+    out.write_all(bytes).map_err(|why| crate::Error::io(path, "write", why))?;
+    Ok(out.commit()?)
+}
+
+/// The last part of a path, or the one before `suffix`.
+fn id_of<'c>(call: &'c Call, suffix: &str) -> &'c str {
+    call.uri.path().trim_end_matches('/').trim_end_matches(suffix).rsplit('/').next().unwrap_or_default()
+}
+
+fn list_of(data: Vec<Value>) -> Value {
+    let id = |object: Option<&Value>| object.map_or(Value::Null, |object| object["id"].clone());
+    json!({ "object": "list", "first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data })
+}
+
+/// The fields of a form with a file.
+async fn form(call: &Call) -> Result<(String, String, Bytes)> {
+    let bad = |why: multer::Error| ApiError::bad(format!("the form cannot be read: {why}"));
+    let boundary = multer::parse_boundary(&call.content_type)
+        .map_err(|_| ApiError::bad("multipart/form-data with 'purpose' and 'file' is wanted"))?;
+    let body = call.body.clone();
+    let stream = futures_util::stream::once(async move { Ok::<_, std::convert::Infallible>(body) });
+    let mut form = multer::Multipart::new(stream, boundary);
+    let (mut purpose, mut file) = (None, None);
+    while let Some(field) = form.next_field().await.map_err(bad)? {
+        match field.name() {
+            Some("purpose") => purpose = Some(field.text().await.map_err(bad)?),
+            Some("file") => {
+                let name = field.file_name().unwrap_or("file").chars().take(200).collect::<String>();
+                file = Some((name, field.bytes().await.map_err(bad)?));
+            }
+            _ => {}
+        }
+    }
+    let purpose = purpose.ok_or_else(|| ApiError::field("purpose", "is missing"))?;
+    let (name, bytes) = file.ok_or_else(|| ApiError::field("file", "is missing"))?;
+    Ok((purpose, name, bytes))
+}
+
+/// `POST /v1/files`
+pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let (purpose, name, bytes) = form(&call).await?;
+    if purpose != "batch" {
+        return Err(ApiError::field("purpose", format!("'batch' is wanted, not '{purpose}'")));
+    }
+    let files = &state.files;
+    let id = files.new_id("file-");
+    write(&files.path(&id), &bytes)?;
+    let object = files.file_object(&id, &name, &purpose);
+    files.put(object.clone()).inspect_err(|_| files.remove(&id))?;
+    Ok(respond_json(&object, &[]))
+}
+
+/// `GET /v1/files`
+pub(super) async fn files(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+    Ok(respond_json(&list_of(state.files.list("file")), &[]))
+}
+
+/// `GET /v1/files/ID`, `/v1/files/ID/content`
+pub(super) async fn file(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let object = state.files.get("file", id_of(&call, "/content"))?;
+    if !call.uri.path().ends_with("/content") {
+        return Ok(respond_json(&object, &[]));
+    }
+    let path = state.files.path(object["id"].as_str().unwrap_or_default());
+    let bytes =
+        tokio::task::spawn_blocking(move || std::fs::read(&path).map_err(|why| crate::Error::io(&path, "read", why)));
+    let bytes = bytes.await.map_err(|_| ApiError::internal("reading the file failed"))??;
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Ok(response)
+}
+
+/// `DELETE /v1/files/ID`
+pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let id = id_of(&call, "").to_owned();
+    state.files.get("file", &id)?;
+    let used = |batch: &Value| {
+        !is_over(batch) && [&batch["input_file_id"], &batch["output_file_id"]].iter().any(|own| **own == id.as_str())
+    };
+    if state.files.list("batch").iter().any(used) {
+        return Err(ApiError::conflict("a batch that is not over uses this file"));
+    }
+    state.files.remove(&id);
+    Ok(respond_json(&json!({ "id": id, "object": "file", "deleted": true }), &[]))
+}
+
+fn is_over(batch: &Value) -> bool {
+    matches!(batch["status"].as_str(), Some("completed" | "failed" | "cancelled"))
+}
+
+/// `POST /v1/batches`
+pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let input = fields.str("input_file_id")?.ok_or_else(|| ApiError::field("input_file_id", "is missing"))?;
+    let endpoint = fields.str("endpoint")?.ok_or_else(|| ApiError::field("endpoint", "is missing"))?;
+    let window = fields.str("completion_window")?.unwrap_or_else(|| "24h".to_owned());
+    let metadata = fields.take("metadata");
+    state.files.get("file", &input)?;
+    let id = state.files.new_id("batch_");
+    let none = Value::Null;
+    let batch = json!({
+        "id": id, "object": "batch", "endpoint": endpoint, "errors": none, "input_file_id": input,
+        "completion_window": window, "status": "validating", "output_file_id": none, "error_file_id": none,
+        "created_at": now(), "in_progress_at": none, "expires_at": none, "finalizing_at": none, "completed_at": none,
+        "failed_at": none, "expired_at": none, "cancelling_at": none, "cancelled_at": none,
+        "request_counts": { "total": 0, "completed": 0, "failed": 0 }, "metadata": metadata,
+    });
+    state.files.put(batch.clone())?;
+    begin(&state, id);
+    Ok(respond_json(&batch, &fields.rest()))
+}
+
+/// `GET /v1/batches`
+pub(super) async fn batches(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+    Ok(respond_json(&list_of(state.files.list("batch")), &[]))
+}
+
+/// `GET /v1/batches/ID`
+pub(super) async fn batch(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    Ok(respond_json(&state.files.get("batch", id_of(&call, ""))?, &[]))
+}
+
+/// `POST /v1/batches/ID/cancel`
+pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let id = id_of(&call, "/cancel").to_owned();
+    let mut object = state.files.get("batch", &id)?;
+    if is_over(&object) {
+        return Err(ApiError::conflict(format!("this batch is {}", object["status"].as_str().unwrap_or("over"))));
+    }
+    if let Some(stop) = state.files.stops().get(&id) {
+        stop.store(true, Ordering::Relaxed);
+    }
+    object["status"] = "cancelling".into();
+    object["cancelling_at"] = now().into();
+    state.files.put(object.clone())?;
+    Ok(respond_json(&object, &[]))
+}
+
+/// Goes on with the batches that an earlier run of the server has left.
+pub(super) fn resume(state: &Arc<State>) {
+    let open = state.files.list("batch").into_iter().filter(|batch| !is_over(batch));
+    for id in open.filter_map(|batch| batch["id"].as_str().map(str::to_owned)) {
+        begin(state, id);
+    }
+}
+
+/// Works on a batch in the background.
+fn begin(state: &Arc<State>, id: String) {
+    let stop: Arc<AtomicBool> = Arc::default();
+    state.files.stops().insert(id.clone(), Arc::clone(&stop));
+    let state = Arc::clone(state);
+    tokio::spawn(async move {
+        if let Err(why) = run(&state, &id, &stop).await
+            && let Ok(mut object) = state.files.get("batch", &id)
+            && !state.draining.load(Ordering::Relaxed)
+        {
+            object["status"] = "failed".into();
+            object["failed_at"] = now().into();
+            object["errors"] = json!({ "object": "list", "data": [{ "message": why.message, "code": "failed" }] });
+            let _ = state.files.put(object);
+        }
+        state.files.stops().remove(&id);
+    });
+}
+
+async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
+    let mut object = state.files.get("batch", id)?;
+    let text = |object: &Value, name: &str| object[name].as_str().unwrap_or_default().to_owned();
+    let endpoint = text(&object, "endpoint");
+    let lines = batch::read_lines(&state.files.path(&text(&object, "input_file_id")))?;
+    if let Some(odd) = lines.iter().find(|line| line.path != endpoint) {
+        let message = format!("'{}' asks for {}, not for {endpoint}", odd.custom_id, odd.path);
+        return Err(ApiError::bad(message));
+    }
+    let output = match object["output_file_id"].as_str() {
+        Some(output) => output.to_owned(),
+        None => state.files.new_id("file-"),
+    };
+    let (mut file, done) = batch::open_output(&state.files.path(&output))?;
+    object["output_file_id"] = output.clone().into();
+    object["in_progress_at"] = now().into();
+    if object["status"] == "validating" {
+        object["status"] = "in_progress".into();
+    }
+    object["request_counts"]["total"] = lines.len().into();
+    object["request_counts"]["completed"] = done.len().into();
+    state.files.put(state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output"))?;
+    state.files.put(object.clone())?;
+    let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
+    let cancelled = object["status"] == "cancelling";
+    stop.fetch_or(cancelled, Ordering::Relaxed);
+    let (mut completed, mut failed) = (done.len(), 0);
+    let mut told = |answer: &Value| {
+        match answer["response"]["status_code"] == 200 {
+            true => completed += 1,
+            false => failed += 1,
+        }
+        // Told to whoever asks; the output itself is what survives a crash.
+        if let Some(object) = state.files.objects().get_mut(id) {
+            object["request_counts"]["completed"] = completed.into();
+            object["request_counts"]["failed"] = failed.into();
+        }
+    };
+    let outcome = batch::answer_all(state, left, &mut file, stop, &mut told).await;
+    state.files.put(state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output"))?;
+    let mut object = state.files.get("batch", id)?;
+    let status = match outcome {
+        Ok(()) => "completed",
+        Err(crate::Error::Interrupted) => "cancelled",
+        Err(why) => return Err(why.into()),
+    };
+    if state.draining.load(Ordering::Relaxed) && status == "cancelled" {
+        return Ok(());
+    }
+    object["status"] = status.into();
+    object[format!("{status}_at")] = now().into();
+    state.files.put(object)
+}

@@ -1,0 +1,140 @@
+//! Slots: the conversations that a model has last had, by number, to be saved to files and restored from them.
+//!
+//! Their tokens are all that is kept here. What was computed for them lies in the engine's cache, where every request
+//! finds it, whichever slot it names.
+
+use super::body::Fields;
+use super::error::ApiError;
+use super::routes::{Call, State, json as respond_json};
+use crate::engine::Engine;
+use axum::body::Body;
+use axum::http::Response;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Longest name of a file that a slot is saved in.
+const MAX_NAME: usize = 200;
+
+/// What the slots of one model hold.
+pub(super) struct Slots(Mutex<Vec<Slot>>);
+
+#[derive(Clone, Default)]
+struct Slot {
+    tokens: Vec<u32>,
+    used: Option<Instant>,
+}
+
+impl Slots {
+    /// `count` empty slots.
+    pub(super) fn new(count: usize) -> Self {
+        Self(Mutex::new(vec![Slot::default(); count.max(1)]))
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot for a request: the one that it names, else the one with the most in common with its prompt, else the one
+    /// unused for the longest time.
+    pub(super) fn choose(&self, named: Option<usize>, prompt: &[u32]) -> usize {
+        let slots = self.all();
+        if let Some(slot) = named.filter(|&slot| slot < slots.len()) {
+            return slot;
+        }
+        let common = |slot: &Slot| slot.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let close = (0..slots.len()).max_by_key(|&i| (common(&slots[i]), std::cmp::Reverse(i)));
+        let oldest = (0..slots.len()).min_by_key(|&i| slots[i].used);
+        close.filter(|&i| 2 * common(&slots[i]) > slots[i].tokens.len()).or(oldest).unwrap_or(0)
+    }
+
+    /// A request of this slot has ended with these tokens.
+    pub(super) fn keep(&self, slot: usize, tokens: Vec<u32>) {
+        if let Some(slot) = self.all().get_mut(slot) {
+            *slot = Slot { tokens, used: Some(Instant::now()) };
+        }
+    }
+
+    fn tokens(&self, slot: usize) -> Option<Vec<u32>> {
+        self.all().get(slot).map(|slot| slot.tokens.clone())
+    }
+}
+
+/// `GET /slots`: one entry per answer that can be written at the same time.
+pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+    if !state.options.slots {
+        return Err(ApiError::unsupported("this server was started with --no-slots"));
+    }
+    let model = state.models.get(None).await?;
+    let running = model.engine.gauges().running.load(Ordering::Relaxed);
+    let context = model.engine.options().session.context;
+    let slots = model.slots.all();
+    let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });
+    let slots: Vec<Value> = slots.iter().enumerate().map(entry).collect();
+    Ok(respond_json(&slots.into(), &[]))
+}
+
+/// `POST /slots/N?action=save|restore|erase`
+pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let model = state.models.get(None).await?;
+    let id: Option<usize> = call.uri.path().rsplit('/').next().and_then(|id| id.parse().ok());
+    let found = id.and_then(|id| Some((id, model.slots.tokens(id)?)));
+    let (id, tokens) = found.ok_or_else(|| ApiError::bad("Invalid slot ID"))?;
+    let action = call.uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("action="));
+    let start = Instant::now();
+    let answer = match action {
+        Some("save") => {
+            let (name, path) = file(&state, &call)?;
+            let served = Arc::clone(&model);
+            let saved = in_background(move || served.engine.save(&tokens, &path)).await?;
+            json!({ "id_slot": id, "filename": name, "n_saved": saved, "timings": { "save_ms": ms(start) } })
+        }
+        Some("restore") => {
+            let (name, path) = file(&state, &call)?;
+            let served = Arc::clone(&model);
+            let tokens = in_background(move || served.engine.restore(&path)).await?;
+            let restored = tokens.len();
+            model.slots.keep(id, tokens);
+            json!({ "id_slot": id, "filename": name, "n_restored": restored, "timings": { "restore_ms": ms(start) } })
+        }
+        Some("erase") => {
+            let erased = tokens.len();
+            let served = Arc::clone(&model);
+            in_background(move || Engine::forget_sequence(&served.engine, &tokens)).await?;
+            model.slots.keep(id, Vec::new());
+            json!({ "id_slot": id, "n_erased": erased })
+        }
+        _ => return Err(ApiError::bad("Invalid action: save, restore or erase is wanted")),
+    };
+    Ok(respond_json(&answer, &[]))
+}
+
+fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1000.0
+}
+
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T> + Send + 'static) -> Result<T> {
+    let work = tokio::task::spawn_blocking(work).await;
+    work.map_err(|_| ApiError::internal("the work on this slot failed"))?.map_err(ApiError::from)
+}
+
+/// The file that a request names, within the folder for them.
+fn file(state: &State, call: &Call) -> Result<(String, PathBuf)> {
+    let Some(folder) = &state.options.slot_dir else {
+        return Err(ApiError::unsupported("this server was started without --slot-save-path"));
+    };
+    let mut fields = Fields::parse(&call.body)?;
+    let name = fields.str("filename")?.ok_or_else(|| ApiError::field("filename", "is missing"))?;
+    let harmless = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.chars().all(harmless) {
+        return Err(ApiError::field(
+            "filename",
+            "Invalid filename: letters, digits, '-', '_', '.' and blanks are allowed",
+        ));
+    }
+    Ok((name.clone(), folder.join(name)))
+}

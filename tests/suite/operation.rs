@@ -1,0 +1,284 @@
+//! What operators do with a server: several models, slots, addresses, numbers.
+
+use super::serve::{chat, serve, serve_with};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
+}
+
+fn open_models(list: &Value) -> Vec<String> {
+    let open = |model: &&Value| model["status"]["value"] == "loaded";
+    let list = list["data"].as_array().unwrap();
+    list.iter().filter(open).map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn models_are_opened_when_asked_for_and_closed_for_others() {
+    let second = format!("second,other={}", fixture("qwen2.gguf").display());
+    let third = format!("third={}", fixture("gemma2.gguf").display());
+    // Models that are given first come first; the harness appends its own as the last.
+    let server = serve(&[&second, &third, "--max-open", "2"]);
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["second"]);
+    let ask =
+        |model: &str| server.post("/v1/completions", &json!({ "model": model, "prompt": [5, 6], "max_tokens": 2 }));
+    assert_eq!(ask("third").json()["model"], "third");
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["second", "third"]);
+    // An alias is the same model, and its use makes the other one the oldest.
+    assert_eq!(ask("other").json()["model"], "second");
+    assert_eq!(ask("llama").json()["model"], "llama");
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["second", "llama"]);
+    // What a closed model counted is not forgotten.
+    assert_eq!(server.metric("tokki_requests_total{model=\"third\"}"), 1.0);
+    assert_eq!(server.metric("tokki_model_open{model=\"third\"}"), 0.0);
+    assert_eq!(ask("none").status, 404);
+    let act = |what: &str, model: &str| server.post(&format!("/models/{what}"), &json!({ "model": model })).status;
+    assert_eq!([act("unload", "second"), act("load", "third"), act("load", "none")], [200, 200, 404]);
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["third", "llama"]);
+    // Ollama's way.
+    let keep =
+        |seconds: Value| server.post("/api/generate", &json!({ "model": "llama", "keep_alive": seconds })).json();
+    assert_eq!(keep(json!("5m"))["done_reason"], "load");
+    assert_eq!(keep(json!(0))["done_reason"], "unload");
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["third"]);
+    assert_eq!(server.get("/api/ps").json()["models"].as_array().unwrap().len(), 1);
+    assert!(keep(json!("soon"))["error"].as_str().unwrap().contains("keep_alive"));
+}
+
+#[test]
+fn an_idle_model_is_closed_and_opened_again() {
+    let server = serve(&["--keep-alive", "1s"]);
+    let props = || server.get("/props").json();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while props()["is_sleeping"] == false {
+        assert!(Instant::now() < deadline, "the model is still open");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(props()["model_alias"], "llama");
+    assert_eq!(open_models(&server.get("/v1/models").json()), Vec::<String>::new());
+    assert_eq!(server.post("/v1/chat/completions", &chat(&json!({}))).status, 200);
+    assert_eq!(props()["is_sleeping"], false);
+}
+
+#[test]
+fn slots_are_saved_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap().to_owned();
+    let tokens: Vec<u32> = (0..200).map(|i| 3 + i % 50).collect();
+    let ask = |server: &super::serve::Server| {
+        let body = json!({ "prompt": tokens, "n_predict": 4, "id_slot": 1, "temperature": 0 });
+        server.post("/completion", &body).json()
+    };
+    let server = serve(&["--slot-save-path", &path]);
+    let first = ask(&server);
+    assert_eq!(first["timings"]["prompt_n"], 200);
+    let act = |id: u32, action: &str, name: &str| {
+        server.post(&format!("/slots/{id}?action={action}"), &json!({ "filename": name }))
+    };
+    let saved = act(1, "save", "one.bin").json();
+    assert_eq!(saved["n_saved"], 203, "{saved}");
+    assert_eq!(act(1, "erase", "").json()["n_erased"], 204);
+    assert_eq!(ask(&server)["timings"]["prompt_n"], 200);
+    assert_eq!(act(99, "save", "x").status, 400);
+    assert_eq!(act(1, "forget", "x").status, 400);
+    for name in ["../out", "/etc/x", "", ".hidden", "a\nb"] {
+        assert_eq!(act(1, "save", name).status, 400, "{name:?}");
+    }
+    drop(server);
+    let server = serve(&["--slot-save-path", &path]);
+    let restored = server.post("/slots/0?action=restore", &json!({ "filename": "one.bin" })).json();
+    assert_eq!(restored["n_restored"], 203, "{restored}");
+    let again = ask(&server);
+    assert_eq!(again["timings"]["cache_n"], 199);
+    assert_eq!(again["content"], first["content"]);
+    std::fs::write(folder.path().join("bad.bin"), "no session").unwrap();
+    assert_eq!(server.post("/slots/0?action=restore", &json!({ "filename": "bad.bin" })).status, 400);
+    assert_eq!(serve(&[]).post("/slots/0?action=save", &json!({ "filename": "x" })).status, 501);
+}
+
+#[test]
+fn several_addresses_and_what_is_switched_off() {
+    let server = serve(&["--host", "127.0.0.1,127.0.0.2", "--no-slots", "--no-metrics", "--no-page"]);
+    let port = server.address.rsplit(':').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(format!("127.0.0.2:{port}")).unwrap();
+    use std::io::{Read, Write};
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert_eq!([server.get("/slots").status, server.get("/metrics").status, server.get("/").status], [501, 501, 404]);
+}
+
+#[test]
+fn metrics_have_llama_servers_names() {
+    let server = serve(&[]);
+    let answer = server.post("/completion", &json!({ "prompt": [7, 8, 9], "n_predict": 5, "ignore_eos": true })).json();
+    assert_eq!(answer["timings"]["predicted_n"], 5);
+    assert!(!answer["generation_settings"]["logit_bias"].as_array().unwrap().is_empty());
+    assert_eq!(server.metric("llamacpp:tokens_predicted_total"), 5.0);
+    assert_eq!(server.metric("llamacpp:prompt_tokens_total"), 3.0);
+    assert!(server.metric("llamacpp:n_tokens_max") >= 7.0);
+    // Speeds are those since the last look: nothing has happened since.
+    assert_eq!(server.metric("llamacpp:predicted_tokens_seconds"), 0.0);
+    assert!(server.get("/metrics").head.contains("process-start-time-unix: "));
+}
+
+#[test]
+fn a_completion_tells_tokens_speeds_and_probabilities() {
+    let server = serve(&[]);
+    let body = |more: Value| {
+        let mut body = json!({ "prompt": [7, 8, 9], "n_predict": 6, "ignore_eos": true, "temperature": 1, "seed": 5 });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let whole = server.post("/completion", &body(json!({ "return_tokens": true }))).json();
+    assert_eq!(whole["tokens"].as_array().unwrap().len(), 6);
+    let chunks = server.post("/completion", &body(json!({ "stream": true, "return_progress": true }))).events();
+    let tokens: Vec<Value> = chunks.iter().flat_map(|chunk| chunk["tokens"].as_array().unwrap().clone()).collect();
+    assert_eq!(whole["tokens"], Value::from(tokens));
+    let progress: Vec<&Value> = chunks.iter().filter(|chunk| !chunk["prompt_progress"].is_null()).collect();
+    assert_eq!(progress[0]["timings"]["prompt_ms"], 0.0);
+    assert_eq!(progress.last().unwrap()["prompt_progress"]["processed"], 3);
+    let after =
+        server.post("/completion", &body(json!({ "n_probs": 3, "post_sampling_probs": true, "top_k": 2 }))).json();
+    for token in after["completion_probabilities"].as_array().unwrap() {
+        let top: Vec<f64> =
+            token["top_probs"].as_array().unwrap().iter().map(|p| p["prob"].as_f64().unwrap()).collect();
+        assert!(top.len() <= 2 && (top.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{token}");
+        assert!(token["prob"].as_f64().unwrap() > 0.0);
+    }
+    let paced = server.post("/v1/chat/completions", &chat(&json!({ "stream": true, "timings_per_token": true })));
+    let deltas = paced.events().into_iter().filter(|chunk| chunk["choices"][0]["delta"]["content"].is_string());
+    assert!(deltas.into_iter().all(|chunk| chunk["timings"]["predicted_n"].as_u64() > Some(0)));
+    let told = server.post("/v1/chat/completions", &chat(&json!({ "verbose": true }))).json();
+    assert!(told["__verbose"]["prompt"].as_str().unwrap().contains("Hello there"));
+}
+
+#[test]
+fn decisions_are_probabilities() {
+    let server = serve_with(&["--temperature", "0"], &[]);
+    let questions = json!([
+        { "type": "predicate", "instructions": "Is it warm?", "name": "warm" },
+        { "type": "choice", "instructions": "What is it?", "choices": [{ "value": "soup" }, { "value": true }] },
+        { "type": "score", "instructions": "How warm?", "levels": [{ "label": "cold" }, { "label": "mild" }, { "label": "hot" }] },
+    ]);
+    let body = json!({ "model": "m", "input": "The soup is hot.", "questions": questions });
+    let decision = server.post("/v1/decisions", &body).json();
+    let answers = decision["answers"].as_array().unwrap_or_else(|| panic!("{decision}"));
+    assert_eq!(answers[0]["name"], "warm");
+    assert!((0.0..=1.0).contains(&answers[0]["probability"].as_f64().unwrap()));
+    for answer in &answers[1..] {
+        let all = answer["probabilities"].as_array().unwrap().iter();
+        let sum: f64 = all.map(|entry| entry["probability"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{answer}");
+    }
+    assert!(answers[2]["score"].as_f64().unwrap() <= 2.0);
+    // The same again, from the cache: the same bits.
+    let again = server.post("/v1/decisions", &body).json();
+    assert_eq!(again["answers"], decision["answers"]);
+    assert!(again["usage"]["input_tokens_details"]["cached_tokens"].as_u64() > Some(0));
+    for bad in [json!([]), json!([{ "type": "wish", "instructions": "x" }])] {
+        let body = json!({ "input": "x", "questions": bad });
+        assert_eq!(server.post("/v1/decisions", &body).status, 400);
+    }
+}
+
+#[test]
+fn a_tools_schema_is_kept_to_as_far_as_can_be_with_a_warning() {
+    let server = serve(&[]);
+    let call = |parameters: Value| {
+        let tool = json!({ "type": "function", "function": { "name": "f", "parameters": parameters } });
+        let body = chat(&json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 60 }));
+        server.post("/v1/chat/completions", &body)
+    };
+    let plain = call(json!({ "type": "object", "properties": { "a": { "type": "boolean" } }, "required": ["a"] }));
+    assert_eq!(plain.status, 200, "{}", plain.body);
+    assert!(!plain.head.contains("x-warnings"), "{}", plain.head);
+    for odd in [
+        json!({ "type": "object", "properties": { "a": { "type": "array", "uniqueItems": true } } }),
+        json!({ "type": "object", "properties": { "a": { "const": 9_007_199_254_740_993_i64 } } }),
+        json!({ "type": "object", "properties": { "a": { "$ref": "#/nowhere" } } }),
+    ] {
+        let reply = call(odd.clone());
+        assert_eq!(reply.status, 200, "{odd}: {}", reply.body);
+        assert!(reply.head.contains("x-warnings"), "{odd}: {}", reply.head);
+    }
+}
+
+/// A form with a file, as clients upload it.
+fn upload(server: &super::serve::Server, purpose: &str, content: &str) -> super::serve::Reply {
+    let part = |head: &str, body: &str| format!("--xyz\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
+    let body = part("name=\"purpose\"", purpose)
+        + &part("name=\"file\"; filename=\"in.jsonl\"\r\nContent-Type: application/octet-stream", content)
+        + "--xyz--\r\n";
+    server.send("POST", "/v1/files", "content-type: multipart/form-data; boundary=xyz\r\n", &body)
+}
+
+fn wait_for(server: &super::serve::Server, batch: &str, over: &[&str]) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let object = server.get(&format!("/v1/batches/{batch}")).json();
+        if over.contains(&object["status"].as_str().unwrap()) {
+            return object;
+        }
+        assert!(Instant::now() < deadline, "{object}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn batches_are_answered_in_the_background_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap().to_owned();
+    let line = |id: usize, tokens: usize| {
+        json!({ "custom_id": format!("r{id}"), "method": "POST", "url": "/v1/completions",
+                "body": { "prompt": [5 + id % 40, 6], "max_tokens": tokens, "ignore_eos": true, "seed": id } })
+        .to_string()
+    };
+    let lines = |count: usize, tokens: usize| (0..count).map(|id| line(id, tokens) + "\n").collect::<String>();
+    let begin = |server: &super::serve::Server, content: &str| {
+        let file = upload(server, "batch", content).json();
+        assert_eq!(file["bytes"], content.len(), "{file}");
+        let body = json!({ "input_file_id": file["id"], "endpoint": "/v1/completions", "completion_window": "24h" });
+        server.post("/v1/batches", &body).json()["id"].as_str().unwrap().to_owned()
+    };
+    let mut server = serve(&["--data", &data]);
+    let short = begin(&server, &lines(5, 3));
+    let done = wait_for(&server, &short, &["completed"]);
+    assert_eq!(done["request_counts"], json!({ "total": 5, "completed": 5, "failed": 0 }));
+    let output = server.get(&format!("/v1/files/{}/content", done["output_file_id"].as_str().unwrap())).body;
+    assert_eq!(output.lines().count(), 5);
+    // Killed in the middle: each request is answered once.
+    let long = begin(&server, &lines(60, 40));
+    while server.get(&format!("/v1/batches/{long}")).json()["request_counts"]["completed"].as_u64() < Some(3) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.kill();
+    let server = serve(&["--data", &data]);
+    let done = wait_for(&server, &long, &["completed"]);
+    let output = server.get(&format!("/v1/files/{}/content", done["output_file_id"].as_str().unwrap())).body;
+    let mut ids: Vec<String> = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["custom_id"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), output.lines().count()), (60, 60));
+    // Cancelled, refused, listed, deleted.
+    let endless = begin(&server, &lines(200, 400));
+    assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).json()["status"], "cancelling");
+    wait_for(&server, &endless, &["cancelled"]);
+    assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).status, 409);
+    let failed = begin(&server, "no json\n");
+    let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
+    assert!(why.contains("line 1"), "{why}");
+    assert_eq!(server.get("/v1/batches").json()["data"].as_array().unwrap().len(), 4);
+    assert_eq!(upload(&server, "fine-tune", "x").status, 400);
+    assert_eq!(server.post("/v1/files", &json!({})).status, 400);
+    let file = upload(&server, "batch", "x").json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.send("DELETE", &format!("/v1/files/{file}"), "", "").json()["deleted"], true);
+    assert_eq!(server.get(&format!("/v1/files/{file}")).status, 404);
+    assert_eq!(server.get("/v1/files/..%2f..%2fetc%2fpasswd/content").status, 404);
+}
