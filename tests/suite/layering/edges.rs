@@ -90,6 +90,9 @@ pub const QUANT: &[(&str, &[&str])] = &[
         ],
     ),
     ("attention", &["elementary", "half_float", "isa"]),
+    ("norms", &["isa", "ops"]),
+    ("gates", &["elementary", "isa", "ops"]),
+    ("recurrent", &["elementary", "isa"]),
     ("ops", &["elementary", "isa"]),
     ("testing", &["activation", "dtype", "isa", "matmul", "matrix", "share"]),
 ];
@@ -134,5 +137,26 @@ pub const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Files of `src/arch` that are no family's facts.
-pub const NO_FAMILIES: &[&str] =
-    &["mod", "tests", "keys", "tensors", "check", "experts", "rope", "spec", "table", "norms", "layers", "attention"];
+pub const NO_FAMILIES: &[&str] = &[
+    "mod",
+    "tests",
+    "keys",
+    "tensors",
+    "check",
+    "experts",
+    "rope",
+    "spec",
+    "table",
+    "norms",
+    "layers",
+    "attention",
+    "change",
+    "mixers",
+    "pooling",
+    "refused",
+    "beside",
+    "gated",
+    "hybrid",
+    "encoders",
+    "diffusion",
+];
