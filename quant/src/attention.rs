@@ -26,7 +26,7 @@ mod unpack;
 
 pub use partial::Partial;
 pub use queries::Queries;
-pub use tile::{TileBytes, attend_tile};
+pub use tile::{TileBytes, attend_tile, attend_tile_biased};
 
 use crate::isa::simd::LANES;
 

@@ -13,6 +13,7 @@ pub mod dtype;
 mod elementary;
 mod floats;
 mod formats;
+pub mod gates;
 mod gemm;
 mod gemv;
 mod half_float;
@@ -20,8 +21,10 @@ pub mod isa;
 mod layout;
 pub mod matmul;
 pub mod matrix;
+pub mod norms;
 pub mod ops;
 mod product;
+pub mod recurrent;
 pub mod share;
 pub mod team;
 #[doc(hidden)]

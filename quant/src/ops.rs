@@ -128,19 +128,19 @@ pub fn f32_to_f16(isa: Isa, x: &[f32], out: &mut [u16]) {
 }
 
 /// A function of one value, on lanes.
-trait Unary {
+pub(crate) trait Unary {
     fn at<S: Lanes>(&self, s: S, x: S::F) -> S::F;
 }
 
 /// A function of two values, on lanes.
-trait Binary {
+pub(crate) trait Binary {
     fn at<S: Lanes>(&self, s: S, x: S::F, y: S::F) -> S::F;
 }
 
 /// `x[i] = op(x[i])`.
-struct Each<'a, O> {
-    x: &'a mut [f32],
-    op: O,
+pub(crate) struct Each<'a, O> {
+    pub(crate) x: &'a mut [f32],
+    pub(crate) op: O,
 }
 
 /// `x[i] = op(x[i], y[i])`.
@@ -150,7 +150,7 @@ struct Zip<'a, O> {
     op: O,
 }
 
-fn zip<O: Binary>(isa: Isa, x: &mut [f32], y: &[f32], op: O) {
+pub(crate) fn zip<O: Binary>(isa: Isa, x: &mut [f32], y: &[f32], op: O) {
     assert_eq!(x.len(), y.len(), "elementwise operands");
     dispatch(isa, Zip { x, y, op });
 }

@@ -1,6 +1,9 @@
 //! What every specification has to satisfy, whatever the file said: sizes that can be computed with.
 
-use super::{Attention, Ffn, Layer, Projection, Rope, RopeScaling, Skip, Spec};
+use super::{
+    Attention, Delta, Experts, Ffn, Layer, Mixer, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec, SsmForm,
+    StateSpace, TimeMixForm, Values,
+};
 use std::collections::HashSet;
 
 /// What was wanted, and what was found.
@@ -12,13 +15,20 @@ const MAX_HEAD: usize = 1 << 12;
 const MAX_VOCAB: usize = 1 << 24;
 const MAX_CONTEXT: usize = 1 << 30;
 const MAX_EXPERTS: usize = 1 << 14;
+/// Positions that a short convolution sees; real ones see 3 or 4.
+const MAX_TAPS: usize = 64;
 
 /// Checks a specification.
 pub(super) fn check(spec: &Spec) -> Result<(), Wrong> {
     within("an embedding length", spec.embd, MAX_WIDTH)?;
     within("a vocabulary", spec.vocab, MAX_VOCAB)?;
     within("a context", spec.context_train, MAX_CONTEXT)?;
-    that(spec.norm_eps > 0.0 && spec.norm_eps < 1.0, "a norm epsilon between 0 and 1", spec.norm_eps)?;
+    let eps = spec.output_norm.map_or(1e-5, |norm| norm.eps);
+    that(eps > 0.0 && eps < 1.0, "a norm epsilon between 0 and 1", eps)?;
+    if let Some(streams) = spec.streams {
+        that((2..=64).contains(&streams.count), "2 to 64 residual streams", streams.count)?;
+        within("a rank of the path beside attention", streams.rank, MAX_WIDTH)?;
+    }
     for rope in &spec.ropes {
         check_rope(rope)?;
     }
@@ -35,8 +45,8 @@ fn check_skips(layers: &[Layer]) -> Result<(), Wrong> {
     for layer in layers {
         for skip in &layer.skips {
             match *skip {
-                Skip::Save(slot) => drop(saved.insert(slot)),
-                Skip::Blend { slot, .. } => {
+                Skip::Save(slot) | Skip::Fill(slot) => drop(saved.insert(slot)),
+                Skip::Blend { slot, .. } | Skip::Add(slot) => {
                     let wanted = format!("in layer {} a block_skip_connection of a stream that was kept", layer.block);
                     that(saved.contains(&slot), &wanted, format!("number {slot}, which was not"))?;
                 }
@@ -56,19 +66,84 @@ fn check_rope(rope: &Rope) -> Result<(), Wrong> {
 }
 
 fn check_layer(layer: &Layer, spec: &Spec) -> Result<(), Wrong> {
-    check_attention(&layer.attn, spec)?;
-    match &layer.ffn {
-        Ffn::Dense { width, .. } => within("a feed-forward width", *width, MAX_WIDTH),
-        Ffn::Experts { count, used, width, shared, router, .. } => {
-            within("a number of experts", *count, MAX_EXPERTS)?;
-            within("a number of experts per token, at most their number,", *used, *count)?;
-            within("an expert width", *width, MAX_WIDTH)?;
-            within("a shared expert's width", shared.unwrap_or(1), MAX_WIDTH)?;
-            let (groups, kept) = router.groups.unwrap_or((1, 1));
-            let even = count.is_multiple_of(groups) && kept <= groups && *used <= count / groups * kept;
-            that(even, "groups that divide the experts and hold enough of them", format!("{kept} of {groups}"))
+    for mixer in &layer.mixers {
+        match mixer {
+            Mixer::Attention(attn) => check_attention(attn, spec)?,
+            Mixer::Linear => {}
+            Mixer::ShortConv(conv) => {
+                within("a convolution's width", conv.width, MAX_WIDTH)?;
+                within("positions of a convolution", conv.taps, MAX_TAPS)?;
+            }
+            Mixer::StateSpace(ssm) => check_state_space(ssm)?,
+            Mixer::Delta(delta) => check_delta(delta)?,
+            Mixer::TimeMix(mix) => {
+                within("a number of heads", mix.heads, MAX_HEAD)?;
+                within("a number of key-value heads", mix.kv_heads, mix.heads)?;
+                within("wkv.head_size", mix.dim, MAX_HEAD)?;
+                let whole = mix.heads * mix.dim == spec.embd && mix.heads.is_multiple_of(mix.kv_heads);
+                that(whole, "heads that make up the embedding", format!("{} of {}", mix.heads, mix.dim))?;
+                let ranks = match mix.form {
+                    TimeMixForm::Six { lerp, decay, .. } => [lerp, decay, 1, 1],
+                    TimeMixForm::Seven { decay, rate, value, gate } => {
+                        [decay, rate, value.unwrap_or(1), gate.unwrap_or(1)]
+                    }
+                };
+                ranks.into_iter().try_for_each(|rank| within("a rank", rank, MAX_WIDTH))?;
+            }
+            Mixer::ChannelMix(mix) => within("a width of channel mixing", mix.width, MAX_WIDTH)?,
+            Mixer::Lightning(l) => {
+                within("a number of heads", l.heads, MAX_HEAD)?;
+                within("a head length", l.dim, MAX_HEAD)?;
+            }
         }
     }
+    layer.feeds.iter().try_for_each(|feed| match &feed.ffn {
+        Ffn::Dense(dense) => within("a feed-forward width", dense.width, MAX_WIDTH),
+        Ffn::Experts(experts) => check_experts(experts),
+    })
+}
+
+fn check_experts(experts: &Experts) -> Result<(), Wrong> {
+    within("a number of experts", experts.count, MAX_EXPERTS)?;
+    within("a number of experts per token, at most their number,", experts.used, experts.count)?;
+    within("an expert width", experts.width, MAX_WIDTH)?;
+    within("a shared expert's width", experts.shared.map_or(1, |shared| shared.width), MAX_WIDTH)?;
+    within("a width of the space of experts", experts.latent.unwrap_or(1), MAX_WIDTH)?;
+    within("a number of experts that share one", experts.router.per_group, MAX_EXPERTS)?;
+    let (groups, kept) = experts.router.groups.unwrap_or((1, 1));
+    let (count, used) = (experts.count, experts.used);
+    let even = groups > 0 && count.is_multiple_of(groups) && kept <= groups && used <= count / groups * kept;
+    that(even, "groups that divide the experts and hold enough of them", format!("{kept} of {groups}"))
+}
+
+fn check_state_space(ssm: &StateSpace) -> Result<(), Wrong> {
+    within("ssm.inner_size", ssm.inner, MAX_WIDTH)?;
+    within("ssm.state_size", ssm.state, MAX_HEAD)?;
+    within("ssm.conv_kernel", ssm.taps, MAX_TAPS)?;
+    match ssm.form {
+        SsmForm::PerChannel { rank, .. } => within("ssm.time_step_rank", rank, MAX_WIDTH),
+        SsmForm::PerHead { heads, groups, .. } => {
+            within("ssm.time_step_rank", heads, ssm.inner)?;
+            that(ssm.inner.is_multiple_of(heads), "ssm heads that divide the inner size", heads)?;
+            within("ssm.group_count", groups, heads)?;
+            that(heads.is_multiple_of(groups), "ssm groups that divide the heads", groups)
+        }
+        SsmForm::PerHeadProjected { heads, rank, .. } => {
+            within("ssm.time_step_rank", heads, ssm.inner)?;
+            within("a rank of the time step", rank, MAX_WIDTH)?;
+            that(ssm.inner.is_multiple_of(heads), "ssm heads that divide the inner size", heads)
+        }
+    }
+}
+
+fn check_delta(delta: &Delta) -> Result<(), Wrong> {
+    within("a number of key heads", delta.k_heads, MAX_HEAD)?;
+    within("a number of value heads", delta.v_heads, MAX_HEAD)?;
+    within("a key head length", delta.k_dim, MAX_HEAD)?;
+    within("a value head length", delta.v_dim, MAX_HEAD)?;
+    within("positions of a convolution", delta.taps, MAX_TAPS)?;
+    let whole = delta.v_heads.is_multiple_of(delta.k_heads);
+    that(whole, "value heads that are a multiple of the key heads", format!("{} of {}", delta.v_heads, delta.k_heads))
 }
 
 fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
@@ -79,14 +154,32 @@ fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
     within("a key head length", attn.k_dim, MAX_HEAD)?;
     within("a value head length", attn.v_dim, MAX_HEAD)?;
     that(attn.scale > 0.0, "an attention scale over 0", attn.scale)?;
+    let reach = attn.reach().unwrap_or(1);
+    within("a window", reach, MAX_CONTEXT)?;
     let rotated = attn.rope.and_then(|i| spec.ropes.get(i)).map_or(0, |rope| rope.dims);
     that(rotated <= attn.k_dim, "heads that hold the rotated values", format!("{rotated} in {}", attn.k_dim))?;
+    if let Some(ScoreBias::Buckets { buckets, .. }) = attn.bias {
+        that((4..=1 << 16).contains(&buckets), "4 to 65536 buckets of distances", buckets)?;
+    }
+    if let Some(temperature) = attn.temperature {
+        within("positions of a step of the attention's temperature", temperature.length, MAX_CONTEXT)?;
+    }
+    if let Some(of) = attn.kv_of {
+        let same = spec.layers.get(of).and_then(Layer::attention).is_some_and(|other| {
+            (other.kv_heads, other.k_dim, other.v_dim, other.kv_of) == (attn.kv_heads, attn.k_dim, attn.v_dim, None)
+        });
+        that(same, "keys and values of an equal layer", format!("those of layer {of}"))?;
+    }
+    if attn.values == Values::Keys {
+        that(attn.k_dim == attn.v_dim, "keys as long as the values that they serve as", attn.k_dim)?;
+    }
     if let Projection::Latent(latent) = &attn.proj {
         within("a query rank", latent.q_rank.unwrap_or(1), MAX_WIDTH)?;
         within("a key-value rank", latent.kv_rank, MAX_HEAD)?;
-        within("key values without position", latent.nope, MAX_HEAD)?;
+        that(latent.nope <= MAX_HEAD, "key values without position", latent.nope)?;
         within("expanded values", latent.v_dim, MAX_HEAD)?;
-        that(rotated == latent.rope, "as many rotated values as positional ones", rotated)?;
+        let fits = attn.rope.is_none() || rotated == latent.rope;
+        that(fits, "as many rotated values as positional ones", rotated)?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! EXAONE 3, 3.5 and Deep (arXiv 2412.04862), EXAONE 4 (arXiv 2507.11407), K-EXAONE with experts.
 
-use super::experts::Experts;
+use super::experts::ExpertFacts;
 use super::keys::Keys;
-use super::{Activation, Gating, Pairing, Spec};
+use super::{Pairing, Spec};
 use crate::Result;
 use crate::gguf::Gguf;
 
@@ -27,13 +27,9 @@ pub(super) fn exaone4(gguf: &Gguf) -> Result<Spec> {
     if let Some(rope) = spec.main_rope().filter(|_| scaled) {
         rope.restore_llama3_factors(16.0);
     }
-    for layer in &mut spec.layers {
-        layer.attn_norm = None;
-        layer.ffn_norm = None;
-        layer.attn_post_norm = Some("post_attention_norm");
-        layer.ffn_post_norm = Some("post_ffw_norm");
-        layer.attn.qk_norm = true;
-    }
+    spec.without_pre_norms();
+    spec.post_norms("post_attention_norm", "post_ffw_norm");
+    spec.norm_heads();
     if spec.layers.len() == 64 {
         positions_in_windows_only(&keys, &mut spec, 4096)?;
     }
@@ -44,20 +40,15 @@ pub(super) fn exaone4(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn exaone_moe(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Halves)?;
-    for layer in &mut spec.layers {
-        layer.attn.qk_norm = true;
-    }
+    spec.norm_heads();
     positions_in_windows_only(&keys, &mut spec, 128)?;
-    let gating = Gating::Sigmoid;
-    keys.set_experts(&mut spec, &Experts { act: Activation::Silu, gating, fixed: false, normalize: false })?;
+    keys.set_experts(&mut spec, &ExpertFacts::SIGMOID)?;
     Ok(spec)
 }
 
 fn positions_in_windows_only(keys: &Keys<'_>, spec: &mut Spec, window: usize) -> Result<()> {
     let pattern = keys.windowed(spec.layers.len(), 4, false)?;
     keys.set_windows(spec, &pattern, window)?;
-    for layer in &mut spec.layers {
-        layer.attn.rope = layer.attn.rope.filter(|_| layer.attn.window.is_some());
-    }
+    spec.rotated_in_windows_only();
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Reads the metadata that all families share, and builds the plain pre-norm decoder that most of them vary.
 
-use super::{Activation, Attention, Ffn, Layer, Pairing, Projection, Rope, Spec};
+use super::{
+    Activation, Attention, Dense, Embedding, Feed, Ffn, Gate, Layer, Mixer, Norm, NormKind, Output, Pairing,
+    Projection, Residual, Rope, Spec, Stream, Values, Window,
+};
 use crate::gguf::{Gguf, Value};
 use crate::{Error, Result};
 
@@ -33,6 +36,10 @@ impl<'a> Keys<'a> {
     /// A number for which 0 means that it is not set.
     pub(super) fn set_usize(&self, key: &str) -> Result<Option<usize>> {
         Ok(self.usize(key)?.filter(|&n| n != 0))
+    }
+
+    pub(super) fn u32s(&self, key: &str, most: usize) -> Result<Option<Vec<u32>>> {
+        self.gguf.u32s(&self.full(key), most)
     }
 
     pub(super) fn f32(&self, key: &str) -> Result<Option<f32>> {
@@ -89,16 +96,38 @@ impl<'a> Keys<'a> {
         Ok(Some(values.into_iter().map(|n| n as usize).collect()))
     }
 
+    /// A real number per layer: written once for all, or as an array.
+    pub(super) fn f32s_per_layer(&self, key: &str, layers: usize) -> Result<Option<Vec<f32>>> {
+        let name = self.full(key);
+        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+            return Ok(self.gguf.f32(&name)?.map(|x| vec![x; layers]));
+        }
+        let values = self.gguf.f32s(&name, layers)?.unwrap_or_default();
+        if values.len() < layers {
+            return Err(self.gguf.wrong(&name, format!("{layers} values, one per layer")));
+        }
+        Ok(Some(values))
+    }
+
+    /// A mark per layer, as booleans or numbers.
+    pub(super) fn marks(&self, key: &str, layers: usize) -> Result<Option<Vec<bool>>> {
+        let name = self.full(key);
+        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+            return Ok(None);
+        }
+        let marks = self.gguf.bools(&name, layers)?.unwrap_or_default();
+        if marks.len() < layers {
+            return Err(self.gguf.wrong(&name, format!("{layers} booleans, one per layer")));
+        }
+        Ok(Some(marks))
+    }
+
     /// Which layers see only a window: a boolean per layer, or a period `n` whose last layer (or first one, for
     /// `global_first`) sees everything; a period of 0 makes all of them windows.
     pub(super) fn windowed(&self, layers: usize, default_period: usize, global_first: bool) -> Result<Vec<bool>> {
         let name = self.full("attention.sliding_window_pattern");
         if matches!(self.gguf.value(&name), Some(Value::Array(_))) {
-            let pattern = self.gguf.bools(&name, layers)?.unwrap_or_default();
-            if pattern.len() < layers {
-                return Err(self.gguf.wrong(&name, format!("{layers} booleans, one per layer")));
-            }
-            return Ok(pattern);
+            return Ok(self.marks("attention.sliding_window_pattern", layers)?.unwrap_or_default());
         }
         let period = self.gguf.usize(&name)?.unwrap_or(default_period);
         Ok((0..layers)
@@ -110,7 +139,9 @@ impl<'a> Keys<'a> {
     pub(super) fn set_windows(&self, spec: &mut Spec, pattern: &[bool], default: usize) -> Result<()> {
         let window = self.set_usize("attention.sliding_window")?.unwrap_or(default);
         for (layer, &windowed) in spec.layers.iter_mut().zip(pattern) {
-            layer.attn.window = windowed.then_some(window);
+            if let Some(attn) = layer.attention_mut() {
+                attn.window = windowed.then_some(Window::Last(window));
+            }
         }
         let own_base = self.set_f32("rope.freq_base_swa")?;
         if let (Some(base), Some(main)) = (own_base, spec.ropes.first().cloned()) {
@@ -126,15 +157,23 @@ impl<'a> Keys<'a> {
         }
         spec.ropes.truncate(1);
         spec.ropes.push(rope);
-        for layer in spec.layers.iter_mut().filter(|layer| layer.attn.window.is_some()) {
-            layer.attn.rope = Some(1);
+        for attn in spec.attentions().filter(|attn| attn.window.is_some()) {
+            attn.rope = Some(1);
         }
     }
 
-    /// Some converters write the key of the other kind of norm.
-    fn norm_eps(&self) -> Result<f32> {
-        let rms = self.set_f32("attention.layer_norm_rms_epsilon")?;
-        Ok(rms.map_or_else(|| self.set_f32("attention.layer_norm_epsilon"), |eps| Ok(Some(eps)))?.unwrap_or(1e-5))
+    /// The epsilon of norms of this kind; some converters write the key of the other.
+    pub(super) fn norm_eps(&self, kind: NormKind) -> Result<f32> {
+        let mut keys = ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"];
+        if kind == NormKind::Layer {
+            keys.reverse();
+        }
+        for key in keys {
+            if let Some(eps) = self.set_f32(key)? {
+                return Ok(eps);
+            }
+        }
+        Ok(1e-5)
     }
 
     /// Rows of the embedding, which are also those of the logits.
@@ -155,58 +194,111 @@ impl<'a> Keys<'a> {
         Ok((k_dim, self.set_usize("attention.value_length")?.unwrap_or(even)))
     }
 
-    /// The plain decoder: norm, attention with one rotary embedding, residual, norm, SwiGLU, residual, in every layer.
+    /// The plain decoder: RMS norm, attention with one rotary embedding, residual, norm, SwiGLU, residual, in every layer.
     pub(super) fn decoder(&self, pairing: Pairing) -> Result<Spec> {
+        self.decoder_with(pairing, NormKind::Rms)
+    }
+
+    /// The plain decoder with norms of `kind`.
+    pub(super) fn decoder_with(&self, pairing: Pairing, kind: NormKind) -> Result<Spec> {
         let layers = self.layers()?;
         let embd = self.need_usize("embedding_length")?;
         let heads = self.per_layer("attention.head_count", layers)?;
         let heads = heads.ok_or_else(|| self.wrong("attention.head_count", "a number of heads"))?;
         let kv_heads = self.per_layer("attention.head_count_kv", layers)?.unwrap_or_else(|| heads.clone());
         let widths = self.per_layer("feed_forward_length", layers)?.unwrap_or_else(|| vec![0; layers]);
-        let (k_dim, v_dim) = self.head_dims(embd, heads[0])?;
+        let most_heads = heads.iter().copied().max().unwrap_or(0);
+        let (k_dim, v_dim) = self.head_dims(embd, most_heads)?;
         let scale = self.set_f32("attention.scale")?.unwrap_or_else(|| 1.0 / (k_dim as f32).sqrt());
-        let layer = |il: usize| Layer {
-            block: il,
-            attn_norm: Some("attn_norm"),
-            attn: Attention {
-                heads: heads[il],
-                kv_heads: kv_heads[il],
-                k_dim,
-                v_dim,
-                scale,
-                softcap: None,
-                window: None,
-                rope: Some(0),
-                qk_norm: false,
-                sinks: false,
-                proj: if self.has(il, "attn_qkv.weight") { Projection::Fused } else { Projection::Split },
-            },
-            attn_post_norm: None,
-            ffn_norm: Some("ffn_norm"),
-            ffn: Ffn::Dense { width: widths[il], act: Activation::Silu, fused: false },
-            ffn_post_norm: None,
-            residual_scale: 1.0,
-            skips: Vec::new(),
+        let norm = Norm { tensor: Some("attn_norm"), kind, eps: self.norm_eps(kind)? };
+        let plain = Attention { scale, rope: Some(0), ..Attention::plain(k_dim, v_dim) };
+        let layer = |il: usize| {
+            let proj = if self.has(il, "attn_qkv.weight") { Projection::Fused } else { Projection::Split };
+            let attn = Attention { heads: heads[il], kv_heads: kv_heads[il], proj, ..plain.clone() };
+            Layer::plain(il, norm, Mixer::Attention(attn), Dense::plain(widths[il]))
         };
         Ok(Spec {
             arch: self.arch.to_owned(),
             vocab: self.vocab()?,
             embd,
             context_train: self.context()?,
-            norm_eps: self.norm_eps()?,
-            embed_scale: 1.0,
-            logit_scale: 1.0,
-            logit_softcap: None,
+            context_most: None,
+            embedding: Embedding::default(),
+            output_norm: Some(norm.of("output_norm")),
+            output: Output::LOGITS,
+            causal: self.bool("attention.causal")?.unwrap_or(true),
+            pooling: self.pooling()?,
             ffn_scales: false,
             ropes: vec![self.rope(pairing, k_dim)?],
+            blocks: "blk",
+            streams: None,
             layers: (0..layers).map(layer).collect(),
         })
     }
 }
 
-impl Spec {
-    /// The rotary embedding that the plain decoder gives to all layers.
-    pub(super) fn main_rope(&mut self) -> Option<&mut Rope> {
-        self.ropes.first_mut()
+impl Attention {
+    /// One head with nothing special.
+    fn plain(k_dim: usize, v_dim: usize) -> Self {
+        Self {
+            heads: 1,
+            kv_heads: 1,
+            k_dim,
+            v_dim,
+            scale: 1.0,
+            softcap: None,
+            window: None,
+            bias: None,
+            temperature: None,
+            rope: None,
+            q_norm: None,
+            k_norm: None,
+            v_norm: None,
+            norm_after_rope: false,
+            clamp: None,
+            sinks: false,
+            proj: Projection::Split,
+            output: "attn_output",
+            values: Values::Own,
+            kv_of: None,
+            gate: None,
+            out_norm: None,
+            out_scale: 1.0,
+        }
+    }
+}
+
+impl Dense {
+    /// SwiGLU with a matrix each.
+    pub(super) fn plain(width: usize) -> Self {
+        Self { width, act: Activation::Silu, gate: Gate::Split, inner_norm: None, divisors: false, sparsity: None }
+    }
+}
+
+impl Layer {
+    /// `x += mixer(attn_norm(x)); x += ffn(ffn_norm(x))`.
+    fn plain(block: usize, norm: Norm, mixer: Mixer, dense: Dense) -> Self {
+        let feed = Feed {
+            of: Stream::Mixed,
+            norm: Some(norm.of("ffn_norm")),
+            ffn: Ffn::Dense(dense),
+            post_norm: None,
+            scale: 1.0,
+        };
+        Self {
+            block,
+            attn_norm: Some(norm),
+            mixers: vec![mixer],
+            attn_post_norm: None,
+            attn_sum_norm: None,
+            attn_again_norm: None,
+            feeds: vec![feed],
+            ffn_post_norm: None,
+            ffn_sum_norm: None,
+            residual_scale: 1.0,
+            residual: Residual::Stream,
+            skips: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 }

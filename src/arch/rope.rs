@@ -26,7 +26,9 @@ impl Keys<'_> {
             "yarn" => {
                 let log_mul = self.set_f32("rope.scaling.yarn_log_multiplier")?;
                 let divisor = log_mul.map_or(1.0, |k| yarn_gain(factor, k));
-                let scaling = RopeScaling::Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0 };
+                let beta_fast = self.set_f32("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
+                let beta_slow = self.set_f32("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
+                let scaling = RopeScaling::Yarn { factor, original, beta_fast, beta_slow };
                 (scaling, magnitude * yarn_gain(factor, 1.0) / divisor)
             }
             _ => return Err(self.wrong("rope.scaling.type", "none, linear, yarn or longrope")),
@@ -42,7 +44,7 @@ impl Keys<'_> {
     }
 
     /// The context before scaling.
-    fn original_context(&self) -> Result<usize> {
+    pub(super) fn original_context(&self) -> Result<usize> {
         match self.set_usize("rope.scaling.original_context_length")? {
             Some(original) => Ok(original),
             None => self.context(),

@@ -1,114 +1,443 @@
-//! Which tensors a specification needs: what a file is checked against before its model is loaded, and what tests make
-//! models of.
+//! THE TENSOR LIST: every tensor of a specification with its shape. Weights are bound by it, files are checked against it,
+//! and tests make models of it.
 
-use super::{Ffn, Layer, Projection, Spec};
+use super::mixers::{
+    Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
+    StateSpace, TimeMix, TimeMixForm, Values,
+};
+use super::spec::{
+    Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec, Streams,
+};
+
+/// One tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions, the contiguous one first. Those of 1 may be left out in files.
+    pub shape: Vec<usize>,
+    /// The model can do without.
+    pub optional: bool,
+}
 
 impl Spec {
+    /// Every tensor that is used, but for biases and factors of products, which any product may have.
+    pub fn tensor_list(&self) -> Vec<Tensor> {
+        let mut list = List { embd: self.embd, blocks: self.blocks, prefix: String::new(), tensors: Vec::new() };
+        list.ends(self);
+        for layer in &self.layers {
+            list.prefix = format!("{}.{}.", self.blocks, layer.block);
+            list.layer(layer, self.embedding.per_layer);
+            if let (Some(streams), Some(len)) = (self.streams, self.embedding.per_layer) {
+                list.streams(streams, len);
+            }
+        }
+        list.tensors
+    }
+
     /// Name and shape (the contiguous dimension first) of every tensor that the model cannot do without.
     pub fn tensors(&self) -> Vec<(String, Vec<u64>)> {
-        tensors(self)
+        let needed = self.tensor_list().into_iter().filter(|tensor| !tensor.optional);
+        needed.map(|tensor| (tensor.name, tensor.shape.iter().map(|&n| n as u64).collect())).collect()
     }
 
     /// Whether a tensor of this name is used where it is there, though the model can do without.
     pub fn uses_optionally(&self, name: &str) -> bool {
         let last = name.rsplit('.').next().unwrap_or_default();
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        block.is_none_or(|block| block < self.layers.len())
+        block.is_none_or(|block| self.layers.iter().any(|layer| layer.block == block))
             && (matches!(last, "bias" | "scale")
                 || name.starts_with("rope_f")
                 || name.ends_with("bskcn_tv.weight")
-                || name == "output.weight")
+                || self.tensor_list().iter().any(|tensor| tensor.optional && tensor.name == name))
     }
 }
 
-fn tensors(spec: &Spec) -> Vec<(String, Vec<u64>)> {
-    let embd = spec.embd as u64;
-    let mut out = vec![
-        ("token_embd.weight".to_owned(), vec![embd, spec.vocab as u64]),
-        ("output_norm.weight".to_owned(), vec![embd]),
-    ];
-    for layer in &spec.layers {
-        let mut add = |name: &str, shape: &[usize]| {
-            let shape = shape.iter().map(|&n| n as u64).collect();
-            out.push((format!("blk.{}.{name}", layer.block), shape));
+/// Collects tensors.
+struct List {
+    embd: usize,
+    /// Of all layers' names.
+    blocks: &'static str,
+    /// Of the layer's names.
+    prefix: String,
+    tensors: Vec<Tensor>,
+}
+
+impl List {
+    fn push(&mut self, name: String, shape: &[usize], optional: bool) {
+        self.tensors.push(Tensor { name, shape: shape.to_vec(), optional });
+    }
+
+    /// A tensor of the layer.
+    fn add(&mut self, name: &str, shape: &[usize]) {
+        self.push(format!("{}{name}.weight", self.prefix), shape, false);
+    }
+
+    /// The same without the usual suffix.
+    fn bare(&mut self, name: &str, shape: &[usize]) {
+        self.push(format!("{}{name}", self.prefix), shape, false);
+    }
+
+    fn maybe(&mut self, name: &str, shape: &[usize]) {
+        self.push(format!("{}{name}.weight", self.prefix), shape, true);
+    }
+
+    fn norm(&mut self, norm: Option<Norm>, len: usize) {
+        if let Some(name) = norm.and_then(|norm| norm.tensor) {
+            self.add(name, &[len]);
+        }
+    }
+
+    fn ends(&mut self, spec: &Spec) {
+        let e = spec.embd;
+        self.add("token_embd", &[e, spec.vocab]);
+        if let Some(rows) = spec.embedding.positions {
+            self.add("position_embd", &[e, rows]);
+        }
+        if let Some(rows) = spec.embedding.types {
+            self.add("token_types", &[e, rows]);
+        }
+        self.norm(spec.embedding.norm, e);
+        if spec.embedding.second {
+            self.bare("hrm.z_l_init", &[e]);
+        }
+        if let Some(len) = spec.embedding.per_layer {
+            let all = len * spec.layers.len();
+            self.add("per_layer_token_embd", &[all, spec.vocab]);
+            self.add("per_layer_model_proj", &[e, all]);
+            self.add("per_layer_proj_norm", &[len]);
+        }
+        if let Some(Streams { count, .. }) = spec.streams {
+            self.add("altup_proj", &[e, e, count - 1]);
+            self.add("altup_unembd_proj", &[e, e, count - 1]);
+        }
+        self.norm(spec.output_norm, e);
+        if let Output::Logits { tied: false, .. } = spec.output {
+            self.maybe("output", &[e, spec.vocab]);
+        }
+        if let Pooling::Rank(Classifier { labels, .. }) = spec.pooling {
+            self.maybe("cls", &[e, e]);
+            self.maybe("cls.norm", &[e]);
+            self.add("cls.output", &[e, labels]);
+        }
+    }
+
+    fn layer(&mut self, layer: &Layer, per_layer: Option<usize>) {
+        let e = self.embd;
+        self.norm(layer.attn_norm, e);
+        for mixer in &layer.mixers {
+            self.mixer(mixer);
+        }
+        let norms = [layer.attn_post_norm, layer.attn_sum_norm, layer.attn_again_norm];
+        for norm in norms.into_iter().chain([layer.ffn_post_norm, layer.ffn_sum_norm]) {
+            self.norm(norm, e);
+        }
+        for feed in &layer.feeds {
+            self.feed(feed);
+        }
+        for end in &layer.ends {
+            match (end, per_layer) {
+                (End::PerLayer, Some(len)) => {
+                    self.add("inp_gate", &[e, len]);
+                    self.add("proj", &[len, e]);
+                    self.add("post_norm", &[e]);
+                }
+                (End::PerLayer, None) => {}
+                (End::Scale | End::AddEmbedding, _) => self.add("layer_output_scale", &[1]),
+            }
+        }
+    }
+
+    fn streams(&mut self, Streams { count, rank }: Streams, own: usize) {
+        let e = self.embd;
+        self.add("altup_router", &[e, count]);
+        self.add("altup_router_norm", &[e]);
+        self.add("altup_predict_coef", &[count, count * count]);
+        self.add("altup_correct_coef", &[count, count]);
+        self.add("altup_correct_scale", &[e]);
+        self.add("laurel_l", &[e, rank]);
+        self.add("laurel_r", &[rank, e]);
+        self.add("laurel_post_norm", &[e]);
+        self.add("inp_gate", &[e, own]);
+        self.add("proj", &[own, e]);
+        self.add("post_norm", &[e]);
+    }
+
+    fn mixer(&mut self, mixer: &Mixer) {
+        let e = self.embd;
+        match mixer {
+            Mixer::Attention(attn) => self.attention(attn),
+            Mixer::Linear => self.add("attn_output", &[e, e]),
+            Mixer::ShortConv(conv) => {
+                self.add("shortconv.in_proj", &[e, 3 * conv.width]);
+                self.add("shortconv.conv", &[conv.taps, conv.width]);
+                self.add("shortconv.out_proj", &[conv.width, e]);
+            }
+            Mixer::StateSpace(ssm) => self.state_space(ssm),
+            Mixer::Delta(delta) => self.delta(delta),
+            Mixer::TimeMix(mix) => self.time_mix(mix),
+            Mixer::ChannelMix(mix) => {
+                self.add("channel_mix_lerp_k", &[e]);
+                self.add("channel_mix_key", &[e, mix.width]);
+                self.add("channel_mix_value", &[mix.width, e]);
+                if mix.receptance {
+                    self.add("channel_mix_lerp_r", &[e]);
+                    self.add("channel_mix_receptance", &[e, e]);
+                }
+            }
+            Mixer::Lightning(l) => {
+                let all = l.heads * l.dim;
+                self.add("attn_qkv", &[e, 3 * all]);
+                self.add("attn_gate", &[e, all]);
+                self.add("attn_norm_2", &[all]);
+                self.add("attn_output", &[all, e]);
+            }
+        }
+    }
+
+    fn attention(&mut self, attn: &Attention) {
+        let e = self.embd;
+        let per_query = if attn.gate.is_some_and(|gate| gate.from == GateSource::Query) { 2 } else { 1 };
+        let q = attn.heads * attn.k_dim * per_query;
+        let (k, v) = (attn.kv_heads * attn.k_dim, attn.kv_heads * attn.v_dim);
+        let mut values = attn.heads * attn.v_dim;
+        match &attn.proj {
+            Projection::Split => {
+                self.add("attn_q", &[e, q]);
+                if attn.kv_of.is_none() {
+                    self.add("attn_k", &[e, k]);
+                    if attn.values == Values::Own {
+                        self.add("attn_v", &[e, v]);
+                    }
+                }
+            }
+            Projection::Fused => self.add("attn_qkv", &[e, q + k + v]),
+            Projection::Latent(latent) => {
+                values = attn.heads * latent.v_dim;
+                self.latent(attn.heads, latent);
+            }
+        }
+        self.add(attn.output, &[values, e]);
+        self.head_norm(attn.q_norm, attn.heads, attn.k_dim);
+        if attn.kv_of.is_none() {
+            self.head_norm(attn.k_norm, attn.kv_heads, attn.k_dim);
+        }
+        if attn.sinks {
+            self.add("attn_sinks", &[attn.heads]);
+        }
+        match attn.gate.map(|gate| gate.from) {
+            Some(GateSource::Values) => self.add("attn_gate", &[e, values]),
+            Some(GateSource::Heads) => self.add("attn_gate", &[e, attn.heads]),
+            Some(GateSource::Query) | None => {}
+        }
+        if let Some(ScoreBias::Buckets { buckets, block }) = attn.bias {
+            self.push(format!("{}.{block}.attn_rel_b.weight", self.blocks), &[attn.heads, buckets], false);
+        }
+        self.norm(attn.out_norm, values);
+    }
+
+    fn head_norm(&mut self, norm: Option<HeadNorm>, heads: usize, dim: usize) {
+        let Some(HeadNorm { tensor: Some(name), weights, .. }) = norm else { return };
+        match weights {
+            HeadWeights::Shared => self.add(name, &[dim]),
+            HeadWeights::Each => self.add(name, &[dim, heads]),
+            HeadWeights::Whole => self.add(name, &[dim * heads]),
+            HeadWeights::Gains => self.add(name, &[1, heads]),
+        }
+    }
+
+    fn latent(&mut self, heads: usize, latent: &Latent) {
+        let (e, q) = (self.embd, heads * (latent.nope + latent.rope));
+        if let Some(rank) = latent.q_rank {
+            self.add("attn_q_a", &[e, rank]);
+            self.add("attn_q_a_norm", &[rank]);
+            self.add("attn_q_b", &[rank, q]);
+        } else {
+            self.add("attn_q", &[e, q]);
+        }
+        self.add("attn_kv_a_mqa", &[e, latent.kv_rank + latent.rope]);
+        self.add("attn_kv_a_norm", &[latent.kv_rank]);
+        if latent.joint_kv_b {
+            self.add("attn_kv_b", &[latent.kv_rank, heads * (latent.nope + latent.v_dim)]);
+        } else {
+            self.add("attn_k_b", &[latent.nope, latent.kv_rank, heads]);
+            self.add("attn_v_b", &[latent.kv_rank, latent.v_dim, heads]);
+        }
+    }
+
+    fn state_space(&mut self, ssm: &StateSpace) {
+        let (e, d, n) = (self.embd, ssm.inner, ssm.state);
+        self.add("ssm_conv1d", &[ssm.taps, ssm.conv_width()]);
+        match ssm.form {
+            SsmForm::PerChannel { rank, norms } => {
+                self.add("ssm_in", &[e, 2 * d]);
+                self.add("ssm_x", &[d, rank + 2 * n]);
+                self.add("ssm_dt", &[rank, d]);
+                self.bare("ssm_dt.bias", &[d]);
+                self.bare("ssm_a", &[n, d]);
+                self.bare("ssm_d", &[d]);
+                if norms.is_some_and(|(_, weights)| weights) {
+                    self.add("ssm_dt_norm", &[rank]);
+                    self.add("ssm_b_norm", &[n]);
+                    self.add("ssm_c_norm", &[n]);
+                }
+            }
+            SsmForm::PerHead { heads, groups, norm } => {
+                self.add("ssm_in", &[e, d + ssm.conv_width() + heads]);
+                self.bare("ssm_dt.bias", &[heads]);
+                self.bare("ssm_a", &[1, heads]);
+                self.bare("ssm_d", &[1, heads]);
+                if norm.is_some() {
+                    self.add("ssm_norm", &[d / groups.max(1), groups]);
+                }
+            }
+            SsmForm::PerHeadProjected { heads, rank, .. } => {
+                self.add("ssm_in", &[e, 2 * d]);
+                self.add("ssm_x", &[d, rank + 2 * n]);
+                self.add("ssm_dt", &[rank, heads]);
+                self.bare("ssm_dt.bias", &[heads]);
+                self.bare("ssm_a", &[heads]);
+                self.bare("ssm_d", &[heads]);
+                self.add("ssm_dt_norm", &[rank]);
+                self.add("ssm_b_norm", &[n]);
+                self.add("ssm_c_norm", &[n]);
+            }
+        }
+        self.add("ssm_out", &[d, e]);
+    }
+
+    fn delta(&mut self, delta: &Delta) {
+        let (e, k, v) = (self.embd, delta.k_heads * delta.k_dim, delta.v_heads * delta.v_dim);
+        match delta.form {
+            DeltaForm::Gated { joint, .. } => {
+                self.add("attn_qkv", &[e, 2 * k + v]);
+                self.add("attn_gate", &[e, v]);
+                if joint {
+                    self.add("ssm_ba", &[e, 2 * delta.v_heads]);
+                } else {
+                    self.add("ssm_beta", &[e, delta.v_heads]);
+                    self.add("ssm_alpha", &[e, delta.v_heads]);
+                }
+                self.add("ssm_conv1d", &[delta.taps, delta.conv_width()]);
+                self.bare("ssm_dt.bias", &[delta.v_heads]);
+                self.add("ssm_out", &[v, e]);
+            }
+            DeltaForm::PerChannel { low_rank, .. } => {
+                for (name, len) in [("q", k), ("k", k), ("v", v)] {
+                    self.add(&format!("attn_{name}"), &[e, len]);
+                    self.add(&format!("ssm_conv1d_{name}"), &[delta.taps, 1, len]);
+                }
+                self.add("ssm_beta", &[e, delta.v_heads]);
+                self.bare("ssm_dt.bias", &[k]);
+                for (name, len) in [("f", k), ("g", v)] {
+                    self.add(&format!("ssm_{name}_a"), &[e, low_rank.unwrap_or(len)]);
+                    if let Some(rank) = low_rank {
+                        self.add(&format!("ssm_{name}_b"), &[rank, len]);
+                    }
+                }
+                self.add("attn_output", &[v, e]);
+            }
+        }
+        self.bare("ssm_a", &[delta.v_heads]);
+        self.add("ssm_norm", &[delta.v_dim]);
+    }
+
+    fn time_mix(&mut self, mix: &TimeMix) {
+        let (e, kv) = (self.embd, mix.kv_heads * mix.dim);
+        self.add("time_mix_receptance", &[e, e]);
+        self.add("time_mix_key", &[e, kv]);
+        self.add("time_mix_value", &[e, kv]);
+        self.add("time_mix_output", &[e, e]);
+        self.head_norm(mix.norm, mix.heads, mix.dim);
+        let low_rank = |list: &mut Self, name: &str, rank: usize| {
+            list.add(&format!("{name}1"), &[e, rank]);
+            list.add(&format!("{name}2"), &[rank, e]);
         };
-        for norm in [layer.attn_norm, layer.attn_post_norm, layer.ffn_norm, layer.ffn_post_norm].into_iter().flatten() {
-            add(&format!("{norm}.weight"), &[spec.embd]);
+        match mix.form {
+            TimeMixForm::Six { lerp, decay, linear } => {
+                self.add("time_mix_lerp_x", &[e]);
+                self.add("time_mix_lerp_fused", &[e, 1, 1, 5]);
+                self.add("time_mix_w1", &[e, 5 * lerp]);
+                self.add("time_mix_w2", &[lerp, e, 5]);
+                self.add("time_mix_decay", &[e]);
+                low_rank(self, "time_mix_decay_w", decay);
+                self.add("time_mix_gate", &[e, e]);
+                if !linear {
+                    self.add("time_mix_first", &[mix.dim, mix.heads]);
+                }
+            }
+            TimeMixForm::Seven { decay, rate, value, gate } => {
+                self.add("time_mix_lerp_fused", &[e, 1, 1, if gate.is_some() { 6 } else { 5 }]);
+                self.add("time_mix_w0", &[e]);
+                low_rank(self, "time_mix_w", decay);
+                self.add("time_mix_a0", &[e]);
+                low_rank(self, "time_mix_a", rate);
+                if let Some(rank) = value {
+                    self.add("time_mix_v0", &[e]);
+                    low_rank(self, "time_mix_v", rank);
+                }
+                if let Some(rank) = gate {
+                    low_rank(self, "time_mix_g", rank);
+                }
+                for name in ["time_mix_k_k", "time_mix_k_a", "time_mix_r_k"] {
+                    self.add(name, &[e]);
+                }
+            }
         }
-        attention(layer, spec.embd, &mut add);
-        feed_forward(layer, spec.embd, &mut add);
     }
-    out
-}
 
-fn attention(layer: &Layer, embd: usize, add: &mut impl FnMut(&str, &[usize])) {
-    let attn = &layer.attn;
-    let (q, k, v) = (attn.heads * attn.k_dim, attn.kv_heads * attn.k_dim, attn.kv_heads * attn.v_dim);
-    let mut values = attn.heads * attn.v_dim;
-    match &attn.proj {
-        Projection::Split => {
-            add("attn_q.weight", &[embd, q]);
-            add("attn_k.weight", &[embd, k]);
-            add("attn_v.weight", &[embd, v]);
+    fn feed(&mut self, feed: &Feed) {
+        let e = self.embd;
+        self.norm(feed.norm, e);
+        match &feed.ffn {
+            Ffn::Dense(dense) => self.dense(dense),
+            Ffn::Experts(experts) => self.experts(experts),
         }
-        Projection::Fused => add("attn_qkv.weight", &[embd, q + k + v]),
-        Projection::Latent(latent) => {
-            let q = attn.heads * (latent.nope + latent.rope);
-            values = attn.heads * latent.v_dim;
-            if let Some(rank) = latent.q_rank {
-                add("attn_q_a.weight", &[embd, rank]);
-                add("attn_q_a_norm.weight", &[rank]);
-                add("attn_q_b.weight", &[rank, q]);
-            } else {
-                add("attn_q.weight", &[embd, q]);
-            }
-            add("attn_kv_a_mqa.weight", &[embd, latent.kv_rank + latent.rope]);
-            add("attn_kv_a_norm.weight", &[latent.kv_rank]);
-            if latent.joint_kv_b {
-                add("attn_kv_b.weight", &[latent.kv_rank, attn.heads * (latent.nope + latent.v_dim)]);
-            } else {
-                add("attn_k_b.weight", &[latent.nope, latent.kv_rank, attn.heads]);
-                add("attn_v_b.weight", &[latent.kv_rank, latent.v_dim, attn.heads]);
-            }
-        }
+        self.norm(feed.post_norm, e);
     }
-    add("attn_output.weight", &[values, embd]);
-    if attn.qk_norm {
-        add("attn_q_norm.weight", &[attn.k_dim]);
-        add("attn_k_norm.weight", &[attn.k_dim]);
-    }
-    if attn.sinks {
-        add("attn_sinks.weight", &[attn.heads]);
-    }
-}
 
-fn feed_forward(layer: &Layer, embd: usize, add: &mut impl FnMut(&str, &[usize])) {
-    match &layer.ffn {
-        Ffn::Dense { width, fused, .. } => {
-            if *fused {
-                add("ffn_up.weight", &[embd, 2 * width]);
-            } else {
-                add("ffn_gate.weight", &[embd, *width]);
-                add("ffn_up.weight", &[embd, *width]);
+    /// The two or three matrices of a feed-forward of `width` that reads `len` values; `count` for experts.
+    fn gated(&mut self, suffix: &str, gate: Gate, (len, width): (usize, usize), count: Option<usize>) {
+        let shape = |a: usize, b: usize| [Some(a), Some(b), count].into_iter().flatten().collect::<Vec<_>>();
+        match (gate, count) {
+            (Gate::Fused, Some(_)) => self.add(&format!("ffn_gate_up{suffix}"), &shape(len, 2 * width)),
+            (Gate::Fused, None) => self.add(&format!("ffn_up{suffix}"), &shape(len, 2 * width)),
+            (Gate::Split, _) => {
+                self.add(&format!("ffn_gate{suffix}"), &shape(len, width));
+                self.add(&format!("ffn_up{suffix}"), &shape(len, width));
             }
-            add("ffn_down.weight", &[*width, embd]);
+            (Gate::None, _) => self.add(&format!("ffn_up{suffix}"), &shape(len, width)),
         }
-        Ffn::Experts { count, width, fused, router, shared, .. } => {
-            add("ffn_gate_inp.weight", &[embd, *count]);
-            if router.selection_bias {
-                add("exp_probs_b.bias", &[*count]);
-            }
-            if *fused {
-                add("ffn_gate_up_exps.weight", &[embd, 2 * width, *count]);
-            } else {
-                add("ffn_gate_exps.weight", &[embd, *width, *count]);
-                add("ffn_up_exps.weight", &[embd, *width, *count]);
-            }
-            add("ffn_down_exps.weight", &[*width, embd, *count]);
-            if let Some(width) = shared {
-                add("ffn_gate_shexp.weight", &[embd, *width]);
-                add("ffn_up_shexp.weight", &[embd, *width]);
-                add("ffn_down_shexp.weight", &[*width, embd]);
+        self.add(&format!("ffn_down{suffix}"), &shape(width, len));
+    }
+
+    fn dense(&mut self, dense: &Dense) {
+        self.gated("", dense.gate, (self.embd, dense.width), None);
+        self.norm(dense.inner_norm, dense.width);
+        if dense.divisors {
+            self.bare("ffn.act.scales", &[dense.width]);
+        }
+    }
+
+    fn experts(&mut self, experts: &Experts) {
+        let e = self.embd;
+        let routed = experts.count * experts.router.per_group.max(1);
+        self.add("ffn_gate_inp", &[e, routed]);
+        if matches!(experts.router.input, RouterInput::Rescaled { .. }) {
+            self.bare("ffn_gate_inp.scale", &[e]);
+        }
+        if experts.router.selection_bias {
+            self.bare("exp_probs_b.bias", &[experts.count]);
+        }
+        self.gated(experts.suffix, experts.gate, (experts.latent.unwrap_or(e), experts.width), Some(experts.count));
+        if let Some(latent) = experts.latent {
+            self.add("ffn_latent_down", &[e, latent]);
+            self.add("ffn_latent_up", &[latent, e]);
+        }
+        if let Some(shared) = experts.shared {
+            self.gated("_shexp", shared.gate, (e, shared.width), None);
+            if shared.weighted {
+                self.add("ffn_gate_inp_shexp", &[e, 1]);
             }
         }
     }

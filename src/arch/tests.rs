@@ -34,8 +34,32 @@ fn spec_of(writer: &Writer) -> Spec {
     read(writer).unwrap()
 }
 
+fn attn(layer: &Layer) -> &Attention {
+    layer.attention().unwrap()
+}
+
 fn windows(spec: &Spec) -> Vec<Option<usize>> {
-    spec.layers.iter().map(|layer| layer.attn.window).collect()
+    spec.layers.iter().map(|layer| attn(layer).reach()).collect()
+}
+
+/// Tensors of the norms before and after both branches.
+fn norms(layer: &Layer) -> [Option<&'static str>; 4] {
+    let feed = layer.feeds.first().and_then(|feed| feed.norm);
+    [layer.attn_norm, layer.attn_post_norm, feed, layer.ffn_post_norm].map(|norm| norm.and_then(|norm| norm.tensor))
+}
+
+fn dense(layer: &Layer) -> &Dense {
+    match &layer.feeds[0].ffn {
+        Ffn::Dense(dense) => dense,
+        Ffn::Experts(_) => unreachable!("experts"),
+    }
+}
+
+fn scale_and_cap(spec: &Spec) -> (f32, Option<f32>) {
+    match spec.output {
+        Output::Logits { scale, softcap, .. } => (scale, softcap),
+        Output::Vectors => unreachable!("a model of vectors"),
+    }
 }
 
 fn experts(arch: &str) -> Writer {
@@ -53,9 +77,31 @@ fn every_row_of_the_table_reads_a_plain_file() {
             .u32(&format!("{arch}.rope.dimension_count"), 8)
             .u32(&format!("{arch}.attention.key_length"), 16)
             .u32(&format!("{arch}.attention.value_length"), 16)
-            .u32(&format!("{arch}.attention.kv_lora_rank"), 24);
+            .u32(&format!("{arch}.attention.kv_lora_rank"), 24)
+            .u32(&format!("{arch}.attention.relative_buckets_count"), 8)
+            .u32(&format!("{arch}.ssm.inner_size"), 64)
+            .u32(&format!("{arch}.ssm.conv_kernel"), 4)
+            .u32(&format!("{arch}.ssm.state_size"), 16)
+            .u32(&format!("{arch}.ssm.time_step_rank"), 4)
+            .u32(&format!("{arch}.ssm.group_count"), 2)
+            .u32(&format!("{arch}.shortconv.l_cache"), 3)
+            .u32(&format!("{arch}.kda.head_dim"), 16)
+            .u32(&format!("{arch}.wkv.head_size"), 16)
+            .u32(&format!("{arch}.time_mix_extra_dim"), 8)
+            .u32(&format!("{arch}.time_decay_extra_dim"), 8)
+            .u32(&format!("{arch}.attention.decay_lora_rank"), 8)
+            .u32(&format!("{arch}.attention.iclr_lora_rank"), 8)
+            .u32(&format!("{arch}.attention.value_residual_mix_lora_rank"), 8)
+            .u32(&format!("{arch}.hrm.layers_per_stack"), 1)
+            .u32(&format!("{arch}.hrm.h_cycles"), 1)
+            .u32(&format!("{arch}.hrm.l_cycles"), 1)
+            .f32("xielu.alpha_n", 1.0)
+            .f32("xielu.alpha_p", 1.0)
+            .f32("xielu.beta", 1.0)
+            .f32("xielu.eps", -1e-6);
         let spec = spec_of(&writer);
-        assert_eq!((spec.arch.as_str(), spec.layers.len(), spec.vocab, spec.norm_eps), (*arch, 2, 100, 1e-6));
+        let blocks = spec.layers.iter().map(|layer| layer.block).max();
+        assert_eq!((spec.arch.as_str(), blocks, spec.vocab), (*arch, Some(1), 100));
     }
 }
 
@@ -63,22 +109,22 @@ fn every_row_of_the_table_reads_a_plain_file() {
 fn defaults_of_the_plain_decoder() {
     let spec = spec_of(&base("llama"));
     let layer = &spec.layers[1];
-    assert_eq!((layer.block, layer.attn.kv_heads, layer.attn.k_dim, layer.attn.v_dim), (1, 4, 16, 16));
-    assert_eq!((layer.attn.scale, layer.attn.rope), (0.25, Some(0)));
-    assert_eq!((layer.attn_norm, layer.ffn_norm, layer.attn_post_norm), (Some("attn_norm"), Some("ffn_norm"), None));
-    assert_eq!(layer.ffn, Ffn::Dense { width: 96, act: Activation::Silu, fused: false });
+    assert_eq!((layer.block, attn(layer).kv_heads, attn(layer).k_dim, attn(layer).v_dim), (1, 4, 16, 16));
+    assert_eq!((attn(layer).scale, attn(layer).rope), (0.25, Some(0)));
+    assert_eq!(norms(layer), [Some("attn_norm"), None, Some("ffn_norm"), None]);
+    assert_eq!(*dense(layer), Dense::plain(96));
     let rope = &spec.ropes[0];
     assert_eq!((rope.pairing, rope.dims, rope.base, rope.magnitude), (Pairing::Adjacent, 16, 10_000.0, 1.0));
     assert_eq!((rope.scaling, rope.factors.as_ref()), (RopeScaling::Linear { factor: 1.0 }, None));
-    assert_eq!((spec.embed_scale, spec.logit_scale, spec.logit_softcap), (1.0, 1.0, None));
+    assert_eq!((spec.embedding.clone(), scale_and_cap(&spec)), (Embedding::default(), (1.0, None)));
 }
 
 #[test]
 fn either_epsilon_key_and_neither() {
     let mut writer = base("exaone");
     writer.keys.retain(|key| !key.0.ends_with(b"epsilon"));
-    assert_eq!(spec_of(&writer).norm_eps, 1e-5);
-    assert_eq!(spec_of(&writer.f32("exaone.attention.layer_norm_epsilon", 1e-3)).norm_eps, 1e-3);
+    assert_eq!(spec_of(&writer).output_norm.unwrap().eps, 1e-5);
+    assert_eq!(spec_of(&writer.f32("exaone.attention.layer_norm_epsilon", 1e-3)).output_norm.unwrap().eps, 1e-3);
 }
 
 #[test]
@@ -87,9 +133,9 @@ fn per_layer_values_and_skipped_prediction_layers() {
     writer.keys.retain(|key| key.0 != b"llama.feed_forward_length");
     let writer = writer.i32s("llama.feed_forward_length", &[96, 128]).i32s("llama.attention.head_count_kv", &[1, 2, 4]);
     let spec = spec_of(&writer);
-    let kv: Vec<_> = spec.layers.iter().map(|layer| layer.attn.kv_heads).collect();
+    let kv: Vec<_> = spec.layers.iter().map(|layer| attn(layer).kv_heads).collect();
     assert_eq!(kv, [1, 2]);
-    assert_eq!(spec.layers[1].ffn, Ffn::Dense { width: 128, act: Activation::Silu, fused: false });
+    assert_eq!(*dense(&spec.layers[1]), Dense::plain(128));
     let short = read(&layers("llama", 3).i32s("llama.attention.head_count_kv", &[1])).unwrap_err().to_string();
     assert!(short.contains("head_count_kv") && short.contains("one per layer"), "{short}");
 }
@@ -146,13 +192,13 @@ fn llama3_divisors_are_restored_only_where_they_are_missing() {
 fn exaone4_norms_and_windows() {
     let small = spec_of(&layers("exaone4", 30));
     let layer = &small.layers[0];
-    assert_eq!((layer.attn_norm, layer.ffn_norm), (None, None));
-    assert_eq!((layer.attn_post_norm, layer.ffn_post_norm), (Some("post_attention_norm"), Some("post_ffw_norm")));
-    assert!(small.layers.iter().all(|l| l.attn.qk_norm && l.attn.window.is_none() && l.attn.rope == Some(0)));
+    assert_eq!(norms(layer), [None, Some("post_attention_norm"), None, Some("post_ffw_norm")]);
+    let plain = |a: &Attention| a.q_norm.is_some() && a.window.is_none() && a.rope == Some(0);
+    assert!(small.layers.iter().map(attn).all(plain));
     let large = spec_of(&layers("exaone4", 65).u32("exaone4.nextn_predict_layers", 1));
     assert_eq!(large.layers.len(), 64);
     assert_eq!(windows(&large)[..5], [Some(4096), Some(4096), Some(4096), None, Some(4096)]);
-    assert!(large.layers.iter().all(|l| l.attn.rope.is_some() == l.attn.window.is_some()));
+    assert!(large.layers.iter().map(attn).all(|a| a.rope.is_some() == a.window.is_some()));
 }
 
 #[test]
@@ -168,12 +214,16 @@ fn exaone_moe_router_and_positions() {
         .tensor_f32("blk.1.exp_probs_b.bias", &[8], &[0.0; 8]);
     let spec = spec_of(&writer);
     assert_eq!(windows(&spec), [Some(128), None]);
-    assert_eq!((spec.layers[0].attn.rope, spec.layers[1].attn.rope), (Some(0), None));
-    assert!(matches!(spec.layers[0].ffn, Ffn::Dense { width: 96, .. }));
-    let router = Router { gating: Gating::Sigmoid, selection_bias: true, groups: None, normalize: true, scale: 2.5 };
-    let act = Activation::Silu;
-    let wanted = Ffn::Experts { count: 8, used: 2, width: 32, fused: false, act, router, shared: Some(64) };
-    assert_eq!(spec.layers[1].ffn, wanted);
+    assert_eq!((attn(&spec.layers[0]).rope, attn(&spec.layers[1]).rope), (Some(0), None));
+    assert_eq!(dense(&spec.layers[0]).width, 96);
+    let experts = spec.layers[1].experts().unwrap();
+    let router = &experts.router;
+    assert_eq!((experts.count, experts.used, experts.width, experts.gate), (8, 2, 32, Gate::Split));
+    assert_eq!(
+        (router.gating, router.selection_bias, router.normalize, router.scale),
+        (Gating::Sigmoid, true, true, 2.5)
+    );
+    assert_eq!(experts.shared.map(|shared| (shared.width, shared.weighted)), Some((64, false)));
 }
 
 #[test]
@@ -183,20 +233,20 @@ fn gemma_scales_caps_and_two_ropes() {
         .f32("gemma3.rope.freq_base", 1e6)
         .f32("gemma3.rope.scaling.factor", 8.0);
     let three = spec_of(&writer);
-    assert_eq!((three.embed_scale, three.logit_softcap), (8.0, None));
+    assert_eq!((three.embedding.scale, scale_and_cap(&three).1), (8.0, None));
     assert_eq!(windows(&three)[4..], [Some(512), None, Some(512)]);
-    assert_eq!((three.layers[4].attn.rope, three.layers[5].attn.rope), (Some(1), Some(0)));
+    assert_eq!((attn(&three.layers[4]).rope, attn(&three.layers[5]).rope), (Some(1), Some(0)));
     assert_eq!((three.ropes[0].base, three.ropes[0].scaling), (1e6, RopeScaling::Linear { factor: 8.0 }));
     assert_eq!((three.ropes[1].base, three.ropes[1].scaling), (1e4, RopeScaling::Linear { factor: 1.0 }));
-    assert!(three.layers[0].attn.qk_norm);
-    assert!(matches!(three.layers[0].ffn, Ffn::Dense { act: Activation::GeluTanh, .. }));
+    assert!(attn(&three.layers[0]).q_norm.is_some());
+    assert_eq!(dense(&three.layers[0]).act, Activation::GeluTanh);
     let two = spec_of(&base("gemma2"));
-    assert_eq!((two.logit_softcap, two.layers[0].attn.softcap), (Some(30.0), Some(50.0)));
+    assert_eq!((scale_and_cap(&two).1, attn(&two.layers[0]).softcap), (Some(30.0), Some(50.0)));
     assert_eq!(windows(&two), [Some(4096), None]);
     let mut wide = layers("gemma2", 46).u32("gemma2.attention.key_length", 8).u32("gemma2.attention.value_length", 8);
-    assert_eq!(spec_of(&wide).layers[0].attn.scale, 0.25, "E / H = 16, not the head's 8");
+    assert_eq!(attn(&spec_of(&wide).layers[0]).scale, 0.25, "E / H = 16, not the head's 8");
     wide = wide.f32("gemma2.attention.scale", 0.5);
-    assert_eq!(spec_of(&wide).layers[0].attn.scale, 0.5);
+    assert_eq!(attn(&spec_of(&wide).layers[0]).scale, 0.5);
 }
 
 #[test]
@@ -210,17 +260,17 @@ fn granite_divides_and_hyperclovax_multiplies() {
             .f32(&key("residual_scale"), 0.22)
     };
     let granite = spec_of(&scaled("granite").bool("granite.rope.scaling.finetuned", false));
-    assert_eq!((granite.logit_scale, granite.embed_scale), (0.125, 12.0));
-    assert_eq!((granite.layers[0].residual_scale, granite.layers[0].attn.scale), (0.22, 0.0078125));
-    assert_eq!(granite.layers[0].attn.rope, None);
+    assert_eq!((scale_and_cap(&granite).0, granite.embedding.scale), (0.125, 12.0));
+    assert_eq!((granite.layers[0].residual_scale, attn(&granite.layers[0]).scale), (0.22, 0.0078125));
+    assert_eq!(attn(&granite.layers[0]).rope, None);
     for arch in ["hyperclovax", "hcx-seed-think", "malta", "greenland"] {
         let plain = spec_of(&scaled(arch));
-        assert_eq!((plain.logit_scale, plain.layers[0].attn_post_norm), (8.0, None));
+        assert_eq!((scale_and_cap(&plain).0, plain.layers[0].attn_post_norm), (8.0, None));
         let peri = scaled(arch).tensor_f32("blk.0.post_attention_norm.weight", &[64], &[1.0; 64]);
         let peri = spec_of(&peri.tensor_f32("blk.0.post_ffw_norm.weight", &[64], &[1.0; 64]));
         let layer = &peri.layers[0];
-        assert_eq!((layer.attn_post_norm, layer.ffn_post_norm), (Some("post_attention_norm"), Some("post_ffw_norm")));
-        assert_eq!((layer.ffn_norm, peri.ropes[0].pairing), (Some("ffn_norm"), Pairing::Adjacent));
+        assert_eq!(norms(layer)[1..], [Some("post_attention_norm"), Some("ffn_norm"), Some("post_ffw_norm")]);
+        assert_eq!(peri.ropes[0].pairing, Pairing::Adjacent);
     }
 }
 
@@ -257,15 +307,17 @@ fn deepseek_old_and_new_keys_mean_the_same() {
     );
     let (new, old) = (spec_of(&new), spec_of(&deepseek(false)));
     for spec in [&new, &old] {
-        let attn = &spec.layers[0].attn;
+        let attn = attn(&spec.layers[0]);
         assert_eq!((attn.heads, attn.kv_heads, attn.k_dim, attn.v_dim), (4, 1, 576, 512));
         assert!((attn.scale - 0.135_234).abs() < 1e-6, "{}", attn.scale);
         assert_eq!(spec.ropes[0].magnitude, 1.0);
         let joint_kv_b = std::ptr::eq(spec, &old);
-        let latent = Latent { q_rank: Some(48), kv_rank: 512, nope: 128, rope: 64, v_dim: 128, joint_kv_b };
+        let latent = Latent { q_rank: Some(48), kv_rank: 512, nope: 128, rope: 64, v_dim: 128, joint_kv_b, eps: 1e-6 };
         assert_eq!(attn.proj, Projection::Latent(latent));
-        assert!(matches!(spec.layers[2].ffn, Ffn::Dense { .. }));
-        let Ffn::Experts { router, shared: None, .. } = &spec.layers[3].ffn else { unreachable!() };
+        assert!(spec.layers[2].experts().is_none());
+        let experts = spec.layers[3].experts().unwrap();
+        assert_eq!(experts.shared, None);
+        let router = &experts.router;
         assert_eq!((router.gating, router.groups), (Gating::Softmax, Some((4, 2))));
     }
 }
@@ -274,15 +326,16 @@ fn deepseek_old_and_new_keys_mean_the_same() {
 fn sinks_names_and_skips() {
     let oss = spec_of(&experts("gpt-oss").u32("gpt-oss.attention.sliding_window", 99));
     assert_eq!(windows(&oss), [Some(99), None]);
-    assert_eq!((oss.layers[0].ffn_norm, oss.layers[0].attn.sinks), (Some("post_attention_norm"), true));
-    let Ffn::Experts { act, router, .. } = &oss.layers[0].ffn else { unreachable!() };
-    assert_eq!(*act, Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 });
+    assert_eq!((norms(&oss.layers[0])[2], attn(&oss.layers[0]).sinks), (Some("post_attention_norm"), true));
+    let chosen = oss.layers[0].experts().unwrap();
+    let router = &chosen.router;
+    assert_eq!(chosen.act, Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 });
     assert_eq!((router.gating, router.normalize), (Gating::SoftmaxOfChosen, false));
 
     let glm = experts("glm4moe").tensor_f32("blk.1.attn_q_norm.weight", &[16], &[1.0; 16]);
     let glm = spec_of(&glm);
-    assert_eq!(glm.layers[0].ffn_norm, Some("post_attention_norm"));
-    assert_eq!((glm.layers[0].attn.qk_norm, glm.layers[1].attn.qk_norm), (false, true));
+    assert_eq!(norms(&glm.layers[0])[2], Some("post_attention_norm"));
+    assert_eq!([0, 1].map(|layer| attn(&glm.layers[layer]).q_norm.is_some()), [false, true]);
 
     let skip = |list: usize| format!("solar.attention.block_skip_connection.{list}");
     let solar = layers("solar", 3)
@@ -300,20 +353,18 @@ fn sinks_names_and_skips() {
 #[test]
 fn experts_of_other_families() {
     let mixtral = base("llama").u32("llama.expert_count", 4).u32("llama.expert_used_count", 2);
-    let Ffn::Experts { width, router, shared, .. } = spec_of(&mixtral).layers[0].ffn.clone() else { unreachable!() };
-    assert_eq!((width, router.normalize, router.gating, shared), (96, true, Gating::Softmax, None));
+    let spec = spec_of(&mixtral);
+    let Experts { width, router, shared, .. } = spec.layers[0].experts().unwrap();
+    assert_eq!((*width, router.normalize, router.gating, *shared), (96, true, Gating::Softmax, None));
     let mut old = experts("qwen3moe");
     old.keys.retain(|key| key.0 != b"qwen3moe.expert_feed_forward_length");
-    let Ffn::Experts { width, .. } = spec_of(&old).layers[0].ffn else { unreachable!() };
-    assert_eq!(width, 48, "the width of two experts together is 96");
+    assert_eq!(spec_of(&old).layers[0].experts().unwrap().width, 48, "the width of two experts together is 96");
     let merged = experts("qwen3moe").tensor_f32("blk.0.ffn_gate_up_exps.weight", &[1], &[0.0]);
-    assert!(matches!(spec_of(&merged).layers[0].ffn, Ffn::Experts { fused: true, .. }));
+    assert_eq!(spec_of(&merged).layers[0].experts().unwrap().gate, Gate::Fused);
     let fused = base("phi3").tensor_f32("blk.0.attn_qkv.weight", &[1], &[0.0]);
     let layer = &spec_of(&fused).layers[0];
-    assert_eq!(
-        (&layer.attn.proj, &layer.ffn),
-        (&Projection::Fused, &Ffn::Dense { width: 96, act: Activation::Silu, fused: true })
-    );
+    let fused = Dense { gate: Gate::Fused, ..Dense::plain(96) };
+    assert_eq!((&attn(layer).proj, dense(layer)), (&Projection::Fused, &fused));
 }
 
 #[test]
@@ -342,8 +393,10 @@ fn senseless_dimensions_are_refused() {
     wrong(|w| set("context_length", 0, w), "context");
     let missing = read(&Writer::new("llama")).unwrap_err().to_string();
     assert!(missing.contains("llama.block_count") && missing.contains("no such key"), "{missing}");
-    let other = read(&Writer::new("mamba")).unwrap_err().to_string();
-    assert!(other.contains("mamba") && other.contains("qwen3moe"), "{other}");
+    let other = read(&Writer::new("unheard-of")).unwrap_err().to_string();
+    assert!(other.contains("unheard-of") && other.contains("qwen3moe"), "{other}");
+    let known = read(&Writer::new("clip")).unwrap_err().to_string();
+    assert!(known.contains("clip") && known.contains("images") && !known.contains("qwen3moe"), "{known}");
 }
 
 #[test]

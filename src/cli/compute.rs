@@ -2,7 +2,7 @@
 
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
-use crate::engine::{DEFAULT_BATCH, Options, Session};
+use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -68,6 +68,12 @@ impl Compute {
         let options =
             Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
+    }
+
+    /// Makes vectors of texts of at most the context, or of `needed` tokens where no context was asked for.
+    pub(super) fn embedder(&self, needed: usize) -> Result<Embedder> {
+        let options = self.session(needed)?.options().clone();
+        Ok(Embedder::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
     }
 
     /// Reads a cold model ahead, where it `fits` into memory, with a bar on a terminal.

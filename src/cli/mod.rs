@@ -6,6 +6,7 @@ mod completions;
 mod compute;
 mod config;
 mod doctor;
+mod embed;
 mod import;
 mod list;
 mod logits;
@@ -16,6 +17,7 @@ mod plan;
 mod progress;
 mod pull;
 mod repl;
+mod rerank;
 mod rm;
 mod run;
 mod serve;
@@ -50,6 +52,8 @@ enum Command {
     Bench(bench::Bench),
     Plan(plan::PlanArgs),
     Logits(logits::Logits),
+    Embed(embed::EmbedArgs),
+    Rerank(rerank::RerankArgs),
     Tokenize(tokenize::Args),
     Perplexity(perplexity::Args),
     Pull(pull::Args),
@@ -143,6 +147,8 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Logits(args) => logits::run(args),
+        Command::Embed(args) => embed::run(args),
+        Command::Rerank(args) => rerank::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Perplexity(args) => perplexity::run(args),
         Command::Pull(args) => pull::run(args),

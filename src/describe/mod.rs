@@ -201,28 +201,29 @@ fn quantization(gguf: &Gguf, formats: &[FormatCount]) -> String {
 fn active_parameters(gguf: &Gguf, spec: &Spec) -> u64 {
     let idle = |tensor: &TensorInfo| -> u64 {
         let block = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        let ffn = block.and_then(|block| spec.layers.get(block)).map(|layer| &layer.ffn);
-        match ffn {
-            Some(Ffn::Experts { count, used, .. }) if tensor.name.contains("_exps.") => {
-                tensor.elements() / *count as u64 * (count - used) as u64
-            }
-            _ => 0,
+        let experts = block.and_then(|block| spec.layers.get(block)).and_then(arch::Layer::experts);
+        match experts.filter(|_| tensor.name.contains("_exps.")) {
+            Some(experts) => tensor.elements() / experts.count as u64 * (experts.count - experts.used) as u64,
+            None => 0,
         }
     };
     gguf.tensors().map(|tensor| tensor.elements() - idle(tensor)).sum()
 }
 
 fn dimensions(spec: &Spec) -> Dimensions {
-    let attn = spec.layers.first().map(|layer| &layer.attn);
+    let attn = spec.layers.iter().find_map(arch::Layer::attention);
     let of = |read: fn(&arch::Attention) -> usize| attn.map_or(0, read);
-    let windows: Vec<usize> = spec.layers.iter().filter_map(|layer| layer.attn.window).collect();
-    let dense = spec.layers.iter().find_map(|layer| match layer.ffn {
-        Ffn::Dense { width, .. } => Some(width),
-        Ffn::Experts { .. } => None,
+    let windows: Vec<usize> =
+        spec.layers.iter().filter_map(|layer| layer.attention().and_then(arch::Attention::reach)).collect();
+    let dense = spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| match &feed.ffn {
+        Ffn::Dense(dense) => Some(dense.width),
+        Ffn::Experts(_) => None,
     });
-    let experts = spec.layers.iter().find_map(|layer| match layer.ffn {
-        Ffn::Experts { count, used, width, shared, .. } => Some(Experts { count, used, width, shared }),
-        Ffn::Dense { .. } => None,
+    let experts = spec.layers.iter().find_map(arch::Layer::experts).map(|experts| Experts {
+        count: experts.count,
+        used: experts.used,
+        width: experts.width,
+        shared: experts.shared.map(|shared| shared.width),
     });
     Dimensions {
         context: spec.context_train,

@@ -70,7 +70,9 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
     let mut missing = Vec::new();
     let mut problems = Vec::new();
     for (name, shape) in spec.tensors() {
-        let Some(tensor) = gguf.tensor(&name) else {
+        // Some converters leave the usual suffix of a name out.
+        let bare = name.trim_end_matches(".weight").trim_end_matches(".bias");
+        let Some(tensor) = gguf.tensor(&name).or_else(|| gguf.tensor(bare)) else {
             missing.push(name);
             continue;
         };
@@ -86,9 +88,9 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
     problems
 }
 
-/// Dimensions of 1 at the end need not be written.
-fn trimmed(shape: &[u64]) -> &[u64] {
-    &shape[..shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1)]
+/// Dimensions of 1 need not be written.
+fn trimmed(shape: &[u64]) -> Vec<u64> {
+    shape.iter().copied().filter(|&n| n != 1).collect()
 }
 
 /// Tensors that the model does not use.

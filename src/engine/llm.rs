@@ -67,6 +67,9 @@ impl Llm {
     }
 
     fn with(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
+        if let Some(why) = super::not_generative(&model.spec) {
+            return Err(Error::input(model.gguf.path().display().to_string(), "a model that continues text", why));
+        }
         let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
         let template = template.map(Template::with_dates);
         Ok(Self {

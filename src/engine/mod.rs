@@ -2,6 +2,7 @@
 
 mod answer;
 mod conversation;
+mod embed;
 mod gauges;
 mod generate;
 mod llm;
@@ -14,6 +15,7 @@ mod session;
 pub use crate::forward::DEFAULT_BATCH;
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
+pub use embed::{Embedder, normalize, not_generative};
 pub use gauges::{Count, Gauges};
 pub use generate::{Generation, Request};
 pub use llm::{Llm, Prompt};

@@ -42,6 +42,9 @@ struct Header {
     tokens: u64,
     page_bytes: u64,
     pages: u64,
+    /// Values of the recurrent state, which follow the pages.
+    #[serde(default)]
+    state_values: u64,
     /// Whatever the caller keeps with the tokens, such as the messages.
     notes: serde_json::Value,
 }
@@ -130,6 +133,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         tokens: session.tokens().len() as u64,
         page_bytes: cache.shape().page_bytes() as u64,
         pages: cache.page_data().count() as u64,
+        state_values: cache.state().map_or(0, |state| state.values().len() as u64),
         notes,
     };
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
@@ -141,6 +145,8 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         out.write_all(&header)?;
         session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
         cache.page_data().try_for_each(|page| out.write_all(page))?;
+        let mut state = cache.state().into_iter().flat_map(|state| state.values());
+        state.try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
         let digest = out.hash.finalize_reset();
         out.inner.write_all(&digest)
     })();
@@ -264,14 +270,20 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
         bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
     };
     let pages = (0..header.pages).map(|_| reader.bytes(header.page_bytes)).collect::<Result<Vec<_>>>()?;
+    let state = reader.bytes(header.state_values.saturating_mul(4))?;
+    let state = state.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     reader.finish()?;
     let count = tokens.len();
     if let Some(bad) = tokens.iter().find(|&&token| token as usize >= model.spec.vocab) {
         return Err(reader.wrong("token ids of the model's vocabulary", bad.to_string()));
     }
-    let Some(cache) = KvCache::from_pages(shape, pages, count) else {
+    let Some(mut cache) = KvCache::from_pages(shape, pages, count) else {
         return Err(reader.wrong("as many pages as the tokens need", format!("{} pages", header.pages)));
     };
+    if count > 0 && !cache.restore_state(state) {
+        let wanted = format!("a recurrent state of {} values", cache.shape().state_len());
+        return Err(reader.wrong(wanted, header.state_values.to_string()));
+    }
     Ok((Session::with_cache(model, pool, options, cache, tokens), header.notes))
 }
 

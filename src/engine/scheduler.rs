@@ -12,7 +12,7 @@ use super::answer::{Answer, Stats};
 use super::gauges::{Count, Gauges};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
-use super::{Llm, Options, Session, saved};
+use super::{Embedder, Llm, Options, Session, saved};
 use crate::arch::Spec;
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
@@ -84,7 +84,9 @@ impl Engine {
     ///
     /// # Errors
     /// When the thread cannot be started, or the cache does not hold one conversation.
-    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, options: EngineOptions) -> Result<Self> {
+    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, mut options: EngineOptions) -> Result<Self> {
+        let longest = llm.model().spec.longest().unwrap_or(usize::MAX);
+        options.session.context = options.session.context.min(longest);
         let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
         let least = least_cache(&llm.model().spec, &options.session);
         if options.cache_bytes < least {
@@ -124,6 +126,11 @@ impl Engine {
     /// How it runs.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// Makes vectors with this model on the same threads.
+    pub fn embedder(&self) -> Embedder {
+        Embedder::new(Arc::clone(self.llm.model()), Arc::clone(&self.pool), self.options.session.clone())
     }
 
     /// What it is doing.
@@ -369,7 +376,8 @@ impl Scheduler {
     fn has_pages(&self, job: &Job) -> bool {
         let held: usize = self.running.iter().map(|s| s.tokens.len().max(s.cache.len()).div_ceil(TILE)).sum();
         let needed = (job.prompt.len() + 1).div_ceil(TILE);
-        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() <= self.budget.limit()
+        let states = (self.running.len() + 1) * self.shape.state_bytes();
+        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() + states <= self.budget.limit()
     }
 
     fn begin(&mut self, mut job: Job) {
@@ -407,7 +415,7 @@ impl Scheduler {
         // A page's worth of tokens that somebody else has computed by now is not computed again.
         for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
             let known = &sequence.tokens[..sequence.tokens.len() - 1];
-            if self.tree.known(known) >= sequence.cache.len() + TILE {
+            if self.tree.known(known, &self.shape) >= sequence.cache.len() + TILE {
                 sequence.cache = self.tree.find(known, &self.shape, &self.budget);
             }
         }
@@ -419,7 +427,7 @@ impl Scheduler {
         let mut rows: Vec<(usize, usize)> =
             (0..self.running.len()).filter(|&i| self.running[i].pending() == 1).map(|i| (i, 1)).collect();
         for index in reading {
-            let n = self.running[index].pending().min(left);
+            let n = self.to_border(index, self.running[index].pending().min(left));
             if n > 0 {
                 rows.push((index, n));
                 left -= n;
@@ -427,6 +435,16 @@ impl Scheduler {
         }
         rows.sort_unstable();
         rows
+    }
+
+    /// At most `n` tokens of a prompt, of models with a recurrent state only as far as the last page's border within it: the
+    /// next message often differs from this prompt's last tokens, and the state there is what it can begin with.
+    fn to_border(&self, index: usize, n: usize) -> usize {
+        let sequence = &self.running[index];
+        let (from, end) = (sequence.cache.len(), sequence.tokens.len());
+        let border = (end - 1) / TILE * TILE;
+        let cut = self.shape.state_len() > 0 && from < border && from + n > border;
+        if cut { border - from } else { n }
     }
 
     /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows
@@ -462,7 +480,7 @@ impl Scheduler {
             if let Some(id) = self.running.first().map(|s| s.job) {
                 let full = Error::ContextFull {
                     needed: self.running[0].tokens.len(),
-                    available: self.budget.limit() / self.shape.page_bytes() * TILE,
+                    available: self.budget.limit() / self.shape.page_bytes().max(1) * TILE,
                 };
                 self.fail_job(id, full);
             }
@@ -499,7 +517,8 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let Options { context, read_ahead, .. } = self.options.session;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting = Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel };
+        let setting =
+            Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel, vectors: false };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {
@@ -552,7 +571,10 @@ impl Scheduler {
 
     /// A piece of a prompt has been read.
     fn read(&mut self, index: usize) {
-        let sequence = &self.running[index];
+        let sequence = &mut self.running[index];
+        if sequence.pending() <= TILE {
+            sequence.cache.checkpoint();
+        }
         let whole = sequence.cache.len() / TILE * TILE;
         self.tree.keep(&sequence.tokens[..whole], &sequence.cache);
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) {

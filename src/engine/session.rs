@@ -7,7 +7,7 @@ use crate::parallel::Pool;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokki_quant::attention::KvKind;
+use tokki_quant::attention::{KvKind, TILE};
 
 /// How a session runs.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ impl Session {
         mut tokens: Vec<u32>,
     ) -> Self {
         tokens.truncate(cache.len());
+        let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
+        let options = Options { context, ..options };
         let cancel = Arc::default();
         Self { model, pool, cache, scratch: Scratch::default(), tokens, options, cancel }
     }
@@ -99,10 +101,11 @@ impl Session {
         self.cancel = Arc::clone(flag);
     }
 
-    /// Forgets all tokens from `len` on.
+    /// Forgets all tokens from `len` on; more where the model keeps a state that can't be had for `len`: see
+    /// [`Session::tokens`].
     pub fn truncate(&mut self, len: usize) {
         self.cache.truncate(len);
-        self.tokens.truncate(len);
+        self.tokens.truncate(self.cache.len());
     }
 
     /// Keeps what the session and `tokens` have in common from the start, forgets the rest, and returns how many of
@@ -111,7 +114,7 @@ impl Session {
         let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let keep = common.min(tokens.len().saturating_sub(1));
         self.truncate(keep);
-        keep
+        self.tokens.len()
     }
 
     /// Appends tokens and returns the logits after the last one. `progress` is told how many are done, after each pass.
@@ -121,14 +124,35 @@ impl Session {
     /// finished passes stay).
     pub fn feed(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize)) -> Result<&[f32]> {
         self.check_room(tokens.len())?;
-        let batches = tokens.len().div_ceil(self.options.batch);
-        for (index, batch) in tokens.chunks(self.options.batch).enumerate() {
-            let last = index + 1 == batches;
-            self.pass(batch, if last { Want::Last } else { Want::Nothing })?;
-            progress((index * self.options.batch) + batch.len());
+        // A recurrent state cannot be cut: the states at the last page's border and at the end of a prompt are kept, so that
+        // the next one, which may differ from its last tokens, need not begin from the start.
+        let stateful = self.cache.shape().state_len() > 0 && tokens.len() > 1;
+        let border = (self.tokens.len() + tokens.len() - 1) / TILE * TILE;
+        let first = border.saturating_sub(self.tokens.len());
+        if stateful && first > 0 {
+            self.feed_pieces(&tokens[..first], Want::Nothing, progress)?;
+            self.cache.checkpoint();
+            self.feed_pieces(&tokens[first..], Want::Last, &mut |done| progress(first + done))?;
+        } else {
+            self.feed_pieces(tokens, Want::Last, progress)?;
+        }
+        if stateful {
+            self.cache.checkpoint();
         }
         let vocab = self.model.spec.vocab;
         Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
+    }
+
+    /// Appends tokens in passes, of which the last one gives what is wanted.
+    fn feed_pieces(&mut self, tokens: &[u32], want: Want, progress: &mut dyn FnMut(usize)) -> Result<()> {
+        let rows = self.rows(tokens, usize::MAX);
+        let batches = tokens.len().div_ceil(rows);
+        for (index, batch) in tokens.chunks(rows).enumerate() {
+            let last = index + 1 == batches;
+            self.pass(batch, if last { want } else { Want::Nothing })?;
+            progress(index * rows + batch.len());
+        }
+        Ok(())
     }
 
     /// Appends tokens and hands the logits after each one to `each`, with the token's index.
@@ -139,13 +163,18 @@ impl Session {
         /// Logits of a whole batch would be half a gigabyte for a large vocabulary.
         const ROWS: usize = 64;
         self.check_room(tokens.len())?;
-        let vocab = self.model.spec.vocab;
-        for (index, batch) in tokens.chunks(self.options.batch.min(ROWS)).enumerate() {
-            let first = index * self.options.batch.min(ROWS);
+        let (vocab, rows) = (self.model.spec.vocab, self.rows(tokens, ROWS));
+        for (index, batch) in tokens.chunks(rows).enumerate() {
+            let first = index * rows;
             let logits = self.pass(batch, Want::All)?;
             logits.chunks_exact(vocab).enumerate().try_for_each(|(row, logits)| each(first + row, logits))?;
         }
         Ok(())
+    }
+
+    /// Tokens of one pass, at most `most`: all of them where a position sees those after it.
+    fn rows(&self, tokens: &[u32], most: usize) -> usize {
+        if self.model.spec.causal { self.options.batch.min(most) } else { tokens.len() }.max(1)
     }
 
     fn check_room(&self, more: usize) -> Result<()> {
@@ -161,12 +190,17 @@ impl Session {
             read_ahead: self.options.read_ahead,
             expand_latents: self.options.expand_latents,
             cancel: &self.cancel,
+            vectors: false,
         };
         let span = Span { cache: &mut self.cache, tokens, want };
-        let len = forward(&setting, &mut self.scratch, &mut [span])?.len();
+        let done = forward(&setting, &mut self.scratch, &mut [span]).map(<[f32]>::len);
+        // A pass that was cut short may have cost a recurrent state more than the pass.
+        self.tokens.truncate(self.cache.len());
+        let len = done?;
         // Microseconds, and nothing that was computed with a part of a model is believed.
         if let Err(error) = self.model.gguf.intact() {
             self.cache.truncate(self.tokens.len());
+            self.tokens.truncate(self.cache.len());
             return Err(error);
         }
         self.tokens.extend_from_slice(tokens);

@@ -50,7 +50,7 @@ impl<'a> Ahead<'a> {
             return Self::default();
         }
         let ask = |weights: &'a Stack, expert| Ask { weights, matrices: expert..expert + 1, most: usize::MAX };
-        let first = plan.experts.iter().map(|&(expert, _)| vec![ask(&w.gate, expert), ask(&w.up, expert)]);
+        let first = plan.experts.iter().map(|&(expert, _)| w.first().map(|stack| ask(stack, expert)).collect());
         let second = plan.experts.iter().map(|&(expert, _)| vec![ask(&w.down, expert)]);
         let products: Vec<Vec<Ask<'_>>> = first.chain(second).collect();
         let sizes: Vec<usize> = products.iter().map(|asks| asks.iter().map(Ask::bytes).sum()).collect();

@@ -3,11 +3,12 @@
 
 use super::Pass;
 use super::ahead::Ahead;
+use super::mixer::softplus;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
-use crate::arch::{Activation, Ffn, Gating, Router};
+use crate::arch::{Experts, Ffn, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
-use tokki_quant::activation::ActKinds;
+use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::ops;
 use tokki_quant::share::{Chunks, OutTiles};
@@ -17,8 +18,9 @@ const MIN_WEIGHT_SUM: f32 = 6.103_515_6e-5;
 
 /// The kinds of activations that a layer of experts reads.
 pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
-    let shared = w.shared.iter().flat_map(|gated| [&gated.gate, &gated.up]);
-    product::kinds([&w.router, &w.experts.gate, &w.experts.up].into_iter().chain(shared))
+    let shared = w.shared.iter().flat_map(Gated::first).chain(&w.shared_gate);
+    let experts = w.latent.iter().map(|(down, _)| down).chain(w.experts.first());
+    product::kinds([&w.router].into_iter().chain(experts).chain(shared))
 }
 
 /// Which tokens go to which expert.
@@ -31,46 +33,117 @@ pub(super) struct Plan {
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn experts(&self, s: &mut Scratch, layer: usize, w: &ExpertWeights) {
-        let ffn = &self.model.spec.layers[layer].ffn;
-        let Ffn::Experts { count, used, act, router, .. } = ffn else { return };
+    pub(super) fn experts(&self, s: &mut Scratch, (layer, feed): (usize, usize), w: &ExpertWeights) {
+        let Ffn::Experts(experts) = &self.model.spec.layers[layer].feeds[feed].ffn else { return };
         let (n, e) = (self.n, self.model.spec.embd);
-        self.product(&w.router, &s.input, sized(&mut s.router, n * count));
-        let plan = plan(self.isa, &mut s.router[..n * count], *count, *used, router, w.selection_bias.as_deref());
+        let count = w.router.rows();
+        self.route(s, experts, w);
+        let bias = w.selection_bias.as_deref();
+        let mut plan = plan(self.isa, &mut s.router[..n * count], count, experts, bias);
         let ahead = Ahead::new(self.read_ahead, &plan, &w.experts);
         self.ask_for(&ahead.at_once());
         self.ask_for_layer(layer + 1);
-        match &w.shared {
-            Some(shared) => self.dense(s, ffn, shared),
-            None => sized(&mut s.branch, n * e).fill(0.0),
+        match (&w.shared, experts.shared) {
+            (Some(shared), Some(facts)) => {
+                self.plain(s, facts.act, shared);
+                self.weigh_shared(s, w);
+            }
+            _ => sized(&mut s.branch, n * e).fill(0.0),
         }
-        self.chosen(s, &plan, *act, &w.experts, &ahead);
-        let branches = Chunks::new(&mut s.branch[..n * e], e);
-        let outputs = &s.expert_out;
-        self.lead.phase(n, &|_, t| {
-            let branch = branches.take(t);
+        let width = experts.latent.unwrap_or(e);
+        if let Some((down, _)) = &w.latent {
+            let Scratch { input, low, inner, .. } = s;
+            self.product(down, input, sized(low, n * width));
+            self.quantize(&low[..n * width], width, product::kinds(w.experts.first()), inner);
+            std::mem::swap(input, inner);
+        }
+        self.chosen(s, &mut plan, experts, &w.experts, &ahead);
+        let Some((_, up)) = &w.latent else { return self.add_chosen(&plan, &s.expert_out, &mut s.branch, e) };
+        let Scratch { low, expert_out, inner, side, branch, .. } = s;
+        sized(low, n * width).fill(0.0);
+        self.add_chosen(&plan, expert_out, low, width);
+        self.quantize(&low[..n * width], width, product::kinds([up]), inner);
+        self.product(up, inner, sized(side, n * e));
+        ops::add(self.isa, &mut branch[..n * e], &side[..n * e]);
+    }
+
+    /// The router's logits into `s.router`.
+    fn route(&self, s: &mut Scratch, experts: &Experts, w: &ExpertWeights) {
+        let (n, e, isa) = (self.n, self.model.spec.embd, self.isa);
+        let logits = n * w.router.rows();
+        let kinds = product::kinds([&w.router]);
+        let Scratch { x, entering, input, inner, router, side, .. } = s;
+        match experts.router.input {
+            // The scores by which the experts before were chosen are still there.
+            RouterInput::Before => {}
+            RouterInput::Input => self.product(&w.router, input, sized(router, logits)),
+            RouterInput::Entering => {
+                self.quantize(&entering[..n * e], e, kinds, inner);
+                self.product(&w.router, inner, sized(router, logits));
+            }
+            RouterInput::Rescaled { eps } => {
+                let Some(scale) = &w.router_scale else { return };
+                let rows = Chunks::new(sized(side, n * e), e);
+                let writer = inner.reset(kinds, n, e);
+                self.lead.phase(n, &|_, t| {
+                    let row = rows.take(t);
+                    ops::rms_norm(isa, &x[t * e..][..e], scale, eps, row);
+                    ops::scale(isa, row, 1.0 / (e as f32).sqrt());
+                    writer.write(isa, t, row);
+                });
+                drop(writer);
+                self.product(&w.router, inner, sized(router, logits));
+            }
+        }
+    }
+
+    /// The shared expert's result in `s.branch` times the sigmoid of its weight.
+    fn weigh_shared(&self, s: &mut Scratch, w: &ExpertWeights) {
+        let Some(gate) = &w.shared_gate else { return };
+        let (n, e) = (self.n, self.model.spec.embd);
+        let Scratch { input, k, branch, .. } = s;
+        let weights = sized(k, n);
+        self.product(gate, input, weights);
+        ops::sigmoid(self.isa, weights);
+        branch.chunks_exact_mut(e).zip(weights.iter()).for_each(|(row, weight)| ops::scale(self.isa, row, *weight));
+    }
+
+    /// Adds the results of each token's experts, in the order of their numbers, to rows of `width` values.
+    fn add_chosen(&self, plan: &Plan, outputs: &[f32], to: &mut [f32], width: usize) {
+        let rows = Chunks::new(&mut to[..self.n * width], width);
+        self.lead.phase(self.n, &|_, t| {
+            let sum = rows.take(t);
             for &(row, weight) in &plan.routes[t] {
-                ops::add_scaled(self.isa, branch, &outputs[row * e..][..e], weight);
+                ops::add_scaled(self.isa, sum, &outputs[row * width..][..width], weight);
             }
         });
     }
 
     /// Every chosen expert on its tokens, into `s.expert_out`: `[rows of expert a | rows of expert b | ...][E]`.
-    fn chosen(&self, s: &mut Scratch, plan: &Plan, act: Activation, w: &Gated, ahead: &Ahead<'_>) {
-        let (width, e, lead) = (w.gate.rows(), self.model.spec.embd, self.lead);
+    fn chosen(&self, s: &mut Scratch, plan: &mut Plan, facts: &Experts, w: &Gated, ahead: &Ahead<'_>) {
+        let (width, e, lead) = (w.up.rows(), w.down.rows(), self.lead);
         let total: usize = plan.experts.iter().map(|(_, tokens)| tokens.len()).sum();
-        let (mut gates, mut ups) = (sized(&mut s.gate, total * width), sized(&mut s.up, total * width));
+        let all: Vec<u32> = (0..total as u32).collect();
+        if facts.weigh_input {
+            self.weigh_inputs(s, plan, w);
+        }
+        let Scratch { input, weighted, gate, up, .. } = s;
+        let input: &Activations = if facts.weigh_input { weighted } else { input };
+        let (mut gates, mut ups) = (sized(gate, total * width), sized(up, total * width));
+        let mut left = &all[..];
         let mut products = Vec::with_capacity(plan.experts.len());
         for (i, (expert, tokens)) in plan.experts.iter().enumerate() {
             let (gate, up) = (take(&mut gates, tokens.len() * width), take(&mut ups, tokens.len() * width));
-            let product = Product::gated((w, *expert), act, &s.input, Some(tokens), (gate, up), lead);
+            let (own, rest) = left.split_at(tokens.len());
+            left = rest;
+            let rows = if facts.weigh_input { own } else { tokens };
+            let product = Product::gated((w, *expert), facts.act, input, Some(rows), (gate, up), lead);
             products.push(product.asking_for(ahead.at_product(i)));
         }
         product::run(lead, self.isa, &products);
         drop(products);
         self.quantize(&s.gate[..total * width], width, product::kinds([&w.down]), &mut s.inner);
-        let rows: Vec<u32> = (0..total as u32).collect();
-        let (mut rows, mut outputs) = (&rows[..], sized(&mut s.expert_out, total * e));
+        let (mut rows, mut outputs) = (&all[..], sized(&mut s.expert_out, total * e));
         let mut products = Vec::with_capacity(plan.experts.len());
         for (i, (expert, tokens)) in plan.experts.iter().enumerate() {
             let (own, rest) = rows.split_at(tokens.len());
@@ -82,6 +155,28 @@ impl Pass<'_> {
         }
         product::run(lead, self.isa, &products);
     }
+
+    /// The inputs of the chosen experts, each times its weight, in the order of the plan's rows. Results then count as they
+    /// are.
+    fn weigh_inputs(&self, s: &mut Scratch, plan: &mut Plan, w: &Gated) {
+        let e = self.model.spec.embd;
+        let mut rows: Vec<(usize, f32)> = vec![(0, 0.0); plan.routes.iter().map(Vec::len).sum()];
+        for (t, routes) in plan.routes.iter_mut().enumerate() {
+            for (row, weight) in routes {
+                rows[*row] = (t, std::mem::replace(weight, 1.0));
+            }
+        }
+        let Scratch { h, weighted, side, .. } = s;
+        let scaled = Chunks::new(sized(side, rows.len() * e), e);
+        let writer = weighted.reset(product::kinds(w.first()), rows.len(), e);
+        self.lead.phase(rows.len(), &|_, index| {
+            let (t, weight) = rows[index];
+            let row = scaled.take(index);
+            row.copy_from_slice(&h[t * e..][..e]);
+            ops::scale(self.isa, row, weight);
+            writer.write(self.isa, index, row);
+        });
+    }
 }
 
 /// Splits the first `len` values off.
@@ -92,7 +187,8 @@ fn take<'a>(buffer: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 }
 
 /// Groups tokens by expert from the router's logits `[n][count]` (overwritten with the scores).
-fn plan(isa: Isa, logits: &mut [f32], count: usize, used: usize, router: &Router, bias: Option<&[f32]>) -> Plan {
+fn plan(isa: Isa, logits: &mut [f32], count: usize, experts: &Experts, bias: Option<&[f32]>) -> Plan {
+    let (used, router) = (experts.used, &experts.router);
     let mut tokens_of = vec![Vec::new(); count];
     let mut choices = Vec::new();
     for (t, logits) in logits.chunks_exact_mut(count).enumerate() {
@@ -117,9 +213,12 @@ fn plan(isa: Isa, logits: &mut [f32], count: usize, used: usize, router: &Router
 /// The experts of one token and their weights. Ties go to the lower number.
 fn choose(isa: Isa, logits: &mut [f32], used: usize, router: &Router, bias: Option<&[f32]>) -> Vec<(usize, f32)> {
     match router.gating {
+        // They are scores already.
+        _ if router.input == RouterInput::Before => {}
         Gating::Softmax => ops::softmax(isa, logits),
         Gating::Sigmoid => ops::sigmoid(isa, logits),
         Gating::SoftmaxOfChosen => {}
+        Gating::SqrtSoftplus => logits.iter_mut().for_each(|x| *x = softplus(*x).sqrt()),
     }
     let mut scores: Vec<f32> = match bias {
         Some(bias) => logits.iter().zip(bias).map(|(score, bias)| score + bias).collect(),
@@ -128,7 +227,8 @@ fn choose(isa: Isa, logits: &mut [f32], used: usize, router: &Router, bias: Opti
     if let Some((groups, kept)) = router.groups {
         keep_groups(&mut scores, groups, kept);
     }
-    let chosen = best(&scores, used);
+    let mut chosen = best(&scores, used);
+    chosen.iter_mut().for_each(|expert| *expert /= router.per_group.max(1));
     let mut weights: Vec<f32> = chosen.iter().map(|&expert| logits[expert]).collect();
     if router.gating == Gating::SoftmaxOfChosen {
         ops::softmax(isa, &mut weights);
@@ -171,7 +271,23 @@ mod tests {
     use super::*;
 
     fn router(gating: Gating) -> Router {
-        Router { gating, selection_bias: false, groups: None, normalize: false, scale: 1.0 }
+        let input = RouterInput::Input;
+        Router { gating, input, selection_bias: false, groups: None, normalize: false, scale: 1.0, per_group: 1 }
+    }
+
+    fn experts(used: usize, gating: Gating) -> Experts {
+        Experts {
+            count: 3,
+            used,
+            width: 1,
+            gate: crate::arch::Gate::Split,
+            suffix: "_exps",
+            act: crate::arch::Activation::Silu,
+            router: router(gating),
+            shared: None,
+            latent: None,
+            weigh_input: false,
+        }
     }
 
     #[test]
@@ -204,7 +320,7 @@ mod tests {
     #[test]
     fn tokens_are_grouped_by_expert_in_rising_order() {
         let mut logits = [0.0, 1.0, 5.0, 0.0, 9.0, 1.0];
-        let plan = plan(Isa::SCALAR, &mut logits, 3, 2, &router(Gating::SoftmaxOfChosen), None);
+        let plan = plan(Isa::SCALAR, &mut logits, 3, &experts(2, Gating::SoftmaxOfChosen), None);
         assert_eq!(plan.experts, [(1, vec![0, 1]), (2, vec![0, 1])]);
         assert_eq!(plan.routes[1].iter().map(|r| r.0).collect::<Vec<_>>(), [1, 3]);
     }

@@ -7,9 +7,9 @@ use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{FEW, matmul, matmul_cols};
-use tokki_quant::ops;
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::team::Lead;
+use tokki_quant::{gates, ops};
 
 /// One product of a phase: `out[t][r] = sum_k w[r][k] x[t][k] + bias[r]`, and with a second product `up`,
 /// `act(that) * up[t][r]`.
@@ -20,6 +20,8 @@ pub(super) struct Product<'a> {
     chosen: Option<&'a [u32]>,
     out: OutTiles<'a>,
     up: Option<Up<'a>>,
+    /// The function of the result, where there is no second product.
+    act: Option<Activation>,
     /// What to ask the system for when the product starts: weights of later ones.
     ask: &'a [Vec<Ask<'a>>],
 }
@@ -34,15 +36,23 @@ impl<'a> Product<'a> {
     /// All rows of `x` times matrix `index` of `weights`, into `out` of `[n][rows]`.
     pub(super) fn new(weights: (&'a Stack, usize), x: &'a Activations, out: &'a mut [f32], lead: &Lead<'_>) -> Self {
         let band = band(weights.0, x.n(), lead.threads());
-        Self { weights, x, chosen: None, out: OutTiles::new(out, weights.0.rows(), band), up: None, ask: &[] }
+        Self {
+            weights,
+            x,
+            chosen: None,
+            out: OutTiles::new(out, weights.0.rows(), band),
+            up: None,
+            act: None,
+            ask: &[],
+        }
     }
 
     /// Only the given rows of `x`, in that order; `out` holds as many.
     pub(super) fn of(weights: (&'a Stack, usize), x: &'a Activations, chosen: &'a [u32], out: OutTiles<'a>) -> Self {
-        Self { weights, x, chosen: Some(chosen), out, up: None, ask: &[] }
+        Self { weights, x, chosen: Some(chosen), out, up: None, act: None, ask: &[] }
     }
 
-    /// `act(gate x) * up x` into `gate`; `up` is scratch of the same size.
+    /// `act(gate x) * up x` (`act(up x)` without a gate) into `gate`; `up` is scratch of the same size.
     pub(super) fn gated(
         (weights, index): (&'a Gated, usize),
         act: Activation,
@@ -51,17 +61,13 @@ impl<'a> Product<'a> {
         (gate, up): (&'a mut [f32], &'a mut [f32]),
         lead: &Lead<'_>,
     ) -> Self {
-        let rows = weights.gate.rows();
-        let band = band(&weights.gate, chosen.map_or(x.n(), <[u32]>::len), lead.threads());
-        let up = Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act };
-        Self {
-            weights: (&weights.gate, index),
-            x,
-            chosen,
-            out: OutTiles::new(gate, rows, band),
-            up: Some(up),
-            ask: &[],
-        }
+        let first = weights.gate.as_ref().unwrap_or(&weights.up);
+        let rows = first.rows();
+        let band = band(first, chosen.map_or(x.n(), <[u32]>::len), lead.threads());
+        let out = OutTiles::new(gate, rows, band);
+        let split = weights.gate.is_some();
+        let up = split.then(|| Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act });
+        Self { weights: (first, index), x, chosen, out, up, act: (!split).then_some(act), ask: &[] }
     }
 
     /// Asks the system for these weights when the product starts.
@@ -81,6 +87,9 @@ impl<'a> Product<'a> {
             for t in 0..tile.n() {
                 activate(isa, up.act, tile.col_mut(t), up_tile.col(t));
             }
+        }
+        if let Some(act) = self.act {
+            (0..tile.n()).for_each(|t| activate_alone(isa, act, tile.col_mut(t)));
         }
     }
 
@@ -132,10 +141,45 @@ pub(super) fn kinds<'a>(weights: impl IntoIterator<Item = &'a Stack>) -> ActKind
     weights.into_iter().fold(ActKinds::none(), |kinds, stack| kinds.with(stack.dtype().act()))
 }
 
-fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
+pub(super) fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
     match act {
         Activation::Silu => ops::silu_mul(isa, gate, up),
         Activation::GeluTanh => ops::gelu_tanh_mul(isa, gate, up),
         Activation::ClampedSwiglu { alpha, limit } => ops::clamped_swiglu_mul(isa, gate, up, alpha, limit),
+        Activation::LimitedSilu { limit } => {
+            gates::silu(isa, gate);
+            gates::cap(isa, gate, limit);
+            gates::mul_clamped(isa, gate, up, limit);
+        }
+        Activation::SiluOfLimited { limit } => {
+            gates::cap(isa, gate, limit);
+            gates::silu(isa, gate);
+            gates::mul_clamped(isa, gate, up, limit);
+        }
+        Activation::Relu | Activation::ReluSquared | Activation::Xielu { .. } => {
+            activate_alone(isa, act, gate);
+            gates::mul(isa, gate, up);
+        }
+    }
+}
+
+/// The function without a second product; the limits of those that have one hold for the first.
+fn activate_alone(isa: Isa, act: Activation, x: &mut [f32]) {
+    match act {
+        Activation::Silu => gates::silu(isa, x),
+        Activation::GeluTanh => gates::gelu_tanh(isa, x),
+        Activation::Relu => gates::relu(isa, x),
+        Activation::ReluSquared => gates::relu_squared(isa, x),
+        Activation::Xielu { positive, negative, beta, eps } => {
+            gates::xielu(isa, x, (positive, negative, beta, eps));
+        }
+        Activation::ClampedSwiglu { limit, .. } | Activation::SiluOfLimited { limit } => {
+            gates::cap(isa, x, limit);
+            gates::silu(isa, x);
+        }
+        Activation::LimitedSilu { limit } => {
+            gates::silu(isa, x);
+            gates::cap(isa, x, limit);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Every buffer of a pass, allocated once and reused. `n` = tokens of the pass.
 
+use crate::arch::{Attention, Ffn, GateSource, Layer, Mixer, Projection};
+use crate::model::{LayerWeights, MixerWeights, Model, Qkv, StateSpaceInput};
 use std::sync::Mutex;
 use tokki_quant::activation::Activations;
 use tokki_quant::attention::{Partial, Queries};
@@ -21,6 +23,21 @@ pub struct Scratch {
     pub(super) k: Vec<f32>,
     /// Values, `[n][KV][v_dim]`.
     pub(super) v: Vec<f32>,
+    /// The stream at the layer's beginning, and at the pass's; the sum of several branches, and what a branch
+    /// needs on the side; `[n][E]` each.
+    pub(super) entering: Vec<f32>,
+    pub(super) began: Vec<f32>,
+    pub(super) sum: Vec<f32>,
+    pub(super) side: Vec<f32>,
+    /// Residual streams but the first, `[streams - 1][n][E]`.
+    pub(super) streams: Vec<f32>,
+    /// The input of the position before less the input, `[n][E]`; values of the first layer.
+    pub(super) shifted: Vec<f32>,
+    pub(super) first_values: Vec<f32>,
+    /// Values that each layer has of its own for a token, `[n][layers][P]`.
+    pub(super) per_layer: Vec<f32>,
+    /// What multiplies the results of heads, `[n][H]` or `[n][H][v_dim]`.
+    pub(super) gates: Vec<f32>,
     /// Attention's mix of values, `[n][H][v_dim]`.
     pub(super) mix: Vec<f32>,
     /// A second mix, for latent attention's expansion of it.
@@ -39,6 +56,8 @@ pub struct Scratch {
     /// Quantized input of a branch, and of its second product.
     pub(super) input: Activations,
     pub(super) inner: Activations,
+    /// Inputs of experts that were multiplied by their weights.
+    pub(super) weighted: Activations,
     /// Attention's state: queries of each head, partial results of each tile, one set of buffers per thread.
     pub(super) queries: Vec<Queries>,
     pub(super) partials: Vec<Partial>,
@@ -54,6 +73,137 @@ impl Scratch {
     }
 }
 
+/// Values per token of the buffers whose width a layer decides, in the order of [`Scratch`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Widths {
+    q: usize,
+    k: usize,
+    v: usize,
+    gates: usize,
+    mix: usize,
+    expanded: usize,
+    low: usize,
+    gate: usize,
+    up: usize,
+    expert_out: usize,
+    router: usize,
+}
+
+impl Widths {
+    /// Each the larger of both.
+    fn max(self, other: Self) -> Self {
+        Self {
+            q: self.q.max(other.q),
+            k: self.k.max(other.k),
+            v: self.v.max(other.v),
+            gates: self.gates.max(other.gates),
+            mix: self.mix.max(other.mix),
+            expanded: self.expanded.max(other.expanded),
+            low: self.low.max(other.low),
+            gate: self.gate.max(other.gate),
+            up: self.up.max(other.up),
+            expert_out: self.expert_out.max(other.expert_out),
+            router: self.router.max(other.router),
+        }
+    }
+
+    fn sum(self) -> usize {
+        let heads = self.q + self.k + self.v + self.gates + self.mix + self.expanded + self.low;
+        heads + self.gate + self.up + self.expert_out + self.router
+    }
+
+    fn of_mixer(mixer: &Mixer, w: &MixerWeights) -> Self {
+        match (mixer, w) {
+            (Mixer::Attention(a), MixerWeights::Attention(w)) => Self::of_attention(a, &w.qkv),
+            (Mixer::ShortConv(conv), _) => Self { low: 3 * conv.width, mix: conv.width, ..Self::default() },
+            (Mixer::StateSpace(ssm), MixerWeights::StateSpace(w)) => {
+                let (steps, rank, made) = match &w.rest {
+                    StateSpaceInput::Joint => (w.dt_bias.len(), 0, 0),
+                    StateSpaceInput::Projected { x, dt, .. } => (dt.rows(), dt.cols(), x.rows().max(2 * ssm.inner)),
+                };
+                let (low, up) = (w.input.rows(), ssm.conv_width());
+                Self { low, up, k: steps, v: rank, gate: made, mix: ssm.inner, ..Self::default() }
+            }
+            (Mixer::Delta(delta), _) => {
+                let (width, values) = (delta.conv_width(), delta.v_heads * delta.v_dim);
+                let (k, v) = (delta.v_heads * delta.k_dim, delta.v_heads);
+                let gate = values.max(k);
+                Self { low: width, up: width, k, v, gate, router: 2 * v, gates: values, mix: values, ..Self::default() }
+            }
+            (Mixer::Lightning(l), _) => {
+                let all = l.heads * l.dim;
+                Self { low: 3 * all, gates: all, mix: all, ..Self::default() }
+            }
+            (Mixer::TimeMix(mix), MixerWeights::TimeMix(w)) => {
+                let (e, kv) = (mix.width, mix.kv_heads * mix.dim);
+                let low = w.blend.as_ref().map_or(0, |(first, _)| first.rows()).max(w.decay.0.rows());
+                Self {
+                    q: e,
+                    k: kv,
+                    v: kv,
+                    gates: e,
+                    mix: e,
+                    expanded: e,
+                    low,
+                    gate: e,
+                    up: low.max(e),
+                    ..Self::default()
+                }
+            }
+            (Mixer::ChannelMix(mix), _) => Self { gate: mix.width, gates: mix.embd, ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+
+    fn of_attention(a: &Attention, qkv: &Qkv) -> Self {
+        let [q, k, v] = [a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim];
+        let gates =
+            a.gate.map_or(0, |gate| if gate.from == GateSource::Heads { a.heads } else { q.max(a.heads * a.v_dim) });
+        match (&a.proj, qkv) {
+            (Projection::Latent(l), Qkv::Latent(latent)) => {
+                let mix = a.heads * l.kv_rank.max(l.v_dim);
+                let low = (a.heads * l.nope).max(l.q_rank.unwrap_or(0));
+                let (gate, up) = (a.heads * l.kv_rank, latent.q_b.rows());
+                Self { q, k, gates, mix, expanded: mix, low, gate, up, ..Self::default() }
+            }
+            _ => {
+                let low = if a.gate.is_some_and(|gate| gate.from == GateSource::Query) { 2 * q } else { 0 };
+                Self { q, k, v, gates, mix: a.heads * a.v_dim, low, ..Self::default() }
+            }
+        }
+    }
+
+    fn of_layer(embd: usize, layer: &Layer, w: &LayerWeights) -> Self {
+        let mixers = layer.mixers.iter().zip(&w.mixers).map(|(mixer, w)| Self::of_mixer(mixer, w));
+        let feeds = layer.feeds.iter().map(|feed| match &feed.ffn {
+            Ffn::Dense(dense) => Self { gate: dense.width, up: dense.width, ..Self::default() },
+            Ffn::Experts(experts) => {
+                let width = (experts.used * experts.width).max(experts.shared.map_or(0, |shared| shared.width));
+                let space = experts.latent.unwrap_or(embd);
+                let router = experts.count * experts.router.per_group;
+                let low = experts.latent.unwrap_or(0);
+                Self { gate: width, up: width, expert_out: experts.used * space, router, low, ..Self::default() }
+            }
+        });
+        mixers.chain(feeds).fold(Self::default(), Self::max)
+    }
+}
+
+/// Values per token of all buffers of a pass of `model`, but for its quantized inputs and attention's partial results.
+pub fn values_per_token(model: &Model) -> usize {
+    let spec = &model.spec;
+    let layers = spec.layers.iter().zip(&model.layers);
+    let widest = layers.map(|(layer, w)| Widths::of_layer(spec.embd, layer, w)).fold(Widths::default(), Widths::max);
+    let angles: usize = spec.ropes.iter().map(|rope| rope.dims).sum();
+    let own = spec.embedding.per_layer.map_or(0, |len| 2 * len * spec.layers.len());
+    let several = |layer: &Layer| layer.feeds.len() + layer.mixers.len() > 2 || !layer.ends.is_empty();
+    let blended = |layer: &Layer| matches!(layer.mixers.first(), Some(Mixer::TimeMix(_)));
+    let side = if spec.layers.iter().any(|layer| several(layer) || blended(layer)) { 4 } else { 0 };
+    let streams = spec.streams.map_or(0, |streams| 2 * streams.count + 2);
+    // The stream, a branch's input and its output.
+    (3 + side + streams) * spec.embd + angles + own + widest.sum()
+}
+
 /// Buffers of one thread while it attends a block of tokens.
 #[derive(Default)]
 pub(super) struct AttendScratch {
@@ -66,6 +216,8 @@ pub(super) struct AttendScratch {
     pub(super) keys: Vec<f32>,
     pub(super) values: Vec<f32>,
     pub(super) tile: Vec<u8>,
+    /// What is added to the scores of a tile.
+    pub(super) bias: Vec<f32>,
 }
 
 /// `buffer` with room for `len` values; what it held is of no interest.

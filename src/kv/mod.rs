@@ -4,14 +4,21 @@
 //! lie together: attention reads them as one stream, and saving a sequence is writing its pages.
 
 mod prefix;
+mod state;
 
 pub use prefix::PrefixTree;
+pub use state::{Snapshot, StateSlices, Values};
 
-use crate::arch::{Projection, Spec};
+use crate::arch::{Mixer, Projection, Spec};
 use crate::{Error, Result};
+use state::State;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokki_quant::attention::{KvKind, KvLayout, TILE};
+
+/// Length of the heads of a layer that has none.
+const BLANK: usize = 32;
 
 /// Where the tiles of one layer lie within a page.
 #[derive(Debug, Clone)]
@@ -27,25 +34,38 @@ pub struct CacheShape {
     kind: KvKind,
     layers: Vec<LayerTiles>,
     page_bytes: usize,
+    /// Where each layer's recurrent state lies, in values.
+    states: Vec<Range<usize>>,
 }
 
 impl CacheShape {
     /// The cache that `spec` needs, with entries of `kind`.
     pub fn new(spec: &Spec, kind: KvKind) -> Self {
-        let mut offset = 0;
-        let layers = spec
-            .layers
-            .iter()
-            .map(|layer| {
-                let a = &layer.attn;
-                let v_in_k = matches!(a.proj, Projection::Latent(_));
-                let layout = KvLayout { kind, k_dim: a.k_dim, v_dim: a.v_dim, v_in_k };
-                let tiles = LayerTiles { layout, heads: a.kv_heads, offset };
-                offset += tiles.heads * tiles.layout.tile_bytes();
-                tiles
-            })
-            .collect();
-        Self { kind, layers, page_bytes: offset }
+        let (mut offset, mut values) = (0, 0);
+        let (mut layers, mut states) = (Vec::new(), Vec::new());
+        for layer in &spec.layers {
+            let own = layer.attention().filter(|attn| attn.kv_of.is_none());
+            let (k_dim, v_dim) = own.map_or((BLANK, BLANK), |attn| (attn.k_dim, attn.v_dim));
+            let v_in_k = own.is_some_and(|attn| matches!(attn.proj, Projection::Latent(_)));
+            let layout = KvLayout { kind, k_dim, v_dim, v_in_k };
+            let tiles = LayerTiles { layout, heads: own.map_or(0, |attn| attn.kv_heads), offset };
+            offset += tiles.heads * tiles.layout.tile_bytes();
+            layers.push(tiles);
+            let len: usize = layer.mixers.iter().map(Mixer::state_len).sum();
+            states.push(values..values + len);
+            values += len;
+        }
+        Self { kind, layers, page_bytes: offset, states }
+    }
+
+    /// Values of recurrent state of a sequence; 0 = none.
+    pub fn state_len(&self) -> usize {
+        self.states.last().map_or(0, |range| range.end)
+    }
+
+    /// Bytes of recurrent state of a sequence.
+    pub fn state_bytes(&self) -> usize {
+        self.state_len() * size_of::<f32>()
     }
 
     /// Kind of the entries.
@@ -60,7 +80,7 @@ impl CacheShape {
 
     /// Bytes of a cache for `positions`.
     pub fn bytes(&self, positions: usize) -> usize {
-        positions.div_ceil(TILE) * self.page_bytes
+        positions.div_ceil(TILE) * self.page_bytes + self.state_bytes()
     }
 
     /// Layout of a layer's tiles.
@@ -68,7 +88,7 @@ impl CacheShape {
         &self.layers[layer].layout
     }
 
-    fn tile_range(&self, layer: usize, head: usize) -> std::ops::Range<usize> {
+    fn tile_range(&self, layer: usize, head: usize) -> Range<usize> {
         let l = &self.layers[layer];
         let size = l.layout.tile_bytes();
         let from = l.offset + head * size;
@@ -123,6 +143,8 @@ pub struct KvCache {
     budget: Arc<Budget>,
     pages: Vec<Page>,
     len: usize,
+    /// What the recurrent layers keep of all positions so far, and kept of earlier ones.
+    state: State,
 }
 
 /// 128 positions of all layers: shared by the sequences that have them in common, copied by the one that writes on.
@@ -185,14 +207,14 @@ impl KvCache {
 
     /// An empty cache whose pages count against `budget`.
     pub fn within(shape: impl Into<Arc<CacheShape>>, budget: Arc<Budget>) -> Self {
-        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0 }
+        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0, state: State::default() }
     }
 
     /// Bytes of pages that have to be allocated before `n` more positions can be written.
     pub fn missing(&self, n: usize) -> usize {
         let new = (self.len + n).div_ceil(TILE).saturating_sub(self.pages.len());
         let shared = self.pages.get(self.len / TILE).is_some_and(|page| n > 0 && Arc::strong_count(&page.0) > 1);
-        (new + usize::from(shared)) * self.shape.page_bytes
+        (new + usize::from(shared)) * self.shape.page_bytes + self.state.missing(self.shape.state_bytes())
     }
 
     /// Its shape.
@@ -228,7 +250,12 @@ impl KvCache {
             Ok(copy)
         };
         let pages = self.pages.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self { shape: Arc::clone(&self.shape), budget: Arc::clone(budget), pages, len: self.len })
+        let (shape, state) = (Arc::clone(&self.shape), State::default());
+        let mut copy = Self { shape, budget: Arc::clone(budget), pages, len: self.len, state };
+        if let Some(state) = self.state() {
+            copy.restore_state(state.values().into());
+        }
+        Ok(copy)
     }
 
     /// Number of valid positions.
@@ -241,10 +268,59 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all positions from `len` on, and more where a recurrent state cannot be had for `len`: then what is left
+    /// ends at the last checkpoint before it. Ask [`KvCache::len`] how many are left.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        if len >= self.len {
+            return;
+        }
+        self.len = if self.shape.state_len() == 0 { len } else { self.state.rewind(len) };
         self.pages.truncate(self.len.div_ceil(TILE));
+    }
+
+    /// Remembers the recurrent state of the positions so far, so that [`KvCache::truncate`] can come back here.
+    pub fn checkpoint(&mut self) {
+        if self.shape.state_len() > 0 {
+            self.state.checkpoint(self.len);
+        }
+    }
+
+    /// A pass ended before its time: recurrent states have seen a part of it.
+    pub fn spoil(&mut self) {
+        if self.shape.state_len() > 0 {
+            self.len = self.state.rewind(self.len);
+            self.pages.truncate(self.len.div_ceil(TILE));
+        }
+    }
+
+    /// The recurrent states, to be written: room must be reserved. Empty for models without.
+    pub fn state_mut(&mut self) -> StateSlices<'_> {
+        StateSlices::new(self.state.values_mut(), &self.shape.states)
+    }
+
+    /// The recurrent state of the positions so far (for saving and sharing).
+    pub fn state(&self) -> Option<&Snapshot> {
+        self.state.now()
+    }
+
+    /// Begins with a recurrent state that another sequence had after the positions that are here.
+    pub fn set_state(&mut self, state: Snapshot) {
+        self.state.set(state, self.len);
+    }
+
+    /// Begins with saved values of the recurrent state after the positions that are here; false when they are not as many
+    /// as the model has.
+    pub fn restore_state(&mut self, values: Box<[f32]>) -> bool {
+        let fits = values.len() == self.shape.state_len();
+        if fits && !values.is_empty() {
+            self.set_state(Arc::new(Values::new(values, &self.budget)));
+        }
+        fits
+    }
+
+    /// Recurrent states that can be come back to, with the positions that they have seen: checkpoints, and the one now.
+    pub fn states(&self) -> Vec<(usize, Snapshot)> {
+        self.state.all(self.len)
     }
 
     /// Makes room for `n` more positions, in pages that no other sequence holds.
@@ -252,6 +328,7 @@ impl KvCache {
     /// # Errors
     /// When there is no memory for it, or the budget is used up.
     pub fn reserve(&mut self, n: usize) -> Result<()> {
+        self.state.own(self.shape.state_len(), &self.budget)?;
         let pages = (self.len + n).div_ceil(TILE);
         while self.pages.len() < pages {
             self.pages.push(Page::new(self.shape.page_bytes, &self.budget)?);

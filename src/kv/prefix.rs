@@ -5,7 +5,7 @@
 //! sequence may share a page in part, too: it copies the page before it writes into it. Since a page's bytes depend on
 //! nothing but the tokens before and in it, a shared beginning gives the same bits as a computed one.
 
-use super::{Budget, CacheShape, KvCache, Page};
+use super::{Budget, CacheShape, KvCache, Page, Snapshot};
 use std::sync::Arc;
 use tokki_quant::attention::TILE;
 
@@ -23,6 +23,8 @@ pub struct PrefixTree {
 struct Node {
     tokens: Box<[u32]>,
     page: Page,
+    /// The recurrent state after so many of the tokens, for models that have one.
+    state: Option<(usize, Snapshot)>,
     parent: Option<usize>,
     children: Vec<usize>,
     /// When it was last used.
@@ -45,42 +47,63 @@ impl PrefixTree {
         self.len() == 0
     }
 
-    /// A cache that holds as many of the first `tokens` as the tree knows.
+    /// A cache that holds as many of the first `tokens` as the tree knows: where the model has a recurrent state, up to the
+    /// last place for which there is one.
     pub fn find(&mut self, tokens: &[u32], shape: &Arc<CacheShape>, budget: &Arc<Budget>) -> KvCache {
         self.clock += 1;
         let mut cache = KvCache::within(Arc::clone(shape), Arc::clone(budget));
-        let mut parent = None;
-        while let Some((index, common)) = self.nearest(parent, &tokens[cache.len()..]) {
+        for (index, common) in self.path(tokens, shape) {
             let Some(node) = self.nodes[index].as_mut() else { break };
             node.used = self.clock;
             cache.share(node.page.clone(), common);
-            if common < TILE {
-                break;
+            if let Some((_, state)) = node.state.as_ref().filter(|(at, _)| *at == common) {
+                cache.set_state(Arc::clone(state));
             }
-            parent = Some(index);
         }
         cache
     }
 
-    /// How many of the first `tokens` the tree knows.
-    pub fn known(&self, tokens: &[u32]) -> usize {
+    /// How many of the first `tokens` [`PrefixTree::find`] would give.
+    pub fn known(&self, tokens: &[u32], shape: &CacheShape) -> usize {
+        self.path(tokens, shape).into_iter().map(|(_, common)| common).sum()
+    }
+
+    /// The nodes that have the first `tokens` in common, and how many of each can be used.
+    fn path(&self, tokens: &[u32], shape: &CacheShape) -> Vec<(usize, usize)> {
+        let stateful = shape.state_len() > 0;
+        let (mut path, mut usable) = (Vec::new(), 0);
         let (mut parent, mut known) = (None, 0);
         while let Some((index, common)) = self.nearest(parent, &tokens[known..]) {
+            path.push((index, common));
             known += common;
+            let state = self.nodes[index].as_ref().and_then(|node| node.state.as_ref()).map(|(at, _)| *at);
+            if !stateful {
+                usable = path.len();
+            } else if let (Some(at), Some(last)) = (state.filter(|at| *at <= common), path.last_mut()) {
+                last.1 = at;
+                usable = path.len();
+                // Later pages build on the whole of this one.
+                if at < common {
+                    break;
+                }
+            }
             if common < TILE {
                 break;
             }
             parent = Some(index);
         }
-        known
+        path.truncate(usable);
+        path
     }
 
-    /// Keeps the pages of `cache`, which holds `tokens`.
+    /// Keeps the pages of `cache`, which holds `tokens`, and the recurrent states that it has for places among them.
     pub fn keep(&mut self, tokens: &[u32], cache: &KvCache) {
         self.clock += 1;
+        let states = cache.states();
         let mut parent = None;
-        for (chunk, page) in tokens[..tokens.len().min(cache.len())].chunks(TILE).zip(cache.pages()) {
-            parent = Some(match self.nearest(parent, chunk) {
+        let chunks = tokens[..tokens.len().min(cache.len())].chunks(TILE).zip(cache.pages()).enumerate();
+        for (number, (chunk, page)) in chunks {
+            let index = match self.nearest(parent, chunk) {
                 // Known already, or the tree knows more.
                 Some((index, common)) if common == chunk.len() => index,
                 // The tree knows a part of it.
@@ -91,9 +114,13 @@ impl PrefixTree {
                     index
                 }
                 _ => self.add(parent, chunk, page.clone()),
-            });
-            if let Some(node) = parent.and_then(|index| self.nodes[index].as_mut()) {
-                node.used = self.clock;
+            };
+            parent = Some(index);
+            let Some(node) = self.nodes[index].as_mut() else { continue };
+            node.used = self.clock;
+            let within = |at: usize| at.checked_sub(number * TILE).filter(|at| (1..=chunk.len()).contains(at));
+            if let Some((at, state)) = states.iter().rev().find_map(|(at, state)| Some((within(*at)?, state))) {
+                node.state = Some((at, Arc::clone(state)));
             }
         }
     }
@@ -154,7 +181,7 @@ impl PrefixTree {
     }
 
     fn add(&mut self, parent: Option<usize>, tokens: &[u32], page: Page) -> usize {
-        let node = Node { tokens: tokens.into(), page, parent, children: Vec::new(), used: self.clock };
+        let node = Node { tokens: tokens.into(), page, state: None, parent, children: Vec::new(), used: self.clock };
         let index = match self.nodes.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -196,6 +223,10 @@ mod tests {
             cache
         }
 
+        fn known(&self, tokens: &[u32]) -> usize {
+            self.tree.known(tokens, &self.shape)
+        }
+
         fn keep(&mut self, tokens: &[u32]) {
             let cache = self.cache(tokens);
             self.tree.keep(tokens, &cache);
@@ -208,15 +239,15 @@ mod tests {
         let tokens: Vec<u32> = (0..300).collect();
         f.keep(&tokens);
         assert_eq!((f.tree.len(), f.budget.used()), (3, 3 * f.shape.page_bytes()));
-        assert_eq!(f.tree.known(&tokens), 300);
-        assert_eq!(f.tree.known(&tokens[..200]), 200);
+        assert_eq!(f.known(&tokens), 300);
+        assert_eq!(f.known(&tokens[..200]), 200);
         let fork: Vec<u32> = (0..150).chain(900..1000).collect();
-        assert_eq!(f.tree.known(&fork), 150);
+        assert_eq!(f.known(&fork), 150);
         f.keep(&fork);
         // The first page is shared, the second copied.
         assert_eq!((f.tree.len(), f.budget.used()), (4, 4 * f.shape.page_bytes()));
-        assert_eq!((f.tree.known(&fork), f.tree.known(&tokens)), (250, 300));
-        assert_eq!(f.tree.known(&[7]), 0);
+        assert_eq!((f.known(&fork), f.known(&tokens)), (250, 300));
+        assert_eq!(f.known(&[7]), 0);
     }
 
     #[test]
@@ -225,7 +256,7 @@ mod tests {
         let tokens: Vec<u32> = (0..200).collect();
         for length in [10, 100, 128, 130, 200] {
             f.keep(&tokens[..length]);
-            assert_eq!(f.tree.known(&tokens), length);
+            assert_eq!(f.known(&tokens), length);
         }
         assert_eq!(f.tree.len(), 2);
         assert_eq!(f.budget.used(), 2 * f.shape.page_bytes());
@@ -242,7 +273,7 @@ mod tests {
         assert!(KvCache::within(Arc::clone(&f.shape), Arc::clone(&f.budget)).reserve(1).is_err());
         drop(f.cache(&a));
         assert!(f.tree.forget_one());
-        assert_eq!((f.tree.known(&a), f.tree.known(&b)), (256, 128));
+        assert_eq!((f.known(&a), f.known(&b)), (256, 128));
         assert_eq!(f.budget.free(), f.shape.page_bytes());
         while f.tree.forget_one() {}
         assert_eq!((f.tree.len(), f.budget.used()), (0, 0));

@@ -1,199 +1,238 @@
-//! Binds the tensors of a file to a [`Spec`]: every name and shape is written here once.
+//! Binds the tensors of a file to a [`Spec`], by the names and shapes of its tensor list.
 
-use super::{ExpertWeights, FfnWeights, FrequencyDivisors, Gated, LatentWeights, LayerWeights, Model, Qkv, Stack};
-use crate::arch::{Attention, Ffn, Latent, Layer, Projection, Rope, RopeFactors, Router, Spec};
+mod ffn;
+mod mixer;
+mod rest;
+mod rwkv;
+
+use super::{
+    AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights,
+    Stack,
+};
+use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
 use crate::gguf::{Gguf, TensorView};
 use crate::{Error, Result};
-use tokki_quant::dtype::DType;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Binds all weights.
 pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
-    let (e, vocab) = (spec.embd, spec.vocab);
-    let embed = Stack::whole(gguf.view("token_embd.weight")?, 1, vocab, e)?;
-    let output = match gguf.tensor("output.weight") {
-        Some(_) => Stack::whole(gguf.view("output.weight")?, 1, vocab, e)?,
-        None => embed.clone(),
-    };
-    let output = output.with_bias(optional(&gguf, "output.bias", vocab)?);
-    let output_norm = vector(&gguf, "output_norm.weight", e)?;
+    let shapes = spec.tensor_list().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+    let scope = Scope { gguf: &gguf, shapes: &shapes, prefix: String::new(), ffn_scales: spec.ffn_scales };
+    let e = spec.embd;
+    let embed = scope.plain("token_embd")?;
+    let own_head = gguf.tensor("output.weight").filter(|_| matches!(spec.output, Output::Logits { tied: false, .. }));
+    let output = if own_head.is_some() { scope.plain("output")? } else { embed.clone() };
+    let output = output.with_bias(optional(&gguf, "output.bias", spec.vocab)?);
     let rope_factors = spec.ropes.iter().map(|rope| divisors(&gguf, rope)).collect::<Result<_>>()?;
     let layers = spec
         .layers
         .iter()
-        .map(|layer| Block { gguf: &gguf, layer, embd: e, ffn_scales: spec.ffn_scales }.bind())
+        .map(|layer| Scope { prefix: format!("{}.{}.", spec.blocks, layer.block), ..scope }.layer(layer, &spec))
         .collect::<Result<_>>()?;
-    Ok(Model { spec, embed, layers, output_norm, output, rope_factors, gguf })
+    Ok(Model {
+        positions: spec.embedding.positions.map(|_| scope.plain("position_embd")).transpose()?,
+        token_type: spec.embedding.types.map(|_| scope.first_row("token_types", e)).transpose()?,
+        second: spec.embedding.second.then(|| scope.vector("hrm.z_l_init")).transpose()?,
+        embed_norm: scope.norm(spec.embedding.norm, e)?,
+        per_layer: spec.embedding.per_layer.map(|len| scope.per_layer(len, &spec)).transpose()?,
+        streams: spec
+            .streams
+            .map(|_| -> Result<_> { Ok((scope.plain("altup_proj")?, scope.plain("altup_unembd_proj")?)) })
+            .transpose()?,
+        output_norm: scope.norm(spec.output_norm, e)?,
+        classifier: scope.classifier(&spec)?,
+        projections: scope.projections()?,
+        embed,
+        layers,
+        output,
+        rope_factors,
+        spec,
+        gguf,
+    })
 }
 
-/// The tensors of one layer.
-struct Block<'a> {
+/// The tensors whose names begin with a prefix.
+struct Scope<'a> {
     gguf: &'a Gguf,
-    layer: &'a Layer,
-    embd: usize,
+    /// Of all tensors, by name.
+    shapes: &'a HashMap<String, Vec<usize>>,
+    prefix: String,
     ffn_scales: bool,
 }
 
-impl Block<'_> {
-    fn bind(&self) -> Result<LayerWeights> {
-        let (layer, a, e) = (self.layer, &self.layer.attn, self.embd);
-        let norms =
-            || -> Result<_> { Ok((self.vector("attn_q_norm", a.k_dim)?, self.vector("attn_k_norm", a.k_dim)?)) };
-        let qk_norm = a.qk_norm.then(norms);
-        let v_dim = match &a.proj {
-            Projection::Latent(latent) => latent.v_dim,
-            Projection::Split | Projection::Fused => a.v_dim,
-        };
+/// Columns, rows and number of matrices.
+#[derive(Clone, Copy)]
+struct Shape {
+    cols: usize,
+    rows: usize,
+    count: usize,
+}
+
+impl Scope<'_> {
+    fn layer(&self, layer: &Layer, spec: &Spec) -> Result<LayerWeights> {
+        let e = spec.embd;
+        let scaled = layer.ends.iter().any(|end| matches!(end, End::Scale | End::AddEmbedding));
+        let per_layer = layer.ends.contains(&End::PerLayer);
         Ok(LayerWeights {
-            attn_norm: self.norm(layer.attn_norm)?,
-            qkv: self.qkv(a)?,
-            qk_norm: qk_norm.transpose()?,
-            sinks: a.sinks.then(|| self.sinks(a.heads)).transpose()?,
-            attn_output: self.product("attn_output", e, a.heads * v_dim)?,
-            attn_post_norm: self.norm(layer.attn_post_norm)?,
-            ffn_norm: self.norm(layer.ffn_norm)?,
-            ffn: self.ffn()?,
-            ffn_post_norm: self.norm(layer.ffn_post_norm)?,
+            attn_norm: self.norm(layer.attn_norm, e)?,
+            mixers: layer.mixers.iter().map(|mixer| self.mixer(mixer)).collect::<Result<_>>()?,
+            attn_post_norm: self.norm(layer.attn_post_norm, e)?,
+            attn_sum_norm: self.norm(layer.attn_sum_norm, e)?,
+            attn_again_norm: self.norm(layer.attn_again_norm, e)?,
+            feeds: layer.feeds.iter().map(|feed| self.feed(feed, e)).collect::<Result<_>>()?,
+            ffn_post_norm: self.norm(layer.ffn_post_norm, e)?,
+            ffn_sum_norm: self.norm(layer.ffn_sum_norm, e)?,
+            per_layer: per_layer.then(|| self.per_layer_gate(spec)).transpose()?,
+            streams: spec.streams.map(|_| self.streams(spec).map(Box::new)).transpose()?,
+            output_scale: if scaled { self.vector("layer_output_scale.weight")?[0] } else { 1.0 },
         })
     }
 
-    fn qkv(&self, a: &Attention) -> Result<Qkv> {
-        let (e, q, k, v) = (self.embd, a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim);
-        match &a.proj {
-            Projection::Split => Ok(Qkv::Heads {
-                q: self.product("attn_q", q, e)?,
-                k: self.product("attn_k", k, e)?,
-                v: self.product("attn_v", v, e)?,
-            }),
-            Projection::Fused => {
-                let scale = self.scale("attn_qkv", 1)?;
-                let part =
-                    |rows| -> Result<_> { Ok(self.rows_of("attn_qkv", q + k + v, rows, e)?.with_scale(scale.clone())) };
-                Ok(Qkv::Heads { q: part(0..q)?, k: part(q..q + k)?, v: part(q + k..q + k + v)? })
-            }
-            Projection::Latent(latent) => self.latent(a, latent).map(|w| Qkv::Latent(Box::new(w))),
-        }
+    fn per_layer_gate(&self, spec: &Spec) -> Result<PerLayerGate> {
+        let norm = self.needed_norm("post_norm", spec)?;
+        Ok(PerLayerGate { gate: self.product("inp_gate")?, proj: self.product("proj")?, norm })
     }
 
-    fn latent(&self, a: &Attention, l: &Latent) -> Result<LatentWeights> {
-        let (e, heads) = (self.embd, a.heads);
-        let q_rows = heads * (l.nope + l.rope);
-        let (q_a, q_b) = match l.q_rank {
-            Some(rank) => {
-                let q_a = (self.product("attn_q_a", rank, e)?, self.vector("attn_q_a_norm", rank)?);
-                (Some(q_a), self.product("attn_q_b", q_rows, rank)?)
-            }
-            None => (None, self.product("attn_q", q_rows, e)?),
-        };
-        let (k_b, v_b) = if l.joint_kv_b {
-            let view = self.view("attn_kv_b.weight")?;
-            split_joint(view, heads, l)?
-        } else {
-            let k_b = Stack::whole(self.view("attn_k_b.weight")?, heads, l.kv_rank, l.nope)?;
-            (k_b, Stack::whole(self.view("attn_v_b.weight")?, heads, l.v_dim, l.kv_rank)?)
-        };
-        Ok(LatentWeights {
-            q_a,
-            q_b,
-            kv_a: self.product("attn_kv_a_mqa", l.kv_rank + l.rope, e)?,
-            kv_a_norm: self.vector("attn_kv_a_norm", l.kv_rank)?,
-            k_b,
-            v_b,
+    /// A norm of `E` values like the last one.
+    fn needed_norm(&self, tensor: &'static str, spec: &Spec) -> Result<NormWeights> {
+        let norm = Norm { tensor: Some(tensor), ..spec.output_norm.unwrap_or(NORM) };
+        Ok(self.norm(Some(norm), spec.embd)?.unwrap_or_else(|| plain_norm(norm, spec.embd)))
+    }
+
+    fn streams(&self, spec: &Spec) -> Result<AltUpWeights> {
+        Ok(AltUpWeights {
+            router: self.plain("altup_router")?,
+            router_norm: self.needed_norm("altup_router_norm", spec)?,
+            predict: self.vector("altup_predict_coef.weight")?,
+            correct: self.vector("altup_correct_coef.weight")?,
+            correct_scale: self.vector("altup_correct_scale.weight")?,
+            laurel: (self.plain("laurel_l")?, self.plain("laurel_r")?),
+            laurel_norm: self.needed_norm("laurel_post_norm", spec)?,
+            own: self.per_layer_gate(spec)?,
         })
     }
 
-    fn ffn(&self) -> Result<FfnWeights> {
-        let e = self.embd;
-        match &self.layer.ffn {
-            Ffn::Dense { width, fused: false, .. } => self.gated("", *width).map(FfnWeights::Dense),
-            Ffn::Dense { width, fused: true, .. } => Ok(FfnWeights::Dense(Gated {
-                gate: self.rows_of("ffn_up", 2 * width, 0..*width, e)?,
-                up: self.rows_of("ffn_up", 2 * width, *width..2 * width, e)?,
-                down: self.stack("ffn_down", 1, e, *width)?,
-            })),
-            Ffn::Experts { count, width, router, shared, .. } => {
-                let weights = self.experts(*count, *width, router, *shared)?;
-                Ok(FfnWeights::Experts(Box::new(weights)))
-            }
-        }
-    }
-
-    fn gated(&self, suffix: &str, width: usize) -> Result<Gated> {
-        let e = self.embd;
-        Ok(Gated {
-            gate: self.stack(&format!("ffn_gate{suffix}"), 1, width, e)?,
-            up: self.stack(&format!("ffn_up{suffix}"), 1, width, e)?,
-            down: self.stack(&format!("ffn_down{suffix}"), 1, e, width)?,
+    fn per_layer(&self, len: usize, spec: &Spec) -> Result<PerLayerWeights> {
+        let norm = Norm { tensor: Some("per_layer_proj_norm"), ..spec.output_norm.unwrap_or(NORM) };
+        Ok(PerLayerWeights {
+            embed: self.plain("per_layer_token_embd")?,
+            proj: self.plain("per_layer_model_proj")?,
+            norm: self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)),
+            len,
         })
     }
 
-    /// A stack of a feed-forward: where the file scales its results, the bias is scaled along.
-    fn stack(&self, name: &str, count: usize, rows: usize, cols: usize) -> Result<Stack> {
-        let scale = if self.ffn_scales { self.scale(name, count)? } else { None };
-        let mut bias = self.bias(name, count * rows)?;
-        if let (Some(scale), Some(bias)) = (&scale, &mut bias) {
-            bias.chunks_mut(rows).zip(scale).for_each(|(bias, scale)| bias.iter_mut().for_each(|b| *b *= scale));
-        }
-        let stack = Stack::whole(self.view(&format!("{name}.weight"))?, count, rows, cols)?;
-        Ok(stack.with_scale(scale).with_bias(bias))
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
-    fn experts(&self, count: usize, width: usize, router: &Router, shared: Option<usize>) -> Result<ExpertWeights> {
-        let e = self.embd;
-        let merged = self.name("ffn_gate_up_exps.weight");
-        let (gate, up) = if self.gguf.tensor(&merged).is_some() {
-            let part = |rows| Stack::part(self.gguf.view(&merged)?, count, 2 * width, rows, e);
-            (part(0..width)?, part(width..2 * width)?)
-        } else {
-            (self.stack("ffn_gate_exps", count, width, e)?, self.stack("ffn_up_exps", count, width, e)?)
-        };
-        Ok(ExpertWeights {
-            router: self.product("ffn_gate_inp", count, e)?,
-            selection_bias: if router.selection_bias { self.bias("exp_probs_b", count)? } else { None },
-            experts: Gated { gate, up, down: self.stack("ffn_down_exps", count, e, width)? },
-            shared: shared.map(|width| self.gated("_shexp", width)).transpose()?,
-        })
+    fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(&self.full(name)).is_some()
     }
 
-    fn name(&self, name: &str) -> String {
-        format!("blk.{}.{name}", self.layer.block)
-    }
-
+    /// A tensor by its full name; some converters leave the usual suffix out.
     fn view(&self, name: &str) -> Result<TensorView> {
-        self.gguf.view(&self.name(name))
+        view(self.gguf, &self.full(name))
     }
 
-    /// `rows x cols`, with its factor and bias if the file has them.
-    fn product(&self, name: &str, rows: usize, cols: usize) -> Result<Stack> {
-        Ok(self.rows_of(name, rows, 0..rows, cols)?.with_scale(self.scale(name, 1)?))
+    /// What the tensor list says of a tensor.
+    fn shape(&self, name: &str) -> Result<Shape> {
+        let full = self.full(name);
+        let Some(shape) = self.shapes.get(&full) else {
+            return Err(Error::input(format!("tensor {full}"), "a tensor of the model", "one that it does not have"));
+        };
+        let axis = |i: usize| shape.get(i).copied().unwrap_or(1);
+        Ok(Shape { cols: axis(0), rows: axis(1), count: axis(2) })
     }
 
-    /// Rows `part` of a tensor of `rows x cols`, with that part of its bias.
-    fn rows_of(&self, name: &str, rows: usize, part: std::ops::Range<usize>, cols: usize) -> Result<Stack> {
-        let bias = self.bias(name, rows)?.map(|bias| bias[part.clone()].to_vec());
-        Ok(Stack::part(self.view(&format!("{name}.weight"))?, 1, rows, part, cols)?.with_bias(bias))
+    /// A matrix as it is, without bias.
+    fn plain(&self, name: &str) -> Result<Stack> {
+        let name = format!("{name}.weight");
+        let shape = self.shape(&name)?;
+        Stack::whole(self.view(&name)?, shape.count, shape.rows, shape.cols)
+    }
+
+    /// A matrix with its factor and bias if the file has them: `scale * W x + bias`.
+    fn product(&self, name: &str) -> Result<Stack> {
+        let shape = self.shape(&format!("{name}.weight"))?;
+        let (scale, bias) = (self.scale(name, shape.count)?, self.bias(name, shape.rows * shape.count)?);
+        Ok(self.plain(name)?.with_scale(scale).with_bias(bias))
+    }
+
+    /// Rows `part` of a matrix, with that part of its bias.
+    fn rows_of(&self, name: &str, part: Range<usize>) -> Result<Stack> {
+        let full = format!("{name}.weight");
+        let shape = self.shape(&full)?;
+        let bias = self.bias(name, shape.rows)?.map(|bias| bias[part.clone()].to_vec());
+        let stack = Stack::part(self.view(&full)?, shape.count, shape.rows, part, shape.cols)?;
+        Ok(stack.with_scale(self.scale(name, shape.count)?).with_bias(bias))
     }
 
     fn scale(&self, name: &str, count: usize) -> Result<Option<Vec<f32>>> {
-        optional(self.gguf, &self.name(&format!("{name}.scale")), count)
+        optional(self.gguf, &self.full(&format!("{name}.scale")), count)
     }
 
     fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
-        optional(self.gguf, &self.name(&format!("{name}.bias")), len)
+        optional(self.gguf, &self.full(&format!("{name}.bias")), len)
     }
 
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        vector(self.gguf, &self.name(&format!("{name}.weight")), len)
+    /// All values of a tensor of the list, by its name with its suffix.
+    fn vector(&self, name: &str) -> Result<Vec<f32>> {
+        let full = self.full(name);
+        let len = self.shapes.get(&full).map_or(1, |shape| shape.iter().product());
+        vector(self.gguf, &full, len)
     }
 
-    fn norm(&self, name: Option<&str>) -> Result<Option<Vec<f32>>> {
-        name.map(|name| self.vector(name, self.embd)).transpose()
+    /// The first `len` values of a matrix.
+    fn first_row(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let mut row = vec![0.0; len];
+        self.plain(name)?.matrix(0).decode_row(0, &mut row);
+        Ok(row)
     }
 
-    /// Files name them with and without the usual suffix.
-    fn sinks(&self, heads: usize) -> Result<Vec<f32>> {
-        let plain = self.name("attn_sinks");
-        let name = if self.gguf.tensor(&plain).is_some() { plain } else { self.name("attn_sinks.weight") };
-        vector(self.gguf, &name, heads)
+    fn norm(&self, norm: Option<Norm>, len: usize) -> Result<Option<NormWeights>> {
+        let Some(norm) = norm else { return Ok(None) };
+        let Some(tensor) = norm.tensor else { return Ok(Some(plain_norm(norm, len))) };
+        let weight = vector(self.gguf, &self.full(&format!("{tensor}.weight")), len)?;
+        Ok(Some(NormWeights { weight, bias: self.bias(tensor, len)?, ..plain_norm(norm, 0) }))
+    }
+
+    fn head_norm(&self, norm: Option<HeadNorm>, heads: usize, dim: usize) -> Result<Option<HeadNormWeights>> {
+        let Some(norm) = norm else { return Ok(None) };
+        let plain = Norm { tensor: None, kind: norm.kind, eps: norm.eps };
+        let Some(tensor) = norm.tensor else {
+            return Ok(Some(HeadNormWeights { norm: plain_norm(plain, dim), each: false }));
+        };
+        let len = match norm.weights {
+            HeadWeights::Shared => dim,
+            HeadWeights::Each | HeadWeights::Whole => dim * heads,
+            HeadWeights::Gains => heads,
+        };
+        let mut weight = vector(self.gguf, &self.full(&format!("{tensor}.weight")), len)?;
+        if norm.weights == HeadWeights::Gains {
+            weight = weight.into_iter().flat_map(|gain| std::iter::repeat_n(gain, dim)).collect();
+        }
+        let bias = self.bias(tensor, len)?;
+        let each = matches!(norm.weights, HeadWeights::Each | HeadWeights::Gains);
+        Ok(Some(HeadNormWeights { norm: NormWeights { weight, bias, ..plain_norm(plain, 0) }, each }))
+    }
+}
+
+/// What norms are like where nothing says so.
+const NORM: Norm = Norm { tensor: None, kind: crate::arch::NormKind::Rms, eps: 1e-5 };
+
+/// A norm of `len` values whose weights are ones.
+fn plain_norm(norm: Norm, len: usize) -> NormWeights {
+    NormWeights { kind: norm.kind, eps: norm.eps, weight: vec![1.0; len], bias: None }
+}
+
+/// A tensor; some converters leave the usual suffix of a name out.
+fn view(gguf: &Gguf, name: &str) -> Result<TensorView> {
+    let bare = name.strip_suffix(".weight").or(name.strip_suffix(".bias")).filter(|bare| gguf.tensor(bare).is_some());
+    match bare {
+        Some(bare) if gguf.tensor(name).is_none() => gguf.view(bare),
+        _ => gguf.view(name),
     }
 }
 
@@ -204,14 +243,14 @@ fn optional(gguf: &Gguf, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
 
 /// A small tensor of `len` values, decoded to f32.
 fn vector(gguf: &Gguf, name: &str, len: usize) -> Result<Vec<f32>> {
-    let view = gguf.view(name)?;
+    let view = view(gguf, name)?;
     let found: usize = view.shape().iter().product();
-    if found != len {
+    if found != len || len == 0 {
         return Err(Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", view.shape())));
     }
     let mut values = vec![0.0; len];
-    let (cols, rows, count) = (view.shape()[0], view.shape().get(1).copied().unwrap_or(1), 1);
-    let stack = Stack::whole(view, count, rows, cols)?;
+    let cols = view.shape()[0];
+    let stack = Stack::rows_as_they_lie(view, len / cols, cols)?;
     for (r, row) in values.chunks_mut(cols).enumerate() {
         stack.matrix(0).decode_row(r, row);
     }
@@ -223,7 +262,11 @@ fn divisors(gguf: &Gguf, rope: &Rope) -> Result<FrequencyDivisors> {
     Ok(match &rope.factors {
         None => FrequencyDivisors::default(),
         Some(RopeFactors::Fixed(name)) => {
-            let short = Some(vector(gguf, name, len)?);
+            let held = gguf.tensor(name).map_or(len, |tensor| tensor.shape.iter().product());
+            let mut short = vector(gguf, name, held.max(len))?;
+            // Layers that rotate fewer values use the first divisors.
+            short.truncate(len);
+            let short = Some(short);
             FrequencyDivisors { short, long: None, original: usize::MAX }
         }
         Some(RopeFactors::ByContext { original }) => FrequencyDivisors {
@@ -235,25 +278,4 @@ fn divisors(gguf: &Gguf, rope: &Rope) -> Result<FrequencyDivisors> {
             FrequencyDivisors { short: Some(values.clone()), long: None, original: usize::MAX }
         }
     })
-}
-
-/// Old files hold keys and values of all heads in one tensor `{kv_rank, H * (nope + v)}`: per head `nope` key rows, then
-/// `v` value rows. The absorbed form needs the key part transposed, so that part is copied, in f32.
-fn split_joint(view: TensorView, heads: usize, l: &Latent) -> Result<(Stack, Stack)> {
-    let per_head = l.nope + l.v_dim;
-    // The same bytes, seen as one matrix per head.
-    let joint = Stack::part(view, 1, heads * per_head, 0..heads * per_head, l.kv_rank)?;
-    let mut keys = vec![0.0; heads * l.kv_rank * l.nope];
-    let mut row = vec![0.0; l.kv_rank];
-    for head in 0..heads {
-        for i in 0..l.nope {
-            joint.matrix(0).decode_row(head * per_head + i, &mut row);
-            for (j, &value) in row.iter().enumerate() {
-                keys[(head * l.kv_rank + j) * l.nope + i] = value;
-            }
-        }
-    }
-    let keys = keys.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
-    let k_b = Stack::owned(DType::F32, keys, heads, l.kv_rank, l.nope)?;
-    Ok((k_b, joint.restack(heads, per_head, l.nope..per_head)))
 }

@@ -1,8 +1,10 @@
 //! What one token costs: bytes of weights read and multiply-adds done. `bench` holds speeds against it, `plan` predicts
 //! from it.
 
-use super::{FfnWeights, Gated, Model, Qkv, Stack};
-use crate::arch::Ffn;
+use super::{
+    DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart,
+};
+use crate::arch::{Feed, Ffn};
 
 /// Work of one token, attention over the cache not included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,8 +22,124 @@ pub fn macs(stack: &Stack) -> u64 {
     stack.rows() as u64 * stack.cols() as u64
 }
 
-fn gated(w: &Gated, used: usize) -> [(&Stack, usize); 3] {
-    [(&w.gate, used), (&w.up, used), (&w.down, used)]
+/// The products of what mixes positions, each with how many of its matrices one token meets: those that read the layer's
+/// input first.
+impl MixerWeights {
+    /// The products that read the layer's input.
+    pub fn inputs(&self) -> Vec<&Stack> {
+        match self {
+            Self::Attention(w) => {
+                let mut inputs: Vec<&Stack> = match &w.qkv {
+                    Qkv::Heads { q, k, v } => [Some(q), k.as_ref(), v.as_ref()].into_iter().flatten().collect(),
+                    Qkv::Latent(l) => vec![l.q_a.as_ref().map_or(&l.q_b, |(q_a, _)| q_a), &l.kv_a],
+                };
+                inputs.extend(&w.gate);
+                inputs
+            }
+            Self::Linear(output) => vec![output],
+            Self::ShortConv(w) => vec![&w.input],
+            Self::StateSpace(w) => vec![&w.input],
+            Self::Delta(w) => {
+                let mut inputs: Vec<&Stack> = w.qkv.iter().collect();
+                match &w.decay {
+                    DeltaDecay::PerHead { gate, beta_alpha } => {
+                        inputs.push(gate);
+                        inputs.extend(beta_alpha);
+                    }
+                    DeltaDecay::PerChannel { beta, f, g } => {
+                        inputs.push(beta);
+                        inputs.extend(f.first().into_iter().chain(g.first()));
+                    }
+                }
+                inputs
+            }
+            Self::Lightning(w) => vec![&w.qkv, &w.gate],
+            // Their inputs are blended first.
+            Self::TimeMix(_) | Self::ChannelMix(_) => Vec::new(),
+        }
+    }
+
+    /// The products that read what the mixer made in between.
+    pub fn between(&self) -> Vec<&Stack> {
+        match self {
+            Self::Attention(w) => {
+                let mut between = Vec::new();
+                if let Qkv::Latent(l) = &w.qkv {
+                    between.extend(l.q_a.iter().map(|_| &l.q_b));
+                    between.extend(l.k_b.iter().chain([&l.v_b]));
+                }
+                between.push(&w.output);
+                between
+            }
+            Self::Linear(_) => Vec::new(),
+            Self::ShortConv(w) => vec![&w.output],
+            Self::StateSpace(w) => match &w.rest {
+                StateSpaceInput::Joint => vec![&w.output],
+                StateSpaceInput::Projected { x, dt, .. } => vec![x, dt, &w.output],
+            },
+            Self::Delta(w) => {
+                let mut between = match &w.decay {
+                    DeltaDecay::PerHead { .. } => Vec::new(),
+                    DeltaDecay::PerChannel { f, g, .. } => f.get(1).into_iter().chain(g.get(1)).collect(),
+                };
+                between.push(&w.output);
+                between
+            }
+            Self::Lightning(w) => vec![&w.output],
+            Self::TimeMix(w) => {
+                let mut between = vec![&w.receptance, &w.key, &w.value, &w.decay.0, &w.decay.1];
+                between.extend(w.blend.iter().flat_map(|(first, second)| [first, second]));
+                match &w.part {
+                    TimeMixPart::Six { gate, .. } => between.push(gate),
+                    TimeMixPart::Seven(part) => {
+                        let pairs = [Some(&part.rate.0), part.value.as_ref().map(|value| &value.0), part.gate.as_ref()];
+                        between.extend(pairs.into_iter().flatten().flat_map(|(first, second)| [first, second]));
+                    }
+                }
+                between.push(&w.output);
+                between
+            }
+            Self::ChannelMix(w) => {
+                let receptance = w.receptance.iter().map(|(_, receptance)| receptance);
+                [&w.key].into_iter().chain(receptance).chain([&w.value]).collect()
+            }
+        }
+    }
+}
+
+fn gated(w: &Gated, used: usize) -> impl Iterator<Item = (&Stack, usize)> {
+    w.first().chain([&w.down]).map(move |stack| (stack, used))
+}
+
+impl LayerWeights {
+    fn products(&self, feeds: &[Feed]) -> Vec<(&Stack, usize)> {
+        let mut products = Vec::new();
+        for mixer in &self.mixers {
+            let stacks = mixer.inputs().into_iter().chain(mixer.between());
+            products.extend(stacks.map(|stack| (stack, stack.count())));
+        }
+        for (feed, spec) in self.feeds.iter().zip(feeds) {
+            match (&feed.ffn, &spec.ffn) {
+                (FfnWeights::Dense(w), _) => products.extend(gated(&w.gated, 1)),
+                (FfnWeights::Experts(w), Ffn::Experts(experts)) => {
+                    products.push((&w.router, 1));
+                    products.extend(w.shared_gate.iter().map(|gate| (gate, 1)));
+                    products.extend(w.shared.iter().flat_map(|shared| gated(shared, 1)));
+                    products.extend(w.latent.iter().map(|(down, _)| (down, 1)));
+                    products.extend(gated(&w.experts, experts.used));
+                    products.extend(w.latent.iter().map(|(_, up)| (up, 1)));
+                }
+                (FfnWeights::Experts(w), Ffn::Dense(_)) => products.push((&w.router, 1)),
+            }
+        }
+        products.extend(
+            self.streams
+                .iter()
+                .flat_map(|w| [(&w.router, 1), (&w.laurel.0, 1), (&w.laurel.1, 1), (&w.own.gate, 1), (&w.own.proj, 1)]),
+        );
+        products.extend(self.per_layer.iter().flat_map(|w| [(&w.gate, 1), (&w.proj, 1)]));
+        products
+    }
 }
 
 impl Model {
@@ -36,32 +154,15 @@ impl Model {
     /// # Panics
     /// When there is no such layer.
     pub fn layer_products(&self, layer: usize) -> Vec<(&Stack, usize)> {
-        let (w, spec) = (&self.layers[layer], &self.spec.layers[layer]);
-        let mut products = Vec::new();
-        match &w.qkv {
-            Qkv::Heads { q, k, v } => products.extend([(q, 1), (k, 1), (v, 1)]),
-            Qkv::Latent(l) => {
-                products.extend(l.q_a.iter().map(|(q_a, _)| (q_a, 1)));
-                products.extend([(&l.q_b, 1), (&l.kv_a, 1), (&l.k_b, l.k_b.count()), (&l.v_b, l.v_b.count())]);
-            }
-        }
-        products.push((&w.attn_output, 1));
-        match (&w.ffn, &spec.ffn) {
-            (FfnWeights::Dense(w), _) => products.extend(gated(w, 1)),
-            (FfnWeights::Experts(w), Ffn::Experts { used, .. }) => {
-                products.push((&w.router, 1));
-                products.extend(w.shared.iter().flat_map(|shared| gated(shared, 1)));
-                products.extend(gated(&w.experts, *used));
-            }
-            (FfnWeights::Experts(w), Ffn::Dense { .. }) => products.push((&w.router, 1)),
-        }
-        products
+        self.layers[layer].products(&self.spec.layers[layer].feeds)
     }
 
     /// The cost of one token.
     pub fn cost(&self) -> Cost {
         let mut cost = Cost { bytes: self.output.matrix_bytes() as u64, layer_macs: 0, head_macs: macs(&self.output) };
-        for (stack, used) in self.products() {
+        let streams = self.streams.iter().flat_map(|(to, back)| [(to, to.count()), (back, back.count())]);
+        let per_layer = self.per_layer.iter().map(|w| (&w.proj, 1)).chain(streams);
+        for (stack, used) in self.products().into_iter().chain(per_layer) {
             cost.bytes += stack.matrix_bytes() as u64 * used as u64;
             cost.layer_macs += macs(stack) * used as u64;
         }

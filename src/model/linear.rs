@@ -66,6 +66,24 @@ impl Stack {
         stack.check()
     }
 
+    /// The tensor's values as `rows` rows of `cols`, whatever its further dimensions.
+    ///
+    /// # Errors
+    /// When the tensor has another number of values, or another first dimension.
+    pub fn rows_as_they_lie(view: TensorView, rows: usize, cols: usize) -> Result<Self> {
+        let shape = view.shape();
+        if shape.first() != Some(&cols) || shape.iter().product::<usize>() != rows * cols {
+            return Err(Error::input(
+                format!("tensor {}", view.name()),
+                format!("{rows} rows of {cols}"),
+                format!("{shape:?}"),
+            ));
+        }
+        let dtype = view.dtype();
+        let bytes = Bytes::Mapped(view);
+        Self { bytes, dtype, count: 1, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
+    }
+
     /// A stack over bytes on the heap, `[count][rows]` rows of `cols` values: what had to be made at load time, or is
     /// made for a measurement.
     ///

@@ -1,8 +1,9 @@
 //! How much memory a session takes, from the shapes of what it holds.
 
-use crate::arch::{Ffn, Layer, Projection};
+use crate::arch::{Attention, Ffn, Layer};
+use crate::forward::values_per_token;
 use crate::kv::CacheShape;
-use crate::model::{FfnWeights, LayerWeights, Model, Qkv, Stack};
+use crate::model::{FfnWeights, Model, Stack};
 use tokki_quant::activation::ActKind;
 use tokki_quant::attention::{KvKind, TILE};
 
@@ -77,43 +78,12 @@ fn heap(model: &Model) -> u64 {
 /// Buffers of a pass of `n` tokens in a session of `context`.
 fn scratch(model: &Model, n: usize, context: usize) -> u64 {
     let spec = &model.spec;
-    let per_layer = spec.layers.iter().zip(&model.layers).map(|(layer, w)| rows(spec.embd, layer, w));
-    let widest = per_layer.fold([0; ROWS], |all, of| std::array::from_fn(|i| all[i].max(of[i])));
-    let angles: usize = spec.ropes.iter().map(|rope| rope.dims).sum();
-    // The stream, a branch's input and its output; then what the layers need most of each.
-    let floats = 3 * spec.embd + angles + widest.iter().sum::<usize>();
-    let partial = |layer: &Layer| {
-        let tiles = context.min(layer.attn.window.unwrap_or(context)) / TILE + 1;
-        layer.attn.heads * tiles * (layer.attn.v_dim + 2)
+    let partial = |attn: &Attention| {
+        let tiles = context.min(attn.reach().unwrap_or(context)) / TILE + 1;
+        attn.heads * tiles * (attn.v_dim + 2)
     };
-    let partials = spec.layers.iter().map(partial).max().unwrap_or(0);
-    (4 * (n * floats + partials + spec.vocab) + n * quantized(model)) as u64
-}
-
-/// Buffers whose width a layer decides: queries, keys, values, two mixes, low-rank queries, gate, up, outputs of experts,
-/// router.
-const ROWS: usize = 10;
-
-/// Values per token that a layer needs of each.
-fn rows(embd: usize, layer: &Layer, w: &LayerWeights) -> [usize; ROWS] {
-    let a = &layer.attn;
-    let [q, k, v] = [a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim];
-    let (gate, up, outputs, router) = match layer.ffn {
-        Ffn::Dense { width, .. } => (width, width, 0, 0),
-        Ffn::Experts { count, used, width, shared, .. } => {
-            let width = (used * width).max(shared.unwrap_or(0));
-            (width, width, used * embd, count)
-        }
-    };
-    match (&a.proj, &w.qkv) {
-        (Projection::Latent(l), Qkv::Latent(latent)) => {
-            let mix = a.heads * l.kv_rank.max(l.v_dim);
-            let low = (a.heads * l.nope).max(l.q_rank.unwrap_or(0));
-            let (gate, up) = (gate.max(a.heads * l.kv_rank), up.max(latent.q_b.rows()));
-            [q, k, 0, mix, mix, low, gate, up, outputs, router]
-        }
-        _ => [q, k, v, a.heads * a.v_dim, 0, 0, gate, up, outputs, router],
-    }
+    let partials = spec.layers.iter().filter_map(Layer::attention).map(partial).max().unwrap_or(0);
+    (4 * (n * values_per_token(model) + partials + spec.vocab) + n * quantized(model)) as u64
 }
 
 /// Bytes per token of the quantized inputs of products: one buffer for what comes from the stream, one for what a
@@ -141,14 +111,19 @@ fn quantized(model: &Model) -> usize {
 /// The products of a layer that do not read the stream, and how many rows of each token they read.
 fn between(model: &Model, layer: usize) -> Vec<(&Stack, usize)> {
     let w = &model.layers[layer];
-    let mut products = vec![(&w.attn_output, 1)];
-    match (&w.ffn, &model.spec.layers[layer].ffn) {
-        (FfnWeights::Experts(experts), Ffn::Experts { used, .. }) => {
-            products.push((&experts.experts.down, *used));
-            products.extend(experts.shared.iter().map(|shared| (&shared.down, 1)));
+    let mut products: Vec<(&Stack, usize)> =
+        w.mixers.iter().flat_map(|mixer| mixer.between()).map(|stack| (stack, stack.count())).collect();
+    for (feed, spec) in w.feeds.iter().zip(&model.spec.layers[layer].feeds) {
+        match (&feed.ffn, &spec.ffn) {
+            (FfnWeights::Experts(w), Ffn::Experts(experts)) => {
+                products.push((&w.experts.down, experts.used));
+                products.extend(w.shared.iter().map(|shared| (&shared.down, 1)));
+                products.extend(w.latent.iter().map(|(_, up)| (up, 1)));
+            }
+            (FfnWeights::Experts(w), Ffn::Dense(_)) => products.push((&w.experts.down, 1)),
+            (FfnWeights::Dense(w), _) => products.push((&w.gated.down, 1)),
         }
-        (FfnWeights::Experts(experts), _) => products.push((&experts.experts.down, 1)),
-        (FfnWeights::Dense(dense), _) => products.push((&dense.down, 1)),
     }
+    products.extend(w.per_layer.iter().map(|w| (&w.proj, 1)));
     products
 }

@@ -56,10 +56,13 @@ impl Attended {
     fn new(model: &Model, kinds: &[KvKind]) -> Self {
         let shapes: Vec<_> = kinds.iter().map(|&kind| CacheShape::new(&model.spec, kind)).collect();
         let layer = |(i, layer): (usize, &crate::arch::Layer)| {
-            let a = &layer.attn;
-            let bytes = |shape: &CacheShape| (a.kv_heads * shape.layout(i).tile_bytes()) as f64 / TILE as f64;
+            let Some(a) = layer.attention() else {
+                return Seen { window: 0, macs: 0.0, bytes: Vec::new() };
+            };
+            let of = a.kv_of.unwrap_or(i);
+            let bytes = |shape: &CacheShape| (a.kv_heads * shape.layout(of).tile_bytes()) as f64 / TILE as f64;
             Seen {
-                window: a.window.unwrap_or(usize::MAX),
+                window: a.reach().unwrap_or(usize::MAX),
                 macs: (a.heads * (a.k_dim + a.v_dim)) as f64,
                 bytes: shapes.iter().map(|shape| (shape.kind(), bytes(shape))).collect(),
             }

@@ -6,6 +6,7 @@
 //! chosen as evenly as by a trained router), and the cache holds one value everywhere.
 
 use super::measure::affordable;
+use crate::arch::{End, Mixer};
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Stack};
@@ -58,17 +59,36 @@ impl Trial {
         spec.layers = chosen.iter().map(|&i| model.spec.layers[i].clone()).collect();
         // A stream that was kept by a layer which is left out cannot be blended in again; it costs next to nothing.
         spec.layers.iter_mut().for_each(|layer| layer.skips.clear());
+        spec.layers.iter_mut().for_each(|layer| layer.ends.retain(|end| *end != End::PerLayer));
+        // Neither can the keys and values of one: each layer on its own takes as long.
+        for (own, mixer) in spec.layers.iter_mut().flat_map(|layer| layer.mixers.iter_mut().enumerate()) {
+            if let (0, Mixer::Attention(attn)) = (own, mixer) {
+                attn.kv_of = attn.kv_of.filter(|_| chosen.len() == model.layers.len());
+            }
+        }
         let mut layers: Vec<_> = chosen.iter().map(|&i| model.layers[i].clone()).collect();
+        spec.streams = None;
+        layers.iter_mut().for_each(|layer| layer.streams = None);
         for layer in &mut layers {
-            let norms = [&mut layer.attn_norm, &mut layer.ffn_norm];
-            norms.into_iter().flatten().for_each(|norm| ones(norm));
-            if let FfnWeights::Experts(experts) = &mut layer.ffn {
+            let norms = [&mut layer.attn_norm];
+            norms.into_iter().flatten().for_each(|norm| ones(&mut norm.weight));
+            for feed in &mut layer.feeds {
+                feed.norm.iter_mut().for_each(|norm| ones(&mut norm.weight));
+                let FfnWeights::Experts(experts) = &mut feed.ffn else { continue };
                 let (rows, cols) = (experts.router.rows(), experts.router.cols());
                 experts.router = noise(rows, cols, if spread { 1.0 } else { 0.0 })?;
             }
         }
         let model = Model {
             embed: noise(TOKENS.min(spec.vocab), spec.embd, 1.0)?,
+            positions: None,
+            token_type: None,
+            second: None,
+            embed_norm: None,
+            per_layer: None,
+            streams: None,
+            classifier: None,
+            projections: Vec::new(),
             gguf: model.gguf.clone(),
             layers,
             output_norm: model.output_norm.clone(),
@@ -102,7 +122,8 @@ impl Trial {
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
         let (context, read_ahead, expand_latents) = (depth + 2 * n, 0, false);
-        let setting = Setting { model: &self.model, pool, context, read_ahead, expand_latents, cancel: &cancel };
+        let (model, cancel, vectors) = (&self.model, &cancel, false);
+        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
         let tokens = vec![0; n];
         let mut seconds = 0.0;
         for _ in 0..2 {
@@ -122,7 +143,8 @@ impl Trial {
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
         let (context, read_ahead, expand_latents) = (depth + n * ROUND, 0, false);
-        let setting = Setting { model: &self.model, pool, context, read_ahead, expand_latents, cancel: &cancel };
+        let (model, cancel, vectors) = (&self.model, &cancel, false);
+        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };

@@ -4,7 +4,9 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, completion, decisions, files, llama_server, ollama, openai, responses, slots};
+use super::{
+    ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, responses, slots,
+};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -121,10 +123,13 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/v1/batches/{*id}" OpenAi false files::cancel;
     "POST" "/v1/decisions" OpenAi false decisions::create;
     "POST" "/infill" OpenAi false completion::infill;
-    "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
-    "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
-    "POST" "/rerank" OpenAi false llama_server::no_embeddings;
-    "POST" "/v1/rerank" OpenAi false llama_server::no_embeddings;
+    "POST" "/embedding" OpenAi false embeddings::plain;
+    "POST" "/embeddings" OpenAi false embeddings::plain;
+    "POST" "/v1/embeddings" OpenAi false embeddings::embeddings;
+    "POST" "/rerank" OpenAi false embeddings::rerank;
+    "POST" "/reranking" OpenAi false embeddings::rerank;
+    "POST" "/v1/rerank" OpenAi false embeddings::rerank;
+    "POST" "/v1/reranking" OpenAi false embeddings::rerank;
     "POST" "/v1/messages" Anthropic false anthropic::messages;
     "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens;
     "GET" "/" Ollama true ollama::root;
@@ -135,8 +140,8 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/api/show" Ollama false ollama::show;
     "POST" "/api/chat" Ollama false ollama::chat;
     "POST" "/api/generate" Ollama false ollama::generate;
-    "POST" "/api/embed" Ollama false llama_server::no_embeddings;
-    "POST" "/api/embeddings" Ollama false llama_server::no_embeddings;
+    "POST" "/api/embed" Ollama false embeddings::ollama;
+    "POST" "/api/embeddings" Ollama false embeddings::ollama_old;
 };
 
 /// Whether a path of the table, whose last part may stand for several, is this one.

@@ -237,6 +237,11 @@ impl Tokenizer {
         self.roles.eos
     }
 
+    /// The token between two texts.
+    pub fn separator(&self) -> Option<u32> {
+        self.roles.separator
+    }
+
     /// The tokens that end a generation, in rising order.
     pub fn eog(&self) -> &[u32] {
         &self.ends

@@ -87,13 +87,15 @@ pub struct Roles {
     pub eom: Option<u32>,
     /// Stands for what the vocabulary cannot spell.
     pub unknown: Option<u32>,
+    /// Stands between two texts.
+    pub separator: Option<u32>,
     /// Padding, repository name and file separator of fill-in-the-middle: a model that writes them is done.
     pub fim: [Option<u32>; 3],
 }
 
 impl Roles {
     /// Every role with its key.
-    pub(crate) fn all(&mut self) -> [(&'static str, &mut Option<u32>); 8] {
+    pub(crate) fn all(&mut self) -> [(&'static str, &mut Option<u32>); 9] {
         let [pad, repository, separator] = &mut self.fim;
         [
             ("tokenizer.ggml.bos_token_id", &mut self.bos),
@@ -101,6 +103,8 @@ impl Roles {
             ("tokenizer.ggml.eot_token_id", &mut self.eot),
             ("tokenizer.ggml.eom_token_id", &mut self.eom),
             ("tokenizer.ggml.unknown_token_id", &mut self.unknown),
+            // Spelt so.
+            ("tokenizer.ggml.seperator_token_id", &mut self.separator),
             ("tokenizer.ggml.fim_pad_token_id", pad),
             ("tokenizer.ggml.fim_rep_token_id", repository),
             ("tokenizer.ggml.fim_sep_token_id", separator),

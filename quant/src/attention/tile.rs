@@ -44,12 +44,29 @@ impl<'a> TileBytes<'a> {
 pub fn attend_tile(
     isa: Isa,
     layout: &KvLayout,
-    TileBytes { tile, next }: TileBytes<'_>,
+    tile: TileBytes<'_>,
     q: &Queries,
     visible: &[Range<u32>],
     softcap: Option<f32>,
     out: &mut Partial,
 ) {
+    attend_tile_biased(isa, layout, tile, q, (visible, &[]), softcap, out);
+}
+
+/// [`attend_tile`] with something added to each score: `bias` is empty, or holds `TILE` values per row.
+///
+/// # Panics
+/// As [`attend_tile`], and if `bias` has another length.
+pub fn attend_tile_biased(
+    isa: Isa,
+    layout: &KvLayout,
+    TileBytes { tile, next }: TileBytes<'_>,
+    q: &Queries,
+    (visible, bias): (&[Range<u32>], &[f32]),
+    softcap: Option<f32>,
+    out: &mut Partial,
+) {
+    assert!(bias.is_empty() || bias.len() == q.rows() * TILE, "attend_tile: bias");
     assert_eq!(tile.len(), layout.tile_bytes(), "attend_tile: tile");
     assert!(q.suit(layout), "attend_tile: queries of another layout");
     assert_eq!(visible.len(), q.rows(), "attend_tile: ranges");
@@ -57,7 +74,7 @@ pub fn attend_tile(
     out.reset(q.rows(), layout.v_dim);
     SCRATCH.with_borrow_mut(|scratch| {
         let (weights, scaled) = &mut **scratch;
-        dispatch(isa, Attend { layout, tile, next, q, visible, softcap, out, weights, scaled });
+        dispatch(isa, Attend { layout, tile, next, q, visible, bias, softcap, out, weights, scaled });
     });
 }
 
@@ -67,6 +84,7 @@ struct Attend<'a> {
     next: &'a [u8],
     q: &'a Queries,
     visible: &'a [Range<u32>],
+    bias: &'a [f32],
     softcap: Option<f32>,
     out: &'a mut Partial,
     weights: &'a mut Weights,
@@ -92,7 +110,9 @@ impl Kernel for Attend<'_> {
             self.scores(s, &group, any, in_scores);
             for (row, range) in ranges.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
                 in_softmax.part(row, group.rows).now(s);
-                let (max, sum) = s.vectorize(Softmax { scores: &mut self.weights[row], range, softcap: self.softcap });
+                let bias = self.bias.as_chunks().0.get(rows.start + row);
+                let scores = &mut self.weights[row];
+                let (max, sum) = s.vectorize(Softmax { scores, bias, range, softcap: self.softcap });
                 (self.out.max[rows.start + row], self.out.sum[rows.start + row]) = (max, sum);
             }
             self.values(s, &group, &ranges, in_values);
@@ -218,6 +238,7 @@ impl Attend<'_> {
 /// The largest of the visible scores, and the sum of the weights that replace all scores.
 struct Softmax<'a> {
     scores: &'a mut [f32; TILE],
+    bias: Option<&'a [f32; TILE]>,
     range: &'a Range<usize>,
     softcap: Option<f32>,
 }
@@ -235,6 +256,9 @@ impl Kernel for Softmax<'_> {
             let mut x = s.load(scores);
             if let Some(cap) = self.softcap {
                 x = softcap(s, x, cap);
+            }
+            if let Some(bias) = self.bias {
+                x = s.add(x, s.load(&bias.as_chunks().0[vector]));
             }
             let first = (vector * LANES) as i32;
             x = s.if_within(start - first, end - first, x, lowest);

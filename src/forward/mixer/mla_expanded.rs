@@ -12,10 +12,11 @@
 //! grows neither with the heads times the context nor with its square. Each position is expanded on its own and tiles are
 //! merged in order: neither threads nor the size of passes change the bits of this form.
 
-use super::Pass;
-use super::product;
-use super::scratch::{AttendScratch, Scratch, sized};
+use super::attention::Here;
 use crate::arch::{Attention, Latent, Projection};
+use crate::forward::Pass;
+use crate::forward::product;
+use crate::forward::scratch::{AttendScratch, Scratch, sized};
 use crate::kv::KvCache;
 use crate::model::LatentWeights;
 use std::ops::Range;
@@ -46,8 +47,8 @@ struct Expanded<'a> {
 
 impl Pass<'_> {
     /// Attention over the cache of the pass's only sequence with the queries of `s.up`, into `s.mix`: `[n][H][v_dim]`.
-    pub(super) fn attend_expanded(&self, s: &mut Scratch, cache: &KvCache, layer: usize, w: &LatentWeights) {
-        let a = &self.model.spec.layers[layer].attn;
+    pub(super) fn attend_expanded(&self, s: &mut Scratch, cache: &KvCache, here: Here<'_>, w: &LatentWeights) {
+        let (a, layer) = (here.a, here.layer);
         let Projection::Latent(l) = &a.proj else { return };
         let layout = KvLayout { kind: KvKind::F16, k_dim: l.nope + l.rope, v_dim: l.v_dim, v_in_k: false };
         let expanded = Expanded { pass: self, a, l, w, layout };
@@ -70,9 +71,11 @@ impl Expanded<'_> {
         let len = self.a.heads * self.layout.k_dim;
         let rows = Chunks::new(&mut queries[..self.pass.n * len], len);
         self.pass.lead.phase(self.pass.n, &|_, t| {
-            for head in rows.take(t).chunks_exact_mut(self.layout.k_dim) {
+            let row = rows.take(t);
+            for head in row.chunks_exact_mut(self.layout.k_dim) {
                 self.pass.rotate_head(self.a, t, &mut head[self.l.nope..]);
             }
+            self.pass.warm(self.a, t, row);
         });
     }
 
@@ -109,17 +112,19 @@ impl Expanded<'_> {
         let (isa, l, n) = (self.pass.isa, self.l, latents.n());
         let AttendScratch { key_weights, keys, values, .. } = scratch;
         // The file has them the other way round, for the absorbed form.
-        let matrix = self.w.k_b.matrix(head);
-        key_weights.resize(l.nope * l.kv_rank * 4, 0);
-        let row = sized(values, l.nope);
-        for r in 0..l.kv_rank {
-            matrix.decode_row(r, row);
-            for (out, x) in key_weights.as_chunks_mut::<4>().0[r..].iter_mut().step_by(l.kv_rank).zip(&*row) {
-                *out = x.to_le_bytes();
+        if let Some(k_b) = &self.w.k_b {
+            let matrix = k_b.matrix(head);
+            key_weights.resize(l.nope * l.kv_rank * 4, 0);
+            let row = sized(values, l.nope);
+            for r in 0..l.kv_rank {
+                matrix.decode_row(r, row);
+                for (out, x) in key_weights.as_chunks_mut::<4>().0[r..].iter_mut().step_by(l.kv_rank).zip(&*row) {
+                    *out = x.to_le_bytes();
+                }
             }
-        }
-        if let Ok(transposed) = Matrix::new(DType::F32, l.nope, l.kv_rank, key_weights) {
-            matmul(isa, &transposed, latents, &mut Tile::whole(sized(keys, n * l.nope), l.nope));
+            if let Ok(transposed) = Matrix::new(DType::F32, l.nope, l.kv_rank, key_weights) {
+                matmul(isa, &transposed, latents, &mut Tile::whole(sized(keys, n * l.nope), l.nope));
+            }
         }
         let matrix = self.w.v_b.matrix(head);
         matmul(isa, &matrix, latents, &mut Tile::whole(sized(values, n * l.v_dim), l.v_dim));
@@ -141,7 +146,8 @@ impl Expanded<'_> {
                 layout.store(isa, tile, position - start, &key, &values[i * l.v_dim..][..l.v_dim]);
             }
             visible.clear();
-            visible.extend((0..pass.n).map(|t| pass.seen(self.a, pass.position(t), start / TILE)));
+            let len = pass.position(0) + pass.n;
+            visible.extend((0..pass.n).map(|t| pass.seen(self.a, (pass.position(t), len), start / TILE)));
             if start == 0 {
                 attend_tile(isa, layout, TileBytes::alone(tile), queries, visible, self.a.softcap, total);
             } else {

@@ -5,10 +5,11 @@
 //! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
 //! same bits as the same tokens one by one. (Where nobody asks for that promise, `expanded` is the faster form.)
 
-use super::Pass;
-use super::product;
-use super::scratch::{Scratch, sized};
+use super::attention::Here;
 use crate::arch::Projection;
+use crate::forward::Pass;
+use crate::forward::product::{self, Product};
+use crate::forward::scratch::{Scratch, sized};
 use crate::kv::KvCache;
 use crate::model::{LatentWeights, Stack};
 use tokki_quant::activation::Activations;
@@ -18,10 +19,14 @@ use tokki_quant::share::{Chunks, OutTiles};
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn latent(&self, s: &mut Scratch, caches: &mut [&mut KvCache], layer: usize, w: &LatentWeights) {
-        let a = &self.model.spec.layers[layer].attn;
+    pub(super) fn latent(&self, s: &mut Scratch, caches: &mut [&mut KvCache], here: Here<'_>, w: &LatentWeights) {
+        let a = here.a;
         let Projection::Latent(l) = &a.proj else { return };
-        let (n, e, eps) = (self.n, self.model.spec.embd, self.model.spec.norm_eps);
+        let (n, eps) = (self.n, l.eps);
+        if let Some(gate) = &here.w.gate {
+            let out = sized(&mut s.gates, n * gate.rows());
+            product::run(self.lead, self.isa, &[Product::new((gate, 0), &s.input, out, self.lead)]);
+        }
 
         // Keys: [latent | rotated part], one entry per token.
         self.product(&w.kv_a, &s.input, sized(&mut s.k, n * a.k_dim));
@@ -32,27 +37,25 @@ impl Pass<'_> {
             self.rotate_head(a, t, rotated);
         });
 
-        self.store(s, caches, layer);
-        self.full_queries(s, w);
+        self.store(s, caches, here);
+        self.full_queries(s, w, eps);
         let width = a.heads * l.v_dim;
         if let (true, [cache]) = (self.expand_latents, &*caches) {
-            self.attend_expanded(s, cache, layer, w);
+            self.attend_expanded(s, cache, here, w);
         } else {
-            self.latent_queries(s, layer, w);
-            self.attend(s, caches, layer);
+            self.latent_queries(s, here, w);
+            self.attend(s, caches, here);
             // Back from mixes of latents to values, head by head.
             self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
             self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));
             std::mem::swap(&mut s.mix, &mut s.expanded);
         }
-        let output = &self.model.layers[layer].attn_output;
-        self.mix_to_input(s, width, product::kinds([output]));
-        self.product(output, &s.inner, sized(&mut s.branch, n * e));
+        self.finish_heads(s, here, l.v_dim);
     }
 
     /// Queries of all heads, through their low rank where there is one: `[nope | rope, not rotated]` each, into `s.up`.
-    fn full_queries(&self, s: &mut Scratch, w: &LatentWeights) {
-        let (n, eps) = (self.n, self.model.spec.norm_eps);
+    fn full_queries(&self, s: &mut Scratch, w: &LatentWeights, eps: f32) {
+        let n = self.n;
         let made = sized(&mut s.up, n * w.q_b.rows());
         match &w.q_a {
             None => self.product(&w.q_b, &s.input, made),
@@ -68,8 +71,7 @@ impl Pass<'_> {
     }
 
     /// Queries of all heads in the latent space: `[latent | rotated part]` each, into `s.q`.
-    fn latent_queries(&self, s: &mut Scratch, layer: usize, w: &LatentWeights) {
-        let a = &self.model.spec.layers[layer].attn;
+    fn latent_queries(&self, s: &mut Scratch, Here { a, .. }: Here<'_>, w: &LatentWeights) {
         let Projection::Latent(l) = &a.proj else { return };
         let (n, head_len) = (self.n, l.nope + l.rope);
         let made = &s.up[..n * a.heads * head_len];
@@ -77,18 +79,27 @@ impl Pass<'_> {
         for (row, head) in made.chunks_exact(head_len).enumerate() {
             nopes[row * l.nope..][..l.nope].copy_from_slice(&head[..l.nope]);
         }
-        self.quantize(nopes, l.nope, product::kinds([&w.k_b]), &mut s.inner);
-        self.per_head(&w.k_b, &s.inner, sized(&mut s.gate, n * a.heads * l.kv_rank));
+        let absorbed = sized(&mut s.gate, n * a.heads * l.kv_rank);
+        match &w.k_b {
+            Some(k_b) => {
+                self.quantize(nopes, l.nope, product::kinds([k_b]), &mut s.inner);
+                self.per_head(k_b, &s.inner, absorbed);
+            }
+            // All of a key is positional.
+            None => absorbed.fill(0.0),
+        }
         let queries = Chunks::new(sized(&mut s.q, n * a.heads * a.k_dim), a.heads * a.k_dim);
         let (absorbed, made) = (&s.gate, &s.up);
         self.lead.phase(n, &|_, t| {
-            for (h, query) in queries.take(t).chunks_exact_mut(a.k_dim).enumerate() {
-                let row = t * a.heads + h;
+            let row = queries.take(t);
+            for (h, query) in row.chunks_exact_mut(a.k_dim).enumerate() {
+                let from = t * a.heads + h;
                 let (latent, rotated) = query.split_at_mut(l.kv_rank);
-                latent.copy_from_slice(&absorbed[row * l.kv_rank..][..l.kv_rank]);
-                rotated.copy_from_slice(&made[row * head_len + l.nope..][..l.rope]);
+                latent.copy_from_slice(&absorbed[from * l.kv_rank..][..l.kv_rank]);
+                rotated.copy_from_slice(&made[from * head_len + l.nope..][..l.rope]);
                 self.rotate_head(a, t, rotated);
             }
+            self.warm(a, t, row);
         });
     }
 

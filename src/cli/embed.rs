@@ -1,0 +1,159 @@
+//! `tokki embed`: vectors of texts.
+
+use super::compute::Compute;
+use super::output;
+use crate::arch::Pooling;
+use crate::config::MachineFlags;
+use crate::engine::{Embedder, normalize};
+use crate::platform::input;
+use crate::platform::output::{self as file, Output};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result, interrupt};
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// Turns each line of stdin into a vector
+///
+/// Prints one JSON array per line (of vectors of all tokens, where the model pools none). The text is read as it is: a
+/// prefix that the model was trained with, such as "query: ", is yours to write.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  printf 'first text\\nsecond text\\n' | tokki embed model.gguf\n  \
+    tokki embed model.gguf --raw --output vectors.f32 < lines.txt")]
+pub(super) struct EmbedArgs {
+    /// A path or a store name
+    model: OsString,
+
+    /// Write little-endian 32-bit floats, one vector after the other
+    #[arg(long)]
+    raw: bool,
+
+    /// Leave vectors as long as the model makes them
+    #[arg(long)]
+    no_normalize: bool,
+
+    /// How the vectors of tokens become one; default: as the file says
+    #[arg(long, value_enum)]
+    pooling: Option<PoolingName>,
+
+    /// Token ids of one text, separated by commas, instead of stdin; works on models whose tokenizer is unknown
+    #[arg(long, value_delimiter = ',')]
+    tokens: Option<Vec<u32>>,
+
+    /// File to write; - is stdout
+    #[arg(short, long, default_value = "-")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// Names of poolings.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(super) enum PoolingName {
+    None,
+    Mean,
+    Cls,
+    Last,
+}
+
+impl From<PoolingName> for Pooling {
+    fn from(name: PoolingName) -> Self {
+        match name {
+            PoolingName::None => Self::None,
+            PoolingName::Mean => Self::Mean,
+            PoolingName::Cls => Self::First,
+            PoolingName::Last => Self::Last,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &EmbedArgs) -> Result<()> {
+    if args.output.as_os_str() == "-" {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        write(args, &mut out, &output::lost)?;
+        return out.flush().map_err(output::lost);
+    }
+    // Before the weights are read.
+    file::check(&args.output)?;
+    let mut out = Output::begin(&args.output)?;
+    write(args, &mut out, &|why| Error::io(&args.output, "write", why))?;
+    out.commit()
+}
+
+/// Writes all vectors to `out`; `failed` names it in errors.
+fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Error) -> Result<()> {
+    let compute = Compute::open(&args.model, &args.machine)?;
+    let needed = args.tokens.as_ref().map_or(0, Vec::len);
+    let mut embedder = compute.embedder(needed)?;
+    if let Some(pooling) = args.pooling {
+        embedder.set_pooling(pooling.into());
+    }
+    let mut line = |tokens: &[u32]| -> Result<()> {
+        interrupt::check()?;
+        let vector = embedder.embed(tokens, &AtomicBool::new(false))?;
+        print(args, &embedder, vector, out).map_err(failed)
+    };
+    if let Some(tokens) = &args.tokens {
+        return line(tokens);
+    }
+    let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
+    for_each_line(&mut |number, text| {
+        let named = |error| match error {
+            Error::ContextFull { needed, available } => {
+                Error::input(format!("line {number}"), format!("at most {available} tokens"), needed.to_string())
+            }
+            other => other,
+        };
+        line(&Embedder::tokens(&tokenizer, text)).map_err(named)
+    })
+}
+
+/// Hands the lines of stdin to `each`, with their numbers from 1.
+pub(super) fn for_each_line(each: &mut dyn FnMut(usize, &str) -> Result<()>) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        super::waiting::comes(false);
+    }
+    let mut stdin = io::stdin().lock();
+    for number in 1.. {
+        let mut bytes = Vec::new();
+        if take_line(&mut stdin, &mut bytes)? == 0 {
+            break;
+        }
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes).to_vec();
+        each(number, &input::text(&format!("line {number} of stdin"), bytes)?)?;
+    }
+    Ok(())
+}
+
+/// Reads a line of bounded length; returns how many bytes.
+fn take_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> Result<usize> {
+    let mut limited = io::Read::take(reader, input::MOST_TEXT + 1);
+    let read = limited.read_until(b'\n', bytes).map_err(|why| Error::failed("stdin", why.to_string()))?;
+    if bytes.len() as u64 > input::MOST_TEXT {
+        return Err(Error::input("a line of stdin", format!("at most {} bytes", input::MOST_TEXT), "a longer one"));
+    }
+    Ok(read)
+}
+
+fn print(args: &EmbedArgs, embedder: &Embedder, mut values: Vec<f32>, out: &mut dyn Write) -> io::Result<()> {
+    let pooling = embedder.pooling();
+    let one = match pooling {
+        Pooling::None => embedder.model().spec.embd,
+        _ => values.len(),
+    };
+    if !args.no_normalize && !matches!(pooling, Pooling::Rank(_)) {
+        values.chunks_mut(one).for_each(normalize);
+    }
+    if args.raw {
+        return values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()));
+    }
+    let json = match pooling {
+        Pooling::None => serde_json::to_string(&values.chunks(one).collect::<Vec<_>>()),
+        _ => serde_json::to_string(&values),
+    };
+    writeln!(out, "{}", json.map_err(io::Error::other)?)
+}

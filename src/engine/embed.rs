@@ -1,0 +1,214 @@
+//! Vectors of texts, and scores of documents for a query.
+
+use super::Options;
+use crate::arch::{Output, Pooling, Spec};
+use crate::forward::{Scratch, Setting, Span, Want, forward, pool};
+use crate::kv::{CacheShape, KvCache};
+use crate::model::Model;
+use crate::parallel::Pool;
+use crate::tokenizer::{Special, Tokenizer};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Makes vectors with one model, one text at a time.
+pub struct Embedder {
+    model: Arc<Model>,
+    pool: Arc<Pool>,
+    options: Options,
+    pooling: Pooling,
+    shape: Arc<CacheShape>,
+    scratch: Scratch,
+}
+
+impl Embedder {
+    /// An embedder with the file's pooling; `options.context` is the longest text in tokens.
+    pub fn new(model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Self {
+        let shape = Arc::new(CacheShape::new(&model.spec, options.kv));
+        let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
+        let options = Options { context, ..options };
+        Self { pooling: model.spec.pooling, model, pool, options, shape, scratch: Scratch::default() }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// How vectors of positions become one.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Another pooling than the file's.
+    pub fn set_pooling(&mut self, pooling: Pooling) {
+        self.pooling = pooling;
+    }
+
+    /// The vector of `tokens` (with [`Pooling::None`]: of each of them, one after the other), of any length.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] for a text that is too long, [`Error::Input`] for none or a token outside the vocabulary,
+    /// [`Error::Interrupted`].
+    pub fn embed(&mut self, tokens: &[u32], cancel: &AtomicBool) -> Result<Vec<f32>> {
+        if tokens.is_empty() {
+            return Err(Error::input("the text", "at least one token", "none"));
+        }
+        let (needed, available) = (tokens.len(), self.options.context);
+        if needed > available {
+            return Err(Error::ContextFull { needed, available });
+        }
+        let setting = Setting {
+            model: &self.model,
+            pool: &self.pool,
+            context: self.options.context,
+            read_ahead: self.options.read_ahead,
+            expand_latents: false,
+            cancel,
+            vectors: true,
+        };
+        let mut cache = KvCache::new(Arc::clone(&self.shape));
+        // Where a position sees those after it, all go together.
+        let most = if self.model.spec.causal { self.options.batch.max(1) } else { needed };
+        let mut vectors = Vec::with_capacity(needed * self.model.spec.embd);
+        for batch in tokens.chunks(most) {
+            let span = Span { cache: &mut cache, tokens: batch, want: Want::All };
+            vectors.extend_from_slice(forward(&setting, &mut self.scratch, &mut [span])?);
+        }
+        self.model.gguf.intact()?;
+        let pooled = pool(&self.model, self.pool.isa(), self.pooling, &vectors);
+        match pooled.iter().all(|value| value.is_finite()) {
+            true => Ok(pooled),
+            false => {
+                Err(Error::failed(self.model.gguf.path().display().to_string(), "the model's vectors are no numbers")
+                    .hint("the file is damaged, or is computed in another way than it should be"))
+            }
+        }
+    }
+
+    /// The tokens of a text, as the model was trained to read it.
+    pub fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        tokenizer.encode_with_bos(&tokenizer.normalized(text), Special::Plain)
+    }
+
+    /// How well `document` answers `query`, by the model's classification head, and how many tokens the two are.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`]; [`Error::Input`] for a model without such a head.
+    pub fn score(
+        &mut self,
+        tokenizer: &Tokenizer,
+        query: &str,
+        document: &str,
+        cancel: &AtomicBool,
+    ) -> Result<(f32, usize)> {
+        if !matches!(self.pooling, Pooling::Rank(_)) {
+            let place = self.model.gguf.path().display().to_string();
+            return Err(Error::input(place, "a model that ranks documents (pooling_type 4)", "another one")
+                .hint("embed query and documents with `tokki embed` and compare their vectors"));
+        }
+        let tokens = self.pair(tokenizer, query, document);
+        let scores = self.embed(&tokens, cancel)?;
+        Ok((scores.first().copied().unwrap_or(0.0), tokens.len()))
+    }
+
+    /// A query and a document as the model reads them: by the file's template for it, or with separators between.
+    fn pair(&self, tokenizer: &Tokenizer, query: &str, document: &str) -> Vec<u32> {
+        let template = self.model.gguf.str("tokenizer.chat_template.rerank").ok().flatten();
+        if let Some(template) = template {
+            let mut tokens = Vec::new();
+            // What the user wrote is plain text, what the file wrote may hold control tokens.
+            for (index, part) in split_template(template).into_iter().enumerate() {
+                match part {
+                    Slot::Text(text) => tokens.extend(tokenizer.encode(text, Special::Parse)),
+                    Slot::Query => tokens.extend(tokenizer.encode(&tokenizer.normalized(query), Special::Plain)),
+                    Slot::Document => tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain)),
+                }
+                if let (0, Some(bos)) = (index, tokenizer.bos().filter(|_| tokenizer.adds_bos())) {
+                    if tokens.first() != Some(&bos) {
+                        tokens.insert(0, bos);
+                    }
+                }
+            }
+            return tokens;
+        }
+        let mut tokens = Self::tokens(tokenizer, query);
+        let eos = tokenizer.eos();
+        if tokens.last().copied() != eos {
+            tokens.extend(eos);
+        }
+        tokens.extend(tokenizer.separator());
+        tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain));
+        tokens.extend(eos);
+        tokens
+    }
+}
+
+/// A part of a template for pairs.
+#[derive(Debug, PartialEq)]
+enum Slot<'t> {
+    Text(&'t str),
+    Query,
+    Document,
+}
+
+/// The parts of a template with `{query}` and `{document}`.
+fn split_template(template: &str) -> Vec<Slot<'_>> {
+    let (mut parts, mut rest) = (Vec::new(), template);
+    while !rest.is_empty() {
+        let found = ["{query}", "{document}"].into_iter().filter_map(|name| Some((rest.find(name)?, name))).min();
+        let Some((at, name)) = found else {
+            parts.push(Slot::Text(rest));
+            break;
+        };
+        if at > 0 {
+            parts.push(Slot::Text(&rest[..at]));
+        }
+        parts.push(if name == "{query}" { Slot::Query } else { Slot::Document });
+        rest = &rest[at + name.len()..];
+    }
+    parts
+}
+
+/// `vector` with length 1; zeros stay.
+pub fn normalize(vector: &mut [f32]) {
+    let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+}
+
+/// Why a model cannot continue text, if it cannot.
+pub fn not_generative(spec: &Spec) -> Option<&'static str> {
+    match spec.output {
+        Output::Vectors => {
+            Some("a model of text vectors, which continues no text: use `tokki embed` or `tokki rerank`")
+        }
+        Output::Logits { .. } if !spec.causal => Some(
+            "a model that reads whole texts (it fills in masked tokens), which continues no text from left to right",
+        ),
+        Output::Logits { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_cut_at_their_slots() {
+        let parts = split_template("<q>{query}</q>{document}");
+        assert_eq!(parts, [Slot::Text("<q>"), Slot::Query, Slot::Text("</q>"), Slot::Document]);
+        assert_eq!(split_template("plain"), [Slot::Text("plain")]);
+    }
+
+    #[test]
+    fn normalized_vectors_have_length_1_and_zeros_stay() {
+        let mut vector = [3.0, 4.0];
+        normalize(&mut vector);
+        assert_eq!(vector, [0.6, 0.8]);
+        let mut zeros = [0.0; 2];
+        normalize(&mut zeros);
+        assert_eq!(zeros, [0.0; 2]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Binds feed-forwards.
+
+use super::Scope;
+use crate::Result;
+use crate::arch::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
+use crate::model::{DenseWeights, ExpertWeights, FeedWeights, FfnWeights, Gated, Stack};
+
+impl Scope<'_> {
+    pub(super) fn feed(&self, feed: &Feed, embd: usize) -> Result<FeedWeights> {
+        Ok(FeedWeights {
+            norm: self.norm(feed.norm, embd)?,
+            ffn: match &feed.ffn {
+                Ffn::Dense(dense) => FfnWeights::Dense(Box::new(self.dense(dense)?)),
+                Ffn::Experts(experts) => FfnWeights::Experts(Box::new(self.experts(experts)?)),
+            },
+            post_norm: self.norm(feed.post_norm, embd)?,
+        })
+    }
+
+    fn dense(&self, dense: &Dense) -> Result<DenseWeights> {
+        let divisors = if dense.divisors { Some(self.vector("ffn.act.scales")?) } else { None };
+        Ok(DenseWeights {
+            gated: self.gated("", dense.gate, dense.width)?,
+            inner_norm: self.norm(dense.inner_norm, dense.width)?,
+            factors: divisors.map(|divisors| divisors.into_iter().map(|divisor| 1.0 / divisor).collect()),
+        })
+    }
+
+    fn gated(&self, suffix: &str, gate: Gate, width: usize) -> Result<Gated> {
+        let [gate_name, up_name] = ["gate", "up"].map(|name| format!("ffn_{name}{suffix}"));
+        let (gate, up) = match gate {
+            Gate::None => (None, self.stack(&up_name)?),
+            Gate::Split => (Some(self.stack(&gate_name)?), self.stack(&up_name)?),
+            Gate::Fused => (Some(self.rows_of(&up_name, 0..width)?), self.rows_of(&up_name, width..2 * width)?),
+        };
+        Ok(Gated { gate, up, down: self.stack(&format!("ffn_down{suffix}"))? })
+    }
+
+    /// A stack of a feed-forward: where the file scales its results, the bias is scaled along.
+    fn stack(&self, name: &str) -> Result<Stack> {
+        let shape = self.shape(&format!("{name}.weight"))?;
+        // Some families' results of experts are scaled whatever their others are.
+        let scaled = self.ffn_scales || shape.count > 1;
+        let scale = if scaled { self.scale(name, shape.count)? } else { None };
+        let mut bias = self.bias(name, shape.count * shape.rows)?;
+        if let (Some(scale), Some(bias)) = (&scale, &mut bias) {
+            bias.chunks_mut(shape.rows).zip(scale).for_each(|(bias, scale)| bias.iter_mut().for_each(|b| *b *= scale));
+        }
+        Ok(self.plain(name)?.with_scale(scale).with_bias(bias))
+    }
+
+    fn experts(&self, experts: &Experts) -> Result<ExpertWeights> {
+        let (width, suffix) = (experts.width, experts.suffix);
+        let (gate, up) = match experts.gate {
+            Gate::None => (None, self.stack(&format!("ffn_up{suffix}"))?),
+            Gate::Split => (Some(self.stack(&format!("ffn_gate{suffix}"))?), self.stack(&format!("ffn_up{suffix}"))?),
+            Gate::Fused => {
+                let name = format!("ffn_gate_up{suffix}.weight");
+                let shape = self.shape(&name)?;
+                let part = |rows| Stack::part(self.view(&name)?, shape.count, shape.rows, rows, shape.cols);
+                (Some(part(0..width)?), part(width..2 * width)?)
+            }
+        };
+        let rescaled = matches!(experts.router.input, RouterInput::Rescaled { .. });
+        let router = if rescaled { self.plain("ffn_gate_inp")? } else { self.product("ffn_gate_inp")? };
+        let latent = |_| -> Result<_> { Ok((self.product("ffn_latent_down")?, self.product("ffn_latent_up")?)) };
+        let shared = experts.shared.map(|shared| self.gated("_shexp", shared.gate, shared.width)).transpose()?;
+        let weighted = experts.shared.is_some_and(|shared| shared.weighted);
+        let bias = if experts.router.selection_bias { Some(self.vector("exp_probs_b.bias")?) } else { None };
+        Ok(ExpertWeights {
+            router,
+            router_scale: if rescaled { Some(self.vector("ffn_gate_inp.scale")?) } else { None },
+            selection_bias: bias,
+            experts: Gated { gate, up, down: self.stack(&format!("ffn_down{suffix}"))? },
+            latent: experts.latent.map(latent).transpose()?,
+            shared,
+            shared_gate: weighted.then(|| self.plain("ffn_gate_inp_shexp")).transpose()?,
+        })
+    }
+}
