@@ -3,6 +3,7 @@
 use super::spec::{Norm, NormKind};
 
 /// What mixes positions in a layer.
+#[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mixer {
     /// Attention over cached keys and values.

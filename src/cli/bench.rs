@@ -168,10 +168,20 @@ fn fill(session: &mut Session, depth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Seconds for a prompt of `n` tokens after `depth` others.
-fn prefill(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
+/// Back to `depth` tokens; those that cannot be gone back to (of models with a recurrent state) are read again.
+fn back_to(session: &mut Session, depth: usize) -> Result<()> {
     interrupt::check()?;
     session.truncate(depth);
+    let (have, tokens) = (session.tokens().len(), tokens(session, depth));
+    if have < depth {
+        session.feed(&tokens[have..], &mut |_| {})?;
+    }
+    Ok(())
+}
+
+/// Seconds for a prompt of `n` tokens after `depth` others.
+fn prefill(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
+    back_to(session, depth)?;
     let tokens = tokens(session, n);
     let start = Instant::now();
     session.feed(&tokens, &mut |_| {})?;
@@ -180,8 +190,7 @@ fn prefill(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
 
 /// Seconds for `n` tokens, one by one, after `depth` others.
 fn decode(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
-    interrupt::check()?;
-    session.truncate(depth);
+    back_to(session, depth)?;
     let tokens = tokens(session, n);
     let start = Instant::now();
     for token in &tokens {

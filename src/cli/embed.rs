@@ -2,9 +2,8 @@
 
 use super::compute::Compute;
 use super::output;
-use crate::arch::Pooling;
 use crate::config::MachineFlags;
-use crate::engine::{Embedder, normalize};
+use crate::engine::{Embedder, Pooling, normalize};
 use crate::platform::input;
 use crate::platform::output::{self as file, Output};
 use crate::tokenizer::Tokenizer;

@@ -227,7 +227,8 @@ fn dimensions(spec: &Spec) -> Dimensions {
     });
     Dimensions {
         context: spec.context_train,
-        layers: spec.layers.len(),
+        // Some blocks are run as two layers, some several times.
+        layers: spec.layers.iter().map(|layer| layer.block).collect::<std::collections::BTreeSet<_>>().len(),
         windowed_layers: windows.len(),
         window: windows.into_iter().min(),
         embedding: spec.embd,

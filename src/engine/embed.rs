@@ -124,10 +124,9 @@ impl Embedder {
                     Slot::Query => tokens.extend(tokenizer.encode(&tokenizer.normalized(query), Special::Plain)),
                     Slot::Document => tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain)),
                 }
-                if let (0, Some(bos)) = (index, tokenizer.bos().filter(|_| tokenizer.adds_bos())) {
-                    if tokens.first() != Some(&bos) {
-                        tokens.insert(0, bos);
-                    }
+                let bos = tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && tokens.first() != Some(&bos));
+                if let (0, Some(bos)) = (index, bos) {
+                    tokens.insert(0, bos);
                 }
             }
             return tokens;

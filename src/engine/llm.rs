@@ -71,6 +71,16 @@ impl Llm {
             return Err(Error::input(model.gguf.path().display().to_string(), "a model that continues text", why));
         }
         let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
+        let (tokens, rows) = (tokenizer.vocab_size(), model.spec.vocab);
+        if tokens > rows {
+            let place = model.gguf.path().display().to_string();
+            return Err(Error::input(
+                place,
+                format!("at least {tokens} rows of token_embd, one per token"),
+                rows.to_string(),
+            )
+            .hint("vocabulary and weights are of different models, or the file is damaged"));
+        }
         let template = template.map(Template::with_dates);
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,

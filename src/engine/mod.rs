@@ -12,6 +12,7 @@ mod scheduler;
 mod sequence;
 mod session;
 
+pub use crate::arch::Pooling;
 pub use crate::forward::DEFAULT_BATCH;
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};

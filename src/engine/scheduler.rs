@@ -318,7 +318,7 @@ impl Scheduler {
 
     /// Keeps what was computed elsewhere; what was not used for the longest time gives way.
     fn adopt(&mut self, tokens: &[u32], cache: &KvCache) -> Result<()> {
-        let needed = cache.pages().len() * self.shape.page_bytes();
+        let needed = cache.pages().len() * self.shape.page_bytes() + self.shape.state_bytes();
         while needed > self.budget.free() && self.tree.forget_one() {}
         let cache = cache.copy_within(&self.budget)?;
         self.tree.keep(tokens, &cache);

@@ -237,7 +237,7 @@ impl KvCache {
         self.len += len;
     }
 
-    /// A copy whose pages count against `budget`.
+    /// A copy whose pages and recurrent state count against `budget`.
     ///
     /// # Errors
     /// When the budget or the memory is used up.
@@ -250,12 +250,8 @@ impl KvCache {
             Ok(copy)
         };
         let pages = self.pages.iter().map(copy).collect::<Result<_>>()?;
-        let (shape, state) = (Arc::clone(&self.shape), State::default());
-        let mut copy = Self { shape, budget: Arc::clone(budget), pages, len: self.len, state };
-        if let Some(state) = self.state() {
-            copy.restore_state(state.values().into());
-        }
-        Ok(copy)
+        let state = self.state.copy_within(budget, self.len)?;
+        Ok(Self { shape: Arc::clone(&self.shape), budget: Arc::clone(budget), pages, len: self.len, state })
     }
 
     /// Number of valid positions.

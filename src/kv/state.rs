@@ -65,6 +65,17 @@ pub(super) struct State {
 }
 
 impl State {
+    /// A copy of the state now, which has seen `len` positions.
+    pub(super) fn copy_within(&self, budget: &Arc<Budget>, len: usize) -> Result<Self> {
+        let mut copy = Self::default();
+        if let Some(now) = &self.now {
+            let mut values = Values::zeros(now.values.len(), budget)?;
+            values.values.copy_from_slice(&now.values);
+            copy.set(Arc::new(values), len);
+        }
+        Ok(copy)
+    }
+
     /// The state now; `None` = zeros that were not allocated.
     pub(super) fn now(&self) -> Option<&Snapshot> {
         self.now.as_ref()

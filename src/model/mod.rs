@@ -59,7 +59,14 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Input`] naming the file, key or tensor that is missing or of another shape.
     pub fn open(path: &Path) -> Result<Self> {
-        let gguf = Gguf::open(path)?;
+        Self::from_gguf(Gguf::open(path)?)
+    }
+
+    /// The same for a file that is open already.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_gguf(gguf: Gguf) -> Result<Self> {
         gguf.need_weights()?;
         let spec = arch::spec(&gguf)?;
         bind::bind(gguf, spec)

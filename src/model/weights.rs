@@ -151,6 +151,7 @@ pub struct AttentionWeights {
 }
 
 /// Weights that make queries, keys and values.
+#[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
 #[derive(Clone)]
 pub enum Qkv {
     /// One product each; no values where keys serve as such, neither where those of another layer do.

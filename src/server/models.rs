@@ -3,8 +3,7 @@
 use super::error::ApiError;
 use super::slots::Slots;
 use crate::Result;
-use crate::arch::Pooling;
-use crate::engine::{Count, Embedder, Engine, Gauges};
+use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

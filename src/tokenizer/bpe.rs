@@ -10,7 +10,7 @@ use ahash::RandomState;
 use std::collections::HashMap;
 
 /// Pairs of ids to what they become, hashed with a random key: merges come from the file.
-type PairMap = HashMap<(u32, u32), Merge, RandomState>;
+pub(crate) type PairMap = HashMap<(u32, u32), Merge, RandomState>;
 
 /// The merges of a vocabulary.
 ///
@@ -40,7 +40,7 @@ const REMEMBERED: std::ops::RangeInclusive<usize> = 2..=64;
 const MOST_REMEMBERED: usize = 1 << 16;
 
 /// Numbers the symbols while the merges are read.
-struct Symbols<'a> {
+pub(crate) struct Symbols<'a> {
     vocab: &'a Vocab,
     index: &'a Index,
     kinds: &'a [TokenKind],
@@ -49,7 +49,13 @@ struct Symbols<'a> {
     extra_index: Index,
 }
 
-impl Symbols<'_> {
+impl<'a> Symbols<'a> {
+    /// No symbols but the tokens.
+    pub(crate) fn new(vocab: &'a Vocab, index: &'a Index, kinds: &'a [TokenKind]) -> Self {
+        let first_extra = vocab.tokens.len() as u32;
+        Self { vocab, index, kinds, first_extra, extra: Strings::default(), extra_index: Index::with_capacity(0) }
+    }
+
     /// The token with this text that merging may produce, else a number behind the tokens.
     fn number(&mut self, text: &[u8]) -> u32 {
         if let Some(id) = text_token(self.index, &self.vocab.tokens, self.kinds, text) {
@@ -78,14 +84,7 @@ impl Bpe {
         let row = pre::row_of(vocab)?;
         needs_merges(vocab, kinds)?;
         let first_extra = vocab.tokens.len() as u32;
-        let mut symbols = Symbols {
-            vocab,
-            index,
-            kinds,
-            first_extra,
-            extra: Strings::default(),
-            extra_index: Index::with_capacity(0),
-        };
+        let mut symbols = Symbols::new(vocab, index, kinds);
         let bytes = (0..=u8::MAX)
             .map(|byte| symbols.number(byte_map::char_of(byte).encode_utf8(&mut [0; 4]).as_bytes()))
             .collect();
@@ -177,7 +176,7 @@ fn needs_merges(vocab: &Vocab, kinds: &[TokenKind]) -> Result<()> {
 }
 
 /// Reads the merges; of equal pairs the first counts.
-fn read_merges(vocab: &Vocab, symbols: &mut Symbols<'_>) -> Result<PairMap> {
+pub(crate) fn read_merges(vocab: &Vocab, symbols: &mut Symbols<'_>) -> Result<PairMap> {
     let mut pairs = PairMap::with_capacity_and_hasher(vocab.merges.len(), RandomState::new());
     let mut joined = Vec::new();
     for (rank, merge) in (0..).zip(vocab.merges.iter()) {

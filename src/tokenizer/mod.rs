@@ -21,6 +21,7 @@
 
 mod bpe;
 mod byte_map;
+mod characters;
 mod classes;
 mod eog;
 mod merge;
@@ -32,7 +33,9 @@ mod special;
 mod spm;
 mod stream;
 mod strings;
+mod unigram;
 mod vocab;
+mod wordpiece;
 
 #[cfg(test)]
 mod tests;
@@ -45,12 +48,15 @@ pub use vocab::{Roles, TokenKind, Vocab};
 use crate::Result;
 use crate::gguf::Gguf;
 use bpe::{Bpe, Names, Scratch};
+use characters::{Characters, Greedy, unescaped};
 use pieces::Pieces;
 use special::{Part, Specials};
 use spm::Spm;
 use std::borrow::Cow;
 use std::sync::Arc;
 use strings::Index;
+use unigram::Unigram;
+use wordpiece::WordPiece;
 
 /// Encodes and decodes with one model's vocabulary. Immutable; share it between threads.
 pub struct Tokenizer {
@@ -73,7 +79,21 @@ pub struct Tokenizer {
 enum Model {
     Bpe(Bpe),
     Spm(Spm),
+    Characters(Characters),
+    Unigram(Unigram),
+    WordPiece(WordPiece),
+    Greedy(Greedy),
 }
+
+/// THE TOKENIZER TABLE: `tokenizer.ggml.model`, and what it is.
+const KINDS: &[(&str, &str)] = &[
+    ("gpt2", "byte-level BPE"),
+    ("llama", "SentencePiece BPE"),
+    ("gemma4", "BPE over characters"),
+    ("t5", "Unigram"),
+    ("bert", "WordPiece"),
+    ("rwkv", "longest match"),
+];
 
 impl Tokenizer {
     /// Builds the tokenizer of a model.
@@ -105,24 +125,40 @@ impl Tokenizer {
         let model = match vocab.model.as_str() {
             "gpt2" => Model::Bpe(Bpe::new(&vocab, &index, &kinds, unknown)?),
             "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, unknown)?),
+            "gemma4" => Model::Characters(Characters::new(&vocab, &index, &kinds, unknown)?),
+            "t5" => Model::Unigram(Unigram::new(&vocab, &kinds, roles.unknown)?),
+            "bert" => Model::WordPiece(WordPiece::new(&vocab, roles.unknown)),
+            "rwkv" => {
+                let texts: Strings = vocab.tokens.iter().map(unescaped).collect();
+                Model::Greedy(Greedy::new(texts, unknown))
+            }
             other => {
+                let known: Vec<String> = KINDS.iter().map(|(name, what)| format!("`{name}` ({what})")).collect();
                 let found = format!("`{other}`");
                 return Err(vocab
-                    .error(vocab::KEY_MODEL, "`gpt2` (byte-level BPE) or `llama` (SentencePiece BPE)", found)
+                    .error(vocab::KEY_MODEL, known.join(", "), found)
                     .hint("other kinds of tokenizers are not supported"));
             }
         };
         let customary_bos = match &model {
             Model::Bpe(bpe) => bpe.add_bos,
-            Model::Spm(_) => true,
+            Model::Spm(_) | Model::Characters(_) | Model::WordPiece(_) => true,
+            Model::Unigram(_) | Model::Greedy(_) => false,
+        };
+        let customary_eos = matches!(model, Model::Unigram(_) | Model::WordPiece(_));
+        // Classification and separation belong to every text, whatever the file says.
+        let framed = matches!(model, Model::WordPiece(_));
+        let names = match &model {
+            Model::Greedy(greedy) => greedy.texts().clone(),
+            _ => vocab.tokens,
         };
         Ok(Self {
-            add_bos: vocab.add_bos.unwrap_or(customary_bos),
-            add_eos: vocab.add_eos.unwrap_or(false),
-            space_prefix: !is_bpe && vocab.add_space_prefix.unwrap_or(true),
+            add_bos: framed || vocab.add_bos.unwrap_or(customary_bos),
+            add_eos: framed || vocab.add_eos.unwrap_or(customary_eos),
+            space_prefix: matches!(model, Model::Spm(_)) && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
             composes: is_bpe && normal::composes(vocab.pre.as_deref()),
-            pieces: Arc::new(Pieces::new(vocab.tokens, kinds, is_bpe)),
+            pieces: Arc::new(Pieces::new(names, kinds, is_bpe)),
             index,
             specials,
             model,
@@ -154,6 +190,10 @@ impl Tokenizer {
                 let prefix = std::mem::take(&mut fresh) && self.space_prefix;
                 spm.encode(&names, text, prefix, &mut scratch.merger, &mut ids);
             }
+            (Part::Text(text), Model::Characters(model)) => model.encode(&names, text, &mut scratch.merger, &mut ids),
+            (Part::Text(text), Model::Unigram(model)) => model.encode(&names, text, &mut ids),
+            (Part::Text(text), Model::WordPiece(model)) => model.encode(&names, text, &mut ids),
+            (Part::Text(text), Model::Greedy(model)) => model.encode(text, &mut ids),
         });
         ids
     }
@@ -270,8 +310,12 @@ impl std::fmt::Debug for Tokenizer {
     /// A vocabulary is too long to print.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.model {
-            Model::Bpe(_) => "byte-level BPE",
-            Model::Spm(_) => "SentencePiece BPE",
+            Model::Bpe(_) => KINDS[0].1,
+            Model::Spm(_) => KINDS[1].1,
+            Model::Characters(_) => KINDS[2].1,
+            Model::Unigram(_) => KINDS[3].1,
+            Model::WordPiece(_) => KINDS[4].1,
+            Model::Greedy(_) => KINDS[5].1,
         };
         f.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
     }

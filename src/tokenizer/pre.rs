@@ -93,6 +93,40 @@ const ASCII_TRIPLE: Cut = scanned(r"[0-9][0-9][0-9]", scan::ascii_triple);
 const HAN_KANA: Cut = scanned(r"[一-龥぀-ゟ゠-ヿ]+", scan::han_kana);
 const PUNCTUATION: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
 
+/// Digits in threes, counted from the right.
+const TRIPLES: Cut = regex(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))");
+const LINES: Cut = regex(r"[^\n]+|\n+");
+const UFAKZEKA: Cut = regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+");
+const LLAMA3_DIGITS: Cut = regex(concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*",
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+const SPARK: Cut = regex(concat!(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##,
+    r"| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"
+));
+/// Scripts that are written without blanks, and Hangul.
+const SCRIPTS: Cut = regex(concat!(
+    r"[\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-\x{309F}\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F}",
+    r"\x{2E80}-\x{2FDF}\x{0E00}-\x{0E7F}\x{0E80}-\x{0EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{A9E0}-\x{A9FF}",
+    r"\x{AA60}-\x{AA7F}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+"
+));
+const HAN_HANGUL: Cut = regex(r"[一-龥ࠀ-一가-퟿]+");
+/// Letters of scripts with two cases.
+const CASED: Cut = regex(concat!(
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώ",
+    r"ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ",
+    r"𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
+));
+const CASED_MARKS: Cut = regex(r"\s?[!-/:-~！-／：-～‘-‟　-。]+");
+const KIMI: Cut = regex(concat!(
+    r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+
 const fn row(names: &'static [&'static str], cuts: &'static [Cut]) -> Row {
     Row { names, cuts, ignore_merges: false, add_bos: false }
 }
@@ -117,6 +151,7 @@ pub(crate) const TABLE: &[Row] = &[
             "jina-v2-es",
             "jina-v2-de",
             "granite-docling",
+            "modern-bert",
         ],
         &[GPT2],
     ),
@@ -129,16 +164,36 @@ pub(crate) const TABLE: &[Row] = &[
         &[QWEN2],
     ),
     Row {
-        names: &["llama-bpe", "llama3", "llama-v3", "midm-2.0", "falcon3", "falcon-h1", "pixtral", "lfm2"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "midm-2.0",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "lfm2",
+            "jina-v5-nano",
+        ],
         cuts: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
     },
-    row(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
-    row(&["deepseek-v3", "hunyuan-dense"], &[DIGITS3, HAN_KANA, DEEPSEEK3]),
+    row(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[LLAMA3]),
+    Row { names: &["glm4", "glm5"], cuts: &[LLAMA3], ignore_merges: true, add_bos: false },
+    row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[DIGITS3, HAN_KANA, DEEPSEEK3]),
+    row(&["spark2_5"], &[DIGITS3, HAN_KANA, SPARK, DIGIT]),
+    row(&["deepseek-llm"], &[regex(r"[\r\n]"), CASED, CASED_MARKS, regex(r"\s+$"), HAN_HANGUL, DIGITS]),
+    row(&["afmoe"], &[TRIPLES, SCRIPTS, DEEPSEEK3]),
+    row(&["superbpe"], &[DIGITS, TRIPLES]),
+    row(&["tiny_aya", "cohere2moe"], &[TRIPLES, GPT4O]),
+    row(&["kimi-k2"], &[KIMI]),
+    row(&["laguna"], &[LINES, QWEN2]),
+    row(&["ufakzeka"], &[UFAKZEKA]),
+    Row { names: &["minicpm5"], cuts: &[DIGITS3, LLAMA3_DIGITS], ignore_merges: true, add_bos: false },
     row(&["hyperclovax", "mu-choco"], &[DIGIT, HAN_KANA, DEEPSEEK3]),
     row(&["exaone-moe"], &[EXAONE_MOE]),
-    row(&["gpt-4o", "llama4", "kanana2", "minimax-m2"], &[GPT4O]),
+    row(&["gpt-4o", "llama4", "kanana2", "minimax-m2", "talkie"], &[GPT4O]),
     Row { names: &["tekken"], cuts: &[TEKKEN], ignore_merges: true, add_bos: true },
     row(&["qwen35"], &[QWEN35]),
     row(&["seed-coder"], &[SEED_CODER]),

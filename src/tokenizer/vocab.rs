@@ -68,6 +68,14 @@ pub struct Vocab {
     pub add_eos: Option<bool>,
     /// Whether a text is given a leading space (`llama`).
     pub add_space_prefix: Option<bool>,
+    /// Text is brought to lower case (`bert`).
+    pub lowercase: Option<bool>,
+    /// Accents are dropped (`bert`).
+    pub strip_accents: Option<bool>,
+    /// Runs of blanks become one (`t5`).
+    pub squeeze_blanks: Option<bool>,
+    /// Replacements of characters, as SentencePiece compiles them (`t5`).
+    pub charsmap: Option<Vec<u8>>,
     /// The model's name, which tells a few kinds of vocabulary apart that are alike in everything else.
     pub name: Option<String>,
     /// The chat template, which decides what ends a turn where token names do not.
@@ -143,6 +151,10 @@ impl Vocab {
             add_bos: gguf.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: gguf.bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: gguf.bool("tokenizer.ggml.add_space_prefix")?,
+            lowercase: gguf.bool("tokenizer.ggml.normalizer.lowercase")?,
+            strip_accents: gguf.bool("tokenizer.ggml.normalizer.strip_accents")?,
+            squeeze_blanks: gguf.bool("tokenizer.ggml.remove_extra_whitespaces")?,
+            charsmap: charsmap(gguf)?,
             name: text("general.name")?,
             template: text("tokenizer.chat_template")?,
         })
@@ -186,12 +198,43 @@ impl Vocab {
         // Llama 2 and Falcon, the first of their kind, wrote no ids; a text token at that place is no role.
         let customary = |id: u32| kinds.get(id as usize).is_some_and(|&kind| kind == TokenKind::Control).then_some(id);
         let unknown = |id: u32| kinds.get(id as usize).is_some_and(|&kind| kind == TokenKind::Unknown).then_some(id);
-        let (bos, eos) = if self.model == "llama" { (1, 2) } else { (11, 11) };
+        let (bos, eos) = match self.model.as_str() {
+            "llama" => (1, 2),
+            "bert" => (101, 102),
+            "t5" => (u32::MAX, 1),
+            _ => (11, 11),
+        };
         roles.bos = roles.bos.or_else(|| customary(bos));
         roles.eos = roles.eos.or_else(|| customary(eos));
-        roles.unknown = roles.unknown.or_else(|| unknown(0));
+        let first_unknown = match self.model.as_str() {
+            "bert" => 100,
+            "t5" => 2,
+            _ => 0,
+        };
+        roles.unknown = roles.unknown.or_else(|| unknown(first_unknown));
+        if self.model == "bert" {
+            // Converters do not mark these as what they are.
+            let any = |id: u32| ((id as usize) < n).then_some(id);
+            roles.bos = roles.bos.or_else(|| any(bos));
+            roles.separator = roles.separator.or(roles.eos).or_else(|| any(eos));
+            roles.eos = roles.separator;
+            roles.unknown = roles.unknown.or_else(|| any(first_unknown));
+        }
         Ok(roles)
     }
+}
+
+/// The replacements of characters.
+fn charsmap(gguf: &Gguf) -> Result<Option<Vec<u8>>> {
+    const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
+    /// Real ones have under 300 KB.
+    const MOST: usize = 16 << 20;
+    let bytes = match gguf.array(KEY)? {
+        Some(_) => gguf.i32s(KEY, MOST)?,
+        None => None,
+    };
+    // Some converters store them signed.
+    Ok(bytes.map(|bytes| bytes.into_iter().map(|byte| byte as u8).collect()))
 }
 
 /// The scores of `n` tokens; old files hold integers.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tokki::arch::{self, ARCHITECTURES};
+use tokki::arch;
 use tokki::gguf::Gguf;
 use tokki::model::Model;
 use tokki::testing;
@@ -69,9 +69,9 @@ fn larger_files_outside_the_repository() {
 }
 
 #[test]
-fn tiny_models_of_every_architecture() {
+fn tiny_models_are_whole() {
     let folder = tempfile::tempdir().unwrap();
-    for (arch, _) in ARCHITECTURES {
+    for arch in ["llama", "qwen3", "qwen3moe", "deepseek2", "gemma3", "gpt-oss", "exaone-moe", "solar"] {
         let path = folder.path().join(format!("{arch}.gguf"));
         let writer = testing::tiny(arch, 7).unwrap();
         writer.write(&path).unwrap();

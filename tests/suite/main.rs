@@ -13,6 +13,7 @@ mod cli_show;
 mod cli_store;
 mod cli_tokenize;
 mod engine;
+mod every_architecture;
 mod gguf_open;
 #[cfg(unix)]
 mod home;

@@ -44,6 +44,7 @@ fn reduced(name: &str) -> (Vocab, Vec<u32>) {
         add_space_prefix: file["add_space_prefix"].as_bool(),
         template: None,
         name: None,
+        ..Vocab::default()
     };
     (vocab, numbers(&file["original"]))
 }

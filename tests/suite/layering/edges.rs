@@ -91,6 +91,9 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ),
     ("attention", &["elementary", "half_float", "isa"]),
     ("ops", &["elementary", "isa"]),
+    ("gates", &["elementary", "isa"]),
+    ("norms", &["isa"]),
+    ("recurrent", &["elementary", "isa"]),
     ("testing", &["activation", "dtype", "isa", "matmul", "matrix", "share"]),
 ];
 
@@ -132,7 +135,3 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("memmap2", &["src/gguf/"]),
     ("gguf_rs", &["src/gguf/"]),
 ];
-
-/// Files of `src/arch` that are no family's facts.
-pub const NO_FAMILIES: &[&str] =
-    &["mod", "tests", "keys", "tensors", "check", "experts", "rope", "spec", "table", "norms", "layers", "attention"];
