@@ -1,41 +1,47 @@
 //! Architectures that are known, and why they are not computed.
 
-use crate::Error;
 use crate::gguf::Gguf;
+use crate::{Error, suggest};
 
 use super::table::ARCHITECTURES;
 
-/// Names and what they need that there is not.
+/// Names, and what a model of that name needs or is.
 pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("clip", "an encoder of images, which belongs to the text model in another file"),
+    ("axk1", "norms of the experts' results"),
+    ("axk2", "gated norms and an indexer of positions"),
     ("chameleon", "tokens of images among those of text"),
+    ("clip", "a text model in another file: this one encodes images"),
     ("deepseek4", "several residual streams and a compressed cache"),
-    ("dflash", "a draft model, which reads the state of the model in another file"),
+    ("dflash", "the state of the model in another file: this one is a draft"),
     ("dots3note", "several residual streams"),
-    ("eagle3", "a draft model, which reads the state of the model in another file"),
-    ("gemma4-assistant", "a draft model, which reads the state of the model in another file"),
+    ("eagle3", "the state of the model in another file: this one is a draft"),
+    ("gemma4-assistant", "the state of the model in another file: this one is a draft"),
     ("glm5-next", "several residual streams"),
-    ("gptj", "nothing but a name: no engine ever wrote or read such files"),
+    ("gptj", "tensors that no engine ever wrote: there are no such files"),
     ("graniteswitch", "adapters that tokens switch on and off"),
     ("hy_v4", "several residual streams"),
     ("kimi-k3", "attention over the streams of earlier layers"),
-    ("pockettts", "speech instead of text"),
-    ("qwen3tts", "speech instead of text"),
+    ("motif", "differential attention"),
+    ("pockettts", "a decoder of speech"),
+    ("qwen3tts", "a decoder of speech"),
     ("qwen4exp", "several residual streams and embeddings of groups of tokens"),
-    ("t5", "an encoder and a decoder; only encoders of this kind (t5encoder) are supported"),
-    ("wavtokenizer-dec", "speech instead of text"),
+    ("solar_open2", "a layout of linear attention that no published file shows yet"),
+    ("t5", "a decoder beside its encoder (encoders alone, t5encoder, are supported)"),
+    ("vaetki", "latent attention with windows and four norms per layer"),
+    ("wavtokenizer-dec", "a decoder of speech"),
 ];
 
 /// The error for an architecture that is not in the table.
 pub(super) fn refuse(gguf: &Gguf, arch: &str) -> Error {
-    match REFUSED.iter().find(|(name, _)| *name == arch) {
-        Some((_, what)) => gguf.wrong(
-            "general.architecture",
-            format!("a model that needs no more than others do: {arch} is {what}, which is not supported"),
-        ),
-        None => {
-            let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-            gguf.wrong("general.architecture", format!("one of {}", names.join(", ")))
-        }
+    const KEY: &str = "general.architecture";
+    if let Some((_, what)) = REFUSED.iter().find(|(name, _)| *name == arch) {
+        return gguf
+            .wrong(KEY, "a supported architecture")
+            .hint(format!("`{arch}` needs {what}, which is not supported"));
     }
+    let near = suggest::did_you_mean(arch, ARCHITECTURES.iter().map(|(name, _)| *name));
+    let families = "such as llama, qwen3moe, gemma4 or deepseek2";
+    let wanted = format!("one of {} supported architectures, {families}", ARCHITECTURES.len());
+    let error = gguf.wrong(KEY, wanted);
+    if near.is_empty() { error } else { error.hint(near) }
 }

@@ -1,15 +1,14 @@
 //! `tokki embed`: vectors of texts.
 
 use super::compute::Compute;
-use super::output;
+use super::{lines, output};
 use crate::config::MachineFlags;
 use crate::engine::{Embedder, Pooling, normalize};
-use crate::platform::input;
 use crate::platform::output::{self as file, Output};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -99,7 +98,7 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
         return line(tokens);
     }
     let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
-    for_each_line(&mut |number, text| {
+    lines::for_each(&mut |number, text| {
         let named = |error| match error {
             Error::ContextFull { needed, available } => {
                 Error::input(format!("line {number}"), format!("at most {available} tokens"), needed.to_string())
@@ -108,34 +107,6 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
         };
         line(&Embedder::tokens(&tokenizer, text)).map_err(named)
     })
-}
-
-/// Hands the lines of stdin to `each`, with their numbers from 1.
-pub(super) fn for_each_line(each: &mut dyn FnMut(usize, &str) -> Result<()>) -> Result<()> {
-    if !io::stdin().is_terminal() {
-        super::waiting::comes(false);
-    }
-    let mut stdin = io::stdin().lock();
-    for number in 1.. {
-        let mut bytes = Vec::new();
-        if take_line(&mut stdin, &mut bytes)? == 0 {
-            break;
-        }
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes).to_vec();
-        each(number, &input::text(&format!("line {number} of stdin"), bytes)?)?;
-    }
-    Ok(())
-}
-
-/// Reads a line of bounded length; returns how many bytes.
-fn take_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> Result<usize> {
-    let mut limited = io::Read::take(reader, input::MOST_TEXT + 1);
-    let read = limited.read_until(b'\n', bytes).map_err(|why| Error::failed("stdin", why.to_string()))?;
-    if bytes.len() as u64 > input::MOST_TEXT {
-        return Err(Error::input("a line of stdin", format!("at most {} bytes", input::MOST_TEXT), "a longer one"));
-    }
-    Ok(read)
 }
 
 fn print(args: &EmbedArgs, embedder: &Embedder, mut values: Vec<f32>, out: &mut dyn Write) -> io::Result<()> {

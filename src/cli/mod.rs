@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod embed;
 mod import;
+mod lines;
 mod list;
 mod logits;
 mod man;

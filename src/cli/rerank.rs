@@ -1,7 +1,7 @@
 //! `tokki rerank`: scores of documents for a query.
 
 use super::compute::Compute;
-use super::output;
+use super::{lines, output};
 use crate::config::MachineFlags;
 use crate::tokenizer::Tokenizer;
 use crate::{Result, interrupt};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &RerankArgs) -> Result<()> {
     let mut embedder = compute.embedder(0)?;
     let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
     let mut ranked = Vec::new();
-    super::embed::for_each_line(&mut |number, text| {
+    lines::for_each(&mut |number, text| {
         interrupt::check()?;
         let (score, _) = embedder.score(&tokenizer, &args.query, text, &AtomicBool::new(false))?;
         ranked.push(Ranked { index: number - 1, score, document: text.to_owned() });

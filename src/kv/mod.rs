@@ -78,9 +78,9 @@ impl CacheShape {
         self.page_bytes
     }
 
-    /// Bytes of a cache for `positions`.
+    /// Bytes of a cache for `positions`, with the recurrent states that it can go back to.
     pub fn bytes(&self, positions: usize) -> usize {
-        positions.div_ceil(TILE) * self.page_bytes + self.state_bytes()
+        positions.div_ceil(TILE) * self.page_bytes + (1 + state::MAX_CHECKPOINTS) * self.state_bytes()
     }
 
     /// Layout of a layer's tiles.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokki_quant::share::Chunks;
 
 /// Checkpoints of a sequence: those of the last prompts. Each is as large as the state.
-const MAX_CHECKPOINTS: usize = 2;
+pub(super) const MAX_CHECKPOINTS: usize = 2;
 
 /// A state that may be shared.
 pub type Snapshot = Arc<Values>;

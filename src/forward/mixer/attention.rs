@@ -73,6 +73,11 @@ impl Pass<'_> {
         if gated {
             self.part_queries(s, a);
         }
+        if a.kv_of.is_none() {
+            // A layer that is tried on its own may lack the weights of keys and values that others made for it.
+            sized(&mut s.k, n * a.kv_heads * a.k_dim);
+            sized(&mut s.v, n * a.kv_heads * a.v_dim);
+        }
         let (q_len, k_len, v_len) = (n * a.heads * a.k_dim, n * a.kv_heads * a.k_dim, n * a.kv_heads * a.v_dim);
         if a.values == Values::Keys && a.kv_of.is_none() {
             sized(&mut s.v, v_len).copy_from_slice(&s.k[..k_len]);

@@ -5,8 +5,8 @@ mod conv;
 mod delta;
 mod mla;
 mod mla_expanded;
-mod rwkv;
 mod ssm;
+mod time_mix;
 
 pub(super) use attention::FEW_TOKENS;
 

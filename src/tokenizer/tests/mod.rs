@@ -5,6 +5,7 @@
 mod building;
 mod encoding;
 mod ending;
+mod others;
 mod scanners;
 
 use super::{Roles, Tokenizer, Vocab, byte_map};

@@ -90,10 +90,10 @@ pub const QUANT: &[(&str, &[&str])] = &[
         ],
     ),
     ("attention", &["elementary", "half_float", "isa"]),
-    ("ops", &["elementary", "isa"]),
-    ("gates", &["elementary", "isa"]),
-    ("norms", &["isa"]),
+    ("norms", &["isa", "ops"]),
+    ("gates", &["elementary", "isa", "ops"]),
     ("recurrent", &["elementary", "isa"]),
+    ("ops", &["elementary", "isa"]),
     ("testing", &["activation", "dtype", "isa", "matmul", "matrix", "share"]),
 ];
 

@@ -1,4 +1,4 @@
-//! The mixers of RWKV-6 (arXiv 2404.05892) and RWKV-7 (arXiv 2503.14456): each position is blended with the one before it,
+//! The mixers of WKV-6 (arXiv 2404.05892) and WKV-7 (arXiv 2503.14456): each position is blended with the one before it,
 //! and a matrix per head keeps all of them.
 
 use crate::arch::{ChannelMix, TimeMix, TimeMixForm};
@@ -12,7 +12,7 @@ use tokki_quant::recurrent::{DeltaStep, WkvStep, lightning_step, wkv6_step, wkv7
 use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::{gates, norms, ops};
 
-/// The logarithm of the slowest decay of RWKV-7, `-e^-0.5`.
+/// The logarithm of the slowest decay of WKV-7, `-e^-0.5`.
 const SLOWEST: f32 = -0.606_531;
 
 /// Smallest length of a removal key.
@@ -95,7 +95,7 @@ impl Pass<'_> {
         self.output_of_mix(s, &w.output, e);
     }
 
-    /// The five blends of RWKV-6 depend on the input: `lerp_i + W2_i tanh(W1 x)`, into `s.gate` for blend `i` of five.
+    /// The five blends of WKV-6 depend on the input: `lerp_i + W2_i tanh(W1 x)`, into `s.gate` for blend `i` of five.
     fn learned_blend(&self, s: &mut Scratch, w: &TimeMixWeights, rank: usize, i: usize) {
         let Some((_, second)) = &w.blend else { return };
         let (n, e) = (self.n, self.model.spec.embd);

@@ -1,0 +1,88 @@
+//! Tokenizers other than byte-level and SentencePiece BPE.
+
+use super::*;
+use crate::tokenizer::{Special, Vocab};
+
+/// A vocabulary of `model` with these tokens, their kinds and scores.
+fn vocab(model: &str, tokens: &[(&str, i32, f32)]) -> Vocab {
+    Vocab {
+        model: model.to_owned(),
+        tokens: tokens.iter().map(|token| token.0).collect(),
+        kinds: tokens.iter().map(|token| token.1).collect(),
+        scores: tokens.iter().map(|token| token.2).collect(),
+        ..Vocab::default()
+    }
+}
+
+fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
+    ids.iter().map(|&id| tokenizer.token_text(id).unwrap().into_owned()).collect()
+}
+
+#[test]
+fn words_are_cut_from_the_left_longest_piece_first() {
+    let tokens = ["[UNK]", "[CLS]", "[SEP]", "▁play", "▁p", "lay", "ing", "▁,", "▁caf", "e", "▁中", "▁文"];
+    let rows: Vec<_> = tokens.iter().map(|&text| (text, 1, 0.0)).collect();
+    let mut bert = vocab("bert", &rows);
+    (bert.roles.bos, bert.roles.separator, bert.roles.unknown) = (Some(1), Some(2), Some(0));
+    let tokenizer = Tokenizer::new(bert).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    assert_eq!(encode("Playing, café"), ["▁play", "ing", "▁,", "▁caf", "e"]);
+    assert_eq!(encode("中文"), ["▁中", "▁文"]);
+    assert_eq!(encode("play xyz play"), ["▁play", "[UNK]", "▁play"]);
+    assert_eq!(encode(" \u{200b}\t"), [""; 0]);
+    let framed = tokenizer.encode_with_bos("play", Special::Plain);
+    assert_eq!(texts(&tokenizer, &framed), ["[CLS]", "▁play", "[SEP]"]);
+}
+
+#[test]
+fn a_unigram_takes_the_cut_with_the_best_sum() {
+    // The longest match first would take "▁ab" and be left with "c".
+    let rows = [
+        ("<pad>", 3, 0.0),
+        ("</s>", 3, 0.0),
+        ("<unk>", 2, 0.0),
+        ("▁ab", 1, -1.0),
+        ("▁a", 1, -1.5),
+        ("bc", 1, -1.0),
+        ("b", 1, -3.0),
+        ("c", 1, -3.0),
+        ("▁", 1, -2.0),
+    ];
+    let mut t5 = vocab("t5", &rows);
+    (t5.squeeze_blanks, t5.roles.eos, t5.roles.unknown) = (Some(true), Some(1), Some(2));
+    let tokenizer = Tokenizer::new(t5).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    assert_eq!(encode("abc"), ["▁a", "bc"]);
+    assert_eq!(encode("  ab   ab "), ["▁ab", "▁ab"]);
+    assert_eq!(encode("ab xy"), ["▁ab", "▁", "<unk>"], "a run of unknown characters is one");
+    assert_eq!(tokenizer.encode_with_bos("ab", Special::Plain), [3, 1]);
+}
+
+#[test]
+fn characters_merge_by_rank_and_lines_stay_apart() {
+    let mut rows: Vec<(String, i32)> = ["<pad>", "<eos>", "<bos>", "▁", "a", "b", "▁a", "ab", "\n", "\n\n"]
+        .iter()
+        .enumerate()
+        .map(|(id, &text)| (text.to_owned(), if id < 3 { 3 } else { 1 }))
+        .collect();
+    rows.extend((0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 6)));
+    let rows: Vec<_> = rows.iter().map(|(text, kind)| (text.as_str(), *kind, 0.0)).collect();
+    let mut gemma = vocab("gemma4", &rows);
+    gemma.merges = ["▁ a", "a b"].into_iter().collect();
+    let tokenizer = Tokenizer::new(gemma).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    assert_eq!(encode(" ab"), ["▁a", "b"], "the first merge goes first");
+    assert_eq!(encode("ab\n\nab"), ["ab", "\n\n", "ab"]);
+    assert_eq!(encode("é"), ["<0xC3>", "<0xA9>"]);
+    let ids = tokenizer.encode("ab\n\n ab é", Special::Plain);
+    assert_eq!(tokenizer.decode(&ids, false), "ab\n\n ab é");
+}
+
+#[test]
+fn the_longest_match_is_taken_and_escapes_are_bytes() {
+    let rows =
+        [("<s>", 3, 0.0), ("a", 1, 0.0), ("ab", 1, 0.0), (r"\n", 1, 0.0), (r"\xEA\xB0\x80", 1, 0.0), ("b", 1, 0.0)];
+    let tokenizer = Tokenizer::new(vocab("rwkv", &rows)).unwrap();
+    assert_eq!(tokenizer.encode("abb\na가", Special::Plain), [2, 5, 3, 1, 4]);
+    assert_eq!(tokenizer.decode(&[2, 3, 4], false), "ab\n가");
+}
