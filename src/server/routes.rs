@@ -28,6 +28,7 @@ pub(super) struct State {
     pub(super) metrics: Metrics,
     pub(super) stored: responses::Stored,
     pub(super) files: files::Files,
+    pub(super) thoughts: openai::Thoughts,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
@@ -104,6 +105,8 @@ pub(super) const ROUTES: &[Route] = table! {
     "GET" "/v1/models/{*name}" OpenAi false openai::model;
     "POST" "/chat/completions" OpenAi false openai::chat;
     "POST" "/v1/chat/completions" OpenAi false openai::chat;
+    "POST" "/chat/completions/control" OpenAi false openai::control;
+    "POST" "/v1/chat/completions/control" OpenAi false openai::control;
     "POST" "/v1/completions" OpenAi false openai::completions;
     "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
