@@ -10,7 +10,7 @@ use tokki_quant::ceiling;
 use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::matmul;
-use tokki_quant::matrix::Matrix;
+use tokki_quant::matrix::{Matrix, RowLayout, interleave};
 use tokki_quant::share::Tile;
 use tokki_quant::testing::{Rng, activations, weights};
 
@@ -62,12 +62,39 @@ fn vectors() -> impl Iterator<Item = Isa> {
     Isa::available().into_iter().filter(|&isa| isa != Isa::SCALAR)
 }
 
+/// Bytes of the rows that are repeated, as many as the second-level cache holds and a multiple of 16.
+fn some_bytes(dtype: DType) -> usize {
+    let row = K / dtype.block_len() * dtype.block_bytes();
+    (CACHED / row).next_multiple_of(16) * row
+}
+
+/// Bytes of [`rows`].
+fn rows_bytes(dtype: DType, bytes: usize) -> usize {
+    some_bytes(dtype) * bytes.div_ceil(some_bytes(dtype))
+}
+
 /// Rows of `K` weights, about `bytes` bytes: a few random ones, repeated. Returns their number, too.
 fn rows(dtype: DType, bytes: usize) -> (usize, Vec<u8>) {
     let row = K / dtype.block_len() * dtype.block_bytes();
-    let some = weights(dtype, (CACHED / row).next_multiple_of(8), K, &mut Rng(1));
-    let all = some.repeat(bytes.div_ceil(some.len()));
+    let some = weights(dtype, some_bytes(dtype) / row, K, &mut Rng(1));
+    let all = some.repeat(rows_bytes(dtype, bytes) / some.len());
     (all.len() / row, all)
+}
+
+/// The weights in either layout, with the name of the benchmark.
+fn layouts(dtype: DType, rows: usize, plain: Vec<u8>) -> [(&'static str, RowLayout, Vec<u8>); 2] {
+    let mut arranged = vec![0; plain.len()];
+    if let Ok(m) = Matrix::new(dtype, rows, K, &plain) {
+        interleave(&m, &mut arranged);
+    }
+    [("", RowLayout::Plain, plain), ("-interleaved", RowLayout::Interleaved, arranged)]
+}
+
+fn matrix(dtype: DType, layout: RowLayout, rows: usize, bytes: &[u8]) -> Option<Matrix<'_>> {
+    match layout {
+        RowLayout::Plain => Matrix::new(dtype, rows, K, bytes).ok(),
+        RowLayout::Interleaved => Matrix::interleaved(dtype, rows, K, bytes).ok(),
+    }
 }
 
 fn one_column(c: &mut Criterion) {
@@ -75,15 +102,22 @@ fn one_column(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("decode/{place}"));
         group.sample_size(10);
         for &dtype in DType::ALL {
-            let (rows, bytes) = rows(dtype, bytes);
-            let Ok(m) = Matrix::new(dtype, rows, K, &bytes) else { continue };
-            let mut out = vec![0f32; rows];
-            group.throughput(Throughput::Bytes(bytes.len() as u64));
+            // Made only when one of its benchmarks is asked for: memory is much.
+            let mut made = None;
             for isa in vectors() {
                 let x = activations(isa, &Rng(2).normals(K), K);
-                group.bench_function(BenchmarkId::new(isa.name(), dtype), |b| {
-                    b.iter(|| matmul(isa, &m, &x, &mut Tile::whole(black_box(&mut out), rows)));
-                });
+                for (i, name) in ["", "-interleaved"].into_iter().enumerate() {
+                    group.throughput(Throughput::Bytes(rows_bytes(dtype, bytes) as u64));
+                    group.bench_function(BenchmarkId::new(format!("{}{name}", isa.name()), dtype), |b| {
+                        let (rows, layouts) = made.get_or_insert_with(|| {
+                            let (rows, plain) = rows(dtype, bytes);
+                            (rows, layouts(dtype, rows, plain))
+                        });
+                        let Some(m) = matrix(dtype, layouts[i].1, *rows, &layouts[i].2) else { return };
+                        let mut out = vec![0f32; *rows];
+                        b.iter(|| matmul(isa, &m, &x, &mut Tile::whole(black_box(&mut out), m.rows())));
+                    });
+                }
             }
         }
     }

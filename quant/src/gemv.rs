@@ -75,12 +75,12 @@ impl<'a, L: Layout, F: Format, X, const C: usize> Steps<'a, '_, L, F, X, C> {
         self,
         s: S,
         blocks: usize,
-        mut products: impl FnMut(L::Group<'a, F>, Next<'a>, &[X; C]) -> [S::V; C],
+        mut products: impl FnMut(L::Group<'a, F>, Next<'a>) -> [S::V; C],
     ) {
         let (all, end) = (self.tile.rows().start, self.rows.end);
         for first in (L::first(self.rows.start, S::N)..end).step_by(S::N) {
             let next = if L::PREFETCH { Next::new(self.m.row(first)) } else { Next::NONE };
-            let out = products(L::group::<F, S>(self.m, first, end, blocks), next, &self.x);
+            let out = products(L::group::<F, S>(self.m, first, end, blocks), next);
             let from = first.max(self.rows.start);
             for (c, out) in out.into_iter().enumerate().take(self.tile.n() - self.first) {
                 let mut words = [0; MAX_ROWS];
@@ -103,12 +103,12 @@ impl<L: Layout, F: Format32, const C: usize> Kernel for Steps<'_, '_, L, F, ActR
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (s, blocks) = (s.few(), self.x[0].q.len());
+        let (s, n, x) = (s.few(), self.x[0].d.len(), self.x);
         self.each_step(
             s,
-            blocks,
+            n,
             #[inline(always)]
-            |rows, next, x| products_32::<S::Few, L, F, C>(s, rows, next, x),
+            |rows, next| products_32::<S::Few, L, F, C>(s, n, rows, next, &x),
         );
     }
 }
@@ -118,12 +118,12 @@ impl<L: Layout, F: Format256, const C: usize> Kernel for Steps<'_, '_, L, F, Act
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (s, blocks) = (s.few(), self.x[0].d.len());
+        let (s, n, x) = (s.few(), self.x[0].d.len(), self.x);
         self.each_step(
             s,
-            blocks,
+            n,
             #[inline(always)]
-            |rows, next, x| products_256::<S::Few, L, F, C>(s, rows, next, x),
+            |rows, next| products_256::<S::Few, L, F, C>(s, n, rows, next, &x),
         );
     }
 }
@@ -148,11 +148,11 @@ fn held<S: RowDots>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
 #[inline(always)]
 fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
     s: S,
+    n: usize,
     rows: L::Group<'_, F>,
     next: Next<'_>,
     x: &[ActRow32<'_>; C],
 ) -> [S::V; C] {
-    let n = x[0].q.len();
     let x = x.map(|x| ActRow32 { q: &x.q[..n], d: &x.d[..n], sums: &x.sums[..n] });
     let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);
     let offset = const { bias::<S>(F::HELD) };
@@ -190,11 +190,11 @@ fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
 #[inline(always)]
 fn products_256<S: RowDots, L: Layout, F: Format256, const C: usize>(
     s: S,
+    n: usize,
     rows: L::Group<'_, F>,
     next: Next<'_>,
     x: &[ActRow256<'_>; C],
 ) -> [S::V; C] {
-    let n = x[0].d.len();
     let q = x.map(|x| &x.q.as_chunks::<8>().0[..n]);
     let x = x.map(|x| ActRow256 { q: x.q, d: &x.d[..n], sums: &x.sums[..n] });
     let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);

@@ -49,7 +49,7 @@ pub(super) struct EmbedArgs {
 
 /// Names of poolings.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum PoolingName {
+pub(super) enum PoolingName {
     None,
     Mean,
     Cls,

@@ -46,7 +46,7 @@ pub(super) fn run(args: &RerankArgs) -> Result<()> {
     let mut ranked = Vec::new();
     lines::for_each(&mut |number, text| {
         interrupt::check()?;
-        let score = embedder.score(&tokenizer, &args.query, text, &AtomicBool::new(false))?;
+        let (score, _) = embedder.score(&tokenizer, &args.query, text, &AtomicBool::new(false))?;
         ranked.push(Ranked { index: number - 1, score, document: text.to_owned() });
         Ok(())
     })?;

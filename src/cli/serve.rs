@@ -48,6 +48,10 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     keep_alive: Option<Duration>,
 
+    /// How vectors of tokens become one of a text; default: as the file says
+    #[arg(long, value_enum)]
+    pooling: Option<super::embed::PoolingName>,
+
     /// No chat page at /
     #[arg(long)]
     no_page: bool,
@@ -190,7 +194,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     if args.store {
         list.extend(stored(&list, &args.engine, args.queue)?);
     }
-    let residency = Residency { most: args.max_open.map_or(usize::MAX, usize::from), keep: args.keep_alive };
+    let residency = Residency {
+        most: args.max_open.map_or(usize::MAX, usize::from),
+        keep: args.keep_alive,
+        pooling: args.pooling.map(Into::into),
+    };
     let models = Models::new(list, residency);
     models.open_first()?;
     interrupt::check()?;

@@ -91,11 +91,17 @@ impl Embedder {
         tokenizer.encode_with_bos(&tokenizer.normalized(text), Special::Plain)
     }
 
-    /// How well `document` answers `query`, by the model's classification head.
+    /// How well `document` answers `query`, by the model's classification head, and how many tokens the two are.
     ///
     /// # Errors
     /// As [`Embedder::embed`]; [`Error::Input`] for a model without such a head.
-    pub fn score(&mut self, tokenizer: &Tokenizer, query: &str, document: &str, cancel: &AtomicBool) -> Result<f32> {
+    pub fn score(
+        &mut self,
+        tokenizer: &Tokenizer,
+        query: &str,
+        document: &str,
+        cancel: &AtomicBool,
+    ) -> Result<(f32, usize)> {
         if !matches!(self.pooling, Pooling::Rank(_)) {
             let place = self.model.gguf.path().display().to_string();
             return Err(Error::input(place, "a model that ranks documents (pooling_type 4)", "another one")
@@ -103,7 +109,7 @@ impl Embedder {
         }
         let tokens = self.pair(tokenizer, query, document);
         let scores = self.embed(&tokens, cancel)?;
-        Ok(scores.first().copied().unwrap_or(0.0))
+        Ok((scores.first().copied().unwrap_or(0.0), tokens.len()))
     }
 
     /// A query and a document as the model reads them: by the file's template for it, or with separators between.

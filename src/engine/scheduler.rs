@@ -12,7 +12,7 @@ use super::answer::{Answer, Stats};
 use super::gauges::{Count, Gauges};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
-use super::{Llm, Options, Session, saved};
+use super::{Embedder, Llm, Options, Session, saved};
 use crate::arch::Spec;
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
@@ -126,6 +126,11 @@ impl Engine {
     /// How it runs.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// Makes vectors with this model on the same threads.
+    pub fn embedder(&self) -> Embedder {
+        Embedder::new(Arc::clone(self.llm.model()), Arc::clone(&self.pool), self.options.session.clone())
     }
 
     /// What it is doing.

@@ -5,6 +5,7 @@ use super::auth::Keys;
 use super::files::{self, Files};
 use super::metrics::Metrics;
 use super::models::Models;
+use super::openai::Thoughts;
 use super::responses::Stored;
 use super::routes::{State, answer};
 use crate::{Error, Result};
@@ -91,6 +92,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
         keys: Keys::load(&options)?,
         metrics: Metrics::default(),
         stored: Stored::default(),
+        thoughts: Thoughts::default(),
         files: Files::open(options.data.as_deref())?,
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),

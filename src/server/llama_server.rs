@@ -105,11 +105,6 @@ fn props_of(state: &State, model: &Served) -> Result<Value> {
     }))
 }
 
-/// What needs an embedding model.
-pub(super) async fn no_embeddings(_: Arc<State>, _: Call) -> Result<Response<Body>> {
-    Err(ApiError::unsupported("this server has no embedding or reranking model"))
-}
-
 /// The entry that a request to open or close a model names.
 fn named(state: &State, body: &[u8]) -> Result<String> {
     let mut fields = Fields::parse(body)?;

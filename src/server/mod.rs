@@ -12,6 +12,7 @@ mod card;
 mod common;
 mod completion;
 mod decisions;
+mod embeddings;
 mod error;
 mod files;
 mod infill;

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::slots::Slots;
 use crate::Result;
-use crate::engine::{Count, Engine, Gauges};
+use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,11 +31,13 @@ pub struct Residency {
     pub most: usize,
     /// How long a model stays open after its last use; `None` = for ever.
     pub keep: Option<Duration>,
+    /// How vectors of tokens become one of a text; `None` = as each file says.
+    pub pooling: Option<Pooling>,
 }
 
 impl Default for Residency {
     fn default() -> Self {
-        Self { most: usize::MAX, keep: None }
+        Self { most: usize::MAX, keep: None, pooling: None }
     }
 }
 
@@ -43,6 +45,8 @@ impl Default for Residency {
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
+    /// Makes vectors with the same model.
+    pub(super) embedder: Mutex<Embedder>,
     pub(super) slots: Slots,
 }
 
@@ -264,10 +268,23 @@ impl Models {
             }
         };
         let slots = Slots::new(engine.options().parallel);
-        let served = Arc::new(Served { name: entry.name().to_owned(), engine, slots });
+        let served = Arc::new(Served {
+            name: entry.name().to_owned(),
+            embedder: Mutex::new(self.embedder(&engine)),
+            engine,
+            slots,
+        });
         let loaded = Loaded { served: Arc::clone(&served), used: Instant::now(), keep: self.residency.keep };
         *entry.loaded() = Some(loaded);
         Ok(served)
+    }
+
+    fn embedder(&self, engine: &Engine) -> Embedder {
+        let mut embedder = engine.embedder();
+        if let Some(pooling) = self.residency.pooling {
+            embedder.set_pooling(pooling);
+        }
+        embedder
     }
 
     /// Closes the open model that has not been used for the longest time; false when all are in use.

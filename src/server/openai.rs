@@ -15,7 +15,9 @@ use crate::engine::{Llm, Logprob, Stats};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -117,6 +119,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let running = request::start(&state, model, ask, call.client).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
+    state.thoughts.note(&head.id, &running);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
         let choices = vec![Choice::default(); running.n];
@@ -144,6 +147,41 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     note_ignored(&mut response, &ignored);
     note_warnings(&mut response, &warnings);
     Ok(response)
+}
+
+/// Thoughts of chat answers that may be ended from outside, by the answers' ids.
+#[derive(Default)]
+pub(super) struct Thoughts(Mutex<HashMap<String, Vec<Weak<AtomicBool>>>>);
+
+impl Thoughts {
+    fn note(&self, id: &str, running: &Running) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Answers that have ended are forgotten.
+        all.retain(|_, flags| flags.iter().any(|flag| flag.strong_count() > 0));
+        all.insert(id.to_owned(), running.end_thought.iter().map(Arc::downgrade).collect());
+    }
+
+    /// Ends the thoughts of an answer; false when there is no such answer under way.
+    fn end(&self, id: &str) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let flags: Vec<_> = all.get(id).into_iter().flatten().filter_map(Weak::upgrade).collect();
+        flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
+        !flags.is_empty()
+    }
+}
+
+/// `POST /v1/chat/completions/control`: `reasoning_end` lets a model that thinks come to its answer.
+pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let id = fields.str("id")?.ok_or_else(|| ApiError::field("id", "is missing"))?;
+    match fields.str("action")?.as_deref() {
+        Some("reasoning_end") => {}
+        _ => return Err(ApiError::field("action", "reasoning_end is wanted")),
+    }
+    match state.thoughts.end(&id) {
+        true => Ok(respond_json(&json!({ "success": true }), &fields.rest())),
+        false => Err(ApiError::not_found(format!("no answer '{id}' is under way"))),
+    }
 }
 
 /// What all chunks of an answer begin with.

@@ -85,6 +85,8 @@ pub(super) struct Running {
     pub(super) n: usize,
     /// Its number among those that the model remembers.
     pub(super) slot: usize,
+    /// Set it to end thoughts that are under way.
+    pub(super) end_thought: Vec<Arc<AtomicBool>>,
     /// What of the request is not kept to.
     pub(super) warnings: Vec<String>,
     /// Tokens of the first answer so far.
@@ -303,6 +305,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     params.check()?;
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
     let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), Vec::new());
+    let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
     for choice in 0..ask.n {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
         if let (0, Some(constraint)) = (choice, &constraint) {
@@ -318,6 +321,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
             shown: ask.shown.clone(),
+            end_thought: Arc::clone(&end_thought[choice]),
             ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
         });
     }
@@ -340,7 +344,20 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     let clock = Clock { state: Arc::clone(state), start, spoke: false };
     let slot = model.slots.choose(ask.slot, &tokens);
     let said = Vec::new();
-    Ok(Running { model, prompt_tokens, prompt: tokens, seed, n: ask.n, slot, warnings, said, events, cancelled, clock })
+    Ok(Running {
+        model,
+        prompt_tokens,
+        prompt: tokens,
+        seed,
+        n: ask.n,
+        slot,
+        end_thought,
+        warnings,
+        said,
+        events,
+        cancelled,
+        clock,
+    })
 }
 
 /// A seed that differs from request to request.

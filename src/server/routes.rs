@@ -4,7 +4,9 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
-use super::{ServerOptions, anthropic, completion, decisions, files, llama_server, ollama, openai, responses, slots};
+use super::{
+    ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, responses, slots,
+};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use futures_util::FutureExt;
@@ -26,6 +28,7 @@ pub(super) struct State {
     pub(super) metrics: Metrics,
     pub(super) stored: responses::Stored,
     pub(super) files: files::Files,
+    pub(super) thoughts: openai::Thoughts,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
@@ -102,6 +105,8 @@ pub(super) const ROUTES: &[Route] = table! {
     "GET" "/v1/models/{*name}" OpenAi false openai::model;
     "POST" "/chat/completions" OpenAi false openai::chat;
     "POST" "/v1/chat/completions" OpenAi false openai::chat;
+    "POST" "/chat/completions/control" OpenAi false openai::control;
+    "POST" "/v1/chat/completions/control" OpenAi false openai::control;
     "POST" "/v1/completions" OpenAi false openai::completions;
     "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
     "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
@@ -121,10 +126,13 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/v1/batches/{*id}" OpenAi false files::cancel;
     "POST" "/v1/decisions" OpenAi false decisions::create;
     "POST" "/infill" OpenAi false completion::infill;
-    "POST" "/embeddings" OpenAi false llama_server::no_embeddings;
-    "POST" "/v1/embeddings" OpenAi false llama_server::no_embeddings;
-    "POST" "/rerank" OpenAi false llama_server::no_embeddings;
-    "POST" "/v1/rerank" OpenAi false llama_server::no_embeddings;
+    "POST" "/embedding" OpenAi false embeddings::plain;
+    "POST" "/embeddings" OpenAi false embeddings::plain;
+    "POST" "/v1/embeddings" OpenAi false embeddings::embeddings;
+    "POST" "/rerank" OpenAi false embeddings::rerank;
+    "POST" "/reranking" OpenAi false embeddings::rerank;
+    "POST" "/v1/rerank" OpenAi false embeddings::rerank;
+    "POST" "/v1/reranking" OpenAi false embeddings::rerank;
     "POST" "/v1/messages" Anthropic false anthropic::messages;
     "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens;
     "GET" "/" Ollama true ollama::root;
@@ -135,8 +143,8 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/api/show" Ollama false ollama::show;
     "POST" "/api/chat" Ollama false ollama::chat;
     "POST" "/api/generate" Ollama false ollama::generate;
-    "POST" "/api/embed" Ollama false llama_server::no_embeddings;
-    "POST" "/api/embeddings" Ollama false llama_server::no_embeddings;
+    "POST" "/api/embed" Ollama false embeddings::ollama;
+    "POST" "/api/embeddings" Ollama false embeddings::ollama_old;
 };
 
 /// Whether a path of the table, whose last part may stand for several, is this one.

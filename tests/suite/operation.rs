@@ -282,3 +282,42 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     assert_eq!(server.get(&format!("/v1/files/{file}")).status, 404);
     assert_eq!(server.get("/v1/files/..%2f..%2fetc%2fpasswd/content").status, 404);
 }
+
+#[test]
+fn vectors_come_in_every_dialect() {
+    let server = serve(&["--pooling", "mean"]);
+    let length = |vector: &Value| vector.as_array().unwrap().iter().map(|x| x.as_f64().unwrap().powi(2)).sum::<f64>();
+    let body =
+        json!({ "input": ["Hello there", [5, 6, 7], { "content": [{ "type": "text", "text": "Hello there" }] }] });
+    let answer = server.post("/v1/embeddings", &body).json();
+    let data = answer["data"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!(data.len(), 3);
+    assert!(data.iter().all(|entry| (length(&entry["embedding"]) - 1.0).abs() < 1e-5));
+    assert_eq!(data[0]["embedding"], data[2]["embedding"]);
+    assert_eq!(answer["usage"]["prompt_tokens"], answer["usage"]["total_tokens"]);
+    // Little-endian floats in base64.
+    let packed = server.post("/v1/embeddings", &json!({ "input": [5, 6, 7], "encoding_format": "base64" })).json();
+    let text = packed["data"][0]["embedding"].as_str().unwrap();
+    assert_eq!(text.len(), (data[1]["embedding"].as_array().unwrap().len() * 4).div_ceil(3) * 4);
+    let ollama = server.post("/api/embed", &json!({ "model": "llama", "input": "Hello there" })).json();
+    assert_eq!(ollama["embeddings"][0], data[0]["embedding"]);
+    let old = server.post("/api/embeddings", &json!({ "model": "llama", "prompt": "Hello there" })).json();
+    assert_eq!(old["embedding"].as_array().unwrap().len(), data[0]["embedding"].as_array().unwrap().len());
+    let plain = server.post("/embeddings", &json!({ "input": "Hello there" })).json();
+    assert_eq!(plain[0]["embedding"][0], data[0]["embedding"]);
+    // A chat goes on beside it.
+    assert_eq!(server.post("/v1/chat/completions", &chat(&json!({}))).status, 200);
+    for bad in [json!({}), json!({ "input": [] }), json!({ "input": 5 }), json!({ "input": "x", "dimensions": 3 })] {
+        assert_eq!(server.post("/v1/embeddings", &bad).status, 400, "{bad}");
+    }
+    let long: Vec<u32> = vec![5; 600];
+    let refused = server.post("/v1/embeddings", &json!({ "input": long })).body;
+    assert!(refused.contains("too large"), "{refused}");
+    // Not a model that ranks.
+    let rerank = json!({ "query": "q", "documents": ["a", "b"] });
+    assert_eq!(server.post("/v1/rerank", &rerank).status, 400);
+    let tokens = serve(&["--pooling", "none"]);
+    assert_eq!(tokens.post("/v1/embeddings", &json!({ "input": [5, 6, 7] })).status, 400);
+    let rows = tokens.post("/embeddings", &json!({ "input": [5, 6, 7] })).json();
+    assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 3);
+}

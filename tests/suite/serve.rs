@@ -255,7 +255,7 @@ fn bad_requests_are_400_and_the_server_lives() {
     assert_eq!(invalid.status, 400);
     assert_eq!(server.get("/nothing").status, 404);
     assert_eq!(server.get("/v1/chat/completions").status, 405);
-    assert_eq!(server.post("/v1/embeddings", &json!({ "input": "a" })).status, 501);
+    assert_eq!(server.post("/v1/embeddings", &json!({ "input": [] })).status, 400);
     assert_eq!(server.post("/v1/chat/completions", &chat(&json!({}))).status, 200);
 }
 

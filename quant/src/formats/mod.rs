@@ -120,10 +120,10 @@ pub(crate) trait Rows<S: Words>: Copy {
     fn quad(self, s: S, at: usize) -> [S::V; 4];
     /// The half-precision number at `at`, a field of its own, as f32.
     fn f16(self, s: S, at: usize) -> S::V;
-    /// The byte at `at`, a field of its own, as a word.
-    fn byte(self, s: S, at: usize) -> S::V;
     /// The word at `at` of one row: what is looked up in tables is looked up row by row.
     fn word_of(self, row: usize, at: usize) -> u32;
+    /// The byte at `at` of one row, a field of its own.
+    fn byte_of(self, row: usize, at: usize) -> u8;
 }
 
 /// A format whose weights stand alone (a block is one weight).

@@ -8,7 +8,7 @@
 use super::bits::{E2M1, E2M1_RAISED, nibbles, nibbles_v};
 use super::{Format32, Held, Quants32, Rows, layout};
 use crate::isa::simd::Words;
-use crate::isa::unroll::eight;
+use crate::isa::unroll::{eight, rows};
 
 /// 4-bit floats with a shared exponent.
 pub(crate) struct MXFP4;
@@ -21,6 +21,17 @@ const fn scale(e: u8) -> f32 {
     let e = e as u32;
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
 }
+
+/// The bits of [`scale`] for every exponent.
+static SCALES: [[u8; 4]; 256] = {
+    let mut bits = [[0; 4]; 256];
+    let mut e = 0;
+    while e < 256 {
+        bits[e] = scale(e as u8).to_bits().to_le_bytes();
+        e += 1;
+    }
+    bits
+};
 
 impl Format32 for MXFP4 {
     const HELD: Held = Held::Unsigned { max: 24, offset: 12 };
@@ -36,12 +47,6 @@ impl Format32 for MXFP4 {
 
     #[inline(always)]
     fn scales<S: Words>(s: S, rows: impl Rows<S>) -> (S::V, S::V) {
-        /// `2^n` for n up to 2.
-        const POWERS: [i8; 16] = [1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let e = rows.byte(s, 0);
-        // Up to 2 the number itself is doubled, a subnormal one; from there on the exponent counts.
-        let low = s.min_bytes(e, s.splat_u32(2));
-        let power = s.and(s.lookup(low, &POWERS), s.splat_u32(0xff));
-        (s.add_u32(s.shl(power, 21), s.shl(s.sub_u32(e, low), 23)), s.splat_u32(0))
+        (s.gather(&rows!(S::N, r => &SCALES[usize::from(rows.byte_of(r, 0))], &[0; 4])), s.splat_u32(0))
     }
 }

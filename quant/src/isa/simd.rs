@@ -199,12 +199,10 @@ pub(crate) trait Words: Token {
     /// The `N` words at the start of `x`.
     ///
     /// # Panics
-    /// When there are fewer; so do the next ones.
+    /// When there are fewer; so do the halves.
     fn load_words(self, x: &[u8]) -> Self::V;
     /// The `N` f16 at the start of `x`, as f32.
     fn load_halves(self, x: &[u8]) -> Self::V;
-    /// The `N` bytes at the start of `x`, each as a word.
-    fn load_bytes(self, x: &[u8]) -> Self::V;
 
     /// `a & b`.
     fn and(self, a: Self::V, b: Self::V) -> Self::V;

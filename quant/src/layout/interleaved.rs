@@ -75,14 +75,14 @@ impl<S: Words> Rows<S> for Lanes16<'_> {
     }
 
     #[inline(always)]
-    fn byte(self, s: S, at: usize) -> S::V {
-        s.load_bytes(&self.bytes[GROUP * at + self.lane..])
-    }
-
-    #[inline(always)]
     fn word_of(self, row: usize, at: usize) -> u32 {
         let word = &self.bytes[GROUP * at + 4 * (self.lane + row)..];
         u32::from_le_bytes([word[0], word[1], word[2], word[3]])
+    }
+
+    #[inline(always)]
+    fn byte_of(self, row: usize, at: usize) -> u8 {
+        self.bytes[GROUP * at + self.lane + row]
     }
 }
 

@@ -80,12 +80,12 @@ impl<S: Words, B: AsRef<[u8]>> Rows<S> for Blocks<'_, B> {
     }
 
     #[inline(always)]
-    fn byte(self, s: S, at: usize) -> S::V {
-        s.and(self.word(s, at), s.splat_u32(0xff))
+    fn word_of(self, row: usize, at: usize) -> u32 {
+        u32::from_le_bytes(*part(self.0[row], at))
     }
 
     #[inline(always)]
-    fn word_of(self, row: usize, at: usize) -> u32 {
-        u32::from_le_bytes(*part(self.0[row], at))
+    fn byte_of(self, row: usize, at: usize) -> u8 {
+        self.0[row].as_ref()[at]
     }
 }

@@ -135,28 +135,3 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("memmap2", &["src/gguf/"]),
     ("gguf_rs", &["src/gguf/"]),
 ];
-
-/// Files of `src/arch` that are no family's facts.
-pub const NO_FAMILIES: &[&str] = &[
-    "mod",
-    "tests",
-    "keys",
-    "tensors",
-    "check",
-    "experts",
-    "rope",
-    "spec",
-    "table",
-    "norms",
-    "layers",
-    "attention",
-    "change",
-    "mixers",
-    "pooling",
-    "refused",
-    "beside",
-    "gated",
-    "hybrid",
-    "encoders",
-    "diffusion",
-];

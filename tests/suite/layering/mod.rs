@@ -172,10 +172,9 @@ fn words_stay_in_their_rooms() {
 
 #[test]
 fn no_architecture_is_named_where_things_are_computed() {
-    // Each family is a file there.
-    let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    let facts = sources(&root().join("src/arch")).into_iter().map(stem);
-    let names: Vec<String> = facts.filter(|name| !edges::NO_FAMILIES.contains(&name.as_str())).collect();
+    let names = tokki::arch::ARCHITECTURES.iter().map(|(name, _)| name.replace('-', "_"));
+    // Words that mean something else, too.
+    let names: Vec<String> = names.filter(|name| !["plm"].contains(&name.as_str())).collect();
     for room in ["forward", "kv", "engine"] {
         for path in sources(&root().join("src").join(room)) {
             let text = fs::read_to_string(&path).unwrap().to_lowercase();

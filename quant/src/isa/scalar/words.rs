@@ -82,11 +82,6 @@ impl Words for Scalar {
         std::array::from_fn(|r| half_float::to_f32(u16::from_le_bytes(halves[r])).to_bits())
     }
     #[inline(always)]
-    fn load_bytes(self, x: &[u8]) -> V {
-        std::array::from_fn(|r| u32::from(x[r]))
-    }
-
-    #[inline(always)]
     fn and(self, a: V, b: V) -> V {
         zip(a, b, |a, b| a & b)
     }

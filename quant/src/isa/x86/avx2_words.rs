@@ -44,6 +44,13 @@ fn transpose(a: V, b: V, c: V, d: V) -> [V; 4] {
     ]
 }
 
+/// In each half of the register: the four lower halves of the words, then the four upper ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn order() -> V {
+    _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15))
+}
+
 /// Offsets of a lane's first byte inside its half register, in each byte of the lane.
 const FOUR: [i32; 4] = [0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c];
 
@@ -94,15 +101,11 @@ impl<const DOT: u8> Words for Avx2<DOT> {
             _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         };
         f16_to_f32(x: V) -> V = {
-            let x = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
-            let x = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            _mm256_castps_si256(_mm256_cvtph_ps(x))
+            let x = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(x, order()));
+            _mm256_castps_si256(_mm256_cvtph_ps(_mm256_castsi256_si128(x)))
         };
         halves(x: V) -> (V, V) = {
-            // In each half of the register: four lower halves, four upper ones.
-            let order =
-                _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-            let x = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(x, order));
+            let x = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(x, order()));
             (
                 _mm256_castps_si256(_mm256_cvtph_ps(_mm256_castsi256_si128(x))),
                 _mm256_castps_si256(_mm256_cvtph_ps(_mm256_extracti128_si256::<1>(x))),
@@ -111,7 +114,6 @@ impl<const DOT: u8> Words for Avx2<DOT> {
         load_words(x: &[u8]) -> V = _mm256_loadu_si256(first::<32>(x).as_ptr().cast());
         load_halves(x: &[u8]) -> V =
             _mm256_castps_si256(_mm256_cvtph_ps(_mm_loadu_si128(first::<16>(x).as_ptr().cast())));
-        load_bytes(x: &[u8]) -> V = _mm256_cvtepu8_epi32(_mm_loadl_epi64(first::<8>(x).as_ptr().cast()));
         i32_to_f32(x: V) -> V = _mm256_castps_si256(_mm256_cvtepi32_ps(x));
         mul_f32(a: V, b: V) -> V = _mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)));
         add_f32(a: V, b: V) -> V = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)));

@@ -95,7 +95,6 @@ impl Words for Avx512 {
         load_words(x: &[u8]) -> V = _mm512_loadu_si512(first::<64>(x).as_ptr().cast());
         load_halves(x: &[u8]) -> V =
             _mm512_castps_si512(_mm512_cvtph_ps(_mm256_loadu_si256(first::<32>(x).as_ptr().cast())));
-        load_bytes(x: &[u8]) -> V = _mm512_cvtepu8_epi32(_mm_loadu_si128(first::<16>(x).as_ptr().cast()));
         i32_to_f32(x: V) -> V = _mm512_castps_si512(_mm512_cvtepi32_ps(x));
         mul_f32(a: V, b: V) -> V = _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
         add_f32(a: V, b: V) -> V = _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
