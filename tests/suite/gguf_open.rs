@@ -1,31 +1,42 @@
 //! Opening a model costs little, however large its weights and its vocabulary are, and however it lies about them.
-//! One test in a program of its own: it counts what is allocated.
+//! What its thread allocates is counted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokki::gguf::{Gguf, Kind};
 use tokki::testing::{Tensor, Writer};
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Bytes that this thread holds (less than none, where it lets go of what another has allocated), and the most so far:
+    /// other tests run at the same time.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+/// `bytes` more, or fewer.
+fn count(bytes: isize) {
+    let live = LIVE.get() + bytes;
+    LIVE.set(live);
+    PEAK.set(PEAK.get().max(live));
+}
 
 struct Counting;
 
-// SAFETY: every call is passed on to the system's allocator unchanged; the counters are atomic.
+// SAFETY: every call is passed on to the system's allocator unchanged; the counters are each thread's own.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        count(-(layout.size() as isize));
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -36,11 +47,11 @@ static ALLOCATOR: Counting = Counting;
 
 /// What `work` returns, the most bytes it held at once, and how long it took.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, Duration) {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
+    let before = LIVE.get();
+    PEAK.set(before);
     let start = Instant::now();
     let value = work();
-    (value, PEAK.load(Relaxed).saturating_sub(before), start.elapsed())
+    (value, usize::try_from(PEAK.get() - before).unwrap_or(0), start.elapsed())
 }
 
 const VOCAB: usize = 152_064;

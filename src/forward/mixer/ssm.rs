@@ -1,4 +1,4 @@
-//! Selective state spaces: Mamba (arXiv 2312.00752) and Mamba-2 (arXiv 2405.21060).
+//! Selective state spaces: with a decay per channel (S6, arXiv 2312.00752) and per head (SSD, arXiv 2405.21060).
 //!
 //! Positions follow each other in order, heads and channels are shared out to the threads: a prompt gives the same bits as
 //! its tokens one by one.
@@ -46,7 +46,7 @@ impl Pass<'_> {
         if let SsmForm::PerHeadProjected { heads, .. } = ssm.form {
             self.part_heads(s, heads, d);
         }
-        // z | x | B | C | dt in Mamba-2, x | z in Mamba.
+        // z, x, B, C, dt where heads share a decay; x, z where channels have their own.
         let x_at = match ssm.form {
             SsmForm::PerHead { .. } => d,
             SsmForm::PerChannel { .. } | SsmForm::PerHeadProjected { .. } => 0,
