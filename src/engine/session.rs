@@ -144,7 +144,7 @@ impl Session {
         // A recurrent state cannot be cut: the states at the last page's border and at the end of a prompt are kept, so that
         // the next one, which may differ from its last tokens, need not begin from the start.
         let stateful = self.cache.shape().state_len() > 0 && tokens.len() > 1;
-        let border = (self.tokens.len() + tokens.len() - 1) / TILE * TILE;
+        let border = (self.tokens.len() + tokens.len()).saturating_sub(1) / TILE * TILE;
         let first = border.saturating_sub(self.tokens.len());
         if stateful && first > 0 {
             self.feed_pieces(&tokens[..first], Want::Nothing, progress)?;
