@@ -1,11 +1,28 @@
 //! tokki runs 4-bit and 8-bit GGUF language models on ordinary CPUs.
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//! use tokki::{Conversation, Llm, Options, Part};
+//!
+//! let llm = Arc::new(Llm::open("model.gguf".as_ref())?);
+//! let mut conversation = Conversation::open(llm, Options::default())?;
+//! let turn = conversation.ask("Why is the sky blue?", &mut |part: &Part| {
+//!     print!("{}", part.text);
+//!     Ok(())
+//! })?;
+//! println!("\n{} tokens", turn.stats.tokens);
+//! # Ok::<(), tokki::Error>(())
+//! ```
+//!
+//! [`Llm`] holds a model with its tokenizer, template and recommended sampling; sessions share it. A [`Conversation`] talks
+//! through the template, a [`Session`] takes tokens, an [`engine::Engine`] serves many at once with continuous batching.
+//! `examples/` has more: a chat, an answer that keeps to a schema, a sampler of one's own.
+//!
 //! # The straight line, bytes to text
 //! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;
 //! prompt -> `chat` (template) -> `tokenizer` -> `forward` -> logits -> `sample` -> token -> stream decoder -> piece.
 //!
-//! Dependencies point one way: `cli -> engine -> {chat, tokenizer, sample, forward} -> {model, kv, parallel} -> quant`,
-//! and `model -> arch -> gguf`. `tests/layering.rs` keeps it so.
+//! `docs/architecture.md` shows the rooms; `tests/suite/layering` holds the list of which may use which.
 
 #![deny(unsafe_code)]
 
@@ -36,4 +53,7 @@ pub mod text;
 pub mod tokenizer;
 pub mod units;
 
+pub use chat::Part;
+pub use engine::{Conversation, Listener as Observer, Llm, Options, Session, Wishes};
 pub use error::{Error, Result};
+pub use sample::{Form, Params, Sampler};

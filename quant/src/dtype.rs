@@ -18,48 +18,48 @@ pub(crate) trait Visitor {
 }
 
 macro_rules! format_table {
-    ($($variant:ident, $id:literal, $name:literal, $kind:ident, $act:ident, $format:ty;)*) => {
+    ($($(#[$only:meta])* $variant:ident, $id:literal, $name:literal, $kind:ident, $act:ident, $format:ty;)*) => {
         /// A number format of weights in GGUF files.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-        pub enum DType { $(#[doc = $name] $variant,)* }
+        pub enum DType { $(#[doc = $name] $(#[$only])* $variant,)* }
 
         impl DType {
             /// Every format.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub const ALL: &'static [Self] = &[$($(#[$only])* Self::$variant,)*];
 
             /// The format with that number in GGUF files.
             pub fn from_gguf(id: u32) -> Option<Self> {
-                match id { $($id => Some(Self::$variant),)* _ => None }
+                match id { $($(#[$only])* $id => Some(Self::$variant),)* _ => None }
             }
 
             /// Its number in GGUF files.
             pub fn gguf_id(self) -> u32 {
-                match self { $(Self::$variant => $id,)* }
+                match self { $($(#[$only])* Self::$variant => $id,)* }
             }
 
             /// Its name, as people write it: `Q4_K`.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
+                match self { $($(#[$only])* Self::$variant => $name,)* }
             }
 
             /// Weights in a block; a row is a whole number of blocks.
             pub fn block_len(self) -> usize {
-                match self { $(Self::$variant => <$format as Format>::LEN,)* }
+                match self { $($(#[$only])* Self::$variant => <$format as Format>::LEN,)* }
             }
 
             /// Bytes of a block.
             pub fn block_bytes(self) -> usize {
-                match self { $(Self::$variant => <$format as Format>::BYTES,)* }
+                match self { $($(#[$only])* Self::$variant => <$format as Format>::BYTES,)* }
             }
 
             /// The form of activations that it's multiplied with.
             pub fn act(self) -> ActKind {
-                match self { $(Self::$variant => ActKind::$act,)* }
+                match self { $($(#[$only])* Self::$variant => ActKind::$act,)* }
             }
 
             /// Calls the visitor with the format's type.
             pub(crate) fn visit<V: Visitor>(self, visitor: V) -> V::Out {
-                match self { $(Self::$variant => visitor.$kind::<$format>(),)* }
+                match self { $($(#[$only])* Self::$variant => visitor.$kind::<$format>(),)* }
             }
         }
     };
@@ -92,6 +92,9 @@ format_table! {
     IQ2S,  22, "IQ2_S",  block256, Block256, formats::iq2_s::IQ2S;
     IQ3XXS, 18, "IQ3_XXS", block256, Block256, formats::iq3_xxs::IQ3XXS;
     IQ3S,  21, "IQ3_S",  block256, Block256, formats::iq3_s::IQ3S;
+    // What a new format takes: a file, and a row like this one.
+    #[cfg(test)]
+    Sample, 0xfeed, "SAMPLE", block256, Block256, formats::sample::Sample;
 }
 
 impl DType {

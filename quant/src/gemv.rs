@@ -307,3 +307,75 @@ fn weigh<S: RowDots, F: Format256, const C: usize>(
 fn groups(q: &Bytes32) -> &[[i8; 4]; 8] {
     q.0.as_chunks().0.first_chunk().expect("32 is 8 times 4")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::dtype::{DType, Visitor};
+    use crate::formats::Float;
+    use crate::isa::Isa;
+    use crate::isa::dispatch::dispatch;
+    use crate::layout::{Interleaved, Plain};
+    use crate::matrix::interleave;
+    use crate::testing::{Rng, activations, adversarial, assert_same_bits, product, weights};
+
+    /// The kernel of this file in portable code, which otherwise follows the definition.
+    struct Portable<'a, 't, L> {
+        m: &'a Matrix<'a>,
+        x: &'a crate::activation::Activations,
+        tile: &'a mut Tile<'t>,
+        layout: PhantomData<L>,
+    }
+
+    impl<L: Layout> Visitor for Portable<'_, '_, L> {
+        type Out = ();
+
+        fn float<F: Float>(self) {}
+
+        fn block32<F: Format32>(self) {
+            let Self { m, x, tile, .. } = self;
+            let x = [x.row_32(0), x.row_32(1)];
+            dispatch(Isa::SCALAR, Steps::<L, F, _, 2> { m, x, rows: 0..m.rows(), tile, first: 0, types: PhantomData });
+        }
+
+        fn block256<F: Format256>(self) {
+            let Self { m, x, tile, .. } = self;
+            if F::BY_PANELS {
+                // Those have no such kernels.
+                (0..2).for_each(|c| tile.col_mut(c).fill(f32::NAN));
+                return;
+            }
+            let x = [x.row_256(0), x.row_256(1)];
+            dispatch(Isa::SCALAR, Steps::<L, F, _, 2> { m, x, rows: 0..m.rows(), tile, first: 0, types: PhantomData });
+        }
+    }
+
+    /// A format of each kind of scales, minima and quants.
+    const FUSED: [DType; 6] = [DType::Q4_0, DType::Q5_1, DType::Q8_0, DType::Q4K, DType::Q6K, DType::IQ4XS];
+
+    #[test]
+    fn the_kernel_in_portable_code_equals_the_definition() {
+        let (mut rng, rows, k) = (Rng::new(8), 21, 512);
+        for &dtype in DType::ALL.iter().filter(|dtype| FUSED.contains(dtype)) {
+            let x = activations(Isa::SCALAR, &rng.normals(2 * k), k);
+            for bytes in [weights(dtype, rows, k, &mut rng), adversarial(dtype, rows, k, &mut rng)] {
+                let plain = Matrix::new(dtype, rows, k, &bytes).unwrap();
+                let wanted = product(Isa::SCALAR, &plain, &x);
+                let mut out = vec![f32::NAN; 2 * rows];
+                let mut tile = Tile::whole(&mut out, rows);
+                dtype.visit(Portable { m: &plain, x: &x, tile: &mut tile, layout: PhantomData::<Plain> });
+                assert_same_bits(&wanted, &out, &format!("{dtype}, plain"));
+
+                let mut arranged = vec![0; bytes.len()];
+                interleave(&plain, &mut arranged);
+                let m = Matrix::interleaved(dtype, rows, k, &arranged).unwrap();
+                // Of whole groups alone: rows left over are plain.
+                let mut tile = Tile::whole(&mut out, rows);
+                let grouped = Matrix::interleaved(dtype, 16, k, &m.bytes()[..16 * m.row_bytes()]).unwrap();
+                dtype.visit(Portable { m: &grouped, x: &x, tile: &mut tile, layout: PhantomData::<Interleaved> });
+                assert_same_bits(&wanted, &out, &format!("{dtype}, interleaved"));
+            }
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Numbers only: dot products straight on the quantized blocks of GGUF files. No input or output, no threads of its own,
 //! no file format, no model words.
 //!
-//! [`dtype`] is the table of formats; `formats` says how each unpacks; [`matrix`] is a checked view of weights,
+//! [`dtype`] is the table of formats; `formats` says how each unpacks, `layout` where the blocks of several rows lie;
+//! [`matrix`] is a checked view of weights,
 //! [`activation`] what they are multiplied with, [`matmul`] the product. `dot` defines the result of each product, bit
 //! by bit; whatever runs instead on a given CPU ([`isa`]) gives the same bits.
 

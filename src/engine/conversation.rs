@@ -1,7 +1,7 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
 use super::answer::{Stats, Wanted};
-use super::{Generation, Llm, Prompt, Request, Session, messages};
+use super::{Generation, Llm, Options, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
 use crate::sample::{Constraint, Overrides, Params, Settings};
 use crate::tokenizer::{Special, Tokenizer};
@@ -43,12 +43,21 @@ pub struct Turn {
 /// What [`Conversation::answer`] tells whoever shows it.
 pub trait Listener {
     /// `done` of `total` tokens of the prompt have been read.
-    fn prefill(&mut self, done: usize, total: usize);
+    fn prefill(&mut self, done: usize, total: usize) {
+        let _ = (done, total);
+    }
     /// A piece of thought or answer.
     ///
     /// # Errors
     /// Whatever should end the generation, such as a reader that's gone.
     fn part(&mut self, part: &Part) -> Result<()>;
+}
+
+/// A function that is told the pieces only.
+impl<F: FnMut(&Part) -> Result<()>> Listener for F {
+    fn part(&mut self, part: &Part) -> Result<()> {
+        self(part)
+    }
 }
 
 /// A model that is talked to.
@@ -79,6 +88,28 @@ impl Conversation {
             llm
         };
         Ok(Self { session, llm: Arc::new(llm), raw, messages: Vec::new(), end_thought: Arc::default() })
+    }
+
+    /// An empty conversation with `llm` in a session of its own.
+    ///
+    /// # Errors
+    /// A model without a chat template, threads that cannot be started.
+    pub fn open(llm: Arc<Llm>, options: Options) -> Result<Self> {
+        if llm.template().is_none() {
+            crate::chat::Template::from_gguf(&llm.model().gguf)?;
+        }
+        let session = Session::open(&llm, options)?;
+        Ok(Self { session, llm, raw: false, messages: Vec::new(), end_thought: Arc::default() })
+    }
+
+    /// Says `text` and returns the answer, with the sampling that the model's maker recommends and a fixed seed.
+    ///
+    /// # Errors
+    /// As [`Conversation::answer`].
+    pub fn ask(&mut self, text: &str, listener: &mut dyn Listener) -> Result<Turn> {
+        self.say(text);
+        let wishes = Wishes { params: self.sampling(&Overrides::default())?.params(), ..Wishes::default() };
+        self.answer(&wishes, None, listener)
     }
 
     /// The model with its tokenizer and template.

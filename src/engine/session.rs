@@ -1,10 +1,11 @@
 //! One sequence: its tokens, its cache, its buffers.
 
-use crate::forward::{Scratch, Setting, Span, Want, forward};
+use super::Llm;
+use crate::forward::{DEFAULT_BATCH, Scratch, Setting, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::{Error, Result};
+use crate::{Error, Result, machine};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki_quant::attention::{KvKind, TILE};
@@ -28,6 +29,13 @@ pub struct Options {
     pub expand_latents: bool,
 }
 
+impl Default for Options {
+    /// 4096 positions of 16-bit floats; no read-ahead.
+    fn default() -> Self {
+        Self { context: 4096, kv: KvKind::F16, batch: DEFAULT_BATCH, read_ahead: 0, expand_latents: false }
+    }
+}
+
 /// One sequence of tokens and what is cached of it.
 pub struct Session {
     model: Arc<Model>,
@@ -44,6 +52,15 @@ impl Session {
     pub fn new(model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Self {
         let cache = KvCache::new(CacheShape::new(&model.spec, options.kv));
         Self::with_cache(model, pool, options, cache, Vec::new())
+    }
+
+    /// An empty session of `llm`, on as many threads as this machine has useful cores.
+    ///
+    /// # Errors
+    /// Threads that cannot be started.
+    pub fn open(llm: &Llm, options: Options) -> Result<Self> {
+        let pool = Arc::new(Pool::new(machine::threads().0)?);
+        Ok(Self::new(Arc::clone(llm.model()), pool, options))
     }
 
     /// A session that continues from a cache and the tokens it holds.

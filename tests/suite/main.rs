@@ -14,6 +14,7 @@ mod cli_store;
 mod cli_tokenize;
 mod engine;
 mod every_architecture;
+mod front_door;
 mod gguf_open;
 #[cfg(unix)]
 mod home;

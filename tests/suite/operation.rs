@@ -321,3 +321,12 @@ fn vectors_come_in_every_dialect() {
     let rows = tokens.post("/embeddings", &json!({ "input": [5, 6, 7] })).json();
     assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn a_thought_that_is_not_there_cannot_be_ended() {
+    let server = serve(&[]);
+    let control = |body: Value| server.post("/v1/chat/completions/control", &body).status;
+    assert_eq!(control(json!({ "id": "chatcmpl-none", "action": "reasoning_end" })), 404);
+    assert_eq!(control(json!({ "id": "chatcmpl-none", "action": "sing" })), 400);
+    assert_eq!(control(json!({ "action": "reasoning_end" })), 400);
+}

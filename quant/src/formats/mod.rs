@@ -34,6 +34,8 @@ pub(crate) mod q5_1;
 pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
+#[cfg(test)]
+pub(crate) mod sample;
 pub(crate) mod tq1_0;
 pub(crate) mod tq2_0;
 

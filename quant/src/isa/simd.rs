@@ -2,8 +2,9 @@
 //!
 //! A *token* is a value that proves that the CPU has an instruction set. Its operations come in two sets: [`Lanes`], sixteen
 //! `f32` or `i32` (norms, attention, float weights), and [`Words`], 4-byte words with one row of weights per lane (products of
-//! quantized weights), to which [`RowDots`] adds the products for a few columns. Every operation has one exact meaning (wrapping integers, IEEE single
-//! precision rounded once, each reduction one fixed tree): the scalar token's. So a kernel gives the same bits on all of them.
+//! quantized weights), to which [`RowDots`] adds the products for a few columns. Every operation has one exact meaning
+//! (wrapping integers, IEEE single precision rounded once, each reduction one fixed tree): the scalar token's. So a kernel
+//! gives the same bits on all of them.
 
 use super::caches::LINE;
 

@@ -25,7 +25,10 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("shapes", &["gguf"]),
     ("testing", &["arch", "gguf"]),
     ("predict", &["arch", "forward", "kv", "machine", "model", "parallel"]),
-    ("engine", &["arch", "chat", "forward", "gguf", "kv", "model", "parallel", "platform", "sample", "tokenizer"]),
+    (
+        "engine",
+        &["arch", "chat", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "sample", "tokenizer"],
+    ),
     ("describe", &["arch", "chat", "gguf", "kv", "sample", "shapes", "tokenizer"]),
     ("store", &["config", "gguf", "interrupt", "platform"]),
     ("perplexity", &["engine", "platform"]),
