@@ -80,7 +80,7 @@ impl<'a, L: Layout, F: Format, X, const C: usize> Steps<'a, '_, L, F, X, C> {
         let (all, end) = (self.tile.rows().start, self.rows.end);
         for first in (L::first(self.rows.start, S::N)..end).step_by(S::N) {
             let next = if L::PREFETCH { Next::new(self.m.row(first)) } else { Next::NONE };
-            let out = products(L::group::<F, S>(self.m, first, end, blocks), next);
+            let out = products(L::group::<F, S>(self.m.stored(), first, end, blocks), next);
             let from = first.max(self.rows.start);
             for (c, out) in out.into_iter().enumerate().take(self.tile.n() - self.first) {
                 let mut words = [0; MAX_ROWS];

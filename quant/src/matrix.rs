@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::dtype::{DType, Visitor};
 use crate::formats::{Field, Float, Format32, Format256, decode_32, decode_256, decode_float};
-use crate::layout::{self, GROUP};
+use crate::layout::{self, GROUP, Stored};
 
 /// Why bytes are not a matrix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +126,12 @@ impl<'a> Matrix<'a> {
     /// All rows.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// All rows and how long each is, for the kernels.
+    #[inline(always)]
+    pub(crate) fn stored(&self) -> Stored<'a> {
+        Stored { bytes: self.bytes, row: self.row_bytes }
     }
 
     /// The bytes of row `r`, which doesn't lie beside others.

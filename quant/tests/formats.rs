@@ -18,7 +18,9 @@ fn formats(table: &str) -> Vec<(&str, &str)> {
 /// The formats whose module a source names.
 fn named<'a>(source: &str, formats: &[(&'a str, &'a str)]) -> Vec<&'a str> {
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let words: Vec<&str> = code.flat_map(|line| line.split(|c: char| c != '_' && !c.is_alphanumeric())).collect();
+    // Not what stands in quotes: a cache has formats of these names, too.
+    let code = code.flat_map(|line| line.split('"').step_by(2));
+    let words: Vec<&str> = code.flat_map(|part| part.split(|c: char| c != '_' && !c.is_alphanumeric())).collect();
     // `f32` is a type of the language, too.
     formats.iter().map(|&(module, _)| module).filter(|&m| m != "f32" && words.contains(&m)).collect()
 }
@@ -47,5 +49,6 @@ fn only_the_table_and_its_own_file_name_a_format() {
 fn a_planted_name_is_found() {
     let formats = [("q4_k", "Q4K"), ("q8_0", "Q8_0")];
     assert_eq!(named("use crate::formats::{q4_k::Q4K};", &formats), ["q4_k"]);
+    assert_eq!(named("let name = \"q8_0\";", &formats), [""; 0]);
     assert_eq!(named("// like q4_k\nlet x = 1;", &formats), [""; 0]);
 }

@@ -153,7 +153,7 @@ pub(super) fn with_sign(x: u8, signs: u8, i: usize) -> i8 {
 #[inline(always)]
 pub(super) fn with_signs_v<S: Words>(s: S, x: [S::V; 8], signs: S::V) -> [S::V; 8] {
     eight!(g => {
-        let bit = s.and(s.spread(signs, g / 2), s.splat_u32(if g % 2 == 0 { 0x0804_0201 } else { 0x8040_2010 }));
+        let bit = s.and(s.spread(signs, g / 2), s.splat_u32(if g.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010 }));
         let minus = s.sub_bytes(s.splat_u32(0), s.min_bytes(bit, bytes(s, 1)));
         s.sub_bytes(s.xor(x[g], minus), minus)
     })

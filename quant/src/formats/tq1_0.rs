@@ -22,7 +22,7 @@ layout!(TQ1_0: 256 weights in 54 bytes: Field::words(13), Field::F16);
 
 /// Digit `k` of a byte.
 fn digit(byte: u8, k: usize) -> u8 {
-    (u16::from(byte.wrapping_mul(3u8.pow(k as u32))) * 3 >> 8) as u8
+    ((u16::from(byte.wrapping_mul(3u8.pow(k as u32))) * 3) >> 8) as u8
 }
 
 /// [`digit`] of every byte.

@@ -189,7 +189,7 @@ fn unpack<S: Words, L: Layout, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, 
         // Of the second vector all rows may be missing.
         let second = (first + S::N).min(L::first(slice.rows.end - 1, S::N));
         let to = slice.from + slice.blocks;
-        let rows = [first, second].map(|first| L::group::<K::Format, S>(m, first, slice.rows.end, to));
+        let rows = [first, second].map(|first| L::group::<K::Format, S>(m.stored(), first, slice.rows.end, to));
         // The next group's rows: by the next slice of the same rows, lines fetched now would have left the caches.
         let ahead = 2 * S::N * m.row_bytes();
         s.vectorize(Unpack { types: PhantomData::<(L, K)>, rows, from: slice.from, ahead, panel });

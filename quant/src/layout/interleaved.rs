@@ -12,10 +12,9 @@
 //! and nothing but the units' sizes has to be known. One lane is one row: a vector of words is a single load, and a group is
 //! one stream of memory. Rows left over (fewer than 16) follow as they are.
 
-use super::Layout;
+use super::{Layout, Stored};
 use crate::formats::{Field, Format, Rows};
 use crate::isa::simd::Words;
-use crate::matrix::Matrix;
 
 /// Rows side by side.
 pub(crate) const GROUP: usize = 16;
@@ -41,9 +40,9 @@ impl Layout for Interleaved {
     }
 
     #[inline(always)]
-    fn group<'a, F: Format, S: Words>(m: &Matrix<'a>, first: usize, _end: usize, blocks: usize) -> Lanes16<'a> {
-        let group = GROUP * m.row_bytes();
-        let bytes = &m.bytes()[first / GROUP * group..][..group];
+    fn group<'a, F: Format, S: Words>(m: Stored<'a>, first: usize, _end: usize, blocks: usize) -> Lanes16<'a> {
+        let group = GROUP * m.row;
+        let bytes = &m.bytes[first / GROUP * group..][..group];
         Lanes16 { bytes: &bytes[..blocks * GROUP * F::BYTES], lane: first % GROUP }
     }
 

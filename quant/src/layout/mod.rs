@@ -9,7 +9,14 @@ pub(crate) use plain::Plain;
 
 use crate::formats::{Format, Rows};
 use crate::isa::simd::Words;
-use crate::matrix::Matrix;
+
+/// The rows of a matrix as bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of a row.
+    pub(crate) row: usize,
+}
 
 /// How rows of blocks lie in memory.
 pub(crate) trait Layout {
@@ -23,7 +30,7 @@ pub(crate) trait Layout {
     fn first(row: usize, n: usize) -> usize;
 
     /// The first `blocks` blocks of rows `first..first + S::N`. The last row before `end` stands in for those from `end` on.
-    fn group<'a, F: Format, S: Words>(m: &Matrix<'a>, first: usize, end: usize, blocks: usize) -> Self::Group<'a, F>;
+    fn group<'a, F: Format, S: Words>(m: Stored<'a>, first: usize, end: usize, blocks: usize) -> Self::Group<'a, F>;
 
     /// Block `b` of each.
     fn block<'a, F: Format + 'a, S: Words>(group: Self::Group<'a, F>, b: usize) -> impl Rows<S>;

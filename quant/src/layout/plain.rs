@@ -1,10 +1,9 @@
 //! Row after row, as in the file.
 
-use super::Layout;
+use super::{Layout, Stored};
 use crate::formats::{Format, Rows};
 use crate::isa::simd::{MAX_ROWS, Words};
 use crate::isa::unroll::{first, rows};
-use crate::matrix::Matrix;
 
 /// Each row's blocks one after the other; words of several rows are gathered, or transposed four at a time.
 pub(crate) struct Plain;
@@ -33,12 +32,12 @@ impl Layout for Plain {
 
     #[inline(always)]
     fn group<'a, F: Format, S: Words>(
-        m: &Matrix<'a>,
+        m: Stored<'a>,
         first: usize,
         end: usize,
         blocks: usize,
     ) -> [&'a [F::Block]; MAX_ROWS] {
-        rows!(S::N, r => &F::blocks(m.row((first + r).min(end - 1)))[..blocks], &[])
+        rows!(S::N, r => &F::blocks(&m.bytes[(first + r).min(end - 1) * m.row..][..m.row])[..blocks], &[])
     }
 
     #[inline(always)]

@@ -68,7 +68,7 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ("formats", &["isa"]),
     ("activation", &["isa", "share"]),
     ("dtype", &["activation", "formats"]),
-    ("layout", &["formats", "isa", "matrix"]),
+    ("layout", &["formats", "isa"]),
     ("matrix", &["dtype", "formats", "layout"]),
     ("product", &["activation", "matrix", "share"]),
     ("floats", &["formats", "isa", "product"]),
