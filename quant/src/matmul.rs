@@ -14,7 +14,7 @@ use crate::gemv::{ROWS, Steps};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch_vectors;
 use crate::isa::simd::Kernel;
-use crate::layout::{GROUP, Interleaved, Layout, Plain};
+use crate::layout::{GROUP, Layout, Plain};
 use crate::matrix::{Matrix, RowLayout};
 use crate::product::{Columns, Product};
 use crate::share::Tile;
@@ -55,12 +55,22 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
     }
 }
 
+/// The layout that kernels for groups of rows read. They double the time of building this crate: without the feature such rows
+/// follow the definition, and these are not built.
+#[cfg(feature = "interleaved")]
+type Grouped = crate::layout::Interleaved;
+#[cfg(not(feature = "interleaved"))]
+type Grouped = Plain;
+
 /// The most columns for which the kernels that unpack in registers are faster than panels: up to so many, weights are read
 /// as streams.
 pub const FEW: usize = 8;
 
 fn rows_of_one_layout(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
     let Product { m, x, cols, rows, tile } = product;
+    if layout == RowLayout::Interleaved && cfg!(not(feature = "interleaved")) {
+        return few_columns(Isa::SCALAR, layout, Product { m, x, cols, rows, tile });
+    }
     if !m.dtype().visit(Blocked(isa, layout, Product { m, x, cols, rows: rows.clone(), tile })) {
         few_columns(isa, layout, Product { m, x, cols, rows, tile });
     }
@@ -86,7 +96,7 @@ impl Visitor for Blocked<'_, '_> {
         match self.1 {
             _ if !many => {}
             RowLayout::Plain => gemm::gemm_32::<Plain, F>(self.0, self.2),
-            RowLayout::Interleaved => gemm::gemm_32::<Interleaved, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_32::<Grouped, F>(self.0, self.2),
         }
         many
     }
@@ -96,7 +106,7 @@ impl Visitor for Blocked<'_, '_> {
         match self.1 {
             _ if !many => {}
             RowLayout::Plain => gemm::gemm_256::<Plain, F>(self.0, self.2),
-            RowLayout::Interleaved => gemm::gemm_256::<Interleaved, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_256::<Grouped, F>(self.0, self.2),
         }
         many
     }
@@ -160,7 +170,7 @@ impl<'a, 't> Batch<'a, 't> {
     fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
         Steps<'a, 't, Plain, F, X, C>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, C>: Kernel,
+        Steps<'a, 't, Grouped, F, X, C>: Kernel,
     {
         fn steps<'a, 't, L: Layout, F, X, const C: usize>(
             batch: Batch<'a, 't>,
@@ -172,7 +182,7 @@ impl<'a, 't> Batch<'a, 't> {
         let (x, count) = self.next(column);
         let done = match self.layout {
             RowLayout::Plain => dispatch_vectors(self.isa, steps::<Plain, F, X, C>(self, x)).is_some(),
-            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Interleaved, F, X, C>(self, x)).is_some(),
+            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Grouped, F, X, C>(self, x)).is_some(),
         };
         debug_assert!(done, "portable code follows the definition");
         count
@@ -182,11 +192,11 @@ impl<'a, 't> Batch<'a, 't> {
     fn widest<F, X>(self, column: impl Fn(usize) -> X) -> usize
     where
         Steps<'a, 't, Plain, F, X, 1>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, 1>: Kernel,
+        Steps<'a, 't, Grouped, F, X, 1>: Kernel,
         Steps<'a, 't, Plain, F, X, 2>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, 2>: Kernel,
+        Steps<'a, 't, Grouped, F, X, 2>: Kernel,
         Steps<'a, 't, Plain, F, X, WIDEST>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, WIDEST>: Kernel,
+        Steps<'a, 't, Grouped, F, X, WIDEST>: Kernel,
     {
         match self.left() {
             1 => self.wide::<F, X, 1>(column),

@@ -1,10 +1,13 @@
 //! Where the blocks of several rows lie: one after the other as in the file ([`Plain`]), or field by field side by side
 //! ([`Interleaved`]). Kernels read both through the same unpacking.
 
+#[cfg_attr(not(feature = "interleaved"), allow(dead_code, reason = "the kernels of interleaved rows use it"))]
 mod interleaved;
 mod plain;
 
-pub(crate) use interleaved::{GROUP, Interleaved, arrange, restore_row};
+#[cfg(any(test, feature = "interleaved"))]
+pub(crate) use interleaved::Interleaved;
+pub(crate) use interleaved::{GROUP, arrange, restore_row};
 pub(crate) use plain::Plain;
 
 use crate::formats::{Format, Rows};
