@@ -266,12 +266,14 @@ fn delta_per_channel(keys: &Keys<'_>, spec: &mut Spec, bound: Option<f32>) -> Re
     let kv_heads = keys.per_layer("attention.head_count_kv", layers)?.unwrap_or_else(|| vec![0; layers]);
     let dim = keys.need_usize("kda.head_dim")?;
     let eps = spec.norm().eps;
+    let heads = spec.layers.iter().filter_map(|layer| Some(layer.attention()?.heads)).max().unwrap_or(0);
     for (layer, _) in spec.layers.iter_mut().zip(kv_heads).filter(|(_, kv_heads)| *kv_heads == 0) {
         let rows = |name: &str| {
             let shape = keys.gguf.tensor(&format!("blk.{}.{name}.weight", layer.block)).map(|t| t.shape.as_slice());
             shape.and_then(|shape| shape.get(1)).copied()
         };
-        let heads = rows("attn_q").unwrap_or(0).checked_div(dim).unwrap_or(0);
+        // The number of heads is that of the tensors; a header alone has that of the other layers.
+        let heads = rows("attn_q").and_then(|rows| rows.checked_div(dim)).unwrap_or(heads);
         let low_rank = rows("ssm_f_a").filter(|_| keys.has(layer.block, "ssm_f_b.weight"));
         layer.mixers = vec![Mixer::Delta(Delta {
             k_heads: heads,

@@ -111,14 +111,6 @@ const SCRIPTS: Cut = regex(concat!(
     r"\x{2E80}-\x{2FDF}\x{0E00}-\x{0E7F}\x{0E80}-\x{0EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{A9E0}-\x{A9FF}",
     r"\x{AA60}-\x{AA7F}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+"
 ));
-const HAN_HANGUL: Cut = regex(r"[一-龥ࠀ-一가-퟿]+");
-/// Letters of scripts with two cases.
-const CASED: Cut = regex(concat!(
-    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώ",
-    r"ᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ",
-    r"𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
-));
-const CASED_MARKS: Cut = regex(r"\s?[!-/:-~！-／：-～‘-‟　-。]+");
 const KIMI: Cut = regex(concat!(
     r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -183,7 +175,6 @@ pub(crate) const TABLE: &[Row] = &[
     Row { names: &["glm4", "glm5"], cuts: &[LLAMA3], ignore_merges: true, add_bos: false },
     row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[DIGITS3, HAN_KANA, DEEPSEEK3]),
     row(&["spark2_5"], &[DIGITS3, HAN_KANA, SPARK, DIGIT]),
-    row(&["deepseek-llm"], &[regex(r"[\r\n]"), CASED, CASED_MARKS, regex(r"\s+$"), HAN_HANGUL, DIGITS]),
     row(&["afmoe"], &[TRIPLES, SCRIPTS, DEEPSEEK3]),
     row(&["superbpe"], &[DIGITS, TRIPLES]),
     row(&["tiny_aya", "cohere2moe"], &[TRIPLES, GPT4O]),
