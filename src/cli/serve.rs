@@ -315,7 +315,7 @@ fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
     let session = compute.session(0)?;
     let options =
         engine::Options { batch: usize::from(args.batch), expand_latents: false, ..session.options().clone() };
-    let mut llm = Llm::new(Arc::clone(&compute.model))?;
+    let mut llm = Llm::for_vectors(Arc::clone(&compute.model))?;
     if let Some(path) = &args.chat_template_file {
         let source = read_text(path, MAX_TEMPLATE)?;
         llm = llm.with_template(Template::new(source, path.display().to_string())?)?;

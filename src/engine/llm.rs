@@ -66,10 +66,25 @@ impl Llm {
         Self::with(model, None)
     }
 
+    /// A model of which only vectors are wanted, too: one that continues no text is not refused.
+    ///
+    /// # Errors
+    /// As [`Llm::open`].
+    pub fn for_vectors(model: Arc<Model>) -> Result<Self> {
+        match super::not_generative(&model.spec) {
+            Some(_) => Self::of_any_kind(model, None),
+            None => Self::new(model),
+        }
+    }
+
     fn with(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
         if let Some(why) = super::not_generative(&model.spec) {
             return Err(Error::input(model.gguf.path().display().to_string(), "a model that continues text", why));
         }
+        Self::of_any_kind(model, template)
+    }
+
+    fn of_any_kind(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
         let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
         let (tokens, rows) = (tokenizer.vocab_size(), model.spec.vocab);
         if tokens > rows {

@@ -12,7 +12,7 @@ use super::answer::{Answer, Stats};
 use super::gauges::{Count, Gauges};
 use super::generate::check_prompt;
 use super::sequence::{Event, Job, Sequence, Submission};
-use super::{Embedder, Llm, Options, Session, saved};
+use super::{Embedder, Llm, Options, Session, not_generative, saved};
 use crate::arch::Spec;
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
@@ -155,6 +155,9 @@ impl Engine {
     /// many, [`Error::Busy`] when the queue is full.
     pub fn submit(&self, submission: Submission) -> Result<()> {
         let Submission { prompt, choices, priority, client, events, cancelled } = submission;
+        if let Some(why) = not_generative(&self.llm.model().spec) {
+            return Err(Error::input("the model", "one that continues text", why));
+        }
         check_prompt(&prompt, self.options.session.context)?;
         if choices.is_empty() || choices.len() > self.options.parallel {
             let wanted = format!("1 to {} answers at once", self.options.parallel);

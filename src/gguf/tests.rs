@@ -29,7 +29,7 @@ fn sample() -> Writer {
         .bools("pattern", &[true, false])
         .tensor_f32("token_embd.weight", &[4, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
         .tensor_q8_0("blk.0.attn_q.weight", &[32, 1], &[0.5; 32])
-        .tensor("blk.0.ffn_up.weight", &[256, 1], 16, vec![0; 66])
+        .tensor("blk.0.ffn_up.weight", &[256, 1], 15, vec![0; 292])
         .tensor("odd", &[7], 40, vec![0; 9])
 }
 
@@ -88,9 +88,9 @@ fn views_are_exact_and_outlive_the_file_handle() {
     let odd = gguf.tensor("odd").unwrap();
     assert_eq!((odd.format, odd.bytes, odd.format.name()), (Format::Unsupported(40), None, "NVFP4 (type 40)".into()));
     let foreign = gguf.tensor("blk.0.ffn_up.weight").unwrap();
-    assert_eq!((foreign.format.name(), foreign.bytes), ("IQ2_XXS (type 16)".into(), Some(66)));
+    assert_eq!((foreign.format.name(), foreign.bytes), ("Q8_K (type 15)".into(), Some(292)));
     let refused = gguf.view("blk.0.ffn_up.weight").unwrap_err().to_string();
-    assert!(refused.contains("IQ2_XXS") && refused.contains("Q4_K"), "{refused}");
+    assert!(refused.contains("Q8_K") && refused.contains("Q4_K"), "{refused}");
     assert!(gguf.view("absent").unwrap_err().to_string().contains("absent"));
     drop(gguf);
     assert_eq!(view.shape(), [4, 2]);

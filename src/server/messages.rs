@@ -129,7 +129,7 @@ mod tests {
     fn parts_become_text_and_images_are_refused() {
         let place = "messages[0].content";
         assert_eq!(text(json!("a"), place).ok().as_deref(), Some("a"));
-        assert_eq!(text(json!([{"type": "text", "text": "a"}, "b"]), place).ok().as_deref(), Some("a\nb"));
+        assert_eq!(text(json!([{"type": "text", "text": "a"}, "b"]), place).ok().as_deref(), Some("a\n\nb"));
         assert!(text(json!([{"type": "image_url", "image_url": {"url": "x"}}]), place).is_err());
         assert!(text(json!(3), place).is_err() && text(json!([{"type": "text"}]), place).is_err());
     }
