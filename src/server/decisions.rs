@@ -115,7 +115,8 @@ fn answers(fields: &mut Fields, list: &str, value: &str) -> Result<(Vec<Value>, 
     let (mut values, mut shown) = (Vec::new(), Vec::new());
     for (letter, item) in ('A'..='Z').zip(items) {
         let own = &item[value];
-        if !own.is_string() && !(own.is_boolean() && value == "value") {
+        let fits = own.is_string() || (own.is_boolean() && value == "value");
+        if !fits {
             return Err(fields.wrong(list, format!("each needs a {value}")));
         }
         let description = item["description"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();

@@ -306,7 +306,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
     let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), Vec::new());
     let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
-    for choice in 0..ask.n {
+    for (choice, end_thought) in end_thought.iter().enumerate() {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
         if let (0, Some(constraint)) = (choice, &constraint) {
             warnings.extend_from_slice(constraint.warnings());
@@ -321,7 +321,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
             shown: ask.shown.clone(),
-            end_thought: Arc::clone(&end_thought[choice]),
+            end_thought: Arc::clone(end_thought),
             ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
         });
     }

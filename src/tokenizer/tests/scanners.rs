@@ -92,7 +92,9 @@ fn superwords_and_gaps_where_they_belong() {
 fn regexes_cut_long_runs_to_the_end() {
     let n = 1 << 17;
     let spaces = " ".repeat(n);
-    for row in TABLE.iter().filter(|row| row.cuts.iter().any(|cut| cut.scanner.is_none())) {
+    // One cuts at digits only: its words stay together.
+    let rows = TABLE.iter().filter(|row| row.names[0] != "superbpe");
+    for row in rows.filter(|row| row.cuts.iter().any(|cut| cut.scanner.is_none())) {
         let cutter = Cutter::new(row).unwrap();
         assert!(matches!(cutter, Cutter::Regexes(_)));
         for run in
