@@ -117,9 +117,6 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 fn check(src: &Path, untied: bool, allowed: &[(&str, &[&str])], everywhere: &[&str]) {
     let files = crate_uses(src);
     let (edges, places) = edges_of(&files);
-    if std::env::var_os("SHOW_EDGES").is_some() {
-        println!("{edges:#?}");
-    }
     let wrong: Vec<String> = breaches(&edges, allowed, everywhere);
     let place = |text: &String| {
         let found = places.iter().find(|((from, to), _)| *text == format!("{from} may not use {to}"));
