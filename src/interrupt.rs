@@ -18,6 +18,8 @@ static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// A chat runs: Ctrl-C ends an answer, not the process.
 static CHAT: AtomicBool = AtomicBool::new(false);
+/// A server listens: it has its own way to come to an end.
+static SERVER: AtomicBool = AtomicBool::new(false);
 
 /// The flag that Ctrl-C sets. Commands that loop hand it to whatever has to stop.
 pub fn flag() -> &'static Arc<AtomicBool> {
@@ -39,6 +41,9 @@ pub fn install() {
 }
 
 fn received(signal: i32) {
+    if SERVER.load(Ordering::SeqCst) {
+        return;
+    }
     let before = SIGNAL.swap(signal, Ordering::SeqCst);
     flag().store(true, Ordering::SeqCst);
     if before != 0 {
@@ -89,6 +94,11 @@ pub fn exit_code() -> u8 {
 /// From now on Ctrl-C only raises the flag, which the chat takes down again: it ends an answer and keeps the chat.
 pub fn of_a_chat() {
     CHAT.store(true, Ordering::SeqCst);
+}
+
+/// From now on signals are left to the server, which lets running answers end.
+pub fn of_a_server() {
+    SERVER.store(true, Ordering::SeqCst);
 }
 
 /// A chat was asked to leave by this signal: whatever runs in it stops.

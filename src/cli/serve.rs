@@ -204,6 +204,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     serve(models, options, &mut |address| {
+        interrupt::of_a_server();
         output::say(&format!("tokki: listening at {scheme}://{address}"));
         notify_ready();
     })

@@ -330,3 +330,25 @@ fn a_thought_that_is_not_there_cannot_be_ended() {
     assert_eq!(control(json!({ "id": "chatcmpl-none", "action": "sing" })), 400);
     assert_eq!(control(json!({ "action": "reasoning_end" })), 400);
 }
+
+#[test]
+fn a_request_that_is_under_way_at_sigterm_is_answered_however_long_it_takes() {
+    use std::io::{Read, Write};
+    let server = serve(&["--drain", "30"]);
+    let body = chat(&json!({})).to_string();
+    let (first, second) = body.split_at(body.len() / 2);
+    let mut connection = server.connect();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{first}",
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    server.signal("-TERM");
+    // Longer than commands may take to end.
+    std::thread::sleep(Duration::from_millis(1500));
+    connection.write_all(second.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

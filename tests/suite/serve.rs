@@ -60,7 +60,7 @@ pub fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Serv
 }
 
 impl Server {
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
@@ -100,7 +100,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 
