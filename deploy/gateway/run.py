@@ -54,7 +54,7 @@ def test(url, replicas):
         assert cached > prompt / 2, "a conversation left its replica"
     served = [replica.metric("tokki_requests_total") for replica in replicas]
     print("requests:", served)
-    assert all(served) and sum(served) == 4 * len(names), served
+    assert all(served) and sum(served) >= 4 * len(names), served
     replicas[0].kill()
     for turn in range(6):
         chat(url, [{"role": "user", "content": f"After the loss, question {turn}?"}])
@@ -83,7 +83,9 @@ def main():
     router = gateway(replicas, port)
     try:
         wait_for(lambda: fetch(url + "/health")[0] == 200)
-        wait_for(lambda: fetch(url + "/v1/chat/completions", {"model": "chat", "messages": []})[0] not in (404, 503))
+        # Until it knows the replicas' model.
+        hello = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        wait_for(lambda: fetch(url + "/v1/chat/completions", hello)[0] == 200)
         if args.test:
             test(url, replicas)
         else:
