@@ -1,7 +1,7 @@
 //! `tokki batch`: many requests from a file.
 
 use super::output;
-use super::serve::{EngineFlags, offers};
+use super::serve::{EngineFlags, Opening, offers};
 use crate::server::{Models, Residency, batch};
 use crate::{Error, Result, interrupt};
 use clap::Args;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     if args.input == args.output {
         return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
     }
-    let models = Models::new(offers(&args.model, &args.engine, u16::MAX)?, Residency::default());
+    let models = Models::new(offers(&args.model, &Opening::new(&args.engine, u16::MAX)?)?, Residency::default());
     models.open_first()?;
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {

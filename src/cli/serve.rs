@@ -187,12 +187,13 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         slot_dir: args.slot_save_path.clone(),
         ..ServerOptions::default()
     };
-    let mut list = offers(&args.models, &args.engine, args.queue)?;
+    let opening = Opening::new(&args.engine, args.queue)?;
+    let mut list = offers(&args.models, &opening)?;
     if let Some(first) = list.first_mut() {
         first.tags.clone_from(&args.tag);
     }
     if args.store {
-        list.extend(stored(&list, &args.engine, args.queue)?);
+        list.extend(stored(&list, &opening)?);
     }
     let residency = Residency {
         most: args.max_open.map_or(usize::MAX, usize::from),
@@ -243,29 +244,28 @@ fn time(text: &str) -> std::result::Result<Duration, String> {
 }
 
 /// Models to serve, none of them open; without any the default model.
-pub(super) fn offers(models: &[String], flags: &EngineFlags, queue: u16) -> Result<Vec<Offer>> {
+pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
     let named: Vec<(Vec<String>, PathBuf)> = if models.is_empty() {
         vec![(vec!["default".to_owned()], store::default_model(&super::progress::Bar::default())?)]
     } else {
         models.iter().map(|model| names_and_path(model)).collect::<Result<_>>()?
     };
-    let opening = Arc::new(Opening::new(flags, queue, named.len())?);
     for (_, path) in named.iter().skip(1) {
         // What cannot be run is said now and not to a client.
         Model::open(path)?;
     }
-    Ok(named.into_iter().map(|(names, path)| opening.offer(names, path)).collect())
+    let share = named.len();
+    Ok(named.into_iter().map(|(names, path)| opening.offer(names, path, share)).collect())
 }
 
 /// The models of the store that are not in `list`.
-fn stored(list: &[Offer], flags: &EngineFlags, queue: u16) -> Result<Vec<Offer>> {
-    let opening = Arc::new(Opening::new(flags, queue, 2)?);
+fn stored(list: &[Offer], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
     let known = |name: &String| list.iter().any(|offer| offer.names.contains(name));
     let names = store::Store::open()?.models()?.into_iter().map(|entry| entry.name).filter(|name| !known(name));
     let mut offers = Vec::new();
     for name in names {
         match store::resolve(&name) {
-            Ok(path) => offers.push(opening.offer(vec![name], path)),
+            Ok(path) => offers.push(opening.offer(vec![name], path, 2)),
             Err(why) => output::say(&format!("tokki: {name} is left out: {why}")),
         }
     }
@@ -290,28 +290,27 @@ fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
 }
 
 /// How the models of one process are opened: on the same threads, with the same flags.
-struct Opening {
+pub(super) struct Opening {
     flags: EngineFlags,
     queue: u16,
     pool: Arc<Pool>,
-    /// How many share the memory that is free.
-    share: usize,
 }
 
 impl Opening {
-    fn new(flags: &EngineFlags, queue: u16, share: usize) -> Result<Self> {
-        Ok(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)?, share: share.max(1) })
+    pub(super) fn new(flags: &EngineFlags, queue: u16) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)? }))
     }
 
-    fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf) -> Offer {
+    /// A model that is one of `share` among which the memory that is free is divided.
+    fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf, share: usize) -> Offer {
         let (this, name, file) = (Arc::clone(self), names[0].clone(), path.clone());
-        let open = Box::new(move || open(&this, &name, &file));
+        let open = Box::new(move || open(&this, &name, &file, share));
         Offer { names, tags: Vec::new(), path, open }
     }
 }
 
-fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
-    let Opening { flags: args, queue, pool, share } = opening;
+fn open(opening: &Opening, name: &str, path: &Path, share: usize) -> Result<Engine> {
+    let Opening { flags: args, queue, pool } = opening;
     let compute = Compute::with_pool(path, &args.machine, Arc::clone(pool))?;
     let session = compute.session(0)?;
     let options =

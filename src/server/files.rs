@@ -7,12 +7,11 @@ use super::batch::{self, Line};
 use super::body::Fields;
 use super::error::ApiError;
 use super::routes::{Call, State, json as respond_json};
-use crate::platform::output::Output;
+use crate::platform::output;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +106,7 @@ impl Files {
         if !self.objects().contains_key(&id) && self.objects().len() >= MAX_OBJECTS {
             return Err(ApiError::conflict("too many files and batches are kept: delete some"));
         }
-        write(&self.path(&format!("{id}.json")), object.to_string().as_bytes())?;
+        output::write(&self.path(&format!("{id}.json")), object.to_string().as_bytes())?;
         self.objects().insert(id, object);
         Ok(())
     }
@@ -124,13 +123,6 @@ impl Files {
         json!({ "id": id, "object": "file", "bytes": bytes, "created_at": now(), "filename": name, "purpose": purpose,
                 "status": "processed", "status_details": null, "expires_at": null })
     }
-}
-
-/// Writes a whole file or leaves the old one.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut out = Output::begin(path)?;
-    out.write_all(bytes).map_err(|why| crate::Error::io(path, "write", why))?;
-    Ok(out.commit()?)
 }
 
 /// The last part of a path, or the one before `suffix`.
@@ -175,7 +167,7 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let files = &state.files;
     let id = files.new_id("file-");
-    write(&files.path(&id), &bytes)?;
+    output::write(&files.path(&id), &bytes)?;
     let object = files.file_object(&id, &name, &purpose);
     files.put(object.clone()).inspect_err(|_| files.remove(&id))?;
     Ok(respond_json(&object, &[]))

@@ -69,6 +69,12 @@ struct Loaded {
     keep: Option<Duration>,
 }
 
+impl Loaded {
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.served) == 1 && self.served.engine.is_idle()
+    }
+}
+
 impl Entry {
     pub(super) fn name(&self) -> &str {
         &self.offer.names[0]
@@ -149,18 +155,13 @@ impl Entry {
 
     /// When it was last used, if it is open and nobody uses it now.
     fn idle_since(&self) -> Option<Instant> {
-        let loaded = self.loaded();
-        let loaded = loaded.as_ref()?;
-        (Arc::strong_count(&loaded.served) == 1 && loaded.served.engine.is_idle()).then_some(loaded.used)
+        self.loaded().as_ref().filter(|loaded| loaded.is_idle()).map(|loaded| loaded.used)
     }
 
     /// Closes it unless somebody uses it.
     fn close(&self) -> bool {
-        if self.idle_since().is_none() {
-            return false;
-        }
         // Its engine's thread is waited for without the lock.
-        let gone = self.loaded().take();
+        let gone = self.loaded().take_if(|loaded| loaded.is_idle());
         if let Some(gone) = &gone {
             self.past.absorb(gone.served.engine.gauges());
         }

@@ -148,9 +148,7 @@ impl Running {
             Event::Failed(error) => return Err(error.into()),
         }))
     }
-}
 
-impl Running {
     fn remember(&mut self, choice: usize, tokens: &[u32]) {
         if choice == 0 {
             self.said.extend_from_slice(tokens);
