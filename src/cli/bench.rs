@@ -22,8 +22,8 @@ use tempfile::NamedTempFile;
     tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
 )]
 pub(super) struct Bench {
-    /// A path or a store name
-    #[arg(required_unless_present = "shape", conflicts_with = "shape")]
+    /// A path or a store name; without it the default model
+    #[arg(conflicts_with = "shape")]
     model: Option<OsString>,
 
     /// Measure random weights of a real model's shape and quantization, SHAPE:RECIPE, instead of a file
@@ -82,6 +82,13 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;
+    let trained = compute.model.spec.context_train;
+    if positions > compute.settings.ctx().unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
+        return Err(Error::usage(format!(
+            "{positions} positions are more than the context of {trained} that this model was trained for. Take fewer, or \
+             give --ctx {positions} to measure beyond it."
+        )));
+    }
     let mut session = compute.session(positions)?;
     let load_s = start.elapsed().as_secs_f64();
     let shown = args.shape.clone().unwrap_or_else(|| name.to_string_lossy().into_owned());
@@ -105,7 +112,11 @@ fn positions(args: &Bench) -> Result<usize> {
 /// The file to measure; a temporary one for a shape.
 fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
     let (Some(shape), None) = (&args.shape, &args.model) else {
-        return Ok((None, args.model.clone().unwrap_or_default()));
+        let model = match &args.model {
+            Some(model) => model.clone(),
+            None => super::compute::default_model()?.into_os_string(),
+        };
+        return Ok((None, model));
     };
     let plan = Plan::parse(shape)?;
     let bar = super::progress::bytes("making weights", plan.weight_bytes());

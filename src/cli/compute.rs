@@ -13,6 +13,30 @@ use std::path::Path;
 use std::sync::Arc;
 use tokki_quant::attention::KvKind;
 
+/// The default model where it is on this machine; nothing is fetched only to be measured.
+pub(super) fn default_model() -> Result<std::path::PathBuf> {
+    let name = store::catalogue::default_entry().name;
+    let path = store::resolve(name).map_err(|_| Error::usage("Which model? tokki list shows what is here."))?;
+    output::say(&format!("tokki: {name}, the default model"));
+    Ok(path)
+}
+
+/// How many threads these settings mean here. More than there are CPUs would wait for one another.
+pub(super) fn threads(settings: &Settings) -> usize {
+    let Some(wanted) = settings.threads() else { return machine::threads().0 };
+    let cpus = Machine::read().allowed.len().max(1);
+    if wanted.forced || wanted.count <= cpus {
+        return wanted.count;
+    }
+    let s = if cpus == 1 { "" } else { "s" };
+    output::say(&format!(
+        "tokki: {0} threads were asked for and this machine gives {cpus} CPU{s}, so {cpus} compute (cores that are \
+         shared out among more threads are slower); --threads {0}! means {0} all the same",
+        wanted.count
+    ));
+    cpus
+}
+
 /// A model with the threads that run it.
 pub(super) struct Compute {
     pub(super) settings: Settings,
@@ -28,18 +52,24 @@ impl Compute {
 
     /// Opens the model in a file.
     pub(super) fn open_path(path: &Path, flags: &MachineFlags) -> Result<Self> {
-        Self::with_pool(path, flags, Self::pool(flags)?)
+        let settings = Settings::load()?.with(flags).for_model(path);
+        let pool = Self::pool_of(&settings)?;
+        Ok(Self { settings, model: Arc::new(Model::open(path)?), pool })
     }
 
     /// The threads that the flags ask for.
     pub(super) fn pool(flags: &MachineFlags) -> Result<Arc<Pool>> {
-        let threads = Settings::load()?.with(flags).threads().unwrap_or_else(|| machine::threads().0);
-        Ok(Arc::new(Pool::new(threads)?))
+        Self::pool_of(&Settings::load()?.with(flags))
+    }
+
+    /// The threads that the settings ask for.
+    fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
+        Ok(Arc::new(Pool::new(threads(settings))?))
     }
 
     /// Opens the model in a file, to be run by `pool`.
     pub(super) fn with_pool(path: &Path, flags: &MachineFlags, pool: Arc<Pool>) -> Result<Self> {
-        let settings = Settings::load()?.with(flags);
+        let settings = Settings::load()?.with(flags).for_model(path);
         Ok(Self { settings, model: Arc::new(Model::open(path)?), pool })
     }
 

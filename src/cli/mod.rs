@@ -7,6 +7,7 @@ mod compute;
 mod config;
 mod doctor;
 mod embed;
+mod history;
 mod import;
 mod lines;
 mod list;
@@ -27,6 +28,7 @@ mod template;
 mod tokenize;
 mod verify;
 mod waiting;
+mod words;
 
 use crate::config::GlobalFlags;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -62,6 +64,7 @@ enum Command {
     Show(show::Args),
     Verify(verify::Args),
     Rm(rm::Args),
+    History(history::Args),
     Import(import::Args),
     Config(config::Args),
     Doctor(doctor::Args),
@@ -72,7 +75,15 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(prompts_last(std::env::args_os().collect())) {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|arg| arg == "help") && args.get(2).is_some_and(|arg| arg == "--help" || arg == "-h") {
+        args.truncate(2);
+    }
+    if let Some(said) = words::of_another_program(&args) {
+        output::say(&format!("tokki: {said}"));
+        return ExitCode::from(2);
+    }
+    let cli = match Cli::try_parse_from(prompts_last(args)) {
         Ok(cli) => cli,
         Err(said) => return usage(&said),
     };
@@ -157,6 +168,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Rm(args) => rm::run(args),
+        Command::History(args) => history::run(args),
         Command::Import(args) => import::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),

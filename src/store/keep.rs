@@ -35,10 +35,20 @@ impl Store {
     /// When the file is no model that can be read, or the name is taken.
     pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
-        let shown = file.display().to_string();
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
-        let base = name::file_name(&base)
-            .map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
+        let base = name::file_name(&base).map_err(|_| {
+            Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
+        })?;
+        self.import_as(&file, &base, name)
+    }
+
+    /// Links the model whose (first) file is `file`, an absolute path, under the file name `base`.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn import_as(&self, file: &Path, base: &str, name: Option<&str>) -> Result<(String, u64)> {
+        let (file, base) = (file.to_path_buf(), base.to_owned());
+        let shown = file.display().to_string();
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
