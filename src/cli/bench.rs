@@ -74,6 +74,7 @@ struct Report {
     load_s: f64,
     peak_rss_mb: f64,
     peak_anon_mb: f64,
+    options: serde_json::Value,
 }
 
 /// Runs the command.
@@ -158,6 +159,7 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         bytes_per_token: bytes,
         read_gb_s: tg * bytes as f64 / 1e9,
         bandwidth_gb_s: measure::read_bandwidth(&compute.pool) / 1e9,
+        options: super::compute::options(session),
         peak_gmac_s: measure::integer_peak(&compute.pool) / 1e9,
         load_s,
         peak_rss_mb: rss as f64 / 1e6,

@@ -1,7 +1,7 @@
 //! The flags of every command that runs a model, and what they make.
 
 use super::{output, progress};
-use crate::config::{MachineFlags, Settings};
+use crate::config::{MachineFlags, Origin, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::machine::Machine;
 use crate::model::Model;
@@ -35,6 +35,13 @@ pub(super) fn threads(settings: &Settings) -> usize {
         wanted.count
     ));
     cpus
+}
+
+/// What a session was made with, for programs: what holds, whoever set it.
+pub(super) fn options(session: &Session) -> serde_json::Value {
+    let options = session.options();
+    serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),
+        "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents })
 }
 
 /// A model with the threads that run it.
@@ -94,6 +101,10 @@ impl Compute {
             None | Some("auto") if choice.need.total() > free => choice.need.window(free),
             _ => 0,
         };
+        let given = |key: &str| self.settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+        if given("latent_prefill") && !self.model.spec.layers.iter().any(|layer| layer.is_latent()) {
+            output::say("tokki: --latent-prefill changes nothing: this model has no latent attention");
+        }
         let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");
         let options =
             Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };

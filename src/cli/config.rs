@@ -113,11 +113,6 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
         out,
         "# Settings of tokki. A flag (--key) or the environment variable named beside a key beats this file."
     )?;
-    writeln!(
-        out,
-        "# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone:\n\
-         #\n# [models.qwen3-8b]\n# temperature = 0.6\n# system = \"Answer briefly.\""
-    )?;
     for key in KEYS {
         writeln!(
             out,
@@ -129,5 +124,9 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
             key.example()
         )?;
     }
-    Ok(())
+    writeln!(
+        out,
+        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone:\n\
+         #\n# [models.qwen3-8b]\n# temperature = 0.6\n# system = \"Answer briefly.\""
+    )
 }

@@ -59,6 +59,8 @@ fn remark(store: &Store, name: &str) {
     let description = Description::of(&gguf);
     if let Some(problem) = description.problems.first() {
         say(&format!("{name} cannot be run: {problem}"));
+    } else if !description.reads_text {
+        say(&format!("{name} cannot be run: its text cannot be tokenized (tokki show {name} says why)"));
     } else if description.chat_template.is_none() {
         say(&format!("{name} can be run with --raw; it cannot chat: it has no chat template that works"));
     }

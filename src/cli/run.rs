@@ -165,10 +165,6 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
             tell(&format!("--{key}"), "this model does not think");
         }
     }
-    let latent = conversation.session().model().spec.layers.iter().any(crate::arch::Layer::is_latent);
-    if given("latent_prefill") && !latent {
-        tell("--latent-prefill", "this model has no latent attention");
-    }
 }
 
 /// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply
@@ -393,6 +389,7 @@ fn once(
             "seed": wishes.seed,
             "usage": turn.stats,
             "memory": { "peak_resident_bytes": resident, "peak_anonymous_bytes": anonymous },
+            "options": super::compute::options(conversation.session()),
         }))?;
     } else {
         if turn.left_out > 0 {
