@@ -82,6 +82,7 @@ const OF_A_MODEL: &[&str] = &[
     "kv_type",
     "latent_prefill",
     "read_ahead",
+    "interleave",
     "max_tokens",
     "temperature",
     "top_k",

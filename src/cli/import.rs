@@ -1,8 +1,9 @@
 //! `tokki import`: a file that is already on this machine gets a name in the store.
 
 use super::output::{result, say};
+use super::progress::Bar;
 use crate::describe::Description;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, RowLayout};
 use crate::store::Store;
 use crate::store::elsewhere::Elsewhere;
 use crate::units::show_bytes;
@@ -11,13 +12,15 @@ use std::path::PathBuf;
 
 /// Gives GGUF files on this machine a name in the store
 ///
-/// A file is checked and linked, not copied; it stays where it is. Of a split model give the first part. With --from, the
+/// A file is checked and linked, not copied; it stays where it is. With --interleave what is stored is a
+/// copy whose rows lie side by side, which is faster; `tokki export` gives the file back. Of a split model give the first part. With --from, the
 /// models that another program has fetched are found where it keeps them (OLLAMA_MODELS, HF_HUB_CACHE and HF_HOME are
 /// honoured) and linked, all of them or the one named.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   tokki import ~/Downloads/EXAONE-Deep-32B-Q4_K_M.gguf
+  tokki import ~/Downloads/EXAONE-Deep-32B-Q4_K_M.gguf --interleave
   tokki import /data/model-00001-of-00003.gguf --name big
   tokki import --from ollama               all that ollama has fetched
   tokki import --from lmstudio NAME        one model of LM Studio")]
@@ -28,6 +31,9 @@ pub(super) struct Args {
     /// Name in the store, of letters, digits and . _ - [default: the file's]
     #[arg(long)]
     name: Option<String>,
+    /// Store a copy with interleaved rows instead of a link
+    #[arg(long, conflicts_with = "from")]
+    interleave: bool,
     /// Take over models from another program
     #[arg(long, value_name = "PROGRAM", value_enum)]
     from: Option<Program>,
@@ -47,8 +53,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return take_over(&store, program, args);
     }
     let file = args.file.clone().unwrap_or_default();
-    let (name, size) = store.import(&super::output::home_path(&file.to_string_lossy()), args.name.as_deref())?;
-    say(&format!("{name}: {}, linked", show_bytes(size)));
+    let file = super::output::home_path(&file.to_string_lossy());
+    let layout = if args.interleave { RowLayout::Interleaved } else { RowLayout::Plain };
+    let (name, size) = store.import_as(&file, args.name.as_deref(), layout, &Bar::default())?;
+    let how = if args.interleave { "stored with interleaved rows" } else { "linked" };
+    say(&format!("{name}: {}, {how}", show_bytes(size)));
     remark(&store, &name);
     result(|out| writeln!(out, "{name}"))
 }
@@ -95,7 +104,7 @@ fn take_over(store: &Store, program: Program, args: &Args) -> Result<()> {
             continue;
         }
         let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());
-        match store.import_as(&file, &model.file_name, Some(name)) {
+        match store.import_file(&file, &model.file_name, Some(name), RowLayout::Plain, &Bar::default()) {
             Ok((name, size)) => {
                 say(&format!("{name}: {}, linked", show_bytes(size)));
                 remark(store, &name);

@@ -7,8 +7,10 @@ mod compute;
 mod config;
 mod doctor;
 mod embed;
+mod export;
 mod history;
 mod import;
+mod layout;
 mod lines;
 mod list;
 mod logits;
@@ -66,6 +68,7 @@ enum Command {
     Rm(rm::Args),
     History(history::Args),
     Import(import::Args),
+    Export(export::Args),
     Config(config::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -170,6 +173,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Rm(args) => rm::run(args),
         Command::History(args) => history::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),

@@ -7,6 +7,7 @@ use super::output;
 use super::progress::{self, Bar};
 use crate::config::{MachineFlags, Origin, Settings};
 use crate::engine::DEFAULT_BATCH;
+use crate::gguf::layout_name;
 use crate::machine::Machine;
 use crate::predict::plan::{self, Need};
 use crate::predict::speed::{Probe, Speed, can_be_tried};
@@ -70,6 +71,8 @@ struct Row {
 struct Report {
     model: String,
     file_bytes: u64,
+    /// How the rows of the weights lie.
+    layout: &'static str,
     free_bytes: u64,
     threads: usize,
     /// Of a short prompt, and of generating after it; `None` where nothing fits, and nothing was tried.
@@ -154,8 +157,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     }
     let Some(name) = &args.model else { return suits::run(&args.machine, args.json) };
     let subject = Subject::find(name, &settings)?;
-    let compute = Compute::open_path(&subject.path(), &args.machine)?;
     let elsewhere = !matches!(subject, Subject::File(_));
+    if elsewhere && args.machine.interleave == Some(true) {
+        let found = "one of which only the header is here";
+        return Err(Error::input("--interleave", "a model on this machine, whose weights can be arranged", found));
+    }
+    let compute = Compute::open_path(&subject.path(), &args.machine)?;
     // Without a store there is no place to tell of.
     let store = Store::of(&settings).ok().filter(|_| elsewhere);
     let disk = store.map(|store| Disk::new(&store, compute.model.gguf.file_bytes()));
@@ -234,7 +241,7 @@ fn kinds(compute: &Compute) -> Vec<KvKind> {
 
 /// What is known without trying anything.
 fn known(name: String, compute: &Compute) -> Report {
-    let (model, free) = (&compute.model, plan::free_memory(&Machine::read()));
+    let (model, free) = (&compute.model, plan::free_memory_for(&compute.model, &Machine::read()));
     let trained = model.spec.context_train;
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
@@ -263,6 +270,7 @@ fn known(name: String, compute: &Compute) -> Report {
     Report {
         model: name,
         file_bytes: model.gguf.file_bytes(),
+        layout: layout_name(model.gguf.layout()),
         free_bytes: free,
         threads: compute.pool.threads(),
         prefill_tok_s: None,
@@ -347,9 +355,10 @@ impl Report {
 fn show_memory(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     writeln!(
         out,
-        "{}: a file of {}; {} of memory free; {} threads",
+        "{}: a file of {}, rows {}; {} of memory free; {} threads",
         crate::text::line(&r.model),
         show_bytes(r.file_bytes),
+        r.layout,
         show_bytes(r.free_bytes),
         r.threads
     )?;
