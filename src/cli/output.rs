@@ -41,6 +41,34 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text::clean(line));
 }
 
+/// Writes a word and what it means to stderr: the meaning in a column of its own, its words whole at the edge of the
+/// terminal.
+pub(super) fn columns(word: &str, column: usize, meaning: &str) {
+    let width = width().unwrap_or(usize::MAX);
+    let room = width.saturating_sub(column + 3).max(16);
+    let mut rows = vec![String::new()];
+    for part in meaning.split(' ') {
+        let row = rows.last().map_or(0, |row| row.chars().count());
+        if row > 0 && row + 1 + part.chars().count() > room {
+            rows.push(String::new());
+        }
+        if let Some(row) = rows.last_mut() {
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(part);
+        }
+    }
+    if word.chars().count() > column {
+        say(&format!("  {word}"));
+        rows.iter().for_each(|row| say(&format!("  {:column$} {row}", "")));
+        return;
+    }
+    for (at, row) in rows.iter().enumerate() {
+        say(&format!("  {:<column$} {row}", if at == 0 { word } else { "" }));
+    }
+}
+
 /// Columns of the terminal that stdout, or else stderr, is; `None` where neither is one.
 pub(super) fn width() -> Option<usize> {
     #[cfg(unix)]

@@ -378,7 +378,14 @@ fn once(
     constraint: Option<Box<dyn Constraint>>,
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
-    let turn = conversation.answer(wishes, constraint, &mut show)?;
+    let questions = conversation.messages().iter().filter(|message| message["role"] == "user").count();
+    let turn = conversation.answer(wishes, constraint, &mut show).map_err(|error| match error {
+        Error::ContextFull { needed, available } if questions > 1 && !wishes.leave_out_oldest => Error::usage(format!(
+            "The context is full: {needed} tokens needed, {available} available. --overflow tail leaves out the oldest \
+             questions; a larger --ctx holds more."
+        )),
+        error => error,
+    })?;
     show.end()?;
     if let Some(why) = &turn.stats.thought_closed {
         output::say(&format!("tokki: {why}"));
@@ -401,6 +408,9 @@ fn once(
         match turn.stats.finish {
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
+            Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
+                output::say("tokki: the model ended at once: its answer is empty");
+            }
             _ => {}
         }
     }

@@ -61,7 +61,7 @@ const MODES: &[Mode] = &[
     mode("rm", "rm", &["rm", "x"], ""),
     mode("history", "history", &["history"], ""),
     mode("import", "import", &["import", "MODEL"], ""),
-    mode("export", "export", &["export", "x", "y"], ""),
+    mode("export", "export", &["export", "m", "y.gguf"], ""),
     mode("config show", "config show", &["config", "show"], ""),
     mode("doctor", "doctor", &["doctor", "--no-measure"], ""),
     mode("completions", "completions", &["completions", "bash"], ""),
@@ -204,6 +204,7 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("history", "--show", Refused(&["--show", "1"])),
     ("history", "--clear", Differs(&["--clear"])),
     ("history", "--json", Differs(&["--json"])),
+    ("export", "--force", Differs(&["--force"])),
     ("import", "--name", Differs(&["--name", "other"])),
     ("import", "--interleave", Differs(&["--interleave"])),
     ("import", "--from", Tested("daily.rs")),
@@ -295,6 +296,9 @@ fn prepared() -> Home {
     file("long.txt", &"a b c d e f g h ".repeat(60));
     file("m.json", r#"{"messages":[{"role":"user","content":"hi"}]}"#);
     file("t.jinja", "{{ messages[0].content }}!");
+    file("y.gguf", "something else");
+    let imported = home.run(&["import", model().to_str().unwrap(), "--name", "m"]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
     home
 }
 

@@ -84,10 +84,18 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
 }
 
 fn help(_: &mut Chat, _: &str) -> Result<Next> {
+    const COLUMN: usize = 28;
     for command in TABLE {
-        output::say(&format!("  {:<40} {}", format!("/{} {}", command.name, command.argument), command.help));
+        output::columns(&format!("/{} {}", command.name, command.argument), COLUMN, command.help);
     }
-    output::say("  \"\"\" begins and ends a text of several lines; Esc ends a thought; Ctrl-C stops an answer");
+    for (key, does) in [
+        ("\\ at the end", "goes on in a new line; \"\"\" begins and ends a text of several lines"),
+        ("Esc", "ends a thought"),
+        ("Ctrl-C", "stops an answer"),
+        ("Tab", "completes commands, settings, models and @files"),
+    ] {
+        output::columns(key, COLUMN, does);
+    }
     Ok(Next::Ask)
 }
 
