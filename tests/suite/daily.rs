@@ -92,8 +92,8 @@ fn a_chat_goes_on_with_another_model() {
 #[test]
 fn a_full_context_has_ways_on() {
     let home = Home::new();
-    let long = "word ".repeat(20);
-    let args = ["--ctx", "100", "--max-tokens", "8"];
+    let long = "word ".repeat(10);
+    let args = ["--ctx", "260", "--max-tokens", "8"];
     let mut terminal = chat(home.path(), &args, 80);
     let mut said = String::new();
     for _ in 0..6 {

@@ -325,7 +325,8 @@ fn run(home: &Home, mode: &Mode, more: &[&str]) -> Output {
 
 fn check(mode: &Mode, flag: &str, effect: Effect) -> Result<(), String> {
     let home = prepared();
-    let said = |output: &Output| format!("{}{}", text(&output.stdout), text(&output.stderr));
+    // Vectors may be bytes.
+    let said = |output: &Output| format!("{}{}", String::from_utf8_lossy(&output.stdout), text(&output.stderr));
     let fail = |why: &str, output: &Output| Err(format!("{} {flag}: {why}: {}", mode.name, said(output)));
     match effect {
         Differs(_) | DiffersIn(..) => {
