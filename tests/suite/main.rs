@@ -21,6 +21,8 @@ mod home;
 mod hostile_gguf;
 mod layering;
 #[cfg(unix)]
+mod layout;
+#[cfg(unix)]
 mod operation;
 mod outputs;
 mod perplexity;
