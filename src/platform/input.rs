@@ -47,19 +47,27 @@ pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
     text(&path.display().to_string(), read_regular(path, most)?)
 }
 
-/// The text that a user names on the command line: a file, or the end of a pipe that a shell put in its place (`<(command)`).
-/// Other FIFOs and devices may never end, and are refused.
+/// The text that a user names on the command line: a file, a FIFO, or the end of a pipe that a shell put in its place
+/// (`<(command)`). A pipe is waited for as stdin is: until it ends, or the user interrupts. Devices may never end, and are
+/// refused.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Input`] for what is no file, too long a text, or none in UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
     let open_already = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
-    if !open_already {
+    if !open_already && !is_fifo(path) {
         return read_regular_text(path, most);
     }
     let place = path.display().to_string();
     let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     text(&place, bounded(&mut file, &place, most)?)
+}
+
+fn is_fifo(path: &Path) -> bool {
+    #[cfg(unix)]
+    return std::fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()));
+    #[cfg(not(unix))]
+    return false;
 }
 
 /// All of a stream of at most `most` bytes; `place` stands for it in errors.
