@@ -400,7 +400,8 @@ impl List {
         self.product("time_mix_key", &[e, kv]);
         self.product("time_mix_value", &[e, kv]);
         self.product("time_mix_output", &[e, e]);
-        self.head_norm(mix.norm, mix.heads, mix.dim);
+        // Files hold the weights of all heads in one row.
+        self.head_norm(mix.norm.map(|norm| HeadNorm { weights: HeadWeights::Whole, ..norm }), mix.heads, mix.dim);
         let low_rank = |list: &mut Self, name: &str, rank: usize| {
             list.add(&format!("{name}1"), &[e, rank]);
             list.add(&format!("{name}2"), &[rank, e]);
