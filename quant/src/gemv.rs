@@ -15,14 +15,14 @@ use crate::formats::{Format, Format32, Format256, Held};
 use crate::isa::caches::LINE;
 use crate::isa::simd::{Kernel, MAX_ROWS, RowDots, Simd, Words};
 use crate::isa::unroll::eight;
-use crate::layout::Layout;
+use crate::layout::{Layout, MOST_TOGETHER};
 use crate::matrix::Matrix;
 use crate::share::Tile;
 
 /// Rows that share a pass over the columns at least: what is split is split between these.
 pub(crate) const ROWS: usize = 8;
 
-/// The rows after the eight of a step: fetched line by line while the step goes on.
+/// What is read after the rows of a step, or after a block of them: fetched line by line while the step goes on.
 #[derive(Clone, Copy)]
 struct Next<'a> {
     /// The first byte of the step's first row.
@@ -32,16 +32,15 @@ struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    /// Nothing has to be prefetched.
-    const NONE: Next<'static> = Next { start: &0, ahead: 0 };
-    /// Short rows are fetched more than eight ahead: memory needs time to answer.
+    /// The layout's distance, but never less: memory needs time to answer.
     const LEAST: usize = 8 << 10;
 
-    fn new(row: &'a [u8]) -> Self {
-        Self { start: row.first().unwrap_or(&0), ahead: (ROWS * row.len()).max(Self::LEAST) }
+    fn new(rows: &'a [u8], ahead: usize) -> Self {
+        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(Self::LEAST) }
     }
 
-    /// Prefetches lines `lines` of eight blocks in a row, or rather of those as far past them, of which `from` is the first byte.
+    /// Prefetches lines `lines` of the blocks of a vector of rows, or rather of those as far past them, of which `from` is the
+    /// first byte.
     #[inline(always)]
     fn prefetch<S: Words>(self, s: S, from: usize, lines: Range<usize>) {
         let start: *const u8 = self.start;
@@ -51,9 +50,9 @@ impl<'a> Next<'a> {
     }
 }
 
-/// Cache lines that a block of each of eight rows takes.
-const fn lines<F: Format>() -> usize {
-    (ROWS * F::BYTES).div_ceil(LINE)
+/// Cache lines that a block of each of `n` rows takes.
+const fn lines<F: Format>(n: usize) -> usize {
+    (n * F::BYTES).div_ceil(LINE)
 }
 
 /// Products of some of a tile's rows, in the layout `L`, with `C` columns; `X` is a column's activations.
@@ -69,34 +68,42 @@ pub(crate) struct Steps<'a, 't, L, F, X, const C: usize> {
 }
 
 impl<'a, L: Layout, F: Format, X, const C: usize> Steps<'a, '_, L, F, X, C> {
-    /// Calls `products(rows, where the first one starts, x)` for as many rows as a vector has, again and again.
+    /// Calls `products(rows, what is read next)` for the rows that are walked through together, again and again.
     #[inline(always)]
     fn each_step<S: RowDots>(
         self,
         s: S,
         blocks: usize,
-        mut products: impl FnMut(L::Group<'a, F>, Next<'a>) -> [S::V; C],
+        mut products: impl FnMut(L::Group<'a, F>, Next<'a>) -> Sums<S, C>,
     ) {
-        let (all, end) = (self.tile.rows().start, self.rows.end);
-        for first in (L::first(self.rows.start, S::N)..end).step_by(S::N) {
-            let next = if L::PREFETCH { Next::new(self.m.row(first)) } else { Next::NONE };
+        let (together, all, end) = (L::together(S::N), self.tile.rows().start, self.rows.end);
+        for first in (L::first(self.rows.start, together * S::N)..end).step_by(together * S::N) {
+            let next = Next::new(&self.m.bytes()[first * self.m.row_bytes()..], L::ahead(self.m.row_bytes(), S::N));
             let out = products(L::group::<F, S>(self.m.stored(), first, end, blocks), next);
-            let from = first.max(self.rows.start);
-            for (c, out) in out.into_iter().enumerate().take(self.tile.n() - self.first) {
-                let mut words = [0; MAX_ROWS];
-                s.store_u32(out, &mut words);
-                let found = words.map(f32::from_bits);
-                let column = &mut self.tile.col_mut(self.first + c)[from - all..];
-                if from == first && end - first >= S::N {
-                    column[..S::N].copy_from_slice(&found[..S::N]);
-                } else {
-                    let len = (end - from).min(first + S::N - from);
-                    column[..len].copy_from_slice(&found[from - first..][..len]);
+            for (h, out) in out.iter().enumerate().take(together) {
+                let first = first + h * S::N;
+                let wanted = first.max(self.rows.start)..end.min(first + S::N);
+                if wanted.is_empty() {
+                    continue;
+                }
+                for (c, &out) in out.iter().enumerate().take(self.tile.n() - self.first) {
+                    let mut words = [0; MAX_ROWS];
+                    s.store_u32(out, &mut words);
+                    let found = words.map(f32::from_bits);
+                    let column = &mut self.tile.col_mut(self.first + c)[wanted.start - all..];
+                    if wanted.len() == S::N {
+                        column[..S::N].copy_from_slice(&found[..S::N]);
+                    } else {
+                        column[..wanted.len()].copy_from_slice(&found[wanted.start - first..][..wanted.len()]);
+                    }
                 }
             }
         }
     }
 }
+
+/// Results, or the sums on the way to them: of the vectors that are walked through together, one for each column.
+type Sums<S, const C: usize> = [[<S as Words>::V; C]; MOST_TOGETHER];
 
 impl<L: Layout, F: Format32, const C: usize> Kernel for Steps<'_, '_, L, F, ActRow32<'_>, C> {
     type Out = ();
@@ -145,6 +152,18 @@ fn held<S: RowDots>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
     }
 }
 
+/// Sums of products and of minima to begin with.
+#[inline(always)]
+fn zeros<S: RowDots, const C: usize>(s: S) -> (Sums<S, C>, Sums<S, C>) {
+    ([[s.splat_u32(0); C]; MOST_TOGETHER], [[s.splat_u32(0); C]; MOST_TOGETHER])
+}
+
+/// Blocks, and of each the vectors that are walked through together: their lines are in the nearest cache then.
+#[inline(always)]
+fn steps<L: Layout>(blocks: usize, n: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..blocks * L::together(n)).map(move |i| (i / L::together(n), i % L::together(n)))
+}
+
 #[inline(always)]
 fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
     s: S,
@@ -152,15 +171,14 @@ fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
     rows: L::Group<'_, F>,
     next: Next<'_>,
     x: &[ActRow32<'_>; C],
-) -> [S::V; C] {
+) -> Sums<S, C> {
     let x = x.map(|x| ActRow32 { q: &x.q[..n], d: &x.d[..n], sums: &x.sums[..n] });
-    let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);
+    let (mut acc, mut macc) = zeros(s);
     let offset = const { bias::<S>(F::HELD) };
-    for b in 0..n {
-        let block = L::block::<F, S>(rows, b);
-        if L::PREFETCH {
-            next.prefetch(s, b * ROWS * F::BYTES, 0..const { lines::<F>() });
-        }
+    for (b, h) in steps::<L>(n, S::N) {
+        let (acc, macc) = (&mut acc[h], &mut macc[h]);
+        let block = L::block::<F, S>(L::beside::<F, S>(rows, h), b);
+        next.prefetch(s, (b * L::together(S::N) + h) * S::N * F::BYTES, 0..const { lines::<F>(S::N) });
         let q = held(s, F::HELD, F::quants(s, block));
         let (d, min) = F::scales(s, block);
         for c in 0..C {
@@ -179,9 +197,9 @@ fn products_32<S: RowDots, L: Layout, F: Format32, const C: usize>(
             }
         }
     }
-    if F::MIN {
+    for h in 0..if F::MIN { L::together(S::N) } else { 0 } {
         for c in 0..C {
-            acc[c] = s.add_f32(acc[c], macc[c]);
+            acc[h][c] = s.add_f32(acc[h][c], macc[h][c]);
         }
     }
     acc
@@ -194,14 +212,15 @@ fn products_256<S: RowDots, L: Layout, F: Format256, const C: usize>(
     rows: L::Group<'_, F>,
     next: Next<'_>,
     x: &[ActRow256<'_>; C],
-) -> [S::V; C] {
+) -> Sums<S, C> {
     let q = x.map(|x| &x.q.as_chunks::<8>().0[..n]);
     let x = x.map(|x| ActRow256 { q: x.q, d: &x.d[..n], sums: &x.sums[..n] });
-    let (mut acc, mut macc) = ([s.splat_u32(0); C], [s.splat_u32(0); C]);
+    let (mut acc, mut macc) = zeros(s);
     let offset = const { bias::<S>(F::HELD) };
-    for b in 0..n {
+    for (b, h) in steps::<L>(n, S::N) {
+        let (acc, macc) = (&mut acc[h], &mut macc[h]);
         let a: [_; C] = std::array::from_fn(|c| &q[c][b]);
-        let block = L::block::<F, S>(rows, b);
+        let block = L::block::<F, S>(L::beside::<F, S>(rows, h), b);
         let head = F::head(s, block);
         let mut isum = [s.splat_u32(0); C];
         F::chunks(
@@ -210,11 +229,10 @@ fn products_256<S: RowDots, L: Layout, F: Format256, const C: usize>(
             #[inline(always)]
             |j, q| {
                 // An eighth with each chunk: all at once would be more than the processor keeps in flight.
-                if L::PREFETCH {
-                    let lines = const { lines::<F>() };
-                    let next = Next { start: s.pin(next.start, &mut isum[0]), ..next };
-                    next.prefetch(s, b * ROWS * F::BYTES, j * lines / 8..(j + 1) * lines / 8);
-                }
+                let lines = const { lines::<F>(S::N) };
+                let next = Next { start: s.pin(next.start, &mut isum[0]), ..next };
+                let from = (b * L::together(S::N) + h) * S::N * F::BYTES;
+                next.prefetch(s, from, j * lines / 8..(j + 1) * lines / 8);
                 let q = held(s, F::HELD, q);
                 let a: [_; C] = std::array::from_fn(|c| groups(&a[c][j]));
                 scaled_dots::<S, F, C>(s, &mut isum, j, &q, &head.scales, a);
@@ -237,9 +255,9 @@ fn products_256<S: RowDots, L: Layout, F: Format256, const C: usize>(
             }
         }
     }
-    if F::MIN {
+    for h in 0..if F::MIN { L::together(S::N) } else { 0 } {
         for c in 0..C {
-            acc[c] = s.sub_f32(acc[c], macc[c]);
+            acc[h][c] = s.sub_f32(acc[h][c], macc[h][c]);
         }
     }
     acc

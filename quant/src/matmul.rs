@@ -8,13 +8,13 @@ use crate::activation::{ActRow32, ActRow256, Activations};
 use crate::dot::{self, COLUMNS};
 use crate::dtype::Visitor;
 use crate::floats;
-use crate::formats::{Float, Format32, Format256};
+use crate::formats::{Float, Format32, Format256, GROUP};
 use crate::gemm;
 use crate::gemv::{ROWS, Steps};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch_vectors;
 use crate::isa::simd::Kernel;
-use crate::layout::{GROUP, Layout, Plain};
+use crate::layout::{Interleaved, Layout, Plain};
 use crate::matrix::{Matrix, RowLayout};
 use crate::product::{Columns, Product};
 use crate::share::Tile;
@@ -55,22 +55,12 @@ fn product(isa: Isa, m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, tile: &
     }
 }
 
-/// The layout that kernels for groups of rows read. They double the time of building this crate: without the feature such rows
-/// follow the definition, and these are not built.
-#[cfg(feature = "interleaved")]
-type Grouped = crate::layout::Interleaved;
-#[cfg(not(feature = "interleaved"))]
-type Grouped = Plain;
-
 /// The most columns for which the kernels that unpack in registers are faster than panels: up to so many, weights are read
 /// as streams.
 pub const FEW: usize = 8;
 
 fn rows_of_one_layout(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
     let Product { m, x, cols, rows, tile } = product;
-    if layout == RowLayout::Interleaved && cfg!(not(feature = "interleaved")) {
-        return few_columns(Isa::SCALAR, layout, Product { m, x, cols, rows, tile });
-    }
     if !m.dtype().visit(Blocked(isa, layout, Product { m, x, cols, rows: rows.clone(), tile })) {
         few_columns(isa, layout, Product { m, x, cols, rows, tile });
     }
@@ -92,23 +82,20 @@ impl Visitor for Blocked<'_, '_> {
 
     fn block32<F: Format32>(self) -> bool {
         // Without vectors, panels pay for formats with scales of groups alone.
-        let many = self.2.cols.len() > FEW && self.0 != Isa::SCALAR;
-        match self.1 {
-            _ if !many => {}
+        let many = self.2.cols.len() > FEW;
+        many && match self.1 {
             RowLayout::Plain => gemm::gemm_32::<Plain, F>(self.0, self.2),
-            RowLayout::Interleaved => gemm::gemm_32::<Grouped, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_32::<Interleaved, F>(self.0, self.2),
         }
-        many
     }
 
     fn block256<F: Format256>(self) -> bool {
         let many = self.2.cols.len() > FEW || (F::BY_PANELS && self.0 != Isa::SCALAR);
-        match self.1 {
-            _ if !many => {}
+        many && match self.1 {
+            RowLayout::Plain if self.0 == Isa::SCALAR => gemm::gemm_256_portable::<F>(self.2),
             RowLayout::Plain => gemm::gemm_256::<Plain, F>(self.0, self.2),
-            RowLayout::Interleaved => gemm::gemm_256::<Grouped, F>(self.0, self.2),
+            RowLayout::Interleaved => gemm::gemm_256::<Interleaved, F>(self.0, self.2),
         }
-        many
     }
 }
 
@@ -122,15 +109,17 @@ const WIDEST: usize = 4;
 fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
     let Product { m, x, cols, rows, tile } = product;
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
-    let few = (STEP_BYTES / (ROWS * m.row_bytes()).max(1)).max(1) * ROWS;
-    let few = if cols.len() > WIDEST { few } else { rows.len().max(1).next_multiple_of(ROWS) };
+    let unit = match layout {
+        RowLayout::Plain => ROWS,
+        RowLayout::Interleaved => GROUP,
+    };
+    let few = if cols.len() > WIDEST { STEP_BYTES / (unit * m.row_bytes()).max(1) } else { usize::MAX / unit };
+    let few = few.max(1) * unit;
     let mut start = rows.start;
     while start < rows.end {
-        // Of interleaved rows, all passes but the first begin with a vector.
-        let end = match layout {
-            RowLayout::Plain => start + few,
-            RowLayout::Interleaved => start / ROWS * ROWS + few,
-        };
+        // Of interleaved rows, all passes but the first begin with a group.
+        let from = if layout == RowLayout::Interleaved { start / GROUP * GROUP } else { start };
+        let end = from.saturating_add(few);
         let end = end.min(rows.end);
         let mut from = 0;
         while from < cols.len() {
@@ -170,7 +159,7 @@ impl<'a, 't> Batch<'a, 't> {
     fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
         Steps<'a, 't, Plain, F, X, C>: Kernel,
-        Steps<'a, 't, Grouped, F, X, C>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, C>: Kernel,
     {
         fn steps<'a, 't, L: Layout, F, X, const C: usize>(
             batch: Batch<'a, 't>,
@@ -181,8 +170,8 @@ impl<'a, 't> Batch<'a, 't> {
         }
         let (x, count) = self.next(column);
         let done = match self.layout {
-            RowLayout::Plain => dispatch_vectors(self.isa, steps::<Plain, F, X, C>(self, x)).is_some(),
-            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Grouped, F, X, C>(self, x)).is_some(),
+            RowLayout::Plain => dispatch_vectors(self.isa, steps::<Plain, F, X, C>(self, x)),
+            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Interleaved, F, X, C>(self, x)),
         };
         debug_assert!(done, "portable code follows the definition");
         count
@@ -192,11 +181,11 @@ impl<'a, 't> Batch<'a, 't> {
     fn widest<F, X>(self, column: impl Fn(usize) -> X) -> usize
     where
         Steps<'a, 't, Plain, F, X, 1>: Kernel,
-        Steps<'a, 't, Grouped, F, X, 1>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, 1>: Kernel,
         Steps<'a, 't, Plain, F, X, 2>: Kernel,
-        Steps<'a, 't, Grouped, F, X, 2>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, 2>: Kernel,
         Steps<'a, 't, Plain, F, X, WIDEST>: Kernel,
-        Steps<'a, 't, Grouped, F, X, WIDEST>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, WIDEST>: Kernel,
     {
         match self.left() {
             1 => self.wide::<F, X, 1>(column),

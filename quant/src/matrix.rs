@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::dtype::{DType, Visitor};
-use crate::formats::{Field, Float, Format32, Format256, decode_32, decode_256, decode_float};
-use crate::layout::{self, GROUP, Stored};
+use crate::formats::{Field, Float, Format32, Format256, GROUP, decode_32, decode_256, decode_float};
+use crate::layout::{self, Stored};
 
 /// Why bytes are not a matrix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,6 +185,18 @@ pub fn interleave(m: &Matrix<'_>, out: &mut [u8]) {
         out.copy_from_slice(m.bytes);
     } else {
         layout::arrange(m.dtype.visit(Fields), m.row_bytes, m.bytes, out);
+    }
+}
+
+/// Writes the rows of `m` to `out` as files have them: the inverse of [`interleave`].
+///
+/// # Panics
+/// When `out` isn't as long as the matrix's bytes.
+pub fn restore(m: &Matrix<'_>, out: &mut [u8]) {
+    assert!(out.len() == m.bytes.len(), "restore: {m:?} to {} bytes", out.len());
+    match m.layout {
+        RowLayout::Plain => out.copy_from_slice(m.bytes),
+        RowLayout::Interleaved => layout::restore(m.dtype.visit(Fields), m.row_bytes, m.bytes, out),
     }
 }
 

@@ -6,7 +6,7 @@ use tokki_quant::activation::ActKind;
 use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{matmul, matmul_cols};
-use tokki_quant::matrix::{Matrix, interleave};
+use tokki_quant::matrix::{Matrix, interleave, restore};
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::testing::{
     Rng, activations, adversarial, assert_same_bits, for_each_format, for_each_isa, product, weights,
@@ -144,6 +144,9 @@ fn interleaved_rows_come_back() {
             let mut arranged = vec![0xaa; bytes.len()];
             interleave(&plain, &mut arranged);
             let other = Matrix::interleaved(dtype, rows, k, &arranged).unwrap();
+            let mut back = vec![0; bytes.len()];
+            restore(&other, &mut back);
+            assert_eq!(back, bytes, "{dtype}, {rows} rows");
             let (mut wanted, mut found) = (vec![0f32; k], vec![0f32; k]);
             for r in 0..rows {
                 assert_eq!(plain.plain_row(r), other.plain_row(r), "{dtype}, row {r} of {rows}");

@@ -4,6 +4,7 @@ use super::compute::Compute;
 use super::output;
 use crate::config::{MachineFlags, count};
 use crate::engine::Session;
+use crate::gguf::layout_name;
 use crate::predict::{measure, plan};
 use crate::shapes::{self, Plan};
 use crate::{Error, Result, interrupt};
@@ -61,6 +62,7 @@ struct Report {
     threads: usize,
     isa: &'static str,
     kv_type: &'static str,
+    layout: &'static str,
     pp_tokens: usize,
     pp_tok_s: f64,
     pp_gmac_s: f64,
@@ -138,6 +140,7 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         threads: compute.pool.threads(),
         isa: compute.pool.isa().name(),
         kv_type: shape.kind().name(),
+        layout: layout_name(compute.model.gguf.layout()),
         pp_tokens: args.prompt,
         pp_tok_s: pp,
         pp_gmac_s: pp * cost.layer_macs as f64 / 1e9,
@@ -202,13 +205,14 @@ fn decode(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
 fn table(r: &Report) -> String {
     let percent = |a: f64, b: f64| if b > 0.0 { 100.0 * a / b } else { 0.0 };
     format!(
-        "{}\n{} threads, {}, {} cache, depth {}\n\
+        "{}\n{} threads, {}, rows {}, {} cache, depth {}\n\
          prefill  {:>9.2} tok/s  ({} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%\n\
          decode   {:>9.2} tok/s  ({} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token\n\
          ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB",
         r.model,
         r.threads,
         r.isa,
+        r.layout,
         r.kv_type,
         r.depth,
         r.pp_tok_s,

@@ -3,10 +3,12 @@
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
+use crate::gguf::{Gguf, RowLayout};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::predict::plan;
+use crate::units::show_bytes;
 use crate::{Error, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -40,7 +42,12 @@ impl Compute {
     /// Opens the model in a file, to be run by `pool`.
     pub(super) fn with_pool(path: &Path, flags: &MachineFlags, pool: Arc<Pool>) -> Result<Self> {
         let settings = Settings::load()?.with(flags);
-        Ok(Self { settings, model: Arc::new(Model::open(path)?), pool })
+        let mut model = Model::open(path)?;
+        if settings.interleave() == Some(true) && model.gguf.layout() == RowLayout::Plain {
+            // What cannot be run has been said by now.
+            model = Model::from_gguf(interleaved(model.gguf)?)?;
+        }
+        Ok(Self { settings, model: Arc::new(model), pool })
     }
 
     /// An empty session with a context that fits into memory; room for `needed` positions at least where no context was
@@ -53,7 +60,7 @@ impl Compute {
         let kind = kv.as_deref().map_or(Some(KvKind::F16), KvKind::by_name);
         let kind = kind.ok_or_else(|| Error::input("kv_type", "f32, f16 or q8_0", kv.unwrap_or_default()))?;
         let wanted = self.settings.ctx().or((needed > plan::DEFAULT_CONTEXT).then_some(needed));
-        let free = plan::free_memory(&Machine::read());
+        let free = plan::free_memory_for(&self.model, &Machine::read());
         let choice = plan::choose(&self.model, kind, DEFAULT_BATCH, wanted, free)?;
         if let Some(remark) = &choice.remark {
             output::say(&format!("tokki: {remark}"));
@@ -93,4 +100,28 @@ impl Compute {
         bar.finish_and_clear();
         outcome
     }
+}
+
+/// A copy of the weights with interleaved rows, with a bar on a terminal.
+///
+/// # Errors
+/// [`Error::Input`] when there is no memory for a copy.
+fn interleaved(gguf: Gguf) -> Result<Gguf> {
+    let (bytes, free) = (gguf.file_bytes(), plan::free_memory(&Machine::read()));
+    if bytes > free {
+        let found = format!("{} free", show_bytes(free));
+        return Err(Error::input(
+            "memory",
+            format!("{} for --interleave's copy of the weights", show_bytes(bytes)),
+            found,
+        )
+        .hint("leave --interleave out, or store the model so: tokki import FILE --interleave"));
+    }
+    let bar = progress::reading("arranging the weights", bytes);
+    let outcome = gguf.interleaved(&|done| {
+        bar.inc(done);
+        interrupt::check()
+    });
+    bar.finish_and_clear();
+    outcome
 }

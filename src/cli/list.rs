@@ -2,6 +2,7 @@
 
 use super::output::{Paint, json, result, say, table};
 use crate::Result;
+use crate::gguf::RowLayout;
 use crate::store::{Partial, Store, catalogue};
 use crate::units::show_bytes;
 use serde_json::{Value, json};
@@ -46,7 +47,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
             Ok(manifest) => (show_bytes(manifest.size()), manifest.source.clone()),
             Err(_) => (String::new(), String::new()),
         };
-        let state = if entry.path().is_ok() { "ready" } else { "damaged" };
+        let interleaved = entry.manifest.as_ref().is_ok_and(|manifest| manifest.layout() == RowLayout::Interleaved);
+        let state = match entry.path() {
+            Ok(_) if interleaved => "ready, interleaved",
+            Ok(_) => "ready",
+            Err(_) => "damaged",
+        };
         rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
     }
     rows.extend(partials.iter().map(partial_row));

@@ -7,7 +7,9 @@ mod compute;
 mod config;
 mod doctor;
 mod embed;
+mod export;
 mod import;
+mod layout;
 mod lines;
 mod list;
 mod logits;
@@ -63,6 +65,7 @@ enum Command {
     Verify(verify::Args),
     Rm(rm::Args),
     Import(import::Args),
+    Export(export::Args),
     Config(config::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -159,6 +162,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Verify(args) => verify::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),

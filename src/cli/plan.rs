@@ -3,15 +3,16 @@
 use super::compute::Compute;
 use super::output;
 use super::progress::Bar;
-use crate::Result;
 use crate::config::{MachineFlags, Settings};
 use crate::engine::DEFAULT_BATCH;
+use crate::gguf::layout_name;
 use crate::machine::Machine;
 use crate::predict::plan::{self, Need};
 use crate::predict::speed::{Speed, can_be_tried};
 use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
 use crate::units::show_bytes;
+use crate::{Error, Result};
 use clap::Args;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ struct Row {
 struct Report {
     model: String,
     file_bytes: u64,
+    /// How the rows of the weights lie.
+    layout: &'static str,
     free_bytes: u64,
     threads: usize,
     /// Of a short prompt, and of generating after it; `None` where nothing fits, and nothing was tried.
@@ -132,8 +135,12 @@ impl Subject {
 pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let settings = Settings::load()?;
     let subject = Subject::find(&args.model, &settings)?;
-    let compute = Compute::open_path(&subject.path(), &args.machine)?;
     let elsewhere = !matches!(subject, Subject::File(_));
+    if elsewhere && args.machine.interleave == Some(true) {
+        let found = "one of which only the header is here";
+        return Err(Error::input("--interleave", "a model on this machine, whose weights can be arranged", found));
+    }
+    let compute = Compute::open_path(&subject.path(), &args.machine)?;
     // Without a store there is no place to tell of.
     let store = Store::of(&settings).ok().filter(|_| elsewhere);
     let disk = store.map(|store| Disk::new(&store, compute.model.gguf.file_bytes()));
@@ -153,7 +160,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
 }
 
 fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
-    let (model, free) = (&compute.model, plan::free_memory(&Machine::read()));
+    let (model, free) = (&compute.model, plan::free_memory_for(&compute.model, &Machine::read()));
     let trained = model.spec.context_train;
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
@@ -190,6 +197,7 @@ fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
     Ok(Report {
         model: args.model.to_string_lossy().into_owned(),
         file_bytes: model.gguf.file_bytes(),
+        layout: layout_name(model.gguf.layout()),
         free_bytes: free,
         threads: compute.pool.threads(),
         prefill_tok_s: speed.map(|speed| speed.prefill(DEFAULT_BATCH, 0, KvKind::F16)),
@@ -230,9 +238,10 @@ impl Report {
 fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     writeln!(
         out,
-        "{}: a file of {}; {} of memory free; {} threads",
+        "{}: a file of {}, rows {}; {} of memory free; {} threads",
         crate::text::line(&r.model),
         show_bytes(r.file_bytes),
+        r.layout,
         show_bytes(r.free_bytes),
         r.threads
     )?;

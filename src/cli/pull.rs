@@ -1,9 +1,11 @@
 //! `tokki pull`: a model from the hub, a URL or the catalogue into the store.
 
+use super::layout::{self, LayoutFlag};
 use super::output::{result, say};
 use super::progress::Bar;
 use crate::Result;
 use crate::config::{PullFlags, Settings};
+use crate::gguf::Gguf;
 use crate::store::{self, Request};
 
 /// Fetches a model into the store
@@ -37,14 +39,23 @@ pub(super) struct Args {
     /// Fetch everything again: discard what an earlier try left, and replace the model if it is there
     #[arg(long)]
     restart: bool,
+    /// How the rows of the weights are stored
+    #[arg(long, value_enum, default_value_t, value_name = "LAYOUT")]
+    layout: LayoutFlag,
     #[command(flatten)]
     network: PullFlags,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let settings = Settings::load()?.with(&args.network);
-    let request =
-        Request { what: &args.what, name: args.name.as_deref(), sha256: args.sha256.as_deref(), restart: args.restart };
+    let pays = |gguf: &Gguf| layout::pays(&settings, gguf);
+    let request = Request {
+        what: &args.what,
+        name: args.name.as_deref(),
+        sha256: args.sha256.as_deref(),
+        restart: args.restart,
+        layout: args.layout.choice(&pays),
+    };
     let pulled = store::pull(&settings, request, &Bar::default())?;
     let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {

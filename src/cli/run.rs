@@ -1,6 +1,7 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
 use super::compute::Compute;
+use super::layout::{self, LayoutFlag};
 use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
 use super::waiting;
@@ -8,6 +9,7 @@ use crate::chat::{Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
+use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::predict::measure;
 use crate::sample::{Constraint, Form, Overrides};
@@ -208,7 +210,8 @@ fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
     };
     let Some(first) = &args.model else { return default(None) };
     let fetched = |what: &str| {
-        let request = store::Request { what, ..Default::default() };
+        let pays = |gguf: &Gguf| layout::pays(settings, gguf);
+        let request = store::Request { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
         store::pull(settings, request, &bar).map(|pulled| pulled.path)
     };
     let path = match First::read(first) {

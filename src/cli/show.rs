@@ -136,7 +136,9 @@ impl Page<'_> {
         }
         self.line("parameters", &parameters)?;
         let files = if model.files == 1 { String::new() } else { format!(" in {} files", model.files) };
-        self.line("quantization", &format!("{}, {}{files}", model.quantization, show_bytes(model.file_bytes)))?;
+        let rows = if model.layout == "plain" { String::new() } else { format!(", rows {}", model.layout) };
+        let size = show_bytes(model.file_bytes);
+        self.line("quantization", &format!("{}, {size}{files}{rows}", model.quantization))?;
         if let Some(license) = &model.license {
             self.line("license", license)?;
         }

@@ -94,6 +94,11 @@ settings! {
         /// the free memory
         read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, &["auto", "on", "off"]),
             [value_name = "WHEN", help_heading = "Machine"];
+        /// Put the weights in another order in memory before they are used: faster answers, for memory of their own and some
+        /// seconds at the start
+        interleave: bool = "TOKKI_INTERLEAVE", "false", any,
+            [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+             help_heading = "Machine"];
     }
 
     /// How the next token is chosen.

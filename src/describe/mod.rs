@@ -17,7 +17,7 @@ pub use memory::Memory;
 pub use talk::{ChatTemplate, Sampling};
 
 use crate::arch::{self, Ffn, Rope, RopeScaling, Spec};
-use crate::gguf::{Gguf, TensorInfo, Value};
+use crate::gguf::{Gguf, TensorInfo, Value, layout_name};
 use crate::shapes::Recipe;
 
 /// A model, described.
@@ -35,6 +35,8 @@ pub struct Description {
     pub architecture: Option<String>,
     /// The recipe of its quantization (`Q4_K_M`), else the format that most of its bytes are in.
     pub quantization: String,
+    /// How the rows of its weights lie: `plain` as in GGUF files, or `interleaved`.
+    pub layout: &'static str,
     /// Number of weights.
     pub parameters: u64,
     /// Weights that one token passes: fewer than all where there are experts.
@@ -149,6 +151,7 @@ impl Description {
             file_bytes: gguf.file_bytes(),
             architecture: text("general.architecture"),
             quantization: quantization(gguf, &formats),
+            layout: layout_name(gguf.layout()),
             parameters: gguf.tensors().map(TensorInfo::elements).sum(),
             active_parameters: spec.map_or(0, |spec| active_parameters(gguf, spec)),
             weight_bytes: gguf.tensors().filter_map(|tensor| tensor.bytes).sum(),

@@ -61,9 +61,9 @@ pub fn fingerprint(model: &Model) -> Result<String> {
     for info in model.gguf.tensors() {
         hash.update(format!("{} {:?} {}\n", info.name, info.shape, info.format.name()));
         if info.dtype().is_some() {
-            let view = model.gguf.view(&info.name)?;
-            let bytes = view.bytes();
-            hash.update(&bytes[..bytes.len().min(SAMPLE)]);
+            // The bytes of the original file, so that both layouts of a model are the same one.
+            let bytes = model.gguf.view(&info.name)?.first_bytes(SAMPLE);
+            hash.update(&bytes);
         }
     }
     Ok(hex(hash))

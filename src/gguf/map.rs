@@ -89,11 +89,25 @@ pub(super) fn read_ahead(_: &Map, _: Range<usize>) {}
 /// # Errors
 /// [`Error::Input`] when there are none, [`Error::Io`] when there is no memory.
 pub(super) fn copy(name: &Path, bytes: &[u8]) -> Result<Arc<Map>> {
-    if bytes.is_empty() {
+    filled(name, bytes.len(), &mut |map| {
+        map.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
+/// `len` bytes of memory that `fill` fills, in the form of a mapped file.
+///
+/// # Errors
+/// As [`copy`], and those of `fill`.
+pub(super) fn filled(name: &Path, len: usize, fill: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<Arc<Map>> {
+    if len == 0 {
         return Err(Error::input(name.display().to_string(), "a GGUF file", "an empty one"));
     }
-    let mut map = MmapMut::map_anon(bytes.len()).map_err(|e| Error::io(name, "map", e))?;
-    map.copy_from_slice(bytes);
+    let mut map = MmapMut::map_anon(len).map_err(|e| Error::io(name, "map", e))?;
+    // Weights are read from end to end: fewer, larger pages cost less. A hint.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    fill(&mut map)?;
     let bytes = map.make_read_only().map_err(|e| Error::io(name, "map", e))?;
     Ok(Arc::new(Map { guarded: None, bytes }))
 }

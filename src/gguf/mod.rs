@@ -8,6 +8,7 @@
 mod decode;
 mod foreign;
 mod keys;
+mod layout;
 mod map;
 mod other;
 mod scan;
@@ -27,8 +28,10 @@ use std::time::SystemTime;
 
 use map::Map;
 
+pub use layout::{EXTENSION, Rearranged, layout_name};
 pub use tensor::{Format, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
+pub use tokki_quant::matrix::RowLayout;
 pub use value::{Array, Kind, Texts, Value};
 
 pub use scan::header_len;

@@ -65,6 +65,8 @@ pub(super) struct TensorSpan {
     pub(super) name: String,
     pub(super) shape: Vec<u64>,
     pub(super) kind: u32,
+    /// Where the file says so.
+    pub(super) kind_at: usize,
     pub(super) offset: u64,
 }
 
@@ -243,13 +245,14 @@ fn scan_tensor(cursor: &mut Cursor<'_>, view: &mut Vec<u8>) -> Result<TensorSpan
         shape.push(dim);
     }
     copy(cursor, view, start..cursor.at)?;
+    let kind_at = cursor.at;
     let kind = cursor.u32("a tensor's type")?;
     let offset_at = cursor.at;
     let offset = cursor.u64("a tensor's offset")?;
     // The decoder ends the process's thread on some type numbers and refuses others; sizes are computed here anyway.
     view.extend_from_slice(&0u32.to_le_bytes());
     copy(cursor, view, offset_at..cursor.at)?;
-    Ok(TensorSpan { name, shape, kind, offset })
+    Ok(TensorSpan { name, shape, kind, kind_at, offset })
 }
 
 /// Appends a piece of the file to the view, within its limit.

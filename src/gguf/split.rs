@@ -69,19 +69,22 @@ struct Named {
     /// From 1.
     number: usize,
     count: usize,
+    extension: &'static str,
 }
 
 impl Named {
     fn parse(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+        let name = path.file_name()?.to_str()?;
+        let strip = |extension| Some((name.strip_suffix(extension)?.strip_suffix('.')?, extension));
+        let (name, extension) = strip("gguf").or_else(|| strip(super::EXTENSION))?;
         let (rest, count) = name.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
         let digits = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Some(Self { folder, stem: stem.to_owned(), number: digits(number)?, count: digits(count)? })
+        Some(Self { folder, stem: stem.to_owned(), number: digits(number)?, count: digits(count)?, extension })
     }
 
     fn with_number(&self, number: usize) -> PathBuf {
-        self.folder.join(format!("{}-{number:05}-of-{:05}.gguf", self.stem, self.count))
+        self.folder.join(format!("{}-{number:05}-of-{:05}.{}", self.stem, self.count, self.extension))
     }
 }

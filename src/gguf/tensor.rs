@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::map::Map;
 use tokki_quant::dtype::DType;
+use tokki_quant::matrix::{Matrix, RowLayout};
 
+use super::layout::{self, TypeNumber};
 use super::scan::{Scan, TensorSpan, shown};
 use super::{foreign, map};
 use crate::{Error, Result};
@@ -53,6 +55,8 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// How the values are stored.
     pub format: Format,
+    /// How the rows lie.
+    pub layout: RowLayout,
     /// Bytes in the file; `None` when the format's size is not known.
     pub bytes: Option<u64>,
     /// Which file of a split model holds it, from 0.
@@ -108,7 +112,14 @@ fn place_one(
     let wrong = |wanted: String, found: String| {
         Err(Error::input(format!("{place}: tensor {}", shown(&span.name)), wanted, found))
     };
-    let format = Format::from_id(span.kind);
+    let (format, layout) = match TypeNumber::read(span.kind) {
+        TypeNumber::Known(id, layout) => (Format::from_id(id), layout),
+        TypeNumber::Newer(version) => {
+            let found = format!("rows arranged in version {version} of tokki's layout");
+            return wrong("rows as files have them, or arranged in version 1".into(), found)
+                .map_err(|e: Error| e.hint("a newer tokki wrote it: use that one, or let it export the model"));
+        }
+    };
     if !span.offset.is_multiple_of(alignment) {
         return wrong(format!("an offset that is a multiple of {alignment}"), span.offset.to_string());
     }
@@ -123,7 +134,12 @@ fn place_one(
         };
         shape.push(dim);
     }
-    let mut info = TensorInfo { name: span.name.clone(), shape, format, bytes: None, shard, range: 0..0 };
+    if layout == RowLayout::Interleaved && !matches!(format, Format::Known(dtype) if layout::has_groups(dtype, &shape))
+    {
+        let found = format!("{} of the shape {shape:?}, marked as interleaved", format.name());
+        return wrong("a quantized matrix of at least 16 rows where rows are interleaved".into(), found);
+    }
+    let mut info = TensorInfo { name: span.name.clone(), shape, format, layout, bytes: None, shard, range: 0..0 };
     let Some((block_len, block_bytes)) = format.block() else { return Ok(info) };
     if !span.shape[0].is_multiple_of(block_len) {
         let wanted = format!("rows that are a multiple of {block_len} values ({})", format.name());
@@ -153,6 +169,7 @@ pub struct TensorView {
     name: Arc<str>,
     shape: Arc<[usize]>,
     dtype: DType,
+    layout: RowLayout,
 }
 
 impl TensorView {
@@ -168,6 +185,7 @@ impl TensorView {
             name: info.name.as_str().into(),
             shape: info.shape.as_slice().into(),
             dtype,
+            layout: info.layout,
         })
     }
 
@@ -186,7 +204,48 @@ impl TensorView {
         self.dtype
     }
 
-    /// The bytes in the file: whole blocks, `shape` of them.
+    /// How the rows lie.
+    pub fn layout(&self) -> RowLayout {
+        self.layout
+    }
+
+    /// Whether rows `part` of all rows can be taken out as they lie: always where those lie one after the other, else only
+    /// whole groups of them.
+    pub fn can_part(&self, part: &Range<usize>) -> bool {
+        self.layout == RowLayout::Plain || layout::is_whole(self.shape[1], part)
+    }
+
+    /// The first `most` bytes, or all there are, as they are where rows lie one after the other.
+    pub fn first_bytes(&self, most: usize) -> Vec<u8> {
+        let rows = self.shape[1..].iter().product::<usize>();
+        let row = (self.bytes().len() / rows).max(1);
+        let mut bytes = self.plain_rows(0..most.div_ceil(row).min(rows));
+        bytes.truncate(most);
+        bytes
+    }
+
+    /// Rows `part` of all rows, one after the other whatever the file's layout.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn plain_rows(&self, part: Range<usize>) -> Vec<u8> {
+        let unit = self.shape.get(1).copied().unwrap_or(1);
+        let row = self.bytes().len() / self.shape[1..].iter().product::<usize>();
+        if self.layout == RowLayout::Plain {
+            return self.bytes()[part.start * row..part.end * row].to_vec();
+        }
+        let mut out = Vec::with_capacity(part.len() * row);
+        for r in part {
+            let matrix = &self.bytes()[r / unit * unit * row..][..unit * row];
+            match Matrix::interleaved(self.dtype, unit, self.shape[0], matrix) {
+                Ok(matrix) => out.extend_from_slice(&matrix.plain_row(r % unit)),
+                Err(_) => unreachable!("the tensor was placed as whole rows"),
+            }
+        }
+        out
+    }
+
+    /// The bytes in the file: whole blocks, `shape` of them, in the order of [`TensorView::layout`].
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.range.clone()]
     }

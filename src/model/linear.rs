@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use tokki_quant::dtype::DType;
-use tokki_quant::matrix::Matrix;
+use tokki_quant::matrix::{Matrix, RowLayout};
 
 /// Where the bytes of a matrix are: in the mapped file, or (for the few that had to be transposed) on the heap.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ enum Bytes {
 pub struct Stack {
     bytes: Bytes,
     dtype: DType,
+    layout: RowLayout,
     count: usize,
     stride: usize,
     first: usize,
@@ -51,10 +52,11 @@ impl Stack {
                 if count == 1 { format!("[{cols}, {stride}]") } else { format!("[{cols}, {stride}, {count}]") };
             return Err(Error::input(format!("tensor {}", view.name()), wanted, format!("{shape:?}")));
         }
-        let dtype = view.dtype();
+        let (dtype, layout) = (view.dtype(), view.layout());
         let stack = Self {
             bytes: Bytes::Mapped(view),
             dtype,
+            layout,
             count,
             stride,
             first: part.start,
@@ -79,9 +81,9 @@ impl Stack {
                 format!("{shape:?}"),
             ));
         }
-        let dtype = view.dtype();
+        let (dtype, layout) = (view.dtype(), view.layout());
         let bytes = Bytes::Mapped(view);
-        Self { bytes, dtype, count: 1, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
+        Self { bytes, dtype, layout, count: 1, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
     }
 
     /// A stack over bytes on the heap, `[count][rows]` rows of `cols` values: what had to be made at load time, or is
@@ -91,14 +93,26 @@ impl Stack {
     /// When the number of bytes is not that of so many rows.
     pub fn owned(dtype: DType, bytes: Vec<u8>, count: usize, rows: usize, cols: usize) -> Result<Self> {
         let bytes = Bytes::Owned(bytes.into());
-        Self { bytes, dtype, count, stride: rows, first: 0, rows, cols, scale: None, bias: None }.check()
+        Self {
+            bytes,
+            dtype,
+            layout: RowLayout::Plain,
+            count,
+            stride: rows,
+            first: 0,
+            rows,
+            cols,
+            scale: None,
+            bias: None,
+        }
+        .check()
     }
 
     /// Every later [`Stack::matrix`] is a part of what is checked here once.
     fn check(self) -> Result<Self> {
         let total = self.stride * self.count;
         match Matrix::new(self.dtype, total, self.cols, self.data()) {
-            Ok(_) => Ok(self),
+            Ok(_) => Ok(self.in_groups()),
             Err(why) => {
                 let place = match &self.bytes {
                     Bytes::Mapped(view) => format!("tensor {}", view.name()),
@@ -109,6 +123,18 @@ impl Stack {
         }
     }
 
+    /// Every matrix of the stack has to be whole groups of rows that lie side by side; the few stacks that aren't (heads of odd
+    /// sizes in one tensor) get their rows back in order, on the heap.
+    fn in_groups(mut self) -> Self {
+        let Bytes::Mapped(view) = &self.bytes else { return self };
+        let rows = |index: usize| index * self.stride + self.first..index * self.stride + self.first + self.rows;
+        if !(0..self.count).all(|index| view.can_part(&rows(index))) {
+            self.bytes = Bytes::Owned(view.plain_rows(0..self.stride * self.count).into());
+            self.layout = RowLayout::Plain;
+        }
+        self
+    }
+
     /// The same rows seen as `count` matrices of `stride` rows, of which `part` is used.
     ///
     /// # Panics
@@ -117,7 +143,7 @@ impl Stack {
     pub fn restack(mut self, count: usize, stride: usize, part: Range<usize>) -> Self {
         assert!(self.count == 1 && self.rows == count * stride && part.end <= stride, "a stack of {}", self.rows);
         (self.count, self.stride, self.first, self.rows) = (count, stride, part.start, part.len());
-        self
+        self.in_groups()
     }
 
     /// With biases, `[count][rows]`.
@@ -146,7 +172,12 @@ impl Stack {
     /// # Panics
     /// When `index` is not below [`Stack::count`].
     pub fn matrix(&self, index: usize) -> Matrix<'_> {
-        match Matrix::new(self.dtype, self.rows, self.cols, &self.data()[self.matrix_range(index)]) {
+        let bytes = &self.data()[self.matrix_range(index)];
+        let matrix = match self.layout {
+            RowLayout::Plain => Matrix::new(self.dtype, self.rows, self.cols, bytes),
+            RowLayout::Interleaved => Matrix::interleaved(self.dtype, self.rows, self.cols, bytes),
+        };
+        match matrix {
             Ok(matrix) => matrix,
             Err(_) => unreachable!("the whole stack was checked when it was made"),
         }

@@ -14,6 +14,8 @@ pub struct Need {
     pub context: usize,
     /// Mapped weights that a token meets: pages of the file, which the system may drop and read again.
     pub weights: u64,
+    /// Weights that were put in another order in memory, and have no file to be read from again.
+    pub copied: u64,
     /// The cache, when it is full.
     pub cache: u64,
     /// Buffers of a pass.
@@ -30,7 +32,8 @@ impl Need {
     pub fn new(model: &Model, context: usize, kind: KvKind, batch: usize) -> Self {
         Self {
             context,
-            weights: weights(model),
+            weights: if model.gguf.copied_bytes() > 0 { 0 } else { weights(model) },
+            copied: model.gguf.copied_bytes(),
             cache: CacheShape::new(&model.spec, kind).bytes(context) as u64,
             scratch: scratch(model, batch.min(context), context),
             program: CODE + heap(model),
@@ -39,7 +42,7 @@ impl Need {
 
     /// Bytes that can't be dropped.
     pub fn anonymous(&self) -> u64 {
-        self.cache + self.scratch + self.program - CODE
+        self.copied + self.cache + self.scratch + self.program - CODE
     }
 
     /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
@@ -50,7 +53,7 @@ impl Need {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.cache + self.scratch + self.program
+        self.weights + self.copied + self.cache + self.scratch + self.program
     }
 }
 

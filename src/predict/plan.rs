@@ -22,6 +22,11 @@ pub fn free_memory(machine: &Machine) -> u64 {
     available - RESERVE.min(available / 8)
 }
 
+/// As [`free_memory`], with what the model's own copy of its weights has already.
+pub fn free_memory_for(model: &Model, machine: &Machine) -> u64 {
+    free_memory(machine).saturating_add(model.gguf.copied_bytes())
+}
+
 /// Bytes that this process may still map, where a limit is set (`ulimit -v`): beyond it, an allocation ends the process.
 fn address_space() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;

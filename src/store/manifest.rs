@@ -1,6 +1,7 @@
 //! The record that lies beside a model's files: where it came from, how long the files are and what they hash to.
 
 use super::name;
+use crate::gguf::RowLayout;
 use crate::platform::{input, output};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,12 @@ pub struct Stored {
     pub name: String,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256 in lower-case hex; `None` for an imported file that was never hashed.
+    /// Its SHA-256 in lower-case hex, or that of the file that it was made of; `None` for an imported file that was never
+    /// hashed.
     pub sha256: Option<String>,
+    /// The name of the file that it was made of by interleaving the rows, and from which that file can be had again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
     /// Where an imported file lies; the model's directory holds a link to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<PathBuf>,
@@ -58,7 +63,8 @@ impl Manifest {
             return Err(Error::input(place(), "at least one file", "none"));
         }
         for file in &manifest.files {
-            if name::file_name(&file.name)? != file.name {
+            let original = file.original.as_ref().unwrap_or(&file.name);
+            if !name::is_stored(&file.name) || name::file_name(original).ok().as_ref() != Some(original) {
                 return Err(Error::input(place(), "plain file names", format!("{:?}", file.name)));
             }
         }
@@ -77,6 +83,12 @@ impl Manifest {
         self.files.iter().any(|file| file.link.is_some())
     }
 
+    /// How the rows of its weights lie.
+    pub fn layout(&self) -> RowLayout {
+        let interleaved = self.files.iter().any(|file| file.original.is_some());
+        if interleaved { RowLayout::Interleaved } else { RowLayout::Plain }
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
@@ -89,7 +101,8 @@ mod tests {
     use super::*;
 
     fn sample() -> Manifest {
-        let file = Stored { name: "m.gguf".into(), size: 3, sha256: None, link: Some("/x/m.gguf".into()) };
+        let file =
+            Stored { name: "m.gguf".into(), size: 3, sha256: None, original: None, link: Some("/x/m.gguf".into()) };
         Manifest { version: 1, name: "m".into(), source: "/x/m.gguf".into(), files: vec![file], damaged: None }
     }
 

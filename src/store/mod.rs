@@ -10,6 +10,7 @@
 pub mod catalogue;
 mod disk;
 mod keep;
+mod layout;
 pub mod manifest;
 pub mod name;
 mod net;
@@ -24,7 +25,7 @@ pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
-pub use pull::{Pulled, Request, pull};
+pub use pull::{LayoutChoice, Pulled, Request, pull};
 pub use staging::{Order, Staging};
 
 use crate::config::Settings;
@@ -258,7 +259,7 @@ pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
 }
 
 fn looks_like_path(text: &str) -> bool {
-    text.contains(['/', '\\']) || text.to_lowercase().ends_with(".gguf")
+    text.contains(['/', '\\']) || [".gguf", ".tokki"].iter().any(|end| text.to_lowercase().ends_with(end))
 }
 
 /// The store's place on this system, by the environment, which `var` reads.
@@ -295,7 +296,7 @@ mod tests {
             std::fs::create_dir_all(&dir).unwrap();
             let file = format!("{name}.gguf");
             std::fs::write(dir.join(&file), b"GGUF").unwrap();
-            let files = vec![manifest::Stored { name: file, size: 4, sha256: None, link: None }];
+            let files = vec![manifest::Stored { name: file, size: 4, sha256: None, original: None, link: None }];
             let source = format!("hf:org/{name}");
             Manifest { version: 1, name: (*name).into(), source, files, damaged: None }.write(&dir).unwrap();
         }

@@ -1,6 +1,7 @@
 //! Names: of models in the store, and of files that a server or an archive proposes. Both become parts of paths, so
 //! both are checked here and nowhere else.
 
+use crate::gguf::EXTENSION;
 use crate::{Error, Result};
 
 const MOST_BYTES: usize = 180;
@@ -33,6 +34,19 @@ pub fn file_name(path: &str) -> Result<String> {
         && !name.chars().any(bad);
     let climbs = path.split(['/', '\\']).any(|part| part == "..");
     if ok && !climbs { Ok(name.to_owned()) } else { Err(Error::input("file name", "NAME.gguf", format!("{path:?}"))) }
+}
+
+/// Whether `file` may be a file of a stored model: a GGUF file, or one that was made of it.
+pub fn is_stored(file: &str) -> bool {
+    let original = file.strip_suffix(EXTENSION).and_then(|stem| stem.strip_suffix('.'));
+    let original = original.map_or_else(|| file.to_owned(), |stem| format!("{stem}.gguf"));
+    file_name(&original).is_ok_and(|name| name == original)
+}
+
+/// The name of the file with interleaved rows that is made of a GGUF file.
+pub fn interleaved(file: &str) -> String {
+    let stem = if file.to_lowercase().ends_with(".gguf") { &file[..file.len() - ".gguf".len()] } else { file };
+    format!("{stem}.{EXTENSION}")
 }
 
 /// A store name made of a file name: without `.gguf` and the number of a shard.

@@ -9,9 +9,9 @@ use super::net::hub;
 use super::net::journal::Finished;
 use super::net::probe::probe;
 use super::source::{self, Repository, Source};
-use super::{Order, Progress, Staging, Store, disk, name};
+use super::{Order, Progress, Staging, Store, disk, layout, name};
 use crate::config::{Origin, Settings};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,30 @@ pub struct Request<'a> {
     pub sha256: Option<&'a str>,
     /// Discard what an earlier try left, and fetch again what is there.
     pub restart: bool,
+    /// Which layout the rows of the stored model are to have.
+    pub layout: LayoutChoice<'a>,
+}
+
+/// How the rows of a stored model are to lie.
+#[derive(Clone, Copy, Default)]
+pub enum LayoutChoice<'a> {
+    /// As the files have them; what is there already stays as it is.
+    #[default]
+    Plain,
+    /// As told, of what is there already too.
+    Always(RowLayout),
+    /// Interleaved where this says that it pays for the fetched model.
+    WherePays(&'a dyn Fn(&Gguf) -> Result<bool>),
+}
+
+impl std::fmt::Debug for LayoutChoice<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Always(layout) => layout_name(*layout),
+            Self::WherePays(_) => "WherePays",
+        })
+    }
 }
 
 /// A model that is now in the store.
@@ -137,7 +161,7 @@ impl Pull<'_> {
             let [file] = manifest.files.as_slice() else {
                 return Err(Error::input("--sha256", "a model of one file", "a split one"));
             };
-            let found = hash_file(&path, &file.name, self.progress)?;
+            let found = layout::stored_hash(&entry.dir, file, self.progress)?;
             if found != wanted {
                 if file.sha256.as_ref() == Some(&wanted) {
                     return again(&format!("its sha256 is {found}, not {wanted}"));
@@ -150,6 +174,12 @@ impl Pull<'_> {
             }
         }
         let checked = self.request.sha256.is_some();
+        let path = match self.request.layout {
+            LayoutChoice::Always(layout) if layout != manifest.layout() => {
+                self.store.rearrange(&entry.name, layout, self.progress)?
+            }
+            _ => path,
+        };
         Ok(Some(Pulled { name: entry.name.clone(), path, size: manifest.size(), already: true, checked }))
     }
 
@@ -199,7 +229,7 @@ impl Pull<'_> {
                         Way::Files(remotes) => remotes.iter().all(|remote| remote.sha256.is_some()),
                         Way::Packages(..) => true,
                     };
-                    return finish(staging, name, &offer.source, files, checked, replaced.is_some());
+                    return self.finish(staging, name, &offer.source, files, checked, replaced);
                 }
                 Err(e) if only || matches!(e, Error::Interrupted) => return Err(e),
                 Err(e) => self.progress.note(&e.to_string()),
@@ -223,7 +253,8 @@ impl Pull<'_> {
 
     /// Fetches one file into the staging directory's ready ones, unless it is there already.
     fn file(&self, remote: &Remote, staging: &Staging) -> Result<Stored> {
-        let stored = |size, sha256| Stored { name: remote.name.clone(), size, sha256: Some(sha256), link: None };
+        let stored =
+            |size, sha256| Stored { name: remote.name.clone(), size, sha256: Some(sha256), original: None, link: None };
         if let Some((size, hash)) = self.ready_before(staging, remote)? {
             return Ok(stored(size, hash));
         }
@@ -262,6 +293,42 @@ impl Pull<'_> {
         let found = hash_file(&path, &remote.name, self.progress)?;
         Ok((found == wanted).then_some((size, found)))
     }
+
+    /// Checks that the ready files are a model, arranges its rows if that is wanted, and publishes it.
+    fn finish(
+        &self,
+        staging: Staging,
+        name: &str,
+        source: &str,
+        mut files: Vec<Stored>,
+        checked: bool,
+        replaced: Option<&super::Entry>,
+    ) -> Result<Pulled> {
+        let first = |files: &[Stored]| files.first().map(|file| file.name.clone()).unwrap_or_default();
+        let ready = staging.ready(&first(&files));
+        let gguf = match is_model(&ready, files.len()) {
+            Ok(gguf) => gguf,
+            Err(e) => {
+                staging.clear()?;
+                return Err(e.hint("what came is no model that can be used, and was thrown away"));
+            }
+        };
+        let before = replaced.and_then(|entry| entry.manifest.as_ref().ok()).map(super::Manifest::layout);
+        let interleaved = match (self.request.layout, before) {
+            (LayoutChoice::Always(layout), _) => layout == RowLayout::Interleaved,
+            (_, Some(layout)) => layout == RowLayout::Interleaved,
+            (LayoutChoice::WherePays(pays), None) => pays(&gguf)?,
+            (LayoutChoice::Plain, None) => false,
+        };
+        drop(gguf);
+        if interleaved {
+            files = layout::interleave(&staging, ready.parent().unwrap_or(&ready), &files, self.progress)?;
+        }
+        let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        let first = first(&files);
+        let path = staging.publish(source, files, replaced.is_some())?.join(first);
+        Ok(Pulled { name: name.to_owned(), path, size, already: false, checked })
+    }
 }
 
 /// The record that a file of a split model is all there.
@@ -296,34 +363,15 @@ pub(super) fn repository_files(net: &Net, repository: &Repository) -> Result<(St
     Ok((source, files.into_iter().map(|(_, remote)| remote).collect()))
 }
 
-/// Checks that the ready files are a model, and publishes them.
-fn finish(
-    staging: Staging,
-    name: &str,
-    source: &str,
-    files: Vec<Stored>,
-    checked: bool,
-    replaced: bool,
-) -> Result<Pulled> {
-    let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
-    if let Err(e) = is_model(&staging.ready(&first), files.len()) {
-        staging.clear()?;
-        return Err(e.hint("what came is no model that can be used, and was thrown away"));
-    }
-    let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
-    let path = staging.publish(source, files, replaced)?.join(first);
-    Ok(Pulled { name: name.to_owned(), path, size, already: false, checked })
-}
-
 /// Checks that the file opens, and is of as many parts as there are.
-fn is_model(path: &std::path::Path, parts: usize) -> Result<()> {
+fn is_model(path: &std::path::Path, parts: usize) -> Result<Gguf> {
     let gguf = Gguf::open(path)?;
     let count = gguf.usize("split.count")?.unwrap_or(1).max(1);
     if count != parts {
         let place = format!("{}: key split.count", path.display());
         return Err(Error::input(place, format!("{parts} files, as the names say"), count.to_string()));
     }
-    Ok(())
+    Ok(gguf)
 }
 
 /// Where an entry of the catalogue can be had, best first: the user's mirror before its own sources.

@@ -248,7 +248,7 @@ mod tests {
         std::fs::write(&part, "GGUF").unwrap();
         staging.promote(&part, "m.gguf").unwrap();
         assert!(store.find("m").unwrap().is_none(), "not before it is published");
-        let file = Stored { name: "m.gguf".into(), size: 4, sha256: None, link: None };
+        let file = Stored { name: "m.gguf".into(), size: 4, sha256: None, original: None, link: None };
         std::fs::write(staging.ready("junk"), "x").unwrap();
         staging.publish("s", vec![file], false).unwrap();
         assert_eq!(store.resolve("m").unwrap(), store.models_dir().join("m/m.gguf"));
@@ -257,7 +257,7 @@ mod tests {
         assert!(!store.partial_dir().join("m").exists(), "nothing came");
         let again = Staging::open(&store, "m").unwrap();
         std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();
-        let file = |size| vec![Stored { name: "m.gguf".into(), size, sha256: None, link: None }];
+        let file = |size| vec![Stored { name: "m.gguf".into(), size, sha256: None, original: None, link: None }];
         assert!(again.publish("s", file(4), false).is_err());
         let again = Staging::open(&store, "m").unwrap();
         std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();

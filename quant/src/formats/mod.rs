@@ -41,6 +41,9 @@ pub(crate) mod tq2_0;
 
 use crate::isa::simd::{LANES, Lanes, Words};
 
+/// Rows that lie side by side where rows are interleaved.
+pub(crate) const GROUP: usize = 16;
+
 /// What a block is: `LEN` weights in `BYTES` bytes.
 pub(crate) trait Format: 'static {
     /// A block's bytes, `[u8; BYTES]`.
@@ -53,6 +56,12 @@ pub(crate) trait Format: 'static {
     const FIELDS: &'static [Field];
     /// The whole blocks at the start of `bytes`.
     fn blocks(bytes: &[u8]) -> &[Self::Block];
+    /// The whole super-blocks of sixteen interleaved rows at the start of `bytes`: each as long as sixteen blocks.
+    fn super_blocks(bytes: &[u8]) -> &[[Self::Block; GROUP]] {
+        Self::blocks(bytes).as_chunks().0
+    }
+    /// The bytes of a super-block: a length that the compiler knows.
+    fn super_bytes(block: &[Self::Block; GROUP]) -> &[u8];
 }
 
 /// A part of a block: some units of 1, 2 or 4 bytes, which stay together when blocks of several rows are interleaved.
@@ -108,6 +117,10 @@ macro_rules! layout {
             #[inline(always)]
             fn blocks(bytes: &[u8]) -> &[[u8; $bytes]] {
                 bytes.as_chunks().0
+            }
+            #[inline(always)]
+            fn super_bytes(block: &[[u8; $bytes]; crate::formats::GROUP]) -> &[u8] {
+                block.as_flattened()
             }
         }
     };

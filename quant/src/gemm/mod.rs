@@ -15,10 +15,10 @@ use std::ops::Range;
 
 use crate::activation::{Activations, Bytes32};
 use crate::formats::{Format32, Format256};
-use crate::isa::dispatch::with_token;
+use crate::isa::dispatch::{portable, with_vectors};
 use crate::isa::simd::{Kernel, MAX_ROWS, Simd, Task, Words};
 use crate::isa::{Isa, caches};
-use crate::layout::Layout;
+use crate::layout::{Layout, Plain};
 use crate::matrix::Matrix;
 use crate::product::Product;
 use crate::share::Tile;
@@ -30,14 +30,20 @@ fn panel_bytes() -> usize {
     caches::second_level() / 8 * 5
 }
 
-/// The product with a matrix of a format of 32 weights, in the layout `L`.
-pub(crate) fn gemm_32<L: Layout, F: Format32>(isa: Isa, product: Product<'_, '_>) {
-    with_token(isa, Gemm(product, PhantomData::<(L, Of32<F>)>));
+/// The product with a matrix of a format of 32 weights, in the layout `L`. Returns whether it's been done: not without vectors.
+pub(crate) fn gemm_32<L: Layout, F: Format32>(isa: Isa, product: Product<'_, '_>) -> bool {
+    with_vectors(isa, Gemm(product, PhantomData::<(L, Of32<F>)>)).is_ok()
 }
 
-/// The product with a matrix of a format of super-blocks, in the layout `L`.
-pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, product: Product<'_, '_>) {
-    with_token(isa, Gemm(product, PhantomData::<(L, Of256<F>)>));
+/// The product with a matrix of a format of super-blocks, in the layout `L`. Returns whether it's been done: not without vectors.
+pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, product: Product<'_, '_>) -> bool {
+    with_vectors(isa, Gemm(product, PhantomData::<(L, Of256<F>)>)).is_ok()
+}
+
+/// As [`gemm_256`] in portable code, for rows as files have them.
+pub(crate) fn gemm_256_portable<F: Format256>(product: Product<'_, '_>) -> bool {
+    portable(Gemm(product, PhantomData::<(Plain, Of256<F>)>));
+    true
 }
 
 struct Gemm<'a, 't, T>(Product<'a, 't>, PhantomData<T>);

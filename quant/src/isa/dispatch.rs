@@ -1,46 +1,47 @@
 //! The one switch from an [`Isa`] to the token that proves it.
 
 use super::scalar::Scalar;
-use super::simd::{Kernel, Simd, Token};
+use super::simd::{Kernel, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512, dots};
 use super::{Isa, Level};
 
+/// Runs `kernel` in portable code.
+pub(crate) fn portable<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run(Scalar)
+}
+
 /// Runs `kernel` with the token of `isa`. It's compiled without the instructions of `isa`: its inner loops go through
 /// [`super::simd::Token::vectorize`].
-pub(crate) fn with_token<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
-    match isa.level() {
-        Level::Scalar => kernel.run(Scalar),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` is made only for what this CPU has.
-        Level::Avx2 => kernel.run(unsafe { Avx2::<{ dots::PAIRS }>::new() }),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::AvxVnni => kernel.run(unsafe { Avx2::<{ dots::AVX_VNNI }>::new() }),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx512Vnni => kernel.run(unsafe { Avx512::new() }),
-        #[cfg(not(target_arch = "x86_64"))]
-        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => kernel.run(Scalar),
+fn with_token<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
+    match with_vectors(isa, kernel) {
+        Ok(out) => out,
+        Err(kernel) => portable(kernel),
     }
 }
 
-/// Runs `kernel` as [`dispatch`] does where `isa` has vectors; portable code has none that would pay for its compilation.
-pub(crate) fn dispatch_vectors<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Out> {
+/// As [`with_token`] where `isa` has vectors, else gives the kernel back: what is defined row by row needs no portable kernel
+/// that nobody would run.
+pub(crate) fn with_vectors<K: Kernel>(isa: Isa, kernel: K) -> Result<K::Out, K> {
     match isa.level() {
-        Level::Scalar => None,
+        Level::Scalar => Err(kernel),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` is made only for what this CPU has.
-        Level::Avx2 => Some(unsafe { Avx2::<{ dots::PAIRS }>::new() }.vectorize(kernel)),
+        Level::Avx2 => Ok(kernel.run(unsafe { Avx2::<{ dots::PAIRS }>::new() })),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::AvxVnni => Some(unsafe { Avx2::<{ dots::AVX_VNNI }>::new() }.vectorize(kernel)),
+        Level::AvxVnni => Ok(kernel.run(unsafe { Avx2::<{ dots::AVX_VNNI }>::new() })),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Level::Avx512Vnni => Some(unsafe { Avx512::new() }.vectorize(kernel)),
+        Level::Avx512Vnni => Ok(kernel.run(unsafe { Avx512::new() })),
         #[cfg(not(target_arch = "x86_64"))]
-        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => None,
+        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => Err(kernel),
     }
+}
+
+/// Runs `kernel` as [`dispatch`] does where `isa` has vectors. Returns whether it did.
+pub(crate) fn dispatch_vectors<K: Kernel>(isa: Isa, kernel: K) -> bool {
+    with_vectors(isa, Whole(kernel)).is_ok()
 }
 
 /// Runs `kernel` as a function of its own, compiled as a whole for `isa`.

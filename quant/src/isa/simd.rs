@@ -201,10 +201,8 @@ pub(crate) trait Words: Token {
     ///
     /// # Panics
     /// When there are fewer; so do the halves.
-    #[cfg_attr(not(feature = "interleaved"), allow(dead_code, reason = "the kernels of interleaved rows use it"))]
     fn load_words(self, x: &[u8]) -> Self::V;
     /// The `N` f16 at the start of `x`, as f32.
-    #[cfg_attr(not(feature = "interleaved"), allow(dead_code, reason = "the kernels of interleaved rows use it"))]
     fn load_halves(self, x: &[u8]) -> Self::V;
 
     /// `a & b`.

@@ -1,17 +1,17 @@
 //! Where the blocks of several rows lie: one after the other as in the file ([`Plain`]), or field by field side by side
 //! ([`Interleaved`]). Kernels read both through the same unpacking.
 
-#[cfg_attr(not(feature = "interleaved"), allow(dead_code, reason = "the kernels of interleaved rows use it"))]
 mod interleaved;
 mod plain;
 
-#[cfg(any(test, feature = "interleaved"))]
-pub(crate) use interleaved::Interleaved;
-pub(crate) use interleaved::{GROUP, arrange, restore_row};
+pub(crate) use interleaved::{Interleaved, arrange, restore, restore_row};
 pub(crate) use plain::Plain;
 
 use crate::formats::{Format, Rows};
 use crate::isa::simd::Words;
+
+/// The most vectors of rows that are walked through together.
+pub(crate) const MOST_TOGETHER: usize = 4;
 
 /// The rows of a matrix as bytes.
 #[derive(Clone, Copy)]
@@ -26,11 +26,18 @@ pub(crate) trait Layout {
     /// Some rows, one per lane.
     type Group<'a, F: Format>: Copy;
 
-    /// Whether blocks of several rows lie so far apart that the processor doesn't foresee what is read next.
-    const PREFETCH: bool;
+    /// How far behind a block that is read the one lies that is to be fetched, where rows have `row` bytes and vectors `n`
+    /// of them.
+    fn ahead(row: usize, n: usize) -> usize;
 
-    /// The first row of the vector that row `row` is in, where vectors have `n` rows and the first one may start at `row`.
+    /// The first row of the vectors that row `row` is in, where vectors have `n` rows and the first one may start at `row`.
     fn first(row: usize, n: usize) -> usize;
+
+    /// How many vectors of `n` rows are walked through together, as they share cache lines: [`MOST_TOGETHER`] at most.
+    fn together(n: usize) -> usize;
+
+    /// The rows `vectors` vectors after those of `group`, which is walked through together with them.
+    fn beside<'a, F: Format + 'a, S: Words>(group: Self::Group<'a, F>, vectors: usize) -> Self::Group<'a, F>;
 
     /// The first `blocks` blocks of rows `first..first + S::N`. The last row before `end` stands in for those from `end` on.
     fn group<'a, F: Format, S: Words>(m: Stored<'a>, first: usize, end: usize, blocks: usize) -> Self::Group<'a, F>;

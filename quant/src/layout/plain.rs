@@ -23,11 +23,28 @@ impl<B> Copy for Blocks<'_, B> {}
 impl Layout for Plain {
     type Group<'a, F: Format> = [&'a [F::Block]; MAX_ROWS];
 
-    const PREFETCH: bool = true;
+    /// The next rows, in the order of memory: short ones are more than one vector ahead.
+    #[inline(always)]
+    fn ahead(row: usize, n: usize) -> usize {
+        n * row
+    }
 
     #[inline(always)]
     fn first(row: usize, _n: usize) -> usize {
         row
+    }
+
+    #[inline(always)]
+    fn together(_n: usize) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn beside<'a, F: Format + 'a, S: Words>(
+        group: [&'a [F::Block]; MAX_ROWS],
+        _vectors: usize,
+    ) -> [&'a [F::Block]; MAX_ROWS] {
+        group
     }
 
     #[inline(always)]

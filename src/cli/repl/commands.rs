@@ -93,7 +93,7 @@ const SET: &[(&[&str], Setter)] = &[
     (&["thinking"], |chat, _, value| think(chat, value)),
     (&["thoughts"], |chat, _, value| view(chat, value)),
     (&["stop"], |chat, _, value| stop(chat, value)),
-    (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead"], at_the_start),
+    (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
     (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
         Err(Error::input(format!("/set {key}"), "a setting of the chat", "one of fetching models")
             .hint(format!("leave, and give it to the command: --{}", key.replace('_', "-"))))

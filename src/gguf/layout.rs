@@ -1,0 +1,271 @@
+//! Files whose rows are interleaved: the same file in every byte but two kinds.
+//!
+//! The rows of a quantized matrix are taken in groups of 16 and lie side by side, field by field
+//! ([`RowLayout::Interleaved`]); a group never crosses from one matrix of a stack (an expert) to the next, and the rows left
+//! over stay as they are. The numbers of such tensors' types carry a mark and the version of the layout, which no other engine
+//! takes for a type that it knows. Nothing moves and nothing grows: the header, its padding and whatever else the file holds
+//! stay, so the original comes back byte for byte.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tokki_quant::dtype::DType;
+use tokki_quant::matrix::{self, Matrix, RowLayout};
+
+use super::map::{self, Map};
+use super::tensor::{self, Format, TensorInfo};
+use super::{Gguf, scan};
+use crate::{Error, Result};
+
+/// The extension of files with interleaved rows.
+pub const EXTENSION: &str = "tokki";
+
+/// Rows that lie side by side.
+const GROUP: usize = 16;
+/// The upper half of a marked type number: `TK` in the file.
+const MARK: u32 = 0x4b54;
+/// The only version of the layout so far.
+const VERSION: u32 = 1;
+/// Bytes that are rearranged at a time, about.
+const PIECE: usize = 4 << 20;
+/// Pieces that are in memory at once.
+const AT_ONCE: usize = 8;
+
+/// What the number of a tensor's type says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TypeNumber {
+    /// A format, and how its rows lie.
+    Known(u32, RowLayout),
+    /// A version of the layout that is not known here.
+    Newer(u32),
+}
+
+impl TypeNumber {
+    pub(super) fn read(number: u32) -> Self {
+        match (number >> 16, number >> 8 & 0xff, number & 0xff) {
+            (MARK, VERSION, format) => Self::Known(format, RowLayout::Interleaved),
+            (MARK, version, _) => Self::Newer(version),
+            _ => Self::Known(number, RowLayout::Plain),
+        }
+    }
+
+    fn write(dtype: DType, layout: RowLayout) -> u32 {
+        match layout {
+            RowLayout::Plain => dtype.gguf_id(),
+            RowLayout::Interleaved => MARK << 16 | VERSION << 8 | dtype.gguf_id(),
+        }
+    }
+}
+
+/// Whether the rows of a tensor can lie side by side: blocks of several weights, and a group's worth of rows in each matrix.
+pub(super) fn has_groups(dtype: DType, shape: &[usize]) -> bool {
+    dtype.block_len() > 1 && dtype.gguf_id() < 0x100 && shape.get(1).is_some_and(|&rows| rows >= GROUP)
+}
+
+/// Whether rows `part` of matrices of `unit` interleaved rows each are whole groups, or go to the end of one.
+pub(super) fn is_whole(unit: usize, part: &Range<usize>) -> bool {
+    let (start, end) = (part.start % unit, part.end % unit);
+    let inside = part.end <= (part.start / unit + 1) * unit;
+    start.is_multiple_of(GROUP) && end.is_multiple_of(GROUP) && (inside || unit.is_multiple_of(GROUP))
+}
+
+/// What people call a layout.
+pub fn layout_name(layout: RowLayout) -> &'static str {
+    match layout {
+        RowLayout::Plain => "plain",
+        RowLayout::Interleaved => "interleaved",
+    }
+}
+
+/// One file of a model, to be written with its rows in a layout.
+pub struct Rearranged {
+    path: PathBuf,
+    map: Arc<Map>,
+    file: Option<File>,
+    /// The header as it will be.
+    header: Vec<u8>,
+    pieces: Vec<Piece>,
+    layout: RowLayout,
+}
+
+/// Some bytes of the file, and what becomes of them.
+struct Piece {
+    range: Range<usize>,
+    work: Work,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    /// A part of the header.
+    Header,
+    Copy,
+    /// Rows of one matrix, whole groups of it or to its end.
+    Rows(DType, usize),
+}
+
+impl Rearranged {
+    /// Opens one file of a model, to be written in `layout`.
+    ///
+    /// # Errors
+    /// As [`Gguf::open`] of a single file.
+    pub fn open(path: &Path, layout: RowLayout) -> Result<Self> {
+        let (map, file) = map::map(path)?;
+        Self::of(path, map, Some(file), layout)
+    }
+
+    fn of(path: &Path, map: Arc<Map>, file: Option<File>, layout: RowLayout) -> Result<Self> {
+        let place = path.display().to_string();
+        let scan = scan::scan(&map, &place)?;
+        let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;
+        let mut header = map[..scan.end].to_vec();
+        let mut pieces = split(0..scan.end, PIECE).map(|range| Piece { range, work: Work::Header }).collect();
+        for (info, span) in tensors.iter().zip(&scan.tensors) {
+            if let Some(dtype) = changes(info, layout) {
+                let number = TypeNumber::write(dtype, layout).to_le_bytes();
+                header[span.kind_at..][..4].copy_from_slice(&number);
+            }
+        }
+        let mut order: Vec<&TensorInfo> = tensors.iter().filter(|info| changes(info, layout).is_some()).collect();
+        order.sort_by_key(|info| info.range.start);
+        let mut done = scan.end;
+        for info in order {
+            copied(done..info.range.start, &mut pieces);
+            rearranged(info, &mut pieces);
+            done = info.range.end;
+        }
+        copied(done..map.len(), &mut pieces);
+        Ok(Self { path: path.to_path_buf(), map, file, header, pieces, layout })
+    }
+
+    /// Length of the file, before and after.
+    pub fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Whether anything will be another way round than it is.
+    pub fn changes(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece.work, Work::Rows(..)))
+    }
+
+    /// Calls `each` with the file's bytes in their new order, a few megabytes at a time. Its error ends the work.
+    ///
+    /// # Errors
+    /// Those of `each`, and [`Error::Failed`] when the file was cut short meanwhile.
+    pub fn write(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut buffers = vec![Vec::new(); AT_ONCE];
+        for pieces in self.pieces.chunks(AT_ONCE) {
+            buffers.par_iter_mut().zip(pieces).for_each(|(buffer, piece)| {
+                buffer.resize(piece.range.len(), 0);
+                self.fill(piece, buffer);
+            });
+            for (buffer, _) in buffers.iter().zip(pieces) {
+                each(buffer)?;
+            }
+        }
+        self.intact()
+    }
+
+    /// The whole in memory; `each` is told of every so many bytes.
+    fn fill_all(&self, mut out: &mut [u8], each: &(dyn Fn(u64) -> Result<()> + Sync)) -> Result<()> {
+        let mut work = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            let (part, rest) = out.split_at_mut(piece.range.len());
+            work.push((piece, part));
+            out = rest;
+        }
+        work.into_par_iter().try_for_each(|(piece, part)| {
+            self.fill(piece, part);
+            each(part.len() as u64)
+        })?;
+        self.intact()
+    }
+
+    fn fill(&self, piece: &Piece, out: &mut [u8]) {
+        let bytes = &self.map[piece.range.clone()];
+        match piece.work {
+            Work::Header => out.copy_from_slice(&self.header[piece.range.clone()]),
+            Work::Copy => out.copy_from_slice(bytes),
+            Work::Rows(dtype, cols) => {
+                let rows = bytes.len() / dtype.row_bytes(cols).unwrap_or(1).max(1);
+                let done = match self.layout {
+                    RowLayout::Interleaved => {
+                        Matrix::new(dtype, rows, cols, bytes).map(|m| matrix::interleave(&m, out))
+                    }
+                    RowLayout::Plain => Matrix::interleaved(dtype, rows, cols, bytes).map(|m| matrix::restore(&m, out)),
+                };
+                debug_assert!(done.is_ok(), "pieces are whole rows");
+            }
+        }
+    }
+
+    fn intact(&self) -> Result<()> {
+        let cut = self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|meta| meta.len() < self.bytes()));
+        if cut || self.map.is_damaged() {
+            let why = "the file was cut short while it was read";
+            return Err(Error::failed(self.path.display().to_string(), why));
+        }
+        Ok(())
+    }
+}
+
+/// The format of a tensor whose rows will lie another way.
+fn changes(info: &TensorInfo, layout: RowLayout) -> Option<DType> {
+    let Format::Known(dtype) = info.format else { return None };
+    (info.layout != layout && has_groups(dtype, &info.shape)).then_some(dtype)
+}
+
+fn copied(range: Range<usize>, pieces: &mut Vec<Piece>) {
+    pieces.extend(split(range, PIECE).map(|range| Piece { range, work: Work::Copy }));
+}
+
+/// The rows of a tensor, matrix by matrix.
+fn rearranged(info: &TensorInfo, pieces: &mut Vec<Piece>) {
+    let (Format::Known(dtype), [cols, rows, ..]) = (info.format, info.shape.as_slice()) else { return };
+    let row = info.range.len() / info.shape[1..].iter().product::<usize>();
+    let step = (PIECE / (row * GROUP)).max(1) * GROUP * row;
+    for matrix in split(info.range.clone(), rows * row) {
+        pieces.extend(split(matrix, step).map(|range| Piece { range, work: Work::Rows(dtype, *cols) }));
+    }
+}
+
+/// A range in parts of `step`.
+fn split(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(step.max(1)).map(move |start| start..end.min(start + step))
+}
+
+impl Gguf {
+    /// How the rows of the weights lie: interleaved where those of any tensor are.
+    pub fn layout(&self) -> RowLayout {
+        let interleaved = self.tensors().any(|tensor| tensor.layout == RowLayout::Interleaved);
+        if interleaved { RowLayout::Interleaved } else { RowLayout::Plain }
+    }
+
+    /// Bytes of the model that are in this process's own memory, not in mapped files.
+    pub fn copied_bytes(&self) -> u64 {
+        let copied = self.shards.iter().filter(|shard| shard.file.is_none());
+        copied.map(|shard| shard.map.len() as u64).sum()
+    }
+
+    /// The same model with interleaved rows, in memory of this process. The files are let go. `each` is told of every so many
+    /// bytes that are done, from several threads; its error ends the work.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when there is not enough memory, and those of `each`.
+    pub fn interleaved(self, each: &(dyn Fn(u64) -> Result<()> + Sync)) -> Result<Self> {
+        let mut model: Option<Self> = None;
+        for shard in self.shards {
+            let file = Rearranged::of(&shard.path, shard.map, None, RowLayout::Interleaved)?;
+            let map = map::filled(&shard.path, file.map.len(), &mut |out| file.fill_all(out, each))?;
+            let shard = Self::from_map(&shard.path, map, None)?;
+            match &mut model {
+                Some(model) => model.append(shard)?,
+                None => model = Some(shard),
+            }
+        }
+        model.ok_or_else(|| Error::failed("the model", "it has no files"))
+    }
+}
