@@ -19,13 +19,8 @@ use tokki_quant::attention::KvKind;
 /// Every so many cases of the matrix are tried in the suite.
 const STEP: usize = 61;
 
-/// A malformed file.
-struct Case {
-    name: String,
-    bytes: Vec<u8>,
-    /// One of these has to be in the message.
-    words: Vec<String>,
-}
+/// Told of each case: its name, words of which one has to be in the message, and what makes the good file a bad one.
+type Visit<'a> = dyn FnMut(String, Vec<String>, &dyn Fn(&mut Writer)) + 'a;
 
 /// Values that a key never has, by the number of their type.
 fn values() -> Vec<(&'static str, u32, Vec<u8>)> {
@@ -65,7 +60,7 @@ fn words_of(key: &str) -> Vec<String> {
 }
 
 /// The keys of a row, made wrong.
-fn keys(row: &Row, good: &Writer, cases: &mut Vec<Case>, chosen: &mut dyn FnMut() -> bool) {
+fn keys(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
     let prefix = format!("{}.", row.arch());
     for (index, (name, ..)) in good.keys.iter().enumerate() {
         let key = String::from_utf8_lossy(name).into_owned();
@@ -73,12 +68,7 @@ fn keys(row: &Row, good: &Writer, cases: &mut Vec<Case>, chosen: &mut dyn FnMut(
             continue;
         }
         let mut add = |what: &str, change: &dyn Fn(&mut Writer)| {
-            if chosen() {
-                let mut writer = good.clone();
-                change(&mut writer);
-                let name = format!("{}: {key} {what}", row.name);
-                cases.push(Case { name, bytes: writer.bytes(), words: words_of(&key) });
-            }
+            visit(format!("{}: {key} {what}", row.name), words_of(&key), change);
         };
         add("is missing", &|writer| drop(writer.keys.remove(index)));
         add("is there twice", &|writer| writer.keys.push(writer.keys[index].clone()));
@@ -90,7 +80,7 @@ fn keys(row: &Row, good: &Writer, cases: &mut Vec<Case>, chosen: &mut dyn FnMut(
 }
 
 /// The tensors of a row, made wrong: of each name one, whatever its layer.
-fn tensors(row: &Row, good: &Writer, cases: &mut Vec<Case>, chosen: &mut dyn FnMut() -> bool) {
+fn tensors(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
     let mut seen = BTreeSet::new();
     for (index, tensor) in good.tensors.iter().enumerate() {
         let name = String::from_utf8_lossy(&tensor.name).into_owned();
@@ -99,12 +89,8 @@ fn tensors(row: &Row, good: &Writer, cases: &mut Vec<Case>, chosen: &mut dyn FnM
             continue;
         }
         let mut add = |what: &str, change: &dyn Fn(&mut Writer)| {
-            if chosen() {
-                let mut writer = good.clone();
-                change(&mut writer);
-                let words = vec!["tensor".into(), "key ".into(), "token_embd".into(), "the model's dimensions".into()];
-                cases.push(Case { name: format!("{}: {name} {what}", row.name), bytes: writer.bytes(), words });
-            }
+            let words = ["tensor", "key ", "token_embd", "the model's dimensions"].map(String::from).to_vec();
+            visit(format!("{}: {name} {what}", row.name), words, change);
         };
         let shape = |change: fn(&mut Vec<u64>)| move |writer: &mut Writer| change(&mut writer.tensors[index].shape);
         add("is missing", &|writer| drop(writer.tensors.remove(index)));
@@ -158,24 +144,24 @@ fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
     Ok(described)
 }
 
-fn check(case: &Case, pool: &Arc<Pool>) -> Option<String> {
+fn check(case: &str, words: &[String], bytes: &[u8], pool: &Arc<Pool>) -> Option<String> {
     let start = Instant::now();
-    let outcome = tried(&case.bytes, pool);
+    let outcome = tried(bytes, pool);
     let took = start.elapsed();
     if took > Duration::from_secs(2) {
-        return Some(format!("{}: {took:?}", case.name));
+        return Some(format!("{}: {took:?}", case));
     }
     let error = match outcome {
         Ok(described) if described.runnable => return None,
-        Ok(described) => return Some(format!("{}: runs, though {:?}", case.name, described.problems)),
+        Ok(described) => return Some(format!("{}: runs, though {:?}", case, described.problems)),
         Err(error) => error,
     };
     let message = error.to_string();
-    let named = case.words.iter().any(|word| message.contains(word.as_str()));
+    let named = words.iter().any(|word| message.contains(word.as_str()));
     // Vectors that are no numbers, and a position table that is too short, are found when it runs.
     let late = message.contains("no numbers") || message.contains("context is full");
     let fine = (error.exit_code() == 2 && named && message.len() < 4096) || late;
-    (!fine).then(|| format!("{}: exit {}: {message}", case.name, error.exit_code()))
+    (!fine).then(|| format!("{}: exit {}: {message}", case, error.exit_code()))
 }
 
 #[test]
@@ -187,15 +173,17 @@ fn every_architecture_refuses_what_is_malformed() {
         let good = row.filled(weights);
         let fine = tried(&good.bytes(), &pool).map(|described| described.problems);
         assert!(matches!(&fine, Ok(problems) if problems.is_empty()), "{}: {fine:?}", row.name);
-        let mut chosen = || {
+        let mut visit = |name: String, words: Vec<String>, change: &dyn Fn(&mut Writer)| {
             turn += 1;
-            turn % step == 0
+            if turn % step == 0 {
+                let mut writer = good.clone();
+                change(&mut writer);
+                count += 1;
+                wrong.extend(check(&name, &words, &writer.bytes(), &pool));
+            }
         };
-        let mut cases = Vec::new();
-        keys(&row, &good, &mut cases, &mut chosen);
-        tensors(&row, &good, &mut cases, &mut chosen);
-        count += cases.len();
-        wrong.extend(cases.iter().filter_map(|case| check(case, &pool)));
+        keys(&row, &good, &mut visit);
+        tensors(&row, &good, &mut visit);
     }
     eprintln!("{count} malformed models, {} not refused as they should be", wrong.len());
     assert!(count >= 400, "only {count} cases");
