@@ -74,7 +74,8 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
-pub fn main() -> ExitCode {
+pub fn main(stdout_closed: bool) -> ExitCode {
+    output::set_closed(stdout_closed);
     let cli = match Cli::try_parse_from(prompts_last(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(said) => return usage(&said),

@@ -20,6 +20,7 @@ mod gguf_open;
 mod home;
 mod hostile_gguf;
 mod layering;
+mod malformed;
 #[cfg(unix)]
 mod layout;
 #[cfg(unix)]
@@ -31,6 +32,7 @@ mod plan;
 #[cfg(unix)]
 mod pull;
 mod reasoning;
+mod rows;
 mod same_bits;
 #[cfg(target_os = "linux")]
 mod screen;

@@ -102,7 +102,7 @@ impl Listener for Screen {
         self.fold()?;
         self.last = Some(part.kind);
         self.ends_line = text.ends_with('\n');
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout()?;
         let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         shown.map_err(|why| crate::Error::io("stdout", "write", why))
     }
