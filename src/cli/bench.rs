@@ -23,8 +23,8 @@ use tempfile::NamedTempFile;
     tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
 )]
 pub(super) struct Bench {
-    /// A path or a store name
-    #[arg(required_unless_present = "shape", conflicts_with = "shape")]
+    /// A path or a store name; without it the default model
+    #[arg(conflicts_with = "shape")]
     model: Option<OsString>,
 
     /// Measure random weights of a real model's shape and quantization, SHAPE:RECIPE, instead of a file
@@ -76,6 +76,7 @@ struct Report {
     load_s: f64,
     peak_rss_mb: f64,
     peak_anon_mb: f64,
+    options: serde_json::Value,
 }
 
 /// Runs the command.
@@ -84,6 +85,13 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;
+    let trained = compute.model.spec.context_train;
+    if positions > compute.settings.ctx().unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
+        return Err(Error::usage(format!(
+            "{positions} positions are more than the context of {trained} that this model was trained for. Take fewer, or \
+             give --ctx {positions} to measure beyond it."
+        )));
+    }
     let mut session = compute.session(positions)?;
     let load_s = start.elapsed().as_secs_f64();
     let shown = args.shape.clone().unwrap_or_else(|| name.to_string_lossy().into_owned());
@@ -107,7 +115,11 @@ fn positions(args: &Bench) -> Result<usize> {
 /// The file to measure; a temporary one for a shape.
 fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
     let (Some(shape), None) = (&args.shape, &args.model) else {
-        return Ok((None, args.model.clone().unwrap_or_default()));
+        let model = match &args.model {
+            Some(model) => model.clone(),
+            None => super::compute::default_model()?.into_os_string(),
+        };
+        return Ok((None, model));
     };
     let plan = Plan::parse(shape)?;
     let bar = super::progress::bytes("making weights", plan.weight_bytes());
@@ -150,6 +162,7 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         bytes_per_token: bytes,
         read_gb_s: tg * bytes as f64 / 1e9,
         bandwidth_gb_s: measure::read_bandwidth(&compute.pool) / 1e9,
+        options: super::compute::options(session),
         peak_gmac_s: measure::integer_peak(&compute.pool) / 1e9,
         load_s,
         peak_rss_mb: rss as f64 / 1e6,

@@ -12,17 +12,23 @@ mod cli;
 mod cli_show;
 mod cli_store;
 mod cli_tokenize;
+#[cfg(target_os = "linux")]
+mod daily;
 mod engine;
 mod every_architecture;
+#[cfg(unix)]
+mod every_flag;
 mod front_door;
 mod gguf_open;
 #[cfg(unix)]
 mod home;
 mod hostile_gguf;
 mod layering;
-mod malformed;
 #[cfg(unix)]
 mod layout;
+mod malformed;
+#[cfg(unix)]
+mod messages;
 #[cfg(unix)]
 mod operation;
 mod outputs;

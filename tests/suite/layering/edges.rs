@@ -109,6 +109,7 @@ pub const COMMANDS: &[&str] = &[
     "bench",
     "config",
     "doctor",
+    "history",
     "import",
     "list",
     "logits",
