@@ -7,20 +7,85 @@
 //! fetches ahead at the end of a chunk is the start of its next. Who is done with its own share helps with another's: a
 //! slow core delays one chunk only.
 //!
+//! Whatever safe callers do, each chunk of a phase that returns has run once: a second leader, a phase inside a phase, and
+//! a member's number that is taken or out of range are refused with a panic.
+//!
 //! A phase costs about a microsecond. Members spin briefly for the next one, then sleep, so an idle or oversubscribed
 //! machine is not heated. A member that's late (descheduled, asleep) delays nothing: the leader works too, and waits
 //! only for members that have joined.
 
-use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
 
-/// How long a thread spins before it sleeps: longer than the serial steps between two phases, far shorter than what
-/// anyone notices as heat.
-const SPIN: Duration = Duration::from_micros(100);
+use sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, UnsafeCell, spin};
+
+/// What threads share, as the standard library has it.
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+    use std::time::{Duration, Instant};
+
+    /// How long a thread spins before it sleeps: longer than the serial steps between two phases, far shorter than what
+    /// anyone notices as heat.
+    const SPIN: Duration = Duration::from_micros(100);
+
+    /// Spins for a while; true as soon as `ready`.
+    pub(super) fn spin(ready: impl Fn() -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            for _ in 0..32 {
+                if ready() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() > SPIN {
+                return false;
+            }
+        }
+    }
+
+    /// A cell, used as `loom` has it.
+    pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        pub(super) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        pub(super) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+/// The same in a model that `loom` goes through in every order (`tests/loom_team.rs`).
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::cell::UnsafeCell;
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    /// Time does not pass in a model: whoever is not ready sleeps.
+    pub(super) fn spin(ready: impl Fn() -> bool) -> bool {
+        ready()
+    }
+}
+
+/// Most threads of a team: members inside are counted below the bit [`OPEN`].
+const MAX_THREADS: usize = (1 << 15) - 1;
+
+/// Most chunks of a phase: counters of a phase that has ended stand far above, and never overflow.
+const MAX_CHUNKS: usize = usize::MAX / 4;
+
+/// Where the counters of a phase that has ended stand.
+const ENDED: usize = usize::MAX / 2;
 
 /// Bits of [`Team::state`]: phase number, one bit "open", number of members inside.
 const OPEN: u64 = 1 << 15;
@@ -47,6 +112,10 @@ pub struct Team {
     /// For each worker the next chunk of its share.
     next: Box<[Counter]>,
     job: UnsafeCell<Option<Job>>,
+    /// Which workers' numbers are taken: number 0 is the leader's.
+    seats: Box<[AtomicBool]>,
+    /// A phase is under way.
+    busy: AtomicBool,
     done: AtomicBool,
     failed: AtomicBool,
     sleepers: AtomicUsize,
@@ -54,20 +123,36 @@ pub struct Team {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written by the leader only while the phase is closed and no member is inside, and read by members
+// SAFETY: `job` is written only by who holds `busy`, while the phase is closed and no member is inside, and read by members
 // only between joining an open phase and leaving it; `state` orders the two.
 unsafe impl Sync for Team {}
 // SAFETY: the raw pointer in `job` is only set during `Lead::phase`, which borrows the team.
 unsafe impl Send for Team {}
 
+/// A worker's number, taken until this is dropped.
+struct Seat<'a>(&'a AtomicBool);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl Team {
     /// A team of `threads >= 1`, the leader among them.
+    ///
+    /// # Panics
+    /// When there are more than 32767.
     pub fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
+        assert!(threads <= MAX_THREADS, "a team of {threads} threads: {MAX_THREADS} at most");
         Self {
-            threads: threads.max(1),
+            threads,
             state: AtomicU64::new(0),
-            next: (0..threads.max(1)).map(|_| Counter(AtomicUsize::new(0))).collect(),
+            next: (0..threads).map(|_| Counter(AtomicUsize::new(0))).collect(),
             job: UnsafeCell::new(None),
+            seats: (0..threads).map(|_| AtomicBool::new(false)).collect(),
+            busy: AtomicBool::new(false),
             done: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -76,7 +161,18 @@ impl Team {
         }
     }
 
+    /// Takes a worker's number.
+    fn sit(&self, worker: usize) -> Seat<'_> {
+        let seat = &self.seats[worker];
+        let taken = seat.swap(true, Ordering::AcqRel);
+        assert!(!taken, "worker {worker} of this team is another thread already (0 is the leader)");
+        Seat(seat)
+    }
+
     /// Runs `f` as the leader; members are released when it returns or panics.
+    ///
+    /// # Panics
+    /// When the team has a leader already.
     pub fn lead<R>(&self, f: impl FnOnce(&Lead<'_>) -> R) -> R {
         struct Release<'a>(&'a Team);
         impl Drop for Release<'_> {
@@ -85,12 +181,18 @@ impl Team {
                 self.0.wake_all();
             }
         }
+        let _seat = self.sit(0);
         let release = Release(self);
         f(&Lead { team: release.0 })
     }
 
     /// A member's loop: helps with every phase until the leader is done. `worker` is in `1..threads`.
+    ///
+    /// # Panics
+    /// When it is not, or another thread serves under this number.
     pub fn serve(&self, worker: usize) {
+        assert!((1..self.threads).contains(&worker), "worker {worker} of a team of {} threads", self.threads);
+        let _seat = self.sit(worker);
         let mut last = 0;
         loop {
             self.wait(|| self.done.load(Ordering::SeqCst) || self.joinable(last).is_some());
@@ -102,14 +204,16 @@ impl Team {
                 continue;
             }
             last = state >> PHASE;
-            // SAFETY: this member joined while the phase was open, so the leader waits for it before the job ends.
-            if let Some(job) = unsafe { &*self.job.get() } {
-                // SAFETY: as above: the closure behind the pointer outlives the phase.
-                let work = unsafe { &*job.work };
-                if catch_unwind(AssertUnwindSafe(|| self.claim(worker, job.chunks, work))).is_err() {
-                    self.failed.store(true, Ordering::Relaxed);
+            self.job.with(|job| {
+                // SAFETY: this member joined while the phase was open, so the leader waits for it before the job ends.
+                if let Some(job) = unsafe { &*job } {
+                    // SAFETY: as above: the closure behind the pointer outlives the phase.
+                    let work = unsafe { &*job.work };
+                    if catch_unwind(AssertUnwindSafe(|| self.claim(worker, job.chunks, work))).is_err() {
+                        self.failed.store(true, Ordering::Relaxed);
+                    }
                 }
-            }
+            });
             let before = self.state.fetch_sub(1, Ordering::SeqCst);
             if before & (OPEN | ACTIVE) == 1 {
                 self.wake_all();
@@ -125,7 +229,9 @@ impl Team {
 
     /// The chunks of a worker's share.
     fn share(&self, worker: usize, chunks: usize) -> Range<usize> {
-        chunks * worker / self.threads..chunks * (worker + 1) / self.threads
+        let (each, over) = (chunks / self.threads, chunks % self.threads);
+        let start = |worker: usize| each * worker + over.min(worker);
+        start(worker)..start(worker + 1)
     }
 
     /// Works on the own share, then on what is left of the others'.
@@ -144,17 +250,8 @@ impl Team {
 
     /// Spins, then sleeps, until `ready`. Every change that can make it so is followed by [`Team::wake_all`].
     fn wait(&self, ready: impl Fn() -> bool) {
-        let start = Instant::now();
-        loop {
-            for _ in 0..32 {
-                if ready() {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-            if start.elapsed() > SPIN {
-                break;
-            }
+        if spin(&ready) {
+            return;
         }
         let mut guard = self.lock();
         // Counted before `ready` is asked again: a waker either sees the sleeper, or its change is seen here.
@@ -192,19 +289,23 @@ impl Lead<'_> {
     /// all are done. Each thread has a contiguous share of the chunks and goes through it in rising order.
     ///
     /// # Panics
-    /// When `work` panicked on any thread.
+    /// When `work` panicked on any thread, when it opens a phase itself, or when there are more chunks than can be counted.
     pub fn phase(&self, chunks: usize, work: &Work<'_>) {
         let team = self.team;
         if team.threads == 1 || chunks <= 1 {
             (0..chunks).for_each(|chunk| work(0, chunk));
             return;
         }
+        assert!(chunks <= MAX_CHUNKS, "{chunks} chunks in one phase: {MAX_CHUNKS} at most");
+        assert!(!team.busy.swap(true, Ordering::AcqRel), "a phase inside a phase, or two at once");
+        let busy = Seat(&team.busy);
         // SAFETY: only the lifetime is erased; `Close` below ends the phase, and waits for all who joined, before this
         // function returns or unwinds, so nobody calls `work` after its borrow ends.
         let erased: *const Work<'static> =
             unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
-        // SAFETY: the last phase is closed and nobody is inside (`Close` waited), so no member reads the job now.
-        unsafe { *team.job.get() = Some(Job { work: erased, chunks }) };
+        // SAFETY: `busy` is ours, the last phase is closed and nobody is inside (`Close` waited), so nobody else reads or
+        // writes the job now.
+        team.job.with_mut(|job| unsafe { *job = Some(Job { work: erased, chunks }) });
         for (worker, next) in team.next.iter().enumerate() {
             next.0.store(team.share(worker, chunks).start, Ordering::Relaxed);
         }
@@ -213,7 +314,9 @@ impl Lead<'_> {
         team.wake_all();
         let close = Close(team);
         team.claim(0, chunks, work);
+        // In this order on a panic, too: what is declared last is dropped first.
         drop(close);
+        drop(busy);
         assert!(!team.failed.load(Ordering::Relaxed), "a worker thread panicked");
     }
 }
@@ -223,16 +326,17 @@ struct Close<'a>(&'a Team);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        self.0.next.iter().for_each(|next| next.0.store(usize::MAX / 2, Ordering::Relaxed));
+        self.0.next.iter().for_each(|next| next.0.store(ENDED, Ordering::Relaxed));
         self.0.state.fetch_and(!OPEN, Ordering::SeqCst);
         self.0.wait(|| self.0.state.load(Ordering::SeqCst) & ACTIVE == 0);
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::share::Chunks;
+    use std::time::Duration;
 
     fn with_team<R: Send>(threads: usize, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let team = Team::new(threads);

@@ -1,8 +1,8 @@
 //! What every specification has to satisfy, whatever the file said: sizes that can be computed with.
 
 use super::{
-    Attention, Delta, Experts, Ffn, Layer, Mixer, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec, SsmForm,
-    StateSpace, TimeMixForm, Values,
+    Attention, Delta, Experts, Ffn, Layer, Mixer, Output, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec,
+    SsmForm, StateSpace, TimeMixForm, Values,
 };
 use std::collections::HashSet;
 
@@ -28,6 +28,10 @@ pub(super) fn check(spec: &Spec) -> Result<(), Wrong> {
     if let Some(streams) = spec.streams {
         that((2..=64).contains(&streams.count), "2 to 64 residual streams", streams.count)?;
         within("a rank of the path beside attention", streams.rank, MAX_WIDTH)?;
+    }
+    scale("embedding_scale", spec.embedding.scale)?;
+    if let Output::Logits { scale: factor, .. } = spec.output {
+        scale("logit_scale", factor)?;
     }
     for rope in &spec.ropes {
         check_rope(rope)?;
@@ -62,10 +66,12 @@ fn check_rope(rope: &Rope) -> Result<(), Wrong> {
     that(rope.base > 1.0, "a rotary base over 1", rope.base)?;
     let (RopeScaling::Linear { factor } | RopeScaling::Yarn { factor, .. }) = rope.scaling;
     that(factor > 0.0, "a rotary scaling factor over 0", factor)?;
-    that(rope.magnitude > 0.0, "a rotary magnitude over 0", rope.magnitude)
+    that(rope.magnitude > 0.0, "a rotary magnitude over 0", rope.magnitude)?;
+    scale("rope.scaling.attn_factor", rope.magnitude)
 }
 
 fn check_layer(layer: &Layer, spec: &Spec) -> Result<(), Wrong> {
+    scale("residual_scale", layer.residual_scale)?;
     for mixer in &layer.mixers {
         match mixer {
             Mixer::Attention(attn) => check_attention(attn, spec)?,
@@ -107,6 +113,7 @@ fn check_experts(experts: &Experts) -> Result<(), Wrong> {
     within("a number of experts", experts.count, MAX_EXPERTS)?;
     within("a number of experts per token, at most their number,", experts.used, experts.count)?;
     within("an expert width", experts.width, MAX_WIDTH)?;
+    scale("expert_weights_scale", experts.router.scale)?;
     within("a shared expert's width", experts.shared.map_or(1, |shared| shared.width), MAX_WIDTH)?;
     within("a width of the space of experts", experts.latent.unwrap_or(1), MAX_WIDTH)?;
     within("a number of experts that share one", experts.router.per_group, MAX_EXPERTS)?;
@@ -154,6 +161,8 @@ fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
     within("a key head length", attn.k_dim, MAX_HEAD)?;
     within("a value head length", attn.v_dim, MAX_HEAD)?;
     that(attn.scale > 0.0, "an attention scale over 0", attn.scale)?;
+    scale("attention.scale", attn.scale)?;
+    scale("attention.value_scale", attn.out_scale)?;
     let reach = attn.reach().unwrap_or(1);
     within("a window", reach, MAX_CONTEXT)?;
     let rotated = attn.rope.and_then(|i| spec.ropes.get(i)).map_or(0, |rope| rope.dims);
@@ -182,6 +191,13 @@ fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
         that(fits, "as many rotated values as positional ones", rotated)?;
     }
     Ok(())
+}
+
+/// A factor that leaves numbers what they are: beyond these, products of ordinary ones overflow or vanish.
+fn scale(key: &str, found: f32) -> Result<(), Wrong> {
+    const MOST: f32 = 1e12;
+    let sane = (1.0 / MOST..=MOST).contains(&found.abs());
+    that(sane, &format!("{key}, or what follows from it, of {:e} to {MOST:e}", 1.0 / MOST), found)
 }
 
 fn within(what: &str, found: usize, most: usize) -> Result<(), Wrong> {

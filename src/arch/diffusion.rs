@@ -7,6 +7,11 @@ use super::{Pairing, Spec, llama, qwen};
 use crate::Result;
 use crate::gguf::Gguf;
 
+/// Whether models of this name do so.
+pub(super) fn fills_in(arch: &str) -> bool {
+    ["dream", "llada", "llada-moe", "rnd1"].contains(&arch)
+}
+
 fn whole(spec: Spec) -> Spec {
     Spec { causal: false, ..spec }
 }

@@ -229,6 +229,7 @@ impl<'a> Keys<'a> {
             causal: self.bool("attention.causal")?.unwrap_or(true),
             pooling: self.pooling()?,
             ffn_scales: false,
+            norm_biases: false,
             ropes: vec![self.rope(pairing, k_dim)?],
             blocks: "blk",
             streams: None,

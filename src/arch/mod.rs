@@ -37,6 +37,7 @@ mod solar;
 mod spec;
 mod table;
 mod tensors;
+mod unused;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub use spec::{
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;
+pub use unused::{check_tensors, ignored_tensors, unused_tensors};
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};
@@ -59,13 +61,28 @@ use crate::{Error, Result};
 /// What the model in `gguf` computes.
 ///
 /// # Errors
-/// [`Error::Input`] when the architecture is not in the table, or a key is missing, of a wrong type, or senseless.
+/// [`Error::Input`] when the architecture is not in the table, or a key is missing, of a wrong type, or senseless, or changes
+/// what is computed in a way that is not supported.
 pub fn spec(gguf: &Gguf) -> Result<Spec> {
+    spec_and_rest(gguf).map(|(spec, _)| spec)
+}
+
+/// [`spec`], and the architecture's keys that nobody knows.
+///
+/// # Errors
+/// As [`spec`].
+pub fn spec_and_rest(gguf: &Gguf) -> Result<(Spec, Vec<String>)> {
     let arch = gguf.arch()?;
     let Some((_, family)) = ARCHITECTURES.iter().find(|(name, _)| *name == arch) else {
         return Err(refused::refuse(gguf, arch));
     };
+    let gguf = &gguf.noting_keys();
     let mut spec = family(gguf)?;
+    if !spec.causal && spec.output != Output::Vectors && spec.pooling == Pooling::None && !diffusion::fills_in(arch) {
+        return Err(gguf
+            .wrong(&format!("{arch}.attention.causal"), "true, or the pooling_type of a model of text vectors")
+            .hint("a model whose positions see those after them continues no text"));
+    }
     if spec.layers.iter().all(|layer| layer.attention().is_none_or(|attn| attn.rope.is_none())) {
         spec.ropes.clear();
     }
@@ -73,5 +90,6 @@ pub fn spec(gguf: &Gguf) -> Result<Spec> {
         let place = format!("{}: the model's dimensions", gguf.path().display());
         Error::input(place, what, found).hint("the metadata is damaged, or made by an incompatible converter")
     })?;
-    Ok(spec)
+    let unknown = unused::check_keys(gguf, &spec)?;
+    Ok((spec, unknown))
 }

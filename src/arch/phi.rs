@@ -25,6 +25,7 @@ pub(super) fn phi3(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn phimoe(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Halves)?;
+    spec.norm_biases = true;
     keys.set_experts(&mut spec, &ExpertFacts { dense_width: true, ..ExpertFacts::SOFTMAX })?;
     Ok(spec)
 }

@@ -8,6 +8,10 @@ use crate::Result;
 const MAX_DIMS: usize = 1 << 12;
 /// Tensor of divisors that hold for every context.
 const FREQS: &str = "rope_freqs.weight";
+/// How much of YaRN's ramp is used.
+const YARN_EXTRAPOLATION: &str = "rope.scaling.yarn_ext_factor";
+/// What multiplies attention under YaRN.
+const YARN_ATTENTION: &str = "rope.scaling.yarn_attn_factor";
 
 impl Keys<'_> {
     /// The rotary embedding of the file's `rope.` keys for heads of `k_dim` values.
@@ -19,15 +23,18 @@ impl Keys<'_> {
         };
         let original = self.original_context()?;
         let magnitude = self.set_f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        // Read for every kind: where they are of no use, they change nothing.
+        let log_mul = self.set_f32("rope.scaling.yarn_log_multiplier")?;
+        let beta_fast = self.set_f32("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
+        let beta_slow = self.set_f32("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
+        let _ = (self.f32(YARN_EXTRAPOLATION)?, self.f32(YARN_ATTENTION)?);
         let (scaling, magnitude) = match kind {
             // The scaling of longrope is all in its divisors.
             "none" | "longrope" => (RopeScaling::Linear { factor: 1.0 }, magnitude),
             "linear" => (RopeScaling::Linear { factor }, magnitude),
             "yarn" => {
-                let log_mul = self.set_f32("rope.scaling.yarn_log_multiplier")?;
+                self.check_yarn(factor)?;
                 let divisor = log_mul.map_or(1.0, |k| yarn_gain(factor, k));
-                let beta_fast = self.set_f32("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
-                let beta_slow = self.set_f32("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
                 let scaling = RopeScaling::Yarn { factor, original, beta_fast, beta_slow };
                 (scaling, magnitude * yarn_gain(factor, 1.0) / divisor)
             }
@@ -41,6 +48,19 @@ impl Keys<'_> {
             magnitude,
             factors: self.factors(original),
         })
+    }
+
+    /// YaRN's other two numbers have to be those that it is computed with: the whole ramp, and the gain of its paper.
+    fn check_yarn(&self, factor: f32) -> Result<()> {
+        // -1 is how engines say "as usual".
+        if self.f32(YARN_EXTRAPOLATION)?.is_some_and(|x| x != 1.0 && x != -1.0) {
+            return Err(self.wrong(YARN_EXTRAPOLATION, "1: no other extrapolation is supported"));
+        }
+        let gain = yarn_gain(factor, 1.0);
+        if self.f32(YARN_ATTENTION)?.is_some_and(|x| ![-1.0, 0.0, 1.0].contains(&x) && (x - gain).abs() > 1e-3) {
+            return Err(self.wrong(YARN_ATTENTION, format!("{gain}, the gain for a factor of {factor}")));
+        }
+        Ok(())
     }
 
     /// The context before scaling.

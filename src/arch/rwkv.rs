@@ -23,7 +23,8 @@ pub(super) fn rwkv7(gguf: &Gguf) -> Result<Spec> {
 pub(super) fn qwen2_six(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let form = six(&keys, true)?;
-    converted(&keys, &|_| Ok(form))
+    let spec = converted(&keys, &|_| Ok(form))?;
+    Ok(Spec { norm_biases: true, ..spec })
 }
 
 /// Qwen 2 with RWKV-7 in place of attention.

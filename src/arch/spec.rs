@@ -28,6 +28,8 @@ pub struct Spec {
     pub pooling: Pooling,
     /// Whether `ffn_*.scale` tensors multiply the results of the feed-forward's products (attention's always do).
     pub ffn_scales: bool,
+    /// Whether RMS norms may have a bias, too.
+    pub norm_biases: bool,
     /// The residual stream is the first of several.
     pub streams: Option<Streams>,
     /// The distinct rotary embeddings; layers point in here.
@@ -39,6 +41,15 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// The length after which a conversation rotates by other divisors, where the model has two sets of them.
+    pub fn turn(&self) -> Option<usize> {
+        let turns = self.ropes.iter().filter_map(|rope| match rope.factors {
+            Some(RopeFactors::ByContext { original }) => Some(original),
+            Some(RopeFactors::Fixed(_) | RopeFactors::Given(_)) | None => None,
+        });
+        turns.min()
+    }
+
     /// The longest sequence that the model can compute, whatever it was trained for.
     pub fn longest(&self) -> Option<usize> {
         [self.context_most, self.embedding.positions].into_iter().flatten().min()

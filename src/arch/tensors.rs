@@ -6,7 +6,8 @@ use super::mixers::{
     StateSpace, TimeMix, TimeMixForm, Values,
 };
 use super::spec::{
-    Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, Output, Pooling, RouterInput, Spec, Streams,
+    Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, NormKind, Output, Pooling, RopeFactors, RouterInput,
+    Spec, Streams,
 };
 
 /// One tensor.
@@ -21,9 +22,16 @@ pub struct Tensor {
 }
 
 impl Spec {
-    /// Every tensor that is used, but for biases and factors of products, which any product may have.
+    /// Every tensor that is used; what is not in this list is not read.
     pub fn tensor_list(&self) -> Vec<Tensor> {
-        let mut list = List { embd: self.embd, blocks: self.blocks, prefix: String::new(), tensors: Vec::new() };
+        let mut list = List {
+            embd: self.embd,
+            blocks: self.blocks,
+            prefix: String::new(),
+            ffn_scales: self.ffn_scales,
+            norm_biases: self.norm_biases,
+            tensors: Vec::new(),
+        };
         list.ends(self);
         for layer in &self.layers {
             list.prefix = format!("{}.{}.", self.blocks, layer.block);
@@ -40,17 +48,6 @@ impl Spec {
         let needed = self.tensor_list().into_iter().filter(|tensor| !tensor.optional);
         needed.map(|tensor| (tensor.name, tensor.shape.iter().map(|&n| n as u64).collect())).collect()
     }
-
-    /// Whether a tensor of this name is used where it is there, though the model can do without.
-    pub fn uses_optionally(&self, name: &str) -> bool {
-        let last = name.rsplit('.').next().unwrap_or_default();
-        let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        block.is_none_or(|block| self.layers.iter().any(|layer| layer.block == block))
-            && (matches!(last, "bias" | "scale")
-                || name.starts_with("rope_f")
-                || name.ends_with("bskcn_tv.weight")
-                || self.tensor_list().iter().any(|tensor| tensor.optional && tensor.name == name))
-    }
 }
 
 /// Collects tensors.
@@ -60,6 +57,10 @@ struct List {
     blocks: &'static str,
     /// Of the layer's names.
     prefix: String,
+    /// As in [`Spec`].
+    ffn_scales: bool,
+    /// As in [`Spec`].
+    norm_biases: bool,
     tensors: Vec<Tensor>,
 }
 
@@ -82,9 +83,37 @@ impl List {
         self.push(format!("{}{name}.weight", self.prefix), shape, true);
     }
 
+    /// The matrices of a product, `[cols, rows]` or `[cols, rows, count]`, with the factor of each and the bias that files
+    /// may have.
+    fn product(&mut self, name: &str, shape: &[usize]) {
+        self.add(name, shape);
+        self.companions(name, shape, true);
+    }
+
+    /// The same for a feed-forward: one that is no stack of experts has a factor in some families only.
+    fn stack(&mut self, name: &str, shape: &[usize]) {
+        self.add(name, shape);
+        let count = shape.get(2).copied().unwrap_or(1);
+        self.companions(name, shape, self.ffn_scales || count > 1);
+    }
+
+    fn companions(&mut self, name: &str, shape: &[usize], scaled: bool) {
+        let (rows, count) = (shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1));
+        self.bias(name, rows * count);
+        if scaled {
+            self.push(format!("{}{name}.scale", self.prefix), &[count], true);
+        }
+    }
+
+    fn bias(&mut self, name: &str, len: usize) {
+        self.push(format!("{}{name}.bias", self.prefix), &[len], true);
+    }
+
     fn norm(&mut self, norm: Option<Norm>, len: usize) {
-        if let Some(name) = norm.and_then(|norm| norm.tensor) {
-            self.add(name, &[len]);
+        let Some(Norm { tensor: Some(name), kind, .. }) = norm else { return };
+        self.add(name, &[len]);
+        if kind == NormKind::Layer || self.norm_biases {
+            self.bias(name, len);
         }
     }
 
@@ -115,10 +144,25 @@ impl List {
         if let Output::Logits { tied: false, .. } = spec.output {
             self.maybe("output", &[e, spec.vocab]);
         }
+        if matches!(spec.output, Output::Logits { .. }) {
+            self.bias("output", spec.vocab);
+        }
         if let Pooling::Rank(Classifier { labels, .. }) = spec.pooling {
             self.maybe("cls", &[e, e]);
+            self.companions("cls", &[e, e], true);
             self.maybe("cls.norm", &[e]);
-            self.add("cls.output", &[e, labels]);
+            self.bias("cls.norm", e);
+            self.product("cls.output", &[e, labels]);
+        }
+        for rope in &spec.ropes {
+            match &rope.factors {
+                Some(RopeFactors::Fixed(name)) => self.push(name.clone(), &[rope.dims / 2], true),
+                Some(RopeFactors::ByContext { .. }) => {
+                    self.push("rope_factors_short.weight".into(), &[rope.dims / 2], true);
+                    self.push("rope_factors_long.weight".into(), &[rope.dims / 2], true);
+                }
+                Some(RopeFactors::Given(_)) | None => {}
+            }
         }
     }
 
@@ -138,8 +182,8 @@ impl List {
         for end in &layer.ends {
             match (end, per_layer) {
                 (End::PerLayer, Some(len)) => {
-                    self.add("inp_gate", &[e, len]);
-                    self.add("proj", &[len, e]);
+                    self.product("inp_gate", &[e, len]);
+                    self.product("proj", &[len, e]);
                     self.add("post_norm", &[e]);
                 }
                 (End::PerLayer, None) => {}
@@ -158,8 +202,8 @@ impl List {
         self.add("laurel_l", &[e, rank]);
         self.add("laurel_r", &[rank, e]);
         self.add("laurel_post_norm", &[e]);
-        self.add("inp_gate", &[e, own]);
-        self.add("proj", &[own, e]);
+        self.product("inp_gate", &[e, own]);
+        self.product("proj", &[own, e]);
         self.add("post_norm", &[e]);
     }
 
@@ -167,30 +211,31 @@ impl List {
         let e = self.embd;
         match mixer {
             Mixer::Attention(attn) => self.attention(attn),
-            Mixer::Linear => self.add("attn_output", &[e, e]),
+            Mixer::Linear => self.product("attn_output", &[e, e]),
             Mixer::ShortConv(conv) => {
-                self.add("shortconv.in_proj", &[e, 3 * conv.width]);
+                self.product("shortconv.in_proj", &[e, 3 * conv.width]);
                 self.add("shortconv.conv", &[conv.taps, conv.width]);
-                self.add("shortconv.out_proj", &[conv.width, e]);
+                self.bias("shortconv.conv", conv.width);
+                self.product("shortconv.out_proj", &[conv.width, e]);
             }
             Mixer::StateSpace(ssm) => self.state_space(ssm),
             Mixer::Delta(delta) => self.delta(delta),
             Mixer::TimeMix(mix) => self.time_mix(mix),
             Mixer::ChannelMix(mix) => {
                 self.add("channel_mix_lerp_k", &[e]);
-                self.add("channel_mix_key", &[e, mix.width]);
-                self.add("channel_mix_value", &[mix.width, e]);
+                self.product("channel_mix_key", &[e, mix.width]);
+                self.product("channel_mix_value", &[mix.width, e]);
                 if mix.receptance {
                     self.add("channel_mix_lerp_r", &[e]);
-                    self.add("channel_mix_receptance", &[e, e]);
+                    self.product("channel_mix_receptance", &[e, e]);
                 }
             }
             Mixer::Lightning(l) => {
                 let all = l.heads * l.dim;
-                self.add("attn_qkv", &[e, 3 * all]);
-                self.add("attn_gate", &[e, all]);
+                self.product("attn_qkv", &[e, 3 * all]);
+                self.product("attn_gate", &[e, all]);
                 self.add("attn_norm_2", &[all]);
-                self.add("attn_output", &[all, e]);
+                self.product("attn_output", &[all, e]);
             }
         }
     }
@@ -203,21 +248,21 @@ impl List {
         let mut values = attn.heads * attn.v_dim;
         match &attn.proj {
             Projection::Split => {
-                self.add("attn_q", &[e, q]);
+                self.product("attn_q", &[e, q]);
                 if attn.kv_of.is_none() {
-                    self.add("attn_k", &[e, k]);
+                    self.product("attn_k", &[e, k]);
                     if attn.values == Values::Own {
-                        self.add("attn_v", &[e, v]);
+                        self.product("attn_v", &[e, v]);
                     }
                 }
             }
-            Projection::Fused => self.add("attn_qkv", &[e, q + k + v]),
+            Projection::Fused => self.product("attn_qkv", &[e, q + k + v]),
             Projection::Latent(latent) => {
                 values = attn.heads * latent.v_dim;
                 self.latent(attn.heads, latent);
             }
         }
-        self.add(attn.output, &[values, e]);
+        self.product(attn.output, &[values, e]);
         self.head_norm(attn.q_norm, attn.heads, attn.k_dim);
         if attn.kv_of.is_none() {
             self.head_norm(attn.k_norm, attn.kv_heads, attn.k_dim);
@@ -226,8 +271,8 @@ impl List {
             self.add("attn_sinks", &[attn.heads]);
         }
         match attn.gate.map(|gate| gate.from) {
-            Some(GateSource::Values) => self.add("attn_gate", &[e, values]),
-            Some(GateSource::Heads) => self.add("attn_gate", &[e, attn.heads]),
+            Some(GateSource::Values) => self.product("attn_gate", &[e, values]),
+            Some(GateSource::Heads) => self.product("attn_gate", &[e, attn.heads]),
             Some(GateSource::Query) | None => {}
         }
         if let Some(ScoreBias::Buckets { buckets, block }) = attn.bias {
@@ -237,25 +282,29 @@ impl List {
     }
 
     fn head_norm(&mut self, norm: Option<HeadNorm>, heads: usize, dim: usize) {
-        let Some(HeadNorm { tensor: Some(name), weights, .. }) = norm else { return };
-        match weights {
-            HeadWeights::Shared => self.add(name, &[dim]),
-            HeadWeights::Each => self.add(name, &[dim, heads]),
-            HeadWeights::Whole => self.add(name, &[dim * heads]),
-            HeadWeights::Gains => self.add(name, &[1, heads]),
+        let Some(HeadNorm { tensor: Some(name), weights, kind, .. }) = norm else { return };
+        let shape: &[usize] = match weights {
+            HeadWeights::Shared => &[dim],
+            HeadWeights::Each => &[dim, heads],
+            HeadWeights::Whole => &[dim * heads],
+            HeadWeights::Gains => &[1, heads],
+        };
+        self.add(name, shape);
+        if kind == NormKind::Layer || self.norm_biases {
+            self.bias(name, shape.iter().product());
         }
     }
 
     fn latent(&mut self, heads: usize, latent: &Latent) {
         let (e, q) = (self.embd, heads * (latent.nope + latent.rope));
         if let Some(rank) = latent.q_rank {
-            self.add("attn_q_a", &[e, rank]);
+            self.product("attn_q_a", &[e, rank]);
             self.add("attn_q_a_norm", &[rank]);
-            self.add("attn_q_b", &[rank, q]);
+            self.product("attn_q_b", &[rank, q]);
         } else {
-            self.add("attn_q", &[e, q]);
+            self.product("attn_q", &[e, q]);
         }
-        self.add("attn_kv_a_mqa", &[e, latent.kv_rank + latent.rope]);
+        self.product("attn_kv_a_mqa", &[e, latent.kv_rank + latent.rope]);
         self.add("attn_kv_a_norm", &[latent.kv_rank]);
         if latent.joint_kv_b {
             self.add("attn_kv_b", &[latent.kv_rank, heads * (latent.nope + latent.v_dim)]);
@@ -268,9 +317,10 @@ impl List {
     fn state_space(&mut self, ssm: &StateSpace) {
         let (e, d, n) = (self.embd, ssm.inner, ssm.state);
         self.add("ssm_conv1d", &[ssm.taps, ssm.conv_width()]);
+        self.bias("ssm_conv1d", ssm.conv_width());
         match ssm.form {
             SsmForm::PerChannel { rank, norms } => {
-                self.add("ssm_in", &[e, 2 * d]);
+                self.product("ssm_in", &[e, 2 * d]);
                 self.add("ssm_x", &[d, rank + 2 * n]);
                 self.add("ssm_dt", &[rank, d]);
                 self.bare("ssm_dt.bias", &[d]);
@@ -283,7 +333,7 @@ impl List {
                 }
             }
             SsmForm::PerHead { heads, groups, norm } => {
-                self.add("ssm_in", &[e, d + ssm.conv_width() + heads]);
+                self.product("ssm_in", &[e, d + ssm.conv_width() + heads]);
                 self.bare("ssm_dt.bias", &[heads]);
                 self.bare("ssm_a", &[1, heads]);
                 self.bare("ssm_d", &[1, heads]);
@@ -292,7 +342,7 @@ impl List {
                 }
             }
             SsmForm::PerHeadProjected { heads, rank, .. } => {
-                self.add("ssm_in", &[e, 2 * d]);
+                self.product("ssm_in", &[e, 2 * d]);
                 self.add("ssm_x", &[d, rank + 2 * n]);
                 self.add("ssm_dt", &[rank, heads]);
                 self.bare("ssm_dt.bias", &[heads]);
@@ -303,39 +353,41 @@ impl List {
                 self.add("ssm_c_norm", &[n]);
             }
         }
-        self.add("ssm_out", &[d, e]);
+        self.product("ssm_out", &[d, e]);
     }
 
     fn delta(&mut self, delta: &Delta) {
         let (e, k, v) = (self.embd, delta.k_heads * delta.k_dim, delta.v_heads * delta.v_dim);
         match delta.form {
             DeltaForm::Gated { joint, .. } => {
-                self.add("attn_qkv", &[e, 2 * k + v]);
-                self.add("attn_gate", &[e, v]);
+                self.product("attn_qkv", &[e, 2 * k + v]);
+                self.product("attn_gate", &[e, v]);
                 if joint {
-                    self.add("ssm_ba", &[e, 2 * delta.v_heads]);
+                    self.product("ssm_ba", &[e, 2 * delta.v_heads]);
                 } else {
-                    self.add("ssm_beta", &[e, delta.v_heads]);
-                    self.add("ssm_alpha", &[e, delta.v_heads]);
+                    self.product("ssm_beta", &[e, delta.v_heads]);
+                    self.product("ssm_alpha", &[e, delta.v_heads]);
                 }
                 self.add("ssm_conv1d", &[delta.taps, delta.conv_width()]);
+                self.bias("ssm_conv1d", delta.conv_width());
                 self.bare("ssm_dt.bias", &[delta.v_heads]);
-                self.add("ssm_out", &[v, e]);
+                self.product("ssm_out", &[v, e]);
             }
             DeltaForm::PerChannel { low_rank, .. } => {
                 for (name, len) in [("q", k), ("k", k), ("v", v)] {
-                    self.add(&format!("attn_{name}"), &[e, len]);
+                    self.product(&format!("attn_{name}"), &[e, len]);
                     self.add(&format!("ssm_conv1d_{name}"), &[delta.taps, 1, len]);
+                    self.bias(&format!("ssm_conv1d_{name}"), len);
                 }
-                self.add("ssm_beta", &[e, delta.v_heads]);
+                self.product("ssm_beta", &[e, delta.v_heads]);
                 self.bare("ssm_dt.bias", &[k]);
                 for (name, len) in [("f", k), ("g", v)] {
-                    self.add(&format!("ssm_{name}_a"), &[e, low_rank.unwrap_or(len)]);
+                    self.product(&format!("ssm_{name}_a"), &[e, low_rank.unwrap_or(len)]);
                     if let Some(rank) = low_rank {
-                        self.add(&format!("ssm_{name}_b"), &[rank, len]);
+                        self.product(&format!("ssm_{name}_b"), &[rank, len]);
                     }
                 }
-                self.add("attn_output", &[v, e]);
+                self.product("attn_output", &[v, e]);
             }
         }
         self.bare("ssm_a", &[delta.v_heads]);
@@ -344,11 +396,12 @@ impl List {
 
     fn time_mix(&mut self, mix: &TimeMix) {
         let (e, kv) = (self.embd, mix.kv_heads * mix.dim);
-        self.add("time_mix_receptance", &[e, e]);
-        self.add("time_mix_key", &[e, kv]);
-        self.add("time_mix_value", &[e, kv]);
-        self.add("time_mix_output", &[e, e]);
-        self.head_norm(mix.norm, mix.heads, mix.dim);
+        self.product("time_mix_receptance", &[e, e]);
+        self.product("time_mix_key", &[e, kv]);
+        self.product("time_mix_value", &[e, kv]);
+        self.product("time_mix_output", &[e, e]);
+        // Files hold the weights of all heads in one row.
+        self.head_norm(mix.norm.map(|norm| HeadNorm { weights: HeadWeights::Whole, ..norm }), mix.heads, mix.dim);
         let low_rank = |list: &mut Self, name: &str, rank: usize| {
             list.add(&format!("{name}1"), &[e, rank]);
             list.add(&format!("{name}2"), &[rank, e]);
@@ -361,7 +414,7 @@ impl List {
                 self.add("time_mix_w2", &[lerp, e, 5]);
                 self.add("time_mix_decay", &[e]);
                 low_rank(self, "time_mix_decay_w", decay);
-                self.add("time_mix_gate", &[e, e]);
+                self.product("time_mix_gate", &[e, e]);
                 if !linear {
                     self.add("time_mix_first", &[mix.dim, mix.heads]);
                 }
@@ -401,14 +454,14 @@ impl List {
         let shape = |a: usize, b: usize| [Some(a), Some(b), count].into_iter().flatten().collect::<Vec<_>>();
         match (gate, count) {
             (Gate::Fused, Some(_)) => self.add(&format!("ffn_gate_up{suffix}"), &shape(len, 2 * width)),
-            (Gate::Fused, None) => self.add(&format!("ffn_up{suffix}"), &shape(len, 2 * width)),
+            (Gate::Fused, None) => self.product(&format!("ffn_up{suffix}"), &shape(len, 2 * width)),
             (Gate::Split, _) => {
-                self.add(&format!("ffn_gate{suffix}"), &shape(len, width));
-                self.add(&format!("ffn_up{suffix}"), &shape(len, width));
+                self.stack(&format!("ffn_gate{suffix}"), &shape(len, width));
+                self.stack(&format!("ffn_up{suffix}"), &shape(len, width));
             }
-            (Gate::None, _) => self.add(&format!("ffn_up{suffix}"), &shape(len, width)),
+            (Gate::None, _) => self.stack(&format!("ffn_up{suffix}"), &shape(len, width)),
         }
-        self.add(&format!("ffn_down{suffix}"), &shape(width, len));
+        self.stack(&format!("ffn_down{suffix}"), &shape(width, len));
     }
 
     fn dense(&mut self, dense: &Dense) {
@@ -422,17 +475,19 @@ impl List {
     fn experts(&mut self, experts: &Experts) {
         let e = self.embd;
         let routed = experts.count * experts.router.per_group.max(1);
-        self.add("ffn_gate_inp", &[e, routed]);
         if matches!(experts.router.input, RouterInput::Rescaled { .. }) {
+            self.add("ffn_gate_inp", &[e, routed]);
             self.bare("ffn_gate_inp.scale", &[e]);
+        } else {
+            self.product("ffn_gate_inp", &[e, routed]);
         }
         if experts.router.selection_bias {
             self.bare("exp_probs_b.bias", &[experts.count]);
         }
         self.gated(experts.suffix, experts.gate, (experts.latent.unwrap_or(e), experts.width), Some(experts.count));
         if let Some(latent) = experts.latent {
-            self.add("ffn_latent_down", &[e, latent]);
-            self.add("ffn_latent_up", &[latent, e]);
+            self.product("ffn_latent_down", &[e, latent]);
+            self.product("ffn_latent_up", &[latent, e]);
         }
         if let Some(shared) = experts.shared {
             self.gated("_shexp", shared.gate, (e, shared.width), None);

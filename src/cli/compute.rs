@@ -61,8 +61,9 @@ impl Compute {
 
     /// Opens the model in a file.
     pub(super) fn open_path(path: &Path, flags: &MachineFlags) -> Result<Self> {
-        let pool = Self::pool_of(&Settings::load()?.with(flags).for_model(path))?;
-        Self::with_pool(path, flags, pool)
+        let settings = Settings::load()?.with(flags).for_model(path);
+        let pool = Self::pool_of(&settings)?;
+        Self::with(settings, path, pool)
     }
 
     /// The threads that the flags ask for.
@@ -77,7 +78,10 @@ impl Compute {
 
     /// Opens the model in a file, to be run by `pool`.
     pub(super) fn with_pool(path: &Path, flags: &MachineFlags, pool: Arc<Pool>) -> Result<Self> {
-        let settings = Settings::load()?.with(flags).for_model(path);
+        Self::with(Settings::load()?.with(flags).for_model(path), path, pool)
+    }
+
+    fn with(settings: Settings, path: &Path, pool: Arc<Pool>) -> Result<Self> {
         let mut model = Model::open(path)?;
         if settings.interleave() == Some(true) && model.gguf.layout() == RowLayout::Plain {
             // What cannot be run has been said by now.

@@ -70,7 +70,7 @@ impl From<PoolingName> for Pooling {
 /// Runs the command.
 pub(super) fn run(args: &EmbedArgs) -> Result<()> {
     if args.output.as_os_str() == "-" {
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = io::BufWriter::new(output::stdout()?);
         write(args, &mut out, &output::lost)?;
         return out.flush().map_err(output::lost);
     }

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 
 /// Gives GGUF files on this machine a name in the store
 ///
-/// A file is checked and linked, not copied; it stays where it is. With --interleave what is stored is a
-/// copy whose rows lie side by side, which is faster; `tokki export` gives the file back. Of a split model give the first part. With --from, the
+/// A file is checked and linked, not copied; it stays where it is. Of a split model give the first part. With --interleave
+/// what is stored is a copy whose rows lie side by side, which is faster; `tokki export` gives the file back. With --from, the
 /// models that another program has fetched are found where it keeps them (OLLAMA_MODELS, HF_HUB_CACHE and HF_HOME are
-/// honoured) and linked, all of them or the one named.
+/// honoured) and taken over, all of them or the one named.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -49,15 +49,13 @@ enum Program {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let store = Store::open()?;
-    if let Some(program) = args.from {
-        return take_over(&store, program, args);
-    }
-    let file = args.file.clone().unwrap_or_default();
-    let file = super::output::home_path(&file.to_string_lossy());
     let layout = if args.interleave { RowLayout::Interleaved } else { RowLayout::Plain };
-    let (name, size) = store.import_as(&file, args.name.as_deref(), layout, &Bar::default())?;
-    let how = if args.interleave { "stored with interleaved rows" } else { "linked" };
-    say(&format!("{name}: {}, {how}", show_bytes(size)));
+    if let Some(program) = args.from {
+        return take_over(&store, program, args, layout);
+    }
+    let file = super::output::home_path(&args.file.clone().unwrap_or_default().to_string_lossy());
+    let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
+    say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
     remark(&store, &name);
     result(|out| writeln!(out, "{name}"))
 }
@@ -75,7 +73,15 @@ fn remark(store: &Store, name: &str) {
     }
 }
 
-fn take_over(store: &Store, program: Program, args: &Args) -> Result<()> {
+/// What became of the file.
+fn how(layout: RowLayout) -> &'static str {
+    match layout {
+        RowLayout::Plain => "linked",
+        RowLayout::Interleaved => "stored with interleaved rows",
+    }
+}
+
+fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) -> Result<()> {
     let elsewhere = match program {
         Program::Ollama => Elsewhere::Ollama,
         Program::Lmstudio => Elsewhere::LmStudio,
@@ -104,9 +110,9 @@ fn take_over(store: &Store, program: Program, args: &Args) -> Result<()> {
             continue;
         }
         let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());
-        match store.import_file(&file, &model.file_name, Some(name), RowLayout::Plain, &Bar::default()) {
+        match store.import_as(&file, &model.file_name, Some(name), layout, &Bar::default()) {
             Ok((name, size)) => {
-                say(&format!("{name}: {}, linked", show_bytes(size)));
+                say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
                 remark(store, &name);
                 linked.push(name);
             }

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Logits) -> Result<()> {
         return Err(Error::input("--tokens", format!("token ids below {vocab}"), bad.to_string()));
     }
     if to_stdout {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let mut out = std::io::BufWriter::new(output::stdout()?);
         write(&compute, &args.tokens, &mut out, &output::lost)?;
         return out.flush().map_err(output::lost);
     }

@@ -77,7 +77,8 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
-pub fn main() -> ExitCode {
+pub fn main(stdout_closed: bool) -> ExitCode {
+    output::set_closed(stdout_closed);
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|arg| arg == "help") && args.get(2).is_some_and(|arg| arg == "--help" || arg == "-h") {
         args.truncate(2);

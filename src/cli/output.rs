@@ -1,11 +1,31 @@
 //! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
 
 use crate::{Error, Result, text};
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Nobody will ever read stdout.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether stdout was closed when the process began.
+pub(super) fn set_closed(closed: bool) {
+    CLOSED.store(closed, Ordering::Relaxed);
+}
+
+/// Stdout, if it is open.
+///
+/// # Errors
+/// [`Error::Io`] where it was closed: what is written there is lost.
+pub(super) fn stdout() -> Result<StdoutLock<'static>> {
+    match CLOSED.load(Ordering::Relaxed) {
+        true => Err(Error::io("stdout", "write", std::io::Error::other("it is closed"))),
+        false => Ok(std::io::stdout().lock()),
+    }
+}
 
 /// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure.
 pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(stdout()?);
     match write(&mut out).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", "write", e)),
         _ => Ok(()),
@@ -110,7 +130,7 @@ pub(super) fn width() -> Option<usize> {
 
 /// Writes a piece of an answer to stdout at once.
 pub(super) fn piece(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout()?;
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(lost)
 }
 

@@ -197,8 +197,9 @@ impl Probes {
         let path = Store::of(&compute.settings).ok().map(|store| store.home().join("probes.json"));
         let machine = Machine::read();
         let key = format!(
-            "{} {} {} threads {} {}",
+            "{} {} {} {} threads {} {}",
             crate::engine::saved::fingerprint(&compute.model)?,
+            layout_name(compute.model.gguf.layout()),
             env!("CARGO_PKG_VERSION"),
             compute.pool.threads(),
             compute.pool.isa().name(),

@@ -143,9 +143,9 @@ impl Description {
     /// Describes an open file.
     pub fn of(gguf: &Gguf) -> Self {
         let text = |key: &str| gguf.str(key).ok().flatten().map(str::to_owned);
-        let read = arch::spec(gguf);
-        let spec = read.as_ref().ok();
-        let found = problems::find(gguf, read.as_ref());
+        let read = arch::spec_and_rest(gguf);
+        let spec = read.as_ref().ok().map(|(spec, _)| spec);
+        let found = problems::find(gguf, read.as_ref().map(|(spec, unknown)| (spec, unknown.as_slice())));
         let formats = formats(gguf);
         let file = gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
         Self {
@@ -171,7 +171,7 @@ impl Description {
             chat_template: found.chat_template,
             sampling: found.sampling,
             memory: spec.map_or_else(Vec::new, memory::table),
-            ignored_tensors: spec.map_or_else(Vec::new, |spec| problems::ignored(gguf, spec)),
+            ignored_tensors: spec.map_or_else(Vec::new, |spec| arch::ignored_tensors(gguf, spec)),
             runnable: found.problems.is_empty(),
             reads_text: found.reads_text,
             problems: found.problems,

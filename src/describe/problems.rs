@@ -1,9 +1,9 @@
 //! Why a model cannot be run, found before it is loaded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::talk::{self, ChatTemplate, Sampling};
-use crate::arch::{RopeFactors, Spec};
+use crate::arch::{self, RopeFactors, Spec};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -21,8 +21,8 @@ pub(super) struct Found {
     pub(super) sampling: Vec<Sampling>,
 }
 
-/// Everything that stands in the way; `spec` is what [`crate::arch::spec`] said of the same file.
-pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Found {
+/// Everything that stands in the way; `spec` is what [`crate::arch::spec_and_rest`] said of the same file.
+pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &Error>) -> Found {
     let mut found = Found {
         problems: formats(gguf),
         warnings: Vec::new(),
@@ -31,7 +31,11 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<&Spec, &Error>) -> Fou
         sampling: Vec::new(),
     };
     match spec {
-        Ok(spec) => {
+        Ok((spec, unknown)) => {
+            if !unknown.is_empty() {
+                let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
+                found.warnings.push(format!("keys that are not known, and not used: {}", some(&names)));
+            }
             found.problems.extend(tensors(gguf, spec));
             if spec.ropes.iter().any(|rope| matches!(rope.factors, Some(RopeFactors::Given(_)))) {
                 found.warnings.push("rope_freqs.weight is missing; the divisors of the family are used instead".into());
@@ -96,19 +100,21 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
         let names: Vec<&str> = missing.iter().map(String::as_str).collect();
         problems.push(format!("missing tensors: {}", some(&names)));
     }
+    let unused = arch::unused_tensors(gguf, spec);
+    if !unused.is_empty() {
+        let names: Vec<&str> = unused.iter().map(String::as_str).collect();
+        problems.push(format!("tensors that a model of {} has no use for: {}", spec.arch, some(&names)));
+    }
+    let tokens = gguf.array("tokenizer.ggml.tokens").ok().flatten().map_or(0, crate::gguf::Array::len);
+    if tokens > spec.vocab {
+        problems.push(format!("{tokens} tokens, but token_embd has {} rows: one per token is needed", spec.vocab));
+    }
     problems
 }
 
 /// Dimensions of 1 need not be written.
 fn trimmed(shape: &[u64]) -> Vec<u64> {
     shape.iter().copied().filter(|&n| n != 1).collect()
-}
-
-/// Tensors that the model does not use.
-pub(super) fn ignored(gguf: &Gguf, spec: &Spec) -> Vec<String> {
-    let needed: HashSet<String> = spec.tensors().into_iter().map(|(name, _)| name).collect();
-    let unused = gguf.tensors().filter(|tensor| !needed.contains(&tensor.name) && !spec.uses_optionally(&tensor.name));
-    unused.map(|tensor| tensor.name.clone()).collect()
 }
 
 /// The first names of a list, and how many more there are.

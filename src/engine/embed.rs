@@ -61,13 +61,13 @@ impl Embedder {
         let setting = Setting {
             model: &self.model,
             pool: &self.pool,
-            context: self.options.context,
             read_ahead: self.options.read_ahead,
             expand_latents: false,
             cancel,
             vectors: true,
         };
         let mut cache = KvCache::new(Arc::clone(&self.shape));
+        cache.aim(needed);
         // Where a position sees those after it, all go together.
         let most = if self.model.spec.causal { self.options.batch.max(1) } else { needed };
         let mut vectors = Vec::with_capacity(needed * self.model.spec.embd);

@@ -42,6 +42,9 @@ struct Header {
     tokens: u64,
     page_bytes: u64,
     pages: u64,
+    /// Whether the cache is one of a conversation past the length at which its model changes its divisors.
+    #[serde(default)]
+    far: Option<bool>,
     /// Values of the recurrent state, which follow the pages.
     #[serde(default)]
     state_values: u64,
@@ -133,6 +136,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         tokens: session.tokens().len() as u64,
         page_bytes: cache.shape().page_bytes() as u64,
         pages: cache.page_data().count() as u64,
+        far: Some(cache.is_far()),
         state_values: cache.state().map_or(0, |state| state.values().len() as u64),
         notes,
     };
@@ -277,7 +281,7 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
     if let Some(bad) = tokens.iter().find(|&&token| token as usize >= model.spec.vocab) {
         return Err(reader.wrong("token ids of the model's vocabulary", bad.to_string()));
     }
-    let Some(mut cache) = KvCache::from_pages(shape, pages, count) else {
+    let Some(mut cache) = KvCache::from_pages(shape, pages, count, header.far.unwrap_or_default()) else {
         return Err(reader.wrong("as many pages as the tokens need", format!("{} pages", header.pages)));
     };
     if count > 0 && !cache.restore_state(state) {
@@ -345,6 +349,11 @@ impl Reader<'_> {
         }
         if header.tokenizer != tokenizer_mark(&model.gguf) {
             return Err(self.wrong("a session of this model", "one with another tokenizer"));
+        }
+        if header.far.is_none() && model.spec.turn().is_some() {
+            return Err(
+                self.wrong("which divisors a session of this model is rotated by", "a session of an older version")
+            );
         }
         if header.kv != options.kv.name() {
             let hint = format!("run with --kv-type {}", header.kv);

@@ -305,7 +305,7 @@ impl Scheduler {
                 let _ = done.send(());
             }
             Command::Snapshot(tokens, reply) => {
-                let _ = reply.send(self.tree.find(&tokens, &self.shape, &self.budget));
+                let _ = reply.send(self.tree.find(&tokens, tokens.len(), &self.shape, &self.budget));
             }
             Command::Adopt(tokens, cache, reply) => {
                 let _ = reply.send(self.adopt(&tokens, &cache));
@@ -393,7 +393,7 @@ impl Scheduler {
             choice: 0,
             tokens: job.prompt.clone(),
             // The last token is always computed, for its logits.
-            cache: self.tree.find(&job.prompt[..job.prompt.len() - 1], &self.shape, &self.budget),
+            cache: self.tree.find(&job.prompt[..job.prompt.len() - 1], job.prompt.len(), &self.shape, &self.budget),
             answer,
             untold: Vec::new(),
             began: job.started,
@@ -410,6 +410,8 @@ impl Scheduler {
 
     /// How many tokens of each running sequence the next pass takes: WHO DECIDES THE BATCH.
     fn compose(&mut self) -> Vec<(usize, usize)> {
+        // What a conversation outgrows is read again, as what was given up to others is.
+        self.running.iter_mut().for_each(|sequence| sequence.cache.aim(sequence.tokens.len()));
         let writing = self.running.iter().filter(|s| s.pending() == 1).count();
         let lone = writing == 0 && self.waiting.is_empty();
         let piece = if lone { LONE_PIECE } else { SHARED_PIECE };
@@ -417,9 +419,9 @@ impl Scheduler {
         let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
         // A page's worth of tokens that somebody else has computed by now is not computed again.
         for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
-            let known = &sequence.tokens[..sequence.tokens.len() - 1];
-            if self.tree.known(known, &self.shape) >= sequence.cache.len() + TILE {
-                sequence.cache = self.tree.find(known, &self.shape, &self.budget);
+            let (known, len) = (&sequence.tokens[..sequence.tokens.len() - 1], sequence.tokens.len());
+            if self.tree.known(known, len, &self.shape) >= sequence.cache.len() + TILE {
+                sequence.cache = self.tree.find(known, len, &self.shape, &self.budget);
             }
         }
         let mut reading: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].pending() > 1).collect();
@@ -518,10 +520,9 @@ impl Scheduler {
         let lone = rows.iter().all(|&(index, _)| self.running[index].job == first);
         let owner = self.jobs.iter().find(|job| lone && job.id == first).map(|job| Arc::clone(&job.cancelled));
         let never = AtomicBool::new(false);
-        let Options { context, read_ahead, .. } = self.options.session;
+        let read_ahead = self.options.session.read_ahead;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting =
-            Setting { model, pool: &self.pool, context, read_ahead, expand_latents: false, cancel, vectors: false };
+        let setting = Setting { model, pool: &self.pool, read_ahead, expand_latents: false, cancel, vectors: false };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {

@@ -128,6 +128,7 @@ impl Session {
     /// Keeps what the session and `tokens` have in common from the start, forgets the rest, and returns how many of
     /// `tokens` need not be fed again. The last one always is, so that feeding gives logits.
     pub fn reuse(&mut self, tokens: &[u32]) -> usize {
+        self.aim(tokens.len());
         let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let keep = common.min(tokens.len().saturating_sub(1));
         self.truncate(keep);
@@ -141,6 +142,8 @@ impl Session {
     /// finished passes stay).
     pub fn feed(&mut self, tokens: &[u32], progress: &mut dyn FnMut(usize)) -> Result<&[f32]> {
         self.check_room(tokens.len())?;
+        let read_again = self.aim(self.tokens.len() + tokens.len());
+        self.feed_pieces(&read_again, Want::Nothing, &mut |_| {})?;
         // A recurrent state cannot be cut: the states at the last page's border and at the end of a prompt are kept, so that
         // the next one, which may differ from its last tokens, need not begin from the start.
         let stateful = self.cache.shape().state_len() > 0 && tokens.len() > 1;
@@ -160,6 +163,12 @@ impl Session {
         Ok(self.scratch.logits(if tokens.is_empty() { 0 } else { vocab }))
     }
 
+    /// Makes the cache one for a conversation of `len` tokens: returns those that have to be read again for it.
+    fn aim(&mut self, len: usize) -> Vec<u32> {
+        self.cache.aim(len);
+        self.tokens.split_off(self.cache.len())
+    }
+
     /// Appends tokens in passes, of which the last one gives what is wanted.
     fn feed_pieces(&mut self, tokens: &[u32], want: Want, progress: &mut dyn FnMut(usize)) -> Result<()> {
         let rows = self.rows(tokens, usize::MAX);
@@ -172,7 +181,8 @@ impl Session {
         Ok(())
     }
 
-    /// Appends tokens and hands the logits after each one to `each`, with the token's index.
+    /// Appends tokens and hands the logits after each one to `each`, with the token's index. All are those of one
+    /// conversation of the length that it then has (see [`KvCache::aim`]).
     ///
     /// # Errors
     /// As [`Session::feed`], and those of `each`.
@@ -180,6 +190,8 @@ impl Session {
         /// Logits of a whole batch would be half a gigabyte for a large vocabulary.
         const ROWS: usize = 64;
         self.check_room(tokens.len())?;
+        let read_again = self.aim(self.tokens.len() + tokens.len());
+        self.feed_pieces(&read_again, Want::Nothing, &mut |_| {})?;
         let (vocab, rows) = (self.model.spec.vocab, self.rows(tokens, ROWS));
         for (index, batch) in tokens.chunks(rows).enumerate() {
             let first = index * rows;
@@ -203,7 +215,6 @@ impl Session {
         let setting = Setting {
             model: &self.model,
             pool: &self.pool,
-            context: self.options.context,
             read_ahead: self.options.read_ahead,
             expand_latents: self.options.expand_latents,
             cancel: &self.cancel,

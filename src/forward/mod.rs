@@ -55,8 +55,6 @@ pub struct Setting<'a> {
     pub model: &'a Model,
     /// The threads.
     pub pool: &'a Pool,
-    /// Context of the session (models with two sets of rotary factors choose by it).
-    pub context: usize,
     /// Bytes of weights that are asked for ahead of their use, for models larger than memory; 0 = none.
     pub read_ahead: usize,
     /// Whether latent attention expands keys and values in passes of several tokens.
@@ -129,8 +127,9 @@ pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut 
     spans.iter_mut().try_for_each(|span| span.cache.reserve(span.tokens.len()))?;
     let (places, wanted) = place(spans);
     let mut caches: Vec<&mut KvCache> = spans.iter_mut().map(|span| &mut *span.cache).collect();
-    let positions = places.iter().flat_map(|place| place.from..place.from + place.n);
-    let angles = rope::angles(model, setting.context, positions);
+    let far: Vec<bool> = caches.iter().map(|cache| cache.is_far()).collect();
+    let positions = places.iter().zip(&far).flat_map(|(at, &far)| (at.from..at.from + at.n).map(move |p| (p, far)));
+    let angles = rope::angles(model, positions);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
     let done = setting.pool.run(|lead| {
         let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;

@@ -32,20 +32,21 @@ impl Angles {
     }
 }
 
-/// The angles of each of the model's rotary embeddings for a pass's rows at `positions`, in sessions of `context`.
-pub(super) fn angles(model: &Model, context: usize, positions: impl Iterator<Item = usize> + Clone) -> Vec<Angles> {
+/// The angles of each of the model's rotary embeddings for a pass's rows at `positions`, each with whether its conversation
+/// is far (see [`KvCache::aim`](crate::kv::KvCache::aim)).
+pub(super) fn angles(model: &Model, positions: impl Iterator<Item = (usize, bool)> + Clone) -> Vec<Angles> {
     let Spec { ropes, .. } = &model.spec;
-    let of = |(rope, divisors)| table(rope, divisors, context, positions.clone());
+    let of = |(rope, divisors)| table(rope, divisors, positions.clone());
     ropes.iter().zip(&model.rope_factors).map(of).collect()
 }
 
-fn table(rope: &Rope, divisors: &FrequencyDivisors, context: usize, positions: impl Iterator<Item = usize>) -> Angles {
+fn table(rope: &Rope, divisors: &FrequencyDivisors, positions: impl Iterator<Item = (usize, bool)>) -> Angles {
     let half = rope.dims / 2;
-    let chosen = if context > divisors.original { &divisors.long } else { &divisors.short };
-    let frequencies = frequencies(rope, chosen.as_deref());
+    let near = frequencies(rope, divisors.short.as_deref());
+    let far = divisors.long.as_deref().map(|long| frequencies(rope, Some(long)));
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
-    for position in positions {
-        for frequency in &frequencies {
+    for (position, is_far) in positions {
+        for frequency in far.as_ref().filter(|_| is_far).unwrap_or(&near) {
             let (s, c) = libm::sincos(position as f64 * frequency);
             cos.push((c * f64::from(rope.magnitude)) as f32);
             sin.push((s * f64::from(rope.magnitude)) as f32);
@@ -105,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn divisors_divide_and_long_ones_serve_long_contexts() {
+    fn divisors_divide_and_long_ones_serve_long_conversations() {
         let mut long = vec![1.0; 32];
         long[0] = 4.0;
-        let divisors = FrequencyDivisors { short: Some(vec![1.0; 32]), long: Some(long), original: 100 };
-        let of = |context| table(&rope(RopeScaling::Linear { factor: 1.0 }), &divisors, context, 1..2).cos[0];
-        assert_eq!(of(100), 1f64.cos() as f32);
-        assert_eq!(of(101), 0.25f64.cos() as f32);
+        let divisors = FrequencyDivisors { short: Some(vec![1.0; 32]), long: Some(long) };
+        let rope = rope(RopeScaling::Linear { factor: 1.0 });
+        let table = table(&rope, &divisors, [(1, false), (1, true)].into_iter());
+        assert_eq!((table.cos[0], table.cos[32]), (1f64.cos() as f32, 0.25f64.cos() as f32));
     }
 }

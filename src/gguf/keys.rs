@@ -4,6 +4,7 @@
 use super::scan::shown;
 use super::{Array, Gguf, Texts, Value};
 use crate::{Error, Result};
+use std::sync::{Arc, PoisonError};
 
 impl Gguf {
     /// `general.architecture`.
@@ -21,7 +22,24 @@ impl Gguf {
 
     /// The value of `key`, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
+        if let Some(asked) = &self.asked {
+            asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+        }
         self.keys.get(key)
+    }
+
+    /// The same model, which notes the keys that it is asked for.
+    pub fn noting_keys(&self) -> Self {
+        Self { asked: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// The keys that begin with `prefix` and were never asked for, in the order of the file; none unless the model
+    /// [notes them](Gguf::noting_keys).
+    pub fn keys_not_asked_for(&self, prefix: &str) -> Vec<&str> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = self.key_order.iter().map(String::as_str).filter(|key| key.starts_with(prefix));
+        ours.filter(|key| !asked.contains(*key)).collect()
     }
 
     /// A text.
@@ -226,7 +244,7 @@ impl Gguf {
     }
 
     fn get<'a, T>(&'a self, key: &str, wanted: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
-        let Some(value) = self.keys.get(key) else { return Ok(None) };
+        let Some(value) = self.value(key) else { return Ok(None) };
         read(value).map(Some).ok_or_else(|| self.wrong(key, wanted))
     }
 }

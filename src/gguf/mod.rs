@@ -20,10 +20,10 @@ mod warm;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use map::Map;
@@ -50,6 +50,8 @@ pub struct Gguf {
     key_order: Vec<String>,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
+    /// Names of the keys that were asked for, where somebody wants to know.
+    asked: Option<Arc<Mutex<HashSet<String>>>>,
 }
 
 /// One mapped file.
@@ -108,7 +110,7 @@ impl Gguf {
         let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
         let modified = file.as_ref().and_then(|file| file.metadata().ok()?.modified().ok());
         let shards = vec![Shard { path: path.to_path_buf(), map, file, modified }];
-        Ok(Self { shards, version: scan.version, keys, key_order, tensors, by_name })
+        Ok(Self { shards, version: scan.version, keys, key_order, tensors, by_name, asked: None })
     }
 
     /// Adds the tensors of another file of the same model. Its keys repeat those of the first and are dropped.

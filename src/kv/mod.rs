@@ -36,6 +36,8 @@ pub struct CacheShape {
     page_bytes: usize,
     /// Where each layer's recurrent state lies, in values.
     states: Vec<Range<usize>>,
+    /// Conversations of more positions rotate by other divisors: see [`KvCache::aim`].
+    turn: Option<usize>,
 }
 
 impl CacheShape {
@@ -55,7 +57,12 @@ impl CacheShape {
             states.push(values..values + len);
             values += len;
         }
-        Self { kind, layers, page_bytes: offset, states }
+        Self { kind, layers, page_bytes: offset, states, turn: spec.turn() }
+    }
+
+    /// Whether a conversation of `len` positions in all is past the length at which its model changes its divisors.
+    pub fn is_far(&self, len: usize) -> bool {
+        self.turn.is_some_and(|turn| len > turn)
     }
 
     /// Values of recurrent state of a sequence; 0 = none.
@@ -145,6 +152,8 @@ pub struct KvCache {
     len: usize,
     /// What the recurrent layers keep of all positions so far, and kept of earlier ones.
     state: State,
+    /// The positions are those of a conversation for which [`CacheShape::is_far`] holds.
+    far: bool,
 }
 
 /// 128 positions of all layers: shared by the sequences that have them in common, copied by the one that writes on.
@@ -207,7 +216,24 @@ impl KvCache {
 
     /// An empty cache whose pages count against `budget`.
     pub fn within(shape: impl Into<Arc<CacheShape>>, budget: Arc<Budget>) -> Self {
-        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0, state: State::default() }
+        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0, state: State::default(), far: false }
+    }
+
+    /// Makes it a cache for a conversation of `len` positions in all. Models with two sets of divisors (LongRoPE, arXiv
+    /// 2402.13753) rotate all positions by those for the conversation's length, as their reference implementation does:
+    /// when a conversation passes the length at which they change, what is here is forgotten and has to be computed again.
+    /// So a cache depends on the tokens and on which side of that length their conversation is, not on how it came there.
+    pub fn aim(&mut self, len: usize) {
+        let far = self.shape.is_far(len);
+        if far != self.far {
+            self.truncate(0);
+            self.far = far;
+        }
+    }
+
+    /// Whether the positions are those of a conversation for which [`CacheShape::is_far`] holds.
+    pub fn is_far(&self) -> bool {
+        self.far
     }
 
     /// Bytes of pages that have to be allocated before `n` more positions can be written.
@@ -251,7 +277,8 @@ impl KvCache {
         };
         let pages = self.pages.iter().map(copy).collect::<Result<_>>()?;
         let state = self.state.copy_within(budget, self.len)?;
-        Ok(Self { shape: Arc::clone(&self.shape), budget: Arc::clone(budget), pages, len: self.len, state })
+        let (shape, budget) = (Arc::clone(&self.shape), Arc::clone(budget));
+        Ok(Self { shape, budget, pages, len: self.len, state, far: self.far })
     }
 
     /// Number of valid positions.
@@ -353,11 +380,11 @@ impl KvCache {
         self.pages.iter().map(|page| &*page.0.bytes)
     }
 
-    /// A cache of `len` positions from saved pages; `None` when sizes do not fit.
-    pub fn from_pages(shape: CacheShape, pages: Vec<Box<[u8]>>, len: usize) -> Option<Self> {
+    /// A cache of `len` positions from saved pages, `far` as [`KvCache::is_far`]; `None` when sizes do not fit.
+    pub fn from_pages(shape: CacheShape, pages: Vec<Box<[u8]>>, len: usize, far: bool) -> Option<Self> {
         let fits = pages.len() == len.div_ceil(TILE) && pages.iter().all(|page| page.len() == shape.page_bytes);
         let mut this = Self::new(shape);
-        this.len = len;
+        (this.len, this.far) = (len, far);
         this.pages.extend(pages.into_iter().map(|bytes| {
             this.budget.take(bytes.len());
             Page(Arc::new(PageBytes { bytes, budget: Arc::clone(&this.budget) }))

@@ -14,8 +14,8 @@ use tokki_quant::attention::TILE;
 pub struct PrefixTree {
     /// Nodes by number; `None` = free.
     nodes: Vec<Option<Node>>,
-    /// First pages.
-    roots: Vec<usize>,
+    /// First pages, of conversations that are not far and of those that are (see [`CacheShape::is_far`]).
+    roots: [Vec<usize>; 2],
     /// Counts uses.
     clock: u64,
 }
@@ -25,10 +25,20 @@ struct Node {
     page: Page,
     /// The recurrent state after so many of the tokens, for models that have one.
     state: Option<(usize, Snapshot)>,
-    parent: Option<usize>,
+    /// The page before, or which of the roots this one is of.
+    parent: Parent,
     children: Vec<usize>,
     /// When it was last used.
     used: u64,
+}
+
+/// What a page follows.
+#[derive(Clone, Copy)]
+enum Parent {
+    /// Nothing, in a conversation that is far or is not.
+    Root(bool),
+    /// Another page.
+    Page(usize),
 }
 
 impl PrefixTree {
@@ -47,12 +57,13 @@ impl PrefixTree {
         self.len() == 0
     }
 
-    /// A cache that holds as many of the first `tokens` as the tree knows: where the model has a recurrent state, up to the
-    /// last place for which there is one.
-    pub fn find(&mut self, tokens: &[u32], shape: &Arc<CacheShape>, budget: &Arc<Budget>) -> KvCache {
+    /// A cache that holds as many of the first `tokens` of a conversation of `len` tokens as the tree knows: where the model
+    /// has a recurrent state, up to the last place for which there is one.
+    pub fn find(&mut self, tokens: &[u32], len: usize, shape: &Arc<CacheShape>, budget: &Arc<Budget>) -> KvCache {
         self.clock += 1;
         let mut cache = KvCache::within(Arc::clone(shape), Arc::clone(budget));
-        for (index, common) in self.path(tokens, shape) {
+        cache.aim(len);
+        for (index, common) in self.path(tokens, len, shape) {
             let Some(node) = self.nodes[index].as_mut() else { break };
             node.used = self.clock;
             cache.share(node.page.clone(), common);
@@ -64,15 +75,15 @@ impl PrefixTree {
     }
 
     /// How many of the first `tokens` [`PrefixTree::find`] would give.
-    pub fn known(&self, tokens: &[u32], shape: &CacheShape) -> usize {
-        self.path(tokens, shape).into_iter().map(|(_, common)| common).sum()
+    pub fn known(&self, tokens: &[u32], len: usize, shape: &CacheShape) -> usize {
+        self.path(tokens, len, shape).into_iter().map(|(_, common)| common).sum()
     }
 
     /// The nodes that have the first `tokens` in common, and how many of each can be used.
-    fn path(&self, tokens: &[u32], shape: &CacheShape) -> Vec<(usize, usize)> {
+    fn path(&self, tokens: &[u32], len: usize, shape: &CacheShape) -> Vec<(usize, usize)> {
         let stateful = shape.state_len() > 0;
         let (mut path, mut usable) = (Vec::new(), 0);
-        let (mut parent, mut known) = (None, 0);
+        let (mut parent, mut known) = (Parent::Root(shape.is_far(len)), 0);
         while let Some((index, common)) = self.nearest(parent, &tokens[known..]) {
             path.push((index, common));
             known += common;
@@ -90,7 +101,7 @@ impl PrefixTree {
             if common < TILE {
                 break;
             }
-            parent = Some(index);
+            parent = Parent::Page(index);
         }
         path.truncate(usable);
         path
@@ -100,7 +111,7 @@ impl PrefixTree {
     pub fn keep(&mut self, tokens: &[u32], cache: &KvCache) {
         self.clock += 1;
         let states = cache.states();
-        let mut parent = None;
+        let mut parent = Parent::Root(cache.is_far());
         let chunks = tokens[..tokens.len().min(cache.len())].chunks(TILE).zip(cache.pages()).enumerate();
         for (number, (chunk, page)) in chunks {
             let index = match self.nearest(parent, chunk) {
@@ -115,7 +126,7 @@ impl PrefixTree {
                 }
                 _ => self.add(parent, chunk, page.clone()),
             };
-            parent = Some(index);
+            parent = Parent::Page(index);
             let Some(node) = self.nodes[index].as_mut() else { continue };
             node.used = self.clock;
             let within = |at: usize| at.checked_sub(number * TILE).filter(|at| (1..=chunk.len()).contains(at));
@@ -131,16 +142,20 @@ impl PrefixTree {
         let leaves = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)));
         let oldest = leaves.filter(|(_, node)| node.children.is_empty()).min_by_key(|(_, node)| node.used);
         let Some(index) = oldest.map(|(index, _)| index) else { return false };
-        let parent = self.nodes[index].take().and_then(|node| node.parent);
-        self.siblings(parent).retain(|&other| other != index);
+        self.remove(index);
         true
     }
 
     /// Forgets the pages of a sequence on which no other builds.
     pub fn forget(&mut self, tokens: &[u32]) {
+        [false, true].into_iter().for_each(|far| self.forget_of(Parent::Root(far), tokens));
+    }
+
+    fn forget_of(&mut self, mut parent: Parent, tokens: &[u32]) {
         let (mut path, mut known) = (Vec::new(), 0);
-        while let Some((index, common)) = self.nearest(path.last().copied(), &tokens[known..]) {
+        while let Some((index, common)) = self.nearest(parent, &tokens[known..]) {
             path.push(index);
+            parent = Parent::Page(index);
             known += common;
             if common < TILE {
                 break;
@@ -149,8 +164,13 @@ impl PrefixTree {
         while let Some(index) =
             path.pop().filter(|&index| self.nodes[index].as_ref().is_some_and(|node| node.children.is_empty()))
         {
-            let parent = self.nodes[index].take().and_then(|node| node.parent);
-            self.siblings(parent).retain(|&other| other != index);
+            self.remove(index);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(node) = self.nodes[index].take() {
+            self.siblings(node.parent).retain(|&other| other != index);
         }
     }
 
@@ -160,10 +180,10 @@ impl PrefixTree {
     }
 
     /// The page after `parent` that has the most of the first `tokens`, and how many.
-    fn nearest(&self, parent: Option<usize>, tokens: &[u32]) -> Option<(usize, usize)> {
+    fn nearest(&self, parent: Parent, tokens: &[u32]) -> Option<(usize, usize)> {
         let children = match parent {
-            Some(index) => &self.nodes[index].as_ref()?.children,
-            None => &self.roots,
+            Parent::Page(index) => &self.nodes[index].as_ref()?.children,
+            Parent::Root(far) => &self.roots[usize::from(far)],
         };
         let common = |index: usize| {
             let node = self.nodes[index].as_ref()?;
@@ -173,14 +193,18 @@ impl PrefixTree {
         children.iter().filter_map(|&index| common(index)).max_by_key(|&(_, common)| common)
     }
 
-    fn siblings(&mut self, parent: Option<usize>) -> &mut Vec<usize> {
-        match parent.and_then(|index| self.nodes[index].as_mut()) {
-            Some(node) => &mut node.children,
-            None => &mut self.roots,
+    fn siblings(&mut self, parent: Parent) -> &mut Vec<usize> {
+        match (parent, &mut self.nodes) {
+            (Parent::Page(index), nodes) => match &mut nodes[index] {
+                Some(node) => &mut node.children,
+                // A page stays as long as others build on it.
+                None => &mut self.roots[0],
+            },
+            (Parent::Root(far), _) => &mut self.roots[usize::from(far)],
         }
     }
 
-    fn add(&mut self, parent: Option<usize>, tokens: &[u32], page: Page) -> usize {
+    fn add(&mut self, parent: Parent, tokens: &[u32], page: Page) -> usize {
         let node = Node { tokens: tokens.into(), page, state: None, parent, children: Vec::new(), used: self.clock };
         let index = match self.nodes.iter().position(Option::is_none) {
             Some(free) => free,
@@ -216,7 +240,7 @@ mod tests {
 
     impl Fixture {
         fn cache(&mut self, tokens: &[u32]) -> KvCache {
-            let mut cache = self.tree.find(tokens, &self.shape, &self.budget);
+            let mut cache = self.tree.find(tokens, tokens.len(), &self.shape, &self.budget);
             let more = tokens.len() - cache.len();
             cache.reserve(more).unwrap();
             cache.advance(more);
@@ -224,7 +248,7 @@ mod tests {
         }
 
         fn known(&self, tokens: &[u32]) -> usize {
-            self.tree.known(tokens, &self.shape)
+            self.tree.known(tokens, tokens.len(), &self.shape)
         }
 
         fn keep(&mut self, tokens: &[u32]) {

@@ -23,7 +23,7 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
     let embed = scope.plain("token_embd")?;
     let own_head = gguf.tensor("output.weight").filter(|_| matches!(spec.output, Output::Logits { tied: false, .. }));
     let output = if own_head.is_some() { scope.plain("output")? } else { embed.clone() };
-    let output = output.with_bias(optional(&gguf, "output.bias", spec.vocab)?);
+    let output = output.with_bias(scope.bias("output", spec.vocab)?);
     let rope_factors = spec.ropes.iter().map(|rope| divisors(&gguf, rope)).collect::<Result<_>>()?;
     let layers = spec
         .layers
@@ -170,11 +170,17 @@ impl Scope<'_> {
     }
 
     fn scale(&self, name: &str, count: usize) -> Result<Option<Vec<f32>>> {
-        optional(self.gguf, &self.full(&format!("{name}.scale")), count)
+        self.optional(&format!("{name}.scale"), count)
     }
 
     fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
-        optional(self.gguf, &self.full(&format!("{name}.bias")), len)
+        self.optional(&format!("{name}.bias"), len)
+    }
+
+    /// All values of a tensor that a file may have, if the list knows it and the file has it.
+    fn optional(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        let full = self.full(name);
+        if self.shapes.contains_key(&full) { optional(self.gguf, &full, len) } else { Ok(None) }
     }
 
     /// All values of a tensor of the list, by its name with its suffix.
@@ -267,15 +273,12 @@ fn divisors(gguf: &Gguf, rope: &Rope) -> Result<FrequencyDivisors> {
             // Layers that rotate fewer values use the first divisors.
             short.truncate(len);
             let short = Some(short);
-            FrequencyDivisors { short, long: None, original: usize::MAX }
+            FrequencyDivisors { short, long: None }
         }
-        Some(RopeFactors::ByContext { original }) => FrequencyDivisors {
+        Some(RopeFactors::ByContext { .. }) => FrequencyDivisors {
             short: Some(vector(gguf, "rope_factors_short.weight", len)?),
             long: Some(vector(gguf, "rope_factors_long.weight", len)?),
-            original: *original,
         },
-        Some(RopeFactors::Given(values)) => {
-            FrequencyDivisors { short: Some(values.clone()), long: None, original: usize::MAX }
-        }
+        Some(RopeFactors::Given(values)) => FrequencyDivisors { short: Some(values.clone()), long: None },
     })
 }

@@ -69,6 +69,7 @@ impl Model {
     pub fn from_gguf(gguf: Gguf) -> Result<Self> {
         gguf.need_weights()?;
         let spec = arch::spec(&gguf)?;
+        arch::check_tensors(&gguf, &spec)?;
         bind::bind(gguf, spec)
     }
 }

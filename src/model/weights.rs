@@ -6,12 +6,10 @@ use crate::arch::NormKind;
 /// Frequency divisors of a rotary embedding; `None` = all 1.
 #[derive(Debug, Clone, Default)]
 pub struct FrequencyDivisors {
-    /// For contexts up to `original`.
+    /// For conversations up to [`Spec::turn`](crate::arch::Spec::turn).
     pub short: Option<Vec<f32>>,
-    /// For longer contexts.
+    /// For longer ones; `None` = the same.
     pub long: Option<Vec<f32>>,
-    /// Where `long` begins.
-    pub original: usize,
 }
 
 /// A norm of a vector.

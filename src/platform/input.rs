@@ -6,6 +6,7 @@ use crate::{Error, Result};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 /// The most that is read of a text that a user names: more than any context holds.
 pub const MOST_TEXT: u64 = 64 << 20;
@@ -47,19 +48,41 @@ pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
     text(&path.display().to_string(), read_regular(path, most)?)
 }
 
-/// The text that a user names on the command line: a file, or the end of a pipe that a shell put in its place (`<(command)`).
-/// Other FIFOs and devices may never end, and are refused.
+/// The text that a user names on the command line: a file, a FIFO, or the end of a pipe that a shell put in its place
+/// (`<(command)`). What somebody writes is waited for as stdin is: until it ends, or the user interrupts. A FIFO that nobody
+/// writes to is refused, and so are devices, which may never end.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Input`] for what is no file, too long a text, or none in UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
     let open_already = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
-    if !open_already {
+    if !open_already && !is_fifo(path) {
         return read_regular_text(path, most);
     }
     let place = path.display().to_string();
-    let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let mut file = open_pipe(path)?;
     text(&place, bounded(&mut file, &place, most)?)
+}
+
+fn is_fifo(path: &Path) -> bool {
+    #[cfg(unix)]
+    return std::fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()));
+    #[cfg(not(unix))]
+    return false;
+}
+
+/// Opens a pipe, which waits for somebody who writes to it; for a moment only.
+fn open_pipe(path: &Path) -> Result<File> {
+    const PATIENCE: Duration = Duration::from_millis(400);
+    let (opened, wait) = std::sync::mpsc::channel();
+    let place = path.to_path_buf();
+    // If nobody ever comes, the thread waits until the process ends.
+    let thread = std::thread::Builder::new().spawn(move || drop(opened.send(File::open(place))));
+    thread.map_err(|e| Error::io(path, "open", e))?;
+    match wait.recv_timeout(PATIENCE) {
+        Ok(file) => file.map_err(|e| Error::io(path, "open", e)),
+        Err(_) => Err(Error::input(path.display().to_string(), "a file", "a FIFO that nobody writes to")),
+    }
 }
 
 /// All of a stream of at most `most` bytes; `place` stands for it in errors.

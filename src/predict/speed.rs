@@ -145,13 +145,16 @@ impl Tried {
         Ok(tried)
     }
 
-    /// How deep a cache is tried: less where a single token takes long to attend to a few positions.
+    /// How deep a cache is tried: less where that would take long, by what a single token takes to attend to a few
+    /// positions.
     fn depth(trial: &Trial, pool: &Pool, kind: KvKind) -> Result<usize> {
         const SHALLOW: usize = 4 * TILE;
-        const SLOW: f64 = 0.05;
+        /// Seconds that [`LATE`] tokens may attend, if each takes as long as a single one.
+        const MOST: f64 = 2.0;
         let shallow = trial.depth(kind, SHALLOW);
-        let slow = trial.attends_slowly(pool, kind, shallow, SLOW)?;
-        Ok(if slow { TILE } else { trial.depth(kind, DEPTH) })
+        let each = trial.attends(pool, kind, shallow)? * LATE as f64 / shallow as f64;
+        let depth = if each * DEPTH as f64 > MOST { (MOST / each) as usize / TILE * TILE } else { DEPTH };
+        Ok(trial.depth(kind, depth.max(TILE)))
     }
 }
 

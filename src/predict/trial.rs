@@ -111,9 +111,9 @@ impl Trial {
         (affordable(CACHE) / page * TILE).clamp(TILE, most.max(TILE))
     }
 
-    /// Whether one token after `depth` positions takes longer than `seconds` more than one after none.
-    pub(super) fn attends_slowly(&self, pool: &Pool, kind: KvKind, depth: usize, seconds: f64) -> Result<bool> {
-        Ok(self.once(pool, kind, 1, depth)? - self.once(pool, kind, 1, 0)? > seconds)
+    /// Seconds that one token takes longer after `depth` positions than after none.
+    pub(super) fn attends(&self, pool: &Pool, kind: KvKind, depth: usize) -> Result<f64> {
+        Ok((self.once(pool, kind, 1, depth)? - self.once(pool, kind, 1, 0)?).max(0.0))
     }
 
     /// Seconds of one pass, the second of two.
@@ -121,9 +121,9 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let (context, read_ahead, expand_latents) = (depth + 2 * n, 0, false);
+        let (read_ahead, expand_latents) = (0, false);
         let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
+        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors };
         let tokens = vec![0; n];
         let mut seconds = 0.0;
         for _ in 0..2 {
@@ -142,9 +142,9 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let (context, read_ahead, expand_latents) = (depth + n * ROUND, 0, false);
+        let (read_ahead, expand_latents) = (0, false);
         let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, context, read_ahead, expand_latents, cancel, vectors };
+        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors };
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };
@@ -195,5 +195,6 @@ fn filled(model: &Model, kind: KvKind, depth: usize) -> Result<KvCache> {
     let shape = CacheShape::new(&model.spec, kind);
     // Ordinary numbers in every kind, written so that the pages are real memory.
     let pages = (0..depth / TILE).map(|_| vec![0x11; shape.page_bytes()].into_boxed_slice()).collect();
-    KvCache::from_pages(shape, pages, depth).ok_or_else(|| Error::failed("the trial", "pages of another size"))
+    let far = shape.is_far(depth);
+    KvCache::from_pages(shape, pages, depth, far).ok_or_else(|| Error::failed("the trial", "pages of another size"))
 }

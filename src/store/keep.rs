@@ -2,7 +2,7 @@
 
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
-use super::{Manifest, Progress, Silent, Staging, Store, disk, layout, name};
+use super::{Manifest, Progress, Staging, Store, disk, layout, name};
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::input;
 use crate::{Error, Result, interrupt};
@@ -29,19 +29,12 @@ pub struct Partial {
 }
 
 impl Store {
-    /// Links the model whose (first) file is `file` into the store. Returns its name and its length in bytes.
+    /// Takes the model whose (first) file is `file` into the store: links it, or with interleaved rows makes a copy, so that the
+    /// file may go. Returns its name and its length in bytes.
     ///
     /// # Errors
-    /// When the file is no model that can be read, or the name is taken.
-    pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
-        self.import_as(file, name, RowLayout::Plain, &Silent)
-    }
-
-    /// As [`Store::import`]; with interleaved rows, what is stored is a copy and the file may go.
-    ///
-    /// # Errors
-    /// As [`Store::import`], and a disk without room.
-    pub fn import_as(
+    /// When the file is no model that can be read, the name is taken, or the disk has no room for a copy.
+    pub fn import(
         &self,
         file: &Path,
         name: Option<&str>,
@@ -53,14 +46,14 @@ impl Store {
         let base = name::file_name(&base).map_err(|_| {
             Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
         })?;
-        self.import_file(&file, &base, name, layout, progress)
+        self.import_as(&file, &base, name, layout, progress)
     }
 
-    /// Links the model whose (first) file is `file`, an absolute path, under the file name `base`.
+    /// Takes in the model whose (first) file is `file`, an absolute path, under the file name `base`.
     ///
     /// # Errors
     /// As [`Self::import`].
-    pub fn import_file(
+    pub fn import_as(
         &self,
         file: &Path,
         base: &str,
@@ -94,10 +87,8 @@ impl Store {
             // The name in the store is text; that of the file may not be.
             let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
-            if !copied {
-                let link = staging.ready(&shard);
-                link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
-            }
+            let link = staging.ready(&shard);
+            link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
             files.push(Stored {
                 name: shard,
                 size,
@@ -108,7 +99,7 @@ impl Store {
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         if copied {
-            files = layout::interleave(&staging, folder, &files, progress)?;
+            files = layout::interleave(&staging, &staging.ready(""), &files, progress)?;
         }
         staging.publish(&shown, files, false)?;
         Ok((name, size))

@@ -1,9 +1,6 @@
 //! A tiny model of every architecture against the numbers of an independent implementation.
-//!
-//! `tests/fixtures/arch-all/rows.txt` has, for each model, `row NAME logits|embeddings TOLERANCE`, `tokens` (the ids that it
-//! reads), `key`/`keys` (metadata), `f16`/`f32` (tensors with their shapes; the weights are drawn from a seed), and
-//! `expect ROW STEP NUMBERS` (every STEP-th number of that row of the output). `scripts/arch_rows.py` writes it.
 
+use crate::rows::{Row, rows};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,89 +8,11 @@ use std::sync::atomic::AtomicBool;
 
 use tokki::arch::ARCHITECTURES;
 use tokki::engine::{Embedder, Options, Session, saved};
-use tokki::gguf::Gguf;
+use tokki::gguf::{Gguf, RowLayout};
 use tokki::kv::CacheShape;
 use tokki::model::Model;
 use tokki::parallel::Pool;
-use tokki::testing::{Writer, drawn};
 use tokki_quant::attention::KvKind;
-
-/// What the seed of the expected numbers is.
-const SEED: u64 = 1;
-
-#[derive(Default)]
-struct Row {
-    name: String,
-    vectors: bool,
-    tolerance: f64,
-    tokens: Vec<u32>,
-    keys: Vec<Vec<String>>,
-    tensors: Vec<(bool, String, Vec<u64>)>,
-    expected: Vec<(usize, usize, Vec<f32>)>,
-}
-
-fn numbers<T: std::str::FromStr>(words: &[&str]) -> Vec<T> {
-    words.iter().map(|word| word.parse().ok().unwrap_or_else(|| panic!("{word} is no number"))).collect()
-}
-
-fn rows() -> Vec<Row> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch-all/rows.txt");
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut rows: Vec<Row> = Vec::new();
-    for line in text.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        if words[0] == "row" {
-            let (name, vectors) = (words[1].to_owned(), words[2] == "embeddings");
-            rows.push(Row { name, vectors, tolerance: words[3].parse().unwrap(), ..Row::default() });
-            continue;
-        }
-        let row = rows.last_mut().unwrap();
-        match words[0] {
-            "tokens" => row.tokens = numbers(&words[1..]),
-            "key" | "keys" => row.keys.push(words.iter().map(|&word| word.to_owned()).collect()),
-            "expect" => row.expected.push((words[1].parse().unwrap(), words[2].parse().unwrap(), numbers(&words[3..]))),
-            kind => row.tensors.push((kind == "f16", words[1].to_owned(), numbers(&words[2..]))),
-        }
-    }
-    rows
-}
-
-impl Row {
-    fn arch(&self) -> &str {
-        &self.keys.iter().find(|key| key[1] == "general.architecture").unwrap()[3]
-    }
-
-    fn writer(&self) -> Writer {
-        let mut writer = Writer::new(self.arch());
-        for key in self.keys.iter().filter(|key| key[1] != "general.architecture") {
-            let (name, values) = (key[1].as_str(), &key[3..]);
-            let words: Vec<&str> = values.iter().map(String::as_str).collect();
-            writer = match (key[0].as_str(), key[2].as_str()) {
-                ("key", "u32" | "i32") => writer.u32(name, values[0].parse::<i64>().unwrap() as u32),
-                ("key", "f32") => writer.f32(name, values[0].parse().unwrap()),
-                ("key", "bool") => writer.bool(name, values[0] == "1"),
-                ("key", _) => writer.text(name, &values.join(" ")),
-                (_, "f32") => writer.f32s(name, &numbers::<f32>(&words)),
-                (_, "bool") => writer.bools(name, &words.iter().map(|word| *word == "1").collect::<Vec<_>>()),
-                (_, "str") => writer.texts(name, &words),
-                _ => writer.i32s(name, &numbers::<i32>(&words)),
-            };
-        }
-        for (half, name, shape) in &self.tensors {
-            let values = drawn(SEED, self.arch(), name, shape);
-            writer = match half {
-                true => writer.tensor_f16(name, shape, &values),
-                false => writer.tensor_f32(name, shape, &values),
-            };
-        }
-        writer
-    }
-
-    fn model(&self) -> Arc<Model> {
-        let gguf = Gguf::from_bytes(Path::new(&self.name), &self.writer().bytes()).unwrap();
-        Arc::new(Model::from_gguf(gguf).unwrap_or_else(|error| panic!("{}: {error}", self.name)))
-    }
-}
 
 fn options(batch: usize) -> Options {
     Options { context: 256, kv: KvKind::F32, batch, read_ahead: 0, expand_latents: false }
@@ -168,7 +87,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn pieces_and_threads_do_not_change_the_bits() {
     let (one, three) = (pool(1), pool(3));
-    for row in rows().iter().filter(|row| !row.name.contains("-longrope")) {
+    for row in &rows() {
         let model = row.model();
         let whole = output(row, &model, &one, 512);
         assert_eq!(bits(&whole), bits(&output(row, &model, &three, 512)), "{}: three threads", row.name);
@@ -216,4 +135,23 @@ fn recurrent_states_are_saved_and_rewound() {
         assert_eq!(got, feed(&mut session(), &other), "{}: from another beginning", row.name);
     }
     assert!(tried >= 15, "{tried} models with a recurrent state");
+}
+
+#[test]
+fn interleaved_rows_do_not_change_the_bits() {
+    let (pool, mut arranged) = (pool(2), 0);
+    for (number, row) in rows().iter().enumerate() {
+        let plain = Gguf::from_bytes(Path::new(&row.name), &row.quantized()).unwrap();
+        let other = plain.clone().interleaved(&|_| Ok(())).unwrap();
+        arranged += usize::from(other.layout() == RowLayout::Interleaved);
+        let run = |gguf, batch| {
+            let model = Arc::new(Model::from_gguf(gguf).unwrap_or_else(|error| panic!("{}: {error}", row.name)));
+            bits(&output(row, &model, &pool, batch))
+        };
+        let wanted = run(plain, 512);
+        // Panels for most, products of a few columns for the others.
+        let batch = if number % 4 == 0 { 3 } else { 512 };
+        assert_eq!(wanted, run(other, batch), "{} in batches of {batch}", row.name);
+    }
+    assert!(arranged > 150, "{arranged} models have rows to interleave");
 }

@@ -25,6 +25,9 @@ mod home;
 mod hostile_gguf;
 mod layering;
 #[cfg(unix)]
+mod layout;
+mod malformed;
+#[cfg(unix)]
 mod messages;
 #[cfg(unix)]
 mod operation;
@@ -35,6 +38,7 @@ mod plan;
 #[cfg(unix)]
 mod pull;
 mod reasoning;
+mod rows;
 mod same_bits;
 #[cfg(target_os = "linux")]
 mod screen;

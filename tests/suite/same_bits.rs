@@ -180,7 +180,6 @@ fn sequences_in_one_pass_have_the_bits_that_each_has_alone() {
                 let setting = Setting {
                     model: &model,
                     pool: &pool,
-                    context: 512,
                     read_ahead: 0,
                     expand_latents: false,
                     cancel: &cancel,

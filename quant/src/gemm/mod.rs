@@ -87,7 +87,7 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
     if memory.len() < lines {
         memory.resize(lines, Line([0; 64]));
     }
-    // SAFETY: any bits are a vector, as `Words` asks; the memory is initialized.
+    // SAFETY: any bits are a vector, which `Words`, an unsafe trait, promises; the memory is initialized.
     let (before, vectors, _) = unsafe { memory.align_to_mut::<S::V>() };
     assert!(before.is_empty(), "vectors are aligned to a cache line at most");
     &mut vectors[..len]

@@ -39,7 +39,7 @@ impl<S: Simd, K: Kernel> Task<S> for K {
     }
 }
 
-/// Proof that the CPU has an instruction set.
+/// Proof that the CPU has an instruction set: only what has seen that it does makes one (`isa::dispatch`).
 pub(crate) trait Token: Copy {
     /// Calls `task` as a function of its own, compiled for this instruction set.
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out;
@@ -174,7 +174,11 @@ pub(crate) enum Dots {
 }
 
 /// Vectors of words on one instruction set. A value of the implementing type proves that the CPU has it.
-pub(crate) trait Words: Token {
+///
+/// # Safety
+/// [`Words::V`] is plain data: any initialized bytes are a value of it (buffers of bytes are seen as vectors), it has no
+/// padding, and its alignment is at most a cache line.
+pub(crate) unsafe trait Words: Token {
     /// `N` words; any bits are a value.
     type V: Copy;
 

@@ -1,6 +1,6 @@
 //! Binds what is made of pooled vectors.
 
-use super::{NORM, Scope};
+use super::{NORM, Scope, optional};
 use crate::arch::{Norm, NormKind, Pooling, Spec};
 use crate::model::{ClassifierWeights, Stack};
 use crate::{Error, Result};
@@ -27,7 +27,11 @@ impl Scope<'_> {
             let &[cols, rows] = tensor.shape.as_slice() else {
                 return Err(Error::input(format!("tensor {full}"), "two dimensions", format!("{:?}", tensor.shape)));
             };
-            let product = Stack::whole(self.gguf.view(&full)?, 1, rows, cols)?.with_bias(self.bias(name, rows)?);
+            let product = Stack::whole(self.gguf.view(&full)?, 1, rows, cols)?.with_bias(optional(
+                self.gguf,
+                &format!("{name}.bias"),
+                rows,
+            )?);
             products.push(product);
         }
         Ok(products)

@@ -39,7 +39,8 @@ fn float(a: u32, b: u32, f: impl Fn(f32, f32) -> f32) -> u32 {
     f(f32::from_bits(a), f32::from_bits(b)).to_bits()
 }
 
-impl Words for Scalar {
+// SAFETY: `V` is an array of integers.
+unsafe impl Words for Scalar {
     type V = V;
 
     const N: usize = N;

@@ -59,13 +59,15 @@ macro_rules! operations {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {
         $(#[inline(always)]
         fn $name(self, $($arg: $type),*) -> $out {
-            // SAFETY: `self` proves that the CPU has these instructions.
+            // SAFETY: `self` proves that the CPU has these instructions; what is loaded or stored is a reference to an array
+            // of at least as many bytes as the vector (the types of the arguments and `first::<N>` say so), at any alignment.
             unsafe { $body }
         })*
     };
 }
 
-impl<const DOT: u8> Words for Avx2<DOT> {
+// SAFETY: `V` is a register of integers.
+unsafe impl<const DOT: u8> Words for Avx2<DOT> {
     type V = V;
 
     const N: usize = 8;
@@ -129,7 +131,7 @@ impl<const DOT: u8> Words for Avx2<DOT> {
 
     #[inline(always)]
     fn gather(self, rows: &[&[u8; 4]; MAX_ROWS]) -> V {
-        // SAFETY: `self` proves that the CPU has these instructions.
+        // SAFETY: `self` proves that the CPU has these instructions; each row is read through its reference.
         unsafe {
             // Broadcast loads and blends: neither needs the port that shuffles do.
             let w = eight!(r => opaque(_mm256_set1_epi32(i32::from_ne_bytes(*rows[r]))));

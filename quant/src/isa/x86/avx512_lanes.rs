@@ -10,7 +10,8 @@ macro_rules! methods {
     ($(fn $name:ident ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
         $(#[inline(always)]
         fn $name (self, $($arg: $type),*) $(-> $out)? {
-            // SAFETY: `self` proves that the CPU has the instructions, and array references are valid for their length.
+            // SAFETY: `self` proves that the CPU has the instructions; what is loaded or stored is a reference to an array of
+            // exactly the vector's bytes (or halves of it, by `[n..]` of that array), at any alignment.
             unsafe { $body }
         })*
     };

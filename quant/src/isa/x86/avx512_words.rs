@@ -49,13 +49,15 @@ macro_rules! operations {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {
         $(#[inline(always)]
         fn $name(self, $($arg: $type),*) -> $out {
-            // SAFETY: `self` proves that the CPU has these instructions.
+            // SAFETY: `self` proves that the CPU has these instructions; what is loaded or stored is a reference to an array
+            // of at least as many bytes as the vector (the types of the arguments and `first::<N>` say so), at any alignment.
             unsafe { $body }
         })*
     };
 }
 
-impl Words for Avx512 {
+// SAFETY: `V` is a register of integers.
+unsafe impl Words for Avx512 {
     type V = V;
 
     const N: usize = 16;
