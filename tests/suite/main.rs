@@ -15,6 +15,7 @@ mod cli_tokenize;
 mod engine;
 mod every_architecture;
 mod front_door;
+mod fuzzed;
 mod gguf_open;
 #[cfg(unix)]
 mod home;

@@ -146,7 +146,8 @@ fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
 
 fn check(case: &str, words: &[String], bytes: &[u8], pool: &Arc<Pool>) -> Option<String> {
     let start = Instant::now();
-    let outcome = tried(bytes, pool);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tried(bytes, pool)));
+    let Ok(outcome) = outcome else { return Some(format!("{case}: a panic")) };
     let took = start.elapsed();
     if took > Duration::from_secs(2) {
         return Some(format!("{}: {took:?}", case));
