@@ -170,7 +170,9 @@ fn share_keys_and_values(keys: &Keys<'_>, spec: &mut Spec, pattern: &[bool]) -> 
     let layers = spec.layers.len();
     let first = layers.saturating_sub(keys.set_usize("attention.shared_kv_layers")?.unwrap_or(0));
     if first < layers && first < 2 {
-        return Err(keys.wrong("attention.shared_kv_layers", format!("at most {} of {layers}", layers.saturating_sub(2))));
+        return Err(
+            keys.wrong("attention.shared_kv_layers", format!("at most {} of {layers}", layers.saturating_sub(2)))
+        );
     }
     for (layer, &local) in spec.layers.iter_mut().zip(pattern).skip(first) {
         if let Some(attn) = layer.attention_mut() {
