@@ -3,7 +3,7 @@
 use super::{output, progress};
 use crate::config::{MachineFlags, Origin, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
-use crate::gguf::{Gguf, RowLayout};
+use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -43,7 +43,7 @@ pub(super) fn threads(settings: &Settings) -> usize {
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
     serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),
-        "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents })
+        "layout": layout_name(session.model().gguf.layout()), "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents })
 }
 
 /// A model with the threads that run it.
@@ -167,5 +167,11 @@ fn interleaved(gguf: Gguf) -> Result<Gguf> {
         interrupt::check()
     });
     bar.finish_and_clear();
-    outcome
+    let gguf = outcome?;
+    if gguf.layout() == RowLayout::Plain {
+        output::say(
+            "tokki: --interleave changes nothing here: the model has no quantized matrices of at least 16 rows",
+        );
+    }
+    Ok(gguf)
 }

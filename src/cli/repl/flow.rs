@@ -151,13 +151,14 @@ impl Flow {
             return;
         }
         let mut word = std::mem::take(&mut self.word);
-        if self.column == 0 && self.line == Line::Text {
-            if let Some(shown) = self.mark(&word) {
-                word = shown;
-                if word.is_empty() {
-                    self.blanks = 0;
-                    return;
-                }
+        if self.column == 0
+            && self.line == Line::Text
+            && let Some(shown) = self.mark(&word)
+        {
+            word = shown;
+            if word.is_empty() {
+                self.blanks = 0;
+                return;
             }
         }
         let (shown, cells) = self.styled(&word);
