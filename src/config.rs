@@ -16,8 +16,8 @@
 mod item;
 mod table;
 
-pub use item::{Bytes, Item, Thinking, ThoughtView, count};
-pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags, ThinkingFlags};
+pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
+pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags, ThinkingFlags, WORDS};
 
 use crate::{Error, Result, suggest};
 use std::collections::BTreeMap;
@@ -70,8 +70,31 @@ const ORDINARY: &[(&str, &str)] = &[
     ("frequency_penalty", "0"),
     ("seed", "42"),
     ("system", "Answer briefly."),
-    ("thinking", "on"),
+    ("thinking", "off"),
+    ("overflow", "stop"),
     ("mirror", "https://example.org"),
+];
+
+/// Keys that can be set for a single model.
+const OF_A_MODEL: &[&str] = &[
+    "threads",
+    "ctx",
+    "kv_type",
+    "latent_prefill",
+    "read_ahead",
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "system",
+    "thoughts",
+    "thinking",
+    "overflow",
 ];
 
 /// Where a value came from.
@@ -99,6 +122,8 @@ impl std::fmt::Display for Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
+    /// What the file says of single models: `[models.NAME]`.
+    presets: BTreeMap<String, BTreeMap<&'static str, (String, Origin)>>,
 }
 
 /// A group of flags that can be laid over settings.
@@ -178,11 +203,44 @@ impl Settings {
         self.values.get(key).and_then(|(text, _)| T::parse(text).ok())
     }
 
+    /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all.
+    #[must_use]
+    pub fn for_model(mut self, path: &Path) -> Self {
+        let folder = path.parent().and_then(Path::file_name);
+        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
+        let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
+        for (key, value) in preset.clone() {
+            if !matches!(self.values.get(key), Some((_, Origin::Flag | Origin::Env(_)))) {
+                self.values.insert(key, value);
+            }
+        }
+        self
+    }
+
     /// Adds the keys of a TOML text.
     fn add_file(&mut self, path: &Path, text: &str) -> Result<()> {
         let place = path.display().to_string();
-        let table: toml::Table =
+        let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Error::input(place.as_str(), "TOML", e.to_string()))?;
+        if let Some(models) = table.remove("models") {
+            let wrong = |found: &str| Error::input(place.as_str(), "tables of the form [models.NAME]", found);
+            let toml::Value::Table(models) = models else { return Err(wrong("models = ...")) };
+            for (name, keys) in models {
+                let toml::Value::Table(keys) = keys else { return Err(wrong(&format!("models.{name} = ..."))) };
+                let mut preset = Self::default();
+                preset.add_table(path, keys)?;
+                if let Some(key) = preset.values.keys().find(|key| !OF_A_MODEL.contains(key)) {
+                    return Err(wrong(&format!("the key {key} in [models.{name}]"))
+                        .hint("it holds for all models: set it at the top of the file"));
+                }
+                self.presets.insert(name.to_lowercase(), preset.values);
+            }
+        }
+        self.add_table(path, table)
+    }
+
+    fn add_table(&mut self, path: &Path, table: toml::Table) -> Result<()> {
+        let place = path.display().to_string();
         for (name, value) in table {
             let Some(key) = KEYS.iter().find(|key| key.name == name) else {
                 let near = suggest::did_you_mean(&name, KEYS.iter().map(|key| key.name));

@@ -24,8 +24,14 @@ pub enum Error {
         /// What to do; may be empty.
         hint: String,
     },
+    /// What a person typed cannot be done: a sentence or two that say so, and what to type instead. Exit code 2.
+    #[error("{}", brief(message))]
+    Usage {
+        /// Whole sentences.
+        message: String,
+    },
     /// A file could not be opened, read or written. Exit code 2 for reading, 1 for writing.
-    #[error("{}: cannot {action}: {}", brief(&path.display().to_string()), reason(source))]
+    #[error("{}", io_text(path, action, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -77,6 +83,16 @@ fn reason(source: &std::io::Error) -> String {
     }
 }
 
+fn io_text(path: &Path, action: &str, source: &std::io::Error) -> String {
+    let path = path.display().to_string();
+    match source.kind() {
+        std::io::ErrorKind::NotFound if matches!(action, "open" | "read") => {
+            format!("no such file or folder: {}", brief(&path))
+        }
+        _ => format!("{}: cannot {action}: {}", brief(&path), reason(source)),
+    }
+}
+
 fn hint_text(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!("; {}", brief(hint)) }
 }
@@ -85,6 +101,11 @@ impl Error {
     /// A bad input without a hint.
     pub fn input(place: impl Into<String>, wanted: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Input { place: place.into(), wanted: wanted.into(), found: found.into(), hint: String::new() }
+    }
+
+    /// What a person typed cannot be done, in whole sentences.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into() }
     }
 
     /// A failure without a hint.
@@ -120,7 +141,7 @@ impl Error {
     /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Input { .. } | Self::ContextFull { .. } => 2,
+            Self::Input { .. } | Self::Usage { .. } | Self::ContextFull { .. } => 2,
             Self::Io { action, .. } => {
                 if matches!(*action, "write" | "create" | "rename" | "sync") {
                     1

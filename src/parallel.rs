@@ -21,7 +21,11 @@ impl Pool {
     /// # Errors
     /// When `TOKKI_ISA` names no instruction set of this CPU, or threads cannot be started.
     pub fn new(threads: usize) -> Result<Self> {
-        let isa = Isa::from_env().map_err(|why| Error::input("TOKKI_ISA", "an instruction set of this CPU", why))?;
+        let isa = Isa::from_env().map_err(|_| {
+            let name = std::env::var("TOKKI_ISA").unwrap_or_default();
+            let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            Error::usage(format!("TOKKI_ISA={name} is no instruction set of this CPU. It has: {}.", names.join(", ")))
+        })?;
         Self::with_isa(threads, isa)
     }
 

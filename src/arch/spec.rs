@@ -224,6 +224,11 @@ impl Layer {
         })
     }
 
+    /// Whether keys and values are kept as latents.
+    pub fn is_latent(&self) -> bool {
+        self.attention().is_some_and(|attention| matches!(attention.proj, super::Projection::Latent(_)))
+    }
+
     /// The layer's attention, to be changed.
     pub(super) fn attention_mut(&mut self) -> Option<&mut Attention> {
         self.mixers.iter_mut().find_map(|mixer| match mixer {

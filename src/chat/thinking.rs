@@ -36,6 +36,17 @@ impl FromStr for ThinkingMode {
     }
 }
 
+impl std::fmt::Display for ThinkingMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("as the model does by itself"),
+            Self::On => f.write_str("on"),
+            Self::Off => f.write_str("off"),
+            Self::Budget(tokens) => write!(f, "at most {tokens} tokens"),
+        }
+    }
+}
+
 impl ThinkingMode {
     /// The budget, if there is one.
     pub fn budget(self) -> Option<usize> {

@@ -23,8 +23,8 @@ use tempfile::NamedTempFile;
     tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
 )]
 pub(super) struct Bench {
-    /// A path or a store name
-    #[arg(required_unless_present = "shape", conflicts_with = "shape")]
+    /// A path or a store name; without it the default model
+    #[arg(conflicts_with = "shape")]
     model: Option<OsString>,
 
     /// Measure random weights of a real model's shape and quantization, SHAPE:RECIPE, instead of a file
@@ -71,11 +71,15 @@ struct Report {
     depth: usize,
     bytes_per_token: u64,
     read_gb_s: f64,
+    /// At which the model's own weights were read between the rounds: median, least and most.
     bandwidth_gb_s: f64,
+    bandwidth_least_gb_s: f64,
+    bandwidth_most_gb_s: f64,
     peak_gmac_s: f64,
     load_s: f64,
     peak_rss_mb: f64,
     peak_anon_mb: f64,
+    options: serde_json::Value,
 }
 
 /// Runs the command.
@@ -84,6 +88,13 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;
+    let trained = compute.model.spec.context_train;
+    if positions > compute.settings.ctx().unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
+        return Err(Error::usage(format!(
+            "{positions} positions are more than the context of {trained} that this model was trained for. Take fewer, or \
+             give --ctx {positions} to measure beyond it."
+        )));
+    }
     let mut session = compute.session(positions)?;
     let load_s = start.elapsed().as_secs_f64();
     let shown = args.shape.clone().unwrap_or_else(|| name.to_string_lossy().into_owned());
@@ -107,7 +118,11 @@ fn positions(args: &Bench) -> Result<usize> {
 /// The file to measure; a temporary one for a shape.
 fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
     let (Some(shape), None) = (&args.shape, &args.model) else {
-        return Ok((None, args.model.clone().unwrap_or_default()));
+        let model = match &args.model {
+            Some(model) => model.clone(),
+            None => super::compute::default_model()?.into_os_string(),
+        };
+        return Ok((None, model));
     };
     let plan = Plan::parse(shape)?;
     let bar = super::progress::bytes("making weights", plan.weight_bytes());
@@ -124,10 +139,14 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
     fill(session, args.depth)?;
     prefill(session, args.depth, args.prompt.min(64))?;
     decode(session, args.depth, args.generate.min(4))?;
+    let mut bandwidths = vec![measure::model_bandwidth(&compute.pool, &compute.model.gguf)?];
     for _ in 0..rounds {
         seconds.0 = seconds.0.min(prefill(session, args.depth, args.prompt)?);
         seconds.1 = seconds.1.min(decode(session, args.depth, args.generate)?);
+        bandwidths.push(measure::model_bandwidth(&compute.pool, &compute.model.gguf)?);
     }
+    bandwidths.sort_by(f64::total_cmp);
+    let bandwidth = |at: usize| bandwidths.get(at).copied().unwrap_or_default() / 1e9;
     let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
     let (pp, tg) = (rate(args.prompt, seconds.0), rate(args.generate, seconds.1));
     let cost = compute.model.cost();
@@ -149,7 +168,10 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         depth: args.depth,
         bytes_per_token: bytes,
         read_gb_s: tg * bytes as f64 / 1e9,
-        bandwidth_gb_s: measure::read_bandwidth(&compute.pool) / 1e9,
+        bandwidth_gb_s: bandwidth(bandwidths.len() / 2),
+        bandwidth_least_gb_s: bandwidth(0),
+        bandwidth_most_gb_s: bandwidth(bandwidths.len() - 1),
+        options: super::compute::options(session),
         peak_gmac_s: measure::integer_peak(&compute.pool) / 1e9,
         load_s,
         peak_rss_mb: rss as f64 / 1e6,
@@ -203,12 +225,22 @@ fn decode(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
 }
 
 fn table(r: &Report) -> String {
+    /// Memory that is shared with others is at one speed now and at another in a minute.
+    const UNSTEADY: f64 = 1.25;
+    let (least, most) = (r.bandwidth_least_gb_s, r.bandwidth_most_gb_s);
+    let unsteady = if most > least * UNSTEADY {
+        format!(
+            "\nthe memory's own speed went from {least:.1} to {most:.1} GB/s meanwhile: compare within one run only"
+        )
+    } else {
+        String::new()
+    };
     let percent = |a: f64, b: f64| if b > 0.0 { 100.0 * a / b } else { 0.0 };
     format!(
         "{}\n{} threads, {}, rows {}, {} cache, depth {}\n\
          prefill  {:>9.2} tok/s  ({} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%\n\
          decode   {:>9.2} tok/s  ({} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token\n\
-         ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB",
+         ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB{unsteady}",
         r.model,
         r.threads,
         r.isa,

@@ -1,9 +1,12 @@
-//! `tokki completions`: completion scripts for shells.
+//! `tokki completions`: completion scripts for shells. They know the words that options can have, and ask `tokki list` for
+//! the names of models.
 
 use super::Cli;
 use super::output::result;
 use crate::Result;
+use crate::config::WORDS;
 use clap::CommandFactory;
+use clap_complete::Shell;
 
 /// Prints a completion script for a shell
 #[derive(clap::Args, Debug)]
@@ -14,11 +17,113 @@ Examples:
   tokki completions fish > ~/.config/fish/completions/tokki.fish")]
 pub(super) struct Args {
     /// The shell
-    shell: clap_complete::Shell,
+    shell: Shell,
 }
+
+/// Commands whose first argument is a model's name.
+const OF_MODELS: &[&str] = &[
+    "run",
+    "serve",
+    "bench",
+    "plan",
+    "logits",
+    "embed",
+    "rerank",
+    "tokenize",
+    "perplexity",
+    "show",
+    "verify",
+    "rm",
+    "template",
+];
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tokki", &mut script);
-    result(|out| out.write_all(&script))
+    clap_complete::generate(args.shell, &mut with_words(Cli::command()), "tokki", &mut script);
+    let script = with_names(args.shell, &String::from_utf8_lossy(&script));
+    result(|out| out.write_all(script.as_bytes()))
+}
+
+/// The command line with the words of its options, which only completion needs to know.
+fn with_words(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| {
+        WORDS.iter().fold(command, |command, (key, words)| {
+            let there = command.get_arguments().any(|arg| arg.get_id() == key);
+            if there { command.mut_arg(key, |arg| arg.value_parser(words.to_vec())) } else { command }
+        })
+    })
+}
+
+/// The script, with the names of models where a command takes one.
+fn with_names(shell: Shell, script: &str) -> String {
+    let commands = OF_MODELS.join("|");
+    match shell {
+        Shell::Bash => format!(
+            "{script}
+# Names of models, beside files.
+_tokki_with_names() {{
+    local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\"
+    _tokki \"$@\"
+    [[ \"$word\" == -* || \"$before\" == --* ]] && return 0
+    case \"${{COMP_WORDS[1]}}\" in
+        {commands}) names=\"$(tokki list --names 2>/dev/null)\" ;;
+        pull) names=\"$(tokki list --catalogue --names 2>/dev/null)\" ;;
+        *) return 0 ;;
+    esac
+    COMPREPLY=($(compgen -W \"$names\" -- \"$word\") $(compgen -f -- \"$word\"))
+}}
+complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/null || \\
+    complete -F _tokki_with_names -o bashdefault -o default tokki
+"
+        ),
+        Shell::Zsh => {
+            let names = "_tokki_models() {
+    local -a names
+    names=(${(f)\"$(tokki list --names 2>/dev/null)\"})
+    [[ $words[1] == pull || $service == *pull ]] && names=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
+    compadd -a names
+    _files
+}
+";
+            let asks = |line: &str| {
+                let of_a_model = ["'::model -- ", "':model -- ", "':what -- ", "'*::names -- ", "'*:names -- "];
+                let asks = of_a_model.iter().any(|start| line.trim_start().starts_with(start));
+                if asks { line.replace(":_default'", ":_tokki_models'") } else { line.to_owned() }
+            };
+            let lines: Vec<String> = script.lines().map(asks).collect();
+            let (first, rest) =
+                lines.split_first().map_or((String::new(), Vec::new()), |(f, r)| (f.clone(), r.to_vec()));
+            format!("{first}\n\n{names}{}\n", rest.join("\n"))
+        }
+        Shell::Fish => format!(
+            "{script}
+complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
+complete -c tokki -n \"__fish_seen_subcommand_from pull\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
+",
+            OF_MODELS.join(" ")
+        ),
+        _ => script.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_names_are_offered() {
+        let script = |shell| {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut with_words(Cli::command()), "tokki", &mut script);
+            with_names(shell, &String::from_utf8_lossy(&script))
+        };
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let text = script(shell);
+            assert!(text.contains("list --names") && text.contains("q8_0"), "{shell}");
+        }
+        assert!(script(Shell::Zsh).starts_with("#compdef tokki\n") && script(Shell::Zsh).contains(":_tokki_models'"));
+        for command in OF_MODELS {
+            assert!(Cli::command().find_subcommand(command).is_some(), "{command}");
+        }
+    }
 }

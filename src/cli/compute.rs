@@ -1,9 +1,9 @@
 //! The flags of every command that runs a model, and what they make.
 
 use super::{output, progress};
-use crate::config::{MachineFlags, Settings};
+use crate::config::{MachineFlags, Origin, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
-use crate::gguf::{Gguf, RowLayout};
+use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -14,6 +14,37 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use tokki_quant::attention::KvKind;
+
+/// The default model where it is on this machine; nothing is fetched only to be measured.
+pub(super) fn default_model() -> Result<std::path::PathBuf> {
+    let name = store::catalogue::default_entry().name;
+    let path = store::resolve(name).map_err(|_| Error::usage("Which model? tokki list shows what is here."))?;
+    output::say(&format!("tokki: {name}, the default model"));
+    Ok(path)
+}
+
+/// How many threads these settings mean here. More than there are CPUs would wait for one another.
+pub(super) fn threads(settings: &Settings) -> usize {
+    let Some(wanted) = settings.threads() else { return machine::threads().0 };
+    let cpus = Machine::read().allowed.len().max(1);
+    if wanted.forced || wanted.count <= cpus {
+        return wanted.count;
+    }
+    let s = if cpus == 1 { "" } else { "s" };
+    output::say(&format!(
+        "tokki: {0} threads were asked for and this machine gives {cpus} CPU{s}, so {cpus} compute (cores that are \
+         shared out among more threads are slower); --threads {0}! means {0} all the same",
+        wanted.count
+    ));
+    cpus
+}
+
+/// What a session was made with, for programs: what holds, whoever set it.
+pub(super) fn options(session: &Session) -> serde_json::Value {
+    let options = session.options();
+    serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),
+        "layout": layout_name(session.model().gguf.layout()), "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents })
+}
 
 /// A model with the threads that run it.
 pub(super) struct Compute {
@@ -30,18 +61,27 @@ impl Compute {
 
     /// Opens the model in a file.
     pub(super) fn open_path(path: &Path, flags: &MachineFlags) -> Result<Self> {
-        Self::with_pool(path, flags, Self::pool(flags)?)
+        let settings = Settings::load()?.with(flags).for_model(path);
+        let pool = Self::pool_of(&settings)?;
+        Self::with(settings, path, pool)
     }
 
     /// The threads that the flags ask for.
     pub(super) fn pool(flags: &MachineFlags) -> Result<Arc<Pool>> {
-        let threads = Settings::load()?.with(flags).threads().unwrap_or_else(|| machine::threads().0);
-        Ok(Arc::new(Pool::new(threads)?))
+        Self::pool_of(&Settings::load()?.with(flags))
+    }
+
+    /// The threads that the settings ask for.
+    fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
+        Ok(Arc::new(Pool::new(threads(settings))?))
     }
 
     /// Opens the model in a file, to be run by `pool`.
     pub(super) fn with_pool(path: &Path, flags: &MachineFlags, pool: Arc<Pool>) -> Result<Self> {
-        let settings = Settings::load()?.with(flags);
+        Self::with(Settings::load()?.with(flags).for_model(path), path, pool)
+    }
+
+    fn with(settings: Settings, path: &Path, pool: Arc<Pool>) -> Result<Self> {
         let mut model = Model::open(path)?;
         if settings.interleave() == Some(true) && model.gguf.layout() == RowLayout::Plain {
             // What cannot be run has been said by now.
@@ -71,6 +111,10 @@ impl Compute {
             None | Some("auto") if choice.need.total() > free => choice.need.window(free),
             _ => 0,
         };
+        let given = |key: &str| self.settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+        if given("latent_prefill") && !self.model.spec.layers.iter().any(|layer| layer.is_latent()) {
+            output::say("tokki: --latent-prefill changes nothing: this model has no latent attention");
+        }
         let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");
         let options =
             Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
@@ -123,5 +167,11 @@ fn interleaved(gguf: Gguf) -> Result<Gguf> {
         interrupt::check()
     });
     bar.finish_and_clear();
-    outcome
+    let gguf = outcome?;
+    if gguf.layout() == RowLayout::Plain {
+        output::say(
+            "tokki: --interleave changes nothing here: the model has no quantized matrices of at least 16 rows",
+        );
+    }
+    Ok(gguf)
 }

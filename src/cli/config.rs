@@ -1,8 +1,8 @@
 //! `tokki config`: what is set, where it comes from, and what could be set.
 
 use super::output::{Paint, json, result, say, table};
-use crate::Result;
 use crate::config::{KEYS, Origin, Settings, file_path, unknown_variables};
+use crate::{Error, Result};
 use serde_json::json;
 use std::io::Write;
 
@@ -15,7 +15,7 @@ use std::io::Write;
 Examples:
   tokki config show                              every setting, its value and origin
   tokki config path                              where the file is looked for
-  tokki config example > ~/.config/tokki/config.toml")]
+  tokki config init                              writes a file with every setting, to be edited")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -34,8 +34,11 @@ enum What {
     #[command(after_help = "Examples:\n  ${EDITOR:-vi} $(tokki config path)")]
     Path,
     /// A configuration file with every setting, commented out
-    #[command(after_help = "Examples:\n  tokki config example > $(tokki config path)")]
+    #[command(after_help = "Examples:\n  tokki config example | less")]
     Example,
+    /// Writes that file to its place, where there is none yet
+    #[command(after_help = "Examples:\n  tokki config init && ${EDITOR:-vi} $(tokki config path)")]
+    Init,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -45,17 +48,33 @@ pub(super) fn run(args: &Args) -> Result<()> {
         What::Show { json: false } => show(&Settings::load()?),
         What::Path => match file_path(&var) {
             Some((path, _)) => result(|out| writeln!(out, "{}", path.display())),
-            None => Err(crate::Error::input("TOKKI_CONFIG", "the path of a file", "nothing, and no home directory")),
+            None => Err(Error::usage("There is no home directory for the file; TOKKI_CONFIG can name one.")),
         },
         What::Example => result(example),
+        What::Init => init(&var),
     }
+}
+
+fn init(var: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    let no_place = || Error::usage("There is no home directory for the file; TOKKI_CONFIG can name one.");
+    let (path, _) = file_path(var).ok_or_else(no_place)?;
+    if path.exists() {
+        return Err(Error::usage(format!("{} is there already, and stays as it is.", path.display())));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, "create", why))?;
+    }
+    let mut text = Vec::new();
+    example(&mut text).map_err(|why| Error::io(&path, "write", why))?;
+    crate::platform::output::write(&path, &text)?;
+    result(|out| writeln!(out, "{}", path.display()))
 }
 
 fn show(settings: &Settings) -> Result<()> {
     let paint = Paint::stdout();
     let row = |key: &crate::config::Key| match settings.get(key.name) {
         Some((text, origin)) => vec![key.name.to_owned(), format!("{text:?}"), origin.to_string()],
-        None => vec![key.name.to_owned(), "-".to_owned(), format!("default: {}", key.default)],
+        None => vec![key.name.to_owned(), holds(key), format!("default: {}", key.default)],
     };
     let rows: Vec<_> = KEYS.iter().map(row).collect();
     result(|out| table(out, paint, &["SETTING", "VALUE", "FROM"], &rows))?;
@@ -64,6 +83,15 @@ fn show(settings: &Settings) -> Result<()> {
         say(&format!("the environment variable {name} means nothing here{near}"));
     }
     Ok(())
+}
+
+/// What holds where nobody set the key, where that is one value.
+fn holds(key: &crate::config::Key) -> String {
+    if key.name == "threads" {
+        return crate::machine::threads().0.to_string();
+    }
+    let word = key.default.split(',').next().unwrap_or_default();
+    if word.contains(' ') { "-".to_owned() } else { word.to_owned() }
 }
 
 fn show_json(settings: &Settings) -> Result<()> {
@@ -96,5 +124,9 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
             key.example()
         )?;
     }
-    Ok(())
+    writeln!(
+        out,
+        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone:\n\
+         #\n# [models.qwen3-8b]\n# temperature = 0.6\n# system = \"Answer briefly.\""
+    )
 }

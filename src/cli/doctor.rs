@@ -2,6 +2,7 @@
 
 mod advice;
 
+use super::compute::threads;
 use super::output::{Paint, json, result};
 use crate::Result;
 use crate::config::{Settings, file_path};
@@ -33,8 +34,8 @@ pub(super) struct Args {
     #[arg(long)]
     no_measure: bool,
     /// Threads to examine, instead of those that would be used
-    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[arg(short = 't', long, value_name = "N")]
+    threads: Option<String>,
 }
 
 /// Everything the doctor looks at.
@@ -74,8 +75,8 @@ const BUFFER: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let settings = Settings::load()?;
-    let settings = match args.threads {
-        Some(threads) => settings.with_text("threads", &threads.to_string())?,
+    let settings = match &args.threads {
+        Some(threads) => settings.with_text("threads", threads)?,
         None => settings,
     };
     let facts = examine(&settings, !args.no_measure)?;
@@ -108,7 +109,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     let load = machine::load();
     let machine = Machine::read();
     let (threads_default, mut threads_reason) = machine.threads();
-    let threads = settings.threads().unwrap_or(threads_default);
+    let threads = threads(settings);
     if let Some((_, origin)) = settings.get("threads") {
         threads_reason = format!("set by {origin}");
     }

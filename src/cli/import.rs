@@ -2,39 +2,123 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::Result;
-use crate::gguf::RowLayout;
+use crate::describe::Description;
+use crate::gguf::{Gguf, RowLayout};
 use crate::store::Store;
+use crate::store::elsewhere::Elsewhere;
 use crate::units::show_bytes;
+use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// Gives a GGUF file on this machine a name in the store
+/// Gives GGUF files on this machine a name in the store
 ///
-/// The file is checked and linked, not copied; it stays where it is. With --interleave what is stored is a copy whose rows lie
-/// side by side, which is faster; `tokki export` gives the file back. Of a split model give the first part.
+/// A file is checked and linked, not copied; it stays where it is. Of a split model give the first part. With --interleave
+/// what is stored is a copy whose rows lie side by side, which is faster; `tokki export` gives the file back. With --from, the
+/// models that another program has fetched are found where it keeps them (OLLAMA_MODELS, HF_HUB_CACHE and HF_HOME are
+/// honoured) and taken over, all of them or the one named.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   tokki import ~/Downloads/EXAONE-Deep-32B-Q4_K_M.gguf
   tokki import ~/Downloads/EXAONE-Deep-32B-Q4_K_M.gguf --interleave
-  tokki import /data/model-00001-of-00003.gguf --name big")]
+  tokki import /data/model-00001-of-00003.gguf --name big
+  tokki import --from ollama               all that ollama has fetched
+  tokki import --from lmstudio NAME        one model of LM Studio")]
 pub(super) struct Args {
-    /// The file
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Name in the store [default: the file's]
+    /// The file; with --from, a model's name
+    #[arg(value_name = "FILE", required_unless_present = "from")]
+    file: Option<PathBuf>,
+    /// Name in the store, of letters, digits and . _ - [default: the file's]
     #[arg(long)]
     name: Option<String>,
     /// Store a copy with interleaved rows instead of a link
     #[arg(long)]
     interleave: bool,
+    /// Take over models from another program
+    #[arg(long, value_name = "PROGRAM", value_enum)]
+    from: Option<Program>,
+}
+
+/// A program that keeps models.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Program {
+    Ollama,
+    Lmstudio,
+    Huggingface,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let store = Store::open()?;
     let layout = if args.interleave { RowLayout::Interleaved } else { RowLayout::Plain };
-    let (name, size) = store.import_as(&args.file, args.name.as_deref(), layout, &Bar::default())?;
-    let how = if args.interleave { "stored with interleaved rows" } else { "linked" };
-    say(&format!("{name}: {}, {how}", show_bytes(size)));
+    if let Some(program) = args.from {
+        return take_over(&store, program, args, layout);
+    }
+    let file = super::output::home_path(&args.file.clone().unwrap_or_default().to_string_lossy());
+    let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
+    say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
+    remark(&store, &name);
     result(|out| writeln!(out, "{name}"))
+}
+
+/// Says now what would be said when it is run.
+fn remark(store: &Store, name: &str) {
+    let Ok(gguf) = store.resolve(name).and_then(|path| Gguf::open(&path)) else { return };
+    let description = Description::of(&gguf);
+    if let Some(problem) = description.problems.first() {
+        say(&format!("{name} cannot be run: {problem}"));
+    } else if !description.reads_text {
+        say(&format!("{name} cannot be run: its text cannot be tokenized (tokki show {name} says why)"));
+    } else if description.chat_template.is_none() {
+        say(&format!("{name} can be run with --raw; it cannot chat: it has no chat template that works"));
+    }
+}
+
+/// What became of the file.
+fn how(layout: RowLayout) -> &'static str {
+    match layout {
+        RowLayout::Plain => "linked",
+        RowLayout::Interleaved => "stored with interleaved rows",
+    }
+}
+
+fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) -> Result<()> {
+    let elsewhere = match program {
+        Program::Ollama => Elsewhere::Ollama,
+        Program::Lmstudio => Elsewhere::LmStudio,
+        Program::Huggingface => Elsewhere::HuggingFace,
+    };
+    let places = elsewhere.places(&|key| std::env::var_os(key).map(PathBuf::from));
+    let mut found: Vec<_> = places.iter().flat_map(|place| elsewhere.models(place)).collect();
+    if let Some(wanted) = &args.file {
+        found.retain(|model| wanted.to_str().is_some_and(|wanted| model.name.eq_ignore_ascii_case(wanted)));
+    }
+    if found.is_empty() {
+        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        return Err(Error::usage(format!("There are no such GGUF models in {}.", places.join(" or "))));
+    }
+    if args.name.is_some() && found.len() > 1 {
+        return Err(Error::usage(format!(
+            "--name is for one model, and {} were found. Name one of them.",
+            found.len()
+        )));
+    }
+    let mut linked = Vec::new();
+    for model in &found {
+        let name = args.name.as_deref().unwrap_or(&model.name);
+        if store.find(name)?.is_some() {
+            say(&format!("{name}: there already"));
+            continue;
+        }
+        let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());
+        match store.import_as(&file, &model.file_name, Some(name), layout, &Bar::default()) {
+            Ok((name, size)) => {
+                say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
+                remark(store, &name);
+                linked.push(name);
+            }
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => say(&format!("{name}: not linked: {error}")),
+        }
+    }
+    result(|out| linked.iter().try_for_each(|name| writeln!(out, "{name}")))
 }

@@ -46,8 +46,8 @@ impl LayoutFlag {
 pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
     let Some(dtype) = layout::main_format(gguf) else { return Ok(false) };
     let store = Store::of(settings)?;
-    let threads = settings.threads().unwrap_or_else(|| crate::machine::threads().0);
-    let pool = Pool::new(threads)?;
+    let pool = Pool::new(super::compute::threads(settings))?;
+    let threads = pool.threads();
     let key = format!("{dtype}, {}, {threads} threads, {}", pool.isa().name(), Machine::read().cpu);
     let mut known = Known::read(&store);
     let gain = match known.gains.get(&key) {

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 Examples:
   tokki list                  name, size, state and origin of each model
   tokki list --json           the same for programs, with paths and hashes
-  tokki list --catalogue      small models to begin with")]
+  tokki list --names          names alone, one a line
+  tokki list --catalogue      what can be had by a short name")]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -21,13 +22,23 @@ pub(super) struct Args {
     /// List what can be pulled by a short name instead
     #[arg(long)]
     catalogue: bool,
+    /// Print names alone, one a line
+    #[arg(long, conflicts_with = "json")]
+    names: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    if args.names && args.catalogue {
+        return result(|out| catalogue::names().try_for_each(|name| writeln!(out, "{name}")));
+    }
     if args.catalogue {
         return list_catalogue(args.json);
     }
     let store = Store::open()?;
+    if args.names {
+        let models = store.models()?;
+        return result(|out| models.iter().try_for_each(|entry| writeln!(out, "{}", entry.name)));
+    }
     let (models, partials) = (store.models()?, store.partials());
     if args.json {
         return json(&json!({ "home": store.home(), "models": models.iter().map(model).collect::<Vec<_>>(),
@@ -35,7 +46,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     if models.is_empty() && partials.is_empty() {
         say(&format!(
-            "no models in {} yet; try: tokki pull {}",
+            "no models in {} yet. tokki plan says what suits this machine, tokki list --catalogue what there is; a small \
+             one to begin with: tokki pull {}",
             store.home().display(),
             catalogue::default_entry().name
         ));
@@ -87,11 +99,32 @@ fn partial(partial: &Partial) -> Value {
 
 fn list_catalogue(as_json: bool) -> Result<()> {
     if as_json {
-        let entry = |e: &catalogue::Entry| json!({ "name": e.name, "about": e.about, "license": e.license, "size": e.size, "sha256": e.sha256 });
-        return json(&catalogue::ENTRIES.iter().map(entry).collect::<Vec<_>>());
+        let entry = |e: &catalogue::Entry| {
+            json!({ "name": e.name, "about": e.about, "license": e.license, "size": e.size, "sha256": e.sha256,
+                "chats": e.chats })
+        };
+        let listed = |l: &catalogue::Listed| {
+            json!({ "name": l.name, "about": l.about, "license": l.license, "about_size": l.about_size(),
+                "source": l.source, "chats": l.chats })
+        };
+        let entries = catalogue::ENTRIES.iter().map(entry);
+        return json(&entries.chain(catalogue::LISTED.iter().map(listed)).collect::<Vec<_>>());
     }
-    let row =
-        |e: &catalogue::Entry| vec![e.name.to_owned(), show_bytes(e.size), e.license.to_owned(), e.about.to_owned()];
-    let rows: Vec<_> = catalogue::ENTRIES.iter().map(row).collect();
-    result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "LICENCE", "WHAT"], &rows))
+    let kind = |chats: bool| if chats { "chat" } else { "base" };
+    let entry = |e: &catalogue::Entry| {
+        [e.name.to_owned(), show_bytes(e.size), kind(e.chats).to_owned(), e.license.to_owned(), e.about.to_owned()]
+    };
+    let listed = |l: &catalogue::Listed| {
+        let size = format!("{:.1} GB", l.about_size() as f64 / 1e9);
+        [l.name.to_owned(), format!("~{size}"), kind(l.chats).to_owned(), l.license.to_owned(), l.about.to_owned()]
+    };
+    let entries = catalogue::ENTRIES.iter().map(entry);
+    let rows: Vec<_> = entries.chain(catalogue::LISTED.iter().map(listed)).map(Vec::from).collect();
+    result(|out| {
+        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "LICENCE", "WHAT"], &rows)?;
+        writeln!(
+            out,
+            "\nA base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub."
+        )
+    })
 }

@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod embed;
 mod export;
+mod history;
 mod import;
 mod layout;
 mod lines;
@@ -29,6 +30,7 @@ mod template;
 mod tokenize;
 mod verify;
 mod waiting;
+mod words;
 
 use crate::config::GlobalFlags;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -64,6 +66,7 @@ enum Command {
     Show(show::Args),
     Verify(verify::Args),
     Rm(rm::Args),
+    History(history::Args),
     Import(import::Args),
     Export(export::Args),
     Config(config::Args),
@@ -76,7 +79,15 @@ enum Command {
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main(stdout_closed: bool) -> ExitCode {
     output::set_closed(stdout_closed);
-    let cli = match Cli::try_parse_from(prompts_last(std::env::args_os().collect())) {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|arg| arg == "help") && args.get(2).is_some_and(|arg| arg == "--help" || arg == "-h") {
+        args.truncate(2);
+    }
+    if let Some(said) = words::of_another_program(&args) {
+        output::say(&format!("tokki: {said}"));
+        return ExitCode::from(2);
+    }
+    let cli = match Cli::try_parse_from(prompts_last(args)) {
         Ok(cli) => cli,
         Err(said) => return usage(&said),
     };
@@ -161,6 +172,7 @@ fn run(cli: Cli) -> crate::Result<()> {
         Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Rm(args) => rm::run(args),
+        Command::History(args) => history::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Config(args) => config::run(args),

@@ -61,6 +61,18 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text::clean(line));
 }
 
+/// Columns of the terminal that stdout, or else stderr, is; `None` where neither is one.
+pub(super) fn width() -> Option<usize> {
+    #[cfg(unix)]
+    let columns = rustix::termios::tcgetwinsize(rustix::stdio::stdout())
+        .or_else(|_| rustix::termios::tcgetwinsize(rustix::stdio::stderr()))
+        .ok()
+        .map(|size| usize::from(size.ws_col));
+    #[cfg(not(unix))]
+    let columns = None;
+    columns.filter(|&columns| columns > 0)
+}
+
 /// Writes a piece of an answer to stdout at once.
 pub(super) fn piece(text: &str) -> Result<()> {
     let mut out = stdout()?;
@@ -104,6 +116,16 @@ impl Paint {
     fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
         let refused = var("NO_COLOR").is_some_and(|value| !value.is_empty()) || var("TERM").as_deref() == Some("dumb");
         Self { on: terminal && !refused }
+    }
+
+    /// With or without, whatever the terminal is.
+    pub(super) fn fixed(on: bool) -> Self {
+        Self { on }
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_on(self) -> bool {
+        self.on
     }
 
     fn code(self, code: &str, text: &str) -> String {

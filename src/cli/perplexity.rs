@@ -37,8 +37,8 @@ pub(super) struct Args {
     stride: Option<usize>,
 
     /// Stop after so many windows
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    windows: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = crate::config::at_least_one)]
+    windows: Option<usize>,
 
     /// Save the log-probabilities of all predictions (2 bytes per token of the vocabulary each)
     #[arg(long, value_name = "FILE")]
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;
     let mut tokens = tokenizer.encode_with_bos(&text, Special::Plain);
     check_length(&args.file, tokens.len(), windows)?;
-    let count = args.windows.map_or(usize::MAX, |n| n as usize).min(windows.count(tokens.len()));
+    let count = args.windows.unwrap_or(usize::MAX).min(windows.count(tokens.len()));
     tokens.truncate((count - 1) * windows.step + windows.len);
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
 

@@ -1,19 +1,22 @@
 //! `tokki plan`: will a model fit, at which context, and how fast will it be.
 
+mod suits;
+
 use super::compute::Compute;
 use super::output;
-use super::progress::Bar;
-use crate::config::{MachineFlags, Settings};
+use super::progress::{self, Bar};
+use crate::config::{MachineFlags, Origin, Settings};
 use crate::engine::DEFAULT_BATCH;
 use crate::gguf::layout_name;
 use crate::machine::Machine;
 use crate::predict::plan::{self, Need};
-use crate::predict::speed::{Speed, can_be_tried};
+use crate::predict::speed::{Probe, Speed, can_be_tried};
 use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -22,16 +25,21 @@ use tokki_quant::attention::KvKind;
 /// Says whether a model fits into this machine, at which context, and how fast it will be
 ///
 /// The answer comes before the download: of a model on the hub or another server only the header is read, a few megabytes,
-/// and a shape is the outline of a published model. Speeds are predicted from short measurements on this machine.
+/// and a shape is the outline of a published model. Speeds are predicted from short measurements on this machine, which are
+/// kept. Without a MODEL it says which models of the catalogue suit this machine.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tokki plan model.gguf\n  tokki plan hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M\n  \
+    after_help = "Examples:\n  tokki plan                                      what suits this machine\n  tokki plan model.gguf\n  tokki plan hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M\n  \
     tokki plan https://example.org/model.gguf\n  tokki plan exaone-deep-32b:q4_k_m\n  \
     tokki plan r1-distill-qwen-32b:q4_k_m --ctx 32768 --json"
 )]
 pub(super) struct PlanArgs {
-    /// A path, a store name, SHAPE:RECIPE, or what `tokki pull` takes
-    model: OsString,
+    /// A path, a store name, SHAPE:RECIPE, or what `tokki pull` takes; without it the catalogue
+    model: Option<OsString>,
+
+    /// Measure again, whatever was measured before
+    #[arg(long)]
+    measure: bool,
 
     /// Print one JSON object
     #[arg(long)]
@@ -70,6 +78,8 @@ struct Report {
     /// Of a short prompt, and of generating after it; `None` where nothing fits, and nothing was tried.
     prefill_tok_s: Option<f64>,
     decode_tok_s: Option<f64>,
+    /// The speeds come from what was measured at an earlier time.
+    measured_before: bool,
     /// For a model on another machine: bytes that were read of it.
     header_bytes: Option<u64>,
     /// For a model that is not on this machine.
@@ -117,7 +127,12 @@ impl Subject {
         }
         let here = Path::new(name).is_file() || Store::of(settings)?.find(name)?.is_some();
         if here || !store::is_remote(settings, name) {
-            return store::resolve(name).map(Self::File);
+            return store::resolve(name).map(Self::File).map_err(|error| match (error, shapes::nearest(name)) {
+                (Error::Usage { message }, Some(near)) => {
+                    Error::usage(format!("{message} The nearest shape of a published model is {near}."))
+                }
+                (error, _) => error,
+            });
         }
         store::preview(settings, name, &Bar::default()).map(Self::Remote)
     }
@@ -134,7 +149,14 @@ impl Subject {
 /// Runs the command.
 pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let settings = Settings::load()?;
-    let subject = Subject::find(&args.model, &settings)?;
+    for key in ["read_ahead", "latent_prefill"] {
+        if settings.clone().with(&args.machine).get(key).is_some_and(|(_, origin)| *origin == Origin::Flag) {
+            let flag = key.replace('_', "-");
+            return Err(Error::usage(format!("--{flag} is of running a model; it changes nothing that plan says.")));
+        }
+    }
+    let Some(name) = &args.model else { return suits::run(&args.machine, args.json) };
+    let subject = Subject::find(name, &settings)?;
     let elsewhere = !matches!(subject, Subject::File(_));
     if elsewhere && args.machine.interleave == Some(true) {
         let found = "one of which only the header is here";
@@ -152,14 +174,74 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     if cfg!(unix) {
         drop(subject);
     }
-    let report = Report { header_bytes, disk, ..report(args, &compute)? }.advised();
+    let name = name.to_string_lossy().into_owned();
+    let mut report = Report { header_bytes, disk, ..known(name, &compute) }.advised();
     if args.json {
+        report.tried(&compute, args.measure)?;
         return output::json(&report);
     }
-    output::result(|out| show(out, &report))
+    // What the header tells comes at once, what has to be tried after it.
+    output::result(|out| show_memory(out, &report))?;
+    report.tried(&compute, args.measure)?;
+    output::result(|out| show_speed(out, &report))
 }
 
-fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
+/// What was measured on this machine, kept in the store by model and machine.
+struct Probes {
+    path: Option<PathBuf>,
+    key: String,
+}
+
+impl Probes {
+    fn of(compute: &Compute) -> Result<Self> {
+        let path = Store::of(&compute.settings).ok().map(|store| store.home().join("probes.json"));
+        let machine = Machine::read();
+        let key = format!(
+            "{} {} {} {} threads {} {}",
+            crate::engine::saved::fingerprint(&compute.model)?,
+            layout_name(compute.model.gguf.layout()),
+            env!("CARGO_PKG_VERSION"),
+            compute.pool.threads(),
+            compute.pool.isa().name(),
+            machine.cpu
+        );
+        Ok(Self { path, key })
+    }
+
+    fn all(&self) -> BTreeMap<String, Probe> {
+        const MOST: u64 = 1 << 20;
+        let text = self.path.as_ref().and_then(|path| crate::platform::input::read_regular_text(path, MOST).ok());
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    fn find(&self) -> Option<Probe> {
+        self.all().remove(&self.key)
+    }
+
+    /// Keeps what was measured. A store that cannot be written to costs a measurement the next time.
+    fn keep(&self, probe: Probe) {
+        const MOST: usize = 500;
+        let Some(path) = &self.path else { return };
+        let mut all = self.all();
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(self.key.clone(), probe);
+        let folder = path.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok());
+        if let Some(text) = serde_json::to_vec(&all).ok().filter(|_| folder) {
+            drop(crate::platform::output::write(path, &text));
+        }
+    }
+}
+
+/// The caches that are compared: the one asked for, else those that are worth it.
+fn kinds(compute: &Compute) -> Vec<KvKind> {
+    let asked = compute.settings.kv_type().and_then(|name| KvKind::by_name(&name));
+    asked.map_or(KINDS.to_vec(), |kind| vec![kind])
+}
+
+/// What is known without trying anything.
+fn known(name: String, compute: &Compute) -> Report {
     let (model, free) = (&compute.model, plan::free_memory_for(&compute.model, &Machine::read()));
     let trained = model.spec.context_train;
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
@@ -167,17 +249,9 @@ fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
     contexts.retain(|&context| context <= plan::MOST_CONTEXT);
-    let cases = || contexts.iter().flat_map(|&context| KINDS.map(|kind| (context, kind)));
+    let kinds = kinds(compute);
+    let cases = || contexts.iter().flat_map(|&context| kinds.iter().map(move |&kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);
-    // What cannot run is not tried: a trial of it might be what takes all the memory.
-    let load = crate::machine::load().filter(|&load| load > (compute.pool.threads() as f64 / 4.0).max(0.5));
-    if let Some(load) = load {
-        output::say(&format!("tokki: other programs keep about {load:.1} cores busy: without them it will be faster"));
-    }
-    let tried = cases().any(|case| need(case).total() <= free) && can_be_tried(model);
-    let speed = tried.then(|| Speed::measure(model, &compute.pool, &KINDS)).transpose()?;
-    model.gguf.intact()?;
-    let speed = speed.as_ref();
     let rows: Vec<Row> = cases()
         .map(|(context, kind)| {
             let need = need((context, kind));
@@ -186,32 +260,75 @@ fn report(args: &PlanArgs, compute: &Compute) -> Result<Report> {
                 need,
                 total: need.total(),
                 fits: need.total() <= free,
-                prefill_tok_s: speed.map(|speed| speed.prefill(context, 0, kind)),
-                decode_tok_s: speed.map(|speed| speed.decode(context, kind)),
+                prefill_tok_s: None,
+                decode_tok_s: None,
             }
         })
         .collect();
     // Not every model bears an 8-bit cache: it's recommended where f16 does not fit only.
     let fits = |kind: KvKind| rows.iter().rfind(|row| row.fits && row.kv_type == kind.name());
-    let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8));
-    Ok(Report {
-        model: args.model.to_string_lossy().into_owned(),
+    let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8)).or_else(|| rows.iter().rfind(|row| row.fits));
+    Report {
+        model: name,
         file_bytes: model.gguf.file_bytes(),
         layout: layout_name(model.gguf.layout()),
         free_bytes: free,
         threads: compute.pool.threads(),
-        prefill_tok_s: speed.map(|speed| speed.prefill(DEFAULT_BATCH, 0, KvKind::F16)),
-        decode_tok_s: speed.map(|speed| speed.decode(DEFAULT_BATCH, KvKind::F16)),
+        prefill_tok_s: None,
+        decode_tok_s: None,
+        measured_before: false,
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
         header_bytes: None,
         disk: None,
         rows,
-    })
+    }
 }
 
 impl Report {
+    /// With the speeds, where something fits: what was measured before, or is measured now.
+    fn tried(&mut self, compute: &Compute, again: bool) -> Result<()> {
+        let model = &compute.model;
+        // What cannot run is not tried: a trial of it might be what takes all the memory.
+        if !self.rows.iter().any(|row| row.fits) || !can_be_tried(model) {
+            return model.gguf.intact();
+        }
+        let kinds = kinds(compute);
+        let probes = Probes::of(compute)?;
+        let before = probes.find().filter(|_| !again).and_then(|probe| Speed::from_probe(model, &probe, &kinds));
+        self.measured_before = before.is_some();
+        let speed = match before {
+            Some(speed) => speed,
+            None => {
+                let busy = crate::machine::load().filter(|&load| load > (self.threads as f64 / 4.0).max(0.5));
+                if let Some(load) = busy {
+                    output::say(&format!(
+                        "tokki: other programs keep about {load:.1} cores busy: without them it will be faster"
+                    ));
+                }
+                let bar = progress::working("measuring how fast this machine runs it");
+                let speed = Speed::measure(model, &compute.pool, &kinds);
+                bar.finish_and_clear();
+                let speed = speed?;
+                if busy.is_none() {
+                    probes.keep(speed.probe());
+                }
+                speed
+            }
+        };
+        model.gguf.intact()?;
+        let kind = kinds.first().copied().unwrap_or(KvKind::F16);
+        self.prefill_tok_s = Some(speed.prefill(DEFAULT_BATCH, 0, kind));
+        self.decode_tok_s = Some(speed.decode(DEFAULT_BATCH, kind));
+        for row in &mut self.rows {
+            let kind = KvKind::by_name(row.kv_type).unwrap_or(KvKind::F16);
+            row.prefill_tok_s = Some(speed.prefill(row.need.context, 0, kind));
+            row.decode_tok_s = Some(speed.decode(row.need.context, kind));
+        }
+        Ok(())
+    }
+
     /// With the advice that follows from the rest.
     fn advised(mut self) -> Self {
         let least = self.rows.iter().map(|row| row.need.total()).min().unwrap_or(0);
@@ -235,7 +352,8 @@ impl Report {
     }
 }
 
-fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
+/// What is known at once: sizes, and what fits.
+fn show_memory(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     writeln!(
         out,
         "{}: a file of {}, rows {}; {} of memory free; {} threads",
@@ -257,31 +375,36 @@ fn show(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
             path.display()
         )?;
     }
-    match (r.prefill_tok_s, r.decode_tok_s) {
-        (Some(prefill), Some(decode)) => {
-            writeln!(out, "prefill about {prefill:.1} tok/s, decode about {decode:.1} tok/s\n")?;
-        }
-        _ => writeln!(out, "speed: not tried on this machine\n")?,
-    }
-    let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
-    let rows: Vec<Vec<String>> = r
-        .rows
-        .iter()
-        .map(|row| {
-            vec![
-                row.need.context.to_string(),
-                row.kv_type.to_owned(),
-                show_bytes(row.need.cache),
-                show_bytes(row.need.scratch + row.need.program),
-                show_bytes(row.need.total()),
-                if row.fits { "yes" } else { "no" }.to_owned(),
-                speed(row.prefill_tok_s),
-                speed(row.decode_tok_s),
-            ]
-        })
-        .collect();
-    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "OTHER", "ALL", "FITS", "PREFILL", "DECODE"];
+    writeln!(out)?;
+    let row = |row: &Row| {
+        vec![
+            row.need.context.to_string(),
+            row.kv_type.to_owned(),
+            show_bytes(row.need.cache),
+            show_bytes(row.need.scratch + row.need.program),
+            show_bytes(row.need.total()),
+            if row.fits { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = r.rows.iter().map(row).collect();
+    let head = ["CONTEXT", "CACHE", "CACHE SIZE", "OTHER", "ALL", "FITS"];
     output::table(out, output::Paint::stdout(), &head, &rows)?;
-    writeln!(out, "PREFILL: tok/s of reading a prompt that fills the context; DECODE: tok/s when it is full")?;
     writeln!(out, "\n{}", r.advice)
+}
+
+/// What had to be tried: how fast.
+fn show_speed(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
+    let (Some(prefill), Some(decode)) = (r.prefill_tok_s, r.decode_tok_s) else {
+        return writeln!(out, "\nspeed: not tried on this machine");
+    };
+    let before = if r.measured_before { " (measured before; --measure tries again)" } else { "" };
+    writeln!(out, "\nprefill about {prefill:.1} tok/s, decode about {decode:.1} tok/s{before}\n")?;
+    let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+    let row = |row: &Row| {
+        let context = row.need.context.to_string();
+        vec![context, row.kv_type.to_owned(), speed(row.prefill_tok_s), speed(row.decode_tok_s)]
+    };
+    let rows: Vec<_> = r.rows.iter().map(row).collect();
+    output::table(out, output::Paint::stdout(), &["CONTEXT", "CACHE", "PREFILL", "DECODE"], &rows)?;
+    writeln!(out, "PREFILL: tok/s of reading a prompt that fills the context; DECODE: tok/s when it is full")
 }

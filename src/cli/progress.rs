@@ -133,6 +133,16 @@ impl Drop for Prompt {
     }
 }
 
+/// That something is under way that cannot be counted.
+pub(super) fn working(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}
+
 /// A bar that counts tokens.
 pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
     styled(what, total as u64, "{msg}  {percent:>3}% [{bar:30}] {pos} of {len} tokens, {per_sec}, {eta} left")

@@ -5,7 +5,7 @@ use super::layout::{self, LayoutFlag};
 use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
 use super::waiting;
-use crate::chat::{Kind, Part, ThinkingMode};
+use crate::chat::{self, Kind, Part, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
@@ -32,8 +32,8 @@ pub(super) struct Run {
     /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
     model: Option<OsString>,
 
-    /// The prompt
-    prompt: Option<String>,
+    /// The prompt; several words are joined, `-` is standard input
+    prompt: Vec<String>,
 
     /// Continue the text as it is, without the chat template
     #[arg(long)]
@@ -51,12 +51,12 @@ pub(super) struct Run {
     #[arg(long)]
     json: bool,
 
-    /// Keep the answer in the form of a JSON schema
-    #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
+    /// Keep the answer in the form of a JSON schema: a file, or the schema itself
+    #[arg(long, value_name = "FILE|JSON", conflicts_with = "grammar")]
     json_schema: Option<PathBuf>,
 
-    /// Keep the answer in the form of a grammar in Lark's notation
-    #[arg(long, value_name = "FILE")]
+    /// Keep the answer in the form of a grammar in Lark's notation or GBNF: a file, or the grammar itself
+    #[arg(long, value_name = "FILE|TEXT")]
     grammar: Option<PathBuf>,
 
     /// Fetch a model that isn't here without asking, however large it is
@@ -66,6 +66,14 @@ pub(super) struct Run {
     /// Keep the conversation with its cache in this file, and continue from it if it's there
     #[arg(long, value_name = "FILE")]
     session: Option<PathBuf>,
+
+    /// Go on with the last chat (with MODEL: the last one with that model)
+    #[arg(long = "continue", conflicts_with_all = ["raw", "session", "json"])]
+    go_on: bool,
+
+    /// Say on stderr what each answer took: tokens, seconds, tokens a second
+    #[arg(short, long)]
+    verbose: bool,
 
     #[command(flatten)]
     sampling: SamplingFlags,
@@ -83,10 +91,15 @@ pub(super) fn run(args: &Run) -> Result<()> {
     check_flags(args, &settings)?;
     let form = form(args)?;
     let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
-    let (model, prompt) = what(args, &settings)?;
+    let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
+    let (model, prompt) = match &kept {
+        Some(kept) => (store::resolve(&kept.model)?, given_prompt(args)),
+        None => what(args, &settings)?,
+    };
+    let settings = settings.for_model(&model);
     let prompt = joined(prompt, args)?;
     if args.json && prompt.is_none() {
-        return Err(Error::input("--json", "a prompt", "none").hint("a chat is for people; give a prompt"));
+        return Err(Error::usage("--json writes one answer for a program and needs a prompt. A chat is for people."));
     }
     let compute = Compute::open_path(&model, &args.machine)?;
     let mut conversation = Conversation::new(compute.session(0)?, args.raw)?;
@@ -95,6 +108,10 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(capabilities) = conversation.capabilities() {
         // Found out now, not at the first question.
         wishes.thinking.apply(capabilities, &mut wishes.vars.clone())?;
+    }
+    without_effect(&settings, &conversation);
+    if let Some(kept) = &kept {
+        *conversation.messages_mut() = kept.messages.clone();
     }
     if let Some(file) = session.as_ref().filter(|file| !file.is_new()) {
         conversation.restore(file.path())?;
@@ -106,7 +123,14 @@ pub(super) fn run(args: &Run) -> Result<()> {
         output::say(&format!("tokki: {note}"));
     }
     let Some(prompt) = prompt else {
-        return super::repl::run(conversation, wishes, &settings, session, form);
+        let start = super::repl::Start { model, machine: args.machine.clone(), raw: args.raw, verbose: args.verbose };
+        return super::repl::run(
+            conversation,
+            wishes,
+            &settings,
+            super::repl::Kept { session, form, chat: kept },
+            start,
+        );
     };
     conversation.say(&prompt);
     let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
@@ -122,6 +146,26 @@ pub(super) fn run(args: &Run) -> Result<()> {
         }
         _ if turn.stats.form_incomplete => unfinished("it was cut before its form was complete"),
         _ => Ok(()),
+    }
+}
+
+/// The chat that `--continue` goes on with.
+fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
+    let wanted = args.model.as_ref().map(store::resolve).transpose()?;
+    store::chats::Chats::of(settings)?.last(wanted.as_deref()).ok_or_else(|| {
+        Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
+    })
+}
+
+/// Says which flags change nothing with this model.
+fn without_effect(settings: &Settings, conversation: &Conversation) {
+    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+    let tell = |flag: &str, why: &str| output::say(&format!("tokki: {flag} changes nothing: {why}"));
+    let thinks = conversation.capabilities().is_some_and(|able| able.thinking != chat::Thinking::None);
+    for key in ["thinking", "thoughts"] {
+        if given(key) && !thinks && conversation.capabilities().is_some() {
+            tell(&format!("--{key}"), "this model does not think");
+        }
     }
 }
 
@@ -146,17 +190,20 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
         .hint("leave one of them out"));
     }
     if args.stop.iter().any(String::is_empty) {
-        return Err(Error::input("--stop", "a text", "an empty one"));
+        return Err(Error::usage("--stop needs a text before which the answer ends."));
+    }
+    if args.raw && given("overflow") {
+        return Err(Error::usage("--overflow leaves out the oldest questions of a chat; with --raw there are none."));
     }
     Ok(())
 }
 
 /// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
 fn joined(prompt: Option<String>, args: &Run) -> Result<Option<String>> {
-    match (prompt, piped(args.prompt.is_some())?) {
+    match (prompt, piped(given_prompt(args).is_some())?) {
         (Some(prompt), Some(piped)) => Ok(Some(format!("{prompt}\n\n{piped}"))),
         (None, None) if !std::io::stdin().is_terminal() => {
-            Err(Error::input("stdin", "a question", "nothing").hint("give a prompt, or start it in a terminal to chat"))
+            Err(Error::usage("There is nothing to answer: give a prompt, or start it in a terminal to chat."))
         }
         (prompt, piped) => Ok(prompt.or(piped)),
     }
@@ -198,6 +245,11 @@ impl First {
     }
 }
 
+/// The prompt of the command line; `-` alone means that it comes on stdin.
+fn given_prompt(args: &Run) -> Option<String> {
+    (!args.prompt.is_empty() && args.prompt != ["-"]).then(|| args.prompt.join(" "))
+}
+
 /// The model's file and the prompt; what isn't here is fetched.
 fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
     let bar = Bar::asking(args.yes);
@@ -215,19 +267,19 @@ fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
         store::pull(settings, request, &bar).map(|pulled| pulled.path)
     };
     let path = match First::read(first) {
-        First::Question(text) if args.prompt.is_none() => return default(Some(text)),
+        First::Question(text) if args.prompt.is_empty() => return default(Some(text)),
         First::Question(text) => store::resolve(&text)?,
         First::Path(path) => store::resolve(&path)?,
         First::Remote(what) => match Store::of(settings)?.find(&what)? {
             Some(entry) => entry.path()?,
             None => fetched(&what)?,
         },
-        First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::find(&name)) {
-            (None, Some(entry)) => fetched(entry.name)?,
+        First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
+            (None, Some(known)) => fetched(known)?,
             _ => store::resolve(&name)?,
         },
     };
-    Ok((path, args.prompt.clone()))
+    Ok((path, given_prompt(args)))
 }
 
 /// Text that was piped in. Who gave a prompt already is not kept waiting by a pipe that stays silent.
@@ -250,6 +302,7 @@ fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Resul
         stop: args.stop.clone(),
         thinking: thinking(settings),
         special: args.special,
+        leave_out_oldest: settings.overflow().as_deref() == Some("tail"),
         ..Wishes::default()
     })
 }
@@ -289,14 +342,20 @@ const MOST_FORM: u64 = 16 << 20;
 
 /// The form that the answer has to keep, if one was asked for.
 fn form(args: &Run) -> Result<Option<Form>> {
-    let read = |path: &PathBuf| input::read_text(path, MOST_FORM);
+    // The form itself cannot be mistaken for the name of a file.
+    let read = |path: &PathBuf, inline: fn(&str) -> bool| match path.to_str() {
+        Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
+        _ => input::read_text(&output::home_path(&path.to_string_lossy()), MOST_FORM),
+    };
     Ok(match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {
-            let schema = serde_json::from_str(&read(path)?);
-            let wrong = |why: serde_json::Error| Error::input(path.display().to_string(), "JSON", why.to_string());
+            let schema = serde_json::from_str(&read(path, |text| text.starts_with('{'))?);
+            let wrong = |why: serde_json::Error| {
+                Error::usage(format!("The schema of --json-schema is not JSON: {why} in {}", path.display()))
+            };
             Some(Form::JsonSchema(schema.map_err(wrong)?))
         }
-        (None, Some(path)) => Some(Form::Lark(read(path)?)),
+        (None, Some(path)) => Some(Form::Lark(read(path, |text| text.contains("::=") || text.starts_with("start:"))?)),
         (None, None) => None,
     })
 }
@@ -333,15 +392,43 @@ fn once(
             "seed": wishes.seed,
             "usage": turn.stats,
             "memory": { "peak_resident_bytes": resident, "peak_anonymous_bytes": anonymous },
+            "options": super::compute::options(conversation.session()),
         }))?;
     } else {
+        if turn.left_out > 0 {
+            output::say(&format!("tokki: {}", left_out(turn.left_out)));
+        }
         match turn.stats.finish {
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             _ => {}
         }
     }
+    if args.verbose {
+        output::say(&format!("tokki: {}", timings(&turn)));
+    }
     Ok(turn)
+}
+
+/// That a chat lost its beginning.
+pub(super) fn left_out(questions: usize) -> String {
+    let (s, do_) = if questions == 1 { ("", "does") } else { ("s", "do") };
+    format!("the {questions} oldest question{s} {do_} not fit any more and the model no longer sees them")
+}
+
+/// What an answer took, on one line.
+pub(super) fn timings(turn: &Turn) -> String {
+    let stats = &turn.stats;
+    let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    format!(
+        "prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
+        stats.prompt_tokens,
+        stats.cached_tokens,
+        rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
+        stats.tokens,
+        stats.reasoning_tokens,
+        rate(stats.tokens, stats.decode_s),
+    )
 }
 
 /// Shows an answer as it comes: the answer on stdout, the thought dimmed on stderr where that is a terminal.

@@ -9,7 +9,7 @@ use crate::units::show_bytes;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-/// Describe a model without loading it
+/// Describes a model without loading it
 ///
 /// Names everything that stands in the way of running it: the architecture, formats, missing tensors.
 #[derive(clap::Args, Debug)]
@@ -250,7 +250,14 @@ impl Page<'_> {
         for problem in &model.problems {
             writeln!(self.out, "{} {}", self.paint.bad("problem:"), clean(problem))?;
         }
-        let verdict = if model.runnable { self.paint.good("can be run") } else { self.paint.bad("cannot be run") };
+        let verdict = match (model.runnable, model.chats) {
+            (true, _) if !model.reads_text => {
+                self.paint.bad("cannot be run: its text cannot be tokenized (logits and bench work)")
+            }
+            (true, true) => self.paint.good("can be run"),
+            (true, false) => self.paint.good("can be run with --raw; it cannot chat"),
+            (false, _) => self.paint.bad("cannot be run"),
+        };
         writeln!(self.out, "{verdict}")
     }
 }

@@ -48,9 +48,25 @@ pub(super) fn run(args: &Args) -> Result<()> {
         (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
         (None, None) => return Err(Error::input("template", "MODEL or --template FILE", "neither")),
     };
+    remarks(&template, &vars, &args.vars);
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
     let text = template.with_clock(clock).render(&vars)?;
     super::output::foreign(&text)
+}
+
+/// Says what has no effect, or is not what templates know.
+fn remarks(template: &Template, vars: &Vars, given: &[String]) {
+    for name in given.iter().filter_map(|assignment| assignment.split_once('=')).map(|(name, _)| name) {
+        if !template.source().contains(name) {
+            super::output::say(&format!("tokki: the template never reads the variable {name}"));
+        }
+    }
+    let messages = vars.get("messages").and_then(Value::as_array).into_iter().flatten();
+    for role in messages.filter_map(|message| message["role"].as_str()) {
+        if !["system", "developer", "user", "assistant", "tool", "tool_response", "function"].contains(&role) {
+            super::output::say(&format!("tokki: {role:?} is no role that models are trained with"));
+        }
+    }
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {

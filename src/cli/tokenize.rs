@@ -13,11 +13,14 @@ use std::io::{self, IsTerminal};
 /// Prints a JSON array on one line. Control tokens in the text, such as <|im_end|>, are plain text unless --special.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    printf 'Hello' | tokki tokenize smollm2-135m\n  \
-    printf 'Hello' | tokki tokenize smollm2-135m | tokki tokenize smollm2-135m --decode")]
+    printf 'Hello' | tokki tokenize smollm2-135m-instruct\n  \
+    printf 'Hello' | tokki tokenize smollm2-135m-instruct | tokki tokenize smollm2-135m-instruct --decode")]
 pub(super) struct Args {
     /// A path or a store name
     model: OsString,
+
+    /// The text; without it stdin is read
+    text: Option<String>,
 
     /// Read control tokens in the text as such, and add BOS and EOS where the model wants them; with --decode, show them
     #[arg(long)]
@@ -48,10 +51,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(warning) = tokenizer.warning() {
         output::say(&format!("tokki: {warning}"));
     }
-    if !io::stdin().is_terminal() {
-        super::waiting::comes(false);
-    }
-    let input = input::bounded(&mut io::stdin().lock(), "stdin", input::MOST_TEXT)?;
+    let input = match &args.text {
+        Some(text) => text.clone().into_bytes(),
+        None => {
+            if !io::stdin().is_terminal() {
+                super::waiting::comes(false);
+            }
+            input::bounded(&mut io::stdin().lock(), "stdin", input::MOST_TEXT)?
+        }
+    };
     let converted = convert(args, &tokenizer, &input)?;
     output::foreign(&converted)
 }

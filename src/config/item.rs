@@ -48,6 +48,39 @@ pub fn count(text: &str) -> Result<usize, String> {
     usize::parse(text)
 }
 
+/// A number of threads: `8`, or `8!` for as many whatever the machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// How many.
+    pub count: usize,
+    /// More than there are CPUs is meant.
+    pub forced: bool,
+}
+
+impl Item for Threads {
+    const KIND: &'static str = "number";
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let number = text.strip_suffix('!').unwrap_or(text);
+        let count = usize::parse(number).map_err(|_| "a whole number from 1, such as 8".to_owned())?;
+        Ok(Self { count, forced: number.len() < text.len() })
+    }
+    fn show(&self) -> String {
+        format!("{}{}", self.count, if self.forced { "!" } else { "" })
+    }
+}
+
+/// As [`count`], but not zero.
+///
+/// # Errors
+/// What was wanted.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match usize::parse(text)? {
+        0 => Err("a whole number from 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
 impl Item for f32 {
     const KIND: &'static str = "number";
     fn parse(text: &str) -> Result<Self, String> {

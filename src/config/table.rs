@@ -1,7 +1,7 @@
 //! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
 //! holds when nobody sets it, and the values allowed. Groups become clap argument groups that commands flatten.
 
-use super::{Bytes, Flags, Item, Key, Settings, Thinking, ThoughtView};
+use super::{Bytes, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
 use std::path::PathBuf;
 
 macro_rules! settings {
@@ -77,22 +77,22 @@ settings! {
 
     /// How a model is run on this machine.
     MachineFlags {
-        /// Threads to compute with
-        threads: usize = "TOKKI_THREADS", "physical cores that this process may use", |v| within(*v, 1, 1024),
+        /// Threads to compute with, at most one per CPU; `16!` means 16 whatever the machine has
+        threads: Threads = "TOKKI_THREADS", "physical cores that this process may use", |v| within(v.count, 1, 1024),
             [short = 't', value_name = "N", help_heading = "Machine"];
         /// Tokens that the context holds
         ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
             [short = 'c', value_name = "TOKENS", help_heading = "Machine"];
         /// Format of cached keys and values: f32, f16 or q8_0
-        kv_type: String = "TOKKI_KV_TYPE", "f16", |v| one_of(v, &["f32", "f16", "q8_0"]),
+        kv_type: String = "TOKKI_KV_TYPE", "f16", |v| one_of(v, KV_TYPES),
             [value_name = "TYPE", help_heading = "Machine"];
         /// Form that latent attention (DeepSeek) reads prompts in: expanded is faster for long ones, but gives up that
         /// reading and generating give the same bits
-        latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, &["absorbed", "expanded"]),
+        latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, LATENT_FORMS),
             [value_name = "FORM", help_heading = "Machine"];
         /// Ask for weights before they are used, so that the disk is never idle: on, off, or auto for models larger than
         /// the free memory
-        read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, &["auto", "on", "off"]),
+        read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, READ_AHEAD),
             [value_name = "WHEN", help_heading = "Machine"];
         /// Put the weights in another order in memory before they are used: faster answers, for memory of their own and some
         /// seconds at the start
@@ -140,6 +140,14 @@ settings! {
         /// What is seen of thoughts in a chat: show, hide or brief
         thoughts: ThoughtView = "TOKKI_THOUGHTS", "show", any,
             [value_name = "show|hide|brief", help_heading = "Chat"];
+        /// When a chat no longer fits into the context: stop, or tail to leave out the oldest questions and read the rest
+        /// again
+        overflow: String = "TOKKI_OVERFLOW", "stop", |v| one_of(v, OVERFLOW),
+            [value_name = "stop|tail", help_heading = "Chat"];
+        /// Keep chats on this machine, for --continue and `tokki history`
+        history: bool = "TOKKI_HISTORY", "true", any,
+            [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+             help_heading = "Chat"];
     }
 
     /// How much a reasoning model thinks.
@@ -165,6 +173,23 @@ settings! {
             [value_name = "BYTES", help_heading = "Network"];
     }
 }
+
+const KV_TYPES: &[&str] = &["f32", "f16", "q8_0"];
+const LATENT_FORMS: &[&str] = &["absorbed", "expanded"];
+const READ_AHEAD: &[&str] = &["auto", "on", "off"];
+const OVERFLOW: &[&str] = &["stop", "tail"];
+
+/// Words that keys can have, for completion.
+pub const WORDS: &[(&str, &[&str])] = &[
+    ("kv_type", KV_TYPES),
+    ("latent_prefill", LATENT_FORMS),
+    ("read_ahead", READ_AHEAD),
+    ("overflow", OVERFLOW),
+    ("thoughts", &["show", "hide", "brief"]),
+    ("thinking", &["on", "off"]),
+    ("history", &["true", "false"]),
+    ("offline", &["true", "false"]),
+];
 
 #[expect(clippy::unnecessary_wraps, reason = "one of the checks of the table, which all have this shape")]
 fn any<T>(_: &T) -> Result<(), String> {

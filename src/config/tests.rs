@@ -43,7 +43,10 @@ fn flag_beats_environment_beats_file() {
         load(Some(file), &[("TOKKI_CTX", "200"), ("TOKKI_THREADS", "2"), ("TOKKI_SEED", "")]).unwrap();
     let command = Command::parse_from(["x", "--threads", "3", "--thinking", "512"]);
     let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat).with(&command.thinking);
-    assert_eq!((settings.threads(), settings.get("threads").unwrap().1), (Some(3), &Origin::Flag));
+    assert_eq!(
+        (settings.threads(), settings.get("threads").unwrap().1),
+        (Some(Threads { count: 3, forced: false }), &Origin::Flag)
+    );
     assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &Origin::Env("TOKKI_CTX")));
     assert_eq!(settings.temperature(), Some(0.5));
     assert!(matches!(settings.get("temperature"), Some(("0.5", Origin::File(_)))));

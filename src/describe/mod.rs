@@ -59,8 +59,12 @@ pub struct Description {
     pub memory: Vec<Memory>,
     /// Tensors that the model does not use.
     pub ignored_tensors: Vec<String>,
-    /// Whether the model can be run.
+    /// Whether the model can be computed.
     pub runnable: bool,
+    /// Whether text can be made into its tokens; without that only `logits` and `bench` work.
+    pub reads_text: bool,
+    /// Whether it can be talked with: it has a chat template that works.
+    pub chats: bool,
     /// Why it cannot be run, each reason by itself.
     pub problems: Vec<String>,
     /// What is odd about it, though it can be run.
@@ -163,11 +167,13 @@ impl Description {
                 pre: text("tokenizer.ggml.pre"),
                 tokens: gguf.array("tokenizer.ggml.tokens").ok().flatten().map_or(0, crate::gguf::Array::len),
             },
+            chats: found.reads_text && found.chat_template.is_some(),
             chat_template: found.chat_template,
             sampling: found.sampling,
             memory: spec.map_or_else(Vec::new, memory::table),
             ignored_tensors: spec.map_or_else(Vec::new, |spec| arch::ignored_tensors(gguf, spec)),
             runnable: found.problems.is_empty(),
+            reads_text: found.reads_text,
             problems: found.problems,
             warnings: found.warnings,
         }

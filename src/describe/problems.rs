@@ -15,13 +15,21 @@ const SHOWN: usize = 4;
 pub(super) struct Found {
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// Text can be tokenized.
+    pub(super) reads_text: bool,
     pub(super) chat_template: Option<ChatTemplate>,
     pub(super) sampling: Vec<Sampling>,
 }
 
 /// Everything that stands in the way; `spec` is what [`crate::arch::spec_and_rest`] said of the same file.
 pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &Error>) -> Found {
-    let mut found = Found { problems: formats(gguf), warnings: Vec::new(), chat_template: None, sampling: Vec::new() };
+    let mut found = Found {
+        problems: formats(gguf),
+        warnings: Vec::new(),
+        reads_text: true,
+        chat_template: None,
+        sampling: Vec::new(),
+    };
     match spec {
         Ok((spec, unknown)) => {
             if !unknown.is_empty() {
@@ -39,7 +47,10 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &E
     match tokenizer(gguf) {
         Ok(None) => {}
         Ok(Some(warning)) => found.warnings.push(warning),
-        Err(error) => found.warnings.push(format!("text cannot be tokenized: {error}")),
+        Err(error) => {
+            found.reads_text = false;
+            found.warnings.push(format!("text cannot be tokenized: {error}"));
+        }
     }
     match talk::template(gguf) {
         Ok(template) => found.chat_template = template,

@@ -25,6 +25,8 @@ pub struct Wishes {
     pub thinking: ThinkingMode,
     /// Further variables of the template.
     pub vars: Vars,
+    /// When the messages no longer fit, the oldest questions and their answers are left out of what the model reads.
+    pub leave_out_oldest: bool,
     /// Without a template: names of control tokens in the text are control tokens.
     pub special: bool,
 }
@@ -38,6 +40,8 @@ pub struct Turn {
     pub reasoning: String,
     /// What that took.
     pub stats: Stats,
+    /// Questions, the oldest, that the model did not see, for want of room.
+    pub left_out: usize,
 }
 
 /// What [`Conversation::answer`] tells whoever shows it.
@@ -67,6 +71,8 @@ pub struct Conversation {
     /// The messages' texts are continued as they are.
     raw: bool,
     messages: Vec<Value>,
+    /// Questions at the beginning that are left out of the prompt, with their answers.
+    left_out: usize,
     end_thought: Arc<AtomicBool>,
 }
 
@@ -87,7 +93,7 @@ impl Conversation {
             }
             llm
         };
-        Ok(Self { session, llm: Arc::new(llm), raw, messages: Vec::new(), end_thought: Arc::default() })
+        Ok(Self { session, llm: Arc::new(llm), raw, messages: Vec::new(), left_out: 0, end_thought: Arc::default() })
     }
 
     /// An empty conversation with `llm` in a session of its own.
@@ -99,7 +105,7 @@ impl Conversation {
             crate::chat::Template::from_gguf(&llm.model().gguf)?;
         }
         let session = Session::open(&llm, options)?;
-        Ok(Self { session, llm, raw: false, messages: Vec::new(), end_thought: Arc::default() })
+        Ok(Self { session, llm, raw: false, messages: Vec::new(), left_out: 0, end_thought: Arc::default() })
     }
 
     /// Says `text` and returns the answer, with the sampling that the model's maker recommends and a fixed seed.
@@ -144,6 +150,7 @@ impl Conversation {
 
     /// The messages, to be changed (what the cache holds of them is found out by comparing tokens).
     pub fn messages_mut(&mut self) -> &mut Vec<Value> {
+        self.left_out = 0;
         &mut self.messages
     }
 
@@ -192,9 +199,48 @@ impl Conversation {
             let special = if wishes.special { Special::Parse } else { Special::Plain };
             return Ok(self.llm.plain_prompt(&text, special));
         }
+        self.prompt_without(if wishes.leave_out_oldest { self.left_out } else { 0 }, wishes)
+    }
+
+    /// The prompt of a chat without the first `left_out` questions and what was answered to them.
+    fn prompt_without(&self, left_out: usize, wishes: &Wishes) -> Result<Prompt> {
+        let is = |message: &Value, role: &str| message["role"] == role;
+        let mut questions = 0;
+        let kept = self.messages.iter().filter(|message| {
+            questions += usize::from(is(message, "user"));
+            questions > left_out || is(message, "system")
+        });
         let mut vars = wishes.vars.clone();
-        vars.insert("messages".to_owned(), Value::Array(self.messages.clone()));
+        vars.insert("messages".to_owned(), kept.cloned().collect());
         self.llm.prompt(vars, wishes.thinking)
+    }
+
+    /// As [`Self::prompt`]; where the messages leave too little room for an answer, the oldest questions are left out until
+    /// half of the context is free, so that it is not done again at every question. What is computed is what a fresh
+    /// conversation of the rest would compute.
+    fn fitting_prompt(&mut self, wishes: &Wishes) -> Result<Prompt> {
+        let prompt = self.prompt(wishes)?;
+        let context = self.session.options().context;
+        let room = wishes.max_tokens.unwrap_or(usize::MAX).min(context / 4);
+        if self.raw || !wishes.leave_out_oldest || prompt.tokens.len() + room <= context {
+            return Ok(prompt);
+        }
+        let questions = self.messages.iter().filter(|message| message["role"] == "user").count();
+        let mut best = prompt;
+        for left_out in self.left_out + 1..questions {
+            self.left_out = left_out;
+            best = self.prompt_without(left_out, wishes)?;
+            if best.tokens.len() <= context / 2 {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Changes the model and what is computed with it; the messages stay.
+    pub fn replace(&mut self, other: Self) {
+        let messages = std::mem::take(&mut self.messages);
+        *self = Self { messages, ..other };
     }
 
     /// Positions of the context that the messages so far take: what is kept of what was computed for them.
@@ -221,7 +267,7 @@ impl Conversation {
         constraint: Option<Box<dyn Constraint>>,
         listener: &mut dyn Listener,
     ) -> Result<Turn> {
-        let Prompt { tokens: prompt, splitter, .. } = self.prompt(wishes)?;
+        let Prompt { tokens: prompt, splitter, .. } = self.fitting_prompt(wishes)?;
         let wanted = Wanted {
             max_tokens: wishes.max_tokens,
             stop: wishes.stop.clone(),
@@ -232,7 +278,8 @@ impl Conversation {
             ..Wanted::plain(self.llm.sampler(wishes.params.clone(), wishes.seed)?)
         };
         let request = Request { prompt, wanted };
-        let mut turn = Turn::default();
+        let left_out = if wishes.leave_out_oldest { self.left_out } else { 0 };
+        let mut turn = Turn { left_out, ..Turn::default() };
         let mut prefill = |done, total| listener.prefill(done, total);
         let mut generation = Generation::start(&mut self.session, self.llm.tokenizer(), request, &mut prefill)?;
         for part in generation.by_ref() {
@@ -291,7 +338,7 @@ impl Conversation {
             _ => {}
         }
         session.stop_when(self.session.cancel_flag());
-        (self.session, self.messages) = (session, messages);
+        (self.session, self.messages, self.left_out) = (session, messages, 0);
         Ok(())
     }
 }

@@ -37,6 +37,14 @@ struct Attention {
     prefill: f64,
 }
 
+/// What was measured of a model on a machine, to be kept.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Probe {
+    passes: [f64; PASSES.len()],
+    /// Kind of cache, seconds a byte in decode, seconds a multiply-add in prefill.
+    attention: Vec<(String, f64, f64)>,
+}
+
 /// How much of the cache each layer sees.
 struct Attended {
     layers: Vec<Seen>,
@@ -185,6 +193,24 @@ impl Speed {
         };
         let attention = kinds.iter().zip(&tried.late).map(late).collect();
         Ok(Self { model: Attended::new(model, kinds), passes, attention })
+    }
+
+    /// What was measured, without the model.
+    pub fn probe(&self) -> Probe {
+        let attention = self.attention.iter().map(|(kind, a)| (kind.name().to_owned(), a.decode, a.prefill));
+        Probe { passes: self.passes, attention: attention.collect() }
+    }
+
+    /// From what was measured of the same model; `None` where that is not of all `kinds`, or makes no sense.
+    pub fn from_probe(model: &Model, probe: &Probe, kinds: &[KvKind]) -> Option<Self> {
+        let sound = |x: f64| x.is_finite() && x >= 0.0;
+        let of = |kind: &KvKind| {
+            let (_, decode, prefill) = probe.attention.iter().find(|(name, ..)| name == kind.name())?;
+            (sound(*decode) && sound(*prefill)).then_some((*kind, Attention { decode: *decode, prefill: *prefill }))
+        };
+        let attention = kinds.iter().map(of).collect::<Option<_>>()?;
+        let passes = probe.passes.iter().all(|&seconds| sound(seconds) && seconds > 0.0);
+        passes.then(|| Self { model: Attended::new(model, kinds), passes: probe.passes, attention })
     }
 
     fn attention(&self, kind: KvKind) -> Attention {

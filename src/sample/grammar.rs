@@ -92,6 +92,12 @@ impl Form {
     }
 }
 
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 fn deeper_than(json: &serde_json::Value, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else { return true };
     match json {
@@ -185,7 +191,12 @@ impl Grammars {
                 if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
             // The compiler names what it was given, of any length.
             let why: String = why.chars().take(MAX_MESSAGE).collect();
-            Error::input(form.name(), "a valid one within the limits of work and size", why)
+            // The compiler names options that there are none of here.
+            let why = match why.split_once("oneOf constraints are not supported") {
+                Some((before, _)) => format!("{before}two alternatives of a oneOf can both fit; write anyOf instead"),
+                None => why,
+            };
+            Error::usage(format!("{} cannot be used: {why}", sentence(form.name())))
         };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
@@ -199,7 +210,10 @@ impl Grammars {
         if let Some(why) = matcher.get_error() {
             return Err(fault(why));
         }
-        let warnings = matcher.grammar_warnings();
+        let mut warnings = matcher.grammar_warnings();
+        if let Form::JsonSchema(schema) = form {
+            warnings.extend(schema::strange_words(schema).into_iter().map(|words| format!("the JSON schema: {words}")));
+        }
         let mut constraint = GrammarConstraint {
             matcher,
             mask: Mask::default(),

@@ -18,6 +18,8 @@ const EXACT: i128 = 1 << 53;
 const FARTHEST: f64 = (1u64 << 62) as f64;
 /// What a bound of a number that excludes itself is moved in by.
 const STEP: f64 = 1e-6;
+/// How far multiples go where no bound is given.
+const MULTIPLES: f64 = 1e12;
 /// Most patterns that one text may have to match at once.
 const MAX_PATTERNS: usize = 3;
 /// Most steps of the looks at a schema.
@@ -42,6 +44,15 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
         _ => return refuse("an object or a boolean", "another JSON value"),
     };
+    if !lenient {
+        words(&root, "#", &mut |word, place, _| match UNENFORCED.contains(&word) {
+            true => Err(Error::usage(format!(
+                "The JSON schema says `{word}` at {place}, which cannot be kept to while an answer is written. Leave it \
+                 out, or say it with enum, const, pattern, anyOf or required."
+            ))),
+            false => Ok(()),
+        })?;
+    }
     pointer::resolve(&mut root)?;
     let mut look = Look { root: &root, steps: 0 };
     look.walk(&root)?;
@@ -54,6 +65,129 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         );
     }
     Ok(root)
+}
+
+/// Words of JSON schema that say something about a value and cannot be kept to token by token.
+const UNENFORCED: &[&str] = &[
+    "not",
+    "if",
+    "then",
+    "else",
+    "uniqueItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+    "$recursiveRef",
+];
+
+/// Words that are known, beside those.
+const KNOWN: &[&str] = &[
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "$ref",
+    "const",
+    "enum",
+    "type",
+    "items",
+    "additionalItems",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "properties",
+    "additionalProperties",
+    "patternProperties",
+    "required",
+    "minProperties",
+    "maxProperties",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "$anchor",
+    "$dynamicAnchor",
+    "$defs",
+    "definitions",
+    "$schema",
+    "$id",
+    "id",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "readOnly",
+    "writeOnly",
+    "deprecated",
+    "nullable",
+    "example",
+    "examples",
+    "contentMediaType",
+    "contentEncoding",
+    "$vocabulary",
+];
+
+/// Words of a schema that mean nothing and look like one that does: likely typing errors, each with its place.
+pub(super) fn strange_words(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let outcome = words(schema, "#", &mut |word, place, value| {
+        if !KNOWN.contains(&word) && !UNENFORCED.contains(&word) && !value.is_object() {
+            let near = crate::suggest::nearest(word, KNOWN.iter().copied());
+            found.extend(near.map(|near| format!("`{word}` at {place} means nothing; did you mean `{near}`?")));
+        }
+        Ok(())
+    });
+    // The walk itself never fails.
+    debug_assert!(outcome.is_ok());
+    found
+}
+
+/// Tells `visit` each word of each schema inside `schema`, the place of that schema, and the word's value. What is `false`
+/// says nothing.
+fn words(schema: &Value, place: &str, visit: &mut dyn FnMut(&str, &str, &Value) -> Result<()>) -> Result<()> {
+    let Value::Object(map) = schema else { return Ok(()) };
+    for (word, value) in map {
+        if *value != Value::Bool(false) {
+            visit(word, place, value)?;
+        }
+        let below = |name: &str| format!("{place}/{word}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match (word.as_str(), value) {
+            (
+                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",
+                Value::Object(inner),
+            ) => inner.iter().try_for_each(|(name, schema)| words(schema, &below(name), visit))?,
+            (
+                "items"
+                | "additionalItems"
+                | "additionalProperties"
+                | "not"
+                | "if"
+                | "then"
+                | "else"
+                | "contains"
+                | "propertyNames"
+                | "unevaluatedItems"
+                | "unevaluatedProperties",
+                Value::Object(_),
+            ) => words(value, &format!("{place}/{word}"), visit)?,
+            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(inner)) => {
+                inner.iter().enumerate().try_for_each(|(at, schema)| words(schema, &below(&at.to_string()), visit))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn refuse<T>(wanted: impl Into<String>, found: impl Into<String>) -> Result<T> {
@@ -227,6 +361,11 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
             set(if integer { beside } else { x + inward * STEP * x.abs().max(1.0) });
             map.remove(exclusive);
         }
+    }
+    if map.contains_key("multipleOf") {
+        // A number that has to be a multiple might else go on for ever, looking for its last digit.
+        low = low.or(Some(-MULTIPLES).filter(|least| high.is_none_or(|high| high > *least)));
+        high = high.or(Some(MULTIPLES).filter(|most| low.is_none_or(|low| low < *most)));
     }
     for (word, bound) in [("minimum", low), ("maximum", high)] {
         if let Some(x) = bound {

@@ -170,7 +170,7 @@ impl From<Error> for ApiError {
                     format!("{waiting} requests are waiting already; try again in a moment"),
                 )
             },
-            Error::Input { .. } => Self::bad(error.to_string()),
+            Error::Input { .. } | Error::Usage { .. } => Self::bad(error.to_string()),
             Error::Interrupted => Self::unavailable("the server is stopping"),
             Error::Failed { .. } | Error::Io { .. } => Self::unavailable(error.to_string()),
         }

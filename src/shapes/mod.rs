@@ -131,6 +131,13 @@ pub struct Plan {
     pub tensors: Vec<Tensor>,
 }
 
+/// The shape whose name is nearest to `SHAPE` or `SHAPE:RECIPE`, with the recipe, if one is near.
+pub fn nearest(text: &str) -> Option<String> {
+    let (name, recipe) = text.split_once(':').map_or((text, None), |(name, recipe)| (name, Some(recipe)));
+    let near = crate::suggest::nearest(name, Shape::all().iter().map(|shape| shape.name))?;
+    Some(recipe.map_or_else(|| near.to_owned(), |recipe| format!("{near}:{recipe}")))
+}
+
 impl Plan {
     /// The plan of a shape under a recipe.
     pub fn new(shape: Shape, recipe: Recipe) -> Self {

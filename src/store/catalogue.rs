@@ -23,6 +23,8 @@ pub struct Entry {
     pub sha256: &'static str,
     /// Where it can be had, best first.
     pub sources: &'static [Source],
+    /// It answers; else it continues text.
+    pub chats: bool,
 }
 
 /// A place that has a catalogue entry's bytes.
@@ -61,6 +63,7 @@ impl Source {
 pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "smollm2-135m-instruct",
+        chats: true,
         about: "SmolLM2 135M Instruct, Q4_1: small enough for any machine, English",
         license: "Apache-2.0",
         file: "SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -80,6 +83,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "gemma3-270m",
+        chats: false,
         about: "Gemma 3 270M, Q4_K_M: a 262144-word vocabulary, many languages",
         license: "Gemma terms of use",
         file: "gemma-3-270m-q4_k_m.gguf",
@@ -106,6 +110,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "qwen2.5-coder-0.5b-instruct",
+        chats: true,
         about: "Qwen2.5 Coder 0.5B Instruct, Q4_K_M: writes code, calls tools",
         license: "Apache-2.0",
         file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
@@ -121,6 +126,108 @@ pub const ENTRIES: &[Entry] = &[
         ])],
     },
 ];
+
+/// A model that people run, by its repository on the hub: what the hub says of the file (length and hash) is what it is
+/// checked against.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its short name.
+    pub name: &'static str,
+    /// What `pull` is asked for.
+    pub source: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// The terms it comes under, as its maker names them.
+    pub license: &'static str,
+    /// Billions of weights, and of those that one token passes.
+    pub billions: (f64, f64),
+    /// It answers; else it continues text.
+    pub chats: bool,
+}
+
+impl Listed {
+    /// About how long the file is, in bytes: 4-bit mixtures take about 4.9 bits a weight, with some more for embeddings.
+    pub fn about_size(&self) -> u64 {
+        const BITS: f64 = 4.9;
+        (self.billions.0 * 1e9 * BITS / 8.0) as u64
+    }
+
+    /// About how many bytes a token reads.
+    pub fn about_read(&self) -> u64 {
+        (self.about_size() as f64 * self.billions.1 / self.billions.0) as u64
+    }
+}
+
+macro_rules! listed {
+    ($($name:literal $source:literal $billions:literal $active:literal $license:literal $about:literal $kind:ident;)+) => {
+        &[$(Listed {
+            name: $name,
+            source: $source,
+            about: $about,
+            license: $license,
+            billions: ($billions, $active),
+            chats: matches!(stringify!($kind).as_bytes(), b"chats"),
+        }),+]
+    };
+}
+
+/// THE FAMILIES, small ones first within each.
+pub const LISTED: &[Listed] = listed![
+    "exaone-deep-2.4b" "hf:LGAI-EXAONE/EXAONE-Deep-2.4B-GGUF:Q4_K_M" 2.4 2.4 "EXAONE (research)" "EXAONE Deep: Korean and English, thinks first" chats;
+    "exaone-deep-7.8b" "hf:LGAI-EXAONE/EXAONE-Deep-7.8B-GGUF:Q4_K_M" 7.8 7.8 "EXAONE (research)" "EXAONE Deep: Korean and English, thinks first" chats;
+    "exaone-deep-32b" "hf:LGAI-EXAONE/EXAONE-Deep-32B-GGUF:Q4_K_M" 32.0 32.0 "EXAONE (research)" "EXAONE Deep: Korean and English, thinks first" chats;
+    "exaone-3.5-2.4b" "hf:LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct-GGUF:Q4_K_M" 2.4 2.4 "EXAONE (research)" "EXAONE 3.5 Instruct: Korean and English" chats;
+    "exaone-3.5-7.8b" "hf:LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct-GGUF:Q4_K_M" 7.8 7.8 "EXAONE (research)" "EXAONE 3.5 Instruct: Korean and English" chats;
+    "exaone-3.5-32b" "hf:LGAI-EXAONE/EXAONE-3.5-32B-Instruct-GGUF:Q4_K_M" 32.0 32.0 "EXAONE (research)" "EXAONE 3.5 Instruct: Korean and English" chats;
+    "exaone-4.0-1.2b" "hf:LGAI-EXAONE/EXAONE-4.0-1.2B-GGUF:Q4_K_M" 1.28 1.28 "EXAONE (research)" "EXAONE 4.0: Korean, English, Spanish; thinks when told to" chats;
+    "exaone-4.0-32b" "hf:LGAI-EXAONE/EXAONE-4.0-32B-GGUF:Q4_K_M" 32.0 32.0 "EXAONE (research)" "EXAONE 4.0: Korean, English, Spanish; thinks when told to" chats;
+    "r1-distill-qwen-1.5b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-1.5B-GGUF:Q4_K_M" 1.78 1.78 "MIT" "DeepSeek R1 distilled: thinks first" chats;
+    "r1-distill-qwen-7b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M" 7.6 7.6 "MIT" "DeepSeek R1 distilled: thinks first" chats;
+    "r1-distill-llama-8b" "hf:bartowski/DeepSeek-R1-Distill-Llama-8B-GGUF:Q4_K_M" 8.0 8.0 "MIT, Llama 3.1" "DeepSeek R1 distilled: thinks first" chats;
+    "r1-distill-qwen-14b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF:Q4_K_M" 14.8 14.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
+    "r1-distill-qwen-32b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q4_K_M" 32.8 32.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
+    "hyperclovax-seed-0.5b" "hf:mradermacher/HyperCLOVAX-SEED-Text-Instruct-0.5B-GGUF:Q4_K_M" 0.57 0.57 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
+    "hyperclovax-seed-1.5b" "hf:mradermacher/HyperCLOVAX-SEED-Text-Instruct-1.5B-GGUF:Q4_K_M" 1.59 1.59 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
+    "solar-10.7b" "hf:TheBloke/SOLAR-10.7B-Instruct-v1.0-GGUF:Q4_K_M" 10.7 10.7 "CC-BY-NC-4.0" "SOLAR 10.7B Instruct: English" chats;
+    "llama-3.2-1b" "hf:bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M" 1.24 1.24 "Llama 3.2" "Llama 3.2 Instruct: eight languages" chats;
+    "llama-3.2-3b" "hf:bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M" 3.2 3.2 "Llama 3.2" "Llama 3.2 Instruct: eight languages" chats;
+    "llama-3.1-8b" "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M" 8.0 8.0 "Llama 3.1" "Llama 3.1 Instruct: eight languages, calls tools" chats;
+    "llama-3.3-70b" "hf:bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M" 70.6 70.6 "Llama 3.3" "Llama 3.3 Instruct: eight languages, calls tools" chats;
+    "qwen3-0.6b" "hf:unsloth/Qwen3-0.6B-GGUF:Q4_K_M" 0.6 0.6 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-1.7b" "hf:unsloth/Qwen3-1.7B-GGUF:Q4_K_M" 1.72 1.72 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-4b" "hf:Qwen/Qwen3-4B-GGUF:Q4_K_M" 4.0 4.0 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-8b" "hf:Qwen/Qwen3-8B-GGUF:Q4_K_M" 8.2 8.2 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-14b" "hf:Qwen/Qwen3-14B-GGUF:Q4_K_M" 14.8 14.8 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-32b" "hf:Qwen/Qwen3-32B-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
+    "qwen3-30b-a3b" "hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M" 30.5 3.3 "Apache-2.0" "Qwen3 with experts: quick for its size" chats;
+    "qwen2.5-coder-1.5b" "hf:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF:Q4_K_M" 1.54 1.54 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
+    "qwen2.5-coder-7b" "hf:Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M" 7.6 7.6 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
+    "qwen2.5-coder-32b" "hf:Qwen/Qwen2.5-Coder-32B-Instruct-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
+    "qwen3-coder-30b-a3b" "hf:unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF:Q4_K_M" 30.5 3.3 "Apache-2.0" "Qwen3 Coder with experts: writes code, calls tools" chats;
+    "gemma-3-1b" "hf:bartowski/google_gemma-3-1b-it-GGUF:Q4_K_M" 1.0 1.0 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
+    "gemma-3-4b" "hf:bartowski/google_gemma-3-4b-it-GGUF:Q4_K_M" 3.9 3.9 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
+    "gemma-3-12b" "hf:bartowski/google_gemma-3-12b-it-GGUF:Q4_K_M" 11.8 11.8 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
+    "gemma-3-27b" "hf:bartowski/google_gemma-3-27b-it-GGUF:Q4_K_M" 27.0 27.0 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
+    "gpt-oss-20b" "hf:ggml-org/gpt-oss-20b-GGUF" 20.9 3.6 "Apache-2.0" "gpt-oss: experts in MXFP4, thinks by effort, calls tools" chats;
+    "mistral-7b-v0.3" "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF:Q4_K_M" 7.2 7.2 "Apache-2.0" "Mistral 7B Instruct" chats;
+    "phi-4" "hf:bartowski/phi-4-GGUF:Q4_K_M" 14.7 14.7 "MIT" "Phi-4: English" chats;
+    "phi-3.5-mini" "hf:bartowski/Phi-3.5-mini-instruct-GGUF:Q4_K_M" 3.8 3.8 "MIT" "Phi-3.5 mini Instruct" chats;
+];
+
+/// All names of the catalogue.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().map(|entry| entry.name).chain(LISTED.iter().map(|listed| listed.name))
+}
+
+/// The name as the catalogue writes it, if it knows it.
+pub fn knows(name: &str) -> Option<&'static str> {
+    names().find(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The family's member of this name, case aside.
+pub fn listed(name: &str) -> Option<&'static Listed> {
+    LISTED.iter().find(|listed| listed.name.eq_ignore_ascii_case(name))
+}
 
 /// The model that runs when none is named.
 pub fn default_entry() -> &'static Entry {
@@ -160,5 +267,15 @@ mod tests {
             assert!(!entry.sources.is_empty() && !entry.about.is_empty() && !entry.license.is_empty());
         }
         assert!(find("SMOLLM2-135M-INSTRUCT").is_some() && find("smollm").is_none());
+        let mut all: Vec<_> = names().collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), ENTRIES.len() + LISTED.len(), "a name is there twice");
+        for listed in LISTED {
+            assert!(name::check(listed.name).is_ok() && knows(&listed.name.to_uppercase()) == Some(listed.name));
+            let source = crate::store::source::parse(listed.source, "https://huggingface.co");
+            assert!(matches!(source, Ok(crate::store::source::Source::Hub(_))), "{}", listed.source);
+            assert!(listed.billions.0 >= listed.billions.1 && listed.about_read() <= listed.about_size());
+        }
     }
 }

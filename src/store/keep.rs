@@ -2,7 +2,7 @@
 
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
-use super::{Manifest, Progress, Silent, Staging, Store, disk, layout, name};
+use super::{Manifest, Progress, Staging, Store, disk, layout, name};
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::input;
 use crate::{Error, Result, interrupt};
@@ -29,19 +29,12 @@ pub struct Partial {
 }
 
 impl Store {
-    /// Links the model whose (first) file is `file` into the store. Returns its name and its length in bytes.
+    /// Takes the model whose (first) file is `file` into the store: links it, or with interleaved rows makes a copy, so that the
+    /// file may go. Returns its name and its length in bytes.
     ///
     /// # Errors
-    /// When the file is no model that can be read, or the name is taken.
-    pub fn import(&self, file: &Path, name: Option<&str>) -> Result<(String, u64)> {
-        self.import_as(file, name, RowLayout::Plain, &Silent)
-    }
-
-    /// As [`Store::import`]; with interleaved rows, what is stored is a copy and the file may go.
-    ///
-    /// # Errors
-    /// As [`Store::import`], and a disk without room.
-    pub fn import_as(
+    /// When the file is no model that can be read, the name is taken, or the disk has no room for a copy.
+    pub fn import(
         &self,
         file: &Path,
         name: Option<&str>,
@@ -49,10 +42,27 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
-        let shown = file.display().to_string();
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
-        let base = name::file_name(&base)
-            .map_err(|_| Error::input(shown.as_str(), "a file NAME.gguf", format!("{base:?}")))?;
+        let base = name::file_name(&base).map_err(|_| {
+            Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
+        })?;
+        self.import_as(&file, &base, name, layout, progress)
+    }
+
+    /// Takes in the model whose (first) file is `file`, an absolute path, under the file name `base`.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn import_as(
+        &self,
+        file: &Path,
+        base: &str,
+        name: Option<&str>,
+        layout: RowLayout,
+        progress: &dyn Progress,
+    ) -> Result<(String, u64)> {
+        let (file, base) = (file.to_path_buf(), base.to_owned());
+        let shown = file.display().to_string();
         if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
@@ -77,10 +87,8 @@ impl Store {
             // The name in the store is text; that of the file may not be.
             let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
-            if !copied {
-                let link = staging.ready(&shard);
-                link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
-            }
+            let link = staging.ready(&shard);
+            link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
             files.push(Stored {
                 name: shard,
                 size,
@@ -91,7 +99,7 @@ impl Store {
         }
         let size = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         if copied {
-            files = layout::interleave(&staging, folder, &files, progress)?;
+            files = layout::interleave(&staging, &staging.ready(""), &files, progress)?;
         }
         staging.publish(&shown, files, false)?;
         Ok((name, size))

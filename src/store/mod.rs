@@ -8,7 +8,9 @@
 //! under `partial`, synced, and renamed.
 
 pub mod catalogue;
+pub mod chats;
 mod disk;
+pub mod elsewhere;
 mod keep;
 mod layout;
 pub mod manifest;
@@ -139,8 +141,7 @@ impl Store {
             return Err(Error::input(name_or_path, "a GGUF file or a model's name", "a directory"));
         }
         if looks_like_path(name_or_path) {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io(path, "open", missing));
+            return Err(no_such_file(path));
         }
         Err(self.unknown(name_or_path))
     }
@@ -156,17 +157,20 @@ impl Store {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        if let Some(entry) = catalogue::find(name) {
-            return Error::input(name, "a model on this machine", "one that is not fetched yet")
-                .hint(format!("fetch it with: tokki pull {}", entry.name));
+        if let Some(known) = catalogue::knows(name) {
+            return Error::usage(format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}"));
         }
         let models = self.models().unwrap_or_default();
-        let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::ENTRIES.iter().map(|e| e.name));
+        let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::names().map(|name| name as &str));
         let hint = match suggest::nearest(name, names) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => "see what is there with: tokki list".to_owned(),
+            Some(near) => format!("Did you mean {near:?}?"),
+            None => {
+                "tokki list shows what is here, tokki list --catalogue what can be had by name; any GGUF of the hub is \
+                     hf:ORG/REPO[:QUANT]."
+                    .to_owned()
+            }
         };
-        Error::input(name, "a GGUF file or a model's name", "neither").hint(hint)
+        Error::usage(format!("No model named {name:?}. {hint}"))
     }
 }
 
@@ -258,6 +262,17 @@ pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
     }
 }
 
+/// That a file is missing, with the one beside it that may have been meant.
+fn no_such_file(path: &Path) -> Error {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+    let beside: Vec<String> = beside.filter_map(|name| name.into_string().ok()).collect();
+    let near = suggest::nearest(&name, beside.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")));
+    let near = near.map(|near| format!(" Did you mean {}?", path.with_file_name(near).display()));
+    Error::usage(format!("No such file: {}.{}", path.display(), near.unwrap_or_default()))
+}
+
 fn looks_like_path(text: &str) -> bool {
     text.contains(['/', '\\']) || [".gguf", ".tokki"].iter().any(|end| text.to_lowercase().ends_with(end))
 }
@@ -326,7 +341,7 @@ mod tests {
         assert!(message("alhpa-7b").contains("\"alpha-7b\""));
         assert!(message("smollm2-135m-instruct").contains("tokki pull smollm2-135m-instruct"));
         assert!(message("zzz").contains("tokki list"));
-        assert!(message("./missing.gguf").contains("missing.gguf: cannot open"));
+        assert!(message("./missing.gguf").contains("No such file: ./missing.gguf"));
     }
 
     #[test]

@@ -116,6 +116,8 @@ impl Pull<'_> {
         if let Some(there) = known.as_ref().map(|entry| self.present(entry)).transpose()?.flatten() {
             return Ok(there);
         }
+        // A member of a family has the catalogue's name, unless it is given another.
+        let name = name.or(catalogue::listed(what).map(|listed| listed.name));
         let origin = known.as_ref().and_then(|entry| Some(entry.manifest.as_ref().ok()?.source.clone()));
         let source = source::parse(origin.as_deref().unwrap_or(what), self.net.hub())?;
         if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == Origin::Flag)

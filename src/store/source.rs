@@ -43,12 +43,15 @@ const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a cat
 /// name of the catalogue.
 pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
     let wrong = || {
-        let near = crate::suggest::did_you_mean(text, catalogue::ENTRIES.iter().map(|entry| entry.name));
+        let near = crate::suggest::did_you_mean(text, catalogue::names());
         let hint = if near.is_empty() { "see the catalogue with: tokki list --catalogue".to_owned() } else { near };
         Error::input("model", FORMS, format!("{text:?}")).hint(hint)
     };
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(wrong());
+    }
+    if let Some(listed) = catalogue::listed(text) {
+        return parse(listed.source, hub);
     }
     if let Some(entry) = catalogue::find(text) {
         return Ok(Source::Catalogue(entry));

@@ -120,7 +120,7 @@ fn the_example_is_a_configuration_file() {
 #[test]
 fn the_doctor_examines_without_measuring() {
     let home = tempfile::tempdir().unwrap();
-    let facts = json(&run(home.path(), &["doctor", "--json", "--no-measure", "--threads", "1000"]));
+    let facts = json(&run(home.path(), &["doctor", "--json", "--no-measure", "--threads", "1000!"]));
     assert!(facts["threads_default"].as_u64().unwrap() >= 1 && !facts["isa_available"].as_array().unwrap().is_empty());
     assert_eq!((&facts["threads"], &facts["read_bandwidth"]), (&1000.into(), &().into()));
     let advice = facts["advice"].as_array().unwrap();

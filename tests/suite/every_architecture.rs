@@ -2,11 +2,13 @@
 
 use crate::rows::{Row, rows};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokki::arch::ARCHITECTURES;
 use tokki::engine::{Embedder, Options, Session, saved};
+use tokki::gguf::{Gguf, RowLayout};
 use tokki::kv::CacheShape;
 use tokki::model::Model;
 use tokki::parallel::Pool;
@@ -133,4 +135,23 @@ fn recurrent_states_are_saved_and_rewound() {
         assert_eq!(got, feed(&mut session(), &other), "{}: from another beginning", row.name);
     }
     assert!(tried >= 15, "{tried} models with a recurrent state");
+}
+
+#[test]
+fn interleaved_rows_do_not_change_the_bits() {
+    let (pool, mut arranged) = (pool(2), 0);
+    for (number, row) in rows().iter().enumerate() {
+        let plain = Gguf::from_bytes(Path::new(&row.name), &row.quantized()).unwrap();
+        let other = plain.clone().interleaved(&|_| Ok(())).unwrap();
+        arranged += usize::from(other.layout() == RowLayout::Interleaved);
+        let run = |gguf, batch| {
+            let model = Arc::new(Model::from_gguf(gguf).unwrap_or_else(|error| panic!("{}: {error}", row.name)));
+            bits(&output(row, &model, &pool, batch))
+        };
+        let wanted = run(plain, 512);
+        // Panels for most, products of a few columns for the others.
+        let batch = if number % 4 == 0 { 3 } else { 512 };
+        assert_eq!(wanted, run(other, batch), "{} in batches of {batch}", row.name);
+    }
+    assert!(arranged > 150, "{arranged} models have rows to interleave");
 }

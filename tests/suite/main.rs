@@ -12,8 +12,12 @@ mod cli;
 mod cli_show;
 mod cli_store;
 mod cli_tokenize;
+#[cfg(target_os = "linux")]
+mod daily;
 mod engine;
 mod every_architecture;
+#[cfg(unix)]
+mod every_flag;
 mod front_door;
 mod fuzzed;
 mod gguf_open;
@@ -21,7 +25,11 @@ mod gguf_open;
 mod home;
 mod hostile_gguf;
 mod layering;
+#[cfg(unix)]
+mod layout;
 mod malformed;
+#[cfg(unix)]
+mod messages;
 #[cfg(unix)]
 mod operation;
 mod outputs;

@@ -97,6 +97,18 @@ impl Row {
     }
 
     /// The model.
+    /// The same with its matrices in Q8_0, where their rows are whole blocks.
+    pub fn quantized(&self) -> Vec<u8> {
+        let mut writer = self.writer();
+        for (tensor, (_, name, shape)) in writer.tensors.iter_mut().zip(&self.tensors) {
+            if shape.len() > 1 && shape[0].is_multiple_of(32) {
+                let values = drawn(SEED, self.arch(), name, shape);
+                *tensor = Writer::new("").tensor_q8_0(name, shape, &values).tensors.remove(0);
+            }
+        }
+        writer.bytes()
+    }
+
     pub fn model(&self) -> Arc<Model> {
         let gguf = Gguf::from_bytes(Path::new(&self.name), &self.writer().bytes()).unwrap();
         Arc::new(Model::from_gguf(gguf).unwrap_or_else(|error| panic!("{}: {error}", self.name)))

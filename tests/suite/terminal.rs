@@ -25,16 +25,16 @@ fn command(home: &Path, args: &[&str]) -> Command {
     command
 }
 
-struct Terminal {
+pub struct Terminal {
     process: PtyProcess,
     pty: File,
-    screen: Screen,
+    pub screen: Screen,
     /// All that was written.
-    text: String,
+    pub text: String,
 }
 
 impl Terminal {
-    fn start(command: Command, cols: usize) -> Self {
+    pub fn start(command: Command, cols: usize) -> Self {
         let process = PtyProcess::new(command).unwrap();
         let pty = process.get_file_handle().unwrap();
         let mut terminal = Self { process, pty, screen: Screen::new(cols), text: String::new() };
@@ -47,17 +47,17 @@ impl Terminal {
         tcsetwinsize(&self.pty, size).unwrap();
     }
 
-    fn send(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str) {
         self.pty.write_all(text.as_bytes()).unwrap();
     }
 
     /// Shows what is written until nothing was for a moment.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         while self.show(Duration::from_millis(400)) {}
     }
 
     /// Shows what is written until `done`, looked at after each piece.
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             self.show(Duration::from_millis(50));
@@ -66,7 +66,7 @@ impl Terminal {
     }
 
     /// Waits for an empty prompt.
-    fn prompt(&mut self) {
+    pub fn prompt(&mut self) {
         self.until("prompt", |t| t.screen.current() == ">>>");
         self.settle();
     }
@@ -90,7 +90,7 @@ impl Terminal {
     }
 
     /// Waits for the end, and gives the exit code.
-    fn end(&mut self) -> i32 {
+    pub fn end(&mut self) -> i32 {
         let start = Instant::now();
         loop {
             match self.process.status() {
@@ -110,7 +110,7 @@ impl Terminal {
     }
 }
 
-fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
+pub fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
     let mut terminal = Terminal::start(command(home, args), cols);
     terminal.prompt();
     terminal

@@ -25,6 +25,13 @@ const TABLE: &[Command] = &[
     Command { name: "system", argument: "[TEXT]", help: "set the system message; without text remove it", run: system },
     Command { name: "clear", argument: "", help: "start over, keeping the system message", run: clear },
     Command { name: "undo", argument: "", help: "take back the last question and its answer", run: undo },
+    Command {
+        name: "compact",
+        argument: "",
+        help: "put a summary in the place of what was said",
+        run: |_, _| Ok(Next::Compact),
+    },
+    Command { name: "model", argument: "NAME", help: "go on with another model", run: super::switch::model },
     Command { name: "regen", argument: "", help: "answer the last question anew", run: regen },
     Command { name: "edit", argument: "", help: "change the last question and ask it again", run: edit },
     Command {
@@ -69,9 +76,9 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
     match TABLE.iter().find(|command| command.name == name) {
         Some(command) => (command.run)(chat, argument.trim()),
         None => {
-            let near = suggest::nearest(name, NAMES).map(|near| format!("did you mean /{near}?"));
-            let hint = near.unwrap_or_else(|| "/help lists them; begin with // to say a slash".to_owned());
-            Err(Error::input(format!("/{name}"), "a command of the chat", "none of that name").hint(hint))
+            let near = suggest::nearest(name, NAMES).map(|near| format!("Did you mean /{near}?"));
+            let hint = near.unwrap_or_else(|| "/help lists them; begin with // to say a slash.".to_owned());
+            Err(Error::usage(format!("No chat command /{name}. {hint}")))
         }
     }
 }
@@ -93,11 +100,29 @@ const SET: &[(&[&str], Setter)] = &[
     (&["thinking"], |chat, _, value| think(chat, value)),
     (&["thoughts"], |chat, _, value| view(chat, value)),
     (&["stop"], |chat, _, value| stop(chat, value)),
+    (&["history"], keep_chats),
+    (&["overflow"], |chat, key, value| {
+        if chat.start.raw {
+            return Err(Error::usage("overflow leaves out the oldest questions of a chat; with --raw there are none."));
+        }
+        sampling(chat, key, value)
+    }),
     (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
     (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
         Err(Error::input(format!("/set {key}"), "a setting of the chat", "one of fetching models")
             .hint(format!("leave, and give it to the command: --{}", key.replace('_', "-"))))
     }),
+];
+
+/// What other programs call a setting.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("num_ctx", "ctx"),
+    ("context", "ctx"),
+    ("num_predict", "max_tokens"),
+    ("n_predict", "max_tokens"),
+    ("num_thread", "threads"),
+    ("temp", "temperature"),
+    ("repetition_penalty", "repeat_penalty"),
 ];
 
 fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
@@ -107,13 +132,53 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         return act(chat, &key, value);
     }
     if key.is_empty() {
-        return Err(Error::input("/set", "KEY VALUE", "neither").hint("/show lists what can be set"));
+        return Err(Error::usage("/set KEY VALUE: which? /show lists what can be set."));
     }
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
+        return Err(Error::usage(format!("{key} is called {ours} here: /set {ours} {value}")));
+    }
+    if value.is_empty() {
+        // The check's words say what it can be.
+        let known = chat.settings.clone().with_text(&key, "");
+        let now = chat.settings.get(&key).map_or("its default".to_owned(), |(text, _)| text.to_owned());
+        return Err(match known {
+            Err(Error::Input { wanted, found, .. }) if !found.starts_with("none") => {
+                Error::usage(format!("/set {key} VALUE: {wanted}. Now it is {now}."))
+            }
+            Err(other) => other,
+            Ok(_) => Error::usage(format!("/set {key} VALUE: which value? Now it is {now}.")),
+        });
+    }
+    sampling(chat, &key, value)
+}
+
+/// A chat that is not to be kept is forgotten at once.
+fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
+    chat.settings = chat.settings.clone().with_text(key, value)?;
+    if chat.settings.history() == Some(false) {
+        if let Some((place, kept)) = chat.kept.take() {
+            place.forget(&kept)?;
+        }
+        output::say("this chat is not kept");
+        return Ok(Next::Ask);
+    }
+    if chat.session.is_some() || chat.start.raw {
+        return Err(Error::usage("Only chats without --session and --raw are kept in the history."));
+    }
+    let place = crate::store::chats::Chats::of(&chat.settings)?;
+    chat.kept = Some((place, crate::store::chats::Chat::begin(&chat.start.model)));
+    output::say("this chat is kept from the next answer on");
+    Ok(Next::Ask)
+}
+
+/// A key that counts from the next answer on.
+fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // The same table as flags, environment and file: same names, same checks.
-    let settings = chat.settings.clone().with_text(&key, value)?;
+    let settings = chat.settings.clone().with_text(key, value)?;
     chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
     chat.settings = settings;
     chat.wishes.max_tokens = chat.settings.max_tokens();
+    chat.wishes.leave_out_oldest = chat.settings.overflow().as_deref() == Some("tail");
     chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
     output::say(&format!("{key} = {value}"));
     Ok(Next::Ask)
@@ -155,6 +220,13 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     output::say(&format!("context  {}", chat.status_line(None)));
     output::say(&format!("cache    {}", session.options().kv.name()));
     output::say(&format!("seed     {}", chat.wishes.seed));
+    output::say(&format!("threads  {}", session.pool().threads()));
+    let limit = chat.wishes.max_tokens.map_or("none".to_owned(), |most| most.to_string());
+    output::say(&format!("max_tokens {limit}"));
+    let stop = if chat.wishes.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.wishes.stop) };
+    output::say(&format!("stop     {stop}"));
+    output::say(&format!("overflow {}", if chat.wishes.leave_out_oldest { "tail" } else { "stop" }));
+    output::say(&format!("thinking {}, thoughts {}", chat.wishes.thinking, chat.thoughts.show()));
     for (name, value, origin) in chat.conversation.sampling(&overrides(&chat.settings))?.lines() {
         output::say(&format!("{name:<18} {value:<8} {origin}"));
     }
@@ -183,7 +255,7 @@ fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
 pub(super) fn take_back(chat: &mut Chat) -> Result<String> {
     let messages = chat.conversation.messages_mut();
     let Some(at) = messages.iter().rposition(|message| message["role"] == "user") else {
-        return Err(Error::input("the chat", "a question to go back to", "none"));
+        return Err(Error::usage("Nothing was asked yet that could be taken back."));
     };
     let question = messages[at]["content"].as_str().unwrap_or_default().to_owned();
     messages.truncate(at);
@@ -207,14 +279,14 @@ fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
 /// The question is taken back only when the edited one is sent: giving up changes nothing.
 fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
     let mut asked = chat.conversation.messages().iter().filter(|message| message["role"] == "user");
-    let last = asked.next_back().ok_or_else(|| Error::input("/edit", "a question to change", "none"))?;
+    let last = asked.next_back().ok_or_else(|| Error::usage("Nothing was asked yet that could be changed."))?;
     Ok(Next::Edit(crate::text::clean(last["content"].as_str().unwrap_or_default()).into_owned()))
 }
 
 fn needed(argument: &str, what: &str) -> Result<PathBuf> {
     let path = argument.trim();
     let path = ['"', '\''].into_iter().find_map(|quote| path.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(path);
-    if path.is_empty() { Err(Error::input(what, "a file", "none")) } else { Ok(output::home_path(path)) }
+    if path.is_empty() { Err(Error::usage(format!("{what} FILE: which file?"))) } else { Ok(output::home_path(path)) }
 }
 
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
@@ -304,10 +376,17 @@ fn file(chat: &mut Chat, argument: &str) -> Result<Next> {
 }
 
 fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
+    if argument.is_empty() {
+        let (mode, view) = (chat.wishes.thinking, chat.thoughts.show());
+        output::say(&format!("thinking: {mode}, thoughts: {view}; /think on|off|N|show|hide|brief changes it"));
+        return Ok(Next::Ask);
+    }
     if let Ok(view) = ThoughtView::parse(argument) {
         chat.thoughts = view;
     } else {
-        let mode: ThinkingMode = argument.parse().map_err(|error: Error| error.hint("or show, hide, brief"))?;
+        let mode: ThinkingMode = argument.parse().map_err(|_: Error| {
+            Error::usage(format!("/think {argument}: it is on, off, a number, show, hide or brief."))
+        })?;
         if let Some(capabilities) = chat.conversation.capabilities() {
             mode.apply(capabilities, &mut chat.wishes.vars.clone())?;
         }

@@ -5,20 +5,23 @@
 mod attach;
 mod commands;
 mod editor;
+mod flow;
 mod keys;
 mod leave;
 mod show;
+mod switch;
 
 use super::output;
-use super::run::constraint;
-use crate::config::{Settings, ThoughtView};
+use super::run::{constraint, left_out, timings};
+use crate::config::{MachineFlags, Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::sample::Form;
+use crate::store::chats;
 use crate::{Error, Result, interrupt};
 use editor::{Editor, Input};
 use leave::Leave;
-use show::Screen;
+use show::{Screen, Sink};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
@@ -40,10 +43,35 @@ struct Chat {
     /// Something was said since the conversation was last kept or begun.
     unsaved: bool,
     last: Option<Turn>,
+    /// How it was started, for another model.
+    start: Start,
+    /// Where chats are kept, and this one; `None` where none are.
+    kept: Option<(chats::Chats, chats::Chat)>,
+    /// Where answers go if not to the terminal.
+    sink: Sink,
     /// Lines that were sent while an answer ran.
     sent: VecDeque<String>,
     /// A line that was begun while an answer ran.
     begun: String,
+}
+
+/// How a chat is started.
+pub(super) struct Start {
+    /// The model's file.
+    pub(super) model: PathBuf,
+    pub(super) machine: MachineFlags,
+    /// Text is continued as it is.
+    pub(super) raw: bool,
+    /// What each answer took is told.
+    pub(super) verbose: bool,
+}
+
+/// What a chat goes on with and is kept in.
+pub(super) struct Kept {
+    pub(super) session: Option<SessionFile>,
+    pub(super) form: Option<Form>,
+    /// An earlier chat.
+    pub(super) chat: Option<chats::Chat>,
 }
 
 /// What the loop does next.
@@ -52,6 +80,8 @@ enum Next {
     Ask,
     /// Generate an answer to the messages as they are.
     Answer,
+    /// Put a summary in the place of what was said.
+    Compact,
     /// Ask again, with the last question to be edited; what is sent takes its place.
     Edit(String),
     /// Do this if the user agrees to it.
@@ -66,24 +96,37 @@ enum Deed {
     Load(PathBuf),
 }
 
+/// What can be done about a full context.
+const FULL: &str = "The context is full. Ways on: /undo takes back the last question, /compact puts a summary in the place of \
+                    what was said, /clear starts over, /set overflow tail leaves out the oldest; or start with a larger --ctx.";
+
 /// Runs the chat until the user leaves.
 pub(super) fn run(
     conversation: Conversation,
     wishes: Wishes,
     settings: &Settings,
-    session: Option<SessionFile>,
-    form: Option<Form>,
+    kept: Kept,
+    start: Start,
 ) -> Result<()> {
+    let Kept { session, form, chat } = kept;
     if let Some(form) = &form {
         // Found out now, not at the first question.
         constraint(form, &conversation)?;
     }
+    let keeps = session.is_none() && !start.raw && settings.history().unwrap_or(true);
+    // Without a place for a store nothing is kept.
+    let place = chats::Chats::of(settings).ok().filter(|_| keeps);
+    let kept = place.map(|place| (place, chat.unwrap_or_else(|| chats::Chat::begin(&start.model))));
+    let sink = answers_aside()?;
     let mut chat = Chat {
         conversation,
         wishes,
         settings: settings.clone(),
         thoughts: show::view(settings),
-        status: false,
+        status: start.verbose,
+        start,
+        kept,
+        sink,
         attached: Vec::new(),
         session,
         form,
@@ -102,13 +145,29 @@ pub(super) fn run(
     if leave.asked() { Err(Error::Interrupted) } else { talked }
 }
 
+/// Where stdout leads elsewhere, the chat takes the terminal for its own words, and answers alone go there.
+fn answers_aside() -> Result<Sink> {
+    use std::io::IsTerminal;
+    if std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let failed = |why: rustix::io::Errno| Error::failed("stdout", why.to_string());
+    let aside = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).map_err(failed)?;
+    let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty");
+    let terminal = terminal.map_err(|why| Error::io("/dev/tty", "open", why))?;
+    rustix::stdio::dup2_stdout(&terminal).map_err(failed)?;
+    Ok(Some(std::sync::Arc::new(aside.into())))
+}
+
 impl Chat {
     fn greet(&self) {
-        let spec = &self.conversation.session().model().spec;
+        let gguf = &self.conversation.session().model().gguf;
+        let description = crate::describe::Description::of(gguf);
         let context = self.conversation.session().options().context;
         output::say(&format!(
-            "{} with a context of {context} tokens. /help shows what there is; Ctrl-D leaves.",
-            spec.arch
+            "{} ({}), context {context} tokens. /help shows what there is; Ctrl-D leaves.",
+            crate::text::line(&description.name),
+            description.quantization
         ));
         let count = self.conversation.messages().iter().filter(|message| message["role"] == "user").count();
         if count > 0 {
@@ -150,10 +209,52 @@ impl Chat {
                     }
                 }
                 Next::Leave => break,
+                Next::Compact => self.compact(leave)?,
                 Next::Answer => {
                     self.answer(leave)?;
                     text = std::mem::take(&mut self.begun);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the model's summary of all but the last question in their place.
+    fn compact(&mut self, leave: &Leave) -> Result<()> {
+        let Some(plan) = switch::Compaction::of(self.conversation.messages()) else {
+            output::say("There is too little to summarize.");
+            return Ok(());
+        };
+        interrupt::answered(leave.asked());
+        let before = self.conversation.messages().to_vec();
+        let context = self.conversation.session().options().context;
+        let wishes = Wishes {
+            max_tokens: Some((context / 4).max(16)),
+            stop: Vec::new(),
+            leave_out_oldest: false,
+            thinking: switch::quiet(&self.conversation, &self.wishes),
+            ..self.wishes.clone()
+        };
+        let watch = keys::Watch::start(self.conversation.end_thought());
+        let mut screen = Screen::new(self.thoughts, &None, self.conversation.tokenizer());
+        let tokenizer = std::sync::Arc::clone(self.conversation.tokenizer());
+        *self.conversation.messages_mut() = vec![plan.request(&tokenizer, context / 2)];
+        let result = self.conversation.answer(&wishes, None, &mut screen);
+        self.begun = watch.finish().1;
+        screen.end()?;
+        interrupt::answered(leave.asked());
+        let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
+        match result {
+            Ok(turn) if whole(&turn) => {
+                *self.conversation.messages_mut() = plan.with_summary(turn.answer.trim());
+                self.unsaved = true;
+                self.keep();
+                output::say("(this summary now stands for what was said before)");
+            }
+            other => {
+                *self.conversation.messages_mut() = before;
+                let why = other.err().map(|error| format!(": {error}")).unwrap_or_default();
+                output::say(&format!("No summary was made, and nothing was changed{why}"));
             }
         }
         Ok(())
@@ -192,7 +293,7 @@ impl Chat {
         // One that came while there was no answer to stop.
         interrupt::answered(leave.asked());
         let watch = keys::Watch::start(self.conversation.end_thought());
-        let mut screen = Screen::new(self.thoughts);
+        let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
         let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
         let (sent, begun) = watch.finish();
@@ -219,6 +320,9 @@ impl Chat {
                 self.unsay();
                 match error {
                     Error::Interrupted => output::say("stopped; the question was taken back"),
+                    Error::ContextFull { needed, available } => {
+                        output::say(&format!("{needed} tokens needed, {available} available. {FULL}"));
+                    }
                     error => output::say(&format!("tokki: {error}")),
                 }
             }
@@ -230,10 +334,18 @@ impl Chat {
         if let Some(why) = &turn.stats.thought_closed {
             output::say(&format!("({why})"));
         }
+        if turn.left_out > 0 {
+            output::say(&format!("({})", left_out(turn.left_out)));
+        }
+        if turn.stats.ended_in_thought {
+            output::say("(the model ended inside its thought and gave no answer)");
+        } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(Finish::Stop) {
+            output::say("(the model ended at once: its answer is empty)");
+        }
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),
             Some(Finish::Length) => output::say("(the limit of tokens is reached: /set max_tokens)"),
-            Some(Finish::Context) => output::say("(the context is full: /undo, /clear, or start with a larger --ctx)"),
+            Some(Finish::Context) => output::say(FULL),
             _ => {}
         }
         if self.status {
@@ -246,17 +358,7 @@ impl Chat {
         let session = self.conversation.session();
         let used = self.conversation.used(&self.wishes);
         let context = format!("{used} of {} tokens of context used", session.options().context);
-        let Some(stats) = turn.map(|turn| &turn.stats) else { return context };
-        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
-        format!(
-            "{context}; prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
-            stats.prompt_tokens,
-            stats.cached_tokens,
-            rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
-            stats.tokens,
-            stats.reasoning_tokens,
-            rate(stats.tokens, stats.decode_s),
-        )
+        turn.map_or(context.clone(), |turn| format!("{context}; {}", timings(turn)))
     }
 
     /// Takes back the last question if it has no answer.
@@ -269,6 +371,14 @@ impl Chat {
 
     /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
     fn keep(&mut self) {
+        if let Some((place, chat)) = &mut self.kept {
+            chat.messages = self.conversation.messages().to_vec();
+            chat.model = self.start.model.clone();
+            if let Err(error) = place.keep(chat) {
+                output::say(&format!("tokki: chats are not kept from here on: {error}"));
+                self.kept = None;
+            }
+        }
         let Some(file) = &mut self.session else { return };
         match self.conversation.keep_in(file) {
             Ok(()) => self.unsaved = false,

@@ -1,5 +1,6 @@
 //! An answer on the screen as it comes.
 
+use super::flow::Flow;
 use super::output;
 use crate::Result;
 use crate::chat::{Kind, Part};
@@ -7,7 +8,10 @@ use crate::cli::output::Paint;
 use crate::cli::progress::Prompt;
 use crate::config::{Settings, Thinking, ThoughtView};
 use crate::engine::Listener;
-use std::io::{IsTerminal, Write};
+use crate::tokenizer::{Special, Tokenizer};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// How thoughts are shown: folded (`Brief`) means one line that counts.
 pub(super) fn view(settings: &Settings) -> ThoughtView {
@@ -17,27 +21,41 @@ pub(super) fn view(settings: &Settings) -> ThoughtView {
     }
 }
 
+/// Where answers go: the terminal, or where stdout was sent when the chat began.
+pub(super) type Sink = Option<Arc<std::fs::File>>;
+
 /// Shows one answer.
 pub(super) struct Screen {
     thoughts: ThoughtView,
     paint: Paint,
     terminal: bool,
+    sink: Sink,
+    /// Of the answer, and of the thought.
+    flow: Flow,
+    thought_flow: Flow,
+    tokenizer: Arc<Tokenizer>,
     prompt: Prompt,
-    /// Pieces of thought so far.
+    /// Tokens of thought so far, and when it began.
     thought: usize,
+    since: Option<Instant>,
     last: Option<Kind>,
     ends_line: bool,
 }
 
 impl Screen {
-    pub(super) fn new(thoughts: ThoughtView) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+    pub(super) fn new(thoughts: ThoughtView, sink: &Sink, tokenizer: &Arc<Tokenizer>) -> Self {
+        let terminal = std::io::stdout().is_terminal() && sink.is_none();
         Self {
             thoughts,
             paint: Paint::stdout(),
             terminal,
+            sink: sink.clone(),
+            flow: Flow::new(Paint::stdout()),
+            thought_flow: Flow::new(Paint::fixed(false)),
+            tokenizer: Arc::clone(tokenizer),
             prompt: Prompt::default(),
             thought: 0,
+            since: None,
             last: None,
             ends_line: true,
         }
@@ -46,22 +64,57 @@ impl Screen {
     /// Ends the last line.
     pub(super) fn end(&mut self) -> Result<()> {
         self.fold()?;
-        if self.ends_line { Ok(()) } else { output::piece("\n") }
+        let rest = self.flow.end(output::width().unwrap_or(usize::MAX));
+        if !rest.is_empty() {
+            self.put(&rest)?;
+        }
+        if self.ends_line { Ok(()) } else { self.put("\n") }
+    }
+
+    /// Writes to where answers go.
+    fn put(&self, text: &str) -> Result<()> {
+        use std::io::Write;
+        match &self.sink {
+            Some(file) => (&**file).write_all(text.as_bytes()).map_err(output::lost),
+            None => output::piece(text),
+        }
+    }
+
+    /// Writes a part of the answer, laid out where a terminal shows it.
+    fn lay_out(&mut self, text: &str) -> Result<()> {
+        match output::width().filter(|_| self.terminal) {
+            Some(width) => {
+                let text = self.flow.push(text, width);
+                self.put(&text)
+            }
+            None => self.put(text),
+        }
     }
 
     fn think(&mut self, text: &str) -> Result<()> {
-        self.thought += 1;
+        let first = self.thought == 0;
+        self.thought += self.tokenizer.encode(text, Special::Plain).len().max(1);
+        let since = *self.since.get_or_insert_with(Instant::now);
         match self.thoughts {
-            ThoughtView::Hide => Ok(()),
-            ThoughtView::Show => {
+            ThoughtView::Show if self.sink.is_none() => {
+                if first && self.terminal && !self.paint.is_on() {
+                    // Without colours only words can tell a thought from an answer.
+                    output::piece("[thought]\n")?;
+                }
                 self.ends_line = text.ends_with('\n');
-                output::piece(&self.paint.dim(text))
+                let text = match output::width().filter(|_| self.terminal) {
+                    Some(width) => self.thought_flow.push(text, width),
+                    None => text.to_owned(),
+                };
+                if text.is_empty() { Ok(()) } else { output::piece(&self.paint.dim(&text)) }
             }
             // One line that is written over; only a terminal can do that.
-            ThoughtView::Brief if self.terminal => {
-                output::piece(&format!("\r{}", self.paint.dim(&format!("thinking: {} pieces", self.thought))))
+            ThoughtView::Brief | ThoughtView::Hide if self.terminal => {
+                let seconds = since.elapsed().as_secs();
+                let counted = format!("thinking: {} tokens, {seconds} s (Esc ends it)", self.thought);
+                output::piece(&format!("\r{}", self.paint.dim(&counted)))
             }
-            ThoughtView::Brief => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -72,13 +125,24 @@ impl Screen {
         }
         self.last = None;
         match self.thoughts {
-            ThoughtView::Show => {
+            ThoughtView::Show if self.sink.is_none() => {
+                let rest = self.thought_flow.end(output::width().unwrap_or(usize::MAX));
+                if !rest.is_empty() {
+                    output::piece(&self.paint.dim(&rest))?;
+                }
+                if self.terminal && !self.paint.is_on() {
+                    output::piece(if self.ends_line { "[answer]" } else { "\n[answer]" })?;
+                    self.ends_line = true;
+                    return output::piece("\n");
+                }
                 let gap = if self.ends_line { "\n" } else { "\n\n" };
                 self.ends_line = true;
                 output::piece(gap)
             }
             ThoughtView::Brief if self.terminal => output::piece("\n"),
-            ThoughtView::Brief | ThoughtView::Hide => Ok(()),
+            // It was only to be seen while there was nothing else.
+            ThoughtView::Hide if self.terminal => output::piece("\r\x1b[K"),
+            _ => Ok(()),
         }
     }
 }
@@ -102,8 +166,6 @@ impl Listener for Screen {
         self.fold()?;
         self.last = Some(part.kind);
         self.ends_line = text.ends_with('\n');
-        let mut out = output::stdout()?;
-        let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        shown.map_err(|why| crate::Error::io("stdout", "write", why))
+        self.lay_out(&text)
     }
 }

@@ -24,7 +24,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("chat", &["gguf", "interrupt", "sample"]),
     ("shapes", &["gguf"]),
     ("testing", &["arch", "gguf"]),
-    ("predict", &["arch", "forward", "kv", "machine", "model", "parallel"]),
+    ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel"]),
     (
         "engine",
         &["arch", "chat", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "sample", "tokenizer"],
@@ -109,6 +109,7 @@ pub const COMMANDS: &[&str] = &[
     "bench",
     "config",
     "doctor",
+    "history",
     "import",
     "list",
     "logits",

@@ -1,0 +1,77 @@
+//! `tokki history`: the chats that were kept on this machine.
+
+use super::output::{Paint, foreign, json, result, say, table};
+use crate::config::Settings;
+use crate::store::chats::{Chat, Chats};
+use crate::{Error, Result};
+
+/// Lists and searches earlier chats
+///
+/// Chats are kept on this machine, in the store's folder `chats`, and go nowhere. `history = false` in the configuration,
+/// TOKKI_HISTORY=false or --history=false keeps none. `tokki run --continue` goes on with the last one.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tokki history                 the latest first
+  tokki history \"salt water\"    those in which that was said
+  tokki history --show 2        what was said in the second of the list
+  tokki history --clear         forget all of them")]
+pub(super) struct Args {
+    /// Only chats in which this was said
+    text: Option<String>,
+    /// Print the chat of this number
+    #[arg(long, value_name = "N", conflicts_with = "clear")]
+    show: Option<usize>,
+    /// Forget all chats
+    #[arg(long, conflicts_with_all = ["text", "json"])]
+    clear: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let chats = Chats::of(&Settings::load()?)?;
+    if args.clear {
+        let count = chats.clear()?;
+        say(&format!("forgotten: {count} {}", if count == 1 { "chat" } else { "chats" }));
+        return Ok(());
+    }
+    let mut found = chats.all();
+    if let Some(text) = &args.text {
+        found.retain(|chat| chat.says(text));
+    }
+    if let Some(number) = args.show {
+        let chat = number.checked_sub(1).and_then(|at| found.get(at));
+        let chat =
+            chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", found.len())))?;
+        return if args.json { json(chat) } else { foreign(&transcript(chat)) };
+    }
+    if args.json {
+        return json(&found);
+    }
+    if found.is_empty() {
+        say(&format!("no chats in {}", chats.dir().display()));
+        return Ok(());
+    }
+    let row = |(at, chat): (usize, &Chat)| {
+        let model = chat.model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        vec![(at + 1).to_string(), chat.began(), model, chat.questions().to_string(), first_line(chat.title())]
+    };
+    let rows: Vec<_> = found.iter().enumerate().map(row).collect();
+    result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
+}
+
+fn first_line(text: &str) -> String {
+    const MOST: usize = 60;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= MOST { line.to_owned() } else { line.chars().take(MOST).collect::<String>() + "..." }
+}
+
+fn transcript(chat: &Chat) -> String {
+    let said = |message: &serde_json::Value| {
+        let part = |key: &str| message[key].as_str().unwrap_or_default().trim().to_owned();
+        format!("{}:\n\n{}\n\n", part("role"), part("content"))
+    };
+    chat.messages.iter().map(said).collect()
+}

@@ -1,0 +1,120 @@
+//! A chat goes on in another form: with another model, or with a summary of what was said.
+
+use super::super::compute::Compute;
+use super::super::run::overrides;
+use super::{Chat, Next, output};
+use crate::chat::{Thinking, ThinkingMode};
+use crate::engine::{Conversation, Wishes};
+use crate::tokenizer::{Special, Tokenizer};
+use crate::{Error, Result, interrupt, store};
+use serde_json::{Value, json};
+
+/// Changes the model; what was said stays, and is read by the new one at the next question.
+pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
+    if name.is_empty() {
+        output::say(&format!("{}; /model NAME changes it", chat.start.model.display()));
+        return Ok(Next::Ask);
+    }
+    if chat.session.is_some() {
+        return Err(Error::usage(
+            "A chat with --session belongs to its model. /save it as .json, and /load that elsewhere.",
+        ));
+    }
+    let path = store::resolve(output::home_path(name))?;
+    let compute = Compute::open_path(&path, &chat.start.machine)?;
+    let mut other = Conversation::new(compute.session(0)?, chat.start.raw)?;
+    other.stop_when(interrupt::flag());
+    if let Some(form) = &chat.form {
+        super::constraint(form, &other)?;
+    }
+    let settings = chat.settings.clone().for_model(&path);
+    chat.wishes.params = other.sampling(&overrides(&settings))?.params();
+    if let Some(capabilities) = other.capabilities()
+        && chat.wishes.thinking.apply(capabilities, &mut chat.wishes.vars.clone()).is_err()
+    {
+        output::say("this model does not think as the last one was told to: thinking is its own now");
+        chat.wishes.thinking = ThinkingMode::Default;
+    }
+    chat.conversation.replace(other);
+    chat.start.model = std::path::absolute(&path).unwrap_or(path);
+    chat.last = None;
+    chat.greet();
+    Ok(Next::Ask)
+}
+
+/// Thinking off, where the model can.
+pub(super) fn quiet(conversation: &Conversation, wishes: &Wishes) -> ThinkingMode {
+    match conversation.capabilities().map(|able| &able.thinking) {
+        Some(Thinking::Switch(_)) => ThinkingMode::Off,
+        _ => wishes.thinking,
+    }
+}
+
+/// What `/compact` does with a conversation.
+pub(super) struct Compaction {
+    system: Option<Value>,
+    /// The text of what is to be summarized.
+    older: String,
+    /// The last question with its answer.
+    last: Vec<Value>,
+}
+
+impl Compaction {
+    /// `None` where there is nothing that a summary would shorten.
+    pub(super) fn of(messages: &[Value]) -> Option<Self> {
+        let is = |message: &Value, role: &str| message["role"] == role;
+        let system = messages.first().filter(|first| is(first, "system")).cloned();
+        let said = &messages[usize::from(system.is_some())..];
+        let questions = said.iter().filter(|message| is(message, "user")).count();
+        let last = said.iter().rposition(|message| is(message, "user"))?;
+        // Of a single question all is summarized.
+        let (older, last) = if questions > 1 { said.split_at(last) } else { (said, &said[said.len()..]) };
+        let line = |message: &Value| {
+            let text = |key: &str| message[key].as_str().unwrap_or_default().trim().to_owned();
+            format!("{}: {}\n\n", text("role"), text("content"))
+        };
+        let older: String = older.iter().map(line).collect();
+        (!older.trim().is_empty()).then(|| Self { system, older, last: last.to_vec() })
+    }
+
+    /// What the model is asked; of a text that is too long the end.
+    pub(super) fn request(&self, tokenizer: &Tokenizer, most: usize) -> Value {
+        let mut text = self.older.as_str();
+        while tokenizer.encode(text, Special::Plain).len() > most && text.len() > 64 {
+            let cut = text.len() / 8;
+            let at = (cut..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+            text = &text[at..];
+        }
+        json!({"role": "user", "content": format!(
+            "Summarize this conversation in a few sentences, in its own language. Keep names, numbers and what was \
+             decided.\n\n{text}"
+        )})
+    }
+
+    /// The conversation with the summary in it.
+    pub(super) fn with_summary(self, summary: &str) -> Vec<Value> {
+        let mut messages: Vec<Value> = self.system.into_iter().collect();
+        messages.push(json!({"role": "user", "content": "What have we talked about so far?"}));
+        messages.push(json!({"role": "assistant", "content": summary}));
+        messages.extend(self.last);
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_question_and_the_system_message_stay() {
+        let say = |role: &str, text: &str| json!({"role": role, "content": text});
+        let all =
+            [say("system", "s"), say("user", "a"), say("assistant", "b"), say("user", "c"), say("assistant", "d")];
+        let Some(plan) = Compaction::of(&all) else { panic!("nothing to summarize") };
+        assert_eq!(plan.older, "user: a\n\nassistant: b\n\n");
+        let now = plan.with_summary("ab");
+        assert_eq!((&now[0], &now[2], &now[3..]), (&all[0], &say("assistant", "ab"), &all[3..]));
+        assert!(Compaction::of(&all[..1]).is_none() && Compaction::of(&[]).is_none());
+        assert_eq!(Compaction::of(&all[1..3]).map(|plan| plan.last.len()), Some(0));
+    }
+}

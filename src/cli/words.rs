@@ -1,0 +1,108 @@
+//! What people type who know another program, and what it is called here.
+
+use std::ffi::OsString;
+
+/// Commands of other programs. THE TABLE: their word, ours, and what that does.
+const COMMANDS: &[(&[&str], &str)] = &[
+    (&["chat", "start", "ask", "generate", "cli"], "tokki run [MODEL] [PROMPT]"),
+    (&["ls", "ps", "models"], "tokki list"),
+    (&["search", "find"], "tokki list --catalogue (any GGUF of the hub is hf:ORG/REPO)"),
+    (&["download", "get", "fetch", "install"], "tokki pull MODEL"),
+    (&["update", "upgrade"], "tokki pull MODEL --restart"),
+    (&["delete", "remove", "uninstall"], "tokki rm MODEL"),
+    (&["version"], "tokki --version"),
+    (&["info", "inspect", "describe"], "tokki show MODEL"),
+    (&["server", "api"], "tokki serve [MODEL]"),
+    (&["create", "add", "link"], "tokki import FILE"),
+    (&["check", "validate"], "tokki verify MODEL (a model's bytes) or tokki doctor (this machine)"),
+    (&["benchmark", "perf"], "tokki bench MODEL"),
+    (&["stop", "kill"], "Ctrl-C in its terminal"),
+    (&["settings", "set"], "tokki config show"),
+];
+
+/// Flags of other programs to `run`.
+const FLAGS: &[(&[&str], &str)] = &[
+    (&["-m", "--model", "-hf", "--hf-repo"], "the model is the first argument: tokki run MODEL PROMPT"),
+    (&["-p", "--prompt"], "the prompt is the second argument: tokki run MODEL PROMPT"),
+    (&["-n", "--n-predict", "--predict", "--num-predict", "--max-new-tokens"], "it is called --max-tokens N"),
+    (&["-s"], "it is called --seed N"),
+    (&["--temp"], "it is called --temperature T"),
+    (&["--ctx-size", "--num-ctx", "--context"], "it is called --ctx N"),
+    (&["-sys", "--system-prompt"], "it is called --system TEXT"),
+    (&["-f", "--file"], "pipe it in: tokki run MODEL PROMPT < FILE; in a chat: @FILE"),
+    (&["-i", "--interactive", "-cnv", "--conversation"], "without a prompt it is a chat: tokki run MODEL"),
+    (&["-j"], "it is called --json-schema JSON"),
+    (&["-ngl", "--n-gpu-layers", "--gpu-layers"], "there is no GPU here: leave it out"),
+    (&["--reasoning-budget", "--think", "--enable-thinking"], "it is called --thinking on, off or N"),
+];
+
+/// What to say to a command line that is another program's; `None` where it may be ours.
+pub(super) fn of_another_program(args: &[OsString]) -> Option<String> {
+    let text = |at: usize| args.get(at).and_then(|arg| arg.to_str());
+    let first = text(1)?;
+    if let Some((_, ours)) = COMMANDS.iter().find(|(theirs, _)| theirs.contains(&first)) {
+        return Some(format!("There is no command {first:?}. Here it is: {ours}."));
+    }
+    if first != "run" {
+        return None;
+    }
+    let before = args[2..].iter().map_while(|arg| arg.to_str()).take_while(|arg| *arg != "--");
+    let mut value = false;
+    for arg in before {
+        let name = arg.split('=').next().unwrap_or(arg);
+        // What follows a flag may be its value, and anything.
+        if !std::mem::replace(&mut value, arg.starts_with("--") && !arg.contains('=') && !SWITCHES.contains(&arg))
+            && let Some((_, ours)) = FLAGS.iter().find(|(theirs, _)| theirs.contains(&name))
+        {
+            return Some(format!("run has no flag {name}: {ours}."));
+        }
+    }
+    None
+}
+
+/// Flags of `run` that take no value.
+const SWITCHES: &[&str] =
+    &["--raw", "--special", "--json", "--yes", "--continue", "--verbose", "--offline", "--history"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+
+    fn said(line: &str) -> Option<String> {
+        of_another_program(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn other_programs_words_are_told() {
+        assert!(said("tokki chat").is_some_and(|said| said.contains("tokki run")));
+        assert!(said("tokki run m -n 5").is_some_and(|said| said.contains("--max-tokens")));
+        assert!(said("tokki run m --raw -p x").is_some());
+        for ours in
+            ["tokki run m x", "tokki run m --system -n", "tokki run -- -n", "tokki list -n", "tokki bench m -n 5"]
+        {
+            assert_eq!(said(ours), None, "{ours}");
+        }
+    }
+
+    #[test]
+    fn no_word_of_ours_is_taken_for_another() {
+        let cli = Cli::command();
+        for (theirs, _) in COMMANDS {
+            assert!(theirs.iter().all(|name| cli.find_subcommand(name).is_none()), "{theirs:?}");
+        }
+        let Some(run) = cli.find_subcommand("run") else { panic!("no run") };
+        for arg in run.get_arguments() {
+            let long = arg.get_long().map(|name| format!("--{name}"));
+            let short = arg.get_short().map(|name| format!("-{name}"));
+            for name in long.iter().chain(&short) {
+                assert!(!FLAGS.iter().any(|(theirs, _)| theirs.contains(&name.as_str())), "{name}");
+            }
+            if let Some(long) = long.filter(|_| !arg.get_action().takes_values()) {
+                let none = ["--help", "--version"].contains(&long.as_str());
+                assert!(none || SWITCHES.contains(&long.as_str()), "{long} takes no value");
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Chats that are kept on this machine: `HOME/chats/ID.json`, one file each, with what was said and with which model.
+//!
+//! Nothing of the cache is kept (that is what `--session` is for), so a chat is a few kilobytes of text. The files are
+//! for their owner alone.
+
+use super::Store;
+use crate::config::Settings;
+use crate::platform::{input, output};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Longest file of a chat.
+const MOST_BYTES: u64 = 64 << 20;
+/// Chats that are kept; the oldest go first.
+const MOST_CHATS: usize = 1000;
+
+/// A chat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chat {
+    /// When it began, in a form that sorts; also the name of its file.
+    pub id: String,
+    /// The file of the model.
+    pub model: PathBuf,
+    /// What was said, as chat messages.
+    pub messages: Vec<Value>,
+}
+
+impl Chat {
+    /// A chat that begins now.
+    pub fn begin(model: &Path) -> Self {
+        let now = jiff::Timestamp::now().to_string();
+        let digits: String = now.chars().map(|c| if c == ':' || c == '.' { '-' } else { c }).collect();
+        let model = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
+        Self { id: format!("{digits}-{}", std::process::id()), model, messages: Vec::new() }
+    }
+
+    /// The day and minute at which it began, in universal time.
+    pub fn began(&self) -> String {
+        let text = self.id.get(..16).unwrap_or(&self.id).replace('T', " ");
+        match text.char_indices().nth(13) {
+            Some((at, '-')) => format!("{}:{}", &text[..at], &text[at + 1..]),
+            _ => text,
+        }
+    }
+
+    /// What was asked first.
+    pub fn title(&self) -> &str {
+        let mut asked = self.messages.iter().filter(|message| message["role"] == "user");
+        asked.next().and_then(|message| message["content"].as_str()).unwrap_or_default().trim()
+    }
+
+    /// How many questions were asked.
+    pub fn questions(&self) -> usize {
+        self.messages.iter().filter(|message| message["role"] == "user").count()
+    }
+
+    /// Whether anybody said this, case aside.
+    pub fn says(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let mut said = self.messages.iter().filter_map(|message| message["content"].as_str());
+        said.any(|said| said.to_lowercase().contains(&text))
+    }
+}
+
+/// All that are kept.
+#[derive(Debug, Clone)]
+pub struct Chats {
+    dir: PathBuf,
+}
+
+impl Chats {
+    /// Those of the store that the settings name.
+    ///
+    /// # Errors
+    /// No place for a store.
+    pub fn of(settings: &Settings) -> Result<Self> {
+        Ok(Self { dir: Store::of(settings)?.home().join("chats") })
+    }
+
+    /// Where they lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// All of them, the latest first. What cannot be read is left out.
+    pub fn all(&self) -> Vec<Chat> {
+        self.files().iter().rev().filter_map(|path| read(path).ok()).collect()
+    }
+
+    /// The latest one, or the latest one with this model.
+    pub fn last(&self, model: Option<&Path>) -> Option<Chat> {
+        let model = model.map(|model| std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf()));
+        let mut chats = self.files().into_iter().rev().filter_map(|path| read(&path).ok());
+        chats.find(|chat| model.as_ref().is_none_or(|model| chat.model == *model))
+    }
+
+    /// Keeps a chat as it is now.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to, a full disk.
+    pub fn keep(&self, chat: &Chat) -> Result<()> {
+        private_folder(&self.dir).map_err(|why| Error::io(&self.dir, "create", why))?;
+        let text = serde_json::to_vec(chat).map_err(|why| Error::failed("the chat", why.to_string()))?;
+        output::write(&self.dir.join(format!("{}.json", chat.id)), &text)?;
+        let files = self.files();
+        files.iter().take(files.len().saturating_sub(MOST_CHATS)).for_each(|old| drop(std::fs::remove_file(old)));
+        Ok(())
+    }
+
+    /// Forgets one, if it was kept.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn forget(&self, chat: &Chat) -> Result<()> {
+        let path = self.dir.join(format!("{}.json", chat.id));
+        match std::fs::remove_file(&path) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, "remove", why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets all of them and says how many there were.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn clear(&self) -> Result<usize> {
+        let files = self.files();
+        files.iter().try_for_each(|path| std::fs::remove_file(path).map_err(|why| Error::io(path, "remove", why)))?;
+        Ok(files.len())
+    }
+
+    /// The files, the oldest first.
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+        files.sort();
+        files
+    }
+}
+
+fn read(path: &Path) -> Result<Chat> {
+    let text = input::read_regular_text(path, MOST_BYTES)?;
+    let chat: Chat = serde_json::from_str(&text)
+        .map_err(|why| Error::input(path.display().to_string(), "a chat that was kept", why.to_string()))?;
+    let whole = chat.messages.iter().all(|message| message["role"].is_string());
+    if whole { Ok(chat) } else { Err(Error::input(path.display().to_string(), "messages with roles", "others")) }
+}
+
+#[cfg(unix)]
+fn private_folder(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(not(unix))]
+fn private_folder(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_latest_chat_comes_back() {
+        let home = tempfile::tempdir().unwrap();
+        let chats = Chats { dir: home.path().join("chats") };
+        assert!(chats.last(None).is_none());
+        let mut first = Chat::begin(Path::new("/a.gguf"));
+        first.messages.push(json!({"role": "user", "content": "Why is the Sea salty?"}));
+        chats.keep(&first).unwrap();
+        let second = Chat { id: "9999-12-31T23-59-59Z-1".into(), model: "/b.gguf".into(), messages: Vec::new() };
+        chats.keep(&second).unwrap();
+        std::fs::write(chats.dir().join("5.json"), "{").unwrap();
+        assert_eq!(chats.all(), [second.clone(), first.clone()]);
+        assert_eq!(chats.last(None).unwrap(), second);
+        assert_eq!(chats.last(Some(Path::new("/a.gguf"))).unwrap(), first);
+        assert!(first.says("sea") && !first.says("lake") && first.questions() == 1);
+        assert_eq!(second.began(), "9999-12-31 23:59");
+        assert_eq!(chats.clear().unwrap(), 3);
+        assert!(chats.all().is_empty());
+    }
+}

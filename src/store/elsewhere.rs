@@ -1,0 +1,194 @@
+//! Models that other programs have fetched: where Ollama, LM Studio and the Hugging Face cache keep their GGUF files.
+
+use super::name;
+use crate::platform::input;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Most folders that are looked into.
+const MOST_FOLDERS: usize = 20_000;
+/// Longest record of another store.
+const MOST_RECORD: u64 = 1 << 20;
+
+/// Another program's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Records by name and tag, and files named by their hash.
+    Ollama,
+    /// Files below the maker's and the model's folder.
+    LmStudio,
+    /// Repositories with snapshots.
+    HuggingFace,
+}
+
+/// A model of another store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The name that it gets here.
+    pub name: String,
+    /// The (first) file.
+    pub file: PathBuf,
+    /// What the file is called here.
+    pub file_name: String,
+}
+
+impl Elsewhere {
+    /// Where this program keeps models, by the environment that `var` reads; the first that is there counts.
+    pub fn places(self, var: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+        let set = |key: &str| var(key).filter(|path| !path.as_os_str().is_empty());
+        let home = |below: &str| set(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).map(|home| home.join(below));
+        let places = match self {
+            Self::Ollama => match set("OLLAMA_MODELS") {
+                Some(place) => vec![Some(place)],
+                None => vec![
+                    home(".ollama/models"),
+                    Some("/usr/share/ollama/.ollama/models".into()),
+                    Some("/var/lib/ollama/models".into()),
+                ],
+            },
+            Self::LmStudio => vec![home(".lmstudio/models"), home(".cache/lm-studio/models")],
+            Self::HuggingFace => match (set("HF_HUB_CACHE"), set("HF_HOME")) {
+                (Some(place), _) => vec![Some(place)],
+                (None, Some(place)) => vec![Some(place.join("hub"))],
+                (None, None) => {
+                    vec![
+                        set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")),
+                        home(".cache/huggingface/hub"),
+                    ]
+                }
+            },
+        };
+        places.into_iter().flatten().collect()
+    }
+
+    /// The models below `place`, by name.
+    pub fn models(self, place: &Path) -> Vec<Found> {
+        let mut found = match self {
+            Self::Ollama => ollama(place),
+            Self::LmStudio => files(place).iter().filter_map(|file| of_file(file)).collect(),
+            Self::HuggingFace => {
+                let in_snapshot = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "snapshots");
+                files(place).iter().filter(|file| in_snapshot(file)).filter_map(|file| of_file(file)).collect()
+            }
+        };
+        found.sort_by(|a: &Found, b| a.name.cmp(&b.name));
+        found.dedup_by(|a, b| a.name == b.name);
+        found
+    }
+}
+
+/// The first file of a model that answers or continues text; what belongs to another one (a projector) is left out.
+fn of_file(file: &Path) -> Option<Found> {
+    let file_name = name::file_name(file.file_name()?.to_str()?).ok()?;
+    let first = name::shard(&file_name).is_none_or(|shard| shard.number == 1);
+    let own = !file_name.to_lowercase().contains("mmproj");
+    (first && own)
+        .then(|| Some(Found { name: name::from_file(&file_name).ok()?, file: file.to_path_buf(), file_name }))?
+}
+
+/// All GGUF files below a folder. Links to files are followed, links to folders are not.
+fn files(place: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut found, mut looked) = (vec![place.to_path_buf()], Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        looked += 1;
+        if looked > MOST_FOLDERS {
+            break;
+        }
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                Ok(_) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && path.is_file() => {
+                    found.push(path);
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// `manifests/HOST/library/NAME/TAG` is JSON whose layers name the file by its hash.
+fn ollama(place: &Path) -> Vec<Found> {
+    const KIND: &str = "application/vnd.ollama.image.model";
+    let manifests = place.join("manifests");
+    let (mut folders, mut found, mut looked) = (vec![manifests.clone()], Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        looked += 1;
+        if looked > MOST_FOLDERS {
+            break;
+        }
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = input::read_regular_text(&path, MOST_RECORD) else { continue };
+            let record: Value = serde_json::from_str(&text).unwrap_or_default();
+            let mut layers = record["layers"].as_array().into_iter().flatten();
+            let digest = layers.find(|layer| layer["mediaType"] == KIND).and_then(|layer| layer["digest"].as_str());
+            let hex = digest.and_then(|digest| digest.strip_prefix("sha256:"));
+            let Some(hex) = hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())) else {
+                continue;
+            };
+            let file = place.join("blobs").join(format!("sha256-{hex}"));
+            let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
+            let [tag, model] = parts.as_slice() else { continue };
+            let name = if tag == "latest" { model.clone() } else { format!("{model}-{tag}") };
+            if name::check(&name).is_ok() && file.is_file() {
+                found.push(Found { file_name: format!("{name}.gguf"), name, file });
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::fs;
+
+    fn put(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn places_follow_the_environment() {
+        let var = |set: &'static [(&str, &str)]| {
+            move |key: &str| set.iter().find(|(name, _)| *name == key).map(|(_, value)| PathBuf::from(value))
+        };
+        let first = |elsewhere: Elsewhere, set| elsewhere.places(&var(set))[0].clone();
+        assert_eq!(first(Elsewhere::Ollama, &[("OLLAMA_MODELS", "/o"), ("HOME", "/h")]), Path::new("/o"));
+        assert_eq!(first(Elsewhere::Ollama, &[("HOME", "/h"), ("USERPROFILE", "/h")]), Path::new("/h/.ollama/models"));
+        assert_eq!(first(Elsewhere::HuggingFace, &[("HF_HOME", "/f"), ("HOME", "/h")]), Path::new("/f/hub"));
+        assert_eq!(first(Elsewhere::HuggingFace, &[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")]), Path::new("/c"));
+    }
+
+    #[test]
+    fn each_store_is_read_in_its_own_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let hex = "a".repeat(64);
+        let record = |digest: &str| {
+            format!(r#"{{"layers":[{{"mediaType":"application/vnd.ollama.image.model","digest":"{digest}"}}]}}"#)
+        };
+        let library = dir.path().join("o/manifests/registry.ollama.ai/library");
+        put(&library.join("tiny/latest"), &record(&format!("sha256:{hex}")));
+        put(&library.join("tiny/1b"), &record(&format!("sha256:{hex}")));
+        put(&library.join("evil/latest"), &record("sha256:../../../../etc/passwd"));
+        put(&library.join("broken/latest"), "{");
+        put(&dir.path().join(format!("o/blobs/sha256-{hex}")), "GGUF");
+        let names = |found: Vec<Found>| found.into_iter().map(|found| found.name).collect::<Vec<_>>();
+        assert_eq!(names(Elsewhere::Ollama.models(&dir.path().join("o"))), ["tiny", "tiny-1b"]);
+        put(&dir.path().join("l/maker/model/x-Q4_0.gguf"), "GGUF");
+        put(&dir.path().join("l/maker/model/mmproj-x.gguf"), "GGUF");
+        put(&dir.path().join("l/maker/model/y-00002-of-00002.gguf"), "GGUF");
+        assert_eq!(names(Elsewhere::LmStudio.models(&dir.path().join("l"))).len(), 1);
+        put(&dir.path().join("h/models--o--r/snapshots/abc/z.gguf"), "GGUF");
+        put(&dir.path().join("h/models--o--r/blobs/w.gguf"), "GGUF");
+        assert_eq!(names(Elsewhere::HuggingFace.models(&dir.path().join("h"))).len(), 1);
+        assert!(Elsewhere::Ollama.models(Path::new("/nowhere")).is_empty());
+    }
+}

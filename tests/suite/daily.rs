@@ -1,0 +1,238 @@
+//! The chat of every day, in a real terminal: what is kept, continued, switched, made shorter, laid out, sent elsewhere.
+
+use crate::home::{Home, text, told};
+use crate::terminal::{Terminal, chat};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn model(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
+}
+
+/// Sends a line, and gives what was written up to the next prompt.
+fn say(terminal: &mut Terminal, line: &str) -> String {
+    let before = terminal.text.len();
+    terminal.send(&format!("{line}\r"));
+    let prompts = |text: &str| text.matches("\u{1b}[?2004h").count();
+    let asked = prompts(&terminal.text);
+    terminal.until("next prompt", |t| prompts(&t.text) > asked);
+    terminal.settle();
+    terminal.text[before..].to_owned()
+}
+
+fn leave(mut terminal: Terminal) {
+    terminal.send("\x04");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn chats_are_kept_listed_searched_and_continued() {
+    let home = Home::new();
+    let mut first = chat(home.path(), &["--max-tokens", "6"], 80);
+    say(&mut first, "Why is the sea salty?");
+    leave(first);
+    let history = |args: &[&str]| told(&home.run(&[&["history"], args].concat()));
+    let (code, out, _) = history(&[]);
+    assert!(code == Some(0) && out.contains("llama") && out.contains("Why is the sea salty?"), "{out}");
+    assert!(history(&["SALTY"]).1.contains("sea") && !history(&["lake"]).1.contains("sea"));
+    assert!(history(&["--show", "1"]).1.starts_with("user:\n\nWhy is the sea salty?"));
+    assert_eq!(history(&["--show", "2"]).0, Some(2));
+    let mut again = Terminal::start(
+        {
+            let mut command = home.command(&["run", "--continue", "--max-tokens", "6"]);
+            command.env("TERM", "xterm").current_dir(home.path()).env("XDG_CONFIG_HOME", home.path());
+            command
+        },
+        80,
+    );
+    again.prompt();
+    assert!(again.text.contains("continued: 1 earlier questions"), "{}", again.text);
+    say(&mut again, "And lakes?");
+    leave(again);
+    let kept: Vec<_> = fs::read_dir(home.path().join("chats")).unwrap().collect();
+    assert_eq!(kept.len(), 1, "it goes on in its own file");
+    assert!(history(&["--json"]).1.contains("And lakes?"));
+    // What is not to be kept is not.
+    let mut off = chat(home.path(), &["--history=false", "--max-tokens", "6"], 80);
+    say(&mut off, "A secret");
+    leave(off);
+    let mut later = chat(home.path(), &["--max-tokens", "6"], 80);
+    say(&mut later, "Another secret");
+    say(&mut later, "/set history false");
+    leave(later);
+    assert!(!history(&["secret"]).1.contains("secret"));
+    assert!(history(&["--clear"]).2.contains("forgotten: 1 chat"));
+}
+
+#[test]
+fn a_chat_goes_on_with_another_model() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "4"], 80);
+    say(&mut terminal, "Hello");
+    let other = model("llama-mixed.gguf");
+    let said = say(&mut terminal, &format!("/model {}", other.display()));
+    assert!(said.contains("context") && said.contains("continued: 1 earlier questions"), "{said}");
+    assert!(say(&mut terminal, "/show").contains("llama-mixed.gguf"));
+    let refused = say(&mut terminal, "/model nosuch");
+    assert!(refused.contains("No model named"), "{refused}");
+    assert!(say(&mut terminal, "/show").contains("llama-mixed.gguf"), "the model stays");
+    leave(terminal);
+}
+
+#[test]
+fn a_full_context_has_ways_on() {
+    let home = Home::new();
+    let long = "word ".repeat(20);
+    let args = ["--ctx", "100", "--max-tokens", "8"];
+    let mut terminal = chat(home.path(), &args, 80);
+    let mut said = String::new();
+    for _ in 0..6 {
+        said = say(&mut terminal, &long);
+        if said.contains("full") {
+            break;
+        }
+    }
+    for way in ["/undo", "/compact", "/clear", "/set overflow tail"] {
+        assert!(said.replace(['\r', '\n'], " ").contains(way), "{way}:\n{said}");
+    }
+    let said = say(&mut terminal, "/set overflow tail");
+    assert!(said.contains("overflow = tail"), "{said}");
+    let said = say(&mut terminal, &long);
+    assert!(said.contains("oldest question"), "{said}");
+    leave(terminal);
+    // From the beginning, by its flag.
+    let mut terminal = chat(home.path(), &[&args[..], &["--overflow", "tail"]].concat(), 80);
+    let said: String = (0..5).map(|_| say(&mut terminal, &long)).collect();
+    assert!(said.contains("oldest question") && !said.contains("is full"), "{said}");
+    leave(terminal);
+}
+
+#[test]
+fn a_summary_takes_the_place_of_what_was_said() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--ctx", "400", "--max-tokens", "8"], 80);
+    assert!(say(&mut terminal, "/compact").contains("too little"));
+    say(&mut terminal, "one");
+    say(&mut terminal, "two");
+    let said = say(&mut terminal, "/compact");
+    assert!(said.contains("now stands for") || said.contains("nothing was changed"), "{said}");
+    say(&mut terminal, "/save kept.json");
+    let saved = fs::read_to_string(home.path().join("kept.json")).unwrap();
+    if said.contains("now stands for") {
+        assert!(!saved.contains("\"one\"") && saved.contains("\"two\"") && saved.contains("talked about"), "{saved}");
+    } else {
+        assert!(saved.contains("\"one\"") && saved.contains("\"two\""), "{saved}");
+    }
+    leave(terminal);
+}
+
+#[test]
+fn answers_alone_go_where_stdout_leads() {
+    let home = Home::new();
+    let script = format!(
+        "exec {} run {} --temperature 0 --max-tokens 6 --ctx 512 > answers.txt",
+        env!("CARGO_BIN_EXE_tokki"),
+        model("llama.gguf").display()
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(home.path()).env("TOKKI_HOME", home.path()).env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 80);
+    terminal.prompt();
+    say(&mut terminal, "Hello");
+    leave(terminal);
+    let answers = fs::read_to_string(home.path().join("answers.txt")).unwrap();
+    assert!(!answers.trim().is_empty() && !answers.contains('\x1b') && !answers.contains(">>>"), "{answers:?}");
+    assert!(!answers.contains("Hello\n"), "{answers:?}");
+}
+
+#[test]
+fn words_are_whole_at_the_edge_of_the_screen() {
+    let home = Home::new();
+    // A grammar makes the tiny model say words.
+    let words = r#"root ::= "alphabet butterfly chocolate dragonfly elephants flamingos giraffes" "#;
+    let mut terminal = chat(home.path(), &["--grammar", words, "--max-tokens", "100"], 30);
+    say(&mut terminal, "x");
+    let rows = terminal.screen.rows();
+    for word in ["alphabet", "butterfly", "chocolate", "dragonfly", "elephants", "flamingos", "giraffes"] {
+        assert!(rows.iter().any(|row| row.contains(word)), "{word} is broken:\n{}", rows.join("\n"));
+    }
+    assert!(rows.iter().all(|row| row.chars().count() <= 30));
+    leave(terminal);
+}
+
+#[test]
+fn models_of_other_programs_are_taken_over() {
+    let home = Home::new();
+    let hex = "b".repeat(64);
+    let place = home.path().join("theirs");
+    let library = place.join("manifests/registry.ollama.ai/library/tiny");
+    fs::create_dir_all(&library).unwrap();
+    fs::create_dir_all(place.join("blobs")).unwrap();
+    let layer = format!(r#"{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{hex}"}}"#);
+    fs::write(library.join("latest"), format!(r#"{{"layers":[{layer}]}}"#)).unwrap();
+    fs::copy(model("llama.gguf"), place.join("blobs").join(format!("sha256-{hex}"))).unwrap();
+    let import = |args: &[&str]| {
+        let args: Vec<&str> = ["import", "--from", "ollama"].iter().chain(args).copied().collect();
+        told(&home.command(&args).env("OLLAMA_MODELS", &place).output().unwrap())
+    };
+    let (code, out, err) = import(&[]);
+    assert!(code == Some(0) && out == "tiny\n" && err.contains("linked"), "{out}{err}");
+    assert!(import(&[]).2.contains("there already"));
+    assert_eq!(import(&["nosuch"]).0, Some(2));
+    let answer = told(&home.run(&["run", "tiny", "hi", "--max-tokens", "3"]));
+    assert_eq!(answer.0, Some(0), "{}", answer.2);
+    // A cache of the hub, by its own variable.
+    let snapshot = home.path().join("hub/models--o--r/snapshots/1");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::copy(model("llama-mixed.gguf"), snapshot.join("mixed-Q4_0.gguf")).unwrap();
+    let mut command = home.command(&["import", "--from", "huggingface"]);
+    let (code, out, err) = told(&command.env("HF_HUB_CACHE", home.path().join("hub")).output().unwrap());
+    assert!(code == Some(0) && out == "mixed-Q4_0\n", "{out}{err}");
+    assert_eq!(text(&home.run(&["list", "--names"]).stdout), "mixed-Q4_0\ntiny\n");
+}
+
+#[test]
+fn presets_hold_for_their_model_alone() {
+    let home = Home::new();
+    let config = home.path().join("config.toml");
+    fs::write(&config, "max_tokens = 9\n[models.llama]\nmax_tokens = 2\n").unwrap();
+    let tokens = |name: &str, more: &[&str]| {
+        let path = model(name);
+        let args: Vec<&str> = ["run", path.to_str().unwrap(), "Hello there", "--json", "--temperature", "0"]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        let (code, out, err) = told(&home.command(&args).env("TOKKI_CONFIG", &config).output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+        answer["usage"]["tokens"].as_u64().unwrap()
+    };
+    assert_eq!(tokens("llama.gguf", &[]), 2);
+    assert_eq!(tokens("llama.gguf", &["--max-tokens", "3"]), 3, "a flag beats it");
+    assert!(tokens("llama-mixed.gguf", &[]) > 2);
+    fs::write(&config, "[models.llama]\nhome = \"/x\"\n").unwrap();
+    let refused = told(&home.command(&["list"]).env("TOKKI_CONFIG", &config).output().unwrap());
+    assert!(refused.0 == Some(2) && refused.2.contains("home"), "{}", refused.2);
+}
+
+#[test]
+fn a_configuration_is_written_once_and_all_of_it_can_be_used() {
+    let home = Home::new();
+    let init =
+        || told(&home.command(&["config", "init"]).env("XDG_CONFIG_HOME", home.path().join("c")).output().unwrap());
+    let (code, path, _) = init();
+    assert_eq!(code, Some(0));
+    assert_eq!(init().0, Some(2), "what is there stays");
+    // With every line in use, a model answers.
+    let all = fs::read_to_string(path.trim()).unwrap();
+    let lines = all.lines().filter_map(|line| line.strip_prefix("# "));
+    let used: Vec<&str> = lines.filter(|line| line.contains(" = ") || line.starts_with('[')).collect();
+    assert!(used.len() > 20);
+    let used: String = used.iter().filter(|line| !line.starts_with("home")).map(|line| format!("{line}\n")).collect();
+    fs::write(home.path().join("all.toml"), used).unwrap();
+    let path = model("llama.gguf");
+    let mut command = home.command(&["run", path.to_str().unwrap(), "Hello", "--max-tokens", "3", "--ctx", "512"]);
+    let (code, out, err) = told(&command.env("TOKKI_CONFIG", home.path().join("all.toml")).output().unwrap());
+    assert!(code == Some(0) && !out.is_empty(), "{err}");
+}
