@@ -551,7 +551,7 @@ FIXTURES = [  # (file, builder, runs)
     ("granitemoe", granitemoe, [PLAIN]),
     ("gemma2", gemma2, [PLAIN]),
     ("gemma3", gemma3, [PLAIN, LONG]),
-    ("phi3", phi3, [PLAIN | dict(ctx=128), PLAIN]),
+    ("phi3", phi3, [PLAIN | dict(ctx=256), LONG]),
     ("gpt-oss", gpt_oss, [PLAIN, LONG]),
     ("gpt-oss-mxfp4", gpt_oss_mxfp4, [PLAIN]),
     ("llama-q4k", llama_q4k, [PLAIN]),

@@ -127,7 +127,7 @@ def rope_table(f, layer, positions, ctx):
     elif windowed:
         base = f.key("rope.freq_base_swa", base)
     original = f.key("rope.scaling.original_context_length") or f.key("context_length")
-    divisors = frequency_divisors(f, ctx > original)
+    divisors = frequency_divisors(f, len(positions) > original)
     i = np.arange(dims // 2)
     own = F(base) ** (-2 * i / dims) / (1 if divisors is None else divisors)
     angle, magnitude = own / (factor if kind in ("linear", "yarn") else 1.0), f.key("rope.scaling.attn_factor", 1.0)
@@ -345,7 +345,7 @@ def blend_skips(f, layer, x, kept):
 
 
 def forward(f, tokens, ctx=None):
-    """Logits [n, vocab] in float64. `ctx`: the session's context, which only picks long or short rope factors."""
+    """Logits [n, vocab] in float64. `ctx`: the session's context, which changes nothing."""
     eps = f.key("attention.layer_norm_rms_epsilon") or f.key("attention.layer_norm_epsilon") or 1e-5
     ctx = ctx or f.key("context_length")
     positions = np.arange(len(tokens))

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
-use sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, UnsafeCell, spin};
+use sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, UnsafeCell, one_order, spin};
 
 /// What threads share, as the standard library has it.
 #[cfg(not(loom))]
@@ -47,6 +47,9 @@ mod sync {
         }
     }
 
+    /// Nothing: sequentially consistent accesses are in one order as they are.
+    pub(super) fn one_order() {}
+
     /// A cell, used as `loom` has it.
     pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -71,6 +74,11 @@ mod sync {
     pub(super) use loom::cell::UnsafeCell;
     pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    /// `loom` takes sequentially consistent accesses for acquire and release; only fences make them one order.
+    pub(super) fn one_order() {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
 
     /// Time does not pass in a model: whoever is not ready sleeps.
     pub(super) fn spin(ready: impl Fn() -> bool) -> bool {
@@ -256,6 +264,7 @@ impl Team {
         let mut guard = self.lock();
         // Counted before `ready` is asked again: a waker either sees the sleeper, or its change is seen here.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
+        one_order();
         while !ready() {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
@@ -263,6 +272,7 @@ impl Team {
     }
 
     fn wake_all(&self) {
+        one_order();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
             self.wake.notify_all();
@@ -332,7 +342,7 @@ impl Drop for Close<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::share::Chunks;

@@ -49,12 +49,14 @@ fn what_a_phase_wrote_is_seen_after_it() {
         struct Shared<'a>(&'a [loom::cell::UnsafeCell<u32>]);
         // SAFETY: each chunk writes its own cell; loom would report two accesses at once.
         unsafe impl Sync for Shared<'_> {}
+        impl Shared<'_> {
+            fn count(&self, chunk: usize) {
+                // SAFETY: as above.
+                self.0[chunk].with_mut(|cell| unsafe { *cell += 1 });
+            }
+        }
         let shared = Shared(&cells);
-        team.lead(|lead| {
-            let shared = &shared;
-            // SAFETY: as above.
-            lead.phase(2, &|_, chunk| shared.0[chunk].with_mut(|cell| unsafe { *cell += 1 }));
-        });
+        team.lead(|lead| lead.phase(2, &|_, chunk| shared.count(chunk)));
         for cell in &cells {
             // SAFETY: the phase is over.
             assert_eq!(cell.with(|cell| unsafe { *cell }), 1);

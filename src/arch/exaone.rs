@@ -18,8 +18,8 @@ pub(super) fn exaone(gguf: &Gguf) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Norms after each branch and none before, norms of heads. With 64 layers, three of four see a window of 4096 and only
-/// they have positions.
+/// Norms after each branch and none before, norms of heads. With 64 layers, or where the file names a window, three of
+/// four see it (4096) and only they have positions.
 pub(super) fn exaone4(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Halves)?;
@@ -30,7 +30,7 @@ pub(super) fn exaone4(gguf: &Gguf) -> Result<Spec> {
     spec.without_pre_norms();
     spec.post_norms("post_attention_norm", "post_ffw_norm");
     spec.norm_heads();
-    if spec.layers.len() == 64 {
+    if spec.layers.len() == 64 || keys.set_usize("attention.sliding_window")?.is_some() {
         positions_in_windows_only(&keys, &mut spec, 4096)?;
     }
     Ok(spec)

@@ -142,7 +142,7 @@ pub(super) fn gemma3n(gguf: &Gguf) -> Result<Spec> {
     }
     let shape = |name: &str| gguf.tensor(name).map(|tensor| tensor.shape.as_slice());
     let rank = shape("blk.0.laurel_l.weight").and_then(|shape| shape.get(1)).copied().unwrap_or(64);
-    let count = shape("altup_proj.weight").map_or(4, |shape| shape.get(2).copied().unwrap_or(1) + 1);
+    let count = shape("altup_proj.weight").map_or(4, |shape| shape.get(2).copied().unwrap_or(1).saturating_add(1));
     spec.streams = Some(Streams { count, rank });
     let per_layer = keys.set_usize("embedding_length_per_layer_input")?;
     let stored = shape("blk.0.inp_gate.weight").and_then(|shape| shape.get(1)).copied();
@@ -170,7 +170,9 @@ fn share_keys_and_values(keys: &Keys<'_>, spec: &mut Spec, pattern: &[bool]) -> 
     let layers = spec.layers.len();
     let first = layers.saturating_sub(keys.set_usize("attention.shared_kv_layers")?.unwrap_or(0));
     if first < layers && first < 2 {
-        return Err(keys.wrong("attention.shared_kv_layers", format!("at most {} of {layers}", layers - 2)));
+        return Err(
+            keys.wrong("attention.shared_kv_layers", format!("at most {} of {layers}", layers.saturating_sub(2)))
+        );
     }
     for (layer, &local) in spec.layers.iter_mut().zip(pattern).skip(first) {
         if let Some(attn) = layer.attention_mut() {

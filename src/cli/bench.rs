@@ -71,7 +71,10 @@ struct Report {
     depth: usize,
     bytes_per_token: u64,
     read_gb_s: f64,
+    /// At which the model's own weights were read between the rounds: median, least and most.
     bandwidth_gb_s: f64,
+    bandwidth_least_gb_s: f64,
+    bandwidth_most_gb_s: f64,
     peak_gmac_s: f64,
     load_s: f64,
     peak_rss_mb: f64,
@@ -136,10 +139,14 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
     fill(session, args.depth)?;
     prefill(session, args.depth, args.prompt.min(64))?;
     decode(session, args.depth, args.generate.min(4))?;
+    let mut bandwidths = vec![measure::model_bandwidth(&compute.pool, &compute.model.gguf)?];
     for _ in 0..rounds {
         seconds.0 = seconds.0.min(prefill(session, args.depth, args.prompt)?);
         seconds.1 = seconds.1.min(decode(session, args.depth, args.generate)?);
+        bandwidths.push(measure::model_bandwidth(&compute.pool, &compute.model.gguf)?);
     }
+    bandwidths.sort_by(f64::total_cmp);
+    let bandwidth = |at: usize| bandwidths.get(at).copied().unwrap_or_default() / 1e9;
     let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
     let (pp, tg) = (rate(args.prompt, seconds.0), rate(args.generate, seconds.1));
     let cost = compute.model.cost();
@@ -161,7 +168,9 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         depth: args.depth,
         bytes_per_token: bytes,
         read_gb_s: tg * bytes as f64 / 1e9,
-        bandwidth_gb_s: measure::read_bandwidth(&compute.pool) / 1e9,
+        bandwidth_gb_s: bandwidth(bandwidths.len() / 2),
+        bandwidth_least_gb_s: bandwidth(0),
+        bandwidth_most_gb_s: bandwidth(bandwidths.len() - 1),
         options: super::compute::options(session),
         peak_gmac_s: measure::integer_peak(&compute.pool) / 1e9,
         load_s,
@@ -216,12 +225,22 @@ fn decode(session: &mut Session, depth: usize, n: usize) -> Result<f64> {
 }
 
 fn table(r: &Report) -> String {
+    /// Memory that is shared with others is at one speed now and at another in a minute.
+    const UNSTEADY: f64 = 1.25;
+    let (least, most) = (r.bandwidth_least_gb_s, r.bandwidth_most_gb_s);
+    let unsteady = if most > least * UNSTEADY {
+        format!(
+            "\nthe memory's own speed went from {least:.1} to {most:.1} GB/s meanwhile: compare within one run only"
+        )
+    } else {
+        String::new()
+    };
     let percent = |a: f64, b: f64| if b > 0.0 { 100.0 * a / b } else { 0.0 };
     format!(
         "{}\n{} threads, {}, rows {}, {} cache, depth {}\n\
          prefill  {:>9.2} tok/s  ({} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%\n\
          decode   {:>9.2} tok/s  ({} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token\n\
-         ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB",
+         ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB{unsteady}",
         r.model,
         r.threads,
         r.isa,

@@ -167,5 +167,9 @@ fn interleaved(gguf: Gguf) -> Result<Gguf> {
         interrupt::check()
     });
     bar.finish_and_clear();
-    outcome
+    let gguf = outcome?;
+    if gguf.layout() == RowLayout::Plain {
+        output::say("tokki: --interleave changes nothing: this model has no quantized matrices of at least 16 rows");
+    }
+    Ok(gguf)
 }

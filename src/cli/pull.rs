@@ -14,6 +14,9 @@ use crate::store::{self, Request};
 /// checked against the hub's hashes. A model appears under its name only when all of it is there and right. A download is
 /// continued where a hash or the server's strong ETag proves that it is still the same file; otherwise it starts over. A
 /// model that `verify` found damaged is repaired.
+///
+/// A model can be stored with its rows in an order that is faster on most machines (--layout): auto measures what that is worth
+/// here. `tokki export` gives the file back, byte for byte.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -18,6 +18,7 @@ use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
 use crate::{Error, Result};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -544,11 +545,11 @@ impl Scheduler {
         Ok(logits)
     }
 
-    /// Chooses the next tokens and tells what happened.
+    /// Chooses the next tokens, all sequences at the same time, and tells what happened.
     fn advance(&mut self, rows: &[(usize, usize)], mut logits: Vec<f32>) {
         let vocab = self.llm.model().spec.vocab;
         let mut logits = logits.chunks_exact_mut(vocab);
-        let mut ended = Vec::new();
+        let (mut chosen, mut copies) = (Vec::new(), Vec::new());
         for &(index, n) in rows {
             if n > 1 || self.running[index].answer.stats().tokens == 0 {
                 self.read(index);
@@ -557,8 +558,14 @@ impl Scheduler {
                 continue;
             }
             let Some(logits) = logits.next() else { break };
+            copies.extend(self.fork(index).into_iter().map(|fork| (fork, logits.to_vec())));
+            chosen.push((index, logits));
+        }
+        chosen.extend(copies.iter_mut().map(|(index, logits)| (*index, logits.as_mut_slice())));
+        let mut ended = Vec::new();
+        for (index, next) in self.choose(chosen) {
             let id = self.running[index].job;
-            if let Err(error) = self.fork(index, logits).and_then(|()| self.choose(index, logits)) {
+            if let Err(error) = next.map(|next| self.tell(index, next)) {
                 ended.push((id, Some(error)));
             }
         }
@@ -589,10 +596,10 @@ impl Scheduler {
         }
     }
 
-    /// Begins the other answers of a request whose prompt has just been read, on the same pages.
-    fn fork(&mut self, index: usize, logits: &[f32]) -> Result<()> {
-        let id = self.running[index].job;
-        let Some(at) = self.jobs.iter().position(|job| job.id == id) else { return Ok(()) };
+    /// Begins the other answers of a request whose prompt has just been read, on the same pages. Returns where they run.
+    fn fork(&mut self, index: usize) -> Range<usize> {
+        let (id, first) = (self.running[index].job, self.running.len());
+        let Some(at) = self.jobs.iter().position(|job| job.id == id) else { return first..first };
         for (number, wanted) in std::mem::take(&mut self.jobs[at].choices).into_iter().enumerate() {
             let sequence = &self.running[index];
             let stats = sequence.answer.stats().clone();
@@ -601,25 +608,42 @@ impl Scheduler {
             let (began, untold) = (sequence.began, Vec::new());
             let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, untold, began };
             self.running.push(fork);
-            let last = self.running.len() - 1;
-            self.choose(last, &mut logits.to_vec())?;
         }
-        Ok(())
+        first..self.running.len()
     }
 
-    /// The next token of a sequence, from the logits after its last one.
-    fn choose(&mut self, index: usize, logits: &mut [f32]) -> Result<()> {
-        let Some(sequence) = self.running.get_mut(index) else { return Ok(()) };
-        let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) else { return Ok(()) };
+    /// The next token of each of these sequences, from the logits after its last one. Choosing takes as long as a part of a pass
+    /// where vocabularies are large or answers have a form, so all threads of the pool take part.
+    fn choose(&mut self, mut chosen: Vec<(usize, &mut [f32])>) -> Vec<(usize, Result<Option<u32>>)> {
         let now = Instant::now();
-        let stats = sequence.answer.stats_mut();
-        if stats.tokens == 0 {
-            stats.prefill_s = (now - job.started).as_secs_f64();
-            sequence.began = now;
+        chosen.sort_by_key(|(index, _)| *index);
+        let mut chosen = chosen.into_iter().peekable();
+        let mut turns = Vec::new();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            let Some((_, logits)) = chosen.next_if(|(wanted, _)| *wanted == index) else { continue };
+            let Some(job) = self.jobs.iter().find(|job| job.id == sequence.job) else { continue };
+            let stats = sequence.answer.stats_mut();
+            if stats.tokens == 0 {
+                stats.prefill_s = (now - job.started).as_secs_f64();
+                sequence.began = now;
+            }
+            stats.decode_s = (now - sequence.began).as_secs_f64();
+            let room = self.options.session.context.saturating_sub(sequence.tokens.len());
+            turns.push(Mutex::new(Turn { index, sequence, logits, room, next: Ok(None) }));
         }
-        stats.decode_s = (now - sequence.began).as_secs_f64();
-        let room = self.options.session.context.saturating_sub(sequence.tokens.len());
-        let next = sequence.answer.next(logits, &sequence.tokens, room)?;
+        match turns.as_slice() {
+            [] => {}
+            [one] => Turn::take(one),
+            turns => self.pool.run(|lead| lead.phase(turns.len(), &|_, turn| Turn::take(&turns[turn]))),
+        }
+        let turns = turns.into_iter().map(|turn| turn.into_inner().unwrap_or_else(PoisonError::into_inner));
+        turns.map(|turn| (turn.index, turn.next)).collect()
+    }
+
+    /// Tells what came of a sequence's next token.
+    fn tell(&mut self, index: usize, next: Option<u32>) {
+        let sequence = &mut self.running[index];
+        let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) else { return };
         let choice = sequence.choice;
         if let Some(token) = next {
             self.gauges.add(Count::GeneratedTokens, 1);
@@ -646,6 +670,23 @@ impl Scheduler {
             let (stats, tokens) = (sequence.answer.stats().clone(), std::mem::take(&mut sequence.untold));
             (job.events)(Event::Done { choice, stats, tokens });
         }
-        Ok(())
+    }
+}
+
+/// A sequence that is to get its next token.
+struct Turn<'a> {
+    index: usize,
+    sequence: &'a mut Sequence,
+    logits: &'a mut [f32],
+    /// Tokens for which the context has room.
+    room: usize,
+    next: Result<Option<u32>>,
+}
+
+impl Turn<'_> {
+    fn take(turn: &Mutex<Self>) {
+        let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self { sequence, logits, room, next, .. } = &mut *turn;
+        *next = sequence.answer.next(logits, &sequence.tokens, *room);
     }
 }

@@ -1,6 +1,8 @@
 //! The limits of this machine, measured: how fast memory can be read, how many integer multiply-adds can be done.
 
 use super::plan::free_memory;
+use crate::Result;
+use crate::gguf::Gguf;
 use crate::machine::Machine;
 use crate::parallel::Pool;
 use std::time::{Duration, Instant};
@@ -35,6 +37,32 @@ pub fn read_bandwidth(pool: &Pool) -> f64 {
         });
         buffer.len() as f64 / start.elapsed().as_secs_f64()
     })
+}
+
+/// Bytes per second at which all threads together read the model's own weights, once through, of a large model a part.
+///
+/// # Errors
+/// A tensor that cannot be read.
+pub fn model_bandwidth(pool: &Pool, gguf: &Gguf) -> Result<f64> {
+    const CHUNK: usize = 1 << 20;
+    const MOST: usize = 2 << 30;
+    let (mut views, mut size) = (Vec::new(), 0);
+    for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_some()) {
+        let view = gguf.view(&tensor.name)?;
+        size += view.bytes().len();
+        views.push(view);
+        if size >= MOST {
+            break;
+        }
+    }
+    let chunks: Vec<&[u8]> = views.iter().flat_map(|view| view.bytes().chunks(CHUNK)).collect();
+    let start = Instant::now();
+    pool.run(|lead| {
+        lead.phase(chunks.len(), &|_, i| {
+            std::hint::black_box(ceiling::read(pool.isa(), chunks[i]));
+        });
+    });
+    Ok(size as f64 / start.elapsed().as_secs_f64())
 }
 
 /// A buffer of `most` bytes, or of half as many again and again where the system does not give them.

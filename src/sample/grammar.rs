@@ -3,6 +3,7 @@
 
 use super::constraint::{Constraint, Mask};
 use super::digits::Digits;
+use super::exact;
 use super::gbnf;
 use super::schema;
 use crate::{Error, Result};
@@ -80,7 +81,11 @@ impl Form {
                     return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
                 }
                 size(schema.to_string().len())?;
-                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema, matches!(self, Self::Lenient { .. }))?))
+                let lenient = matches!(self, Self::Lenient { .. });
+                if let Some(lark) = exact::lark(schema, lenient)? {
+                    return Ok(TopLevelGrammar::from_lark(lark));
+                }
+                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema, lenient)?))
             }
             Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
             Self::Lark(grammar) => {
@@ -258,9 +263,9 @@ impl GrammarConstraint {
         &self.warnings
     }
 
-    /// Takes out tokens that would make a number longer than anybody reads, unless the form (a constant) has no others.
+    /// Takes out tokens that would make a number or a name longer than anybody reads, unless the form (a constant) has no others.
     fn end_numbers(&mut self) {
-        let Some((digits, env)) = self.digits.as_ref().filter(|(digits, _)| digits.in_number()) else { return };
+        let Some((digits, env)) = self.digits.as_ref().filter(|(digits, _)| digits.is_counting()) else { return };
         let trie = env.tok_trie();
         let mut mask = self.mask.clone();
         mask.retain(|token| {

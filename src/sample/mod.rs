@@ -2,6 +2,7 @@
 
 mod constraint;
 mod digits;
+mod exact;
 mod exp;
 mod gbnf;
 mod grammar;

@@ -2,7 +2,7 @@
 //!
 //! - `$ref`s are found by the rules of JSON pointers, and those that lead to themselves are refused.
 //! - Whole numbers beyond 2^53 cannot be told apart by the compiler, which reads them as floats. Where they are bounds,
-//!   nearer ones are set, which let only valid answers pass; elsewhere they are refused.
+//!   nearer ones are set, which let only valid answers pass; constants are written by [`super::exact`], or refused.
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states; there may be a few.
 
@@ -14,6 +14,8 @@ use std::collections::HashSet;
 
 /// The largest whole number below which floats tell all whole numbers apart.
 const EXACT: i128 = 1 << 53;
+/// The largest bound of a whole number, 2^62: the compiler counts in 64 bits.
+const FARTHEST: f64 = (1u64 << 62) as f64;
 /// What a bound of a number that excludes itself is moved in by.
 const STEP: f64 = 1e-6;
 /// How far multiples go where no bound is given.
@@ -305,7 +307,7 @@ fn numbers(schema: &mut Value) -> Result<()> {
         Value::Object(map) => {
             for word in ["const", "enum"] {
                 if let Some(number) = map.get(word).and_then(beyond) {
-                    return refuse(format!("whole numbers up to 2^53 under `{word}`"), number);
+                    return refuse(format!("whole numbers up to 2^53 under `{word}` in this place"), number);
                 }
             }
             bounds(map)?;
@@ -316,13 +318,16 @@ fn numbers(schema: &mut Value) -> Result<()> {
 }
 
 /// A whole number in `value` that floats do not hold.
-fn beyond(value: &Value) -> Option<String> {
+pub(super) fn beyond(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => {
             let text = number.to_string();
-            let whole = !text.contains(['.', 'e', 'E']);
-            let large = text.parse::<i128>().map_or(true, |n| n.abs() > EXACT);
-            (whole && large).then_some(text)
+            // One beyond 64 bits was read as a float, and is lost already.
+            let large = match text.parse::<i128>() {
+                Ok(n) => n.abs() > EXACT,
+                Err(_) => number.as_f64().is_some_and(|x| (EXACT as f64..1e30).contains(&x.abs())),
+            };
+            large.then_some(text)
         }
         Value::Array(items) => items.iter().find_map(beyond),
         Value::Object(map) => map.values().find_map(beyond),
@@ -348,12 +353,14 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
         let tighter = |a: f64, b: f64| if inward > 0.0 { a.max(b) } else { a.min(b) };
         let mut set = |x: f64| *bound = Some(bound.map_or(x, |y| tighter(x, y)));
         if let Some((x, text)) = read(map, word) {
-            set(clamped(x, &text, word, inward)?);
+            set(clamped(x, &text, word, inward, integer)?);
         }
         if let Some((x, text)) = read(map, exclusive) {
-            let x = clamped(x, &text, exclusive, inward)?;
+            let x = clamped(x, &text, exclusive, inward, integer)?;
             let rounded = if inward > 0.0 { x.floor() } else { x.ceil() };
-            set(if integer { rounded + inward } else { x + inward * STEP * x.abs().max(1.0) });
+            let beside =
+                if x.abs() < EXACT as f64 { rounded + inward } else { x * (1.0 + x.signum() * inward * f64::EPSILON) };
+            set(if integer { beside } else { x + inward * STEP * x.abs().max(1.0) });
             map.remove(exclusive);
         }
     }
@@ -364,7 +371,7 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
     }
     for (word, bound) in [("minimum", low), ("maximum", high)] {
         if let Some(x) = bound {
-            let whole = x.fract() == 0.0 && x.abs() <= EXACT as f64;
+            let whole = x.fract() == 0.0 && x.abs() <= FARTHEST;
             let number = if whole { Some(Number::from(x as i64)) } else { Number::from_f64(x) };
             map.insert(word.to_owned(), number.map_or(Value::Null, Value::Number));
         }
@@ -376,13 +383,19 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
 }
 
 /// A bound that the compiler can hold: a nearer one where it is too far out.
-fn clamped(x: f64, text: &str, word: &str, inward: f64) -> Result<f64> {
-    let most = EXACT as f64;
-    if x.abs() < most || text == EXACT.to_string() {
+fn clamped(x: f64, text: &str, word: &str, inward: f64, integer: bool) -> Result<f64> {
+    if x.abs() < EXACT as f64 || text == EXACT.to_string() {
         return Ok(x);
     }
+    let most = if integer { FARTHEST } else { EXACT as f64 };
+    if x.abs() <= most {
+        // The float on the inner side of the number that is meant, or that number itself.
+        let (step, exact) = (1.0 + x.signum() * inward * f64::EPSILON, text.parse::<i128>());
+        let outside = exact.is_ok_and(|n| ((x as i128) - n) as f64 * inward < 0.0);
+        return Ok(if outside { x * step } else { x });
+    }
     if x * inward > 0.0 {
-        return refuse(format!("`{word}` within 2^53"), text);
+        return refuse(format!("`{word}` within {}", if integer { "2^62" } else { "2^53" }), text);
     }
     Ok(-inward * most)
 }

@@ -36,6 +36,7 @@ fn the_original_comes_back_byte_for_byte() {
         assert_eq!(works(&home, &["verify", name]), format!("{name}: matches\n"));
         let (code, _, err) = told(&home.run(&["export", name, path(&back)]));
         assert!(code == Some(2) && err.contains("--force"), "{err}");
+        works(&home, &["export", name, path(&back), "--force"]);
     }
     let list = works(&home, &["list"]);
     assert!(list.contains("ready, interleaved"), "{list}");

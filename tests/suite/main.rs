@@ -19,6 +19,7 @@ mod every_architecture;
 #[cfg(unix)]
 mod every_flag;
 mod front_door;
+mod fuzzed;
 mod gguf_open;
 #[cfg(unix)]
 mod home;

@@ -122,9 +122,12 @@ fn tensors(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
     }
 }
 
-/// Small numbers that are not all the same.
-fn weights(_: &str, shape: &[u64]) -> Vec<f32> {
+/// Small numbers that are not all the same; ones for norms.
+fn weights(name: &str, shape: &[u64]) -> Vec<f32> {
     let count: u64 = shape.iter().product();
+    if name.contains("norm") && name.ends_with("weight") {
+        return vec![1.0; count as usize];
+    }
     (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 500.0).collect()
 }
 
@@ -146,7 +149,8 @@ fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
 
 fn check(case: &str, words: &[String], bytes: &[u8], pool: &Arc<Pool>) -> Option<String> {
     let start = Instant::now();
-    let outcome = tried(bytes, pool);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tried(bytes, pool)));
+    let Ok(outcome) = outcome else { return Some(format!("{case}: a panic")) };
     let took = start.elapsed();
     if took > Duration::from_secs(2) {
         return Some(format!("{}: {took:?}", case));
@@ -171,8 +175,11 @@ fn every_architecture_refuses_what_is_malformed() {
     let (mut turn, mut count, mut wrong) = (0, 0, Vec::new());
     for row in rows() {
         let good = row.filled(weights);
-        let fine = tried(&good.bytes(), &pool).map(|described| described.problems);
-        assert!(matches!(&fine, Ok(problems) if problems.is_empty()), "{}: {fine:?}", row.name);
+        // Weights that were not trained may lead anywhere, but not to a refusal.
+        match tried(&good.bytes(), &pool) {
+            Ok(described) => assert!(described.runnable, "{}: {:?}", row.name, described.problems),
+            Err(error) => assert!(error.to_string().contains("no numbers"), "{}: {error}", row.name),
+        }
         let mut visit = |name: String, words: Vec<String>, change: &dyn Fn(&mut Writer)| {
             turn += 1;
             if turn % step == 0 {

@@ -198,7 +198,7 @@ fn a_tools_schema_is_kept_to_as_far_as_can_be_with_a_warning() {
     assert!(!plain.head.contains("x-warnings"), "{}", plain.head);
     for odd in [
         json!({ "type": "object", "properties": { "a": { "type": "array", "uniqueItems": true } } }),
-        json!({ "type": "object", "properties": { "a": { "const": 9_007_199_254_740_993_i64 } } }),
+        json!({ "type": "object", "properties": { "a": { "const": 1e20 } } }),
         json!({ "type": "object", "properties": { "a": { "$ref": "#/nowhere" } } }),
     ] {
         let reply = call(odd.clone());

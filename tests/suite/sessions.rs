@@ -86,3 +86,41 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let error = saved::save(&session, serde_json::json!({}), Path::new("/nonexistent/folder/x.session")).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
 }
+
+/// A model with two sets of divisors takes those for the length of the conversation, whatever room there is and however the
+/// conversation came to be that long.
+#[test]
+fn long_divisors_follow_the_conversation() {
+    let row = crate::rows::rows().into_iter().find(|row| row.name == "phi3-longrope-dense").unwrap();
+    let (model, tokens) = (row.model(), row.tokens.clone());
+    let turn = model.spec.turn().unwrap();
+    assert!(1 < turn && turn + 2 < tokens.len(), "{turn}");
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let session = |context| {
+        let options = Options { context, kv: KvKind::F16, batch: 8, read_ahead: 0, expand_latents: false };
+        Session::new(Arc::clone(&model), Arc::clone(&pool), options)
+    };
+    let feed = |session: &mut Session, tokens: &[u32]| -> Vec<u32> {
+        session.feed(tokens, &mut |_| ()).unwrap().iter().map(|x| x.to_bits()).collect()
+    };
+    for len in [turn - 1, turn, turn + 1, tokens.len()] {
+        let wanted = feed(&mut session(256), &tokens[..len]);
+        assert_eq!(feed(&mut session(tokens.len()), &tokens[..len]), wanted, "{len} tokens in a smaller context");
+        let mut steps = session(64);
+        let last = tokens[..len].iter().map(|&token| feed(&mut steps, &[token])).last().unwrap();
+        assert_eq!(last, wanted, "{len} tokens one by one");
+    }
+    // Saved before the turn and after it, and gone on with on the other side.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    for (saved_at, then) in [(turn - 1, tokens.len()), (tokens.len(), turn - 1), (turn + 1, tokens.len())] {
+        let mut first = session(256);
+        feed(&mut first, &tokens[..saved_at]);
+        saved::save(&first, serde_json::Value::Null, &path).unwrap();
+        let (mut restored, _) =
+            saved::load(&path, Arc::clone(&model), Arc::clone(&pool), first.options().clone()).unwrap();
+        let kept = restored.reuse(&tokens[..then]);
+        let got = feed(&mut restored, &tokens[kept..then]);
+        assert_eq!(got, feed(&mut session(256), &tokens[..then]), "saved at {saved_at}, then {then}");
+    }
+}

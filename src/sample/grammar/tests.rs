@@ -44,6 +44,51 @@ fn answer(grammars: &Grammars, form: &Form, seed: u64, most: usize) -> (Vec<u8>,
     (bytes, false)
 }
 
+/// Whole numbers that floats do not hold come out digit by digit, wherever their constants stand.
+#[test]
+fn large_whole_numbers_are_exact() {
+    const ID: i64 = 1_180_000_000_000_000_003;
+    let grammars = grammars();
+    let ids = json!({"enum": [1_180_000_000_000_000_001_i64, ID, "none", u64::MAX]});
+    let holds = |value: &Value| ids["enum"].as_array().unwrap().contains(value);
+    type Check<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+    let cases: Vec<(Value, Check<'_>)> = vec![
+        (ids.clone(), Box::new(holds)),
+        (json!({"const": i64::MIN}), Box::new(|value| value == &json!(i64::MIN))),
+        (json!({"const": {"a": [ID, null]}}), Box::new(|value| value == &json!({"a": [ID, null]}))),
+        (
+            json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}, "id": ids, "ok": {"type": "boolean"}},
+                "required": ["id"], "additionalProperties": false}),
+            Box::new(|value| {
+                let map = value.as_object().unwrap();
+                map.keys().all(|key| ["name", "id", "ok"].contains(&key.as_str())) && holds(&map["id"])
+            }),
+        ),
+        (
+            json!({"$defs": {"id": {"const": ID}}, "type": "array", "items": {"anyOf": [{"$ref": "#/$defs/id"}, {"type": "null"}]},
+                "minItems": 2, "maxItems": 4}),
+            Box::new(|value| {
+                let items = value.as_array().unwrap();
+                (2..=4).contains(&items.len()) && items.iter().all(|item| item.is_null() || item == &json!(ID))
+            }),
+        ),
+        (
+            json!({"type": "integer", "minimum": 9_007_199_254_740_993_i64, "exclusiveMaximum": 9_007_199_254_741_003_i64}),
+            Box::new(|value| (9_007_199_254_740_993..9_007_199_254_741_003).contains(&value.as_i64().unwrap())),
+        ),
+        (json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}), Box::new(|value| value.is_i64())),
+    ];
+    for (schema, check) in &cases {
+        for seed in 0..12 {
+            let (bytes, whole) = answer(&grammars, &Form::JsonSchema(schema.clone()), seed, 400);
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(whole, "{schema}: {text}");
+            let value: Value = serde_json::from_str(&text).unwrap_or_else(|why| panic!("{schema}: {text}: {why}"));
+            assert!(check(&value), "{schema}: {text}");
+        }
+    }
+}
+
 /// Schemas that cannot be kept to, or not in time, are refused with a sentence that names the fault.
 #[test]
 fn schemas_are_refused_by_name() {
@@ -51,9 +96,10 @@ fn schemas_are_refused_by_name() {
     let patterns: Vec<Value> = (0..23).map(|i| json!({"type": "string", "pattern": format!("a.{{{i}}}b")})).collect();
     let cases = [
         (json!({ "allOf": patterns }), "patterns"),
-        (json!({"const": i64::MIN}), "2^53"),
-        (json!({"properties": {"a": {"enum": [1_180_000_000_000_000_001_i64]}}}), "2^53"),
-        (json!({"type": "integer", "minimum": 9_007_199_254_740_993_i64}), "2^53"),
+        (json!({"const": 1e20}), "2^64"),
+        (json!({"properties": {"a": {"enum": [1_180_000_000_000_000_001_i64]}}, "minProperties": 1}), "minProperties"),
+        (json!({"type": "number", "minimum": 100_000_000_000_000_001_i64}), "2^53"),
+        (json!({"type": "integer", "minimum": i64::MAX}), "2^62"),
         (json!({"$ref": "#"}), "itself"),
         (
             json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}),
