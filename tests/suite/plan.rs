@@ -42,7 +42,8 @@ fn refused(home: &Home, what: &str, code: i32, parts: &[&str]) {
 
 #[test]
 fn a_repository_is_planned_by_its_header_alone() {
-    let bytes = tiny("llama", 1).unwrap().tensor_f32("blk.0.attn_q.input_scale", &[1024, 4096], &vec![1.0; 1 << 22]).bytes();
+    let bytes =
+        tiny("llama", 1).unwrap().tensor_f32("blk.0.attn_q.input_scale", &[1024, 4096], &vec![1.0; 1 << 22]).bytes();
     let (hub, content) = hub(vec![("M-Q4_K_M.gguf", bytes.clone()), ("README.md", vec![1])], None);
     let home = home();
     let local = home.path().join("local.gguf");
