@@ -82,6 +82,7 @@ const OF_A_MODEL: &[&str] = &[
     "kv_type",
     "latent_prefill",
     "read_ahead",
+    "interleave",
     "max_tokens",
     "temperature",
     "top_k",
@@ -182,9 +183,9 @@ impl Settings {
     pub fn with_text(mut self, name: &str, text: &str) -> Result<Self> {
         let Some(key) = KEYS.iter().find(|key| key.name == name.replace('-', "_")) else {
             let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
-            return Err(Error::input(name, "a setting", "none of that name").hint(near));
+            return Err(Error::usage(format!("No setting {name}. {}", near.replacen('d', "D", 1)).trim_end()));
         };
-        (key.check)(text).map_err(|why| Error::input(key.name, why, format!("{text:?}")))?;
+        (key.check)(text).map_err(|why| Error::usage(format!("{} takes {why}, not {text:?}.", key.name)))?;
         self.set_flag(key.name, text.to_owned());
         Ok(self)
     }

@@ -106,7 +106,7 @@ pub(super) fn run(args: &Bench) -> Result<()> {
 /// Positions that are computed at most.
 fn positions(args: &Bench) -> Result<usize> {
     if args.prompt == 0 && args.generate == 0 {
-        return Err(Error::input("-p and -n", "at least one of them over 0", "nothing to measure"));
+        return Err(Error::usage("There is nothing to measure: -p or -n has to be over 0."));
     }
     let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MOST_CONTEXT);
     sum.ok_or_else(|| {

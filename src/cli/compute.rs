@@ -43,7 +43,7 @@ pub(super) fn threads(settings: &Settings) -> usize {
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
     serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),
-        "layout": layout_name(session.model().gguf.layout()), "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents })
+        "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents, "rows": layout_name(session.model().gguf.layout()) })
 }
 
 /// A model with the threads that run it.
@@ -169,9 +169,7 @@ fn interleaved(gguf: Gguf) -> Result<Gguf> {
     bar.finish_and_clear();
     let gguf = outcome?;
     if gguf.layout() == RowLayout::Plain {
-        output::say(
-            "tokki: --interleave changes nothing here: the model has no quantized matrices of at least 16 rows",
-        );
+        output::say("tokki: --interleave changes nothing: this model has no quantized matrices of at least 16 rows");
     }
     Ok(gguf)
 }

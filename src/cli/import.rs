@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long)]
     name: Option<String>,
     /// Store a copy with interleaved rows instead of a link
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     interleave: bool,
     /// Take over models from another program
     #[arg(long, value_name = "PROGRAM", value_enum)]

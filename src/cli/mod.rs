@@ -87,9 +87,15 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         output::say(&format!("tokki: {said}"));
         return ExitCode::from(2);
     }
-    let cli = match Cli::try_parse_from(prompts_last(args)) {
+    let cli = match Cli::try_parse_from(prompts_last(args.clone())) {
         Ok(cli) => cli,
-        Err(said) => return usage(&said),
+        Err(said) => match words::of_the_parser(&said, &args) {
+            Some(words) => {
+                output::say(&format!("tokki: {words}"));
+                return ExitCode::from(2);
+            }
+            None => return usage(&said),
+        },
     };
     crate::interrupt::install();
     match run(cli) {

@@ -58,7 +58,62 @@ fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
 /// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is nobody to
 /// tell.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", text::clean(line));
+    let line = text::clean(line);
+    let width = width().filter(|_| std::io::stderr().is_terminal());
+    let shown = width.map_or_else(|| line.clone().into_owned(), |width| words_whole(&line, width));
+    let _ = writeln!(std::io::stderr(), "{shown}");
+}
+
+/// The text with a line break before each word that would be broken at the edge of a terminal of this width. What has room
+/// stays as it is, blanks and all.
+fn words_whole(text: &str, width: usize) -> String {
+    use unicode_width::UnicodeWidthStr;
+    let row = |line: &str| {
+        if line.width() <= width {
+            return line.to_owned();
+        }
+        let (mut out, mut taken) = (String::new(), 0);
+        for word in line.split_inclusive(' ') {
+            let cells = word.trim_end().width();
+            if taken > 0 && taken + cells > width {
+                out.truncate(out.trim_end().len());
+                out.push('\n');
+                taken = 0;
+            }
+            out.push_str(word);
+            taken += word.width();
+        }
+        out
+    };
+    text.split('\n').map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a word and what it means to stderr: the meaning in a column of its own, its words whole at the edge of the
+/// terminal.
+pub(super) fn columns(word: &str, column: usize, meaning: &str) {
+    let width = width().unwrap_or(usize::MAX);
+    let room = width.saturating_sub(column + 3).max(16);
+    let mut rows = vec![String::new()];
+    for part in meaning.split(' ') {
+        let row = rows.last().map_or(0, |row| row.chars().count());
+        if row > 0 && row + 1 + part.chars().count() > room {
+            rows.push(String::new());
+        }
+        if let Some(row) = rows.last_mut() {
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(part);
+        }
+    }
+    if word.chars().count() > column {
+        say(&format!("  {word}"));
+        rows.iter().for_each(|row| say(&format!("  {:column$} {row}", "")));
+        return;
+    }
+    for (at, row) in rows.iter().enumerate() {
+        say(&format!("  {:<column$} {row}", if at == 0 { word } else { "" }));
+    }
 }
 
 /// Columns of the terminal that stdout, or else stderr, is; `None` where neither is one.
@@ -188,6 +243,14 @@ mod tests {
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(|| "1".into())).bad("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "TERM").then(|| "dumb".into())).good("x"), "x");
         assert_eq!(Paint::new(true, &|n| (n == "NO_COLOR").then(String::new)).good("x"), "\x1b[32mx\x1b[0m");
+    }
+
+    #[test]
+    fn remarks_keep_their_words_whole() {
+        assert_eq!(words_whole("one two three", 8), "one two\nthree");
+        assert_eq!(words_whole("  ab  cd", 8), "  ab  cd");
+        assert_eq!(words_whole("문맥이 가득 찼다\nx", 12), "문맥이 가득\n찼다\nx");
+        assert_eq!(words_whole("https://example.org/a/very/long b", 10), "https://example.org/a/very/long\nb");
     }
 
     #[test]

@@ -157,7 +157,8 @@ fn show(report: &Report, score: &Score) -> Result<()> {
         writeln!(out, "perplexity     {:.4} +- {:.4}", score.perplexity(), score.error())?;
         writeln!(
             out,
-            "predictions    {predictions} in {windows} windows of {window} tokens, {} cache",
+            "predictions    {predictions} in {windows} window{} of {window} tokens, {} cache",
+            if *windows == 1 { "" } else { "s" },
             report.kv_type
         )?;
         let Some(kl) = &report.divergence else { return Ok(()) };

@@ -109,7 +109,7 @@ impl Prompt {
         if total < LONG {
             return;
         }
-        let template = "{prefix}  {percent:>3}% [{bar:20}] {pos} of {len} tokens{msg}";
+        let template = "{prefix}  {percent:>3}% [{wide_bar}] {pos} of {len} tokens{msg}";
         let bar = self.bar.get_or_insert_with(|| styled("", total as u64, template).with_prefix("reading the prompt"));
         bar.set_position(done as u64);
         let &mut (start, since) = self.first.get_or_insert_with(|| (done, Instant::now()));
@@ -145,12 +145,12 @@ pub(super) fn working(what: &'static str) -> ProgressBar {
 
 /// A bar that counts tokens.
 pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
-    styled(what, total as u64, "{msg}  {percent:>3}% [{bar:30}] {pos} of {len} tokens, {per_sec}, {eta} left")
+    styled(what, total as u64, "{msg}  {percent:>3}% [{wide_bar}] {pos} of {len} tokens, {per_sec}, {eta} left")
 }
 
 /// A bar that counts bytes.
 pub(super) fn bytes(what: &'static str, total: u64) -> ProgressBar {
-    styled(what, total, "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {eta} left")
+    styled(what, total, "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {eta} left")
 }
 
 /// A bar that counts bytes that come from a disk.
@@ -160,7 +160,7 @@ pub(super) fn reading(what: &'static str, total: u64) -> ProgressBar {
 
 /// Bytes with their speed.
 const DISK: &str =
-    "{msg}  {percent:>3}% [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+    "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
 
 fn styled(what: &'static str, total: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_message(what);

@@ -29,7 +29,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     for name in &args.names {
+        let manifest = store.find(name)?.and_then(|entry| entry.manifest.ok());
+        let linked = manifest.and_then(|manifest| manifest.files.into_iter().find_map(|file| file.link));
         let removed = store.remove(name)?;
+        if let Some(file) = linked {
+            say(&format!("{}: the link is removed; the file stays at {}", removed.name, file.display()));
+            continue;
+        }
         say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));
     }
     Ok(())

@@ -176,18 +176,16 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
     let flag = |key: &str| format!("--{}", key.replace('_', "-"));
     for key in ["system", "thinking", "thoughts"] {
         if args.raw && given(key) {
-            return Err(
-                Error::input(flag(key), "a chat", "--raw, which continues text as it is").hint("leave one of them out")
-            );
+            let flag = flag(key);
+            return Err(Error::usage(format!(
+                "{flag} is of chats, and --raw continues text as it is. Leave one of them out."
+            )));
         }
     }
     if args.json && given("thoughts") {
-        return Err(Error::input(
-            "--thoughts",
-            "an answer for people",
-            "--json, which has the thought beside the answer",
-        )
-        .hint("leave one of them out"));
+        return Err(Error::usage(
+            "--thoughts is for people; --json has the thought beside the answer. Leave one of them out.",
+        ));
     }
     if args.stop.iter().any(String::is_empty) {
         return Err(Error::usage("--stop needs a text before which the answer ends."));
@@ -347,7 +345,7 @@ fn form(args: &Run) -> Result<Option<Form>> {
         Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
         _ => input::read_text(&output::home_path(&path.to_string_lossy()), MOST_FORM),
     };
-    Ok(match (&args.json_schema, &args.grammar) {
+    let form = match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {
             let schema = serde_json::from_str(&read(path, |text| text.starts_with('{'))?);
             let wrong = |why: serde_json::Error| {
@@ -357,7 +355,10 @@ fn form(args: &Run) -> Result<Option<Form>> {
         }
         (None, Some(path)) => Some(Form::Lark(read(path, |text| text.contains("::=") || text.starts_with("start:"))?)),
         (None, None) => None,
-    })
+    };
+    // What is wrong with it is told before a model is read.
+    form.as_ref().map(Form::check).transpose()?;
+    Ok(form)
 }
 
 /// What keeps an answer in this form.
@@ -378,7 +379,14 @@ fn once(
     constraint: Option<Box<dyn Constraint>>,
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
-    let turn = conversation.answer(wishes, constraint, &mut show)?;
+    let questions = conversation.messages().iter().filter(|message| message["role"] == "user").count();
+    let turn = conversation.answer(wishes, constraint, &mut show).map_err(|error| match error {
+        Error::ContextFull { needed, available } if questions > 1 && !wishes.leave_out_oldest => Error::usage(format!(
+            "The context is full: {needed} tokens needed, {available} available. --overflow tail leaves out the oldest \
+             questions; a larger --ctx holds more."
+        )),
+        error => error,
+    })?;
     show.end()?;
     if let Some(why) = &turn.stats.thought_closed {
         output::say(&format!("tokki: {why}"));
@@ -401,6 +409,9 @@ fn once(
         match turn.stats.finish {
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
+            Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
+                output::say("tokki: the model ended at once: its answer is empty");
+            }
             _ => {}
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 format!("{name}: {} (there was no hash to compare with; there is one now)", paint.good("recorded"))
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(e @ Error::Input { .. }) if store.find(&name)?.is_none() => return Err(e),
+            Err(e @ (Error::Input { .. } | Error::Usage { .. })) if store.find(&name)?.is_none() => return Err(e),
             Err(e) => {
                 wrong.push(name.clone());
                 format!("{name}: {}: {e}", paint.bad("damaged"))

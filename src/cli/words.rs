@@ -60,6 +60,58 @@ pub(super) fn of_another_program(args: &[OsString]) -> Option<String> {
     None
 }
 
+/// What the argument parser found wrong, in a person's words; `None` where its own are as good.
+pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match said.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let near = |kind| text(kind).map_or(String::new(), |near| format!(" Did you mean {near}?"));
+    let command = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-'));
+    let help = command.map_or("tokki --help".to_owned(), |command| format!("tokki {command} --help"));
+    match said.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let name = text(ContextKind::InvalidSubcommand)?;
+            let near = near(ContextKind::SuggestedSubcommand);
+            Some(format!("There is no command {name:?}.{near} tokki --help lists them."))
+        }
+        ErrorKind::UnknownArgument => {
+            let arg = text(ContextKind::InvalidArg)?;
+            let name = command.unwrap_or("tokki");
+            let near = near(ContextKind::SuggestedArg);
+            Some(if arg.starts_with('-') {
+                format!("{name} has no flag {arg}.{near} {help} lists them; text that begins with - goes behind -- .")
+            } else {
+                format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
+            })
+        }
+        ErrorKind::ValueValidation => {
+            let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+            let whole = said.to_string();
+            let (_, wanted) = whole.lines().next()?.rsplit_once("': ")?;
+            Some(format!("{arg} takes {}, not {value:?}.", number(wanted)))
+        }
+        _ => None,
+    }
+}
+
+/// What the parser's own readers of numbers say, in words.
+fn number(wanted: &str) -> String {
+    match wanted.split_once(" is not in ").map(|(_, range)| range.trim_end_matches('.')) {
+        Some(range) => {
+            let (least, most) = range.split_once("..").unwrap_or((range, ""));
+            match most.trim_start_matches('=') {
+                "" | "65535" | "4294967295" => format!("a whole number from {least}"),
+                most => format!("a whole number from {least} to {most}"),
+            }
+        }
+        None if wanted.contains("digit") || wanted.contains("integer") => "a whole number".to_owned(),
+        None => wanted.to_owned(),
+    }
+}
+
 /// Flags of `run` that take no value.
 const SWITCHES: &[&str] =
     &["--raw", "--special", "--json", "--yes", "--continue", "--verbose", "--offline", "--history"];
@@ -84,6 +136,22 @@ mod tests {
         {
             assert_eq!(said(ours), None, "{ours}");
         }
+    }
+
+    #[test]
+    fn the_parser_speaks_in_sentences() {
+        use clap::Parser;
+        let said = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            Cli::try_parse_from(&args).err().and_then(|said| of_the_parser(&said, &args)).unwrap_or_default()
+        };
+        assert_eq!(said("tokki run m x --top-p 2"), "--top-p <P> takes a number from 0 to 1, not \"2\".");
+        assert_eq!(said("tokki bench m -r 0"), "--rounds <N> takes a whole number from 1 to 1000, not \"0\".");
+        assert_eq!(said("tokki rerank m --top x"), "--top <N> takes a whole number, not \"x\".");
+        assert!(said("tokki frob").starts_with("There is no command \"frob\"."));
+        assert!(
+            said("tokki run m --temprature 1").contains("run has no flag --temprature. Did you mean --temperature?")
+        );
     }
 
     #[test]

@@ -188,6 +188,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("thoughts", &["show", "hide", "brief"]),
     ("thinking", &["on", "off"]),
     ("history", &["true", "false"]),
+    ("interleave", &["true", "false"]),
     ("offline", &["true", "false"]),
 ];
 
@@ -197,7 +198,7 @@ fn any<T>(_: &T) -> Result<(), String> {
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(value: T, least: T, most: T) -> Result<(), String> {
-    if least <= value && value <= most { Ok(()) } else { Err(format!("from {least} to {most}")) }
+    if least <= value && value <= most { Ok(()) } else { Err(format!("a number from {least} to {most}")) }
 }
 
 fn one_of(value: &str, allowed: &[&str]) -> Result<(), String> {

@@ -269,3 +269,92 @@ impl Gguf {
         model.ok_or_else(|| Error::failed("the model", "it has no files"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::testing::{Rng, Writer};
+
+    /// The file at `path` in another layout, as bytes.
+    fn rearrange(path: &Path, layout: RowLayout) -> Vec<u8> {
+        let mut out = Vec::new();
+        Rearranged::open(path, layout)
+            .unwrap()
+            .write(&mut |bytes| {
+                out.extend_from_slice(bytes);
+                Ok(())
+            })
+            .unwrap();
+        out
+    }
+
+    #[test]
+    fn any_file_comes_back_and_means_the_same() {
+        let (mut rng, dir) = (Rng::new(9), tempfile::tempdir().unwrap());
+        let mut random = |most: u64| 1 + (rng.signed().abs() * most as f32) as u64 % most;
+        for round in 0..60 {
+            let mut writer = Writer::new("llama");
+            writer.alignment = [32, 64, 8][round % 3];
+            writer = writer.u32("general.alignment", writer.alignment as u32);
+            for number in 0..random(6) {
+                let dtype = DType::ALL[random(DType::ALL.len() as u64) as usize - 1];
+                let cols = random(3) * dtype.block_len().max(4) as u64;
+                let shape = [cols, random(70), random(4)];
+                let shape = &shape[..random(3) as usize];
+                let rows: u64 = shape[1..].iter().product();
+                let size = dtype.row_bytes(cols as usize).unwrap() * rows as usize;
+                let data = (0..size).map(|_| random(256) as u8).collect();
+                writer = writer.tensor(&format!("t{number}"), shape, dtype.gguf_id(), data);
+            }
+            let mut original = writer.bytes();
+            original.extend_from_slice(&vec![7; round % 5]);
+            let (file, other) = (dir.path().join("m.gguf"), dir.path().join("m.tokki"));
+            std::fs::write(&file, &original).unwrap();
+            let arranged = rearrange(&file, RowLayout::Interleaved);
+            assert_eq!(arranged.len(), original.len());
+            std::fs::write(&other, &arranged).unwrap();
+            assert!(rearrange(&other, RowLayout::Plain) == original, "round {round}");
+            assert!(rearrange(&other, RowLayout::Interleaved) == arranged, "what is arranged stays");
+
+            let (plain, interleaved) = (Gguf::open(&file).unwrap(), Gguf::open(&other).unwrap());
+            for tensor in plain.tensors() {
+                let (wanted, found) = (plain.view(&tensor.name).unwrap(), interleaved.view(&tensor.name).unwrap());
+                let rows: usize = tensor.shape[1..].iter().product();
+                assert!(wanted.plain_rows(0..rows) == found.plain_rows(0..rows), "{tensor:?}");
+                let groups = has_groups(wanted.dtype(), &tensor.shape);
+                assert_eq!(found.layout() == RowLayout::Interleaved, groups, "{tensor:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_groups_or_go_to_the_end_of_a_matrix() {
+        for (unit, part, whole) in [
+            (32, 0..32, true),
+            (32, 16..32, true),
+            (32, 8..24, false),
+            (40, 0..40, true),
+            (40, 16..40, true),
+            (40, 0..36, false),
+            (40, 0..80, false),
+            (48, 16..96, true),
+            (40, 40..80, true),
+            (40, 40..56, true),
+            (40, 48..80, false),
+        ] {
+            assert_eq!(is_whole(unit, &part), whole, "{part:?} of matrices of {unit}");
+        }
+    }
+
+    #[test]
+    fn type_numbers_that_are_no_layout_of_ours_are_formats() {
+        for number in [0, 12, 39, 0xff, 0x1234_5678, MARK << 16 | 0x200 | 12] {
+            let expected =
+                if number >> 16 == MARK { TypeNumber::Newer(2) } else { TypeNumber::Known(number, RowLayout::Plain) };
+            assert_eq!(TypeNumber::read(number), expected);
+        }
+        let number = TypeNumber::write(DType::Q4K, RowLayout::Interleaved);
+        assert_eq!(TypeNumber::read(number), TypeNumber::Known(12, RowLayout::Interleaved));
+    }
+}

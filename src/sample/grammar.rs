@@ -62,6 +62,14 @@ impl Form {
         }
     }
 
+    /// Finds out before there is a vocabulary what can be found out.
+    ///
+    /// # Errors
+    /// A schema with words that cannot be kept to, a grammar that is neither of the notations, one that is too long.
+    pub fn check(&self) -> Result<()> {
+        self.grammar().map(drop)
+    }
+
     fn grammar(&self) -> Result<TopLevelGrammar> {
         let size = |bytes: usize| {
             let wanted = format!("at most {MAX_SOURCE} bytes");

@@ -9,6 +9,7 @@ mod grammar;
 mod params;
 mod philox;
 mod pointer;
+mod rewrite;
 mod sampler;
 mod schema;
 mod settings;

@@ -6,7 +6,7 @@
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states; there may be a few.
 
-use super::pointer;
+use super::{pointer, rewrite};
 use crate::{Error, Result};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
@@ -44,11 +44,13 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
         _ => return refuse("an object or a boolean", "another JSON value"),
     };
+    rewrite::rewrite(&mut root);
     if !lenient {
         words(&root, "#", &mut |word, place, _| match UNENFORCED.contains(&word) {
             true => Err(Error::usage(format!(
-                "The JSON schema says `{word}` at {place}, which cannot be kept to while an answer is written. Leave it \
-                 out, or say it with enum, const, pattern, anyOf or required."
+                "The JSON schema says `{word}` at {}, which cannot be kept to while an answer is written. Leave it \
+                 out, or say it with enum, const, pattern, anyOf or required.",
+                if place == "#" { "its top" } else { place }
             ))),
             false => Ok(()),
         })?;

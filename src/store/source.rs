@@ -37,15 +37,19 @@ pub(super) enum Want {
     File(String),
 }
 
-const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a catalogue name";
+const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
 
 /// Reads `hf:org/repo[@revision][:QUANT]`, `[hf:]org/repo/path/file.gguf`, a URL (of the hub at `hub`, or any), or a
 /// name of the catalogue.
 pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
     let wrong = || {
         let near = crate::suggest::did_you_mean(text, catalogue::names());
-        let hint = if near.is_empty() { "see the catalogue with: tokki list --catalogue".to_owned() } else { near };
-        Error::input("model", FORMS, format!("{text:?}")).hint(hint)
+        let near = if near.is_empty() {
+            "tokki list --catalogue lists its names.".to_owned()
+        } else {
+            near.replacen('d', "D", 1)
+        };
+        Error::usage(format!("{text:?} is none of {FORMS}. {near}"))
     };
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(wrong());

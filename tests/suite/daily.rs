@@ -1,12 +1,30 @@
 //! The chat of every day, in a real terminal: what is kept, continued, switched, made shorter, laid out, sent elsewhere.
 
 use crate::home::{Home, text, told};
-use crate::terminal::{Terminal, chat};
+use crate::terminal::Terminal;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn model(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
+}
+
+/// A chat with a context of its own.
+fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
+    let model = model("llama.gguf");
+    let own = ["run", model.to_str().unwrap(), "--temperature", "0"];
+    let context: &[&str] = if args.contains(&"--ctx") { &[] } else { &["--ctx", "1024"] };
+    continued(home, &[&own[..], context, args].concat(), cols)
+}
+
+/// Any command in a terminal.
+fn continued(home: &Path, args: &[&str], cols: usize) -> Terminal {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(args).env("TOKKI_HOME", home).env("XDG_CONFIG_HOME", home).env("TOKKI_OFFLINE", "1");
+    command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);
+    let mut terminal = Terminal::start(command, cols);
+    terminal.prompt();
+    terminal
 }
 
 /// Sends a line, and gives what was written up to the next prompt.
@@ -37,15 +55,7 @@ fn chats_are_kept_listed_searched_and_continued() {
     assert!(history(&["SALTY"]).1.contains("sea") && !history(&["lake"]).1.contains("sea"));
     assert!(history(&["--show", "1"]).1.starts_with("user:\n\nWhy is the sea salty?"));
     assert_eq!(history(&["--show", "2"]).0, Some(2));
-    let mut again = Terminal::start(
-        {
-            let mut command = home.command(&["run", "--continue", "--max-tokens", "6"]);
-            command.env("TERM", "xterm").current_dir(home.path()).env("XDG_CONFIG_HOME", home.path());
-            command
-        },
-        80,
-    );
-    again.prompt();
+    let mut again = continued(home.path(), &["run", "--continue", "--max-tokens", "6"], 80);
     assert!(again.text.contains("continued: 1 earlier questions"), "{}", again.text);
     say(&mut again, "And lakes?");
     leave(again);
@@ -82,8 +92,8 @@ fn a_chat_goes_on_with_another_model() {
 #[test]
 fn a_full_context_has_ways_on() {
     let home = Home::new();
-    let long = "word ".repeat(20);
-    let args = ["--ctx", "100", "--max-tokens", "8"];
+    let long = "word ".repeat(10);
+    let args = ["--ctx", "260", "--max-tokens", "8"];
     let mut terminal = chat(home.path(), &args, 80);
     let mut said = String::new();
     for _ in 0..6 {

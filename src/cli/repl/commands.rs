@@ -84,10 +84,18 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
 }
 
 fn help(_: &mut Chat, _: &str) -> Result<Next> {
+    const COLUMN: usize = 28;
     for command in TABLE {
-        output::say(&format!("  {:<40} {}", format!("/{} {}", command.name, command.argument), command.help));
+        output::columns(&format!("/{} {}", command.name, command.argument), COLUMN, command.help);
     }
-    output::say("  \"\"\" begins and ends a text of several lines; Esc ends a thought; Ctrl-C stops an answer");
+    for (key, does) in [
+        ("\\ at the end", "goes on in a new line; \"\"\" begins and ends a text of several lines"),
+        ("Esc", "ends a thought"),
+        ("Ctrl-C", "stops an answer"),
+        ("Tab", "completes commands, settings, models and @files"),
+    ] {
+        output::columns(key, COLUMN, does);
+    }
     Ok(Next::Ask)
 }
 
@@ -109,8 +117,8 @@ const SET: &[(&[&str], Setter)] = &[
     }),
     (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
     (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
-        Err(Error::input(format!("/set {key}"), "a setting of the chat", "one of fetching models")
-            .hint(format!("leave, and give it to the command: --{}", key.replace('_', "-"))))
+        let flag = key.replace('_', "-");
+        Err(Error::usage(format!("{key} is of fetching models. Leave, and give it to the command: --{flag}.")))
     }),
 ];
 
@@ -142,10 +150,7 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         let known = chat.settings.clone().with_text(&key, "");
         let now = chat.settings.get(&key).map_or("its default".to_owned(), |(text, _)| text.to_owned());
         return Err(match known {
-            Err(Error::Input { wanted, found, .. }) if !found.starts_with("none") => {
-                Error::usage(format!("/set {key} VALUE: {wanted}. Now it is {now}."))
-            }
-            Err(other) => other,
+            Err(error) => Error::usage(error.to_string().replace(", not \"\".", &format!("; now it is {now}."))),
             Ok(_) => Error::usage(format!("/set {key} VALUE: which value? Now it is {now}.")),
         });
     }
@@ -189,8 +194,7 @@ fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // A value that no start would take either is told first.
     drop(chat.settings.clone().with_text(key, value)?);
     let flag = key.replace('_', "-");
-    Err(Error::input(format!("/set {key}"), "a setting that can change in a chat", "one that counts at the start")
-        .hint(format!("/save the chat, leave, and start it with --{flag} {value}")))
+    Err(Error::usage(format!("{key} counts at the start. /save the chat, leave, and start it with --{flag} {value}.")))
 }
 
 fn stop(chat: &mut Chat, value: &str) -> Result<Next> {

@@ -1,6 +1,7 @@
 //! The line that the user edits: history, completion, several lines.
 
 use super::commands::NAMES;
+use crate::config::KEYS;
 use crate::{Error, Result, store};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -53,7 +54,7 @@ impl Editor {
     pub(super) fn read(&mut self, text: &str) -> Result<Input> {
         match self.inner.readline_with_initial(">>> ", (text, "")) {
             Ok(line) => {
-                let text = unfenced(&line).to_owned();
+                let text = unfenced(&line).replace("\\\n", "\n");
                 self.remember(&line);
                 Ok(Input::Text(text))
             }
@@ -94,6 +95,12 @@ fn unfenced(line: &str) -> &str {
     inner.map_or(line, |text| text.trim_matches('\n'))
 }
 
+/// Names of models in the store; none where it cannot be read.
+fn models() -> Vec<String> {
+    let models = store::Store::open().and_then(|store| store.models()).unwrap_or_default();
+    models.into_iter().map(|entry| entry.name).collect()
+}
+
 /// Completion of commands and files; lines that are not finished.
 struct Assist {
     files: FilenameCompleter,
@@ -122,9 +129,12 @@ impl Validator for Assist {
     }
 }
 
-/// Whether a text goes on in the next line: a fence that is not closed.
+/// Whether a text goes on in the next line: a fence that is not closed, or a backslash at its end.
 fn is_open(text: &str) -> bool {
     let text = text.trim();
+    if text.ends_with('\\') {
+        return true;
+    }
     text.starts_with(FENCE) && (text.len() < 2 * FENCE.len() || !text.ends_with(FENCE))
 }
 
@@ -137,6 +147,20 @@ impl Completer for Assist {
             let names = NAMES.iter().filter(|name| name.starts_with(start));
             let pair = |name: &&str| Pair { display: format!("/{name}"), replacement: format!("/{name} ") };
             return Ok((0, names.map(pair).collect()));
+        }
+        for (command, words) in [
+            ("/set ", KEYS.iter().map(|key| key.name.to_owned()).collect::<Vec<_>>()),
+            ("/think ", ["on", "off", "show", "hide", "brief"].map(str::to_owned).to_vec()),
+            ("/model ", models()),
+        ] {
+            if let Some(start) = before.strip_prefix(command).filter(|rest| !rest.contains(' ')) {
+                let found = words.iter().filter(|word| word.starts_with(start));
+                let pair = |word: &String| Pair { display: word.clone(), replacement: format!("{word} ") };
+                let pairs: Vec<Pair> = found.map(pair).collect();
+                if !pairs.is_empty() {
+                    return Ok((command.len(), pairs));
+                }
+            }
         }
         let word = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
         if before[word..].starts_with('@') || before.starts_with('/') {
@@ -156,7 +180,7 @@ mod tests {
         assert!(is_open("\"\"\""));
         assert!(is_open("\"\"\"first\nsecond"));
         assert!(!is_open("\"\"\"first\nsecond\"\"\""));
-        assert!(!is_open("plain"));
+        assert!(!is_open("plain") && is_open("goes on\\"));
         assert_eq!(unfenced("\"\"\"\nfirst\nsecond\n\"\"\""), "first\nsecond");
         assert_eq!(unfenced("\"quoted\""), "\"quoted\"");
     }

@@ -274,3 +274,65 @@ fn numbers_end() {
         assert!(constraint.allowed().unwrap().contains(257));
     }
 }
+
+/// Whether an answer may be this text, and end there.
+fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
+    let mut constraint = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap();
+    for byte in text.bytes() {
+        if !constraint.allowed().unwrap().contains(u32::from(byte)) {
+            return false;
+        }
+        constraint.accept(u32::from(byte)).unwrap();
+    }
+    let (_, eog) = vocabulary();
+    constraint.allowed().is_ok_and(|allowed| eog.iter().any(|&end| allowed.contains(end)))
+}
+
+/// Words that the compiler does not know are kept to where they can be said in others.
+#[test]
+fn conditions_dependencies_and_negations() {
+    let grammars = grammars();
+    let text = json!({"type": "string"});
+    let card = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": {"name": text, "card": text, "address": text},
+        "required": ["name"], "dependentRequired": {"card": ["address"]},
+    });
+    assert!(accepts(&grammars, &card, r#"{"name":"a"}"#));
+    assert!(accepts(&grammars, &card, r#"{"name":"a","card":"b","address":"c"}"#));
+    assert!(accepts(&grammars, &card, r#"{"name":"a","address":"c"}"#));
+    assert!(!accepts(&grammars, &card, r#"{"name":"a","card":"b"}"#));
+    let pet = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": {"kind": {"enum": ["cat", "fish"]}, "lives": {"type": "integer"}, "tank": text},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "cat"}}},
+        "then": {"required": ["lives"]}, "else": {"required": ["tank"]},
+    });
+    assert!(accepts(&grammars, &pet, r#"{"kind":"cat","lives":9}"#));
+    assert!(accepts(&grammars, &pet, r#"{"kind":"fish","tank":"t"}"#));
+    assert!(!accepts(&grammars, &pet, r#"{"kind":"cat"}"#));
+    assert!(!accepts(&grammars, &pet, r#"{"kind":"fish"}"#));
+    let few = json!({"enum": [1, 2, 3], "not": {"enum": [2]}});
+    assert!(accepts(&grammars, &few, "3") && !accepts(&grammars, &few, "2"));
+    let bare = json!({
+        "type": "object", "additionalProperties": false, "properties": {"a": text, "b": text},
+        "required": ["b"], "not": {"required": ["a"]},
+    });
+    assert!(accepts(&grammars, &bare, r#"{"b":"x"}"#) && !accepts(&grammars, &bare, r#"{"a":"x","b":"x"}"#));
+    // What cannot be said so is refused with its place.
+    for (schema, place) in [
+        (json!({"properties": {"a/b": {"not": {"type": "string"}}}}), "`not` at #/properties/a~1b"),
+        (json!({"items": {"uniqueItems": true}}), "`uniqueItems` at #/items"),
+        (json!({"if": {"type": "string"}, "then": {"maxLength": 3}}), "at its top"),
+        (json!({"allOf": [{}, {"contains": {}}]}), "`contains` at #/allOf/1"),
+    ] {
+        let error = grammars.constraint(&Form::JsonSchema(schema)).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+    }
+    // A name of a property is no word; a misspelt word is told.
+    let odd = json!({"type": "object", "properties": {"not": text, "if": {"type": "string", "maxlength": 3}}});
+    let constraint = grammars.constraint(&Form::JsonSchema(odd)).unwrap();
+    assert!(constraint.warnings().iter().any(|warning| warning.contains("`maxlength` at #/properties/if")));
+    assert_eq!(constraint.warnings().len(), 1, "{:?}", constraint.warnings());
+}
