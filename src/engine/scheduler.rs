@@ -558,7 +558,7 @@ impl Scheduler {
                 continue;
             }
             let Some(logits) = logits.next() else { break };
-            copies.extend(self.fork(index).into_iter().map(|fork| (fork, logits.to_vec())));
+            copies.extend(self.fork(index).map(|fork| (fork, logits.to_vec())));
             chosen.push((index, logits));
         }
         chosen.extend(copies.iter_mut().map(|(index, logits)| (*index, logits.as_mut_slice())));

@@ -296,7 +296,8 @@ mod tests {
         for round in 0..60 {
             let mut writer = Writer::new("llama");
             writer.alignment = [32, 64, 8][round % 3];
-            writer = writer.u32("general.alignment", writer.alignment as u32);
+            let alignment = writer.alignment as u32;
+            writer = writer.u32("general.alignment", alignment);
             for number in 0..random(6) {
                 let dtype = DType::ALL[random(DType::ALL.len() as u64) as usize - 1];
                 let cols = random(3) * dtype.block_len().max(4) as u64;
