@@ -87,7 +87,7 @@ fn io_text(path: &Path, action: &str, source: &std::io::Error) -> String {
     let path = path.display().to_string();
     match source.kind() {
         std::io::ErrorKind::NotFound if matches!(action, "open" | "read") => {
-            format!("no such file or folder: {}", brief(&path))
+            format!("No such file or folder: {}", brief(&path))
         }
         _ => format!("{}: cannot {action}: {}", brief(&path), reason(source)),
     }

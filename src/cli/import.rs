@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long)]
     name: Option<String>,
     /// Store a copy with interleaved rows instead of a link
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long)]
     interleave: bool,
     /// Take over models from another program
     #[arg(long, value_name = "PROGRAM", value_enum)]
@@ -53,7 +53,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(program) = args.from {
         return take_over(&store, program, args, layout);
     }
-    let file = super::output::home_path(&args.file.clone().unwrap_or_default().to_string_lossy());
+    let file = args.file.clone().unwrap_or_default();
+    // A path need not be text.
+    let file = file.to_str().map_or_else(|| file.clone(), super::output::home_path);
     let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
     say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
     remark(&store, &name);

@@ -57,7 +57,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
 /// Says what has no effect, or is not what templates know.
 fn remarks(template: &Template, vars: &Vars, given: &[String]) {
     for name in given.iter().filter_map(|assignment| assignment.split_once('=')).map(|(name, _)| name) {
-        if !template.source().contains(name) {
+        // What every tokenizer hands over, a template need not read.
+        if !["bos_token", "eos_token"].contains(&name) && !template.source().contains(name) {
             super::output::say(&format!("tokki: the template never reads the variable {name}"));
         }
     }

@@ -295,9 +295,9 @@ mod tests {
         let mut random = |most: u64| 1 + (rng.signed().abs() * most as f32) as u64 % most;
         for round in 0..60 {
             let mut writer = Writer::new("llama");
-            writer.alignment = [32, 64, 8][round % 3];
-            let alignment = writer.alignment as u32;
-            writer = writer.u32("general.alignment", alignment);
+            let alignment = [32, 64, 8][round % 3];
+            writer.alignment = alignment;
+            writer = writer.u32("general.alignment", alignment as u32);
             for number in 0..random(6) {
                 let dtype = DType::ALL[random(DType::ALL.len() as u64) as usize - 1];
                 let cols = random(3) * dtype.block_len().max(4) as u64;

@@ -33,11 +33,11 @@ fn page_for_people() {
         "2 of them see the last 8 tokens",
         "temperature 0.6 (the model's file)",
         "F32",
-        "can be run",
+        "can be run with --raw; it cannot chat",
     ] {
         assert!(out.contains(words), "no {words:?} in:\n{out}");
     }
-    assert!(!out.contains("cannot") && !out.contains("problem"), "{out}");
+    assert!(!out.contains("cannot be run") && !out.contains("problem"), "{out}");
 }
 
 #[test]

@@ -246,3 +246,22 @@ fn a_configuration_is_written_once_and_all_of_it_can_be_used() {
     let (code, out, err) = told(&command.env("TOKKI_CONFIG", home.path().join("all.toml")).output().unwrap());
     assert!(code == Some(0) && !out.is_empty(), "{err}");
 }
+
+#[test]
+fn what_was_measured_is_kept_and_can_be_measured_again() {
+    let home = Home::new();
+    let path = model("llama.gguf");
+    let plan = |more: &[&str]| {
+        let args: Vec<&str> = ["plan", path.to_str().unwrap(), "--json"].iter().chain(more).copied().collect();
+        let (code, out, err) = told(&home.run(&args));
+        assert_eq!(code, Some(0), "{err}");
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(report["decode_tok_s"].as_f64().unwrap() > 0.0);
+        report["measured_before"].as_bool().unwrap()
+    };
+    assert!(!plan(&[]));
+    // What was measured beside other programs is not kept.
+    let kept = home.path().join("probes.json").exists();
+    assert_eq!(plan(&[]), kept);
+    assert!(!plan(&["--measure"]));
+}
