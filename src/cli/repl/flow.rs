@@ -93,7 +93,8 @@ impl Flow {
             }
             ' ' => {
                 self.flush(width, out);
-                self.blanks += 1;
+                // A heading's mark is not shown, nor the blank behind it.
+                self.blanks += usize::from(self.line != Line::Heading || self.column > 0);
             }
             '|' if !self.begun && self.paint.is_on() && !self.code => {
                 (self.begun, self.line) = (true, Line::Row);
