@@ -54,8 +54,12 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
         Some(&gain) => gain,
         None => {
             let Some(gain) = layout::gain(gguf, dtype, &pool)? else { return Ok(false) };
-            known.gains.insert(key, gain);
-            known.write();
+            // What other programs slow down says nothing about another day.
+            let busy = crate::machine::load().is_some_and(|load| load > (threads as f64 / 4.0).max(0.5));
+            if !busy {
+                known.gains.insert(key, gain);
+                known.write();
+            }
             gain
         }
     };
