@@ -289,6 +289,16 @@ pub fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
+/// Whether other programs want so many cores that what is measured with `threads` threads now says little of another day.
+pub fn is_busy(load: f64, threads: usize) -> bool {
+    load > (threads as f64 / 4.0).max(0.5)
+}
+
+/// [`load`], where the machine [is busy](is_busy).
+pub fn busy(threads: usize) -> Option<f64> {
+    load().filter(|&load| is_busy(load, threads))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

@@ -1,16 +1,14 @@
 //! How the rows of a fetched model are stored: `--layout`, and what it's worth on this machine.
 
+use super::kept::Kept;
 use super::output::say;
 use crate::Result;
 use crate::config::Settings;
 use crate::gguf::{Gguf, RowLayout};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::parallel::Pool;
-use crate::platform::{input, output};
 use crate::predict::layout;
 use crate::store::{LayoutChoice, Store};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// What `--layout` may be.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,16 +47,13 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
     let pool = Pool::new(super::compute::threads(settings))?;
     let threads = pool.threads();
     let key = format!("{dtype}, {}, {threads} threads, {}", pool.isa().name(), Machine::read().cpu);
-    let mut known = Known::read(&store);
-    let gain = match known.gains.get(&key) {
-        Some(&gain) => gain,
+    let known = Kept::in_store(Some(&store), FILE, MOST);
+    let gain = match known.find(&key) {
+        Some(gain) => gain,
         None => {
             let Some(gain) = layout::gain(gguf, dtype, &pool)? else { return Ok(false) };
-            // What other programs slow down says nothing about another day.
-            let busy = crate::machine::load().is_some_and(|load| load > (threads as f64 / 4.0).max(0.5));
-            if !busy {
-                known.gains.insert(key, gain);
-                known.write();
+            if machine::busy(threads).is_none() {
+                known.keep(key, gain);
             }
             gain
         }
@@ -71,25 +66,4 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
          (--layout plain keeps the file's; tokki export gives the file back)"
     ));
     Ok(true)
-}
-
-/// Gains that were measured before.
-struct Known {
-    path: PathBuf,
-    gains: BTreeMap<String, f64>,
-}
-
-impl Known {
-    fn read(store: &Store) -> Self {
-        let path = store.home().join(FILE);
-        let text = input::read_regular(&path, MOST).unwrap_or_default();
-        Self { path, gains: serde_json::from_slice(&text).unwrap_or_default() }
-    }
-
-    /// What cannot be kept is measured again.
-    fn write(&self) {
-        if let Ok(text) = serde_json::to_vec(&self.gains) {
-            drop(output::write(&self.path, &text));
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod embed;
 mod export;
 mod history;
 mod import;
+mod kept;
 mod layout;
 mod lines;
 mod list;

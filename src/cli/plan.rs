@@ -3,6 +3,7 @@
 mod suits;
 
 use super::compute::Compute;
+use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
 use crate::config::{MachineFlags, Origin, Settings};
@@ -16,7 +17,6 @@ use crate::store::{self, Preview, Store};
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use clap::Args;
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -186,52 +186,17 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     output::result(|out| show_speed(out, &report))
 }
 
-/// What was measured on this machine, kept in the store by model and machine.
-struct Probes {
-    path: Option<PathBuf>,
-    key: String,
-}
-
-impl Probes {
-    fn of(compute: &Compute) -> Result<Self> {
-        let path = Store::of(&compute.settings).ok().map(|store| store.home().join("probes.json"));
-        let machine = Machine::read();
-        let key = format!(
-            "{} {} {} {} threads {} {}",
-            crate::engine::saved::fingerprint(&compute.model)?,
-            layout_name(compute.model.gguf.layout()),
-            env!("CARGO_PKG_VERSION"),
-            compute.pool.threads(),
-            compute.pool.isa().name(),
-            machine.cpu
-        );
-        Ok(Self { path, key })
-    }
-
-    fn all(&self) -> BTreeMap<String, Probe> {
-        const MOST: u64 = 1 << 20;
-        let text = self.path.as_ref().and_then(|path| crate::platform::input::read_regular_text(path, MOST).ok());
-        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-    }
-
-    fn find(&self) -> Option<Probe> {
-        self.all().remove(&self.key)
-    }
-
-    /// Keeps what was measured. A store that cannot be written to costs a measurement the next time.
-    fn keep(&self, probe: Probe) {
-        const MOST: usize = 500;
-        let Some(path) = &self.path else { return };
-        let mut all = self.all();
-        if all.len() >= MOST {
-            all.clear();
-        }
-        all.insert(self.key.clone(), probe);
-        let folder = path.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok());
-        if let Some(text) = serde_json::to_vec(&all).ok().filter(|_| folder) {
-            drop(crate::platform::output::write(path, &text));
-        }
-    }
+/// What speeds that were measured hold for: a model in its layout, this machine, and this version.
+fn probe_key(compute: &Compute) -> Result<String> {
+    Ok(format!(
+        "{} {} {} {} threads {} {}",
+        crate::engine::saved::fingerprint(&compute.model)?,
+        layout_name(compute.model.gguf.layout()),
+        env!("CARGO_PKG_VERSION"),
+        compute.pool.threads(),
+        compute.pool.isa().name(),
+        Machine::read().cpu
+    ))
 }
 
 /// The caches that are compared: the one asked for, else those that are worth it.
@@ -295,13 +260,14 @@ impl Report {
             return model.gguf.intact();
         }
         let kinds = kinds(compute);
-        let probes = Probes::of(compute)?;
-        let before = probes.find().filter(|_| !again).and_then(|probe| Speed::from_probe(model, &probe, &kinds));
+        let probes: Kept<Probe> = Kept::in_store(Store::of(&compute.settings).ok().as_ref(), "probes.json", 1 << 20);
+        let key = probe_key(compute)?;
+        let before = probes.find(&key).filter(|_| !again).and_then(|probe| Speed::from_probe(model, &probe, &kinds));
         self.measured_before = before.is_some();
         let speed = match before {
             Some(speed) => speed,
             None => {
-                let busy = crate::machine::load().filter(|&load| load > (self.threads as f64 / 4.0).max(0.5));
+                let busy = crate::machine::busy(self.threads);
                 if let Some(load) = busy {
                     output::say(&format!(
                         "tokki: other programs keep about {load:.1} cores busy: without them it will be faster"
@@ -312,7 +278,7 @@ impl Report {
                 bar.finish_and_clear();
                 let speed = speed?;
                 if busy.is_none() {
-                    probes.keep(speed.probe());
+                    probes.keep(key, speed.probe());
                 }
                 speed
             }

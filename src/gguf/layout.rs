@@ -145,11 +145,6 @@ impl Rearranged {
         self.map.len() as u64
     }
 
-    /// Whether anything will be another way round than it is.
-    pub fn changes(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece.work, Work::Rows(..)))
-    }
-
     /// Calls `each` with the file's bytes in their new order, a few megabytes at a time. Its error ends the work.
     ///
     /// # Errors

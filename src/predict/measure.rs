@@ -22,21 +22,26 @@ const TIME: Duration = Duration::from_millis(600);
 
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
-    const CHUNK: usize = 1 << 20;
     let buffer = buffer(affordable(beyond_caches()));
-    let chunks = buffer.len() / CHUNK;
-    if chunks == 0 {
+    let chunks: Vec<&[u8]> = buffer.chunks_exact(CHUNK).collect();
+    if chunks.is_empty() {
         return 0.0;
     }
-    best(|| {
-        let start = Instant::now();
-        pool.run(|lead| {
-            lead.phase(chunks, &|_, i| {
-                std::hint::black_box(ceiling::read(pool.isa(), &buffer[i * CHUNK..(i + 1) * CHUNK]));
-            });
+    best(|| read_once(pool, &chunks))
+}
+
+/// Bytes that a thread reads at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Bytes per second at which all threads together read these once.
+fn read_once(pool: &Pool, chunks: &[&[u8]]) -> f64 {
+    let start = Instant::now();
+    pool.run(|lead| {
+        lead.phase(chunks.len(), &|_, i| {
+            std::hint::black_box(ceiling::read(pool.isa(), chunks[i]));
         });
-        buffer.len() as f64 / start.elapsed().as_secs_f64()
-    })
+    });
+    chunks.iter().map(|chunk| chunk.len()).sum::<usize>() as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Bytes per second at which all threads together read the model's own weights, once through, of a large model a part.
@@ -44,7 +49,6 @@ pub fn read_bandwidth(pool: &Pool) -> f64 {
 /// # Errors
 /// A tensor that cannot be read.
 pub fn model_bandwidth(pool: &Pool, gguf: &Gguf) -> Result<f64> {
-    const CHUNK: usize = 1 << 20;
     const MOST: usize = 2 << 30;
     let (mut views, mut size) = (Vec::new(), 0);
     for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_some()) {
@@ -56,13 +60,7 @@ pub fn model_bandwidth(pool: &Pool, gguf: &Gguf) -> Result<f64> {
         }
     }
     let chunks: Vec<&[u8]> = views.iter().flat_map(|view| view.bytes().chunks(CHUNK)).collect();
-    let start = Instant::now();
-    pool.run(|lead| {
-        lead.phase(chunks.len(), &|_, i| {
-            std::hint::black_box(ceiling::read(pool.isa(), chunks[i]));
-        });
-    });
-    Ok(size as f64 / start.elapsed().as_secs_f64())
+    Ok(read_once(pool, &chunks))
 }
 
 /// A buffer of `most` bytes, or of half as many again and again where the system does not give them.

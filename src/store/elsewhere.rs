@@ -86,8 +86,8 @@ fn of_file(file: &Path) -> Option<Found> {
         .then(|| Some(Found { name: name::from_file(&file_name).ok()?, file: file.to_path_buf(), file_name }))?
 }
 
-/// All GGUF files below a folder. Links to files are followed, links to folders are not.
-fn files(place: &Path) -> Vec<PathBuf> {
+/// What is below a folder and no folder itself. Links to files are followed, links to folders are not.
+fn below(place: &Path) -> Vec<PathBuf> {
     let (mut folders, mut found, mut looked) = (vec![place.to_path_buf()], Vec::new(), 0);
     while let Some(folder) = folders.pop() {
         looked += 1;
@@ -95,53 +95,41 @@ fn files(place: &Path) -> Vec<PathBuf> {
             break;
         }
         for entry in std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(path),
-                Ok(_) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && path.is_file() => {
-                    found.push(path);
-                }
-                _ => {}
-            }
+            let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let into = if folder { &mut folders } else { &mut found };
+            into.push(entry.path());
         }
     }
     found
 }
 
+/// All GGUF files below a folder.
+fn files(place: &Path) -> Vec<PathBuf> {
+    let is_model =
+        |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && path.is_file();
+    below(place).into_iter().filter(is_model).collect()
+}
+
 /// `manifests/HOST/library/NAME/TAG` is JSON whose layers name the file by its hash.
 fn ollama(place: &Path) -> Vec<Found> {
+    below(&place.join("manifests")).iter().filter_map(|record| of_record(place, record)).collect()
+}
+
+/// The model of one record.
+fn of_record(place: &Path, path: &Path) -> Option<Found> {
     const KIND: &str = "application/vnd.ollama.image.model";
-    let manifests = place.join("manifests");
-    let (mut folders, mut found, mut looked) = (vec![manifests.clone()], Vec::new(), 0);
-    while let Some(folder) = folders.pop() {
-        looked += 1;
-        if looked > MOST_FOLDERS {
-            break;
-        }
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-                continue;
-            }
-            let Ok(text) = input::read_regular_text(&path, MOST_RECORD) else { continue };
-            let record: Value = serde_json::from_str(&text).unwrap_or_default();
-            let mut layers = record["layers"].as_array().into_iter().flatten();
-            let digest = layers.find(|layer| layer["mediaType"] == KIND).and_then(|layer| layer["digest"].as_str());
-            let hex = digest.and_then(|digest| digest.strip_prefix("sha256:"));
-            let Some(hex) = hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())) else {
-                continue;
-            };
-            let file = place.join("blobs").join(format!("sha256-{hex}"));
-            let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
-            let [tag, model] = parts.as_slice() else { continue };
-            let name = if tag == "latest" { model.clone() } else { format!("{model}-{tag}") };
-            if name::check(&name).is_ok() && file.is_file() {
-                found.push(Found { file_name: format!("{name}.gguf"), name, file });
-            }
-        }
+    let record: Value = serde_json::from_str(&input::read_regular_text(path, MOST_RECORD).ok()?).ok()?;
+    let mut layers = record["layers"].as_array()?.iter();
+    let digest = layers.find(|layer| layer["mediaType"] == KIND)?["digest"].as_str()?;
+    let hex = digest.strip_prefix("sha256:")?;
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
     }
-    found
+    let file = place.join("blobs").join(format!("sha256-{hex}"));
+    let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
+    let [tag, model] = parts.as_slice() else { return None };
+    let name = if tag == "latest" { model.clone() } else { format!("{model}-{tag}") };
+    (name::check(&name).is_ok() && file.is_file()).then(|| Found { file_name: format!("{name}.gguf"), name, file })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
 
 fn busy(facts: &Facts) -> Option<String> {
     let cores = facts.machine.useful_cores();
-    let load = facts.load.filter(|&load| load > (cores as f64 / 4.0).max(0.5))?;
+    let load = facts.load.filter(|&load| crate::machine::is_busy(load, cores))?;
     Some(format!(
         "Other programs keep about {load:.1} of {cores} cores busy: what was measured here is less than the machine can do."
     ))
