@@ -19,6 +19,7 @@ mod table;
 pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
 pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags, ThinkingFlags, WORDS};
 
+use crate::error::FileAction;
 use crate::{Error, Result, suggest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -300,9 +301,9 @@ pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String
 
 fn read(path: &Path) -> Result<String> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
     let mut text = String::new();
-    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, "read", e))?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, FileAction::Read, e))?;
     if text.len() as u64 > MOST_BYTES {
         return Err(Error::input(path.display().to_string(), "a configuration file under 1 MiB", "a longer one"));
     }

@@ -3,18 +3,157 @@
 //! cleaned and shortened when it is shown.
 
 use crate::text::brief;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// `Result` with the library's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, by what the user can do about it.
+/// What went wrong, for callers that act on it. THE TABLE of exit codes: [`ErrorKind::exit_code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An input (header, flag, template, schema, prompt) is malformed or out of range.
+    Invalid,
+    /// A command or request that cannot be done as it was said.
+    Usage,
+    /// No such file, model, tensor in a repository, or name.
+    NotFound,
+    /// A file that is there and cannot be read.
+    Unreadable,
+    /// A file that is no language model: an adapter, a projector, a web page, a vocabulary.
+    NotAModel,
+    /// A key that the model needs is missing.
+    MissingKey,
+    /// A key has another type or range than the model allows.
+    InvalidKey,
+    /// A tensor that the model needs is missing.
+    MissingTensor,
+    /// A tensor has another shape or place than the model's sizes say.
+    InvalidTensor,
+    /// An encoding of weights that cannot be computed with.
+    UnsupportedFormat,
+    /// An architecture that cannot be computed.
+    UnsupportedArchitecture,
+    /// A chat was asked for, and there is no template for it.
+    NoTemplate,
+    /// More tokens than the context holds.
+    ContextFull,
+    /// The work would need more memory than there is; nothing was begun.
+    TooLarge,
+    /// A stored model is known not to be what was stored.
+    Damaged,
+    /// The bytes that came are not those that were announced.
+    Mismatch,
+    /// A server could not be reached, or answered with an error.
+    Network,
+    /// A file or folder that cannot be created, written, renamed or removed.
+    Unwritable,
+    /// The disk has not enough room; nothing was begun.
+    NoRoom,
+    /// The system refused memory while running.
+    OutOfMemory,
+    /// Another process or request holds what is needed.
+    InUse,
+    /// More work is waiting than may.
+    Busy,
+    /// Anything else that failed while running.
+    Failed,
+    /// The user interrupted.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid
+            | Self::Usage
+            | Self::NotFound
+            | Self::Unreadable
+            | Self::NotAModel
+            | Self::MissingKey
+            | Self::InvalidKey
+            | Self::MissingTensor
+            | Self::InvalidTensor
+            | Self::UnsupportedFormat
+            | Self::UnsupportedArchitecture
+            | Self::NoTemplate
+            | Self::ContextFull
+            | Self::TooLarge
+            | Self::Damaged => 2,
+            Self::Mismatch
+            | Self::Network
+            | Self::Unwritable
+            | Self::NoRoom
+            | Self::OutOfMemory
+            | Self::InUse
+            | Self::Busy
+            | Self::Failed => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What was being done to a file when the system refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileAction {
+    /// Opening it to read.
+    Open,
+    /// Reading it, or asking what it is.
+    Read,
+    /// Mapping it, or taking memory without a file.
+    Map,
+    /// Taking its lock.
+    Lock,
+    /// Creating it, or a folder.
+    Create,
+    /// Writing to it.
+    Write,
+    /// Waiting until it is on the disk.
+    Sync,
+    /// Giving it its name.
+    Rename,
+    /// Removing it.
+    Remove,
+}
+
+impl FileAction {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Map => "map",
+            Self::Lock => "lock",
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Remove => "remove",
+        }
+    }
+
+    fn kind(self, why: io::ErrorKind) -> ErrorKind {
+        match (self, why) {
+            (_, io::ErrorKind::OutOfMemory) => ErrorKind::OutOfMemory,
+            (Self::Open | Self::Read, io::ErrorKind::NotFound) => ErrorKind::NotFound,
+            (Self::Open | Self::Read, _) => ErrorKind::Unreadable,
+            (Self::Map | Self::Lock, _) => ErrorKind::Failed,
+            (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => ErrorKind::NoRoom,
+            (Self::Create | Self::Write | Self::Sync | Self::Rename | Self::Remove, _) => ErrorKind::Unwritable,
+        }
+    }
+}
+
+/// Everything that can go wrong: [`Error::kind`] says what, the text says where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An input (file, key, tensor, flag, template, prompt) is not what it has to be. Exit code 2.
+    /// An input (file, key, tensor, flag, template, prompt) is not what it has to be.
     #[error("{}: wanted {}, found {}{}", brief(place), brief(wanted), brief(found), hint_text(hint))]
     Input {
+        /// [`ErrorKind::Invalid`], or a narrower one.
+        kind: ErrorKind,
         /// The file, key, tensor or flag.
         place: String,
         /// What it has to be.
@@ -24,25 +163,27 @@ pub enum Error {
         /// What to do; may be empty.
         hint: String,
     },
-    /// What a person typed cannot be done: a sentence or two that say so, and what to type instead. Exit code 2.
+    /// What a person typed cannot be done: a sentence or two that say so, and what to type instead.
     #[error("{}", brief(message))]
     Usage {
+        /// [`ErrorKind::Usage`], or a narrower one.
+        kind: ErrorKind,
         /// Whole sentences.
         message: String,
     },
-    /// A file could not be opened, read or written. Exit code 2 for reading, 1 for writing.
-    #[error("{}", io_text(path, action, source))]
+    /// A file could not be opened, read or written.
+    #[error("{}", io_text(path, *action, source))]
     Io {
         /// The file.
         path: PathBuf,
-        /// `open`, `read`, `write`, ...
-        action: &'static str,
+        /// What was being done to it.
+        action: FileAction,
         /// The operating system's word.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// More tokens than the context holds. Nothing is ever cut silently. Exit code 2.
+    /// More tokens than the context holds. Nothing is ever cut silently.
     #[error(
-        "the context is full: {needed} tokens needed, {available} available; use a larger --ctx or a shorter prompt"
+        "the context is full: {needed} tokens needed, {available} available; use a larger `ctx` or a shorter prompt"
     )]
     ContextFull {
         /// Tokens that the request needs in all.
@@ -50,9 +191,11 @@ pub enum Error {
         /// Tokens that fit.
         available: usize,
     },
-    /// Something failed while running. Exit code 1.
+    /// Something failed while running.
     #[error("{}: {}{}", brief(place), brief(why), hint_text(hint))]
     Failed {
+        /// [`ErrorKind::Failed`], or a narrower one.
+        kind: ErrorKind,
         /// What failed.
         place: String,
         /// Why.
@@ -60,36 +203,28 @@ pub enum Error {
         /// What to do; may be empty.
         hint: String,
     },
-    /// More work is waiting than may. Exit code 1.
+    /// More work is waiting than may.
     #[error("busy: {waiting} requests are waiting already; try again later")]
     Busy {
         /// How many are waiting.
         waiting: usize,
     },
-    /// The user interrupted. Exit code 130.
+    /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// What the operating system said, in a person's words.
-fn reason(source: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    match source.kind() {
-        ErrorKind::NotFound => "No such file or folder".to_owned(),
-        ErrorKind::PermissionDenied => "it is not allowed".to_owned(),
-        ErrorKind::StorageFull => "the disk is full".to_owned(),
-        ErrorKind::ReadOnlyFilesystem => "the disk can only be read".to_owned(),
-        _ => source.to_string(),
-    }
+/// What the operating system said, without its number.
+fn reason(source: &io::Error) -> String {
+    let text = source.to_string();
+    text.split_once(" (os error").map_or_else(|| text.clone(), |(said, _)| said.to_owned())
 }
 
-fn io_text(path: &Path, action: &str, source: &std::io::Error) -> String {
+fn io_text(path: &Path, action: FileAction, source: &io::Error) -> String {
     let path = path.display().to_string();
-    match source.kind() {
-        std::io::ErrorKind::NotFound if matches!(action, "open" | "read") => {
-            format!("No such file or folder: {}", brief(&path))
-        }
-        _ => format!("{}: cannot {action}: {}", brief(&path), reason(source)),
+    match action.kind(source.kind()) {
+        ErrorKind::NotFound => format!("No such file or folder: {}", brief(&path)),
+        _ => format!("{}: cannot {}: {}", brief(&path), action.verb(), reason(source)),
     }
 }
 
@@ -100,22 +235,48 @@ fn hint_text(hint: &str) -> String {
 impl Error {
     /// A bad input without a hint.
     pub fn input(place: impl Into<String>, wanted: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Input { place: place.into(), wanted: wanted.into(), found: found.into(), hint: String::new() }
+        Self::Input {
+            kind: ErrorKind::Invalid,
+            place: place.into(),
+            wanted: wanted.into(),
+            found: found.into(),
+            hint: String::new(),
+        }
     }
 
     /// What a person typed cannot be done, in whole sentences.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage { message: message.into() }
+        Self::Usage { kind: ErrorKind::Usage, message: message.into() }
     }
 
     /// A failure without a hint.
     pub fn failed(place: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Failed { place: place.into(), why: why.into(), hint: String::new() }
+        Self::Failed { kind: ErrorKind::Failed, place: place.into(), why: why.into(), hint: String::new() }
     }
 
     /// An I/O error at `path` while doing `action`.
-    pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
+    pub fn io(path: impl AsRef<Path>, action: FileAction, source: io::Error) -> Self {
         Self::Io { path: path.as_ref().to_path_buf(), action, source }
+    }
+
+    /// Narrows an input's or a failure's kind (other errors have one already).
+    #[must_use]
+    pub fn of(mut self, narrower: ErrorKind) -> Self {
+        if let Self::Input { kind, .. } | Self::Usage { kind, .. } | Self::Failed { kind, .. } = &mut self {
+            *kind = narrower;
+        }
+        self
+    }
+
+    /// What went wrong, to act on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Input { kind, .. } | Self::Usage { kind, .. } | Self::Failed { kind, .. } => *kind,
+            Self::Io { action, source, .. } => action.kind(source.kind()),
+            Self::ContextFull { .. } => ErrorKind::ContextFull,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
     }
 
     /// Adds what to do next (errors that carry no hint stay as they are).
@@ -138,19 +299,48 @@ impl Error {
         }
     }
 
-    /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
+    /// The process exit code of the command contract, by [`Error::kind`].
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Input { .. } | Self::Usage { .. } | Self::ContextFull { .. } => 2,
-            Self::Io { action, .. } => {
-                if matches!(*action, "write" | "create" | "rename" | "sync") {
-                    1
-                } else {
-                    2
-                }
-            }
-            Self::Failed { .. } | Self::Busy { .. } => 1,
-            Self::Interrupted => 130,
+        self.kind().exit_code()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_follows_from_the_kind() {
+        let input = Error::input("a", "b", "c");
+        assert_eq!((input.kind(), input.exit_code()), (ErrorKind::Invalid, 2));
+        assert_eq!(input.of(ErrorKind::MissingKey).kind(), ErrorKind::MissingKey);
+        let failed = Error::failed("a", "b").of(ErrorKind::Network);
+        assert_eq!((failed.kind(), failed.exit_code()), (ErrorKind::Network, 1));
+        assert_eq!(Error::usage("No.").of(ErrorKind::NotFound).exit_code(), 2);
+        assert_eq!(Error::ContextFull { needed: 2, available: 1 }.exit_code(), 2);
+        assert_eq!(Error::Interrupted.exit_code(), 130);
+    }
+
+    #[test]
+    fn what_was_done_to_a_file_decides_its_kind() {
+        let kind = |action, why: io::ErrorKind| Error::io("f", action, why.into()).kind();
+        assert_eq!(kind(FileAction::Open, io::ErrorKind::NotFound), ErrorKind::NotFound);
+        assert_eq!(kind(FileAction::Read, io::ErrorKind::PermissionDenied), ErrorKind::Unreadable);
+        assert_eq!(kind(FileAction::Map, io::ErrorKind::OutOfMemory), ErrorKind::OutOfMemory);
+        assert_eq!(kind(FileAction::Write, io::ErrorKind::StorageFull), ErrorKind::NoRoom);
+        for action in [FileAction::Create, FileAction::Write, FileAction::Sync, FileAction::Rename, FileAction::Remove]
+        {
+            assert_eq!(Error::io("f", action, io::ErrorKind::NotFound.into()).exit_code(), 1, "{action:?}");
         }
+    }
+
+    #[test]
+    fn the_system_is_quoted_without_its_number() {
+        let denied = Error::io("f", FileAction::Open, io::Error::from_raw_os_error(13));
+        assert_eq!(denied.to_string(), "f: cannot open: Permission denied");
+        assert_eq!(
+            Error::io("f", FileAction::Open, io::Error::from_raw_os_error(2)).to_string(),
+            "No such file or folder: f"
+        );
     }
 }

@@ -55,5 +55,5 @@ pub mod units;
 
 pub use chat::Part;
 pub use engine::{Conversation, Listener as Observer, Llm, Options, Session, Wishes};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use sample::{Form, Params, Sampler};

@@ -1,5 +1,6 @@
 //! Architectures that are known, and why they are not computed.
 
+use crate::ErrorKind;
 use crate::gguf::Gguf;
 use crate::{Error, suggest};
 
@@ -37,11 +38,12 @@ pub(super) fn refuse(gguf: &Gguf, arch: &str) -> Error {
     if let Some((_, what)) = REFUSED.iter().find(|(name, _)| *name == arch) {
         return gguf
             .wrong(KEY, "a supported architecture")
+            .of(ErrorKind::UnsupportedArchitecture)
             .hint(format!("`{arch}` needs {what}, which is not supported"));
     }
     let near = suggest::did_you_mean(arch, ARCHITECTURES.iter().map(|(name, _)| *name));
     let families = "such as llama, qwen3moe, gemma4 or deepseek2";
     let wanted = format!("one of {} supported architectures, {families}", ARCHITECTURES.len());
-    let error = gguf.wrong(KEY, wanted);
+    let error = gguf.wrong(KEY, wanted).of(ErrorKind::UnsupportedArchitecture);
     if near.is_empty() { error } else { error.hint(near) }
 }

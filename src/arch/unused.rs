@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::{Output, Pooling, Spec};
+use crate::ErrorKind;
 use crate::gguf::{Gguf, Value};
 use crate::{Error, Result};
 
@@ -187,6 +188,7 @@ pub fn check_tensors(gguf: &Gguf, spec: &Spec) -> Result<()> {
         n => format!(", and {n} more like it"),
     };
     Err(Error::input(place, format!("a tensor that a model of {} uses", spec.arch), format!("one that it has no use for{more}"))
+        .of(ErrorKind::InvalidTensor)
         .hint("the model was trained with it, and would be computed wrongly: the file is damaged, or names another architecture than its own"))
 }
 

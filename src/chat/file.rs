@@ -1,6 +1,7 @@
 //! The template and the special texts that a model's file carries.
 
 use super::{Template, Vars};
+use crate::ErrorKind;
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
@@ -21,7 +22,8 @@ impl Template {
                 format!("a chat template ({KEY})"),
                 "none: this is a model for plain text",
             )
-            .hint("use --raw to complete text as it is")
+            .of(ErrorKind::NoTemplate)
+            .hint("use `raw` to complete text as it is")
         })?;
         let mut template = Self::new(source, KEY)?;
         template.set_defaults(special_texts(gguf)?);
@@ -85,7 +87,7 @@ mod tests {
         let error = Template::from_gguf(&open(model())).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
-        assert!(text.contains("tokenizer.chat_template") && text.contains("--raw"), "{text}");
+        assert!(text.contains("tokenizer.chat_template") && text.contains("`raw`"), "{text}");
         let error = Template::from_gguf(&open(model().text(KEY, "\n{% if %}"))).unwrap_err().to_string();
         assert!(error.contains("tokenizer.chat_template, line 2"), "{error}");
     }

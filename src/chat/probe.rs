@@ -3,6 +3,7 @@
 use super::formats::Format;
 use super::reasoning::Splitter;
 use super::{Template, Vars};
+use crate::ErrorKind;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 
@@ -148,7 +149,8 @@ impl Template {
             _ => {
                 as_text?;
                 Err(Error::input(self.place(), "a chat template that hands on what the user says", "one that drops it")
-                    .hint("use --raw to complete text as it is"))
+                    .of(ErrorKind::NoTemplate)
+                    .hint("use `raw` to complete text as it is"))
             }
         }
     }

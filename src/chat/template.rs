@@ -36,7 +36,7 @@ impl Clock {
     /// Text of another form.
     pub fn parse(text: &str) -> Result<Self> {
         let time = text.parse().map(Self::Fixed);
-        time.map_err(|_| Error::input("--now", "an ISO time such as 2026-11-23T09:30:00", text))
+        time.map_err(|_| Error::input("`now`", "an ISO time such as 2026-11-23T09:30:00", text))
     }
 
     fn now(self) -> DateTime {

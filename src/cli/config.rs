@@ -2,6 +2,7 @@
 
 use super::output::{Paint, json, result, say, table};
 use crate::config::{KEYS, Origin, Settings, file_path, unknown_variables};
+use crate::error::FileAction;
 use crate::{Error, Result};
 use serde_json::json;
 use std::io::Write;
@@ -62,10 +63,10 @@ fn init(var: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         return Err(Error::usage(format!("{} is there already, and stays as it is.", path.display())));
     }
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, "create", why))?;
+        std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
     }
     let mut text = Vec::new();
-    example(&mut text).map_err(|why| Error::io(&path, "write", why))?;
+    example(&mut text).map_err(|why| Error::io(&path, FileAction::Write, why))?;
     crate::platform::output::write(&path, &text)?;
     result(|out| writeln!(out, "{}", path.display()))
 }

@@ -4,6 +4,7 @@ use super::compute::Compute;
 use super::{lines, output};
 use crate::config::MachineFlags;
 use crate::engine::{Embedder, Pooling, normalize};
+use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
@@ -77,7 +78,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<()> {
     // Before the weights are read.
     file::check(&args.output)?;
     let mut out = Output::begin(&args.output)?;
-    write(args, &mut out, &|why| Error::io(&args.output, "write", why))?;
+    write(args, &mut out, &|why| Error::io(&args.output, FileAction::Write, why))?;
     out.commit()
 }
 

@@ -3,6 +3,7 @@
 use super::compute::Compute;
 use super::output;
 use crate::config::MachineFlags;
+use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
 use crate::{Error, Result, interrupt};
 use clap::Args;
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Logits) -> Result<()> {
         return out.flush().map_err(output::lost);
     }
     let mut out = Output::begin(&args.output)?;
-    write(&compute, &args.tokens, &mut out, &|why| Error::io(&args.output, "write", why))?;
+    write(&compute, &args.tokens, &mut out, &|why| Error::io(&args.output, FileAction::Write, why))?;
     out.commit()
 }
 

@@ -3,6 +3,7 @@
 use super::Cli;
 use super::output::{result, say};
 use crate::config::KEYS;
+use crate::error::FileAction;
 use crate::{Error, Result};
 use clap::CommandFactory;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let page = page(&command)?;
         return result(|out| out.write_all(page.as_bytes()));
     };
-    std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create", e))?;
+    std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, FileAction::Create, e))?;
     let mut left = vec![(command.get_name().to_owned(), command)];
     while let Some((name, command)) = left.pop() {
         let path = dir.join(format!("{name}.1"));

@@ -200,7 +200,7 @@ fn report(error: &crate::Error) -> ExitCode {
             ExitCode::from(crate::interrupt::exit_code())
         }
         error => {
-            output::say(&format!("tokki: {error}"));
+            output::complain(error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,5 +1,6 @@
 //! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
 
+use crate::error::FileAction;
 use crate::{Error, Result, text};
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ pub(super) fn set_closed(closed: bool) {
 /// [`Error::Io`] where it was closed: what is written there is lost.
 pub(super) fn stdout() -> Result<StdoutLock<'static>> {
     match CLOSED.load(Ordering::Relaxed) {
-        true => Err(Error::io("stdout", "write", std::io::Error::other("it is closed"))),
+        true => Err(Error::io("stdout", FileAction::Write, std::io::Error::other("it is closed"))),
         false => Ok(std::io::stdout().lock()),
     }
 }
@@ -27,7 +28,7 @@ pub(super) fn stdout() -> Result<StdoutLock<'static>> {
 pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let mut out = std::io::BufWriter::new(stdout()?);
     match write(&mut out).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", "write", e)),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", FileAction::Write, e)),
         _ => Ok(()),
     }
 }
@@ -62,6 +63,11 @@ pub(super) fn say(line: &str) {
     let width = width().filter(|_| std::io::stderr().is_terminal());
     let shown = width.map_or_else(|| line.clone().into_owned(), |width| words_whole(&line, width));
     let _ = writeln!(std::io::stderr(), "{shown}");
+}
+
+/// Tells the user what went wrong, in the command line's words.
+pub(super) fn complain(error: &Error) {
+    say(&format!("tokki: {}", super::words::with_flags(&error.to_string())));
 }
 
 /// The text with a line break before each word that would be broken at the edge of a terminal of this width. What has room
@@ -139,7 +145,7 @@ pub(super) fn lost(why: std::io::Error) -> Error {
     match why.kind() {
         // Whoever read it has gone: there is nobody to compute for.
         std::io::ErrorKind::BrokenPipe => Error::Interrupted,
-        _ => Error::io("stdout", "write", why),
+        _ => Error::io("stdout", FileAction::Write, why),
     }
 }
 

@@ -128,7 +128,7 @@ impl Subject {
         let here = Path::new(name).is_file() || Store::of(settings)?.find(name)?.is_some();
         if here || !store::is_remote(settings, name) {
             return store::resolve(name).map(Self::File).map_err(|error| match (error, shapes::nearest(name)) {
-                (Error::Usage { message }, Some(near)) => {
+                (Error::Usage { message, .. }, Some(near)) => {
                     Error::usage(format!("{message} The nearest shape of a published model is {near}."))
                 }
                 (error, _) => error,

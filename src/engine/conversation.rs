@@ -333,8 +333,8 @@ impl Conversation {
             notes.get_mut("messages").map(Value::take).ok_or_else(|| wrong("a session with messages", "none"))?;
         let messages = messages::read(messages).map_err(|(wanted, found)| wrong(&wanted, &found))?;
         match (notes.get("raw").and_then(Value::as_bool), self.raw) {
-            (Some(true), false) => return Err(wrong("a chat", "plain text").hint("continue it with --raw")),
-            (Some(false), true) => return Err(wrong("plain text", "a chat").hint("continue it without --raw")),
+            (Some(true), false) => return Err(wrong("a chat", "plain text").hint("continue it with `raw`")),
+            (Some(false), true) => return Err(wrong("plain text", "a chat").hint("continue it without `raw`")),
             _ => {}
         }
         session.stop_when(self.session.cancel_flag());

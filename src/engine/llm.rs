@@ -1,6 +1,7 @@
 //! What a model is to everyone who talks to it: weights, tokenizer, template and recommended sampling, read once and
 //! shared by all sessions and by the server.
 
+use crate::ErrorKind;
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::Gguf;
 use crate::model::Model;
@@ -193,8 +194,9 @@ impl Llm {
 
     fn segments(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Vec<Segment>> {
         let Some((template, capabilities)) = self.template.as_ref().zip(self.capabilities.as_ref()) else {
-            return Template::from_gguf(&self.model.gguf)
-                .and_then(|_| Err(Error::input("the conversation", "a chat template", "none in use")));
+            return Template::from_gguf(&self.model.gguf).and_then(|_| {
+                Err(Error::input("the conversation", "a chat template", "none in use").of(ErrorKind::NoTemplate))
+            });
         };
         if let Some(Value::Array(messages)) = vars.get_mut("messages") {
             *messages = capabilities.content.of(messages);

@@ -9,6 +9,8 @@
 //! the new one.
 
 use super::{Options, Session};
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::gguf::{Gguf, Value};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
@@ -192,7 +194,7 @@ impl SessionFile {
         loop {
             // A file of no bytes holds the place of one to come.
             let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-            let file = file.map_err(|why| Error::io(path, "write", why))?;
+            let file = file.map_err(|why| Error::io(path, FileAction::Write, why))?;
             match file.try_lock() {
                 Ok(()) if same_file(&file, path) => {
                     return Ok(Self { path: path.to_path_buf(), lock: file, made, marks: None });
@@ -201,9 +203,10 @@ impl SessionFile {
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => {
                     return Err(Error::failed(path.display().to_string(), "another tokki has this session open")
-                        .hint("end that one, or use another --session FILE"));
+                        .hint("end that one, or use another `session` file")
+                        .of(ErrorKind::InUse));
                 }
-                Err(std::fs::TryLockError::Error(why)) => return Err(Error::io(path, "lock", why)),
+                Err(std::fs::TryLockError::Error(why)) => return Err(Error::io(path, FileAction::Lock, why)),
             }
         }
     }
@@ -264,7 +267,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 /// [`Error::Input`] for a file that is damaged, of another version, of another model or of another kind of cache.
 pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Result<(Session, serde_json::Value)> {
     let file = input::open_regular(path)?;
-    let length = file.metadata().map_err(|why| Error::io(path, "read", why))?.len();
+    let length = file.metadata().map_err(|why| Error::io(path, FileAction::Read, why))?.len();
     let mut reader = Reader { path, inner: BufReader::with_capacity(1 << 20, file), hash: Sha256::new(), left: length };
     let header = reader.header()?;
     let shape = CacheShape::new(&model.spec, options.kv);
@@ -302,7 +305,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn wrong(&self, wanted: impl Into<String>, found: impl Into<String>) -> Error {
         Error::input(self.path.display().to_string(), wanted, found)
-            .hint("start a new session with another --session FILE")
+            .hint("start a new session with another `session` file")
     }
 
     /// The next `n` bytes; they must leave room for the checksum.
@@ -311,7 +314,7 @@ impl Reader<'_> {
             return Err(self.wrong(format!("{n} more bytes of a session"), format!("{} to the end", self.left)));
         }
         let mut bytes = vec![0; n as usize].into_boxed_slice();
-        self.inner.read_exact(&mut bytes).map_err(|why| Error::io(self.path, "read", why))?;
+        self.inner.read_exact(&mut bytes).map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         self.left -= n;
         self.hash.update(&bytes);
         Ok(bytes)
@@ -356,7 +359,7 @@ impl Reader<'_> {
             );
         }
         if header.kv != options.kv.name() {
-            let hint = format!("run with --kv-type {}", header.kv);
+            let hint = format!("run with `kv_type` {}", header.kv);
             return Err(self.wrong(format!("a {} cache", options.kv.name()), header.kv.clone()).hint(hint));
         }
         if header.page_bytes != shape.page_bytes() as u64 {
@@ -377,7 +380,7 @@ impl Reader<'_> {
         if self.left != DIGEST {
             return Err(self.wrong("a checksum at the end", format!("{} bytes", self.left)));
         }
-        self.inner.read_exact(&mut digest).map_err(|why| Error::io(self.path, "read", why))?;
+        self.inner.read_exact(&mut digest).map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         if *self.hash.finalize_reset() != digest {
             return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
         }

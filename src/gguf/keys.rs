@@ -3,6 +3,7 @@
 
 use super::scan::shown;
 use super::{Array, Gguf, Texts, Value};
+use crate::ErrorKind;
 use crate::{Error, Result};
 use std::sync::{Arc, PoisonError};
 
@@ -229,13 +230,14 @@ impl Gguf {
     /// The error for a key whose value does not fit: names the file, the key, what was wanted and what the value is.
     pub fn wrong(&self, key: &str, wanted: impl Into<String>) -> Error {
         match self.keys.get(key) {
-            Some(value) => Error::input(self.place(key), wanted, value.describe()),
+            Some(value) => Error::input(self.place(key), wanted, value.describe()).of(ErrorKind::InvalidKey),
             None => self.missing(key, wanted),
         }
     }
 
     fn missing(&self, key: &str, wanted: impl Into<String>) -> Error {
         Error::input(self.place(key), wanted, "no such key")
+            .of(ErrorKind::MissingKey)
             .hint("the file is incomplete: convert the model again, or get another copy")
     }
 

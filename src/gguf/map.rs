@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
 
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::platform::kind_of;
 use crate::{Error, Result};
 
@@ -44,21 +46,24 @@ impl Deref for Map {
 /// [`Error::Io`] when it cannot be opened or mapped, [`Error::Input`] when it is empty or no regular file.
 pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
     // Asked before opening: opening a pipe would wait for a writer.
-    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
     let place = path.display().to_string();
     if !meta.is_file() {
-        return Err(Error::input(place, "a GGUF file", kind_of(meta.file_type())));
+        let error = Error::input(place, "a GGUF file", kind_of(meta.file_type()));
+        return Err(error.of(ErrorKind::NotAModel));
     }
     if meta.len() == 0 {
-        return Err(Error::input(place, "a GGUF file", "an empty file").hint("download it again"));
+        return Err(Error::input(place, "a GGUF file", "an empty file")
+            .of(ErrorKind::NotAModel)
+            .hint("download it again"));
     }
-    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let file = File::open(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
     #[expect(unsafe_code, reason = "mapping the file is what makes it the only copy of the weights")]
     // SAFETY: the map is read-only and only ever seen as bytes, which are valid whatever they hold; every use checks
     // the bytes it reads or accepts any. Model files are not modified in place while they are open (the store replaces
     // files by renaming); where another process does so all the same, the bytes are others, but bytes, and those that are
     // gone read as zeros (`guard`).
-    let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
+    let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, FileAction::Map, e))?;
     let guarded = guard::Guarded::new(&bytes);
     let guarded = guarded.ok_or_else(|| Error::failed(place, "too many files are mapped at once"))?;
     Ok((Arc::new(Map { guarded: Some(guarded), bytes }), file))
@@ -103,11 +108,11 @@ pub(super) fn filled(name: &Path, len: usize, fill: &mut dyn FnMut(&mut [u8]) ->
     if len == 0 {
         return Err(Error::input(name.display().to_string(), "a GGUF file", "an empty one"));
     }
-    let mut map = MmapMut::map_anon(len).map_err(|e| Error::io(name, "map", e))?;
+    let mut map = MmapMut::map_anon(len).map_err(|e| Error::io(name, FileAction::Map, e))?;
     // Weights are read from end to end: fewer, larger pages cost less. A hint.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
     fill(&mut map)?;
-    let bytes = map.make_read_only().map_err(|e| Error::io(name, "map", e))?;
+    let bytes = map.make_read_only().map_err(|e| Error::io(name, FileAction::Map, e))?;
     Ok(Arc::new(Map { guarded: None, bytes }))
 }

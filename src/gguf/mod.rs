@@ -38,6 +38,7 @@ pub use scan::header_len;
 
 use scan::shown;
 
+use crate::ErrorKind;
 use crate::{Error, Result};
 
 /// An open model: its keys, and its tensors in all of its files. Clones share the maps.
@@ -172,6 +173,7 @@ impl Gguf {
         let Some(info) = self.tensor(name) else {
             let place = format!("{}: tensor {}", self.path().display(), shown(name));
             return Err(Error::input(place, "this tensor", "none of this name")
+                .of(ErrorKind::MissingTensor)
                 .hint("the file is incomplete, or made for another architecture"));
         };
         let shard = &self.shards[info.shard];

@@ -1,6 +1,7 @@
 //! Files that are taken for models and are none: what they are, and what to do instead.
 
 use super::{Gguf, Value};
+use crate::ErrorKind;
 use crate::{Error, Result};
 
 /// What a file that doesn't begin as GGUF does is, and what to do.
@@ -56,7 +57,7 @@ pub(super) fn check(gguf: &Gguf) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::input(gguf.path().display().to_string(), "a model", found).hint(hint))
+    Err(Error::input(gguf.path().display().to_string(), "a model", found).of(ErrorKind::NotAModel).hint(hint))
 }
 
 impl Gguf {
@@ -69,6 +70,7 @@ impl Gguf {
             return Ok(());
         }
         Err(Error::input(self.path().display().to_string(), "a model with weights", "no tensors, only a vocabulary")
+            .of(ErrorKind::NotAModel)
             .hint("it can be used with tokki tokenize and tokki template"))
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::other;
 use super::value::Kind;
+use crate::ErrorKind;
 use crate::{Error, Result};
 
 /// Largest header, arrays included.
@@ -129,7 +130,8 @@ fn preamble(cursor: &mut Cursor<'_>) -> Result<(u32, u64, u64)> {
     }
     if magic != b"GGUF" {
         let (found, hint) = other::kind(cursor.bytes);
-        return Err(cursor.wrong(0, "a GGUF file (magic `GGUF`)", found).hint(hint));
+        let error = cursor.wrong(0, "a GGUF file (magic `GGUF`)", found);
+        return Err(error.of(ErrorKind::NotAModel).hint(hint));
     }
     let version = cursor.u32("the version")?;
     if version & 0xffff == 0 && version != 0 {

@@ -10,6 +10,7 @@ use tokki_quant::matrix::{Matrix, RowLayout};
 use super::layout::{self, TypeNumber};
 use super::scan::{Scan, TensorSpan, shown};
 use super::{foreign, map};
+use crate::ErrorKind;
 use crate::{Error, Result};
 
 /// The format of a tensor.
@@ -95,7 +96,7 @@ pub(super) fn place_all(scan: &Scan, shard: usize, file_len: usize, place: &str)
     for pair in order.windows(2) {
         if pair[0].range.end > pair[1].range.start {
             let found = format!("{} and {} on the same bytes", shown(&pair[0].name), shown(&pair[1].name));
-            return Err(Error::input(place, "tensors that do not overlap", found));
+            return Err(Error::input(place, "tensors that do not overlap", found).of(ErrorKind::InvalidTensor));
         }
     }
     Ok(tensors)
@@ -110,7 +111,7 @@ fn place_one(
     place: &str,
 ) -> Result<TensorInfo> {
     let wrong = |wanted: String, found: String| {
-        Err(Error::input(format!("{place}: tensor {}", shown(&span.name)), wanted, found))
+        Err(Error::input(format!("{place}: tensor {}", shown(&span.name)), wanted, found).of(ErrorKind::InvalidTensor))
     };
     let (format, layout) = match TypeNumber::read(span.kind) {
         TypeNumber::Known(id, layout) => (Format::from_id(id), layout),
@@ -154,6 +155,7 @@ fn place_one(
             wanted,
             format!("the end of the file at {file_len}"),
         )
+        .of(ErrorKind::InvalidTensor)
         .hint("the file is cut short: download it again"));
     };
     info.bytes = Some(bytes);
@@ -268,5 +270,6 @@ impl std::fmt::Debug for TensorView {
 fn unsupported(place: String, format: Format) -> Error {
     let names: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
     Error::input(place, format!("a format out of {}", names.join(", ")), format.name())
+        .of(ErrorKind::UnsupportedFormat)
         .hint("get the model in another quantization, for example Q4_K_M")
 }

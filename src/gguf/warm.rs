@@ -2,6 +2,7 @@
 //! model comes in small pieces, in the order in which threads stumble over them.
 
 use super::{Gguf, Shard, map};
+use crate::error::FileAction;
 use crate::{Error, Result};
 use std::fs::File;
 
@@ -47,7 +48,8 @@ impl Gguf {
                     map::read_ahead(&shard.map, told..len.min(told + AHEAD));
                     told += AHEAD;
                 }
-                let read = read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, "read", e))?;
+                let read =
+                    read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, FileAction::Read, e))?;
                 if read == 0 {
                     // Shorter than it was: whoever computes with it will say so.
                     break;
@@ -68,7 +70,7 @@ impl Gguf {
     pub fn intact(&self) -> Result<()> {
         for (shard, file) in self.files() {
             let len = shard.map.len() as u64;
-            let meta = file.metadata().map_err(|e| Error::io(&shard.path, "read", e))?;
+            let meta = file.metadata().map_err(|e| Error::io(&shard.path, FileAction::Read, e))?;
             let why = if meta.len() < len {
                 format!("the file was cut short while it was in use: {} bytes of {len} are left", meta.len())
             } else if shard.map.is_damaged() {

@@ -9,6 +9,7 @@ mod state;
 pub use prefix::PrefixTree;
 pub use state::{Snapshot, StateSlices, Values};
 
+use crate::ErrorKind;
 use crate::arch::{Mixer, Projection, Spec};
 use crate::{Error, Result};
 use state::State;
@@ -174,7 +175,7 @@ impl Drop for PageBytes {
 impl Page {
     /// A page of `bytes` zeros.
     fn new(bytes: usize, budget: &Arc<Budget>) -> Result<Self> {
-        let failed = |why: String| Error::failed("the key-value cache", why);
+        let failed = |why: String| Error::failed("the key-value cache", why).of(ErrorKind::OutOfMemory);
         if !budget.take(bytes) {
             return Err(failed(format!("its {} bytes are used up", budget.limit)));
         }

@@ -4,6 +4,7 @@
 //! conversation comes back, and goes back to the last of them (or to the start, where the state is zeros).
 
 use super::Budget;
+use crate::ErrorKind;
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Drop for Values {
 impl Values {
     /// `len` zeros.
     fn zeros(len: usize, budget: &Arc<Budget>) -> Result<Self> {
-        let failed = |why: String| Error::failed("the recurrent state", why);
+        let failed = |why: String| Error::failed("the recurrent state", why).of(ErrorKind::OutOfMemory);
         let bytes = len * size_of::<f32>();
         if !budget.take(bytes) {
             return Err(failed(format!("the cache's {} bytes are used up", budget.limit())));

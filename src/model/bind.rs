@@ -9,6 +9,7 @@ use super::{
     AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights,
     Stack,
 };
+use crate::ErrorKind;
 use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
 use crate::gguf::{Gguf, TensorView};
 use crate::{Error, Result};
@@ -140,7 +141,8 @@ impl Scope<'_> {
     fn shape(&self, name: &str) -> Result<Shape> {
         let full = self.full(name);
         let Some(shape) = self.shapes.get(&full) else {
-            return Err(Error::input(format!("tensor {full}"), "a tensor of the model", "one that it does not have"));
+            let error = Error::input(format!("tensor {full}"), "a tensor of the model", "one that it does not have");
+            return Err(error.of(ErrorKind::MissingTensor));
         };
         let axis = |i: usize| shape.get(i).copied().unwrap_or(1);
         Ok(Shape { cols: axis(0), rows: axis(1), count: axis(2) })
@@ -252,7 +254,8 @@ fn vector(gguf: &Gguf, name: &str, len: usize) -> Result<Vec<f32>> {
     let view = view(gguf, name)?;
     let found: usize = view.shape().iter().product();
     if found != len || len == 0 {
-        return Err(Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", view.shape())));
+        let error = Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", view.shape()));
+        return Err(error.of(ErrorKind::InvalidTensor));
     }
     let mut values = vec![0.0; len];
     let cols = view.shape()[0];

@@ -1,5 +1,6 @@
 //! Weights of one matrix product, as a handle on the mapped file.
 
+use crate::ErrorKind;
 use crate::gguf::TensorView;
 use crate::{Error, Result};
 use std::ops::Range;
@@ -50,7 +51,8 @@ impl Stack {
         if !fits {
             let wanted =
                 if count == 1 { format!("[{cols}, {stride}]") } else { format!("[{cols}, {stride}, {count}]") };
-            return Err(Error::input(format!("tensor {}", view.name()), wanted, format!("{shape:?}")));
+            let error = Error::input(format!("tensor {}", view.name()), wanted, format!("{shape:?}"));
+            return Err(error.of(ErrorKind::InvalidTensor));
         }
         let (dtype, layout) = (view.dtype(), view.layout());
         let stack = Self {
@@ -75,11 +77,8 @@ impl Stack {
     pub fn rows_as_they_lie(view: TensorView, rows: usize, cols: usize) -> Result<Self> {
         let shape = view.shape();
         if shape.first() != Some(&cols) || shape.iter().product::<usize>() != rows * cols {
-            return Err(Error::input(
-                format!("tensor {}", view.name()),
-                format!("{rows} rows of {cols}"),
-                format!("{shape:?}"),
-            ));
+            let (place, wanted) = (format!("tensor {}", view.name()), format!("{rows} rows of {cols}"));
+            return Err(Error::input(place, wanted, format!("{shape:?}")).of(ErrorKind::InvalidTensor));
         }
         let (dtype, layout) = (view.dtype(), view.layout());
         let bytes = Bytes::Mapped(view);
@@ -118,7 +117,8 @@ impl Stack {
                     Bytes::Mapped(view) => format!("tensor {}", view.name()),
                     Bytes::Owned(_) => "weights in memory".to_owned(),
                 };
-                Err(Error::input(place, format!("{total} rows of {}", self.cols), why.to_string()))
+                Err(Error::input(place, format!("{total} rows of {}", self.cols), why.to_string())
+                    .of(ErrorKind::InvalidTensor))
             }
         }
     }

@@ -36,12 +36,12 @@ impl Windows {
     /// [`Error::Input`] for windows without predictions, and for strides that skip predictions.
     pub fn new(len: usize, stride: Option<usize>) -> Result<Self> {
         if len < 4 {
-            return Err(Error::input("--ctx", "at least 4 tokens", len.to_string()));
+            return Err(Error::input("`ctx`", "at least 4 tokens", len.to_string()));
         }
         match stride {
             None => Ok(Self { len, scored: len - len / 2 - 1, step: len }),
             Some(stride) if stride == 0 || stride >= len => {
-                Err(Error::input("--stride", format!("1 to {}, less than the window", len - 1), stride.to_string()))
+                Err(Error::input("`stride`", format!("1 to {}, less than the window", len - 1), stride.to_string()))
             }
             Some(stride) => Ok(Self { len, scored: stride, step: stride }),
         }
@@ -158,7 +158,7 @@ pub fn check_length(text: &Path, tokens: usize, windows: Windows) -> Result<()> 
     }
     let wanted = format!("a text of at least one window, {} tokens", windows.len);
     Err(Error::input(text.display().to_string(), wanted, format!("{tokens} tokens"))
-        .hint("use a longer text or a smaller --ctx"))
+        .hint("use a longer text or a smaller `ctx`"))
 }
 
 /// The natural logarithms of the probabilities, in double precision.

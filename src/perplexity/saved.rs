@@ -10,6 +10,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Windows;
+use crate::error::FileAction;
 use crate::platform::input;
 use crate::platform::output::Output;
 use crate::{Error, Result};
@@ -107,7 +108,7 @@ impl Reader {
             Self { path: path.to_path_buf(), input: BufReader::new(file), bytes: Vec::new(), log_probs, rows };
         reader.take(MAGIC.len())?;
         if reader.bytes != MAGIC {
-            return Err(reader.wrong("a file of tokki perplexity --save-logits", "another kind of file"));
+            return Err(reader.wrong("a file of saved logits", "another kind of file"));
         }
         let wanted = Header { vocab, windows, tokens }.numbers();
         let names = ["version", "vocabulary", "window", "scored predictions", "step", "tokens"];
@@ -158,12 +159,12 @@ impl Reader {
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(self.wrong(&format!("log-probabilities of {} predictions", self.rows), "an early end"))
             }
-            other => other.map_err(|e| Error::io(&self.path, "read", e)),
+            other => other.map_err(|e| Error::io(&self.path, FileAction::Read, e)),
         }
     }
 
     fn wrong(&self, wanted: &str, found: &str) -> Error {
         Error::input(self.path.display().to_string(), wanted, found)
-            .hint("save it again with the same text, --ctx and --stride, and a model of the same vocabulary")
+            .hint("save it again with the same text, `ctx` and `stride`, and a model of the same vocabulary")
     }
 }

@@ -1,6 +1,7 @@
 //! Reading what somebody else wrote: at most so many bytes, and only from where bytes end.
 
 use super::kind_of;
+use crate::error::FileAction;
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use std::fs::File;
@@ -16,7 +17,7 @@ pub const MOST_TEXT: u64 = 64 << 20;
 /// # Errors
 /// [`Error::Io`] when it cannot be opened, [`Error::Input`] when it is something else than a file.
 pub fn open_regular(path: &Path) -> Result<File> {
-    let io = |e| Error::io(path, "open", e);
+    let io = |e| Error::io(path, FileAction::Open, e);
     regular(path, std::fs::metadata(path).map_err(io)?.file_type())?;
     let mut options = File::options();
     options.read(true);
@@ -78,9 +79,9 @@ fn open_pipe(path: &Path) -> Result<File> {
     let place = path.to_path_buf();
     // If nobody ever comes, the thread waits until the process ends.
     let thread = std::thread::Builder::new().spawn(move || drop(opened.send(File::open(place))));
-    thread.map_err(|e| Error::io(path, "open", e))?;
+    thread.map_err(|e| Error::io(path, FileAction::Open, e))?;
     match wait.recv_timeout(PATIENCE) {
-        Ok(file) => file.map_err(|e| Error::io(path, "open", e)),
+        Ok(file) => file.map_err(|e| Error::io(path, FileAction::Open, e)),
         Err(_) => Err(Error::input(path.display().to_string(), "a file", "a FIFO that nobody writes to")),
     }
 }
@@ -91,7 +92,7 @@ fn open_pipe(path: &Path) -> Result<File> {
 /// [`Error::Io`] when it cannot be read, [`Error::Input`] when it goes on.
 pub fn bounded(reader: &mut dyn Read, place: &str, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(place, "read", e))?;
+    reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(place, FileAction::Read, e))?;
     if bytes.len() as u64 > most {
         return Err(Error::input(place, format!("at most {}", show_bytes(most)), "more"));
     }

@@ -4,6 +4,7 @@
 //! a killed process left of the same file is cleared away by the next one that writes it.
 
 use super::kind_of;
+use crate::error::FileAction;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
@@ -43,10 +44,10 @@ impl Output {
             }
             Ok(meta) => mode = Some(meta.permissions()),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io(path, "write", e)),
+            Err(e) => return Err(Error::io(path, FileAction::Write, e)),
         }
         sweep(&target);
-        let (file, temporary) = create_beside(&target, mode).map_err(|e| Error::io(path, "write", e))?;
+        let (file, temporary) = create_beside(&target, mode).map_err(|e| Error::io(path, FileAction::Write, e))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 18, file), temporary, target, shown: path.to_path_buf() })
     }
 
@@ -64,26 +65,26 @@ impl Output {
     /// # Errors
     /// As [`Self::commit`].
     pub fn commit_locked(mut self) -> Result<File> {
-        let handle = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, "write", e))?;
+        let handle = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         match handle.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::failed("a new file", "it is locked")),
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, "lock", e)),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, FileAction::Lock, e)),
         }
         self.finish()?;
         Ok(handle)
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.file.flush().map_err(|e| Error::io(&self.shown, "write", e))?;
-        self.file.get_ref().sync_all().map_err(|e| Error::io(&self.shown, "sync", e))?;
-        std::fs::rename(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, "write", e))?;
-        sync_dir(folder(&self.target)).map_err(|e| Error::io(&self.shown, "sync", e))
+        self.file.flush().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
+        self.file.get_ref().sync_all().map_err(|e| Error::io(&self.shown, FileAction::Sync, e))?;
+        std::fs::rename(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
+        sync_dir(folder(&self.target)).map_err(|e| Error::io(&self.shown, FileAction::Sync, e))
     }
 
     /// The error for a write that failed.
     pub fn failed(&self, why: std::io::Error) -> Error {
-        Error::io(&self.shown, "write", why)
+        Error::io(&self.shown, FileAction::Write, why)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Will it fit: the memory of a model on this machine, before it runs.
 
 pub use super::need::Need;
+use crate::ErrorKind;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::units::show_bytes;
@@ -56,7 +57,7 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
     const LEAST: usize = 512;
     let trained = model.spec.context_train.max(1);
     if let Some(wanted) = wanted.filter(|&wanted| wanted > MOST_CONTEXT) {
-        return Err(Error::input("--ctx", format!("at most {MOST_CONTEXT} tokens"), wanted.to_string()));
+        return Err(Error::input("`ctx`", format!("at most {MOST_CONTEXT} tokens"), wanted.to_string()));
     }
     let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
     let mut need = Need::new(model, context, kind, batch);
@@ -95,8 +96,10 @@ fn too_large(need: &Need, kind: KvKind, free: u64) -> Error {
         kind.name(),
         show_bytes(need.anonymous() - need.cache)
     );
-    let hint = if kind == KvKind::Q8 { "use a smaller --ctx" } else { "use a smaller --ctx or --kv-type q8_0" };
-    Error::input("memory", format!("{} besides the weights", show_bytes(need.anonymous())), found).hint(hint)
+    let hint = if kind == KvKind::Q8 { "use a smaller `ctx`" } else { "use a smaller `ctx` or `kv_type` q8_0" };
+    Error::input("memory", format!("{} besides the weights", show_bytes(need.anonymous())), found)
+        .of(ErrorKind::TooLarge)
+        .hint(hint)
 }
 
 #[cfg(test)]
@@ -138,7 +141,7 @@ mod tests {
             let error = choose(&model, KvKind::F16, 512, wanted, free).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let text = error.to_string();
-            assert!(text.contains(&show_bytes(free)) && text.contains("--kv-type q8_0"), "{text}");
+            assert!(text.contains(&show_bytes(free)) && text.contains("`kv_type` q8_0"), "{text}");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::ServerOptions;
 use super::listen::new_state;
 use super::models::Models;
 use super::routes::{Call, ROUTES, State};
+use crate::error::FileAction;
 use crate::{Error, Result};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     for number in 1.. {
         text.clear();
         let mut bounded = std::io::Read::take(&mut reader, MAX_LINE as u64 + 1);
-        let length = bounded.read_until(b'\n', &mut text).map_err(|why| Error::io(path, "read", why))?;
+        let length = bounded.read_until(b'\n', &mut text).map_err(|why| Error::io(path, FileAction::Read, why))?;
         if length == 0 {
             break;
         }
@@ -186,14 +187,14 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
 pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
     let failed = |action| move |why| Error::io(path, action, why);
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
-    let mut file = open.map_err(failed("open"))?;
+    let mut file = open.map_err(failed(FileAction::Open))?;
     let mut done = HashSet::new();
     let mut whole = 0;
     let mut reader = BufReader::new(&file);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(failed("read"))?;
+        let length = reader.read_until(b'\n', &mut line).map_err(failed(FileAction::Read))?;
         if length == 0 || !line.ends_with(b"\n") {
             break;
         }
@@ -204,7 +205,7 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
         done.extend(value["custom_id"].as_str().map(str::to_owned));
         whole += length as u64;
     }
-    file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed("write"))?;
+    file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed(FileAction::Write))?;
     Ok((file, done))
 }
 

@@ -7,6 +7,7 @@ use super::batch::{self, Line};
 use super::body::Fields;
 use super::error::ApiError;
 use super::routes::{Call, State, json as respond_json};
+use crate::error::FileAction;
 use crate::platform::output;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
@@ -51,12 +52,12 @@ impl Files {
         };
         let temporary = match folder {
             Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(failed(Path::new("a temporary folder"), "create"))?),
+            None => Some(tempfile::tempdir().map_err(failed(Path::new("a temporary folder"), FileAction::Create))?),
         };
         let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
-        std::fs::create_dir_all(&folder).map_err(failed(&folder, "create"))?;
+        std::fs::create_dir_all(&folder).map_err(failed(&folder, FileAction::Create))?;
         let mut objects = BTreeMap::new();
-        for entry in std::fs::read_dir(&folder).map_err(failed(&folder, "read"))?.flatten() {
+        for entry in std::fs::read_dir(&folder).map_err(failed(&folder, FileAction::Read))?.flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "json")
                 && let Ok(text) = std::fs::read_to_string(&path)
@@ -185,8 +186,9 @@ pub(super) async fn file(state: Arc<State>, call: Call) -> Result<Response<Body>
         return Ok(respond_json(&object, &[]));
     }
     let path = state.files.path(object["id"].as_str().unwrap_or_default());
-    let bytes =
-        tokio::task::spawn_blocking(move || std::fs::read(&path).map_err(|why| crate::Error::io(&path, "read", why)));
+    let bytes = tokio::task::spawn_blocking(move || {
+        std::fs::read(&path).map_err(|why| crate::Error::io(&path, FileAction::Read, why))
+    });
     let bytes = bytes.await.map_err(|_| ApiError::internal("reading the file failed"))??;
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

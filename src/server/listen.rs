@@ -69,8 +69,8 @@ impl Tls {
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
     if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
-        let hint = "give it a key (--api-key KEY, --api-key-file FILE), or let it listen at 127.0.0.1";
-        return Err(Error::input("--host", "a key for an address that others can reach", "none").hint(hint));
+        let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
+        return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
     }
     let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());

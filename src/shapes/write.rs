@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use crate::error::FileAction;
 use crate::gguf::DType;
 use crate::{Error, Result};
 
@@ -22,11 +23,11 @@ const REPORT: u64 = 64 << 20;
 /// # Errors
 /// [`Error::Io`] when the file cannot be created or written.
 pub fn write(plan: &Plan, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
-    let file = File::create(path).map_err(|e| Error::io(path, "create", e))?;
+    let file = File::create(path).map_err(|e| Error::io(path, FileAction::Create, e))?;
     write_to(plan, file, progress).map_err(|e| {
         // The write error is what counts; that the remains may stay behind is its consequence.
         let _ = std::fs::remove_file(path);
-        Error::io(path, "write", e)
+        Error::io(path, FileAction::Write, e)
     })
 }
 
@@ -39,8 +40,8 @@ pub fn temporary(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(u64, u64))
         .prefix(&format!("tokki-{}-", plan.shape.name))
         .suffix(".gguf")
         .tempfile_in(folder)
-        .map_err(|e| Error::io(folder, "create", e))?;
-    write_to(plan, file.as_file(), progress).map_err(|e| Error::io(file.path(), "write", e))?;
+        .map_err(|e| Error::io(folder, FileAction::Create, e))?;
+    write_to(plan, file.as_file(), progress).map_err(|e| Error::io(file.path(), FileAction::Write, e))?;
     Ok(file)
 }
 
@@ -54,11 +55,11 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
         .prefix(&format!("tokki-{}-", plan.shape.name))
         .suffix(".gguf")
         .tempfile_in(folder)
-        .map_err(|e| Error::io(folder, "create", e))?;
+        .map_err(|e| Error::io(folder, FileAction::Create, e))?;
     let header = header(plan);
     let data: u64 = plan.tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(ALIGNMENT)).sum();
     let written = file.write_all(&header).and_then(|()| file.as_file().set_len(header.len() as u64 + data));
-    written.map_err(|e| Error::io(file.path(), "write", e))?;
+    written.map_err(|e| Error::io(file.path(), FileAction::Write, e))?;
     Ok(file)
 }
 

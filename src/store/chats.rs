@@ -5,6 +5,7 @@
 
 use super::Store;
 use crate::config::Settings;
+use crate::error::FileAction;
 use crate::platform::{input, output};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ impl Chats {
     /// # Errors
     /// A folder that cannot be written to, a full disk.
     pub fn keep(&self, chat: &Chat) -> Result<()> {
-        private_folder(&self.dir).map_err(|why| Error::io(&self.dir, "create", why))?;
+        private_folder(&self.dir).map_err(|why| Error::io(&self.dir, FileAction::Create, why))?;
         let text = serde_json::to_vec(chat).map_err(|why| Error::failed("the chat", why.to_string()))?;
         output::write(&self.dir.join(format!("{}.json", chat.id)), &text)?;
         let files = self.files();
@@ -116,7 +117,7 @@ impl Chats {
     pub fn forget(&self, chat: &Chat) -> Result<()> {
         let path = self.dir.join(format!("{}.json", chat.id));
         match std::fs::remove_file(&path) {
-            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, "remove", why)),
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, FileAction::Remove, why)),
             _ => Ok(()),
         }
     }
@@ -127,7 +128,9 @@ impl Chats {
     /// A file that cannot be removed.
     pub fn clear(&self) -> Result<usize> {
         let files = self.files();
-        files.iter().try_for_each(|path| std::fs::remove_file(path).map_err(|why| Error::io(path, "remove", why)))?;
+        files
+            .iter()
+            .try_for_each(|path| std::fs::remove_file(path).map_err(|why| Error::io(path, FileAction::Remove, why)))?;
         Ok(files.len())
     }
 

@@ -1,5 +1,7 @@
 //! Files by position, and the room that is left.
 
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::platform::kind_of;
 use crate::units::show_bytes;
 use crate::{Error, Result};
@@ -33,9 +35,9 @@ pub(super) fn open_own(path: &Path) -> Result<File> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => not_own(path, "a file", meta.file_type()),
-        _ => Error::io(path, "create", e),
+        _ => Error::io(path, FileAction::Create, e),
     })?;
-    let kind = file.metadata().map_err(|e| Error::io(path, "read", e))?.file_type();
+    let kind = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.file_type();
     if kind.is_file() { Ok(file) } else { Err(not_own(path, "a file", kind)) }
 }
 
@@ -43,10 +45,10 @@ pub(super) fn open_own(path: &Path) -> Result<File> {
 pub(super) fn own_folder(path: &Path) -> Result<()> {
     match std::fs::create_dir(path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            let kind = std::fs::symlink_metadata(path).map_err(|e| Error::io(path, "read", e))?.file_type();
+            let kind = std::fs::symlink_metadata(path).map_err(|e| Error::io(path, FileAction::Read, e))?.file_type();
             if kind.is_dir() { Ok(()) } else { Err(not_own(path, "a folder", kind)) }
         }
-        created => created.map_err(|e| Error::io(path, "create", e)),
+        created => created.map_err(|e| Error::io(path, FileAction::Create, e)),
     }
 }
 
@@ -63,7 +65,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         Err(e) => Err(e),
     };
     match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, FileAction::Remove, e)),
         _ => Ok(()),
     }
 }
@@ -107,7 +109,8 @@ pub(super) fn check_room(dir: &Path, needed: u64) -> Result<()> {
     let margin = show_bytes(MARGIN);
     let why = format!("{} more are needed, {margin} are kept free beside, and {free} are free", show_bytes(needed));
     Err(Error::failed(format!("the disk of {}", dir.display()), why)
-        .hint("free some room, or choose another place with --home DIR"))
+        .of(ErrorKind::NoRoom)
+        .hint("free some room, or choose another place with `home` DIR"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
 use super::{Manifest, Progress, Staging, Store, disk, layout, name};
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::input;
 use crate::{Error, Result, interrupt};
@@ -41,7 +43,7 @@ impl Store {
         layout: RowLayout,
         progress: &dyn Progress,
     ) -> Result<(String, u64)> {
-        let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, "open", e))?;
+        let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
         let base = name::file_name(&base).map_err(|_| {
             Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
@@ -75,7 +77,7 @@ impl Store {
         };
         if self.find(&name)?.is_some() {
             return Err(Error::input(name.as_str(), "a name that is free", "a model of this name")
-                .hint(format!("choose another with --name, or remove it: tokki rm {name}")));
+                .hint(format!("choose another with `name`, or remove it: tokki rm {name}")));
         }
         let folder = file.parent().unwrap_or(Path::new("/"));
         self.sweep();
@@ -86,9 +88,9 @@ impl Store {
         for shard in shards {
             // The name in the store is text; that of the file may not be.
             let target = if alone { file.clone() } else { folder.join(&shard) };
-            let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, "open", e))?.len();
+            let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, FileAction::Open, e))?.len();
             let link = staging.ready(&shard);
-            link_file(&target, &link).map_err(|e| Error::io(&link, "create", e))?;
+            link_file(&target, &link).map_err(|e| Error::io(&link, FileAction::Create, e))?;
             files.push(Stored {
                 name: shard,
                 size,
@@ -140,11 +142,13 @@ impl Store {
             let own = |file: &Stored| if file.link.is_none() { file.size } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
-            std::fs::create_dir_all(self.partial_dir()).map_err(|e| Error::io(self.partial_dir(), "create", e))?;
+            std::fs::create_dir_all(self.partial_dir())
+                .map_err(|e| Error::io(self.partial_dir(), FileAction::Create, e))?;
             let away = tempfile::Builder::new().prefix(".removing-").tempdir_in(self.partial_dir());
-            let away = away.map_err(|e| Error::io(self.partial_dir(), "create", e))?;
-            std::fs::rename(&entry.dir, away.path().join("model")).map_err(|e| Error::io(&entry.dir, "rename", e))?;
-            away.close().map_err(|e| Error::io(&entry.dir, "remove", e))?;
+            let away = away.map_err(|e| Error::io(self.partial_dir(), FileAction::Create, e))?;
+            std::fs::rename(&entry.dir, away.path().join("model"))
+                .map_err(|e| Error::io(&entry.dir, FileAction::Rename, e))?;
+            away.close().map_err(|e| Error::io(&entry.dir, FileAction::Remove, e))?;
             return Ok(Partial { name: entry.name, bytes, order: None });
         }
         match self.partials().into_iter().find(|partial| partial.name == name) {
@@ -193,7 +197,8 @@ fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Resu
             Some(wanted) if *wanted != found => {
                 let path = dir.join(&file.name);
                 let place = file.link.as_deref().unwrap_or(&path).display().to_string();
-                return Err(Error::failed(place, format!("sha256 is {found}, not {wanted}")));
+                let error = Error::failed(place, format!("sha256 is {found}, not {wanted}"));
+                return Err(error.of(ErrorKind::Mismatch));
             }
             Some(_) => {}
             None => {
@@ -208,14 +213,14 @@ fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Resu
 /// What a file hashes to; it may take a while.
 pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn Progress) -> Result<String> {
     let file = input::open_regular(path)?;
-    let size = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    let size = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.len();
     progress.begin(&format!("{shown}: checking"), size, 0);
     let found = sha256(file, |bytes| {
         progress.advance(bytes);
         interrupt::check()
     });
     progress.end();
-    found?.map_err(|e| Error::io(path, "read", e))
+    found?.map_err(|e| Error::io(path, FileAction::Read, e))
 }
 
 /// A link at `link` to the file `target`.

@@ -4,6 +4,7 @@ use super::keep::hash_file;
 use super::manifest::Stored;
 use super::staging::hex;
 use super::{Manifest, Progress, Staging, Store, disk, name};
+use crate::error::FileAction;
 use crate::gguf::{Gguf, Rearranged, RowLayout};
 use crate::platform::output::Output;
 use crate::{Error, Result, interrupt};
@@ -38,11 +39,11 @@ fn interleave_one(staging: &Staging, from: &Path, file: &Stored, progress: &dyn 
     let part = staging.dir().join(format!("{name}.part"));
     disk::remove(&part)?;
     let source = Rearranged::open(&original, RowLayout::Interleaved)?;
-    let mut out = File::create_new(&part).map_err(|e| Error::io(&part, "create", e))?;
+    let mut out = File::create_new(&part).map_err(|e| Error::io(&part, FileAction::Create, e))?;
     stream(&source, &format!("{}: arranging", file.name), progress, &mut |bytes| {
-        out.write_all(bytes).map_err(|e| Error::io(&part, "write", e))
+        out.write_all(bytes).map_err(|e| Error::io(&part, FileAction::Write, e))
     })?;
-    out.sync_all().map_err(|e| Error::io(&part, "sync", e))?;
+    out.sync_all().map_err(|e| Error::io(&part, FileAction::Sync, e))?;
     let found = original_hash(&part, &name, progress)?;
     if found != wanted {
         let why = format!("the original would not come back: its sha256 is {wanted}, not {found}");
@@ -111,7 +112,7 @@ impl Store {
         };
         if let Some(taken) = manifest.files.iter().map(place).find(|path| path.exists()).filter(|_| !replaced) {
             return Err(Error::input(taken.display().to_string(), "a new name", "a file of this name")
-                .hint("choose another, or replace it with --force"));
+                .hint("choose another, or replace it with `force`"));
         }
         disk::check_room(if folder { to } else { to.parent().unwrap_or(Path::new("")) }, manifest.size())?;
         manifest.files.iter().map(|file| export_one(&entry.dir, file, place(file), progress)).collect()

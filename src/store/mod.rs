@@ -30,7 +30,9 @@ pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};
 pub use staging::{Order, Staging};
 
+use crate::ErrorKind;
 use crate::config::Settings;
+use crate::error::FileAction;
 use crate::platform::kind_of;
 use crate::{Error, Result, suggest};
 use std::ffi::OsStr;
@@ -93,11 +95,11 @@ impl Store {
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io(&dir, "read", e)),
+            Err(e) => return Err(Error::io(&dir, FileAction::Read, e)),
         };
         let mut models = Vec::new();
         for entry in entries {
-            let dir = entry.map_err(|e| Error::io(&dir, "read", e))?.path();
+            let dir = entry.map_err(|e| Error::io(&dir, FileAction::Read, e))?.path();
             let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if name::check(&name).is_ok() && dir.is_dir() {
                 models.push(Entry { manifest: Manifest::read(&dir), name, dir });
@@ -158,7 +160,8 @@ impl Store {
 
     fn unknown(&self, name: &str) -> Error {
         if let Some(known) = catalogue::knows(name) {
-            return Error::usage(format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}"));
+            let message = format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}");
+            return Error::usage(message).of(ErrorKind::NotFound);
         }
         let models = self.models().unwrap_or_default();
         let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::names().map(|name| name as &str));
@@ -170,7 +173,7 @@ impl Store {
                     .to_owned()
             }
         };
-        Error::usage(format!("No model named {name:?}. {hint}"))
+        Error::usage(format!("No model named {name:?}. {hint}")).of(ErrorKind::NotFound)
     }
 }
 
@@ -182,7 +185,8 @@ impl Entry {
             None => Ok(path),
             Some(found) => {
                 let found = format!("damaged ones ({found})");
-                Err(Error::input(&self.name, "the bytes that were stored", found).hint(self.repair()))
+                let error = Error::input(&self.name, "the bytes that were stored", found);
+                Err(error.of(ErrorKind::Damaged).hint(self.repair()))
             }
         }
     }
@@ -192,9 +196,9 @@ impl Entry {
         let manifest = match &self.manifest {
             Ok(manifest) => manifest,
             Err(e) => {
-                return Err(
-                    Error::input(&self.name, "a model with a readable record", e.to_string()).hint(self.repair())
-                );
+                return Err(Error::input(&self.name, "a model with a readable record", e.to_string())
+                    .of(ErrorKind::Damaged)
+                    .hint(self.repair()));
             }
         };
         for file in &manifest.files {
@@ -207,9 +211,9 @@ impl Entry {
                 Err(e) => e.to_string(),
             };
             let shown = file.link.as_deref().unwrap_or(&path);
-            return Err(
-                Error::input(shown.display().to_string(), format!("{} bytes", file.size), found).hint(self.repair())
-            );
+            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
+                .of(ErrorKind::Damaged)
+                .hint(self.repair()));
         }
         manifest
             .files
@@ -237,7 +241,7 @@ pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
     let path = Path::new(name_or_path.as_ref());
     let Some(name_or_path) = path.to_str() else {
         // No name has such bytes, but a path may.
-        std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+        std::fs::metadata(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
         return Ok(path.to_path_buf());
     };
     match Store::open() {
@@ -270,7 +274,7 @@ fn no_such_file(path: &Path) -> Error {
     let beside: Vec<String> = beside.filter_map(|name| name.into_string().ok()).collect();
     let near = suggest::nearest(&name, beside.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")));
     let near = near.map(|near| format!(" Did you mean {}?", path.with_file_name(near).display()));
-    Error::usage(format!("No such file: {}.{}", path.display(), near.unwrap_or_default()))
+    Error::usage(format!("No such file: {}.{}", path.display(), near.unwrap_or_default())).of(ErrorKind::NotFound)
 }
 
 fn looks_like_path(text: &str) -> bool {
@@ -294,7 +298,7 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     match set(key) {
         Some(base) => Ok(base.join(below)),
         None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))
-            .hint("set TOKKI_HOME or give --home DIR")),
+            .hint("set TOKKI_HOME or give `home` DIR")),
     }
 }
 

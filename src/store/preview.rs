@@ -12,6 +12,7 @@ use super::pull::{entry_file, online, places, repository_files, url_files};
 use super::source::{self, Source};
 use super::{Progress, name};
 use crate::config::Settings;
+use crate::error::FileAction;
 use crate::gguf::header_len;
 use crate::units::show_bytes;
 use crate::{Error, Result};
@@ -96,7 +97,7 @@ fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
     }
     // Only now, so that an interruption of the slow part leaves nothing behind.
     let dir = tempfile::Builder::new().prefix("tokki-plan-").tempdir();
-    let dir = dir.map_err(|e| Error::io(std::env::temp_dir(), "create", e))?;
+    let dir = dir.map_err(|e| Error::io(std::env::temp_dir(), FileAction::Create, e))?;
     for (remote, (header, size)) in remotes.iter().zip(headers) {
         let path = dir.path().join(name::file_name(&remote.name)?);
         let write = || {
@@ -104,7 +105,7 @@ fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
             file.write_all(&header)?;
             file.set_len(size)
         };
-        write().map_err(|e| Error::io(&path, "write", e))?;
+        write().map_err(|e| Error::io(&path, FileAction::Write, e))?;
     }
     let first = remotes.first().map(|remote| remote.name.clone()).unwrap_or_default();
     Ok(Preview { dir, first, source, read })

@@ -10,6 +10,7 @@ use super::net::journal::Finished;
 use super::net::probe::probe;
 use super::source::{self, Repository, Source};
 use super::{Order, Progress, Staging, Store, disk, layout, name};
+use crate::ErrorKind;
 use crate::config::{Origin, Settings};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::{Error, Result};
@@ -76,7 +77,7 @@ pub struct Pulled {
 /// [`Error::Interrupted`]. After any of them the same call continues.
 pub fn pull(settings: &Settings, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled> {
     if let Some(hash) = request.sha256.filter(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
-        return Err(Error::input("--sha256", "64 hexadecimal digits", format!("{hash:?}")));
+        return Err(Error::input("`sha256`", "64 hexadecimal digits", format!("{hash:?}")));
     }
     let net = Net::new(settings, Timeouts::default());
     Pull { settings, net, store: Store::of(settings)?, request, progress }.run()
@@ -123,7 +124,7 @@ impl Pull<'_> {
         if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == Origin::Flag)
             && !matches!(source, Source::Catalogue(_))
         {
-            return Err(Error::input("--mirror", "a name of the catalogue", format!("{what:?}"))
+            return Err(Error::input("`mirror`", "a name of the catalogue", format!("{what:?}"))
                 .hint("a mirror has the files of the catalogue; leave it out"));
         }
         online(self.settings, what)?;
@@ -161,7 +162,7 @@ impl Pull<'_> {
         let Ok(manifest) = entry.manifest.as_ref() else { return Ok(None) };
         if let Some(wanted) = self.request.sha256.map(str::to_lowercase) {
             let [file] = manifest.files.as_slice() else {
-                return Err(Error::input("--sha256", "a model of one file", "a split one"));
+                return Err(Error::input("`sha256`", "a model of one file", "a split one"));
             };
             let found = layout::stored_hash(&entry.dir, file, self.progress)?;
             if found != wanted {
@@ -170,7 +171,7 @@ impl Pull<'_> {
                 }
                 return Err(Error::failed(entry.name.as_str(), format!("the sha256 of what is there is {found}"))
                     .hint(format!(
-                        "give the other one another name (--name), or remove this: tokki rm {}",
+                        "give the other one another name (`name`), or remove this: tokki rm {}",
                         entry.name
                     )));
             }
@@ -238,6 +239,7 @@ impl Pull<'_> {
             }
         }
         Err(Error::failed(name, "none of its sources gave it")
+            .of(ErrorKind::Network)
             .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
     }
 
@@ -350,7 +352,7 @@ fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
     match entry.manifest.as_ref() {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
-            let hint = "give the new one another name (--name), or replace the old one (--restart)";
+            let hint = "give the new one another name (`name`), or replace the old one (`restart`)";
             Err(Error::failed(&entry.name, why).hint(hint))
         }
         _ => Ok(()),
@@ -399,6 +401,7 @@ fn tuning(settings: &Settings) -> Tuning {
 pub(super) fn online(settings: &Settings, what: &str) -> Result<()> {
     if settings.offline() == Some(true) {
         return Err(Error::failed(what, "it is not on this machine, and offline mode forbids fetching it")
+            .of(ErrorKind::Network)
             .hint("bring a GGUF file and run: tokki import FILE"));
     }
     Ok(())
@@ -447,7 +450,7 @@ fn with_hash(mut remotes: Vec<Remote>, hash: Option<&str>) -> Result<Vec<Remote>
             let listed = one.sha256.clone().unwrap_or_default();
             return Err(Error::input(one.name.as_str(), format!("sha256 {hash}"), format!("{listed} in the listing")));
         }
-        _ => return Err(Error::input("--sha256", "a model of one file", "a split one")),
+        _ => return Err(Error::input("`sha256`", "a model of one file", "a split one")),
     }
     Ok(remotes)
 }

@@ -3,6 +3,8 @@
 use super::manifest::{Manifest, Stored};
 use super::net::journal;
 use super::{Store, disk, name};
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
 use crate::{Error, Result};
@@ -42,7 +44,7 @@ impl Staging {
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         name::check(name)?;
         let partial = store.partial_dir();
-        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, "create", e))?;
+        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, FileAction::Create, e))?;
         let dir = partial.join(name);
         let lock = lock(&dir, name)?;
         let target = store.models_dir().join(name);
@@ -93,9 +95,9 @@ impl Staging {
     pub fn promote(&self, from: &Path, file: &str) -> Result<()> {
         let to = self.ready(file);
         disk::remove(&to)?;
-        std::fs::rename(from, &to).map_err(|e| Error::io(&to, "rename", e))?;
+        std::fs::rename(from, &to).map_err(|e| Error::io(&to, FileAction::Rename, e))?;
         let dir = self.dir.join("ready");
-        sync_dir(&dir).map_err(|e| Error::io(&dir, "sync", e))
+        sync_dir(&dir).map_err(|e| Error::io(&dir, FileAction::Sync, e))
     }
 
     /// Publishes the ready files under the model's name, in one rename, and clears the rest. A model of that name gives
@@ -111,7 +113,7 @@ impl Staging {
         Manifest { version: 1, name: self.name.clone(), source: source.to_owned(), files, damaged: None }
             .write(&ready)?;
         let models = self.target.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(models).map_err(|e| Error::io(models, "create", e))?;
+        std::fs::create_dir_all(models).map_err(|e| Error::io(models, FileAction::Create, e))?;
         let there = std::fs::symlink_metadata(&self.target).is_ok();
         if there && !replaced {
             return Err(Error::failed(&self.name, "a model of this name is already there")
@@ -120,10 +122,10 @@ impl Staging {
         if there {
             let old = self.dir.join("replaced");
             disk::remove(&old)?;
-            std::fs::rename(&self.target, &old).map_err(|e| Error::io(&self.target, "rename", e))?;
+            std::fs::rename(&self.target, &old).map_err(|e| Error::io(&self.target, FileAction::Rename, e))?;
         }
-        std::fs::rename(&ready, &self.target).map_err(|e| Error::io(&self.target, "rename", e))?;
-        sync_dir(models).map_err(|e| Error::io(models, "sync", e))?;
+        std::fs::rename(&ready, &self.target).map_err(|e| Error::io(&self.target, FileAction::Rename, e))?;
+        sync_dir(models).map_err(|e| Error::io(models, FileAction::Sync, e))?;
         self.throw_away = true;
         Ok(self.target.clone())
     }
@@ -152,9 +154,11 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
             Ok(()) if is_at(&lock, &path) => return Ok(lock),
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Error::failed(name, "another tokki is fetching it").hint("wait for it, or stop it"));
+                return Err(Error::failed(name, "another tokki is fetching it")
+                    .of(ErrorKind::InUse)
+                    .hint("wait for it, or stop it"));
             }
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, "lock", e)),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, FileAction::Lock, e)),
         }
     }
 }

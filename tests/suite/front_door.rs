@@ -35,3 +35,48 @@ fn a_model_without_a_template_is_refused_at_once() {
         assert!(Conversation::open(llm, Options::default()).is_err());
     }
 }
+
+#[test]
+fn callers_can_tell_faults_apart() {
+    use tokki::ErrorKind as Kind;
+    use tokki::testing::{Writer, tiny};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let opened = |change: &dyn Fn(&mut Writer)| {
+        let mut writer = tiny("llama", 1).unwrap();
+        change(&mut writer);
+        writer.write(&path).unwrap();
+        Llm::open(&path).map(|_| ()).map_err(|error| error.kind())
+    };
+    let key = |writer: &mut Writer, name: &str| writer.keys.retain(|(key, ..)| key != name.as_bytes());
+    assert_eq!(opened(&|_| ()), Ok(()));
+    assert_eq!(opened(&|w| key(w, "llama.block_count")), Err(Kind::MissingKey));
+    assert_eq!(
+        opened(&|w| {
+            key(w, "llama.block_count");
+            *w = w.clone().text("llama.block_count", "two");
+        }),
+        Err(Kind::InvalidKey)
+    );
+    assert_eq!(opened(&|w| w.tensors.retain(|t| t.name != b"blk.0.attn_q.weight")), Err(Kind::MissingTensor));
+    assert_eq!(opened(&|w| w.tensors[0].shape.swap(0, 1)), Err(Kind::InvalidTensor));
+    assert_eq!(opened(&|w| w.tensors[0].kind = 999), Err(Kind::UnsupportedFormat));
+    assert_eq!(
+        opened(&|w| {
+            key(w, "general.architecture");
+            *w = w.clone().text("general.architecture", "nonesuch");
+        }),
+        Err(Kind::UnsupportedArchitecture)
+    );
+    let kind = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Llm::open(&path).map(|_| ()).map_err(|error| error.kind())
+    };
+    assert_eq!(kind(b"<html>"), Err(Kind::NotAModel));
+    assert_eq!(kind(b""), Err(Kind::NotAModel));
+    assert_eq!(kind(&tiny("llama", 1).unwrap().header()[..100]), Err(Kind::Invalid));
+    assert_eq!(Llm::open(&dir.path().join("none.gguf")).map(|_| ()).unwrap_err().kind(), Kind::NotFound);
+    let llm = open("llama.gguf");
+    let mut session = Session::open(&llm, Options { context: 4, ..Options::default() }).unwrap();
+    assert_eq!(session.feed(&[1; 9], &mut |_| {}).map(|_| ()).unwrap_err().kind(), Kind::ContextFull);
+}

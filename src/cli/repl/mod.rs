@@ -16,6 +16,7 @@ use super::run::{constraint, left_out, timings};
 use crate::config::{MachineFlags, Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
+use crate::error::FileAction;
 use crate::sample::Form;
 use crate::store::chats;
 use crate::{Error, Result, interrupt};
@@ -154,7 +155,7 @@ fn answers_aside() -> Result<Sink> {
     let failed = |why: rustix::io::Errno| Error::failed("stdout", why.to_string());
     let aside = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).map_err(failed)?;
     let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty");
-    let terminal = terminal.map_err(|why| Error::io("/dev/tty", "open", why))?;
+    let terminal = terminal.map_err(|why| Error::io("/dev/tty", FileAction::Open, why))?;
     rustix::stdio::dup2_stdout(&terminal).map_err(failed)?;
     Ok(Some(std::sync::Arc::new(aside.into())))
 }
@@ -190,7 +191,7 @@ impl Chat {
             let next = match input {
                 Input::Left => Next::Leave,
                 Input::Text(line) if !line.trim().is_empty() => self.take(&line, edited).unwrap_or_else(|error| {
-                    output::say(&format!("tokki: {error}"));
+                    output::complain(&error);
                     Next::Ask
                 }),
                 Input::Cleared | Input::Text(_) => {
@@ -205,7 +206,7 @@ impl Chat {
                 Next::Edit(old) => (text, editing) = (old, true),
                 Next::Confirm(question, deed) => {
                     if editor.agrees(&question) {
-                        self.carry_out(deed).unwrap_or_else(|error| output::say(&format!("tokki: {error}")));
+                        self.carry_out(deed).unwrap_or_else(|error| output::complain(&error));
                     }
                 }
                 Next::Leave => break,
@@ -323,7 +324,7 @@ impl Chat {
                     Error::ContextFull { needed, available } => {
                         output::say(&format!("{needed} tokens needed, {available} available. {FULL}"));
                     }
-                    error => output::say(&format!("tokki: {error}")),
+                    error => output::complain(&error),
                 }
             }
         }

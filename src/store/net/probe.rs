@@ -4,6 +4,7 @@
 use super::fetch::{Remote, Tuning};
 use super::http::{Answer, Fault, Net, shown};
 use super::journal::Head;
+use crate::ErrorKind;
 use crate::{Error, Result, interrupt};
 use std::io::Read;
 use std::time::Duration;
@@ -87,7 +88,9 @@ fn no_model(remote: &Remote, first: u8) -> Error {
         b'{' => "JSON".to_owned(),
         byte => format!("a file that begins with {:?}", char::from(byte)),
     };
-    Error::input(shown(&remote.url), "a GGUF file", found).hint("nothing was kept of it; open the address in a browser")
+    Error::input(shown(&remote.url), "a GGUF file", found)
+        .of(ErrorKind::NotAModel)
+        .hint("nothing was kept of it; open the address in a browser")
 }
 
 /// `bytes START-END/TOTAL`; the total may be `*`.

@@ -167,6 +167,28 @@ fn words_stay_in_their_rooms() {
     }
 }
 
+/// A program that embeds the library has no flags: messages name a setting (`` `kv_type` ``), and the command line spells it.
+#[test]
+fn the_library_names_no_flag() {
+    let flag = |text: &str| {
+        let letter = |at: usize| text[at..].starts_with(|c: char| c.is_ascii_lowercase());
+        text.match_indices("--").any(|(at, _)| (at == 0 || text[..at].ends_with([' ', '(', '`'])) && letter(at + 2))
+    };
+    // The words of what is typed; `pip`'s own flags; flags that a server was started with.
+    let rooms = ["src/cli/", "src/config/", "src/server/", "src/store/net/package.rs"];
+    for path in sources(&root().join("src")) {
+        let inside = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if rooms.iter().any(|room| inside.starts_with(room)) {
+            continue;
+        }
+        let literals = uses::literals(&fs::read_to_string(&path).unwrap());
+        // A whole command to type is no message's flag.
+        let named: Vec<_> = literals.into_iter().filter(|text| flag(text) && !text.contains("tokki ")).collect();
+        assert!(named.is_empty(), "{inside} says {named:?}");
+    }
+    assert!(flag("use --raw") && flag("--ctx") && flag("(--x)") && !flag("a--b") && !flag("-- "));
+}
+
 #[test]
 fn no_architecture_is_named_where_things_are_computed() {
     let names = tokki::arch::ARCHITECTURES.iter().map(|(name, _)| name.replace('-', "_"));

@@ -149,3 +149,38 @@ impl<'ast> Visit<'ast> for Finder {
         self.tokens(call.tokens.clone());
     }
 }
+
+/// The texts in quotes of everything but tests and documentation.
+pub fn literals(source: &str) -> Vec<String> {
+    fn texts(tokens: TokenStream, into: &mut Vec<String>) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => texts(group.stream(), into),
+                TokenTree::Literal(literal) => {
+                    if let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string()) {
+                        into.push(text.value());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Literals(Vec::new());
+    found.visit_file(&syn::parse_file(source).unwrap());
+    struct Literals(Vec<String>);
+    impl<'ast> Visit<'ast> for Literals {
+        fn visit_item(&mut self, item: &'ast syn::Item) {
+            if !for_tests(attributes(item)) {
+                visit::visit_item(self, item);
+            }
+        }
+        fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+        fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+            self.0.push(text.value());
+        }
+        fn visit_macro(&mut self, call: &'ast syn::Macro) {
+            texts(call.tokens.clone(), &mut self.0);
+        }
+    }
+    found.0
+}
