@@ -216,6 +216,10 @@ pub enum Error {
 
 /// What the operating system said, without its number.
 fn reason(source: &io::Error) -> String {
+    if source.kind() == io::ErrorKind::NotFound {
+        // A folder on the way may be what is missing.
+        return "No such file or folder".to_owned();
+    }
     let text = source.to_string();
     text.split_once(" (os error").map_or_else(|| text.clone(), |(said, _)| said.to_owned())
 }

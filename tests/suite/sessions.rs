@@ -76,7 +76,7 @@ fn another_model_or_cache_is_refused_with_the_reason() {
     let other = load(&path, &open("llama.gguf"), KvKind::F16).err().unwrap().to_string();
     assert!(other.contains("another model"), "{other}");
     let kind = load(&path, &model, KvKind::Q8).err().unwrap().to_string();
-    assert!(kind.contains("--kv-type f16"), "{kind}");
+    assert!(kind.contains("`kv_type` f16"), "{kind}");
 }
 
 #[test]
