@@ -18,6 +18,11 @@
 //! through the template, a [`Session`] takes tokens, an [`engine::Engine`] serves many at once with continuous batching.
 //! `examples/` has more: a chat, an answer that keeps to a schema, a sampler of one's own.
 //!
+//! # Features
+//! `cli` (the default) is the command `tokki` with everything below; `server` the HTTP server, `pull` the store and its
+//! downloads, `grammar` answers that keep to a schema or grammar, `testing` tiny models for tests. A program that only
+//! runs models takes none of them: `tokki = { default-features = false }`.
+//!
 //! # The straight line, bytes to text
 //! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;
 //! prompt -> `chat` (template) -> `tokenizer` -> `forward` -> logits -> `sample` -> token -> stream decoder -> piece.
@@ -28,7 +33,9 @@
 
 pub mod arch;
 pub mod chat;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "pull")]
 pub mod config;
 pub mod describe;
 pub mod engine;
@@ -44,10 +51,13 @@ pub mod perplexity;
 pub mod platform;
 pub mod predict;
 pub mod sample;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod shapes;
+#[cfg(feature = "pull")]
 pub mod store;
 pub mod suggest;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod tokenizer;
@@ -56,4 +66,6 @@ pub mod units;
 pub use chat::Part;
 pub use engine::{Conversation, Listener as Observer, Llm, Options, Session, Wishes};
 pub use error::{Error, ErrorKind, Result};
-pub use sample::{Form, Params, Sampler};
+#[cfg(feature = "grammar")]
+pub use sample::Form;
+pub use sample::{Params, Sampler};

@@ -79,7 +79,7 @@ impl Progress for Bar {
 
     fn note(&self, line: &str) {
         self.with(ProgressBar::finish_and_clear);
-        say(line);
+        say(&super::words::with_flags(line));
     }
 }
 

@@ -14,10 +14,11 @@ macro_rules! settings {
     )+) => {
         $(
             $(#[doc = $group_doc])+
-            #[derive(clap::Args, Debug, Clone, Default)]
+            #[derive(Debug, Clone, Default)]
+            #[cfg_attr(feature = "cli", derive(clap::Args))]
             pub struct $group {$(
                 $(#[doc = $doc])+
-                #[arg(long, value_parser = parse::$key, allow_negative_numbers = true, $($arg)*)]
+                #[cfg_attr(feature = "cli", arg(long, value_parser = parse::$key, allow_negative_numbers = true, $($arg)*))]
                 pub $key: Option<$ty>,
             )+}
 

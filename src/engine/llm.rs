@@ -5,12 +5,16 @@ use crate::ErrorKind;
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::Gguf;
 use crate::model::Model;
-use crate::sample::{Facts, Form, Grammars, Overrides, Params, Sampler, Settings};
+use crate::sample::{Facts, Overrides, Params, Sampler, Settings};
+#[cfg(feature = "grammar")]
+use crate::sample::{Form, GrammarConstraint, Grammars};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+#[cfg(feature = "grammar")]
+use std::sync::{Mutex, PoisonError};
 
 /// A model with everything that its file says about talking to it.
 pub struct Llm {
@@ -24,6 +28,7 @@ pub struct Llm {
     spared: Vec<u32>,
     facts: Facts,
     file: Overrides,
+    #[cfg(feature = "grammar")]
     /// Compiles forms; made when the first one is asked for.
     grammars: Mutex<Option<Arc<Grammars>>>,
 }
@@ -104,6 +109,7 @@ impl Llm {
             spared: spared(&tokenizer),
             facts: Facts::from_gguf(&model.gguf)?,
             file: Overrides::from_gguf(&model.gguf)?,
+            #[cfg(feature = "grammar")]
             grammars: Mutex::default(),
             model,
             tokenizer,
@@ -227,11 +233,12 @@ impl Llm {
         Ok(Sampler::new(params, seed)?.sparing(self.spared.iter().copied()))
     }
 
+    #[cfg(feature = "grammar")]
     /// What keeps an answer in `form`.
     ///
     /// # Errors
     /// A form that cannot be kept: what and where.
-    pub fn constraint(&self, form: &Form) -> Result<crate::sample::GrammarConstraint> {
+    pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
         let grammars = {
             let mut made = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
             match &*made {

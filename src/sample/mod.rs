@@ -1,22 +1,30 @@
 //! Choosing tokens: filters, a seeded choice, what ends an answer, and what keeps it in a form.
 
 mod constraint;
+#[cfg(feature = "grammar")]
 mod digits;
+#[cfg(feature = "grammar")]
 mod exact;
 mod exp;
+#[cfg(feature = "grammar")]
 mod gbnf;
+#[cfg(feature = "grammar")]
 mod grammar;
 mod params;
 mod philox;
+#[cfg(feature = "grammar")]
 mod pointer;
+#[cfg(feature = "grammar")]
 mod rewrite;
 mod sampler;
+#[cfg(feature = "grammar")]
 mod schema;
 mod settings;
 mod stop;
 mod vendor;
 
 pub use constraint::{Constraint, Mask};
+#[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use params::{DEFAULT_WINDOW, Params};
 pub use sampler::{SampleError, Sampler};

@@ -189,7 +189,7 @@ impl Shared {
         disk::remove(&self.part)?;
         disk::remove(&journal_of(&self.part))?;
         let why = "nothing was kept: the server gives no strong ETag that would prove a later part to be of the same \
-                   file; with --sha256 HEX a download can be continued";
+                   file; with `sha256` HEX a download can be continued";
         match error {
             Error::Interrupted if !provable => progress.note(&format!("{}: {why}", self.remote.name)),
             error if !provable => return Ok(error.hint(why)),
