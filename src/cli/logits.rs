@@ -3,6 +3,7 @@
 use super::compute::Compute;
 use super::output;
 use crate::config::MachineFlags;
+use crate::engine::{Session, Trace};
 use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
 use crate::{Error, Result, interrupt};
@@ -10,6 +11,7 @@ use clap::Args;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Writes the logits after each of the given tokens
 ///
@@ -29,6 +31,13 @@ pub(super) struct Logits {
     #[arg(short, long)]
     output: PathBuf,
 
+    /// File for the intermediates of every layer, a line each: name, shape, sum, first and last values
+    ///
+    /// The names are those that other engines use (attn_norm-0, Qcur-0, ffn_out-0, l_out-0, ...). Each name
+    /// stands once for every pass over up to 512 tokens.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
     #[command(flatten)]
     machine: MachineFlags,
 }
@@ -40,29 +49,65 @@ pub(super) fn run(args: &Logits) -> Result<()> {
         // Before the weights are read.
         file::check(&args.output)?;
     }
+    if let Some(trace) = &args.trace {
+        file::check(trace)?;
+    }
     let compute = Compute::open(&args.model, &args.machine)?;
     let vocab = compute.model.spec.vocab;
     if let Some(bad) = args.tokens.iter().find(|&&token| token as usize >= vocab) {
         return Err(Error::input("--tokens", format!("token ids below {vocab}"), bad.to_string()));
     }
+    let mut session = compute.session(args.tokens.len())?;
+    let lines = Arc::new(Lines::default());
+    if args.trace.is_some() {
+        session.trace(Arc::clone(&lines) as Arc<dyn Trace>);
+    }
     if to_stdout {
         let mut out = std::io::BufWriter::new(output::stdout()?);
-        write(&compute, &args.tokens, &mut out, &output::lost)?;
-        return out.flush().map_err(output::lost);
+        write(&compute, session, &args.tokens, &mut out, &output::lost)?;
+        out.flush().map_err(output::lost)?;
+    } else {
+        let mut out = Output::begin(&args.output)?;
+        let failed = |why| Error::io(&args.output, FileAction::Write, why);
+        write(&compute, session, &args.tokens, &mut out, &failed)?;
+        out.commit()?;
     }
-    let mut out = Output::begin(&args.output)?;
-    write(&compute, &args.tokens, &mut out, &|why| Error::io(&args.output, FileAction::Write, why))?;
-    out.commit()
+    args.trace.as_ref().map_or(Ok(()), |path| file::write(path, lines.text().as_bytes()))
+}
+
+/// Intermediates as lines of text.
+#[derive(Default)]
+struct Lines(Mutex<String>);
+
+impl Lines {
+    /// Values shown of each end.
+    const SHOWN: usize = 3;
+
+    fn text(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Trace for Lines {
+    fn values(&self, name: &str, row_len: usize, values: &[f32]) {
+        let shown = |values: &[f32]| values.iter().map(|value| format!("{value:.6}")).collect::<Vec<_>>().join(" ");
+        let (first, last) = (&values[..values.len().min(Self::SHOWN)], values.len().saturating_sub(Self::SHOWN));
+        let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+        let (rows, first, last) = (values.len() / row_len.max(1), shown(first), shown(&values[last..]));
+        let line = format!("{name} [{row_len}, {rows}] sum {sum:.6}: {first} ... {last}\n");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+    }
 }
 
 /// Writes the rows to `out`; `failed` names it in errors.
 fn write(
     compute: &Compute,
+    mut session: Session,
     tokens: &[u32],
     out: &mut dyn Write,
     failed: &dyn Fn(std::io::Error) -> Error,
 ) -> Result<()> {
-    compute.session(tokens.len())?.feed_all(tokens, &mut |_, logits| {
+    session.feed_all(tokens, &mut |_, logits| {
         interrupt::check()?;
         numbers(compute, logits)?;
         logits.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())).map_err(failed)

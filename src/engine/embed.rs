@@ -65,6 +65,7 @@ impl Embedder {
             expand_latents: false,
             cancel,
             vectors: true,
+            trace: None,
         };
         let mut cache = KvCache::new(Arc::clone(&self.shape));
         cache.aim(needed);

@@ -13,7 +13,7 @@ mod sequence;
 mod session;
 
 pub use crate::arch::Pooling;
-pub use crate::forward::DEFAULT_BATCH;
+pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
 pub use embed::{Embedder, normalize, not_generative};

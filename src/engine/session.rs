@@ -1,7 +1,7 @@
 //! One sequence: its tokens, its cache, its buffers.
 
 use super::Llm;
-use crate::forward::{DEFAULT_BATCH, Scratch, Setting, Span, Want, forward};
+use crate::forward::{DEFAULT_BATCH, Scratch, Setting, Span, Trace, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -45,6 +45,7 @@ pub struct Session {
     tokens: Vec<u32>,
     options: Options,
     cancel: Arc<AtomicBool>,
+    trace: Option<Arc<dyn Trace>>,
 }
 
 impl Session {
@@ -75,7 +76,12 @@ impl Session {
         let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
         let options = Options { context, ..options };
         let cancel = Arc::default();
-        Self { model, pool, cache, scratch: Scratch::default(), tokens, options, cancel }
+        Self { model, pool, cache, scratch: Scratch::default(), tokens, options, cancel, trace: None }
+    }
+
+    /// Has `observer` told of the intermediates of every pass from here on.
+    pub fn trace(&mut self, observer: Arc<dyn Trace>) {
+        self.trace = Some(observer);
     }
 
     /// The model.
@@ -219,6 +225,7 @@ impl Session {
             expand_latents: self.options.expand_latents,
             cancel: &self.cancel,
             vectors: false,
+            trace: self.trace.as_deref(),
         };
         let span = Span { cache: &mut self.cache, tokens, want };
         let done = forward(&setting, &mut self.scratch, &mut [span]).map(<[f32]>::len);

@@ -34,7 +34,9 @@ impl Pass<'_> {
         if !layer.mixers.is_empty() {
             let kinds = product::kinds(w.mixers.iter().flat_map(|mixer| mixer.inputs()));
             self.enter(s, None, w.attn_norm.as_ref(), kinds, layer.residual);
+            self.tell("attn_norm", index, self.model.spec.embd, &s.h);
             self.mix(s, caches, index);
+            self.tell("attn_out", index, self.model.spec.embd, &s.branch);
             let (norm, sum) = (w.attn_post_norm.as_ref(), w.attn_sum_norm.as_ref());
             pending = Some(Pending { norm, scale, sum, again: w.attn_again_norm.as_ref() });
         }
@@ -119,7 +121,8 @@ impl Pass<'_> {
 
     /// One feed-forward from its input to its output.
     fn feed(&self, s: &mut Scratch, index: usize, number: usize) {
-        let feed = &self.model.spec.layers[index].feeds[number];
+        let (feed, e) = (&self.model.spec.layers[index].feeds[number], self.model.spec.embd);
+        self.tell("ffn_norm", index, e, &s.h);
         match &self.model.layers[index].feeds[number].ffn {
             FfnWeights::Dense(w) => {
                 self.ask_for_layer(index + 1);
@@ -127,6 +130,7 @@ impl Pass<'_> {
             }
             FfnWeights::Experts(w) => self.experts(s, (index, number), w),
         }
+        self.tell("ffn_out", index, e, &s.branch);
     }
 
     /// The norm and the factor of one feed-forward's result.
@@ -260,6 +264,7 @@ impl Pass<'_> {
                 End::AddEmbedding => ops::add_scaled(self.isa, &mut s.x[..len], &s.began[..len], w.output_scale),
             }
         }
+        self.tell("l_out", index, self.model.spec.embd, &s.x);
     }
 
     /// `x += norm(proj(gelu(gate x) * p))` with the layer's own values `p` of each token.

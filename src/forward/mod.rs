@@ -15,9 +15,11 @@ mod product;
 mod rope;
 mod scratch;
 mod streams;
+mod trace;
 
 pub use pooling::pool;
 pub use scratch::{Scratch, values_per_token};
+pub use trace::Trace;
 
 /// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
 pub const DEFAULT_BATCH: usize = 512;
@@ -61,6 +63,8 @@ pub struct Setting<'a> {
     pub expand_latents: bool,
     /// Set by whoever wants the pass to end early; looked at before each layer.
     pub cancel: &'a AtomicBool,
+    /// Told of the intermediates.
+    pub trace: Option<&'a dyn Trace>,
     /// The rows asked for are the stream after the last norm, `[rows][E]`, instead of logits.
     pub vectors: bool,
 }
@@ -102,6 +106,8 @@ struct Pass<'a> {
     expand_latents: bool,
     /// Ids of the rows.
     tokens: &'a [u32],
+    /// Told of the intermediates.
+    trace: Option<&'a dyn Trace>,
 }
 
 /// Runs the tokens of all spans at the positions after their caches' valid ones, appends them to the caches, and returns
@@ -135,9 +141,10 @@ pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut 
         let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
         let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
         let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
-        let tokens = &tokens[..];
-        let pass = Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents, tokens };
+        let (tokens, trace) = (&tokens[..], setting.trace);
+        let pass = Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents, tokens, trace };
         pass.embed(scratch);
+        pass.tell_rows("inp_embd", n, model.spec.embd, &scratch.x);
         for layer in 0..model.layers.len() {
             if setting.cancel.load(Ordering::Relaxed) {
                 return false;
@@ -199,15 +206,18 @@ impl Pass<'_> {
             input.write(isa, row, h);
         });
         drop(input);
+        self.tell_rows("result_norm", rows, e, &s.h);
         self.ask_for_layer(0);
         let logits = sized(&mut s.logits, rows * spec.vocab);
         self.product(&self.model.output, &s.input, logits);
-        let Output::Logits { scale, softcap, .. } = spec.output else { return };
-        if scale != 1.0 {
-            ops::scale(isa, logits, scale);
+        if let Output::Logits { scale, softcap, .. } = spec.output {
+            if scale != 1.0 {
+                ops::scale(isa, logits, scale);
+            }
+            if let Some(cap) = softcap {
+                ops::softcap(isa, logits, cap);
+            }
         }
-        if let Some(cap) = softcap {
-            ops::softcap(isa, logits, cap);
-        }
+        self.tell_rows("result_output", rows, spec.vocab, &s.logits);
     }
 }

@@ -123,7 +123,7 @@ impl Trial {
         let cancel = AtomicBool::new(false);
         let (read_ahead, expand_latents) = (0, false);
         let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors };
+        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors, trace: None };
         let tokens = vec![0; n];
         let mut seconds = 0.0;
         for _ in 0..2 {
@@ -144,7 +144,7 @@ impl Trial {
         let cancel = AtomicBool::new(false);
         let (read_ahead, expand_latents) = (0, false);
         let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors };
+        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors, trace: None };
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };

@@ -148,6 +148,7 @@ const ROWS: &[(&str, &str, Effect)] = &[
     // Numbers.
     ("logits", "--tokens", Refused(&["--tokens", "1,x"])),
     ("logits", "--output", Writes(&[], "l.f32")),
+    ("logits", "--trace", Writes(&["--trace", "t.txt"], "t.txt")),
     ("logits", "--threads", As("run", "0")),
     ("logits", "--ctx", Refused(&["--ctx", "2"])),
     ("logits", "--kv-type", As("run", "q9")),

@@ -80,3 +80,38 @@ fn callers_can_tell_faults_apart() {
     let mut session = Session::open(&llm, Options { context: 4, ..Options::default() }).unwrap();
     assert_eq!(session.feed(&[1; 9], &mut |_| {}).map(|_| ()).unwrap_err().kind(), Kind::ContextFull);
 }
+
+/// Intermediates come in the order of computation, under their names, and agree with what a session returns.
+#[test]
+fn intermediates_are_told_to_an_observer() {
+    use std::sync::Mutex;
+    use tokki::engine::Trace;
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(String, usize, Vec<f32>)>>);
+    impl Trace for Told {
+        fn values(&self, name: &str, row_len: usize, values: &[f32]) {
+            self.0.lock().unwrap().push((name.to_owned(), row_len, values.to_vec()));
+        }
+    }
+    let llm = open("llama.gguf");
+    let mut session = Session::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
+    let told = Arc::new(Told::default());
+    session.trace(Arc::clone(&told) as Arc<dyn Trace>);
+    let logits = session.feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
+    let told = told.0.lock().unwrap();
+    let names: Vec<&str> = told.iter().map(|(name, ..)| name.as_str()).collect();
+    let first =
+        ["inp_embd", "attn_norm-0", "Qcur-0", "Kcur-0", "Vcur-0", "kqv_out-0", "attn_out-0", "ffn_norm-0", "ffn_out-0"];
+    assert_eq!(names[..9], first);
+    assert_eq!(names[9..11], ["l_out-0", "attn_norm-1"]);
+    assert_eq!(names[names.len() - 2..], ["result_norm", "result_output"]);
+    assert_eq!(told.last().unwrap().2, logits);
+    // Each row of the stream is the one before, and what the layer's two parts added to it.
+    let values = |name: &str| &told.iter().find(|(told, ..)| told == name).unwrap().2;
+    let (before, attn, ffn, after) = (values("inp_embd"), values("attn_out-0"), values("ffn_out-0"), values("l_out-0"));
+    let embd = told[0].1;
+    assert_eq!((before.len(), after.len()), (3 * embd, 3 * embd));
+    for (at, after) in after.iter().enumerate() {
+        assert_eq!((before[at] + attn[at]) + ffn[at], *after, "value {at}");
+    }
+}

@@ -184,6 +184,7 @@ fn sequences_in_one_pass_have_the_bits_that_each_has_alone() {
                     expand_latents: false,
                     cancel: &cancel,
                     vectors: false,
+                    trace: None,
                 };
                 let (mut scratch, shape) = (Scratch::default(), Arc::new(CacheShape::new(&model.spec, kv)));
                 let mut first = KvCache::new(Arc::clone(&shape));

@@ -44,10 +44,16 @@ impl Pass<'_> {
         let a = here.a;
         self.queries_keys_values(s, here);
         self.rotate(s, here);
+        self.tell("Qcur", here.layer, a.heads * a.k_dim, &s.q);
+        if a.kv_of.is_none() {
+            self.tell("Kcur", here.layer, a.kv_heads * a.k_dim, &s.k);
+            self.tell("Vcur", here.layer, a.kv_heads * a.v_dim, &s.v);
+        }
         if a.kv_of.is_none() {
             self.store(s, caches, here);
         }
         self.attend(s, caches, here);
+        self.tell("kqv_out", here.layer, a.heads * a.v_dim, &s.mix);
         self.finish_heads(s, here, a.v_dim);
     }
 
