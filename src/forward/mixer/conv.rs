@@ -1,5 +1,6 @@
 //! Short convolutions: the one that opens other mixers, and the gated one that is a mixer of its own.
 
+use super::recurrence::States;
 use crate::arch::ShortConv;
 use crate::forward::Pass;
 use crate::forward::scratch::{Scratch, sized};
@@ -26,28 +27,20 @@ impl Pass<'_> {
     ) {
         let channels = taps.channels;
         let positions = taps.weights.len() / channels;
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
         let range = state.start..state.start + (positions - 1) * channels;
-        let histories: Vec<Chunks<'_, f32>> =
-            states.iter_mut().map(|state| state.chunks(layer, range.clone(), (positions - 1) * BAND)).collect();
+        let states = States { layer, range, band: (positions - 1) * BAND };
         let bands = OutTiles::new(&mut out[..self.n * channels], channels, BAND);
-        self.lead.phase(bands.bands(), &|_, band| {
-            let mut out = bands.take(band);
-            let rows = out.rows();
-            let taps_of_band: Vec<&[f32]> =
-                (0..positions).map(|j| &taps.weights[j * channels..][rows.clone()]).collect();
-            for (place, histories) in self.places.iter().zip(&histories) {
-                let history = if positions > 1 { histories.take(band) } else { &mut [] };
-                for t in place.row..place.row + place.n {
-                    let out = out.col_mut(t);
-                    conv_step(self.isa, &taps_of_band, history, &x[t * stride..][rows.clone()], out);
-                    if let Some(bias) = &taps.bias {
-                        ops::add(self.isa, out, &bias[rows.clone()]);
-                    }
-                    if silu {
-                        gates::silu(self.isa, out);
-                    }
-                }
+        let begin = |_, rows: Range<usize>| {
+            let taps: Vec<&[f32]> = (0..positions).map(|j| &taps.weights[j * channels..][rows.clone()]).collect();
+            (taps, rows)
+        };
+        self.recur(caches, states, &bands, begin, |(of_band, rows), history, t, out| {
+            conv_step(self.isa, of_band, history, &x[t * stride..][rows.clone()], out);
+            if let Some(bias) = &taps.bias {
+                ops::add(self.isa, out, &bias[rows.clone()]);
+            }
+            if silu {
+                gates::silu(self.isa, out);
             }
         });
     }

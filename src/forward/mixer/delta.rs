@@ -3,6 +3,7 @@
 //! Positions follow each other in order, heads are shared out to the threads: a prompt gives the same bits as its tokens one
 //! by one.
 
+use super::recurrence::States;
 use super::softplus;
 use crate::arch::{Delta, DeltaForm, Lightning};
 use crate::forward::product::{self, Product};
@@ -174,31 +175,23 @@ impl Pass<'_> {
         let decays_per_head = if matches!(delta.form, DeltaForm::Gated { .. }) { 1 } else { delta.k_dim };
         let Scratch { up, k: decays, v: betas, mix, .. } = s;
         let (up, decays, betas) = (&*up, &*decays, &*betas);
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let size = delta.k_dim * delta.v_dim;
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, range.clone(), size)).collect();
+        let states = States { layer, range, band: delta.k_dim * delta.v_dim };
         let tiles = OutTiles::new(sized(mix, n * values), values, delta.v_dim);
         let scale = 1.0 / (delta.k_dim as f32).sqrt();
-        self.lead.phase(heads, &|_, head| {
-            let mut out = tiles.take(head);
-            let mut scratch = vec![0.0; delta.v_dim];
+        let begin = |head, _| (head, vec![0.0; delta.v_dim]);
+        self.recur(caches, states, &tiles, begin, |(head, scratch), state, t, out| {
+            let head = *head;
             let key_head = if tiled { head % delta.k_heads } else { head / per_key };
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(head);
-                for t in place.row..place.row + place.n {
-                    let row = &up[t * width..][..width];
-                    let step = DeltaStep {
-                        decay: &decays[(t * heads + head) * decays_per_head..][..decays_per_head],
-                        q: &row[key_head * delta.k_dim..][..delta.k_dim],
-                        k: &row[keys + key_head * delta.k_dim..][..delta.k_dim],
-                        v: &row[2 * keys + head * delta.v_dim..][..delta.v_dim],
-                        beta: betas[t * heads + head],
-                    };
-                    let out = out.col_mut(t);
-                    delta_step(self.isa, state, &step, &mut scratch, out);
-                    ops::scale(self.isa, out, scale);
-                }
-            }
+            let row = &up[t * width..][..width];
+            let step = DeltaStep {
+                decay: &decays[(t * heads + head) * decays_per_head..][..decays_per_head],
+                q: &row[key_head * delta.k_dim..][..delta.k_dim],
+                k: &row[keys + key_head * delta.k_dim..][..delta.k_dim],
+                v: &row[2 * keys + head * delta.v_dim..][..delta.v_dim],
+                beta: betas[t * heads + head],
+            };
+            delta_step(self.isa, state, &step, scratch, out);
+            ops::scale(self.isa, out, scale);
         });
     }
 
@@ -222,23 +215,18 @@ impl Pass<'_> {
         self.lead.phase(n, &|_, t| gates::silu(self.isa, rows.take(t)));
         drop(rows);
         let low = &s.low;
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, range.clone(), l.dim * l.dim)).collect();
+        let states = States { layer, range, band: l.dim * l.dim };
         let tiles = OutTiles::new(sized(&mut s.mix, n * d), d, l.dim);
-        self.lead.phase(l.heads, &|_, head| {
-            let mut out = tiles.take(head);
-            let mut scratch = vec![0.0; l.dim];
+        let begin = |head, _| {
             let decay = [libm::expf(-super::slope(8.0, head, l.heads) * l.slope)];
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(head);
-                for t in place.row..place.row + place.n {
-                    let row = &low[t * 3 * d + head * 3 * l.dim..][..3 * l.dim];
-                    let (q, rest) = row.split_at(l.dim);
-                    let (k, v) = rest.split_at(l.dim);
-                    let step = DeltaStep { decay: &decay, q, k, v, beta: 0.0 };
-                    lightning_step(self.isa, state, &step, &mut scratch, out.col_mut(t));
-                }
-            }
+            (head, decay, vec![0.0; l.dim])
+        };
+        self.recur(caches, states, &tiles, begin, |(head, decay, scratch), state, t, out| {
+            let row = &low[t * 3 * d + *head * 3 * l.dim..][..3 * l.dim];
+            let (q, rest) = row.split_at(l.dim);
+            let (k, v) = rest.split_at(l.dim);
+            let step = DeltaStep { decay: &*decay, q, k, v, beta: 0.0 };
+            lightning_step(self.isa, state, &step, scratch, out);
         });
         drop(tiles);
         let rows = Chunks::new(&mut s.mix[..n * d], d);

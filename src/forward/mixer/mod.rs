@@ -5,6 +5,7 @@ mod conv;
 mod delta;
 mod mla;
 mod mla_expanded;
+mod recurrence;
 mod ssm;
 mod time_mix;
 

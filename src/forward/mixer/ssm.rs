@@ -3,6 +3,7 @@
 //! Positions follow each other in order, heads and channels are shared out to the threads: a prompt gives the same bits as
 //! its tokens one by one.
 
+use super::recurrence::States;
 use super::softplus;
 use crate::arch::{SsmForm, StateSpace};
 use crate::forward::scratch::{Scratch, sized};
@@ -153,26 +154,24 @@ impl Pass<'_> {
         let Scratch { up, gate, k: steps, mix, .. } = s;
         let shared = if matches!(w.rest, StateSpaceInput::Joint) { &*up } else { &*gate };
         let (x, steps) = (&*up, &*steps);
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, range.clone(), len * values)).collect();
+        let states = States { layer, range, band: len * values };
         let tiles = OutTiles::new(sized(mix, n * d), d, len);
-        self.lead.phase(heads, &|_, head| {
-            let mut out = tiles.take(head);
-            let group = head / (heads / groups);
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(head);
-                for t in place.row..place.row + place.n {
-                    let step = steps[t * heads + head];
-                    let row = &shared[t * layout.bc_stride..][..layout.bc_stride];
-                    let b = &row[layout.b + group * values..][..values];
-                    let c = &row[layout.c + group * values..][..values];
-                    let x = &x[t * layout.stride + head * len..][..len];
-                    let out = out.col_mut(t);
-                    scan_head(self.isa, state, (libm::expf(step * w.a[head]), step), (b, c), x, out);
-                    ops::add_scaled(self.isa, out, x, w.d[head]);
-                }
-            }
-        });
+        self.recur(
+            caches,
+            states,
+            &tiles,
+            |head, _| head,
+            |&mut head, state, t, out| {
+                let group = head / (heads / groups);
+                let step = steps[t * heads + head];
+                let row = &shared[t * layout.bc_stride..][..layout.bc_stride];
+                let b = &row[layout.b + group * values..][..values];
+                let c = &row[layout.c + group * values..][..values];
+                let x = &x[t * layout.stride + head * len..][..len];
+                scan_head(self.isa, state, (libm::expf(step * w.a[head]), step), (b, c), x, out);
+                ops::add_scaled(self.isa, out, x, w.d[head]);
+            },
+        );
     }
 
     /// All channels over all positions, into `s.mix`.
@@ -189,27 +188,25 @@ impl Pass<'_> {
         let rows = rank + 2 * values;
         let Scratch { up: x, gate, k: steps, mix, .. } = s;
         let (x, gate, steps) = (&*x, &*gate, &*steps);
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, range.clone(), BAND * values)).collect();
+        let states = States { layer, range, band: BAND * values };
         let tiles = OutTiles::new(sized(mix, n * d), d, BAND);
-        self.lead.phase(tiles.bands(), &|_, band| {
-            let mut out = tiles.take(band);
-            let channels = out.rows();
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(band);
-                for t in place.row..place.row + place.n {
-                    let row = &gate[t * rows..][..rows];
-                    let (b, c) = (&row[rank..rank + values], &row[rank + values..]);
-                    let own = state.chunks_exact_mut(values).zip(channels.clone());
-                    for ((state, channel), out) in own.zip(out.col_mut(t)) {
-                        let (x, step) = (x[t * d + channel], steps[t * d + channel]);
-                        let a = &w.a[channel * values..][..values];
-                        let y = scan_channel(self.isa, state, a, (b, c), x, step);
-                        *out = x.mul_add(w.d[channel], y);
-                    }
+        self.recur(
+            caches,
+            states,
+            &tiles,
+            |_, channels| channels,
+            |channels, state, t, out| {
+                let row = &gate[t * rows..][..rows];
+                let (b, c) = (&row[rank..rank + values], &row[rank + values..]);
+                let own = state.chunks_exact_mut(values).zip(channels.clone());
+                for ((state, channel), out) in own.zip(out) {
+                    let (x, step) = (x[t * d + channel], steps[t * d + channel]);
+                    let a = &w.a[channel * values..][..values];
+                    let y = scan_channel(self.isa, state, a, (b, c), x, step);
+                    *out = x.mul_add(w.d[channel], y);
                 }
-            }
-        });
+            },
+        );
     }
 
     /// `s.mix` times silu of the gate, which begins `at` values into the rows of the input product; then the norm of each

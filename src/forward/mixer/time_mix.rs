@@ -1,6 +1,7 @@
 //! The mixers of WKV-6 (arXiv 2404.05892) and WKV-7 (arXiv 2503.14456): each position is blended with the one before it,
 //! and a matrix per head keeps all of them.
 
+use super::recurrence::States;
 use crate::arch::{ChannelMix, TimeMix, TimeMixForm};
 use crate::forward::product;
 use crate::forward::scratch::{Scratch, sized};
@@ -178,31 +179,23 @@ impl Pass<'_> {
         };
         let Scratch { q, k, v, expanded: decays, mix: mixes, .. } = s;
         let (q, k, v, decays) = (&*q, &*k, &*v, &*decays);
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, matrices.clone(), d * d)).collect();
+        let states = States { layer, range: matrices, band: d * d };
         let tiles = OutTiles::new(sized(mixes, n * e), e, d);
-        self.lead.phase(mix.heads, &|_, head| {
-            let mut out = tiles.take(head);
-            let (mut key, mut scratch) = (vec![0.0; d], vec![0.0; d]);
-            let kv_head = head / (mix.heads / mix.kv_heads);
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(head);
-                for t in place.row..place.row + place.n {
-                    let decay = &decays[t * e + head * d..][..d];
-                    let r = &q[t * e + head * d..][..d];
-                    key.copy_from_slice(&k[t * kv + kv_head * d..][..d]);
-                    let v = &v[t * kv + kv_head * d..][..d];
-                    let out = out.col_mut(t);
-                    if linear {
-                        key.iter_mut().zip(decay).for_each(|(k, w)| *k -= *k * w);
-                        let step = DeltaStep { decay, q: r, k: &key, v, beta: 0.0 };
-                        lightning_step(isa, state, &step, &mut scratch, out);
-                        ops::scale(isa, out, 1.0 / (d as f32).sqrt());
-                    } else if let Some(bonus) = bonus {
-                        let step = WkvStep { r, decay, k: &key, v };
-                        wkv6_step(isa, state, &step, &bonus[head * d..][..d], out);
-                    }
-                }
+        let begin = |head, _| (head, vec![0.0; d], vec![0.0; d]);
+        self.recur(caches, states, &tiles, begin, |(head, key, scratch), state, t, out| {
+            let (head, kv_head) = (*head, *head / (mix.heads / mix.kv_heads));
+            let decay = &decays[t * e + head * d..][..d];
+            let r = &q[t * e + head * d..][..d];
+            key.copy_from_slice(&k[t * kv + kv_head * d..][..d]);
+            let v = &v[t * kv + kv_head * d..][..d];
+            if linear {
+                key.iter_mut().zip(decay).for_each(|(k, w)| *k -= *k * w);
+                let step = DeltaStep { decay, q: r, k: key, v, beta: 0.0 };
+                lightning_step(isa, state, &step, scratch, out);
+                ops::scale(isa, out, 1.0 / (d as f32).sqrt());
+            } else if let Some(bonus) = bonus {
+                let step = WkvStep { r, decay, k: key, v };
+                wkv6_step(isa, state, &step, &bonus[head * d..][..d], out);
             }
         });
     }
@@ -322,23 +315,16 @@ impl Pass<'_> {
         let (n, e, d) = (self.n, mix.width, mix.dim);
         let Scratch { q, k, v, expanded: decays, up: rates, gate: removals, mix: mixes, .. } = s;
         let (q, k, v, decays, rates, removals) = (&*q, &*k, &*v, &*decays, &*rates, &*removals);
-        let mut states: Vec<_> = caches.iter_mut().map(|cache| cache.state_mut()).collect();
-        let states: Vec<_> = states.iter_mut().map(|state| state.chunks(layer, matrices.clone(), d * d)).collect();
+        let states = States { layer, range: matrices, band: d * d };
         let tiles = OutTiles::new(sized(mixes, n * e), e, d);
-        self.lead.phase(mix.heads, &|_, head| {
-            let mut out = tiles.take(head);
-            let mut scratch = vec![0.0; d];
-            for (place, states) in self.places.iter().zip(&states) {
-                let state = states.take(head);
-                for t in place.row..place.row + place.n {
-                    let own = t * e + head * d..t * e + (head + 1) * d;
-                    let of = |values: &'_ [f32]| -> Vec<f32> { values[own.clone()].to_vec() };
-                    let (r, decay, k, v) = (of(q), of(decays), of(k), of(v));
-                    let step = WkvStep { r: &r, decay: &decay, k: &k, v: &v };
-                    let removed = (&removals[own.clone()], &rates[own.clone()]);
-                    wkv7_step(self.isa, state, &step, removed, &mut scratch, out.col_mut(t));
-                }
-            }
+        let begin = |head, _| (head, vec![0.0; d]);
+        self.recur(caches, states, &tiles, begin, |(head, scratch), state, t, out| {
+            let own = t * e + *head * d..t * e + (*head + 1) * d;
+            let of = |values: &'_ [f32]| -> Vec<f32> { values[own.clone()].to_vec() };
+            let (r, decay, k, v) = (of(q), of(decays), of(k), of(v));
+            let step = WkvStep { r: &r, decay: &decay, k: &k, v: &v };
+            let removed = (&removals[own.clone()], &rates[own.clone()]);
+            wkv7_step(self.isa, state, &step, removed, scratch, out);
         });
     }
 
