@@ -109,13 +109,14 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = match said.get(ContextKind::InvalidArg) {
-                Some(ContextValue::Strings(texts)) => texts.join(" and "),
+                Some(ContextValue::Strings(texts)) => texts.join(" and ").replace(['<', '>'], "").replace("...", ""),
                 _ => return None,
             };
             let usage = said.to_string();
-            let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?.to_owned();
-            let command = usage.split(" <").next().and_then(|head| head.split(" -").next()).unwrap_or("tokki");
-            Some(format!("{command} needs {missing}: {usage}. {command} --help has examples."))
+            let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?;
+            let command = usage.split([' ']).take_while(|word| !word.starts_with(['<', '-', '['])).collect::<Vec<_>>();
+            let command = command.join(" ");
+            Some(format!("{command} needs {missing}. {command} --help has examples."))
         }
         // A flag at the end, or before another flag.
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {

@@ -310,4 +310,6 @@ impl Constraint for GrammarConstraint {
 }
 
 #[cfg(test)]
+mod drawn;
+#[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod exp;
 mod gbnf;
 #[cfg(feature = "grammar")]
 mod grammar;
+mod negate;
 mod params;
 mod philox;
 #[cfg(feature = "grammar")]

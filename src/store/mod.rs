@@ -291,11 +291,11 @@ fn folder_as_model(path: &Path) -> Error {
     let mut models: Vec<PathBuf> = inside.filter(|file| file.extension().is_some_and(|end| end == "gguf")).collect();
     models.sort();
     let said = match models.as_slice() {
-        [] => "with no GGUF file in it".to_owned(),
+        [] => "no GGUF file is in it".to_owned(),
         [one] => format!("give the file in it: {}", one.display()),
         [first, rest @ ..] => format!("give one of the {} models in it, such as {}", rest.len() + 1, first.display()),
     };
-    Error::usage(format!("{} is a folder, {said}.", path.display()))
+    Error::usage(format!("{} is a folder: {said}.", path.display()))
 }
 
 /// That a file is missing, with the one beside it that may have been meant.

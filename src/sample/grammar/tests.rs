@@ -6,7 +6,7 @@ use crate::testing::Rng;
 use serde_json::{Value, json};
 
 /// 256 bytes, some longer tokens (one twice), unused ones, and two that end an answer.
-fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
+pub(super) fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
     let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
     let longer = ["\"name\"", "\": ", "true", "false", "null", "12", "가나", " \"", "},", "null", "{\"", "  ", "abc"];
     words.extend(longer.iter().map(|word| word.as_bytes().to_vec()));
@@ -15,7 +15,7 @@ fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
     (words, eog)
 }
 
-fn grammars() -> Grammars {
+pub(super) fn grammars() -> Grammars {
     let (words, eog) = vocabulary();
     Grammars::new(words, &eog).unwrap()
 }
@@ -280,7 +280,7 @@ fn numbers_end() {
 }
 
 /// Whether an answer may be this text, and end there.
-fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
+pub(super) fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
     let mut constraint = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap();
     for byte in text.bytes() {
         if !constraint.allowed().unwrap().contains(u32::from(byte)) {
@@ -324,11 +324,45 @@ fn conditions_dependencies_and_negations() {
         "required": ["b"], "not": {"required": ["a"]},
     });
     assert!(accepts(&grammars, &bare, r#"{"b":"x"}"#) && !accepts(&grammars, &bare, r#"{"a":"x","b":"x"}"#));
+    for (schema, good, bad) in [
+        (json!({"not": {"type": "string"}}), vec!["1", "null", "[]"], vec!["\"a\""]),
+        (
+            json!({"type": "string", "not": {"enum": ["yes", "no"]}}),
+            vec!["\"ye\"", "\"\"", "\"nope\""],
+            vec!["\"yes\"", "\"no\""],
+        ),
+        (json!({"not": {"const": "a\nb"}}), vec!["\"a\"", "3"], vec!["\"a\\nb\""]),
+        (json!({"type": "integer", "not": {"enum": [3, 5]}}), vec!["4", "-3", "53"], vec!["3", "5"]),
+        (json!({"type": "integer", "format": "int32"}), vec!["2147483647"], vec!["2147483648"]),
+        (json!({"type": "string", "format": "byte"}), vec!["\"aGk=\""], vec!["\"a\""]),
+        (json!({"type": "string", "format": "password"}), vec!["\"x\""], vec!["1"]),
+        (json!({"type": "string", "format": "uri-reference"}), vec!["\"https://a.b/c?d\""], vec!["\"a b\""]),
+        (
+            json!({"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "integer"}}),
+            vec!["{\"ab\":1}", "{}"],
+            vec!["{\"A\":1}", "{\"a\":\"x\"}"],
+        ),
+        (json!({"type": "object", "propertyNames": {"enum": ["a"]}}), vec!["{\"a\":1}"], vec!["{\"b\":1}"]),
+        (
+            json!({"type": "object", "properties": {"a": text, "b": text}, "additionalProperties": false,
+                "dependencies": {"a": ["b"]}, "dependentSchemas": {"b": {"properties": {"b": {"const": "x"}}}}}),
+            vec!["{}", "{\"b\":\"x\"}", "{\"a\":\"q\",\"b\":\"x\"}"],
+            vec!["{\"a\":\"q\"}", "{\"b\":\"y\"}"],
+        ),
+    ] {
+        good.iter().for_each(|text| assert!(accepts(&grammars, &schema, text), "{schema} {text}"));
+        bad.iter().for_each(|text| assert!(!accepts(&grammars, &schema, text), "{schema} {text}"));
+    }
     // What cannot be said so is refused with its place.
     for (schema, place) in [
-        (json!({"properties": {"a/b": {"not": {"type": "string"}}}}), "`not` at #/properties/a~1b"),
+        (json!({"properties": {"a/b": {"not": {"pattern": "x"}}}}), "`not` at #/properties/a~1b"),
+        (json!({"type": "object", "properties": {"q": {"pattern": "^a\"b[^\"]*$"}}}), "which a pattern there forbids"),
+        (json!({"const": "a\u{1}b"}), "without control characters"),
+        (json!({"pattern": "^a\u{2}b$"}), "without control characters"),
+        (json!({"items": {"type": "integar"}}), "`type`: \"integar\" at #/items"),
+        (json!({"type": "string", "format": "regex"}), "`format`: \"regex\" at its top"),
         (json!({"items": {"uniqueItems": true}}), "`uniqueItems` at #/items"),
-        (json!({"if": {"type": "string"}, "then": {"maxLength": 3}}), "at its top"),
+        (json!({"if": {"pattern": "x"}, "then": {"maxLength": 3}}), "at its top"),
         (json!({"allOf": [{}, {"contains": {}}]}), "`contains` at #/allOf/1"),
     ] {
         let error = grammars.constraint(&Form::JsonSchema(schema)).unwrap_err().to_string();
