@@ -1,6 +1,6 @@
 //! `tokki list`: what the store holds, and what the catalogue offers.
 
-use super::output::{Paint, json, result, say, table};
+use super::output::{Paint, json, prose, result, say, table};
 use crate::Result;
 use crate::gguf::RowLayout;
 use crate::store::{Partial, Store, catalogue};
@@ -124,9 +124,7 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     let rows: Vec<_> = entries.chain(catalogue::LISTED.iter().map(listed)).map(Vec::from).collect();
     result(|out| {
         table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "WHAT (LICENCE)"], &rows)?;
-        writeln!(
-            out,
-            "\nA base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub."
-        )
+        const NOTE: &str = "A base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub.";
+        writeln!(out, "\n{}", prose(NOTE, Paint::stdout()))
     })
 }

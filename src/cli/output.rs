@@ -157,6 +157,11 @@ pub(super) fn home_path(path: &str) -> std::path::PathBuf {
     }
 }
 
+/// Sentences for the foot of a table, their words whole at the edge of a terminal.
+pub(super) fn prose(text: &str, paint: Paint) -> String {
+    paint.width.map_or_else(|| text.to_owned(), |width| words_whole(text, width))
+}
+
 /// The least columns of a terminal in which a table's last column is laid out.
 const MOST_NARROW: usize = 16;
 

@@ -25,6 +25,7 @@ mod staging;
 pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
+pub use net::journal::vouched;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};
