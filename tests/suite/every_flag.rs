@@ -83,7 +83,7 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run", "--special", Refused(&["--special"])),
     ("run", "--stop", Refused(&["--stop", ""])),
     ("run", "--json", Differs(&["--json"])),
-    ("run", "--json-schema", Refused(&["--json-schema", r#"{"not":{"type":"string"}}"#])),
+    ("run", "--json-schema", Refused(&["--json-schema", r#"{"uniqueItems":true}"#])),
     ("run", "--grammar", Says(&["--grammar", r#"root ::= "yes""#], "yes")),
     ("run", "--yes", Tested("pull.rs")),
     ("run", "--session", Writes(&["--session", "s.bin"], "s.bin")),
@@ -339,11 +339,11 @@ fn run(home: &Home, mode: &Mode, more: &[&str]) -> Output {
         }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut command: Command = home.command(&args);
     #[cfg(target_os = "linux")]
     if mode.name == CHAT {
-        return in_a_terminal(command, home);
+        return in_a_terminal(&args, home);
     }
+    let mut command: Command = home.command(&args);
     command.current_dir(home.path()).env("TOKKI_OFFLINE", "1").stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let written = std::io::Write::write_all(&mut child.stdin.take().unwrap(), mode.stdin.as_bytes());
@@ -354,8 +354,10 @@ fn run(home: &Home, mode: &Mode, more: &[&str]) -> Output {
 
 /// Asks a question in a chat and what holds there, and leaves.
 #[cfg(target_os = "linux")]
-fn in_a_terminal(mut command: Command, home: &Home) -> Output {
+fn in_a_terminal(args: &[&str], home: &Home) -> Output {
     use std::os::unix::process::ExitStatusExt;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(args).env_clear().env("TOKKI_HOME", home.path()).env("HOME", home.path());
     command.current_dir(home.path()).env("TOKKI_OFFLINE", "1").env("TERM", "xterm").env("NO_COLOR", "1");
     let mut terminal = crate::terminal::Terminal::start(command, 120);
     let mut ended = None;
