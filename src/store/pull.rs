@@ -459,9 +459,9 @@ fn with_hash(mut remotes: Vec<Remote>, hash: Option<&str>) -> Result<Vec<Remote>
 fn not_kept(error: Error, source: &str, ready: &Path) -> Error {
     const HINT: &str = "what came is no model that can be used, and was thrown away";
     match error {
-        Error::Input { place, wanted, found, .. } => {
+        Error::Input { place, wanted, found, kind, .. } => {
             let place = place.replace(&ready.display().to_string(), source);
-            Error::Input { place, wanted, found, hint: HINT.to_owned() }
+            Error::input(place, wanted, found).of(kind).hint(HINT)
         }
         other => other.hint(HINT),
     }
