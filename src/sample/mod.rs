@@ -10,6 +10,7 @@ mod exp;
 mod gbnf;
 #[cfg(feature = "grammar")]
 mod grammar;
+#[cfg(feature = "grammar")]
 mod negate;
 mod params;
 mod philox;
