@@ -157,7 +157,7 @@ pub fn check_length(text: &Path, tokens: usize, windows: Windows) -> Result<()> 
         return Ok(());
     }
     Err(Error::usage(format!(
-        "{} has {tokens} tokens, fewer than one window of {}. Use a longer text or a smaller --ctx.",
+        "{} has {tokens} tokens, fewer than one window of {}. Use a longer text or a smaller context.",
         text.display(),
         windows.len
     )))

@@ -310,6 +310,4 @@ impl Constraint for GrammarConstraint {
 }
 
 #[cfg(test)]
-mod drawn;
-#[cfg(test)]
 mod tests;

@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod drawn;
+
 use super::*;
 use crate::sample::{Params, Sampler};
 use crate::testing::Rng;
 use serde_json::{Value, json};
 
 /// 256 bytes, some longer tokens (one twice), unused ones, and two that end an answer.
-pub(super) fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
+fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
     let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
     let longer = ["\"name\"", "\": ", "true", "false", "null", "12", "가나", " \"", "},", "null", "{\"", "  ", "abc"];
     words.extend(longer.iter().map(|word| word.as_bytes().to_vec()));
@@ -15,7 +17,7 @@ pub(super) fn vocabulary() -> (Vec<Vec<u8>>, Vec<u32>) {
     (words, eog)
 }
 
-pub(super) fn grammars() -> Grammars {
+fn grammars() -> Grammars {
     let (words, eog) = vocabulary();
     Grammars::new(words, &eog).unwrap()
 }
@@ -280,7 +282,7 @@ fn numbers_end() {
 }
 
 /// Whether an answer may be this text, and end there.
-pub(super) fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
+fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
     let mut constraint = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap();
     for byte in text.bytes() {
         if !constraint.allowed().unwrap().contains(u32::from(byte)) {

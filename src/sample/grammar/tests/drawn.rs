@@ -2,8 +2,7 @@
 //! reading of the words, and of texts, numbers and lists nothing valid is kept out.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::tests::{accepts, grammars};
-use super::{Form, Grammars};
+use super::{Form, Grammars, accepts, grammars};
 use crate::testing::Rng;
 use serde_json::{Map, Value, json};
 
