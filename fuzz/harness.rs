@@ -2,6 +2,9 @@
 //!
 //! A harness panics on a fault and returns on everything else: errors are what malformed input is for.
 
+#[path = "requests.rs"]
+mod requests;
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -35,6 +38,8 @@ pub const ALL: &[Harness] = &[
     ("session", session),
     ("config", config),
     ("answers", answers),
+    ("journal", journal),
+    ("requests", requests::requests),
 ];
 
 /// Runs the harness `name`.
@@ -277,4 +282,27 @@ pub fn answers(data: &[u8]) {
     pieces.iter().for_each(|piece| drop(stops.push(piece)));
     let mut calls = CallFinder::new(Tools::default());
     pieces.iter().for_each(|piece| drop(calls.push(piece)));
+}
+
+/// Any bytes as the record of a download: what it vouches for are blocks of the file that it names.
+pub fn journal(data: &[u8]) {
+    let path = std::env::temp_dir().join(format!(
+        "tokki-fuzz-journal-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let head = r#"{"version":2,"url":"https://h/m.gguf","size":1000000,"block":65536,"sha256":null,"etag":"\"x\""}"#;
+    let bytes = match data.split_first() {
+        // Behind a good first line.
+        Some((0..128, lines)) => [head.as_bytes(), b"\n", lines].concat(),
+        _ => data.to_vec(),
+    };
+    std::fs::write(&path, &bytes).expect("a file");
+    let vouched = tokki::store::vouched(&path);
+    assert!(vouched.as_ref().is_none_or(|(size, blocks)| *size > 0 && blocks.iter().all(|block| block.end <= *size)));
+    // Without its last, torn line it says the same.
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    std::fs::write(&path, &bytes[..whole]).expect("a file");
+    assert_eq!(tokki::store::vouched(&path), vouched);
+    drop(std::fs::remove_file(&path));
 }

@@ -53,7 +53,7 @@ pub use spec::{
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;
-pub use unused::{check_tensors, ignored_tensors, unused_tensors};
+pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};

@@ -175,11 +175,30 @@ pub fn ignored_tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
     strays(gguf, spec).map(str::to_owned).collect()
 }
 
-/// Refuses a file with a tensor that the model was trained with and that would be left out.
+/// The tensors of a file that are of another shape than `spec` has it, dimensions of 1 aside: their names, the shape that is
+/// wanted, and the one that was found. (As many values in another order would be read as they come.)
+pub fn misshapen(gguf: &Gguf, spec: &Spec) -> impl Iterator<Item = (String, Vec<u64>, Vec<u64>)> {
+    let trimmed = |shape: &[u64]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+    spec.tensors().into_iter().filter_map(move |(name, wanted)| {
+        // Some converters leave the usual suffix of a name out.
+        let bare = name.trim_end_matches(".weight").trim_end_matches(".bias");
+        let tensor = gguf.tensor(&name).or_else(|| gguf.tensor(bare))?;
+        let found: Vec<u64> = tensor.shape.iter().map(|&n| n as u64).collect();
+        (trimmed(&found) != trimmed(&wanted)).then_some((name, wanted, found))
+    })
+}
+
+/// Refuses a file with a tensor of another shape, or one that the model was trained with and that would be left out.
 ///
 /// # Errors
 /// [`Error::Input`] naming the first such tensor.
 pub fn check_tensors(gguf: &Gguf, spec: &Spec) -> Result<()> {
+    if let Some((name, wanted, found)) = misshapen(gguf, spec).next() {
+        let place = format!("{}: tensor {}", gguf.path().display(), crate::text::clean(&name));
+        return Err(
+            Error::input(place, format!("{wanted:?} values"), format!("{found:?}")).of(ErrorKind::InvalidTensor)
+        );
+    }
     let unused = unused_tensors(gguf, spec);
     let Some(first) = unused.first() else { return Ok(()) };
     let place = format!("{}: tensor {}", gguf.path().display(), crate::text::clean(first));

@@ -58,7 +58,7 @@ impl ThinkingMode {
     /// # Errors
     /// A template that has no such switch: the error says what it can do instead.
     pub fn apply(self, capabilities: &Capabilities, vars: &mut Vars) -> Result<()> {
-        let wish = |wanted: &str, found: &str, hint: &str| Err(Error::input("`thinking`", wanted, found).hint(hint));
+        let wish = |message: &str| Err(Error::usage(message));
         let (name, value) = match (self, &capabilities.thinking) {
             (Self::Default, _) => return Ok(()),
             (Self::On | Self::Budget(_), Thinking::Switch(switch)) => &switch.on,
@@ -66,15 +66,16 @@ impl ThinkingMode {
             (Self::On | Self::Budget(_), Thinking::Forced | Thinking::Free | Thinking::Effort) => return Ok(()),
             (Self::Off, Thinking::None) => return Ok(()),
             (Self::On | Self::Budget(_), Thinking::None) => {
-                return wish("a model that thinks", "one whose template knows no thoughts", "leave `thinking` out");
+                return wish("This model does not think: its template knows no thoughts.");
             }
             (Self::Off, Thinking::Forced | Thinking::Free) => {
-                let hint = "use `thinking` 0 to close the thought as soon as it opens";
-                return wish("a template with a switch for thinking", "one without: this model always thinks", hint);
+                return wish("This model always thinks. A thinking of 0 closes the thought as soon as it opens.");
             }
             (Self::Off, Thinking::Effort) => {
-                let hint = "use `thinking` 0 to close the thought as soon as it opens, or set reasoning_effort=low";
-                return wish("a template with a switch for thinking", "one that only knows how much to think", hint);
+                return wish(
+                    "This model always thinks, more or less. A thinking of 0 closes the thought as soon as it opens; \
+                     reasoning_effort=low makes it short.",
+                );
             }
         };
         vars.insert((*name).to_owned(), value.clone());

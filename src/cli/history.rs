@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Only chats in which this was said
     text: Option<String>,
     /// Print the chat of this number
-    #[arg(long, value_name = "N", conflicts_with = "clear")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["clear", "text"])]
     show: Option<usize>,
     /// Forget all chats
     #[arg(long, conflicts_with_all = ["text", "json"])]
@@ -37,28 +37,36 @@ pub(super) fn run(args: &Args) -> Result<()> {
         say(&format!("forgotten: {count} {}", if count == 1 { "chat" } else { "chats" }));
         return Ok(());
     }
-    let mut found = chats.all();
-    if let Some(text) = &args.text {
-        found.retain(|chat| chat.says(text));
-    }
+    let all = chats.all();
     if let Some(number) = args.show {
-        let chat = number.checked_sub(1).and_then(|at| found.get(at));
-        let chat =
-            chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", found.len())))?;
+        let chat = number.checked_sub(1).and_then(|at| all.get(at));
+        let chat = chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", all.len())))?;
         return if args.json { json(chat) } else { foreign(&transcript(chat)) };
     }
+    // A chat has one number, whatever it is searched by: that of `--show`.
+    let said = |chat: &Chat| args.text.as_ref().is_none_or(|text| chat.says(text));
+    let found: Vec<(usize, &Chat)> = (1..).zip(&all).filter(|(_, chat)| said(chat)).collect();
     if args.json {
-        return json(&found);
+        return json(&found.iter().map(|(_, chat)| chat).collect::<Vec<_>>());
+    }
+    if let (true, Some(text)) = (found.is_empty() && !all.is_empty(), &args.text) {
+        say(&format!("in none of {} chats was {text:?} said", all.len()));
+        return Ok(());
     }
     if found.is_empty() {
         say(&format!("no chats in {}", chats.dir().display()));
         return Ok(());
     }
-    let row = |(at, chat): (usize, &Chat)| {
-        let model = chat.model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        vec![(at + 1).to_string(), chat.began(), model, chat.questions().to_string(), first_line(chat.title())]
+    let row = |&(number, chat): &(usize, &Chat)| {
+        vec![
+            number.to_string(),
+            chat.began(),
+            chat.model_name(),
+            chat.questions().to_string(),
+            first_line(chat.title()),
+        ]
     };
-    let rows: Vec<_> = found.iter().enumerate().map(row).collect();
+    let rows: Vec<_> = found.iter().map(row).collect();
     result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
 }
 

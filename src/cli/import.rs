@@ -25,9 +25,9 @@ Examples:
   tokki import --from ollama               all that ollama has fetched
   tokki import --from lmstudio NAME        one model of LM Studio")]
 pub(super) struct Args {
-    /// The file; with --from, a model's name
+    /// The files; with --from, a model's name
     #[arg(value_name = "FILE", required_unless_present = "from")]
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
     /// Name in the store, of letters, digits and . _ - [default: the file's]
     #[arg(long)]
     name: Option<String>,
@@ -53,13 +53,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(program) = args.from {
         return take_over(&store, program, args, layout);
     }
-    let file = args.file.clone().unwrap_or_default();
-    // A path need not be text.
-    let file = file.to_str().map_or_else(|| file.clone(), super::output::home_path);
-    let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
-    say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
-    remark(&store, &name);
-    result(|out| writeln!(out, "{name}"))
+    if args.name.is_some() && args.files.len() > 1 {
+        return Err(Error::usage(format!("--name is for one model, and {} files were given.", args.files.len())));
+    }
+    for file in &args.files {
+        // A path need not be text.
+        let file = file.to_str().map_or_else(|| file.clone(), super::output::home_path);
+        let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
+        say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
+        remark(&store, &name);
+        result(|out| writeln!(out, "{name}"))?;
+    }
+    Ok(())
 }
 
 /// Says now what would be said when it is run.
@@ -91,8 +96,9 @@ fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) ->
     };
     let places = elsewhere.places(&|key| std::env::var_os(key).map(PathBuf::from));
     let mut found: Vec<_> = places.iter().flat_map(|place| elsewhere.models(place)).collect();
-    if let Some(wanted) = &args.file {
-        found.retain(|model| wanted.to_str().is_some_and(|wanted| model.name.eq_ignore_ascii_case(wanted)));
+    if !args.files.is_empty() {
+        let is = |name: &str, wanted: &PathBuf| wanted.to_str().is_some_and(|wanted| name.eq_ignore_ascii_case(wanted));
+        found.retain(|model| args.files.iter().any(|wanted| is(&model.name, wanted)));
     }
     if found.is_empty() {
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();

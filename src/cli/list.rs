@@ -1,6 +1,6 @@
 //! `tokki list`: what the store holds, and what the catalogue offers.
 
-use super::output::{Paint, json, result, say, table};
+use super::output::{Paint, json, prose, result, say, table};
 use crate::Result;
 use crate::gguf::RowLayout;
 use crate::store::{Partial, Store, catalogue};
@@ -111,20 +111,20 @@ fn list_catalogue(as_json: bool) -> Result<()> {
         return json(&entries.chain(catalogue::LISTED.iter().map(listed)).collect::<Vec<_>>());
     }
     let kind = |chats: bool| if chats { "chat" } else { "base" };
+    // One column at the end, which goes on in rows of its own where the terminal is narrow.
+    let what = |about: &str, licence: &str| format!("{about} ({licence})");
     let entry = |e: &catalogue::Entry| {
-        [e.name.to_owned(), show_bytes(e.size), kind(e.chats).to_owned(), e.license.to_owned(), e.about.to_owned()]
+        [e.name.to_owned(), show_bytes(e.size), kind(e.chats).to_owned(), what(e.about, e.license)]
     };
     let listed = |l: &catalogue::Listed| {
         let size = format!("{:.1} GB", l.about_size() as f64 / 1e9);
-        [l.name.to_owned(), format!("~{size}"), kind(l.chats).to_owned(), l.license.to_owned(), l.about.to_owned()]
+        [l.name.to_owned(), format!("~{size}"), kind(l.chats).to_owned(), what(l.about, l.license)]
     };
     let entries = catalogue::ENTRIES.iter().map(entry);
     let rows: Vec<_> = entries.chain(catalogue::LISTED.iter().map(listed)).map(Vec::from).collect();
     result(|out| {
-        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "LICENCE", "WHAT"], &rows)?;
-        writeln!(
-            out,
-            "\nA base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub."
-        )
+        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "WHAT (LICENCE)"], &rows)?;
+        const NOTE: &str = "A base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub.";
+        writeln!(out, "\n{}", prose(NOTE, Paint::stdout()))
     })
 }

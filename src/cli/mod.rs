@@ -8,6 +8,7 @@ mod config;
 mod doctor;
 mod embed;
 mod export;
+mod flow;
 mod history;
 mod import;
 mod kept;

@@ -157,10 +157,20 @@ pub(super) fn home_path(path: &str) -> std::path::PathBuf {
     }
 }
 
+/// Sentences for the foot of a table, their words whole at the edge of a terminal.
+pub(super) fn prose(text: &str, paint: Paint) -> String {
+    paint.width.map_or_else(|| text.to_owned(), |width| words_whole(text, width))
+}
+
+/// The least columns of a terminal in which a table's last column is laid out.
+const MOST_NARROW: usize = 16;
+
 /// Escape codes, or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
     on: bool,
+    /// Columns of the terminal, where it is one.
+    width: Option<usize>,
 }
 
 impl Paint {
@@ -176,12 +186,12 @@ impl Paint {
 
     fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
         let refused = var("NO_COLOR").is_some_and(|value| !value.is_empty()) || var("TERM").as_deref() == Some("dumb");
-        Self { on: terminal && !refused }
+        Self { on: terminal && !refused, width: width().filter(|_| terminal) }
     }
 
     /// With or without, whatever the terminal is.
     pub(super) fn fixed(on: bool) -> Self {
-        Self { on }
+        Self { on, width: None }
     }
 
     /// Whether there are any.
@@ -221,11 +231,17 @@ pub(super) fn table(out: &mut dyn Write, paint: Paint, head: &[&str], rows: &[Ve
         cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    // The last column goes on below itself, where a terminal would break it anywhere.
+    let hang: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+    let room = paint.width.and_then(|width| width.checked_sub(hang)).filter(|&room| room >= MOST_NARROW);
     for (number, row) in std::iter::once(&head).chain(&rows).enumerate() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            line.push_str(cell);
-            if column + 1 < row.len() {
+            if column + 1 == row.len() {
+                let cell = room.map_or_else(|| cell.clone(), |room| words_whole(cell, room));
+                line.push_str(&cell.replace('\n', &format!("\n{}", " ".repeat(hang))));
+            } else {
+                line.push_str(cell);
                 let pad = widths.get(column).copied().unwrap_or(0).saturating_sub(cell.width()) + 2;
                 line.extend(std::iter::repeat_n(' ', pad));
             }
@@ -271,7 +287,11 @@ mod tests {
     fn columns_line_up_for_wide_letters_too() {
         let mut out = Vec::new();
         let rows = [vec!["모델".to_owned(), "1".to_owned()], vec!["a".to_owned(), "22".to_owned()]];
-        table(&mut out, Paint { on: false }, &["NAME", "N"], &rows).unwrap();
+        table(&mut out, Paint::fixed(false), &["NAME", "N"], &rows).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "NAME  N\n모델  1\na     22\n");
+        let mut out = Vec::new();
+        let rows = [vec!["a".to_owned(), "writes code, calls tools".to_owned()]];
+        table(&mut out, Paint { on: false, width: Some(22) }, &["N", "WHAT"], &rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "N  WHAT\na  writes code, calls\n   tools\n");
     }
 }

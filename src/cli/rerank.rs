@@ -4,7 +4,7 @@ use super::compute::Compute;
 use super::{lines, output};
 use crate::config::MachineFlags;
 use crate::tokenizer::Tokenizer;
-use crate::{Result, interrupt};
+use crate::{Error, Result, interrupt};
 use std::ffi::OsString;
 use std::sync::atomic::AtomicBool;
 
@@ -40,6 +40,9 @@ struct Ranked {
 
 /// Runs the command.
 pub(super) fn run(args: &RerankArgs) -> Result<()> {
+    if args.query.trim().is_empty() {
+        return Err(Error::usage("The query is empty: there is nothing to rank documents by."));
+    }
     let compute = Compute::open(&args.model, &args.machine)?;
     let mut embedder = compute.embedder(0)?;
     let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;

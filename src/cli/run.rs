@@ -1,6 +1,7 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
 use super::compute::Compute;
+use super::flow::Flow;
 use super::layout::{self, LayoutFlag};
 use super::output::{self, Paint};
 use super::progress::{Bar, Prompt};
@@ -152,7 +153,14 @@ pub(super) fn run(args: &Run) -> Result<()> {
 /// The chat that `--continue` goes on with.
 fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
     let wanted = args.model.as_ref().map(store::resolve).transpose()?;
-    store::chats::Chats::of(settings)?.last(wanted.as_deref()).ok_or_else(|| {
+    let chats = store::chats::Chats::of(settings)?;
+    chats.last(wanted.as_deref()).ok_or_else(|| {
+        if let (Some(model), true) = (&wanted, chats.last(None).is_some()) {
+            let model = store::name_of(model);
+            return Error::usage(format!(
+                "No chat was held with {model}. tokki history lists those with other models."
+            ));
+        }
         Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
     })
 }
@@ -199,11 +207,25 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
 /// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
 fn joined(prompt: Option<String>, args: &Run) -> Result<Option<String>> {
     match (prompt, piped(given_prompt(args).is_some())?) {
-        (Some(prompt), Some(piped)) => Ok(Some(format!("{prompt}\n\n{piped}"))),
+        (Some(prompt), Some(piped)) if !prompt.trim().is_empty() => Ok(Some(format!("{prompt}\n\n{piped}"))),
+        // What came of a variable that was never set. Text without a beginning is another matter.
+        (Some(prompt), None) if prompt.trim().is_empty() && !args.raw => Err(Error::usage("The prompt is empty.")),
         (None, None) if !std::io::stdin().is_terminal() => {
             Err(Error::usage("There is nothing to answer: give a prompt, or start it in a terminal to chat."))
         }
-        (prompt, piped) => Ok(prompt.or(piped)),
+        (prompt, piped) => {
+            prompt.iter().for_each(|prompt| at_files(prompt));
+            Ok(piped.or(prompt))
+        }
+    }
+}
+
+/// Says that `@FILE` in a prompt is text: who writes prompts by a program may not want files of others' choice in them.
+fn at_files(prompt: &str) {
+    let names = prompt.split_whitespace().filter_map(|word| word.strip_prefix('@'));
+    let mut files = names.map(|name| name.trim_end_matches(|c: char| ",.;:?!)\"'".contains(c)));
+    if let Some(name) = files.find(|name| output::home_path(name).is_file()) {
+        output::say(&format!("tokki: @{name} is sent as text. In a chat it is the file; here: tokki run ... < {name}"));
     }
 }
 
@@ -410,7 +432,7 @@ fn once(
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
-                output::say("tokki: the model ended at once: its answer is empty");
+                output::say(&format!("tokki: {}", empty(wishes)));
             }
             _ => {}
         }
@@ -419,6 +441,14 @@ fn once(
         output::say(&format!("tokki: {}", timings(&turn)));
     }
     Ok(turn)
+}
+
+/// Why there is no answer.
+pub(super) fn empty(wishes: &Wishes) -> &'static str {
+    match wishes.stop.as_slice() {
+        [] => "the model ended at once: its answer is empty",
+        _ => "the answer is empty: a text that ends it came first, or the model ended at once",
+    }
 }
 
 /// That a chat lost its beginning.
@@ -450,6 +480,8 @@ struct Show {
     prompt: Prompt,
     last: Option<Kind>,
     ends_line: bool,
+    /// Lays the answer out where a terminal shows it.
+    flow: Option<Flow>,
 }
 
 impl Show {
@@ -465,11 +497,16 @@ impl Show {
                 Some(ThoughtView::Hide | ThoughtView::Brief) => false,
                 None => std::io::stderr().is_terminal(),
             };
-        Self { json, thoughts, paint: Paint::stderr(), prompt: Prompt::default(), last: None, ends_line: true }
+        let flow = std::io::stdout().is_terminal().then(|| Flow::new(Paint::stdout()));
+        let (paint, prompt) = (Paint::stderr(), Prompt::default());
+        Self { json, thoughts, paint, prompt, last: None, ends_line: true, flow }
     }
 
     /// A newline after the last piece, where it has none.
     fn end(&mut self) -> Result<()> {
+        if let Some(flow) = &mut self.flow {
+            output::piece(&flow.end(output::width().unwrap_or(usize::MAX)))?;
+        }
         if !self.ends_line { output::result(|out| writeln!(out)) } else { Ok(()) }
     }
 }
@@ -502,7 +539,10 @@ impl Listener for Show {
         }
         self.last = Some(part.kind);
         self.ends_line = text.ends_with('\n');
-        output::piece(&text)
+        match (&mut self.flow, output::width()) {
+            (Some(flow), Some(width)) => output::piece(&flow.push(&text, width)),
+            _ => output::piece(&text),
+        }
     }
 }
 

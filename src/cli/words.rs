@@ -107,6 +107,31 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let (_, wanted) = whole.lines().next()?.rsplit_once("': ")?;
             Some(format!("{arg} takes {}, not {value:?}.", number(wanted)))
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = match said.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(texts)) => texts.join(" and ").replace(['<', '>'], "").replace("...", ""),
+                _ => return None,
+            };
+            let usage = said.to_string();
+            let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?;
+            let command = usage.split([' ']).take_while(|word| !word.starts_with(['<', '-', '['])).collect::<Vec<_>>();
+            let command = command.join(" ");
+            Some(format!("{command} needs {missing}. {command} --help has examples."))
+        }
+        // A flag at the end, or before another flag.
+        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+            Some(format!("{} needs a value. {help} says which.", text(ContextKind::InvalidArg)?))
+        }
+        ErrorKind::InvalidValue => {
+            let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+            let Some(ContextValue::Strings(known)) = said.get(ContextKind::ValidValue) else { return None };
+            let near = near(ContextKind::SuggestedValue);
+            Some(format!("{arg} takes {}, not {value:?}.{near}", known.join(", ")))
+        }
+        ErrorKind::ArgumentConflict => {
+            let (arg, other) = (text(ContextKind::InvalidArg)?, text(ContextKind::PriorArg)?);
+            Some(format!("{arg} and {other} do not go together. Leave one of them out."))
+        }
         _ => None,
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Found {
 /// Everything that stands in the way; `spec` is what [`crate::arch::spec_and_rest`] said of the same file.
 pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &Error>) -> Found {
     let mut found = Found {
-        problems: formats(gguf),
+        problems: formats(gguf, spec.ok().map(|(spec, _)| spec)),
         warnings: Vec::new(),
         reads_text: true,
         chat_template: None,
@@ -68,10 +68,11 @@ fn tokenizer(gguf: &Gguf) -> Result<Option<String>> {
     Ok(Tokenizer::from_gguf(gguf)?.warning().map(str::to_owned))
 }
 
-/// One message per format that cannot be computed with.
-fn formats(gguf: &Gguf) -> Vec<String> {
+/// One message per format that cannot be computed with. What nothing computes with may be of any.
+fn formats(gguf: &Gguf, spec: Option<&Spec>) -> Vec<String> {
+    let spare = spec.map(|spec| arch::ignored_tensors(gguf, spec)).unwrap_or_default();
     let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_none()) {
+    for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_none() && !spare.contains(&tensor.name)) {
         by_name.entry(tensor.format.name()).or_default().push(&tensor.name);
     }
     by_name.into_iter().map(|(format, names)| format!("format {format} is not supported: {}", some(&names))).collect()
@@ -83,17 +84,15 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
         return vec!["there are no tensors: this is a vocabulary only".into()];
     }
     let mut missing = Vec::new();
-    let mut problems = Vec::new();
-    for (name, shape) in spec.tensors() {
+    let misshapen = arch::misshapen(gguf, spec).take(SHOWN);
+    let mut problems: Vec<String> = misshapen
+        .map(|(name, wanted, found)| format!("tensor {name}: wanted {wanted:?} values, found {found:?}"))
+        .collect();
+    for (name, _) in spec.tensors() {
         // Some converters leave the usual suffix of a name out.
         let bare = name.trim_end_matches(".weight").trim_end_matches(".bias");
-        let Some(tensor) = gguf.tensor(&name).or_else(|| gguf.tensor(bare)) else {
+        if gguf.tensor(&name).is_none() && gguf.tensor(bare).is_none() {
             missing.push(name);
-            continue;
-        };
-        let found: Vec<u64> = tensor.shape.iter().map(|&n| n as u64).collect();
-        if trimmed(&found) != trimmed(&shape) && problems.len() < SHOWN {
-            problems.push(format!("tensor {name}: wanted {shape:?} values, found {found:?}"));
         }
     }
     if !missing.is_empty() {
@@ -110,11 +109,6 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
         problems.push(format!("{tokens} tokens, but token_embd has {} rows: one per token is needed", spec.vocab));
     }
     problems
-}
-
-/// Dimensions of 1 need not be written.
-fn trimmed(shape: &[u64]) -> Vec<u64> {
-    shape.iter().copied().filter(|&n| n != 1).collect()
 }
 
 /// The first names of a list, and how many more there are.

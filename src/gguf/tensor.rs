@@ -11,6 +11,7 @@ use super::layout::{self, TypeNumber};
 use super::scan::{Scan, TensorSpan, shown};
 use super::{foreign, map};
 use crate::ErrorKind;
+use crate::units::show_bytes;
 use crate::{Error, Result};
 
 /// The format of a tensor.
@@ -81,6 +82,9 @@ impl TensorInfo {
     }
 }
 
+/// What to do with a file that ends before its tensors do.
+const CUT_SHORT: &str = "the file is cut short: download it again";
+
 /// Sizes and places all tensors of one file of `file_len` bytes.
 ///
 /// # Errors
@@ -89,7 +93,8 @@ pub(super) fn place_all(scan: &Scan, shard: usize, file_len: usize, place: &str)
     let data = (scan.end as u64).next_multiple_of(scan.alignment);
     let mut tensors = Vec::with_capacity(scan.tensors.len());
     for span in &scan.tensors {
-        tensors.push(place_one(span, data, scan.alignment, shard, file_len, place)?);
+        tensors
+            .push(place_one(span, data, scan.alignment, shard, file_len, place).map_err(|e| cut(e, scan, file_len))?);
     }
     let mut order: Vec<&TensorInfo> = tensors.iter().filter(|t| !t.range.is_empty()).collect();
     order.sort_by_key(|t| t.range.start);
@@ -100,6 +105,25 @@ pub(super) fn place_all(scan: &Scan, shard: usize, file_len: usize, place: &str)
         }
     }
     Ok(tensors)
+}
+
+/// Says how much of a file is there, where the error is that it ends too early.
+fn cut(error: Error, scan: &Scan, file_len: usize) -> Error {
+    let end = |span: &TensorSpan| {
+        let TypeNumber::Known(id, _) = TypeNumber::read(span.kind) else { return None };
+        let (block_len, block_bytes) = Format::from_id(id).block()?;
+        let values = span.shape.iter().try_fold(1u64, |all, &dim| all.checked_mul(dim))?;
+        let data = (scan.end as u64).next_multiple_of(scan.alignment);
+        data.checked_add(span.offset)?.checked_add(values / block_len * block_bytes)
+    };
+    let whole = scan.tensors.iter().filter_map(end).max().unwrap_or_default();
+    match &error {
+        Error::Input { hint, .. } if hint == CUT_SHORT => {
+            let (there, whole) = (show_bytes(file_len as u64), show_bytes(whole));
+            error.hint(format!("the file is cut short, {there} of {whole} are there: download it again"))
+        }
+        _ => error,
+    }
 }
 
 fn place_one(
@@ -156,7 +180,7 @@ fn place_one(
             format!("the end of the file at {file_len}"),
         )
         .of(ErrorKind::InvalidTensor)
-        .hint("the file is cut short: download it again"));
+        .hint(CUT_SHORT));
     };
     info.bytes = Some(bytes);
     info.range = start as usize..end as usize;

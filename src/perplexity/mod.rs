@@ -151,14 +151,16 @@ pub fn run(
 /// Fails early, and in the user's words, where there is nothing to compute.
 ///
 /// # Errors
-/// [`Error::Input`] that says how many tokens are needed.
+/// [`Error::Usage`] that says how many tokens are needed.
 pub fn check_length(text: &Path, tokens: usize, windows: Windows) -> Result<()> {
     if windows.count(tokens) > 0 {
         return Ok(());
     }
-    let wanted = format!("a text of at least one window, {} tokens", windows.len);
-    Err(Error::input(text.display().to_string(), wanted, format!("{tokens} tokens"))
-        .hint("use a longer text or a smaller `ctx`"))
+    Err(Error::usage(format!(
+        "{} has {tokens} tokens, fewer than one window of {}. Use a longer text or a smaller context.",
+        text.display(),
+        windows.len
+    )))
 }
 
 /// The natural logarithms of the probabilities, in double precision.

@@ -1,6 +1,5 @@
 //! Reading what somebody else wrote: at most so many bytes, and only from where bytes end.
 
-use super::kind_of;
 use crate::error::FileAction;
 use crate::units::show_bytes;
 use crate::{Error, Result};
@@ -30,7 +29,7 @@ pub fn open_regular(path: &Path) -> Result<File> {
 }
 
 fn regular(path: &Path, kind: std::fs::FileType) -> Result<()> {
-    if kind.is_file() { Ok(()) } else { Err(Error::input(path.display().to_string(), "a file", kind_of(kind))) }
+    if kind.is_file() { Ok(()) } else { Err(super::no_file(path, kind)) }
 }
 
 /// All bytes of the regular file at `path`, if they are no more than `most`.

@@ -28,3 +28,8 @@ pub fn kind_of(kind: FileType) -> &'static str {
         "a file"
     }
 }
+
+/// That something a person named as a file is none.
+fn no_file(path: &std::path::Path, kind: FileType) -> crate::Error {
+    crate::Error::usage(format!("{} is {}, not a file.", path.display(), kind_of(kind)))
+}

@@ -3,7 +3,6 @@
 //! A link is followed, so that the file behind it is replaced and the link stays; a FIFO, device or socket is refused. What
 //! a killed process left of the same file is cleared away by the next one that writes it.
 
-use super::kind_of;
 use crate::error::FileAction;
 use crate::{Error, Result};
 use std::ffi::OsString;
@@ -39,8 +38,7 @@ impl Output {
         let mut mode = None;
         match std::fs::metadata(&target) {
             Ok(meta) if !meta.is_file() => {
-                let found = kind_of(meta.file_type());
-                return Err(Error::input(path.display().to_string(), "a file to write, or a new name", found));
+                return Err(super::no_file(path, meta.file_type()));
             }
             Ok(meta) => mode = Some(meta.permissions()),
             Err(e) if e.kind() == ErrorKind::NotFound => {}

@@ -11,6 +11,9 @@ use tokki_quant::attention::KvKind;
 /// Kept free for everybody else on the machine, but an eighth of what there is at most.
 const RESERVE: u64 = 256 << 20;
 
+/// Kept of a limit of address space for what maps more than it uses: stacks of threads, arenas of the allocator, grammars.
+const ASIDE: u64 = 128 << 20;
+
 /// The longest context that is thought about: sizes of anything longer would not be numbers any more.
 pub const MOST_CONTEXT: usize = 1 << 28;
 
@@ -36,7 +39,7 @@ fn address_space() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
     let used: u64 = size.split_whitespace().next()?.parse().ok()?;
-    Some(limit.saturating_sub(used * 1024))
+    Some(limit.saturating_sub(used * 1024).saturating_sub(ASIDE))
 }
 
 /// What fits on this machine.

@@ -10,6 +10,8 @@ mod exp;
 mod gbnf;
 #[cfg(feature = "grammar")]
 mod grammar;
+#[cfg(feature = "grammar")]
+mod negate;
 mod params;
 mod philox;
 #[cfg(feature = "grammar")]

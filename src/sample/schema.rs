@@ -6,7 +6,7 @@
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states; there may be a few.
 
-use super::{pointer, rewrite};
+use super::{negate, pointer, rewrite};
 use crate::{Error, Result};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
@@ -46,20 +46,14 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
     };
     rewrite::rewrite(&mut root);
     if !lenient {
-        words(&root, "#", &mut |word, place, _| match UNENFORCED.contains(&word) {
-            true => Err(Error::usage(format!(
-                "The JSON schema says `{word}` at {}, which cannot be kept to while an answer is written. Leave it \
-                 out, or say it with enum, const, pattern, anyOf or required.",
-                if place == "#" { "its top" } else { place }
-            ))),
-            false => Ok(()),
-        })?;
+        words(&root, "#", &mut refused)?;
     }
     pointer::resolve(&mut root)?;
     let mut look = Look { root: &root, steps: 0 };
     look.walk(&root)?;
     numbers(&mut root)?;
     let escapes = escapes(&root);
+    writable(&root, &escapes)?;
     if let Value::Object(map) = &mut root {
         map.insert(
             "x-guidance".to_owned(),
@@ -67,6 +61,30 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         );
     }
     Ok(root)
+}
+
+/// Refuses a word of a schema at `place` that cannot be kept to.
+fn refused(word: &str, place: &str, value: &Value) -> Result<()> {
+    let at = if place == "#" { "its top" } else { place };
+    let says = |what: String| format!("The JSON schema says {what} at {at}");
+    let unknown_type = |kind: &Value| kind.as_str().is_none_or(|kind| !negate::TYPES.contains(&kind));
+    match (word, value) {
+        (word, _) if UNENFORCED.contains(&word) => Err(Error::usage(format!(
+            "{}, which cannot be kept to while an answer is written. Leave it out, or say it with enum, const, pattern, \
+             anyOf or required.",
+            says(format!("`{word}`"))
+        ))),
+        ("type", kinds)
+            if kinds.as_array().map_or(std::slice::from_ref(kinds), Vec::as_slice).iter().any(unknown_type) =>
+        {
+            Err(Error::usage(format!("{}. Types are {}.", says(format!("`type`: {kinds}")), negate::TYPES.join(", "))))
+        }
+        ("format", Value::String(name)) if !rewrite::known_format(name) => Err(Error::usage(format!(
+            "{}, which is not known here. Leave it out, or say it with pattern.",
+            says(format!("`format`: {name:?}"))
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Words of JSON schema that say something about a value and cannot be kept to token by token.
@@ -218,6 +236,61 @@ fn collect_patterns<'s>(schema: &'s Value, found: &mut Vec<&'s str>) {
         }),
         _ => {}
     }
+}
+
+/// Refuses constants, names and patterns with a character that cannot be written: the compiler would leave it out.
+fn writable(root: &Value, escapes: &str) -> Result<()> {
+    let mut patterns = Vec::new();
+    collect_patterns(root, &mut patterns);
+    let asked = |odd: &dyn Fn(char) -> bool| holds(root, odd) || patterns.iter().any(|pattern| asks_for(pattern, odd));
+    if let Some(c) = ['"', '\\'].into_iter().find(|&c| !escapes.contains(c) && asked(&|letter| letter == c)) {
+        return refuse(
+            "a character either everywhere or nowhere",
+            format!("a {c} here, which a pattern there forbids"),
+        );
+    }
+    if asked(&|c| c < ' ' && !matches!(c, '\n' | '\r' | '\t' | '\u{8}' | '\u{c}')) {
+        return refuse("texts without control characters but \\n, \\r, \\t, \\b and \\f", "another one");
+    }
+    Ok(())
+}
+
+/// Whether a constant or the name of a property has such a character.
+fn holds(schema: &Value, odd: &dyn Fn(char) -> bool) -> bool {
+    fn in_data(data: &Value, odd: &dyn Fn(char) -> bool) -> bool {
+        match data {
+            Value::String(text) => text.contains(odd),
+            Value::Array(items) => items.iter().any(|item| in_data(item, odd)),
+            Value::Object(map) => map.iter().any(|(name, item)| name.contains(odd) || in_data(item, odd)),
+            _ => false,
+        }
+    }
+    match schema {
+        Value::Array(items) => items.iter().any(|item| holds(item, odd)),
+        Value::Object(map) => map.iter().any(|(word, item)| match (word.as_str(), item) {
+            ("const" | "enum", _) => in_data(item, odd),
+            ("properties", Value::Object(of)) => of.iter().any(|(name, inner)| name.contains(odd) || holds(inner, odd)),
+            _ => holds(item, odd),
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a pattern asks for such a character by itself, or as one of some that are all like it.
+fn asks_for(pattern: &str, odd: &dyn Fn(char) -> bool) -> bool {
+    fn in_hir(hir: &Hir, odd: &dyn Fn(char) -> bool) -> bool {
+        match hir.kind() {
+            HirKind::Literal(literal) => std::str::from_utf8(&literal.0).is_ok_and(|text| text.contains(odd)),
+            HirKind::Class(Class::Unicode(class)) => {
+                class.iter().flat_map(|range| range.start()..=range.end()).take(64).all(odd)
+            }
+            HirKind::Repetition(repetition) => in_hir(&repetition.sub, odd),
+            HirKind::Capture(capture) => in_hir(&capture.sub, odd),
+            HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| in_hir(part, odd)),
+            _ => false,
+        }
+    }
+    regex_syntax::parse(pattern).is_ok_and(|hir| in_hir(&hir, odd))
 }
 
 /// Whether a class of a pattern holds all but a few characters, and this one is among the few.

@@ -199,11 +199,7 @@ impl Settings {
     pub fn lines(&self) -> Vec<(&'static str, String, Origin)> {
         let off = |on: bool, text: String| if on { text } else { "off".to_owned() };
         let mut lines = vec![
-            (
-                "temperature",
-                off(self.temperature.value > 0.0, self.temperature.value.to_string()),
-                self.temperature.origin,
-            ),
+            ("temperature", self.temperature.value.to_string(), self.temperature.origin),
             ("top-k", off(self.top_k.value > 0, self.top_k.value.to_string()), self.top_k.origin),
             ("top-p", off(self.top_p.value < 1.0, self.top_p.value.to_string()), self.top_p.origin),
             ("min-p", off(self.min_p.value > 0.0, self.min_p.value.to_string()), self.min_p.origin),

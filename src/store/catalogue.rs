@@ -186,9 +186,11 @@ pub const LISTED: &[Listed] = listed![
     "r1-distill-llama-8b" "hf:bartowski/DeepSeek-R1-Distill-Llama-8B-GGUF:Q4_K_M" 8.0 8.0 "MIT, Llama 3.1" "DeepSeek R1 distilled: thinks first" chats;
     "r1-distill-qwen-14b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF:Q4_K_M" 14.8 14.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
     "r1-distill-qwen-32b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q4_K_M" 32.8 32.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
-    "hyperclovax-seed-0.5b" "hf:mradermacher/HyperCLOVAX-SEED-Text-Instruct-0.5B-GGUF:Q4_K_M" 0.57 0.57 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
-    "hyperclovax-seed-1.5b" "hf:mradermacher/HyperCLOVAX-SEED-Text-Instruct-1.5B-GGUF:Q4_K_M" 1.59 1.59 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
+    "hyperclovax-seed-0.5b" "hf:naver-ellm/HyperCLOVAX-SEED-Text-Instruct-0.5B-GGUF:Q4_K_M" 0.57 0.57 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
+    "hyperclovax-seed-1.5b" "hf:naver-ellm/HyperCLOVAX-SEED-Text-Instruct-1.5B-GGUF:Q4_K_M" 1.59 1.59 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
+    "hyperclovax-seed-think-14b" "hf:naver-ellm/HyperCLOVAX-SEED-Think-14B-GGUF:Q4_K_M" 14.7 14.7 "HyperCLOVA X SEED" "HyperCLOVA X SEED Think: Korean, thinks when told to" chats;
     "solar-10.7b" "hf:TheBloke/SOLAR-10.7B-Instruct-v1.0-GGUF:Q4_K_M" 10.7 10.7 "CC-BY-NC-4.0" "SOLAR 10.7B Instruct: English" chats;
+    "solar-pro-22b" "hf:MaziyarPanahi/solar-pro-preview-instruct-GGUF:Q4_K_M" 22.1 22.1 "MIT" "Solar Pro Preview Instruct: English, a context of 4096" chats;
     "llama-3.2-1b" "hf:bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M" 1.24 1.24 "Llama 3.2" "Llama 3.2 Instruct: eight languages" chats;
     "llama-3.2-3b" "hf:bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M" 3.2 3.2 "Llama 3.2" "Llama 3.2 Instruct: eight languages" chats;
     "llama-3.1-8b" "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M" 8.0 8.0 "Llama 3.1" "Llama 3.1 Instruct: eight languages, calls tools" chats;
@@ -200,6 +202,12 @@ pub const LISTED: &[Listed] = listed![
     "qwen3-14b" "hf:Qwen/Qwen3-14B-GGUF:Q4_K_M" 14.8 14.8 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
     "qwen3-32b" "hf:Qwen/Qwen3-32B-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "Qwen3: many languages, thinks unless told not to" chats;
     "qwen3-30b-a3b" "hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M" 30.5 3.3 "Apache-2.0" "Qwen3 with experts: quick for its size" chats;
+    "qwen3.5-0.8b" "hf:unsloth/Qwen3.5-0.8B-GGUF:Q4_K_M" 0.8 0.8 "Apache-2.0" "Qwen3.5: many languages, long texts at little cost" chats;
+    "qwen3.5-2b" "hf:unsloth/Qwen3.5-2B-GGUF:Q4_K_M" 2.0 2.0 "Apache-2.0" "Qwen3.5: many languages, long texts at little cost" chats;
+    "qwen3.5-4b" "hf:unsloth/Qwen3.5-4B-GGUF:Q4_K_M" 4.3 4.3 "Apache-2.0" "Qwen3.5: many languages, long texts at little cost" chats;
+    "qwen3.5-9b" "hf:unsloth/Qwen3.5-9B-GGUF:Q4_K_M" 9.2 9.2 "Apache-2.0" "Qwen3.5: many languages, long texts at little cost" chats;
+    "qwen3.5-27b" "hf:unsloth/Qwen3.5-27B-GGUF:Q4_K_M" 27.0 27.0 "Apache-2.0" "Qwen3.5: many languages, long texts at little cost" chats;
+    "qwen3.5-35b-a3b" "hf:unsloth/Qwen3.5-35B-A3B-GGUF:Q4_K_M" 35.0 3.3 "Apache-2.0" "Qwen3.5 with experts: quick for its size" chats;
     "qwen2.5-coder-1.5b" "hf:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF:Q4_K_M" 1.54 1.54 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
     "qwen2.5-coder-7b" "hf:Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M" 7.6 7.6 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
     "qwen2.5-coder-32b" "hf:Qwen/Qwen2.5-Coder-32B-Instruct-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;

@@ -46,6 +46,11 @@ impl Chat {
         }
     }
 
+    /// The model's name: that in the store, else the file's.
+    pub fn model_name(&self) -> String {
+        super::name_of(&self.model)
+    }
+
     /// What was asked first.
     pub fn title(&self) -> &str {
         let mut asked = self.messages.iter().filter(|message| message["role"] == "user");

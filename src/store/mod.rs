@@ -25,6 +25,7 @@ mod staging;
 pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
+pub use net::journal::vouched;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};
@@ -122,11 +123,11 @@ impl Store {
         Ok(at.map(|at| models.swap_remove(at)))
     }
 
-    /// The model of this name, or an error that names the nearest ones.
+    /// The model of this name, or an error that names the nearest one of the store.
     pub fn get(&self, name: &str) -> Result<Entry> {
         match self.find(name)? {
             Some(entry) => Ok(entry),
-            None => Err(self.unknown(name)),
+            None => Err(self.not_here(name)),
         }
     }
 
@@ -140,7 +141,7 @@ impl Store {
             return entry.path();
         }
         if path.is_dir() {
-            return Err(Error::input(name_or_path, "a GGUF file or a model's name", "a directory"));
+            return Err(folder_as_model(path));
         }
         if looks_like_path(name_or_path) {
             return Err(no_such_file(path));
@@ -158,7 +159,19 @@ impl Store {
         Ok(path.to_path_buf())
     }
 
+    /// That no model of this store has the name, for commands that are about the store alone.
+    fn not_here(&self, name: &str) -> Error {
+        let models = self.models().unwrap_or_default();
+        let near = suggest::nearest(name, models.iter().map(|m| m.name.as_str()));
+        let hint = near.map(|near| format!("Did you mean {near:?}?"));
+        let hint = hint.unwrap_or_else(|| "tokki list shows what there is.".to_owned());
+        Error::usage(format!("No model named {name:?} in {}. {hint}", self.home.display()))
+    }
+
     fn unknown(&self, name: &str) -> Error {
+        if name.is_empty() {
+            return Error::usage("The model's name is empty. tokki list shows what is here.");
+        }
         if let Some(known) = catalogue::knows(name) {
             let message = format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}");
             return Error::usage(message).of(ErrorKind::NotFound);
@@ -264,6 +277,26 @@ pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
             pull(&settings, request, progress).map(|pulled| pulled.path)
         }
     }
+}
+
+/// The name that people know a model's file by: its name in the store it lies in, else the file's without its ending.
+pub fn name_of(file: &Path) -> String {
+    let folder = file.parent().filter(|folder| folder.join(manifest::FILE).is_file());
+    let name = folder.and_then(Path::file_name).or(file.file_stem());
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// That a folder is no model, with the models in it.
+fn folder_as_model(path: &Path) -> Error {
+    let inside = std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut models: Vec<PathBuf> = inside.filter(|file| file.extension().is_some_and(|end| end == "gguf")).collect();
+    models.sort();
+    let said = match models.as_slice() {
+        [] => "no GGUF file is in it".to_owned(),
+        [one] => format!("give the file in it: {}", one.display()),
+        [first, rest @ ..] => format!("give one of the {} models in it, such as {}", rest.len() + 1, first.display()),
+    };
+    Error::usage(format!("{} is a folder: {said}.", path.display()))
 }
 
 /// That a file is missing, with the one beside it that may have been meant.

@@ -11,7 +11,6 @@ const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", 
 
 /// Checks the name of a model: letters, digits, `.`, `_`, `-` and `+`, not starting with `.` or `-`.
 pub fn check(name: &str) -> Result<()> {
-    let wanted = "a model's name of letters, digits and . _ - + (not first . or -)";
     let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
     let stem = name.split('.').next().unwrap_or_default().to_lowercase();
     let bad = name.is_empty()
@@ -20,7 +19,12 @@ pub fn check(name: &str) -> Result<()> {
         || name.ends_with('.')
         || !name.chars().all(good)
         || RESERVED.contains(&stem.as_str());
-    if bad { Err(Error::input("name", wanted, format!("{name:?}"))) } else { Ok(()) }
+    if !bad {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{name:?} cannot be a model's name, which has letters, digits and . _ - + and begins with none of . and -."
+    )))
 }
 
 /// The file name at the end of a path that a server, an archive or a URL proposes: never a way out of a directory.

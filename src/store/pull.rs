@@ -14,7 +14,7 @@ use crate::ErrorKind;
 use crate::config::{Origin, Settings};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What to fetch and how to call it.
@@ -314,7 +314,7 @@ impl Pull<'_> {
             Ok(gguf) => gguf,
             Err(e) => {
                 staging.clear()?;
-                return Err(e.hint("what came is no model that can be used, and was thrown away"));
+                return Err(not_kept(e, source, &ready));
             }
         };
         let before = replaced.and_then(|entry| entry.manifest.as_ref().ok()).map(super::Manifest::layout);
@@ -368,7 +368,7 @@ pub(super) fn repository_files(net: &Net, repository: &Repository) -> Result<(St
 }
 
 /// Checks that the file opens, and is of as many parts as there are.
-fn is_model(path: &std::path::Path, parts: usize) -> Result<Gguf> {
+fn is_model(path: &Path, parts: usize) -> Result<Gguf> {
     let gguf = Gguf::open(path)?;
     let count = gguf.usize("split.count")?.unwrap_or(1).max(1);
     if count != parts {
@@ -453,6 +453,18 @@ fn with_hash(mut remotes: Vec<Remote>, hash: Option<&str>) -> Result<Vec<Remote>
         _ => return Err(Error::input("`sha256`", "a model of one file", "a split one")),
     }
     Ok(remotes)
+}
+
+/// That what came is no model: by the address it came from, not by the place it was put in.
+fn not_kept(error: Error, source: &str, ready: &Path) -> Error {
+    const HINT: &str = "what came is no model that can be used, and was thrown away";
+    match error {
+        Error::Input { place, wanted, found, kind, .. } => {
+            let place = place.replace(&ready.display().to_string(), source);
+            Error::input(place, wanted, found).of(kind).hint(HINT)
+        }
+        other => other.hint(HINT),
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn bad_usage_is_2_and_says_what_would_do() {
         (&["lst"][..], "list"),
         (&["pull"], "MODEL"),
         (&["rm"], "NAME"),
-        (&["rm", "gemma"], "gemma3-270m"),
+        (&["rm", "gemma"], "No model named \"gemma\" in"),
         (&["verify", "nothing-here"], "tokki list"),
         (&["pull", "gemma3-270n"], "gemma3-270m"),
         (&["import", "/nowhere/x.gguf"], "/nowhere/x.gguf"),

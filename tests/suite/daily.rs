@@ -5,12 +5,12 @@ use crate::terminal::Terminal;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn model(name: &str) -> PathBuf {
+pub fn model(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
 }
 
 /// A chat with a context of its own.
-fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
+pub fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
     let model = model("llama.gguf");
     let own = ["run", model.to_str().unwrap(), "--temperature", "0"];
     let context: &[&str] = if args.contains(&"--ctx") { &[] } else { &["--ctx", "1024"] };
@@ -18,7 +18,7 @@ fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
 }
 
 /// Any command in a terminal.
-fn continued(home: &Path, args: &[&str], cols: usize) -> Terminal {
+pub fn continued(home: &Path, args: &[&str], cols: usize) -> Terminal {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
     command.args(args).env("TOKKI_HOME", home).env("XDG_CONFIG_HOME", home).env("TOKKI_OFFLINE", "1");
     command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);
@@ -28,7 +28,7 @@ fn continued(home: &Path, args: &[&str], cols: usize) -> Terminal {
 }
 
 /// Sends a line, and gives what was written up to the next prompt.
-fn say(terminal: &mut Terminal, line: &str) -> String {
+pub fn say(terminal: &mut Terminal, line: &str) -> String {
     let before = terminal.text.len();
     terminal.send(&format!("{line}\r"));
     let prompts = |text: &str| text.matches("\u{1b}[?2004h").count();
@@ -38,7 +38,7 @@ fn say(terminal: &mut Terminal, line: &str) -> String {
     terminal.text[before..].to_owned()
 }
 
-fn leave(mut terminal: Terminal) {
+pub fn leave(mut terminal: Terminal) {
     terminal.send("\x04");
     assert_eq!(terminal.end(), 0);
 }

@@ -18,6 +18,8 @@ mod engine;
 mod every_architecture;
 #[cfg(unix)]
 mod every_flag;
+#[cfg(target_os = "linux")]
+mod first_hour;
 mod front_door;
 mod fuzzed;
 mod gguf_open;
@@ -53,4 +55,6 @@ mod template_command;
 mod templates;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(target_os = "linux")]
+mod together;
 mod tokenizer;

@@ -352,3 +352,25 @@ fn a_request_that_is_under_way_at_sigterm_is_answered_however_long_it_takes() {
     connection.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+#[test]
+fn what_is_served_is_called_and_marked_as_told() {
+    let home = crate::home::Home::new();
+    let file = fixture("qwen2.gguf");
+    let (code, _, err) = crate::home::told(&home.run(&["import", file.to_str().unwrap(), "--name", "stored"]));
+    assert_eq!(code, Some(0), "{err}");
+    let flags = ["--store", "--tag", "for tests", "--name", "models.test", "--verbose"];
+    let server = serve_with(&flags, &[("TOKKI_HOME", home.path().as_os_str())]);
+    let list = server.get("/v1/models").json();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().filter_map(|model| model["id"].as_str()).collect();
+    assert!(ids.contains(&"stored") && ids.contains(&"llama"), "{list}");
+    assert!(list.to_string().contains("for tests"), "{list}");
+    let called = |host: &str| {
+        server.raw(format!("GET /v1/models HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes())
+    };
+    assert_eq!((called("models.test").status, called("other.test").status), (200, 403));
+    let ask =
+        |server: &crate::serve::Server| server.post("/v1/chat/completions", &chat(&json!({ "max_tokens": 2 }))).json();
+    let (said, plain) = (ask(&server), ask(&serve(&[])));
+    assert!(said["__verbose"].is_object() && plain.get("__verbose").is_none(), "{said}");
+}

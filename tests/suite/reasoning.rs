@@ -309,7 +309,7 @@ fn thinking_on_and_off() {
     assert_eq!(apply("forms/exaone-deep", "on").unwrap(), json!({}));
     assert_eq!(apply("google-gemma-2-2b-it", "off").unwrap(), json!({}));
     for (name, mode, says) in [
-        ("forms/exaone-deep", "off", "`thinking` 0"),
+        ("forms/exaone-deep", "off", "thinking of 0"),
         ("openai-gpt-oss-120b", "off", "reasoning_effort=low"),
         ("google-gemma-2-2b-it", "on", "knows no thoughts"),
     ] {

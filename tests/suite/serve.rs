@@ -66,7 +66,7 @@ impl Server {
         stream
     }
 
-    fn raw(&self, request: &[u8]) -> Reply {
+    pub fn raw(&self, request: &[u8]) -> Reply {
         let mut stream = self.connect();
         // A server may refuse and close before everything is sent.
         let _ = stream.write_all(request);

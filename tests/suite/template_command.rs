@@ -94,7 +94,7 @@ fn bad_usage() {
         (&dir.path().join("none.json"), &[], "none.json"),
         (&messages, &["--now", "yesterday"], "--now"),
         (&messages, &["--var", "novalue"], "--var"),
-        (&messages, &["somemodel"], "cannot be used with"),
+        (&messages, &["somemodel"], "do not go together"),
     ] {
         let (code, stdout, stderr) = with(messages, args);
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");

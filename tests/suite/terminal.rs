@@ -104,6 +104,21 @@ impl Terminal {
         }
     }
 
+    /// Waits for an empty prompt, or for the end: `None`, or the exit code.
+    pub fn prompt_or_end(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while self.screen.current() != ">>>" {
+            if let Some(WaitStatus::Exited(_, code)) = self.process.status() {
+                self.settle();
+                return Some(code);
+            }
+            self.show(Duration::from_millis(20));
+            assert!(start.elapsed() < LONG, "neither a prompt nor an end:\n{}", self.text);
+        }
+        self.settle();
+        None
+    }
+
     /// The process that the terminal belongs to.
     fn pid(&self) -> u32 {
         rustix::termios::tcgetpgrp(&self.pty).unwrap().as_raw_nonzero().get() as u32

@@ -3,7 +3,7 @@
 use super::super::run::overrides;
 use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
-use crate::config::{Item, ThoughtView};
+use crate::config::{Item, KEYS, ThoughtView};
 use crate::engine::{messages, saved};
 use crate::{Error, Result, suggest};
 use serde_json::Value;
@@ -89,7 +89,7 @@ fn help(_: &mut Chat, _: &str) -> Result<Next> {
         output::columns(&format!("/{} {}", command.name, command.argument), COLUMN, command.help);
     }
     for (key, does) in [
-        ("\\ at the end", "goes on in a new line; \"\"\" begins and ends a text of several lines"),
+        ("Alt-Enter", "a new line, as \\ at the end of one; \"\"\" begins and ends a text of several"),
         ("Esc", "ends a thought"),
         ("Ctrl-C", "stops an answer"),
         ("Tab", "completes commands, settings, models and @files"),
@@ -148,13 +148,25 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
     if value.is_empty() {
         // The check's words say what it can be.
         let known = chat.settings.clone().with_text(&key, "");
-        let now = chat.settings.get(&key).map_or("its default".to_owned(), |(text, _)| text.to_owned());
+        let now = value_now(chat, &key)?;
         return Err(match known {
             Err(error) => Error::usage(error.to_string().replace(", not \"\".", &format!("; now it is {now}."))),
             Ok(_) => Error::usage(format!("/set {key} VALUE: which value? Now it is {now}.")),
         });
     }
     sampling(chat, &key, value)
+}
+
+/// What holds for a key of sampling.
+fn value_now(chat: &Chat, key: &str) -> Result<String> {
+    let lines = chat.conversation.sampling(&overrides(&chat.settings))?.lines();
+    let shown = lines.into_iter().find(|(name, ..)| name.replace('-', "_") == key).map(|(_, value, _)| value);
+    let given = || chat.settings.get(key).map(|(text, _)| text.to_owned());
+    Ok(shown.or_else(given).unwrap_or_else(|| match key {
+        "max_tokens" => "none".to_owned(),
+        "seed" => chat.wishes.seed.to_string(),
+        _ => "off".to_owned(),
+    }))
 }
 
 /// A chat that is not to be kept is forgotten at once.
@@ -179,7 +191,12 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
 /// A key that counts from the next answer on.
 fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // The same table as flags, environment and file: same names, same checks.
-    let settings = chat.settings.clone().with_text(key, value)?;
+    let settings = chat.settings.clone().with_text(key, value).map_err(|error| {
+        match KEYS.iter().any(|known| known.name == key) {
+            true => error,
+            false => Error::usage(format!("{error} /show lists what can be set.")),
+        }
+    })?;
     chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
     chat.settings = settings;
     chat.wishes.max_tokens = chat.settings.max_tokens();
@@ -213,29 +230,30 @@ fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
 
 fn view(chat: &mut Chat, value: &str) -> Result<Next> {
     chat.thoughts =
-        ThoughtView::parse(value).map_err(|why| Error::input("/set thoughts", why, format!("{value:?}")))?;
+        ThoughtView::parse(value).map_err(|why| Error::usage(format!("thoughts takes {why}, not {value:?}.")))?;
     output::say(&format!("thoughts: {value}"));
     Ok(Next::Ask)
 }
 
 fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     let session = chat.conversation.session();
-    output::say(&format!("model    {}", session.model().gguf.path().display()));
-    output::say(&format!("context  {}", chat.status_line(None)));
-    output::say(&format!("cache    {}", session.options().kv.name()));
-    output::say(&format!("seed     {}", chat.wishes.seed));
-    output::say(&format!("threads  {}", session.pool().threads()));
-    let limit = chat.wishes.max_tokens.map_or("none".to_owned(), |most| most.to_string());
-    output::say(&format!("max_tokens {limit}"));
-    let stop = if chat.wishes.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.wishes.stop) };
-    output::say(&format!("stop     {stop}"));
-    output::say(&format!("overflow {}", if chat.wishes.leave_out_oldest { "tail" } else { "stop" }));
-    output::say(&format!("thinking {}, thoughts {}", chat.wishes.thinking, chat.thoughts.show()));
+    let line = |name: &str, value: &str| output::say(&format!("{name:<18} {value}"));
+    let path = session.model().gguf.path();
+    line("model", &format!("{} ({})", crate::store::name_of(path), path.display()));
+    line("ctx", &chat.status_line(None));
+    line("kv_type", session.options().kv.name());
+    line("threads", &session.pool().threads().to_string());
+    line("seed", &chat.wishes.seed.to_string());
+    line("max_tokens", &chat.wishes.max_tokens.map_or("none".to_owned(), |most| most.to_string()));
+    line("stop", &if chat.wishes.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.wishes.stop) });
+    line("overflow", if chat.wishes.leave_out_oldest { "tail" } else { "stop" });
+    line("thinking", &chat.wishes.thinking.to_string());
+    line("thoughts", &chat.thoughts.show());
     for (name, value, origin) in chat.conversation.sampling(&overrides(&chat.settings))?.lines() {
-        output::say(&format!("{name:<18} {value:<8} {origin}"));
+        line(&name.replace('-', "_"), &format!("{value:<8} {origin}"));
     }
     for message in chat.conversation.messages().iter().filter(|message| message["role"] == "system") {
-        output::say(&format!("system   {}", message["content"].as_str().unwrap_or_default()));
+        line("system", message["content"].as_str().unwrap_or_default());
     }
     Ok(Next::Ask)
 }
@@ -342,28 +360,50 @@ fn transcript(messages: &[Value], heading: &str) -> String {
 }
 
 fn load(chat: &mut Chat, argument: &str) -> Result<Next> {
-    let path = needed(argument, "/load")?;
-    crate::platform::input::open_regular(&path)?;
+    // Read before anybody is asked to give something up for it.
+    let saved = Saved::read(needed(argument, "/load")?)?;
     if chat.unsaved || (chat.session.is_some() && chat.conversation.messages().iter().any(|m| m["role"] == "user")) {
         let question = "The conversation that is running would be given up. Load the other one?";
-        return Ok(Next::Confirm(question.to_owned(), Deed::Load(path)));
+        return Ok(Next::Confirm(question.to_owned(), Deed::Load(saved)));
     }
-    load_from(chat, &path).map(|()| Next::Ask)
+    go_on(chat, saved).map(|()| Next::Ask)
 }
 
-/// Continues from a session or from messages in JSON, whatever the file is called.
-pub(super) fn load_from(chat: &mut Chat, path: &Path) -> Result<()> {
-    if saved::is_session(path) {
-        // There is no flag in a chat.
-        chat.conversation.restore(path).map_err(|error| error.hint("it was kept as it is"))?;
-    } else {
+/// What a file holds that a chat can go on from, whatever it is called.
+pub(super) enum Saved {
+    /// A session: this file.
+    Session(PathBuf),
+    /// Messages in JSON.
+    Messages(Vec<Value>),
+}
+
+impl Saved {
+    fn read(path: PathBuf) -> Result<Self> {
+        if saved::is_session(&path) {
+            return Ok(Self::Session(path));
+        }
         let place = path.display().to_string();
-        let wrong = |wanted: &str, found: &str| Error::input(place.as_str(), wanted, found);
-        let text = attach::read(path)?.text;
-        let value = serde_json::from_str(&text)
-            .map_err(|why| wrong("a saved session, or messages in JSON", &why.to_string()))?;
-        let messages = messages::read(value).map_err(|(wanted, found)| wrong(&wanted, &found))?;
-        *chat.conversation.messages_mut() = messages;
+        let text = attach::read(&path)?.text;
+        let value = serde_json::from_str(&text).map_err(|why| match text.trim_start().starts_with(['{', '[']) {
+            true => Error::input(place.as_str(), "messages in JSON", why.to_string()),
+            false => Error::usage(format!(
+                "{place} is text, from which no chat can go on: /load reads what /save wrote as .json or as a session. \
+                 /file {place} sends it with the next message."
+            )),
+        })?;
+        let messages = messages::read(value).map_err(|(wanted, found)| Error::input(place.as_str(), wanted, found))?;
+        Ok(Self::Messages(messages))
+    }
+}
+
+/// Continues from what was saved.
+pub(super) fn go_on(chat: &mut Chat, saved: Saved) -> Result<()> {
+    match saved {
+        // There is no flag in a chat.
+        Saved::Session(path) => {
+            chat.conversation.restore(&path).map_err(|error| error.hint("the file was left as it is"))?;
+        }
+        Saved::Messages(messages) => *chat.conversation.messages_mut() = messages,
     }
     chat.unsaved = false;
     let count = chat.conversation.messages().len();

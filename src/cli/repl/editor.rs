@@ -9,7 +9,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Config, Context, Helper};
+use rustyline::{Cmd, Config, Context, Helper, KeyCode, KeyEvent, Modifiers};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -42,6 +42,7 @@ impl Editor {
         let config = config.map_err(failed)?.bracketed_paste(true).build();
         let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
         inner.set_helper(Some(Assist { files: FilenameCompleter::new() }));
+        inner.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
         let history = store::Store::open().ok().map(|store| store.home().join("history"));
         if let Some(path) = &history {
             // No history yet, or one that cannot be read: the chat works without.

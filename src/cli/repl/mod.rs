@@ -5,14 +5,13 @@
 mod attach;
 mod commands;
 mod editor;
-mod flow;
 mod keys;
 mod leave;
 mod show;
 mod switch;
 
 use super::output;
-use super::run::{constraint, left_out, timings};
+use super::run::{constraint, empty, left_out, timings};
 use crate::config::{MachineFlags, Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
@@ -94,12 +93,18 @@ enum Next {
 /// What is done only after a question.
 enum Deed {
     Save(PathBuf),
-    Load(PathBuf),
+    Load(commands::Saved),
 }
 
-/// What can be done about a full context.
-const FULL: &str = "The context is full. Ways on: /undo takes back the last question, /compact puts a summary in the place of \
-                    what was said, /clear starts over, /set overflow tail leaves out the oldest; or start with a larger --ctx.";
+/// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
+fn full(wishes: &Wishes) -> String {
+    let tail = if wishes.leave_out_oldest { "" } else { ", /set overflow tail leaves out the oldest" };
+    let now = if wishes.leave_out_oldest { ", even without the oldest questions" } else { "" };
+    format!(
+        "The context is full{now}. Ways on: /undo takes back the last question, /compact puts a summary in the place of \
+         what was said, /clear starts over{tail}; or start with a larger --ctx."
+    )
+}
 
 /// Runs the chat until the user leaves.
 pub(super) fn run(
@@ -264,7 +269,7 @@ impl Chat {
     fn carry_out(&mut self, deed: Deed) -> Result<()> {
         match deed {
             Deed::Save(path) => commands::save_to(self, &path),
-            Deed::Load(path) => commands::load_from(self, &path),
+            Deed::Load(saved) => commands::go_on(self, saved),
         }
     }
 
@@ -322,7 +327,8 @@ impl Chat {
                 match error {
                     Error::Interrupted => output::say("stopped; the question was taken back"),
                     Error::ContextFull { needed, available } => {
-                        output::say(&format!("{needed} tokens needed, {available} available. {FULL}"));
+                        let ways = full(&self.wishes);
+                        output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
                     }
                     error => output::complain(&error),
                 }
@@ -341,12 +347,15 @@ impl Chat {
         if turn.stats.ended_in_thought {
             output::say("(the model ended inside its thought and gave no answer)");
         } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(Finish::Stop) {
-            output::say("(the model ended at once: its answer is empty)");
+            output::say(&format!("({})", empty(&self.wishes)));
         }
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),
             Some(Finish::Length) => output::say("(the limit of tokens is reached: /set max_tokens)"),
-            Some(Finish::Context) => output::say(FULL),
+            Some(Finish::Context) if self.wishes.leave_out_oldest => output::say(
+                "(the context is full, and the answer ends here; the next question leaves out the oldest one)",
+            ),
+            Some(Finish::Context) => output::say(&full(&self.wishes)),
             _ => {}
         }
         if self.status {

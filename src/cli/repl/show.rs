@@ -1,9 +1,9 @@
 //! An answer on the screen as it comes.
 
-use super::flow::Flow;
 use super::output;
 use crate::Result;
 use crate::chat::{Kind, Part};
+use crate::cli::flow::Flow;
 use crate::cli::output::Paint;
 use crate::cli::progress::Prompt;
 use crate::config::{Settings, Thinking, ThoughtView};

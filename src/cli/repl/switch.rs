@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Changes the model; what was said stays, and is read by the new one at the next question.
 pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
     if name.is_empty() {
-        output::say(&format!("{}; /model NAME changes it", chat.start.model.display()));
+        output::say(&format!("{}; /model NAME changes it", store::name_of(&chat.start.model)));
         return Ok(Next::Ask);
     }
     if chat.session.is_some() {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod drawn;
+
 use super::*;
 use crate::sample::{Params, Sampler};
 use crate::testing::Rng;
@@ -324,11 +326,45 @@ fn conditions_dependencies_and_negations() {
         "required": ["b"], "not": {"required": ["a"]},
     });
     assert!(accepts(&grammars, &bare, r#"{"b":"x"}"#) && !accepts(&grammars, &bare, r#"{"a":"x","b":"x"}"#));
+    for (schema, good, bad) in [
+        (json!({"not": {"type": "string"}}), vec!["1", "null", "[]"], vec!["\"a\""]),
+        (
+            json!({"type": "string", "not": {"enum": ["yes", "no"]}}),
+            vec!["\"ye\"", "\"\"", "\"nope\""],
+            vec!["\"yes\"", "\"no\""],
+        ),
+        (json!({"not": {"const": "a\nb"}}), vec!["\"a\"", "3"], vec!["\"a\\nb\""]),
+        (json!({"type": "integer", "not": {"enum": [3, 5]}}), vec!["4", "-3", "53"], vec!["3", "5"]),
+        (json!({"type": "integer", "format": "int32"}), vec!["2147483647"], vec!["2147483648"]),
+        (json!({"type": "string", "format": "byte"}), vec!["\"aGk=\""], vec!["\"a\""]),
+        (json!({"type": "string", "format": "password"}), vec!["\"x\""], vec!["1"]),
+        (json!({"type": "string", "format": "uri-reference"}), vec!["\"https://a.b/c?d\""], vec!["\"a b\""]),
+        (
+            json!({"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "integer"}}),
+            vec!["{\"ab\":1}", "{}"],
+            vec!["{\"A\":1}", "{\"a\":\"x\"}"],
+        ),
+        (json!({"type": "object", "propertyNames": {"enum": ["a"]}}), vec!["{\"a\":1}"], vec!["{\"b\":1}"]),
+        (
+            json!({"type": "object", "properties": {"a": text, "b": text}, "additionalProperties": false,
+                "dependencies": {"a": ["b"]}, "dependentSchemas": {"b": {"properties": {"b": {"const": "x"}}}}}),
+            vec!["{}", "{\"b\":\"x\"}", "{\"a\":\"q\",\"b\":\"x\"}"],
+            vec!["{\"a\":\"q\"}", "{\"b\":\"y\"}"],
+        ),
+    ] {
+        good.iter().for_each(|text| assert!(accepts(&grammars, &schema, text), "{schema} {text}"));
+        bad.iter().for_each(|text| assert!(!accepts(&grammars, &schema, text), "{schema} {text}"));
+    }
     // What cannot be said so is refused with its place.
     for (schema, place) in [
-        (json!({"properties": {"a/b": {"not": {"type": "string"}}}}), "`not` at #/properties/a~1b"),
+        (json!({"properties": {"a/b": {"not": {"pattern": "x"}}}}), "`not` at #/properties/a~1b"),
+        (json!({"type": "object", "properties": {"q": {"pattern": "^a\"b[^\"]*$"}}}), "which a pattern there forbids"),
+        (json!({"const": "a\u{1}b"}), "without control characters"),
+        (json!({"pattern": "^a\u{2}b$"}), "without control characters"),
+        (json!({"items": {"type": "integar"}}), "`type`: \"integar\" at #/items"),
+        (json!({"type": "string", "format": "regex"}), "`format`: \"regex\" at its top"),
         (json!({"items": {"uniqueItems": true}}), "`uniqueItems` at #/items"),
-        (json!({"if": {"type": "string"}, "then": {"maxLength": 3}}), "at its top"),
+        (json!({"if": {"pattern": "x"}, "then": {"maxLength": 3}}), "at its top"),
         (json!({"allOf": [{}, {"contains": {}}]}), "`contains` at #/allOf/1"),
     ] {
         let error = grammars.constraint(&Form::JsonSchema(schema)).unwrap_err().to_string();

@@ -227,14 +227,32 @@ impl Net {
 
 fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
     let why = match error {
-        ureq::Error::HostNotFound => "the name is not known".to_owned(),
+        ureq::Error::HostNotFound => UNKNOWN_HOST.to_owned(),
         ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
-        ureq::Error::Io(e) => e.to_string(),
+        ureq::Error::Io(e) => unreachable(e),
         other => other.to_string(),
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
         || matches!(error, ureq::Error::HostNotFound | ureq::Error::Protocol(_));
     Fault { passing, ..Fault::lasting(host, why.lines().next().unwrap_or_default()) }
+}
+
+/// What is said of a name that cannot be looked up.
+const UNKNOWN_HOST: &str =
+    "this server is not known here. Is there a network, and is the name right? (HTTPS_PROXY names a proxy)";
+
+/// Why a server could not be reached, in a person's words.
+fn unreachable(why: &std::io::Error) -> String {
+    let text = why.to_string();
+    match why.kind() {
+        // The resolver's own errors have no kind.
+        _ if text.contains("failed to lookup address") => UNKNOWN_HOST.to_owned(),
+        std::io::ErrorKind::ConnectionRefused => "nothing answers there: the connection was refused".to_owned(),
+        std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
+            "there is no way to this server: is there a network?".to_owned()
+        }
+        _ => text,
+    }
 }
 
 /// The hub's address by these settings, without a slash at the end.

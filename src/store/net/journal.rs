@@ -134,6 +134,14 @@ pub(in crate::store) fn read(path: &Path) -> Option<(Head, Done, u64)> {
     Some((head, done, whole as u64))
 }
 
+/// The length of the file that the record of a download at `path` is about, and the bytes that it says are there; `None`
+/// for a record that cannot be used.
+pub fn vouched(path: &Path) -> Option<(u64, Vec<std::ops::Range<u64>>)> {
+    let (head, done, _) = read(path)?;
+    let range = |index: &u64| index * head.block..((index + 1) * head.block).min(head.size);
+    Some((head.size, done.keys().map(range).collect()))
+}
+
 fn parse_line(line: &str) -> Option<(u64, String)> {
     let (index, hash) = line.split_once(' ')?;
     let good = hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

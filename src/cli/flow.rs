@@ -39,7 +39,7 @@ enum Line {
 }
 
 impl Flow {
-    pub(super) fn new(paint: Paint) -> Self {
+    pub(in crate::cli) fn new(paint: Paint) -> Self {
         Self {
             paint,
             word: String::new(),
@@ -55,7 +55,7 @@ impl Flow {
     }
 
     /// What is to be shown now that `text` came, on a terminal of `width` columns.
-    pub(super) fn push(&mut self, text: &str, width: usize) -> String {
+    pub(in crate::cli) fn push(&mut self, text: &str, width: usize) -> String {
         let mut out = String::new();
         for c in text.chars() {
             self.take(c, width.max(NARROW), &mut out);
@@ -64,7 +64,7 @@ impl Flow {
     }
 
     /// What is left to be shown when no more text comes.
-    pub(super) fn end(&mut self, width: usize) -> String {
+    pub(in crate::cli) fn end(&mut self, width: usize) -> String {
         let mut out = String::new();
         if self.line == Line::Row {
             let row = std::mem::take(&mut self.word);

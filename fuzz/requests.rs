@@ -1,0 +1,165 @@
+//! The bodies of requests in every dialect, against a server of this process.
+
+use super::{model, options, pool};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokki::engine::{Engine, EngineOptions, Llm, least_cache};
+use tokki::server::{Defaults, Models, Offer, Residency, ServerOptions, serve};
+
+/// Routes that read JSON, each with a body that is good.
+const ROUTES: &[(&str, &str)] = &[
+    ("/v1/chat/completions", r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":2}"#),
+    ("/v1/completions", r#"{"prompt":"hi","max_tokens":2}"#),
+    ("/v1/responses", r#"{"input":"hi","max_output_tokens":2}"#),
+    ("/v1/messages", r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}],"max_tokens":2}"#),
+    ("/v1/messages/count_tokens", r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#),
+    ("/api/chat", r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}],"options":{"num_predict":2}}"#),
+    ("/api/generate", r#"{"model":"tiny","prompt":"hi","options":{"num_predict":2}}"#),
+    ("/api/embed", r#"{"model":"tiny","input":"hi"}"#),
+    ("/api/show", r#"{"model":"tiny"}"#),
+    ("/completion", r#"{"prompt":"hi","n_predict":2}"#),
+    ("/infill", r#"{"input_prefix":"a","input_suffix":"b","n_predict":2}"#),
+    ("/tokenize", r#"{"content":"hi"}"#),
+    ("/detokenize", r#"{"tokens":[1,2]}"#),
+    ("/apply-template", r#"{"messages":[{"role":"user","content":"hi"}]}"#),
+    ("/v1/embeddings", r#"{"input":"hi"}"#),
+    ("/v1/rerank", r#"{"query":"a","documents":["b"]}"#),
+    ("/v1/decisions", r#"{"prompt":"hi","options":["a","b"]}"#),
+    ("/v1/batches", r#"{"input_file_id":"x","endpoint":"/v1/completions"}"#),
+];
+
+/// Fields that some dialect knows.
+const FIELDS: &[&str] = &[
+    "messages",
+    "prompt",
+    "input",
+    "content",
+    "tokens",
+    "model",
+    "max_tokens",
+    "max_completion_tokens",
+    "n_predict",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "n",
+    "best_of",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "format",
+    "grammar",
+    "json_schema",
+    "system",
+    "thinking",
+    "reasoning",
+    "reasoning_effort",
+    "options",
+    "chat_template_kwargs",
+    "samplers",
+    "cache_prompt",
+    "id_slot",
+    "suffix",
+    "raw",
+    "images",
+    "keep_alive",
+    "documents",
+    "query",
+    "dimensions",
+    "encoding_format",
+    "truncate",
+    "instructions",
+    "text",
+    "store",
+    "metadata",
+    "user",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "ignore_eos",
+    "n_probs",
+    "previous_response_id",
+    "include",
+    "parallel_tool_calls",
+    "echo",
+    "t_max_predict_ms",
+    "return_tokens",
+    "input_extra",
+    "context",
+    "template",
+    "think",
+];
+
+fn server() -> SocketAddr {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    *ADDRESS.get_or_init(|| {
+        let open = || {
+            let session = tokki::Options { context: 64, ..options() };
+            let cache_bytes = 4 * least_cache(&model().spec, &session);
+            let llm = Arc::new(Llm::for_vectors(model())?);
+            Engine::start(llm, pool(), EngineOptions { session, parallel: 2, queue: 8, cache_bytes })
+        };
+        let offer = Offer {
+            names: vec!["tiny".to_owned()],
+            tags: Vec::new(),
+            path: PathBuf::from("tiny"),
+            open: Box::new(open),
+        };
+        let models = Models::new([offer], Residency::default());
+        let defaults = Defaults { max_tokens: Some(4), seed: Some(1), ..Defaults::default() };
+        let options = ServerOptions { port: 0, defaults, ..ServerOptions::default() };
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            serve(models, options, &mut |address| {
+                // Nobody waits any more.
+                let _ = tell.send(address);
+            })
+        });
+        told.recv().expect("a server")
+    })
+}
+
+/// The first byte chooses the route; the second whether the rest is the body, or a name and a value that are put into a good
+/// one. Every request is answered, in time, and none of them is the server's own fault.
+pub fn requests(data: &[u8]) {
+    let Some((&[route, way], rest)) = data.split_first_chunk::<2>() else { return };
+    let (path, good) = ROUTES[usize::from(route) % ROUTES.len()];
+    let body = match (way % 4, rest.split_first()) {
+        (0, _) | (_, None) => rest.to_vec(),
+        (_, Some((&field, value))) => {
+            let text = String::from_utf8_lossy(value);
+            let value = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text.into_owned()));
+            let mut body: serde_json::Value = serde_json::from_str(good).expect("a good body");
+            body[FIELDS[usize::from(field) % FIELDS.len()]] = value;
+            body.to_string().into_bytes()
+        }
+    };
+    let (start, address) = (Instant::now(), server());
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    // A server may refuse and close before everything is sent.
+    drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+    let body = String::from_utf8_lossy(&body);
+    assert!(status.is_some_and(|status| (200..500).contains(&status) || status == 501), "{path} {body}: {answer}");
+    assert!(!answer.contains("panicked"), "{path} {body}: {answer}");
+    assert!(start.elapsed().as_secs() < 15, "{path} {body}: {:?}", start.elapsed());
+}
