@@ -164,7 +164,7 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking);
     let defaults = Defaults {
-        sampling: super::run::overrides(&settings),
+        sampling: settings.sampling(),
         max_tokens: settings.max_tokens(),
         seed: settings.seed(),
         thinking: super::run::thinking(&settings),

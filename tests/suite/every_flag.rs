@@ -92,6 +92,19 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run", "--top-k", DiffersIn(&["--top-k", "1"], HOT)),
     ("run", "--top-p", DiffersIn(&["--top-p", "0.001"], HOT)),
     ("run", "--min-p", DiffersIn(&["--min-p", "1"], HOT)),
+    ("run", "--typical-p", DiffersIn(&["--typical-p", "0.001"], HOT)),
+    ("run", "--xtc-probability", DiffersIn(&["--xtc-probability", "1", "--xtc-threshold", "0"], HOT)),
+    ("run", "--xtc-threshold", DiffersIn(&["--xtc-threshold", "0"], &["--xtc-probability", "1", "--seed", "3"])),
+    (
+        "run",
+        "--repeat-last-n",
+        DiffersIn(&["--repeat-last-n", "0"], &["--max-tokens", "60", "--repeat-penalty", "100"]),
+    ),
+    ("run", "--dry-multiplier", DiffersIn(&["--dry-multiplier", "100"], LONG)),
+    ("run", "--dry-base", DiffersIn(&["--dry-base", "100"], DRY)),
+    ("run", "--dry-allowed-length", DiffersIn(&["--dry-allowed-length", "0"], DRY)),
+    ("run", "--dry-penalty-last-n", DiffersIn(&["--dry-penalty-last-n", "0"], DRY)),
+    ("run", "--dry-sequence-breakers", DiffersIn(&["--dry-sequence-breakers", BREAKERS], DRY)),
     ("run", "--repeat-penalty", DiffersIn(&["--repeat-penalty", "100"], &["--max-tokens", "60"])),
     ("run", "--presence-penalty", DiffersIn(&["--presence-penalty", "100"], &["--max-tokens", "60"])),
     ("run", "--frequency-penalty", DiffersIn(&["--frequency-penalty", "100"], &["--max-tokens", "60"])),
@@ -261,6 +274,15 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--top-k", As("run", "x")),
     ("serve", "--top-p", As("run", "2")),
     ("serve", "--min-p", As("run", "2")),
+    ("serve", "--typical-p", As("run", "0")),
+    ("serve", "--xtc-probability", As("run", "2")),
+    ("serve", "--xtc-threshold", As("run", "2")),
+    ("serve", "--repeat-last-n", As("run", "x")),
+    ("serve", "--dry-multiplier", As("run", "x")),
+    ("serve", "--dry-base", As("run", "0")),
+    ("serve", "--dry-allowed-length", As("run", "x")),
+    ("serve", "--dry-penalty-last-n", As("run", "x")),
+    ("serve", "--dry-sequence-breakers", As("run", "")),
     ("serve", "--repeat-penalty", As("run", "0")),
     ("serve", "--presence-penalty", As("run", "x")),
     ("serve", "--frequency-penalty", As("run", "x")),
@@ -279,6 +301,12 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("batch", "--read-ahead", As("run", "often")),
 ];
 
+/// An answer that is long enough to repeat itself.
+const LONG: &[&str] = &["--max-tokens", "60"];
+/// One in which repetitions are weakened.
+const DRY: &[&str] = &["--max-tokens", "60", "--dry-multiplier", "1"];
+/// Texts that are everywhere.
+const BREAKERS: &str = r#"["a", "e", "i", "o", "u", "t", "n", " "]"#;
 /// A choice among many tokens.
 const HOT: &[&str] = &["--temperature", "50", "--seed", "3"];
 

@@ -1,6 +1,5 @@
 //! What can be said to the chat itself: `/help`, `/set`, ...
 
-use super::super::run::overrides;
 use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
 use crate::config::{Item, ThoughtView};
@@ -180,7 +179,7 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
 fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // The same table as flags, environment and file: same names, same checks.
     let settings = chat.settings.clone().with_text(key, value)?;
-    chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
+    chat.wishes.params = chat.conversation.sampling(&settings.sampling())?.params();
     chat.settings = settings;
     chat.wishes.max_tokens = chat.settings.max_tokens();
     chat.wishes.leave_out_oldest = chat.settings.overflow().as_deref() == Some("tail");
@@ -231,7 +230,7 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     output::say(&format!("stop     {stop}"));
     output::say(&format!("overflow {}", if chat.wishes.leave_out_oldest { "tail" } else { "stop" }));
     output::say(&format!("thinking {}, thoughts {}", chat.wishes.thinking, chat.thoughts.show()));
-    for (name, value, origin) in chat.conversation.sampling(&overrides(&chat.settings))?.lines() {
+    for (name, value, origin) in chat.conversation.sampling(&chat.settings.sampling())?.lines() {
         output::say(&format!("{name:<18} {value:<8} {origin}"));
     }
     for message in chat.conversation.messages().iter().filter(|message| message["role"] == "system") {
