@@ -19,7 +19,7 @@ pub use crate::arch::Pooling;
 pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
-pub use embed::{Embedder, normalize, not_generative};
+pub use embed::{Embedder, not_generative};
 pub use gauges::{Count, Gauges};
 pub use generate::{Generation, Request};
 pub use handle::{Engine, EngineOptions, least_cache};
