@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokki_quant::attention::TILE;
 
 /// Longest piece of a prompt while others are waiting for their next token.
-const SHARED_PIECE: Duration = Duration::from_millis(150);
+pub(super) const SHARED_PIECE: Duration = Duration::from_millis(150);
 /// The same while nobody is.
 const LONE_PIECE: Duration = Duration::from_millis(500);
 /// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
@@ -63,7 +63,7 @@ impl Scheduler {
         let mut granted: Vec<(usize, usize)> = Vec::new();
         for (index, n) in rows {
             while self.running[index].cache.missing(n) > self.budget.free() {
-                if self.tree.forget_one() {
+                if self.evict() {
                     continue;
                 }
                 let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());

@@ -1,5 +1,6 @@
 //! A model that serves many at once, as its users see it: what is asked goes to the thread that schedules.
 
+use super::disk::{Disk, DiskCache};
 use super::gauges::Gauges;
 use super::generate::check_prompt;
 use super::scheduler::{Command, Scheduler};
@@ -27,6 +28,8 @@ pub struct EngineOptions {
     pub queue: usize,
     /// Bytes of the cache, all conversations and what is kept of past ones together.
     pub cache_bytes: usize,
+    /// Where pages go that the cache has no room for; none = they are computed again.
+    pub disk: Option<DiskCache>,
 }
 
 /// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
@@ -52,7 +55,7 @@ impl Engine {
     /// Starts the engine's thread.
     ///
     /// # Errors
-    /// When the thread cannot be started, or the cache does not hold one conversation.
+    /// When the thread cannot be started, the cache does not hold one conversation, or the folder on disk cannot be used.
     pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, mut options: EngineOptions) -> Result<Self> {
         let longest = llm.model().spec.longest().unwrap_or(usize::MAX);
         options.session.context = options.session.context.min(longest);
@@ -66,8 +69,9 @@ impl Engine {
         let budget = Budget::new(options.cache_bytes);
         let gauges: Arc<Gauges> = Arc::default();
         let (commands, inbox) = channel();
+        let disk = options.disk.as_ref().map(|place| Disk::open(place, llm.model(), &shape)).transpose()?;
         let shared = (Arc::clone(&budget), Arc::clone(&gauges));
-        let scheduler = Scheduler::new(Arc::clone(&llm), Arc::clone(&pool), options.clone(), shape, shared);
+        let scheduler = Scheduler::new(Arc::clone(&llm), Arc::clone(&pool), options.clone(), shape, shared, disk);
         let thread = std::thread::Builder::new().name("tokki-engine".into()).spawn(move || scheduler.serve(&inbox));
         let thread = thread.map_err(|why| Error::failed("the engine", format!("cannot start its thread: {why}")))?;
         let (next, commands) = (AtomicU64::new(1), Mutex::new(commands));

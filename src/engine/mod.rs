@@ -3,6 +3,7 @@
 mod answer;
 mod batch;
 mod conversation;
+mod disk;
 mod embed;
 mod gauges;
 mod generate;
@@ -19,6 +20,7 @@ pub use crate::arch::Pooling;
 pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
+pub use disk::DiskCache;
 pub use embed::{Embedder, not_generative};
 pub use gauges::{Count, Gauges};
 pub use generate::{Generation, Request};

@@ -10,7 +10,8 @@
 
 use super::Llm;
 use super::answer::{Answer, Stats};
-use super::batch::MIN_PIECE;
+use super::batch::{MIN_PIECE, SHARED_PIECE};
+use super::disk::{self, Disk};
 use super::gauges::{Count, Gauges};
 use super::handle::EngineOptions;
 use super::sequence::{Event, Job, Sequence};
@@ -49,6 +50,8 @@ pub(super) struct Scheduler {
     pub(super) budget: Arc<Budget>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) tree: PrefixTree,
+    /// Pages that the memory has no room for.
+    pub(super) disk: Option<Disk>,
     pub(super) scratch: Scratch,
     pub(super) waiting: Vec<Job>,
     /// Admitted.
@@ -67,6 +70,7 @@ impl Scheduler {
         options: EngineOptions,
         shape: Arc<CacheShape>,
         (budget, gauges): (Arc<Budget>, Arc<Gauges>),
+        disk: Option<Disk>,
     ) -> Self {
         let rows_per_second = GUESSED_MACS_PER_SECOND / (llm.model().cost().layer_macs as f64).max(1.0);
         Self {
@@ -77,6 +81,7 @@ impl Scheduler {
             budget,
             gauges,
             tree: PrefixTree::new(),
+            disk,
             scratch: Scratch::default(),
             waiting: Vec::new(),
             jobs: Vec::new(),
@@ -109,7 +114,7 @@ impl Scheduler {
             };
             while let Some(command) = next {
                 if self.obey(command) {
-                    return;
+                    return self.leave();
                 }
                 next = inbox.try_recv().ok();
             }
@@ -127,6 +132,7 @@ impl Scheduler {
             Command::Submit(job) => self.waiting.push(*job),
             Command::Forget(done) => {
                 self.tree.clear();
+                self.disk.iter_mut().for_each(Disk::clear);
                 let _ = done.send(());
             }
             Command::Snapshot(tokens, reply) => {
@@ -137,6 +143,8 @@ impl Scheduler {
             }
             Command::Drop(tokens, done) => {
                 self.tree.forget(&tokens);
+                let known = self.tree.known(&tokens, tokens.len(), &self.shape);
+                self.disk.iter_mut().for_each(|disk| disk.forget(&tokens, known));
                 let _ = done.send(());
             }
             Command::Stop => return true,
@@ -144,10 +152,56 @@ impl Scheduler {
         false
     }
 
+    /// What was computed is still there for the next start.
+    fn leave(mut self) {
+        self.retire(|_| true);
+        if let Some(disk) = &mut self.disk {
+            disk::keep_all(disk, &mut self.tree);
+        }
+    }
+
+    /// Lets go of the page that was not used for the longest time; false when there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        let Some(page) = self.tree.evict() else { return false };
+        self.disk.iter_mut().for_each(|disk| disk.keep(&page));
+        true
+    }
+
+    /// Longest time of reading from the disk at once while nobody else waits.
+    const LONE_RECALL: Duration = Duration::from_secs(5);
+
+    /// Goes on with what the time did not suffice for when requests were admitted.
+    fn recall_more(&mut self) {
+        if self.disk.is_none() {
+            return;
+        }
+        for index in 0..self.running.len() {
+            let sequence = &self.running[index];
+            if sequence.pending() > TILE {
+                let tokens = sequence.tokens.clone();
+                self.recall(&tokens);
+            }
+        }
+    }
+
+    /// Takes what the disk has of a prompt into the memory; others are not kept waiting for long.
+    fn recall(&mut self, prompt: &[u32]) {
+        let Some(mut disk) = self.disk.take() else { return };
+        let time = if self.running.len() > 1 { SHARED_PIECE } else { Self::LONE_RECALL };
+        let known = &prompt[..prompt.len() - 1];
+        let most = disk.room(known, prompt.len(), &self.tree);
+        while self.budget.free() < most {
+            let Some(page) = self.tree.evict() else { break };
+            disk.keep(&page);
+        }
+        disk.recall(known, prompt.len(), &mut self.tree, &self.budget, time);
+        self.disk = Some(disk);
+    }
+
     /// Keeps what was computed elsewhere; what was not used for the longest time gives way.
     fn adopt(&mut self, tokens: &[u32], cache: &KvCache) -> Result<()> {
         let needed = cache.pages().len() * self.shape.page_bytes() + self.shape.state_bytes();
-        while needed > self.budget.free() && self.tree.forget_one() {}
+        while needed > self.budget.free() && self.evict() {}
         let cache = cache.copy_within(&self.budget)?;
         self.tree.keep(tokens, &cache);
         Ok(())
@@ -211,6 +265,7 @@ impl Scheduler {
     fn begin(&mut self, mut job: Job) {
         let wanted = job.choices.remove(0);
         job.started = Instant::now();
+        self.recall(&job.prompt);
         let stats = Stats { prompt_tokens: job.prompt.len(), ..Stats::default() };
         let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
         let mut sequence = Sequence {
@@ -237,6 +292,7 @@ impl Scheduler {
         if self.running.is_empty() {
             return;
         }
+        self.recall_more();
         let rows = self.compose();
         let rows = self.make_room(rows);
         if rows.is_empty() {
