@@ -16,8 +16,19 @@ pub(super) struct Doc {
     answer: Answer,
     /// The content type of an answer that comes piece by piece.
     stream: Option<&'static str>,
-    /// Names of what may stand behind `?`, and whether it is a number.
-    query: &'static [(&'static str, bool)],
+    /// What may stand behind `?`.
+    query: &'static [(&'static str, Kind)],
+}
+
+/// A kind of value behind `?`.
+#[derive(Clone, Copy)]
+enum Kind {
+    Bool,
+    Count,
+    /// A text that must be there.
+    Needed,
+    /// What is done with a slot.
+    Action,
 }
 
 enum Answer {
@@ -43,7 +54,7 @@ const fn streams(doc: Doc, kind: &'static str) -> Doc {
     Doc { stream: Some(kind), ..doc }
 }
 
-const fn asks(doc: Doc, query: &'static [(&'static str, bool)]) -> Doc {
+const fn asks(doc: Doc, query: &'static [(&'static str, Kind)]) -> Doc {
     Doc { query, ..doc }
 }
 
@@ -58,7 +69,7 @@ pub(super) const METRICS: Doc = get("Numbers for Prometheus", Answer::Other("tex
 pub(super) const PROPS: Doc = get("What the model is and how it is served", Answer::Object(&["n_ctx"]));
 pub(super) const SLOTS: Doc = get("What is being answered", Answer::Json);
 pub(super) const SLOT: Doc =
-    asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", false)]);
+    asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", Kind::Action)]);
 pub(super) const TOKENIZE: Doc = post("Tokens of a text", tokenize, &["tokens"]);
 pub(super) const DETOKENIZE: Doc = post("The text of tokens", detokenize, &["content"]);
 pub(super) const TEMPLATE: Doc = post("Messages as the model reads them", template, &["prompt"]);
@@ -85,14 +96,17 @@ pub(super) const RESPONSES: Doc =
 pub(super) const RESPONSES_TOKENS: Doc = post("Tokens of a conversation in items", responses, &["input_tokens"]);
 pub(super) const RESPONSE: Doc = asks(
     streams(get("A stored answer, or its events after one of them", Answer::Object(&["id", "status"])), EVENTS),
-    &[("stream", false), ("starting_after", true)],
+    &[("stream", Kind::Bool), ("starting_after", Kind::Count)],
 );
 pub(super) const RESPONSE_CANCEL: Doc =
     Doc { body: None, ..post("Ends an answer in the background", nothing, &["id", "status"]) };
 pub(super) const RESPONSE_GONE: Doc = get("Forgets a stored answer", Answer::Object(&["id", "deleted"]));
-pub(super) const STREAM: Doc =
-    asks(get("A stream from one of its bytes on", Answer::Other(EVENTS)), &[("conv_id", false), ("from", true)]);
-pub(super) const STREAM_STOP: Doc = asks(get("Ends a stream and its work", Answer::Empty), &[("conv_id", false)]);
+pub(super) const STREAM: Doc = asks(
+    get("A stream from one of its bytes on", Answer::Other(EVENTS)),
+    &[("conv_id", Kind::Needed), ("from", Kind::Count)],
+);
+pub(super) const STREAM_STOP: Doc =
+    asks(get("Ends a stream and its work", Answer::Empty), &[("conv_id", Kind::Needed)]);
 pub(super) const STREAMS: Doc = Doc { answer: Answer::Json, ..post("Which of these streams there are", lookup, &[]) };
 pub(super) const UPLOAD: Doc = Doc { body: Some(upload), ..get("Uploads a file", Answer::Object(&["id", "object"])) };
 pub(super) const FILES: Doc = get("Uploaded files", Answer::Object(&["object", "data"]));
@@ -122,17 +136,17 @@ pub(super) const OLLAMA_EMBED: Doc = post("Vectors of texts, in Ollama's form", 
 pub(super) const OLLAMA_EMBED_OLD: Doc = post("The vector of a text, in Ollama's older form", prompted, &["embedding"]);
 
 /// `GET /openapi.json`
-pub(super) async fn document(_: Arc<State>, _: Call) -> Result<Response<Body>, ApiError> {
-    Ok(respond_json(&whole(), &[]))
+pub(super) async fn document(state: Arc<State>, _: Call) -> Result<Response<Body>, ApiError> {
+    Ok(respond_json(&whole(state.keys.are_wanted()), &[]))
 }
 
-/// The whole document.
-fn whole() -> Value {
+/// The whole document, of a server that wants keys or does not.
+fn whole(keys: bool) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
         let path = route.path.replace("{*", "{");
         let place = paths.entry(path).or_insert_with(|| json!({}));
-        place[route.method.to_lowercase()] = operation(route);
+        place[route.method.to_lowercase()] = operation(route, keys && !route.open);
     }
     json!({
         "openapi": "3.1.0",
@@ -146,16 +160,21 @@ fn whole() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Route, key: bool) -> Value {
     let doc = &route.doc;
     let mut parameters: Vec<Value> = Vec::new();
     if let Some((_, name)) = route.path.split_once("{*") {
         let name = name.trim_end_matches('}');
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
-    for (name, number) in doc.query {
-        let schema = if *number { json!({ "type": "integer", "minimum": 0 }) } else { json!({ "type": "string" }) };
-        parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
+    for (name, kind) in doc.query {
+        let (needed, schema) = match kind {
+            Kind::Bool => (false, json!({ "enum": ["true", "false"] })),
+            Kind::Count => (false, json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })),
+            Kind::Needed => (true, json!({ "type": "string", "minLength": 1 })),
+            Kind::Action => (true, json!({ "enum": ["save", "restore", "erase"] })),
+        };
+        parameters.push(json!({ "name": name, "in": "query", "required": needed, "schema": schema }));
     }
     let error = match route.dialect {
         Dialect::OpenAi => "OpenAiError",
@@ -174,11 +193,13 @@ fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "summary": doc.summary, "operationId": format!("{} {}", route.method, route.path),
         "parameters": parameters, "responses": responses,
-        "security": if route.open { json!([]) } else { json!([{ "key": [] }]) },
+        "security": if key { json!([{ "key": [] }]) } else { json!([]) },
     });
     if let Some(body) = doc.body {
         let kind = if route.path == "/v1/files" { "multipart/form-data" } else { "application/json" };
-        operation["requestBody"] = json!({ "required": true, "content": { kind: { "schema": body() } } });
+        let schema = body();
+        let required = schema["required"].as_array().is_some_and(|names| !names.is_empty());
+        operation["requestBody"] = json!({ "required": required, "content": { kind: { "schema": schema } } });
     }
     operation
 }
@@ -260,7 +281,7 @@ fn kind_of(kind: &str, needed: bool) -> Value {
 }
 
 fn part() -> Value {
-    object(&["type", "text"], json!({ "type": { "enum": ["text"] }, "text": { "type": "string" } }))
+    object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }))
 }
 
 /// `one` with the members of `other`.
@@ -278,11 +299,11 @@ fn with(mut one: Value, other: &Value) -> Value {
 /// Fields that all requests for an answer have in common.
 fn sampling() -> Value {
     let mut schema = fields(&[
-        ("string", "model grammar regex reasoning_effort"),
-        ("integer", "seed id_slot priority reasoning_budget_tokens"),
+        ("string", "model grammar regex"),
+        ("integer", "seed id_slot priority"),
         ("boolean", "ignore_eos"),
         ("texts", "stop"),
-        ("object", "chat_template_kwargs response_format"),
+        ("object", "response_format"),
         ("any", "json_schema logit_bias"),
     ]);
     for row in PARAMETERS {
@@ -297,6 +318,16 @@ fn sampling() -> Value {
     schema
 }
 
+/// [`sampling`], and how much to think.
+fn thinking() -> Value {
+    let own = fields(&[
+        ("string", "reasoning_effort"),
+        ("integer", "reasoning_budget_tokens"),
+        ("object", "chat_template_kwargs"),
+    ]);
+    with(own, &sampling())
+}
+
 fn chat() -> Value {
     let own = fields(&[
         ("messages", "messages!"),
@@ -309,7 +340,7 @@ fn chat() -> Value {
         ("array", "tools"),
         ("any", "tool_choice"),
     ]);
-    with(own, &sampling())
+    with(own, &thinking())
 }
 
 fn completions() -> Value {
@@ -353,7 +384,7 @@ fn responses() -> Value {
         ("array", "tools"),
         ("any", "tool_choice"),
     ]);
-    with(own, &sampling())
+    with(own, &thinking())
 }
 
 fn messages() -> Value {
@@ -366,7 +397,7 @@ fn messages() -> Value {
         ("object", "thinking output_config tool_choice"),
         ("array", "tools"),
     ]);
-    let mut schema = with(own, &sampling());
+    let mut schema = with(own, &thinking());
     schema["properties"]["system"] = json!({ "type": ["string", "array", "null"], "items": part() });
     schema
 }
@@ -468,9 +499,7 @@ fn control() -> Value {
 }
 
 fn lookup() -> Value {
-    let mut schema = fields(&[("array", "conversation_ids!")]);
-    schema["properties"]["conversation_ids"]["items"] = json!({ "type": "string" });
-    schema
+    fields(&[("texts", "conversation_ids!")])
 }
 
 fn nothing() -> Value {
@@ -484,7 +513,7 @@ mod tests {
 
     #[test]
     fn the_document_is_the_route_table() {
-        let document = whole();
+        let document = whole(true);
         let paths = document["paths"].as_object().unwrap();
         let told: usize = paths.values().map(|place| place.as_object().unwrap().len()).sum();
         assert_eq!(told, ROUTES.len());

@@ -252,9 +252,11 @@ pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>>
     let id = call.uri.path().rsplit('/').next().unwrap_or_default();
     let object = state.stored.find(id, |kept| kept.object.clone())?;
     let query = resume::query(&call.uri)?;
+    let after = resume::number(&query, "starting_after")?;
     match query.get("stream").map(String::as_str) {
-        Some("true") => state.streams.after(call.owner, id, resume::number(&query, "starting_after")?),
-        _ => Ok(respond_json(&object, &[])),
+        Some("true") => state.streams.after(call.owner, id, after),
+        None | Some("false") => Ok(respond_json(&object, &[])),
+        Some(_) => Err(ApiError::field("stream", "true or false is wanted")),
     }
 }
 

@@ -180,6 +180,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let dialect = route.or_else(|| on_path().next()).map_or(Dialect::OpenAi, |route| route.dialect);
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
+        if parts.uri.path().is_empty() {
+            return Err(ApiError::bad("the request names no path"));
+        }
         auth::check_host(&state.options, &parts.headers)?;
         // Whether a page may use the server is told by the origin in the answer's head, or its absence.
         if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {

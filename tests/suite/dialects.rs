@@ -200,7 +200,7 @@ fn every_shape_is_as_it_was() {
 #[test]
 fn parameters_of_sampling_act_in_every_dialect() {
     let server = serve(&[]);
-    let hot = json!({ "temperature": 30, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 30, "n_predict": 30, "max_output_tokens": 30 });
+    let hot = json!({ "temperature": 0.5, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 30, "n_predict": 30, "max_output_tokens": 30 });
     let with = |more: &Value| {
         let mut all = hot.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -277,7 +277,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
         };
         let plain = text(json!({}));
         assert_ne!(text(json!({ "typical_p": 0.01 })), plain, "{path}");
-        assert_ne!(text(json!({ "xtc_probability": 1, "xtc_threshold": 0.001 })), plain, "{path}");
+        assert_ne!(text(json!({ "xtc_probability": 1, "xtc_threshold": 0.05 })), plain, "{path}");
         let dry = json!({ "dry_multiplier": 100, "dry_base": 4, "dry_allowed_length": 0, "dry_sequence_breakers": [] });
         assert_ne!(text(dry), plain, "{path}");
         // As they are when they are off.
@@ -380,8 +380,8 @@ fn a_stream_is_gone_on_with_from_any_byte() {
 #[test]
 fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
     use std::io::{Read, Write};
-    let server = serve(&["--ctx", "4096"]);
-    let body = chat(&json!({ "stream": true, "max_tokens": 3000, "ignore_eos": true })).to_string();
+    let server = serve(&[]);
+    let body = chat(&json!({ "stream": true, "max_tokens": 480, "ignore_eos": true })).to_string();
     let begin = |name: &str| {
         let mut stream = server.connect();
         let head = format!("host: localhost\r\ncontent-length: {}\r\nx-conversation-id: {name}\r\n", body.len());
@@ -390,14 +390,15 @@ fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
         stream.read_exact(&mut some).unwrap();
     };
     begin("gone");
-    let length = |name: &str| {
-        let looked = server.post("/v1/streams/lookup", &json!({ "conversation_ids": [name] })).json();
-        looked[0]["total_bytes"].as_u64().unwrap()
-    };
-    let (first, start) = (length("gone"), Instant::now());
-    while length("gone") <= first {
-        assert!(start.elapsed() < Duration::from_secs(20), "nothing more is written");
+    let looked =
+        |name: &str| server.post("/v1/streams/lookup", &json!({ "conversation_ids": [name] })).json()[0].clone();
+    let start = Instant::now();
+    while looked("gone")["is_done"] != true {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", looked("gone"));
     }
+    let whole = server.get("/v1/stream?conv_id=gone").body;
+    assert!(whole.ends_with("data: [DONE]\n\n") && whole.contains("\"finish_reason\":\"length\""), "{whole}");
+    begin("gone");
     assert_eq!(server.send("DELETE", "/v1/stream?conv_id=gone", "", "").status, 204);
     let start = Instant::now();
     while server.metric("tokki_requests_running") > 0.0 {
@@ -414,7 +415,7 @@ fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
 
 #[test]
 fn responses_in_the_background() {
-    let server = serve(&["--ctx", "4096"]);
+    let server = serve(&[]);
     let wait = |id: &str| {
         let start = Instant::now();
         loop {
@@ -441,11 +442,12 @@ fn responses_in_the_background() {
     assert_eq!(after, all[6..]);
     // One that is not waited for.
     let mut long = body.clone();
-    (long["max_output_tokens"], long["ignore_eos"]) = (3000.into(), true.into());
+    (long["max_output_tokens"], long["ignore_eos"]) = (480.into(), true.into());
     let begun = server.post("/v1/responses", &long).json();
     let id = begun["id"].as_str().unwrap();
-    assert_eq!(server.post(&format!("/v1/responses/{id}/cancel"), &json!({})).json()["status"], "cancelled");
-    assert_eq!(wait(id)["status"], "cancelled");
+    let ended = server.post(&format!("/v1/responses/{id}/cancel"), &json!({})).json();
+    assert!(ended["status"] == "cancelled" || ended["status"] == "incomplete", "{ended}");
+    assert_eq!(wait(id), ended);
     let mut unstored = body;
     unstored["store"] = false.into();
     assert_eq!(server.post("/v1/responses", &unstored).status, 400);

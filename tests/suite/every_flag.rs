@@ -93,15 +93,15 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run", "--top-p", DiffersIn(&["--top-p", "0.001"], HOT)),
     ("run", "--min-p", DiffersIn(&["--min-p", "1"], HOT)),
     ("run", "--typical-p", DiffersIn(&["--typical-p", "0.001"], HOT)),
-    ("run", "--xtc-probability", DiffersIn(&["--xtc-probability", "1", "--xtc-threshold", "0"], HOT)),
-    ("run", "--xtc-threshold", DiffersIn(&["--xtc-threshold", "0"], &["--xtc-probability", "1", "--seed", "3"])),
+    ("run", "--xtc-probability", DiffersIn(&["--xtc-probability", "1"], WARM)),
+    ("run", "--xtc-threshold", DiffersIn(&["--xtc-threshold", "0.02"], XTC)),
     (
         "run",
         "--repeat-last-n",
         DiffersIn(&["--repeat-last-n", "0"], &["--max-tokens", "60", "--repeat-penalty", "100"]),
     ),
     ("run", "--dry-multiplier", DiffersIn(&["--dry-multiplier", "100"], LONG)),
-    ("run", "--dry-base", DiffersIn(&["--dry-base", "100"], DRY)),
+    ("run", "--dry-base", DiffersIn(&["--dry-base", "100"], MILD)),
     ("run", "--dry-allowed-length", DiffersIn(&["--dry-allowed-length", "0"], DRY)),
     ("run", "--dry-penalty-last-n", DiffersIn(&["--dry-penalty-last-n", "0"], DRY)),
     ("run", "--dry-sequence-breakers", DiffersIn(&["--dry-sequence-breakers", BREAKERS], DRY)),
@@ -309,8 +309,14 @@ const ROWS: &[(&str, &str, Effect)] = &[
 const LONG: &[&str] = &["--max-tokens", "60"];
 /// One in which repetitions are weakened.
 const DRY: &[&str] = &["--max-tokens", "60", "--dry-multiplier", "1"];
-/// Texts that are everywhere.
-const BREAKERS: &str = r#"["a", "e", "i", "o", "u", "t", "n", " "]"#;
+/// What that answer repeats.
+const BREAKERS: &str = r#"["3", "x"]"#;
+/// One in which they are weakened by little.
+const MILD: &[&str] = &["--max-tokens", "60", "--dry-multiplier", "0.03"];
+/// A choice among a few tokens.
+const WARM: &[&str] = &["--temperature", "0.5", "--seed", "3"];
+/// The same without the likeliest.
+const XTC: &[&str] = &["--temperature", "0.5", "--seed", "3", "--xtc-probability", "1"];
 /// A choice among many tokens.
 const HOT: &[&str] = &["--temperature", "50", "--seed", "3"];
 
