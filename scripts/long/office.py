@@ -33,7 +33,7 @@ def count(what):
         counts[what] = counts.get(what, 0) + 1
 
 
-server = subprocess.Popen([TOKKI, "serve", "--port", "0", "--ctx", "1024", "--parallel", "8", "--queue", "256", MODEL],
+server = subprocess.Popen([TOKKI, "serve", "--port", "0", "--ctx", "1024", "--parallel", "8", "--cache-size", "64M", "--queue", "256", MODEL],
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 atexit.register(server.kill)
 port = None

@@ -145,6 +145,11 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         Some(format) if format["type"] == "json_object" => Some(Form::JsonSchema(json!({ "type": "object" }))),
         _ => None,
     };
+    let store = fields.bool("store")?.unwrap_or(true);
+    let background = fields.bool("background")?.unwrap_or(false);
+    if background && !store {
+        return Err(ApiError::field("background", "needs an answer that is stored"));
+    }
     let thinking = ask.thinking;
     common::sampling(fields, &mut ask, llm)?;
     ask.form = form.or(ask.form.take());
@@ -154,11 +159,6 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         other => other,
     };
     ask.n = 1;
-    let store = fields.bool("store")?.unwrap_or(true);
-    let background = fields.bool("background")?.unwrap_or(false);
-    if background && !store {
-        return Err(ApiError::field("background", "needs an answer that is stored"));
-    }
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
     // Tools that run elsewhere (web search, ...) are left out.

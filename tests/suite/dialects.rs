@@ -200,7 +200,7 @@ fn every_shape_is_as_it_was() {
 #[test]
 fn parameters_of_sampling_act_in_every_dialect() {
     let server = serve(&[]);
-    let hot = json!({ "temperature": 0.5, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 30, "n_predict": 30, "max_output_tokens": 30 });
+    let hot = json!({ "temperature": 0.2, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 120, "n_predict": 120, "max_output_tokens": 120 });
     let with = |more: &Value| {
         let mut all = hot.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -256,7 +256,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
             "/api/generate",
             |o| {
                 json!({ "prompt": "a b a b a b a b", "stream": false, "options": {
-            "num_predict": 30, "temperature": o["temperature"], "top_p": 1, "min_p": 0, "seed": 5,
+            "num_predict": 120, "temperature": o["temperature"], "top_p": 1, "min_p": 0, "seed": 5,
             "typical_p": o["typical_p"], "xtc_probability": o["xtc_probability"], "xtc_threshold": o["xtc_threshold"],
             "dry_multiplier": o["dry_multiplier"], "dry_base": o["dry_base"], "dry_allowed_length": o["dry_allowed_length"],
             "dry_sequence_breakers": o["dry_sequence_breakers"] } })

@@ -131,6 +131,9 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run --raw", "--overflow", Refused(&["--overflow", "tail"])),
     ("run --raw", "--json-schema", Says(&["--json-schema", r#"{"const":7}"#], "7")),
     ("run --raw", "--grammar", Says(&["--grammar", r#"root ::= "yes""#], "yes")),
+    ("run --raw", "--dry-base", As("run", "0")),
+    ("run --raw", "--dry-sequence-breakers", As("run", "")),
+    ("run --raw", "--dry-penalty-last-n", As("run", "x")),
     // An answer for a program.
     ("run --json", "--json", As("run", "x")),
     ("run --json", "--raw", Differs(&["--raw"])),
