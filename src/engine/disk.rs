@@ -12,6 +12,7 @@
 //! that has nothing.
 
 use super::saved;
+use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PrefixTree, Snapshot, Values};
 use crate::model::Model;
 use crate::platform::input;
@@ -83,7 +84,7 @@ impl Disk {
         make(&folder)?;
         let path = folder.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(|why| Error::io(&path, "open", why))?;
+        let lock = lock.map_err(|why| Error::io(&path, FileAction::Open, why))?;
         if lock.try_lock().is_err() {
             let what = folder.display().to_string();
             return Err(Error::failed(what, "another tokki uses this part of the cache on disk")
@@ -105,7 +106,7 @@ impl Disk {
 
     /// What is there; what cannot be a page of this model is deleted.
     fn list(&mut self) -> Result<()> {
-        let failed = |why| Error::io(&self.folder, "read", why);
+        let failed = |why| Error::io(&self.folder, FileAction::Read, why);
         let mut found: Vec<(SystemTime, Key, u64)> = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(failed)?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
@@ -354,7 +355,7 @@ fn make(folder: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|why| Error::io(folder, "make", why))
+    builder.create(folder).map_err(|why| Error::io(folder, FileAction::Create, why))
 }
 
 fn private(path: &Path) -> std::io::Result<File> {
