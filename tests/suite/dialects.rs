@@ -196,6 +196,9 @@ fn every_shape_is_as_it_was() {
     assert_eq!(files.collect::<std::collections::BTreeSet<_>>(), known);
 }
 
+/// A path, how a request for it is made of OpenAI's fields, and where the text is in the answer.
+type Way = (&'static str, fn(Value) -> Value, &'static str);
+
 /// In every dialect a parameter acts, and one out of its range is refused by name.
 #[test]
 fn parameters_of_sampling_act_in_every_dialect() {
@@ -206,7 +209,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         all
     };
-    let dialects: [(&str, fn(Value) -> Value, &str); 6] = [
+    let dialects: [Way; 6] = [
         (
             "/v1/chat/completions",
             |o| {
