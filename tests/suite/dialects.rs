@@ -177,7 +177,7 @@ fn every_shape_is_as_it_was() {
     let mut odd = Vec::new();
     for (name, path, body) in shapes() {
         // A server of its own: what is cached shows in the answer.
-        let server = serve(&["--threads", "1"]);
+        let server = serve(&[]);
         let found = shown(&server.post(path, &body));
         let file = folder.join(format!("{name}.txt"));
         if write {

@@ -1,9 +1,11 @@
 //! Pages of the cache on disk: a later start begins with what an earlier one has computed, and what is damaged is computed
 //! again.
 
-use crate::serve::{Server, serve};
+use crate::serve::{Server, serve, serve_model};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use tokki::gguf::{Gguf, Kind};
+use tokki::testing::{Rng, Writer, vocabulary};
 
 /// What one answer was, and how many tokens of its prompt were known.
 fn ask(server: &Server, text: &str) -> (String, u64) {
@@ -105,5 +107,55 @@ fn the_folder_keeps_to_its_size_and_another_kind_of_cache_is_another_one() {
     assert!(ask(&server, &text).1 > 0);
     assert_eq!(server.post("/slots/0?action=erase", &json!({})).status, 200);
     assert_eq!(ask(&server, &text).1, 0);
+    stop(server);
+}
+
+/// A tiny model with a recurrent state: a short convolution, then attention.
+fn recurrent(path: &Path) {
+    let writer = Writer::new("lfm2")
+        .text("general.name", "tiny recurrent")
+        .u32("lfm2.context_length", 512)
+        .u32("lfm2.embedding_length", 64)
+        .u32("lfm2.block_count", 2)
+        .u32("lfm2.feed_forward_length", 96)
+        .u32("lfm2.attention.head_count", 4)
+        .array("lfm2.attention.head_count_kv", Kind::U32, &[0_u32.to_le_bytes().to_vec(), 2_u32.to_le_bytes().to_vec()])
+        .f32("lfm2.attention.layer_norm_rms_epsilon", 1e-5)
+        .f32("lfm2.rope.freq_base", 10_000.0)
+        .u32("lfm2.shortconv.l_cache", 3);
+    let writer = vocabulary(writer);
+    let spec = tokki::arch::spec(&Gguf::from_bytes(path, &writer.bytes()).unwrap()).unwrap();
+    let mut rng = Rng::new(4);
+    let writer = spec.tensors().into_iter().fold(writer, |writer, (name, shape)| {
+        let count: u64 = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|_| if name.ends_with("norm.weight") { 1.0 } else { 0.2 * rng.signed() }).collect();
+        writer.tensor_f32(&name, &shape, &values)
+    });
+    writer.write(path).unwrap();
+}
+
+/// A recurrent state comes back with its page, and only to its place.
+#[test]
+fn recurrent_states_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, place) = (folder.path().join("m.gguf"), folder.path().join("disk"));
+    recurrent(&model);
+    let place_text = place.to_str().unwrap();
+    let (text, longer) = ("one two three four ".repeat(16), "one two three four ".repeat(20));
+    let start = |args: &[&str]| serve_model(&model, args, &[]);
+    let fresh = (ask(&start(&[]), &text).0, ask(&start(&[]), &longer).0);
+    let server = start(&["--cache-disk", place_text]);
+    assert_eq!(ask(&server, &text).0, fresh.0);
+    stop(server);
+    let server = start(&["--cache-disk", place_text]);
+    let known = ask(&server, &text);
+    assert_eq!(known.0, fresh.0);
+    assert!(known.1 >= 128, "{}", known.1);
+    stop(server);
+    let server = start(&["--cache-disk", place_text]);
+    let known = ask(&server, &longer);
+    assert_eq!(known.0, fresh.1);
+    assert!(known.1 >= 128, "{}", known.1);
     stop(server);
 }
