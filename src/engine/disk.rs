@@ -88,7 +88,7 @@ impl Disk {
         if lock.try_lock().is_err() {
             let what = folder.display().to_string();
             return Err(Error::failed(what, "another tokki uses this part of the cache on disk")
-                .hint("end that one, or give this one another --cache-disk"));
+                .hint("end that one, or use another folder"));
         }
         let mut disk = Self {
             folder,

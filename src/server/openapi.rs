@@ -415,6 +415,8 @@ fn ollama(rows: &[(&str, &str)]) -> Value {
 fn ollama_chat() -> Value {
     let mut schema = ollama(&[("array", "tools messages")]);
     schema["properties"]["messages"] = kind_of("messages", true);
+    // Without any, the model is opened.
+    schema["properties"]["messages"]["minItems"] = 0.into();
     schema
 }
 

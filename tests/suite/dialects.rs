@@ -203,7 +203,7 @@ type Way = (&'static str, fn(Value) -> Value, &'static str);
 #[test]
 fn parameters_of_sampling_act_in_every_dialect() {
     let server = serve(&[]);
-    let hot = json!({ "temperature": 0.2, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 120, "n_predict": 120, "max_output_tokens": 120 });
+    let hot = json!({ "ignore_eos": true, "temperature": 0.2, "top_p": 1, "min_p": 0, "seed": 5, "max_tokens": 120, "n_predict": 120, "max_output_tokens": 120 });
     let with = |more: &Value| {
         let mut all = hot.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -259,7 +259,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
             "/api/generate",
             |o| {
                 json!({ "prompt": "a b a b a b a b", "stream": false, "options": {
-            "num_predict": 120, "temperature": o["temperature"], "top_p": 1, "min_p": 0, "seed": 5,
+            "ignore_eos": true, "num_predict": 120, "temperature": o["temperature"], "top_p": 1, "min_p": 0, "seed": 5,
             "typical_p": o["typical_p"], "xtc_probability": o["xtc_probability"], "xtc_threshold": o["xtc_threshold"],
             "dry_multiplier": o["dry_multiplier"], "dry_base": o["dry_base"], "dry_allowed_length": o["dry_allowed_length"],
             "dry_sequence_breakers": o["dry_sequence_breakers"] } })
@@ -337,7 +337,7 @@ fn the_document_tells_every_route_and_names_fields_that_are_read() {
                     continue;
                 }
                 let mut body = json!({ "messages": [{ "role": "user", "content": "a" }], "prompt": "a", "input": "a", "query": "a",
-                    "documents": ["a"], "questions": [{ "type": "predicate", "instructions": "a" }], "id": "a", "action": "reasoning_end",
+                    "documents": ["a"], "questions": [{ "type": "predicate", "instructions": "a" }], "id": "a", "input_file_id": "a", "endpoint": "/v1/completions", "action": "reasoning_end",
                     "max_tokens": 1, "n_predict": 1 });
                 body[name] = json!({ "odd": 1 });
                 if path == "/v1/batches" && name == "completion_window" || path == "/api/show" && name == "name" {
