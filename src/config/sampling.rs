@@ -3,6 +3,7 @@
 use super::table::AnswerFlags;
 use super::{Flags, Settings, item};
 use crate::sample::{Overrides, PARAMETERS, Parameter};
+#[cfg(feature = "cli")]
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub struct SamplingFlags {
     given: BTreeMap<&'static str, String>,
 }
 
+#[cfg(feature = "cli")]
 impl Args for SamplingFlags {
     fn augment_args(command: Command) -> Command {
         let command = AnswerFlags::augment_args(command);
@@ -37,6 +39,7 @@ impl Args for SamplingFlags {
     }
 }
 
+#[cfg(feature = "cli")]
 impl FromArgMatches for SamplingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |row: &Parameter| Some((row.name, matches.get_one::<String>(row.name)?.clone()));

@@ -12,9 +12,7 @@ use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
-#[cfg(feature = "grammar")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model with everything that its file says about talking to it.
 pub struct Llm {

@@ -217,7 +217,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
                 o["messages"] = json!([{ "role": "user", "content": "a b a b a b a b" }]);
                 o
             },
-            "/choices/0/message/content",
+            "/choices/0/message",
         ),
         (
             "/v1/completions",
@@ -244,7 +244,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
                 o["input"] = "a b a b a b a b".into();
                 o
             },
-            "/output/0/content/0/text",
+            "/output/0/content",
         ),
         (
             "/v1/messages",
@@ -253,7 +253,7 @@ fn parameters_of_sampling_act_in_every_dialect() {
                 o["messages"] = json!([{ "role": "user", "content": "a b a b a b a b" }]);
                 o
             },
-            "/content/0/text",
+            "/content",
         ),
         (
             "/api/generate",
@@ -271,12 +271,8 @@ fn parameters_of_sampling_act_in_every_dialect() {
         let text = |more: Value| {
             let reply = server.post(path, &body(with(&more)));
             assert_eq!(reply.status, 200, "{path} {more}: {}", reply.body);
-            reply
-                .json()
-                .pointer(place)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-                .unwrap_or_else(|| panic!("{path}: {}", reply.body))
+            let answer = reply.json();
+            answer.pointer(place).unwrap_or_else(|| panic!("{path}: {}", reply.body)).to_string()
         };
         let plain = text(json!({}));
         assert_ne!(text(json!({ "typical_p": 0.01 })), plain, "{path}");
@@ -332,7 +328,10 @@ fn the_document_tells_every_route_and_names_fields_that_are_read() {
                 // A field of a single type is refused by name when it has another.
                 let types: Vec<&str> =
                     schema["type"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                if types.iter().any(|kind| ["object", "array"].contains(kind)) || types.is_empty() || path.contains('{')
+                if types.iter().any(|kind| ["object", "array"].contains(kind))
+                    || types.is_empty()
+                    || path.contains('{')
+                    || path == "/infill"
                 {
                     continue;
                 }
