@@ -118,7 +118,7 @@ pub(super) const BATCH_ONE: Doc = get("A batch", Answer::Object(&["id", "object"
 pub(super) const BATCH_CANCEL: Doc = get("Ends a batch", Answer::Object(&["id", "object", "status"]));
 pub(super) const DECISIONS: Doc = post("Answers questions by probabilities", decisions, &["model", "answers", "usage"]);
 pub(super) const EMBED_PLAIN: Doc =
-    Doc { answer: Answer::Json, ..post("Vectors of texts, in llama-server's form", embeddings, &[]) };
+    Doc { answer: Answer::Json, ..post("Vectors of texts, in llama-server's form", plain_embeddings, &[]) };
 pub(super) const EMBEDDINGS: Doc = post("Vectors of texts", embeddings, &["object", "data", "model", "usage"]);
 pub(super) const RERANK: Doc = Doc { answer: Answer::Json, ..post("Documents by how well they answer", rerank, &[]) };
 pub(super) const MESSAGES: Doc =
@@ -433,9 +433,13 @@ fn prompted() -> Value {
 }
 
 fn embeddings() -> Value {
-    let mut schema = fields(&[("string", "model"), ("any", "input"), ("integer", "dimensions embd_normalize")]);
+    let mut schema = fields(&[("string", "model"), ("any", "input"), ("integer", "dimensions")]);
     schema["properties"]["encoding_format"] = json!({ "enum": ["float", "base64", null] });
     schema
+}
+
+fn plain_embeddings() -> Value {
+    fields(&[("string", "model"), ("any", "input content"), ("integer", "embd_normalize")])
 }
 
 fn rerank() -> Value {
