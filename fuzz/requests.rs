@@ -108,7 +108,7 @@ fn server() -> SocketAddr {
             let session = tokki::Options { context: 64, ..options() };
             let cache_bytes = 4 * least_cache(&model().spec, &session);
             let llm = Arc::new(Llm::for_vectors(model())?);
-            Engine::start(llm, pool(), EngineOptions { session, parallel: 2, queue: 8, cache_bytes })
+            Engine::start(llm, pool(), EngineOptions { session, parallel: 2, queue: 8, cache_bytes, disk: None })
         };
         let offer = Offer {
             names: vec!["tiny".to_owned()],

@@ -1,9 +1,10 @@
 """Drives a running `tokki serve` with the official clients: `clients.py http://127.0.0.1:8080 [KEY]`.
 
-Needs `pip install openai anthropic ollama jsonschema`; what is missing is skipped and said. Prints one line per check and, last,
+Needs `pip install openai anthropic ollama litellm jsonschema`; what is missing is skipped and said. Prints one line per check and, last,
 `N passed, N failed, N skipped`; exits with 1 if any failed.
 """
 import json
+import os
 import sys
 import traceback
 
@@ -218,6 +219,27 @@ def ollama_formats():
     answer = ollama_client().chat(model=model(), messages=MESSAGES, format=SCHEMA, options={"temperature": 0, "num_predict": 120})
     if answer.done_reason == "stop":
         jsonschema.validate(json.loads(answer.message.content), SCHEMA)
+
+
+@check("litellm")
+def litellm_whole_and_streamed():
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+    ask = dict(model="openai/" + model(), messages=MESSAGES, api_base=BASE + "/v1", api_key=KEY, max_tokens=16, temperature=0, num_retries=0)
+    whole = litellm.completion(**ask).choices[0].message.content
+    pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(stream=True, **ask)]
+    assert whole and "".join(pieces) == whole
+
+
+@check("litellm")
+def litellm_knows_a_prompt_that_is_too_long():
+    import litellm
+    try:
+        litellm.completion(model="openai/" + model(), messages=[{"role": "user", "content": "long " * 200_000}],
+                           api_base=BASE + "/v1", api_key=KEY, max_tokens=4, num_retries=0)
+    except litellm.ContextWindowExceededError:
+        return
+    raise AssertionError("it was not refused")
 
 
 def main():

@@ -14,12 +14,15 @@
 //! ```
 
 mod item;
+mod sampling;
 mod table;
 
 pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
-pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, SamplingFlags, ThinkingFlags, WORDS};
+pub use sampling::SamplingFlags;
+pub use table::{AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ThinkingFlags, WORDS};
 
 use crate::error::FileAction;
+use crate::sample::{PARAMETERS, Parameter};
 use crate::{Error, Result, suggest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,15 +46,34 @@ pub struct Key {
     pub default: &'static str,
     /// The kind of value: `number`, `true or false`, `text`.
     pub kind: &'static str,
-    check: fn(&str) -> std::result::Result<(), String>,
+    check: Check,
+}
+
+/// Whether a text can be a key's value.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    Text(fn(&str) -> std::result::Result<(), String>),
+    Parameter(&'static Parameter),
 }
 
 impl Key {
+    /// Whether it can have the value of this text; the error says what is wanted.
+    fn check(&self, text: &str) -> std::result::Result<(), String> {
+        match self.check {
+            Check::Text(check) => check(text),
+            Check::Parameter(row) => sampling::check(row, text),
+        }
+    }
+
     /// A value that does no harm, as the file writes it: the default where that is one, else an ordinary choice.
     pub fn example(&self) -> String {
         let default = self.default.split([',', ' ']).next().unwrap_or_default();
-        let ordinary = ORDINARY.iter().find(|(name, _)| *name == self.name).map(|(_, value)| *value);
-        let fits = |text: &&str| (self.check)(text).is_ok() && (self.kind != "text" || *text == self.default);
+        let parameter = match self.check {
+            Check::Parameter(row) => Some(row.example),
+            Check::Text(_) => None,
+        };
+        let ordinary = ORDINARY.iter().find(|(name, _)| *name == self.name).map(|(_, value)| *value).or(parameter);
+        let fits = |text: &&str| self.check(text).is_ok() && (self.kind != "text" || *text == self.default);
         let value = ordinary.or(Some(default).filter(fits)).unwrap_or_default();
         if self.kind == "text" { format!("{value:?}") } else { value.to_owned() }
     }
@@ -62,13 +84,6 @@ const ORDINARY: &[(&str, &str)] = &[
     ("home", "/data/models"),
     ("threads", "2"),
     ("max_tokens", "4096"),
-    ("temperature", "0.7"),
-    ("top_k", "40"),
-    ("top_p", "0.95"),
-    ("min_p", "0.05"),
-    ("repeat_penalty", "1"),
-    ("presence_penalty", "0"),
-    ("frequency_penalty", "0"),
     ("seed", "42"),
     ("system", "Answer briefly."),
     ("thinking", "off"),
@@ -76,7 +91,12 @@ const ORDINARY: &[(&str, &str)] = &[
     ("mirror", "https://example.org"),
 ];
 
-/// Keys that can be set for a single model.
+/// Whether a key can be set for a single model.
+fn of_a_model(key: &str) -> bool {
+    OF_A_MODEL.contains(&key) || PARAMETERS.iter().any(|row| row.name == key)
+}
+
+/// Those beside the parameters of sampling.
 const OF_A_MODEL: &[&str] = &[
     "threads",
     "ctx",
@@ -85,13 +105,6 @@ const OF_A_MODEL: &[&str] = &[
     "read_ahead",
     "interleave",
     "max_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
     "seed",
     "system",
     "thoughts",
@@ -161,9 +174,9 @@ impl Settings {
         if let Some(path) = file_path(var).filter(|(path, asked)| *asked || path.exists()).map(|(path, _)| path) {
             settings.add_file(&path, &read(&path)?)?;
         }
-        for key in KEYS {
+        for key in KEYS.iter() {
             if let Some(text) = var(key.env).filter(|text| !text.is_empty()) {
-                (key.check)(&text).map_err(|why| Error::input(key.env, why, format!("{text:?}")))?;
+                key.check(&text).map_err(|why| Error::input(key.env, why, format!("{text:?}")))?;
                 settings.values.insert(key.name, (text, Origin::Env(key.env)));
             }
         }
@@ -186,7 +199,7 @@ impl Settings {
             let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
             return Err(Error::usage(format!("No setting {name}. {}", near.replacen('d', "D", 1)).trim_end()));
         };
-        (key.check)(text).map_err(|why| Error::usage(format!("{} takes {why}, not {text:?}.", key.name)))?;
+        key.check(text).map_err(|why| Error::usage(format!("{} takes {why}, not {text:?}.", key.name)))?;
         self.set_flag(key.name, text.to_owned());
         Ok(self)
     }
@@ -231,7 +244,7 @@ impl Settings {
                 let toml::Value::Table(keys) = keys else { return Err(wrong(&format!("models.{name} = ..."))) };
                 let mut preset = Self::default();
                 preset.add_table(path, keys)?;
-                if let Some(key) = preset.values.keys().find(|key| !OF_A_MODEL.contains(key)) {
+                if let Some(key) = preset.values.keys().find(|key| !of_a_model(key)) {
                     return Err(wrong(&format!("the key {key} in [models.{name}]"))
                         .hint("it holds for all models: set it at the top of the file"));
                 }
@@ -264,7 +277,7 @@ impl Settings {
             if !fits {
                 return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
             }
-            (key.check)(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
+            key.check(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
             self.values.insert(key.name, (text, Origin::File(path.to_path_buf())));
         }
         Ok(())

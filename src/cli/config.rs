@@ -114,7 +114,7 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
         out,
         "# Settings of tokki. A flag (--key) or the environment variable named beside a key beats this file."
     )?;
-    for key in KEYS {
+    for key in KEYS.iter() {
         writeln!(
             out,
             "\n# {} ({})\n# default: {}\n# {} = {}",

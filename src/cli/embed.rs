@@ -3,7 +3,7 @@
 use super::compute::Compute;
 use super::{lines, output};
 use crate::config::MachineFlags;
-use crate::engine::{Embedder, Pooling, normalize};
+use crate::engine::{Embedder, Pooling};
 use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
 use crate::tokenizer::Tokenizer;
@@ -92,8 +92,8 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
     }
     let mut line = |tokens: &[u32]| -> Result<()> {
         interrupt::check()?;
-        let vector = embedder.embed(tokens, &AtomicBool::new(false))?;
-        print(args, &embedder, vector, out).map_err(failed)
+        let vectors = embedder.vectors(tokens, !args.no_normalize, &AtomicBool::new(false))?;
+        print(args, &embedder, &vectors, out).map_err(failed)
     };
     if let Some(tokens) = &args.tokens {
         return line(tokens);
@@ -110,21 +110,13 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
     })
 }
 
-fn print(args: &EmbedArgs, embedder: &Embedder, mut values: Vec<f32>, out: &mut dyn Write) -> io::Result<()> {
-    let pooling = embedder.pooling();
-    let one = match pooling {
-        Pooling::None => embedder.model().spec.embd,
-        _ => values.len(),
-    };
-    if !args.no_normalize && !matches!(pooling, Pooling::Rank(_)) {
-        values.chunks_mut(one).for_each(normalize);
-    }
+fn print(args: &EmbedArgs, embedder: &Embedder, vectors: &[Vec<f32>], out: &mut dyn Write) -> io::Result<()> {
     if args.raw {
-        return values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()));
+        return vectors.iter().flatten().try_for_each(|value| out.write_all(&value.to_le_bytes()));
     }
-    let json = match pooling {
-        Pooling::None => serde_json::to_string(&values.chunks(one).collect::<Vec<_>>()),
-        _ => serde_json::to_string(&values),
+    let json = match (embedder.pooling(), vectors) {
+        (Pooling::None, _) | (_, []) => serde_json::to_string(vectors),
+        (_, [one, ..]) => serde_json::to_string(one),
     };
     writeln!(out, "{}", json.map_err(io::Error::other)?)
 }

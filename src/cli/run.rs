@@ -13,7 +13,7 @@ use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
 use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::predict::measure;
-use crate::sample::{Constraint, Form, Overrides};
+use crate::sample::{Constraint, Form};
 use crate::store::{self, Store};
 use crate::{Error, Result, interrupt};
 use clap::Args;
@@ -313,7 +313,7 @@ fn piped(has_prompt: bool) -> Result<Option<String>> {
 }
 
 fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
-    let user = overrides(settings);
+    let user = settings.sampling();
     let seed = settings.seed().unwrap_or_else(random_seed);
     Ok(Wishes {
         params: conversation.sampling(&user)?.params(),
@@ -334,20 +334,6 @@ pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
         Some(Thinking::Off) => ThinkingMode::Off,
         Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
         Some(Thinking::View(_)) | None => ThinkingMode::Default,
-    }
-}
-
-/// What the user set of the sampling parameters.
-pub(super) fn overrides(settings: &Settings) -> Overrides {
-    Overrides {
-        temperature: settings.temperature(),
-        top_k: settings.top_k(),
-        top_p: settings.top_p(),
-        min_p: settings.min_p(),
-        repeat_penalty: settings.repeat_penalty(),
-        presence_penalty: settings.presence_penalty(),
-        frequency_penalty: settings.frequency_penalty(),
-        ..Overrides::default()
     }
 }
 

@@ -4,14 +4,14 @@ use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
-use crate::engine::{DEFAULT_BATCH, Engine, EngineOptions, Llm, least_cache};
+use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, least_cache};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
 use crate::server::{Defaults, Models, Offer, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
-use crate::{Result, engine, interrupt, store};
+use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -139,6 +139,14 @@ pub(super) struct EngineFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cache_size: Option<usize>,
 
+    /// A folder for what that memory has no room for, which a later start begins with: conversations are not read again
+    #[arg(long, value_name = "FOLDER")]
+    cache_disk: Option<PathBuf>,
+
+    /// Most bytes of that folder for each model
+    #[arg(long, default_value = "16G", value_name = "SIZE", value_parser = size, requires = "cache_disk")]
+    cache_disk_size: usize,
+
     /// Tokens of a prompt that are read in one pass at most
     #[arg(long, default_value_t = DEFAULT_BATCH as u16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
@@ -164,7 +172,7 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking);
     let defaults = Defaults {
-        sampling: super::run::overrides(&settings),
+        sampling: settings.sampling(),
         max_tokens: settings.max_tokens(),
         seed: settings.seed(),
         thinking: super::run::thinking(&settings),
@@ -277,7 +285,7 @@ fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
     if let Some((names, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
         let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {
-            return Err(crate::Error::input("MODEL", "NAME=PATH or NAME,NAME=PATH", model));
+            return Err(Error::input("MODEL", "NAME=PATH or NAME,NAME=PATH", model));
         }
         return Ok((names, store::resolve(path)?));
     }
@@ -334,13 +342,17 @@ fn open(opening: &Opening, name: &str, path: &Path, share: usize) -> Result<Engi
         }
     };
     let parallel = usize::from(args.parallel);
-    let options = EngineOptions { session: options, parallel, queue: usize::from(*queue), cache_bytes };
+    let bytes = args.cache_disk_size as u64;
+    let disk = args.cache_disk.clone().map(|folder| DiskCache { folder, bytes });
+    let options = EngineOptions { session: options, parallel, queue: usize::from(*queue), cache_bytes, disk };
     output::say(&format!(
         "tokki: {name}: context {} for each conversation, {} at the same time, {} of cache",
         options.session.context,
         parallel,
         show_bytes(cache_bytes as u64)
     ));
-    Engine::start(llm, Arc::clone(pool), options)
-        .map_err(|error| error.hint("use a larger --cache-size, a smaller --ctx, or --kv-type q8_0"))
+    Engine::start(llm, Arc::clone(pool), options).map_err(|error| match error {
+        Error::Input { .. } => error.hint("use a larger --cache-size, a smaller --ctx, or --kv-type q8_0"),
+        other => other,
+    })
 }

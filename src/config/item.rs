@@ -29,7 +29,7 @@ macro_rules! whole_numbers {
 whole_numbers!(usize, u64);
 
 /// `512`, `100_000`, `8k` (8192), `1m`.
-fn whole(text: &str) -> Option<u64> {
+pub(super) fn whole(text: &str) -> Option<u64> {
     let text = text.trim().replace('_', "").to_lowercase();
     let (digits, scale) = match (text.strip_suffix('k'), text.strip_suffix('m')) {
         (Some(digits), _) => (digits, 1 << 10),

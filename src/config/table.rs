@@ -1,8 +1,10 @@
 //! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
 //! holds when nobody sets it, and the values allowed. Groups become clap argument groups that commands flatten.
 
-use super::{Bytes, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
+use super::{Bytes, Check, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
+use crate::sample::PARAMETERS;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 macro_rules! settings {
     ($(
@@ -31,15 +33,14 @@ macro_rules! settings {
             }
         )+
 
-        /// Every setting that there is.
-        pub const KEYS: &[Key] = &[$($(
+        const OWN: &[Key] = &[$($(
             Key {
                 name: stringify!($key),
                 env: $env,
                 help: concat!($($doc),+),
                 default: $default,
                 kind: <$ty as Item>::KIND,
-                check: |text| parse::$key(text).map(drop),
+                check: Check::Text(|text| parse::$key(text).map(drop)),
             },
         )+)+];
 
@@ -102,32 +103,11 @@ settings! {
              help_heading = "Machine"];
     }
 
-    /// How the next token is chosen.
-    SamplingFlags {
+    /// How long an answer gets, and from which seed.
+    AnswerFlags {
         /// Tokens to generate at most
         max_tokens: usize = "TOKKI_MAX_TOKENS", "until the model ends or the context is full", any,
             [value_name = "N", help_heading = "Sampling"];
-        /// Randomness: 0 always takes the likeliest token
-        temperature: f32 = "TOKKI_TEMPERATURE", "the model's own", |v| within(*v, 0.0, 100.0),
-            [value_name = "T", help_heading = "Sampling"];
-        /// Keep the K likeliest tokens; 0 keeps all
-        top_k: usize = "TOKKI_TOP_K", "the model's own", any,
-            [value_name = "K", help_heading = "Sampling"];
-        /// Keep the likeliest tokens that sum up to this probability; 1 keeps all
-        top_p: f32 = "TOKKI_TOP_P", "the model's own", |v| within(*v, 0.0, 1.0),
-            [value_name = "P", help_heading = "Sampling"];
-        /// Keep tokens at least this likely, relative to the likeliest; 0 keeps all
-        min_p: f32 = "TOKKI_MIN_P", "the model's own", |v| within(*v, 0.0, 1.0),
-            [value_name = "P", help_heading = "Sampling"];
-        /// Weaken tokens that were used lately: their logits are divided by this; 1 is off
-        repeat_penalty: f32 = "TOKKI_REPEAT_PENALTY", "the model's own", |v| within(*v, 0.01, 100.0),
-            [value_name = "X", help_heading = "Sampling"];
-        /// Taken off the logits of tokens that were used lately; 0 is off
-        presence_penalty: f32 = "TOKKI_PRESENCE_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
-            [value_name = "X", help_heading = "Sampling"];
-        /// Taken off the logits of tokens for each time that they were used lately; 0 is off
-        frequency_penalty: f32 = "TOKKI_FREQUENCY_PENALTY", "the model's own", |v| within(*v, -100.0, 100.0),
-            [value_name = "X", help_heading = "Sampling"];
         /// Seed of the random choice: the same seed gives the same text
         seed: u64 = "TOKKI_SEED", "a new one each time", any,
             [value_name = "N", help_heading = "Sampling"];
@@ -174,6 +154,21 @@ settings! {
             [value_name = "BYTES", help_heading = "Network"];
     }
 }
+
+/// Every setting that there is: those above, and the parameters of sampling.
+pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let kind = |texts: bool| if texts { "text" } else { "number" };
+    let sampling = PARAMETERS.iter().map(|row| Key {
+        name: row.name,
+        env: row.env,
+        help: row.help,
+        default: "the model's own",
+        kind: kind(row.texts),
+        check: Check::Parameter(row),
+    });
+    let own = OWN.iter().map(|key| Key { ..*key });
+    own.chain(sampling).collect()
+});
 
 const KV_TYPES: &[&str] = &["f32", "f16", "q8_0"];
 const LATENT_FORMS: &[&str] = &["absorbed", "expanded"];

@@ -48,7 +48,7 @@ fn flag_beats_environment_beats_file() {
         (Some(Threads { count: 3, forced: false }), &Origin::Flag)
     );
     assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &Origin::Env("TOKKI_CTX")));
-    assert_eq!(settings.temperature(), Some(0.5));
+    assert_eq!(settings.sampling().temperature, Some(0.5));
     assert!(matches!(settings.get("temperature"), Some(("0.5", Origin::File(_)))));
     assert_eq!(settings.kv_type().as_deref(), Some("q8_0"));
     assert_eq!(settings.thinking(), Some(Thinking::Budget(512)));
@@ -69,7 +69,7 @@ fn values_that_do_not_fit_name_their_place() {
     assert!(wrong_type.contains("config.toml, key ctx") && wrong_type.contains("number"), "{wrong_type}");
     assert!(message("threads = 0", &[]).contains("from 1 to 1024"));
     assert!(message("threads = -1", &[]).contains("whole number"));
-    assert!(message("top_p = 1.5", &[]).contains("from 0 to 1"));
+    assert!(message("top_p = 1.5", &[]).contains("up to 1"));
     assert!(message("kv_type = \"q9\"", &[]).contains("f32, f16, q8_0"));
     assert!(message("ctx = [1]", &[]).contains("key ctx"));
     assert!(message("temperature = nan", &[]).contains("a number"));

@@ -7,9 +7,6 @@ use crate::chat::{SystemRole, Template, Thinking};
 use crate::gguf::Gguf;
 use crate::sample::{Facts, Overrides, Settings};
 
-/// Keys under `general.sampling.` that are applied.
-const APPLIED: [&str; 6] = ["temp", "top_k", "top_p", "min_p", "penalty_repeat", "penalty_last_n"];
-
 /// What a chat template can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatTemplate {
@@ -29,7 +26,7 @@ pub struct ChatTemplate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sampling {
     /// `temperature`, ...
-    pub name: &'static str,
+    pub name: String,
     /// Its value, or `off`.
     pub value: String,
     /// Who says so: the file, a recommendation for the family, nobody.
@@ -73,9 +70,9 @@ pub(super) fn sampling(gguf: &Gguf) -> Result<Vec<Sampling>> {
 
 /// Recommendations in the file that are not applied.
 pub(super) fn unapplied(gguf: &Gguf) -> Option<String> {
-    let own = gguf
-        .keys()
-        .filter(|(key, _)| key.strip_prefix("general.sampling.").is_some_and(|name| !APPLIED.contains(&name)));
+    let own = gguf.keys().filter(|(key, _)| {
+        key.strip_prefix("general.sampling.").is_some_and(|name| !Overrides::keys_of_files().any(|key| key == name))
+    });
     let names: Vec<&str> = own.map(|(key, _)| key).collect();
     (!names.is_empty()).then(|| format!("not applied: {}", names.join(", ")))
 }

@@ -22,7 +22,7 @@ fn a_dense_model() {
     assert_eq!(found.formats.len(), 1);
     assert_eq!((found.quantization.as_str(), found.formats[0].tensors), ("F32", 20));
     let temperature = &found.sampling[0];
-    assert_eq!((temperature.name, temperature.value.as_str()), ("temperature", "0.6"));
+    assert_eq!((temperature.name.as_str(), temperature.value.as_str()), ("temperature", "0.6"));
     assert_eq!((temperature.origin.as_str(), found.chat_template), ("the model's file", None));
     let dimensions = found.dimensions.unwrap();
     assert_eq!((dimensions.heads, dimensions.kv_heads, dimensions.key_length), (4, 2, 16));
@@ -90,9 +90,9 @@ fn what_the_template_can_do() {
     assert_eq!((template.thinking, template.thinking_default), ("switch", Some(true)));
     assert_eq!(found.sampling[0].origin, "recommended for Qwen3");
 
-    let broken = describe(&with("{% if %}").f32("general.sampling.xtc_probability", 0.5));
+    let broken = describe(&with("{% if %}").f32("general.sampling.mirostat", 0.5));
     assert_eq!(broken.chat_template, None);
     assert!(broken.runnable, "text can be completed without a template");
     let all = broken.warnings.join("\n");
-    assert!(all.contains("chat template does not work") && all.contains("xtc_probability"), "{all}");
+    assert!(all.contains("chat template does not work") && all.contains("mirostat"), "{all}");
 }

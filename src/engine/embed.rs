@@ -45,6 +45,24 @@ impl Embedder {
         self.pooling = pooling;
     }
 
+    /// What `tokens` come to: one vector, the scores of a model that ranks, or with [`Pooling::None`] a vector for each of
+    /// them. Vectors have length 1 where `normalized` is asked for; scores stay as they are.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn vectors(&mut self, tokens: &[u32], normalized: bool, cancel: &AtomicBool) -> Result<Vec<Vec<f32>>> {
+        let values = self.embed(tokens, cancel)?;
+        let one = match self.pooling {
+            Pooling::None => values.len() / tokens.len().max(1),
+            _ => values.len(),
+        };
+        let mut rows: Vec<Vec<f32>> = values.chunks(one.max(1)).map(<[f32]>::to_vec).collect();
+        if normalized && !matches!(self.pooling, Pooling::Rank(_)) {
+            rows.iter_mut().for_each(|row| normalize(row));
+        }
+        Ok(rows)
+    }
+
     /// The vector of `tokens` (with [`Pooling::None`]: of each of them, one after the other), of any length.
     ///
     /// # Errors
@@ -171,7 +189,7 @@ fn split_template(template: &str) -> Vec<Slot<'_>> {
 }
 
 /// `vector` with length 1; zeros stay.
-pub fn normalize(vector: &mut [f32]) {
+fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

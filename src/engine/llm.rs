@@ -5,16 +5,14 @@ use crate::ErrorKind;
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::Gguf;
 use crate::model::Model;
-use crate::sample::{Facts, Overrides, Params, Sampler, Settings};
+use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
 #[cfg(feature = "grammar")]
 use crate::sample::{Form, GrammarConstraint, Grammars};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
-#[cfg(feature = "grammar")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model with everything that its file says about talking to it.
 pub struct Llm {
@@ -31,6 +29,7 @@ pub struct Llm {
     #[cfg(feature = "grammar")]
     /// Compiles forms; made when the first one is asked for.
     grammars: Mutex<Option<Arc<Grammars>>>,
+    breakers: Mutex<Option<(Vec<String>, Arc<Breakers>)>>,
 }
 
 /// A rendered conversation.
@@ -111,6 +110,7 @@ impl Llm {
             file: Overrides::from_gguf(&model.gguf)?,
             #[cfg(feature = "grammar")]
             grammars: Mutex::default(),
+            breakers: Mutex::default(),
             model,
             tokenizer,
             template,
@@ -230,7 +230,24 @@ impl Llm {
     /// # Errors
     /// A value out of its range.
     pub fn sampler(&self, params: Params, seed: u64) -> Result<Sampler> {
-        Ok(Sampler::new(params, seed)?.sparing(self.spared.iter().copied()))
+        let breakers = params.is_dry().then(|| self.breakers(&params.dry_sequence_breakers));
+        let sampler = Sampler::new(params, seed)?.sparing(self.spared.iter().copied());
+        Ok(match breakers {
+            Some(breakers) => sampler.breaking(breakers),
+            None => sampler,
+        })
+    }
+
+    /// Tokens of texts that repetitions do not reach across: the last ones are kept, as the whole vocabulary is looked at.
+    fn breakers(&self, texts: &[String]) -> Arc<Breakers> {
+        let mut last = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, breakers)) = last.as_ref().filter(|(of, _)| of == texts) {
+            return Arc::clone(breakers);
+        }
+        let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.bytes(id));
+        let breakers = Arc::new(Breakers::new(words, texts, |text| self.tokenizer.encode(text, Special::Parse)));
+        *last = Some((texts.to_vec(), Arc::clone(&breakers)));
+        breakers
     }
 
     #[cfg(feature = "grammar")]

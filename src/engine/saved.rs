@@ -118,6 +118,15 @@ impl Marks {
     }
 }
 
+/// All that a cache is bound to, as a short text.
+///
+/// # Errors
+/// A model whose file is no longer as it was.
+pub(super) fn mark(model: &Model) -> Result<String> {
+    let Marks { model, spec, tokenizer } = Marks::of(model)?;
+    Ok(format!("{model} {spec} {tokenizer}"))
+}
+
 /// Writes `session` to `path`, with `notes`.
 ///
 /// # Errors

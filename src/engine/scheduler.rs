@@ -8,55 +8,28 @@
 //! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. Nobody is refused
 //! what was admitted.
 
+use super::Llm;
 use super::answer::{Answer, Stats};
+use super::batch::{MIN_PIECE, SHARED_PIECE};
+use super::disk::{self, Disk};
 use super::gauges::{Count, Gauges};
-use super::generate::check_prompt;
-use super::sequence::{Event, Job, Sequence, Submission};
-use super::{Embedder, Llm, Options, Session, not_generative, saved};
-use crate::arch::Spec;
+use super::handle::EngineOptions;
+use super::sequence::{Event, Job, Sequence};
 use crate::forward::{Scratch, Setting, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
 use crate::{Error, Result};
-use std::ops::Range;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use tokki_quant::attention::TILE;
 
-/// Longest piece of a prompt while others are waiting for their next token.
-const SHARED_PIECE: Duration = Duration::from_millis(150);
-/// The same while nobody is.
-const LONE_PIECE: Duration = Duration::from_millis(500);
 /// How fast a machine multiplies until a pass has told: on the slow side, as a piece that is too long keeps others waiting.
 const GUESSED_MACS_PER_SECOND: f64 = 20e9;
-/// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
-const MIN_PIECE: usize = 16;
 
-/// How an [`Engine`] runs.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Of each conversation: its context above all.
-    pub session: Options,
-    /// Answers that are written at the same time.
-    pub parallel: usize,
-    /// Requests that wait at most; more are refused.
-    pub queue: usize,
-    /// Bytes of the cache, all conversations and what is kept of past ones together.
-    pub cache_bytes: usize,
-}
-
-/// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
-/// because it is shared.
-pub fn least_cache(spec: &Spec, session: &Options) -> usize {
-    let shape = CacheShape::new(spec, session.kv);
-    shape.bytes(session.context) + shape.page_bytes()
-}
-
-enum Command {
+/// What the thread is asked for.
+pub(super) enum Command {
     Submit(Box<Job>),
     Forget(Sender<()>),
     /// What is known of these tokens.
@@ -68,202 +41,58 @@ enum Command {
     Stop,
 }
 
-/// A model that serves many at once.
-pub struct Engine {
-    llm: Arc<Llm>,
-    options: EngineOptions,
-    budget: Arc<Budget>,
-    gauges: Arc<Gauges>,
-    pool: Arc<Pool>,
-    commands: Mutex<Sender<Command>>,
-    next: AtomicU64,
-    thread: Option<JoinHandle<()>>,
+/// The thread: who runs next.
+pub(super) struct Scheduler {
+    pub(super) llm: Arc<Llm>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) options: EngineOptions,
+    pub(super) shape: Arc<CacheShape>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) tree: PrefixTree,
+    /// Pages that the memory has no room for.
+    pub(super) disk: Option<Disk>,
+    pub(super) scratch: Scratch,
+    pub(super) waiting: Vec<Job>,
+    /// Admitted.
+    pub(super) jobs: Vec<Job>,
+    /// The answers of `jobs`, oldest first.
+    pub(super) running: Vec<Sequence>,
+    /// How fast prompts are read.
+    pub(super) rows_per_second: f64,
+    pub(super) passes: u64,
 }
 
-impl Engine {
-    /// Starts the engine's thread.
-    ///
-    /// # Errors
-    /// When the thread cannot be started, or the cache does not hold one conversation.
-    pub fn start(llm: Arc<Llm>, pool: Arc<Pool>, mut options: EngineOptions) -> Result<Self> {
-        let longest = llm.model().spec.longest().unwrap_or(usize::MAX);
-        options.session.context = options.session.context.min(longest);
-        let shape = Arc::new(CacheShape::new(&llm.model().spec, options.session.kv));
-        let least = least_cache(&llm.model().spec, &options.session);
-        if options.cache_bytes < least {
-            let found = format!("{} bytes", options.cache_bytes);
-            return Err(Error::input("the cache", format!("at least {least} bytes for one conversation"), found)
-                .hint("give it more memory, or use a smaller context"));
-        }
-        let budget = Budget::new(options.cache_bytes);
-        let gauges: Arc<Gauges> = Arc::default();
-        let (commands, inbox) = channel();
-        let scheduler = Scheduler {
-            llm: Arc::clone(&llm),
-            pool: Arc::clone(&pool),
-            options: options.clone(),
+impl Scheduler {
+    pub(super) fn new(
+        llm: Arc<Llm>,
+        pool: Arc<Pool>,
+        options: EngineOptions,
+        shape: Arc<CacheShape>,
+        (budget, gauges): (Arc<Budget>, Arc<Gauges>),
+        disk: Option<Disk>,
+    ) -> Self {
+        let rows_per_second = GUESSED_MACS_PER_SECOND / (llm.model().cost().layer_macs as f64).max(1.0);
+        Self {
+            llm,
+            pool,
+            options,
             shape,
-            budget: Arc::clone(&budget),
-            gauges: Arc::clone(&gauges),
+            budget,
+            gauges,
             tree: PrefixTree::new(),
+            disk,
             scratch: Scratch::default(),
             waiting: Vec::new(),
             jobs: Vec::new(),
             running: Vec::new(),
-            rows_per_second: GUESSED_MACS_PER_SECOND / (llm.model().cost().layer_macs as f64).max(1.0),
+            rows_per_second,
             passes: 0,
-        };
-        let thread = std::thread::Builder::new().name("tokki-engine".into()).spawn(move || scheduler.serve(&inbox));
-        let thread = thread.map_err(|why| Error::failed("the engine", format!("cannot start its thread: {why}")))?;
-        let (next, commands) = (AtomicU64::new(1), Mutex::new(commands));
-        Ok(Self { llm, options, budget, gauges, pool, commands, next, thread: Some(thread) })
-    }
-
-    /// The model.
-    pub fn llm(&self) -> &Arc<Llm> {
-        &self.llm
-    }
-
-    /// How it runs.
-    pub fn options(&self) -> &EngineOptions {
-        &self.options
-    }
-
-    /// Makes vectors with this model on the same threads.
-    pub fn embedder(&self) -> Embedder {
-        Embedder::new(Arc::clone(self.llm.model()), Arc::clone(&self.pool), self.options.session.clone())
-    }
-
-    /// What it is doing.
-    pub fn gauges(&self) -> &Gauges {
-        &self.gauges
-    }
-
-    /// Bytes of the cache that are in use, and how many there may be.
-    pub fn cache(&self) -> (usize, usize) {
-        (self.budget.used(), self.budget.limit())
-    }
-
-    /// Whether nothing is waiting or running.
-    pub fn is_idle(&self) -> bool {
-        self.gauges.waiting.load(Ordering::Acquire) == 0 && self.gauges.running.load(Ordering::Acquire) == 0
-    }
-
-    /// Puts a request into the queue. What comes of it is told to its `events`.
-    ///
-    /// # Errors
-    /// [`Error::ContextFull`] or [`Error::Input`] for a prompt that leaves no room for an answer or answers that are too
-    /// many, [`Error::Busy`] when the queue is full.
-    pub fn submit(&self, submission: Submission) -> Result<()> {
-        let Submission { prompt, choices, priority, client, events, cancelled } = submission;
-        if let Some(why) = not_generative(&self.llm.model().spec) {
-            return Err(Error::input("the model", "one that continues text", why));
-        }
-        check_prompt(&prompt, self.options.session.context)?;
-        if choices.is_empty() || choices.len() > self.options.parallel {
-            let wanted = format!("1 to {} answers at once", self.options.parallel);
-            return Err(Error::input("n", wanted, choices.len().to_string()));
-        }
-        let limit = self.options.queue + self.options.parallel;
-        let enter = |waiting: usize| (waiting < limit).then_some(waiting + 1);
-        let entered = self.gauges.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
-        if let Err(waiting) = entered {
-            return Err(Error::Busy { waiting });
-        }
-        let open = choices.len();
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let started = Instant::now();
-        let job = Job { id, priority, client, prompt, choices, open, events, cancelled, started };
-        self.send(Command::Submit(Box::new(job)))
-    }
-
-    /// Writes what has been computed for `tokens` to a session file; returns how many of them that is.
-    ///
-    /// # Errors
-    /// A file that cannot be written; the old one is then still there.
-    pub fn save(&self, tokens: &[u32], path: &Path) -> Result<usize> {
-        let (reply, wait) = channel();
-        self.send(Command::Snapshot(tokens.to_vec(), reply))?;
-        let cache = wait.recv().map_err(|_| gone())?;
-        let saved = cache.len();
-        let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
-        let session = Session::with_cache(model, pool, self.options.session.clone(), cache, tokens.to_vec());
-        saved::save(&session, serde_json::Value::Null, path)?;
-        Ok(saved)
-    }
-
-    /// Takes over what a session file holds; returns its tokens.
-    ///
-    /// # Errors
-    /// A file that is damaged or of another model, a cache that does not hold it.
-    pub fn restore(&self, path: &Path) -> Result<Vec<u32>> {
-        let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
-        let (session, _) = saved::load(path, model, pool, self.options.session.clone())?;
-        let (reply, wait) = channel();
-        self.send(Command::Adopt(session.tokens().to_vec(), session.cache().clone(), reply))?;
-        wait.recv().map_err(|_| gone())??;
-        Ok(session.tokens().to_vec())
-    }
-
-    /// Forgets what was computed for `tokens`, as far as no other sequence builds on it.
-    ///
-    /// # Errors
-    /// When the engine's thread is gone.
-    pub fn forget_sequence(&self, tokens: &[u32]) -> Result<()> {
-        let (done, wait) = channel();
-        self.send(Command::Drop(tokens.to_vec(), done))?;
-        wait.recv().map_err(|_| gone())
-    }
-
-    /// Forgets what past sequences have computed.
-    ///
-    /// # Errors
-    /// When the engine's thread is gone.
-    pub fn forget(&self) -> Result<()> {
-        let (done, wait) = channel();
-        self.send(Command::Forget(done))?;
-        wait.recv().map_err(|_| gone())
-    }
-
-    fn send(&self, command: Command) -> Result<()> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).send(command).map_err(|_| gone())
-    }
-}
-
-fn gone() -> Error {
-    Error::failed("the engine", "its thread has ended")
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
-}
 
-struct Scheduler {
-    llm: Arc<Llm>,
-    pool: Arc<Pool>,
-    options: EngineOptions,
-    shape: Arc<CacheShape>,
-    budget: Arc<Budget>,
-    gauges: Arc<Gauges>,
-    tree: PrefixTree,
-    scratch: Scratch,
-    waiting: Vec<Job>,
-    /// Admitted.
-    jobs: Vec<Job>,
-    /// The answers of `jobs`, oldest first.
-    running: Vec<Sequence>,
-    /// How fast prompts are read.
-    rows_per_second: f64,
-    passes: u64,
-}
-
-impl Scheduler {
-    fn serve(mut self, inbox: &Receiver<Command>) {
+    /// Works until it is told to stop.
+    pub(super) fn serve(mut self, inbox: &Receiver<Command>) {
         /// How often cancelled requests are looked for while nothing runs.
         const IDLE: Duration = Duration::from_millis(100);
         loop {
@@ -285,7 +114,7 @@ impl Scheduler {
             };
             while let Some(command) = next {
                 if self.obey(command) {
-                    return;
+                    return self.leave();
                 }
                 next = inbox.try_recv().ok();
             }
@@ -303,6 +132,7 @@ impl Scheduler {
             Command::Submit(job) => self.waiting.push(*job),
             Command::Forget(done) => {
                 self.tree.clear();
+                self.disk.iter_mut().for_each(Disk::clear);
                 let _ = done.send(());
             }
             Command::Snapshot(tokens, reply) => {
@@ -313,6 +143,8 @@ impl Scheduler {
             }
             Command::Drop(tokens, done) => {
                 self.tree.forget(&tokens);
+                let known = self.tree.known(&tokens, tokens.len(), &self.shape);
+                self.disk.iter_mut().for_each(|disk| disk.forget(&tokens, known));
                 let _ = done.send(());
             }
             Command::Stop => return true,
@@ -320,10 +152,56 @@ impl Scheduler {
         false
     }
 
+    /// What was computed is still there for the next start.
+    fn leave(mut self) {
+        self.retire(|_| true);
+        if let Some(disk) = &mut self.disk {
+            disk::keep_all(disk, &mut self.tree);
+        }
+    }
+
+    /// Lets go of the page that was not used for the longest time; false when there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        let Some(page) = self.tree.evict() else { return false };
+        self.disk.iter_mut().for_each(|disk| disk.keep(&page));
+        true
+    }
+
+    /// Longest time of reading from the disk at once while nobody else waits.
+    const LONE_RECALL: Duration = Duration::from_secs(5);
+
+    /// Goes on with what the time did not suffice for when requests were admitted.
+    fn recall_more(&mut self) {
+        if self.disk.is_none() {
+            return;
+        }
+        for index in 0..self.running.len() {
+            let sequence = &self.running[index];
+            if sequence.pending() > TILE {
+                let tokens = sequence.tokens.clone();
+                self.recall(&tokens);
+            }
+        }
+    }
+
+    /// Takes what the disk has of a prompt into the memory; others are not kept waiting for long.
+    fn recall(&mut self, prompt: &[u32]) {
+        let Some(mut disk) = self.disk.take() else { return };
+        let time = if self.running.len() > 1 { SHARED_PIECE } else { Self::LONE_RECALL };
+        let known = &prompt[..prompt.len() - 1];
+        let most = disk.room(known, prompt.len(), &self.tree);
+        while self.budget.free() < most {
+            let Some(page) = self.tree.evict() else { break };
+            disk.keep(&page);
+        }
+        disk.recall(known, prompt.len(), &mut self.tree, &self.budget, time);
+        self.disk = Some(disk);
+    }
+
     /// Keeps what was computed elsewhere; what was not used for the longest time gives way.
     fn adopt(&mut self, tokens: &[u32], cache: &KvCache) -> Result<()> {
         let needed = cache.pages().len() * self.shape.page_bytes() + self.shape.state_bytes();
-        while needed > self.budget.free() && self.tree.forget_one() {}
+        while needed > self.budget.free() && self.evict() {}
         let cache = cache.copy_within(&self.budget)?;
         self.tree.keep(tokens, &cache);
         Ok(())
@@ -340,19 +218,19 @@ impl Scheduler {
     }
 
     /// Takes a job and its sequences out; what they computed is kept.
-    fn end_job(&mut self, id: u64) {
+    pub(super) fn end_job(&mut self, id: u64) {
         self.jobs.retain(|job| job.id != id);
         self.retire(|sequence| sequence.job == id);
     }
 
     /// Takes out sequences; what they computed is kept.
-    fn retire(&mut self, gone: impl Fn(&Sequence) -> bool) {
+    pub(super) fn retire(&mut self, gone: impl Fn(&Sequence) -> bool) {
         for sequence in self.running.extract_if(.., |sequence| gone(sequence)) {
             self.tree.keep(&sequence.tokens, &sequence.cache);
         }
     }
 
-    fn fail_job(&mut self, id: u64, error: Error) {
+    pub(super) fn fail_job(&mut self, id: u64, error: Error) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
             (job.events)(Event::Failed(error));
         }
@@ -387,6 +265,7 @@ impl Scheduler {
     fn begin(&mut self, mut job: Job) {
         let wanted = job.choices.remove(0);
         job.started = Instant::now();
+        self.recall(&job.prompt);
         let stats = Stats { prompt_tokens: job.prompt.len(), ..Stats::default() };
         let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
         let mut sequence = Sequence {
@@ -408,77 +287,12 @@ impl Scheduler {
         self.jobs.push(job);
         self.running.push(sequence);
     }
-
-    /// How many tokens of each running sequence the next pass takes: WHO DECIDES THE BATCH.
-    fn compose(&mut self) -> Vec<(usize, usize)> {
-        // What a conversation outgrows is read again, as what was given up to others is.
-        self.running.iter_mut().for_each(|sequence| sequence.cache.aim(sequence.tokens.len()));
-        let writing = self.running.iter().filter(|s| s.pending() == 1).count();
-        let lone = writing == 0 && self.waiting.is_empty();
-        let piece = if lone { LONE_PIECE } else { SHARED_PIECE };
-        let most = self.options.session.batch;
-        let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
-        // A page's worth of tokens that somebody else has computed by now is not computed again.
-        for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
-            let (known, len) = (&sequence.tokens[..sequence.tokens.len() - 1], sequence.tokens.len());
-            if self.tree.known(known, len, &self.shape) >= sequence.cache.len() + TILE {
-                sequence.cache = self.tree.find(known, len, &self.shape, &self.budget);
-            }
-        }
-        let mut reading: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].pending() > 1).collect();
-        // Short prompts do not wait for long ones, and long ones do get on.
-        if self.passes.is_multiple_of(2) {
-            reading.sort_by_key(|&i| self.running[i].pending());
-        }
-        let mut rows: Vec<(usize, usize)> =
-            (0..self.running.len()).filter(|&i| self.running[i].pending() == 1).map(|i| (i, 1)).collect();
-        for index in reading {
-            let n = self.to_border(index, self.running[index].pending().min(left));
-            if n > 0 {
-                rows.push((index, n));
-                left -= n;
-            }
-        }
-        rows.sort_unstable();
-        rows
-    }
-
-    /// At most `n` tokens of a prompt, of models with a recurrent state only as far as the last page's border within it: the
-    /// next message often differs from this prompt's last tokens, and the state there is what it can begin with.
-    fn to_border(&self, index: usize, n: usize) -> usize {
-        let sequence = &self.running[index];
-        let (from, end) = (sequence.cache.len(), sequence.tokens.len());
-        let border = (end - 1) / TILE * TILE;
-        let cut = self.shape.state_len() > 0 && from < border && from + n > border;
-        if cut { border - from } else { n }
-    }
-
-    /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows
-    /// that can be computed.
-    fn make_room(&mut self, rows: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
-        let mut granted: Vec<(usize, usize)> = Vec::new();
-        for (index, n) in rows {
-            while self.running[index].cache.missing(n) > self.budget.free() {
-                if self.tree.forget_one() {
-                    continue;
-                }
-                let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
-                let Some(youngest) = youngest else { break };
-                self.running[youngest].cache.truncate(0);
-                self.gauges.add(Count::Preemptions, 1);
-            }
-            if self.running[index].cache.reserve(n).is_ok() {
-                granted.push((index, n));
-            }
-        }
-        granted
-    }
-
     /// One pass over the model, and what follows from it.
     fn pass(&mut self) {
         if self.running.is_empty() {
             return;
         }
+        self.recall_more();
         let rows = self.compose();
         let rows = self.make_room(rows);
         if rows.is_empty() {
@@ -544,150 +358,5 @@ impl Scheduler {
             return Err(error);
         }
         Ok(logits)
-    }
-
-    /// Chooses the next tokens, all sequences at the same time, and tells what happened.
-    fn advance(&mut self, rows: &[(usize, usize)], mut logits: Vec<f32>) {
-        let vocab = self.llm.model().spec.vocab;
-        let mut logits = logits.chunks_exact_mut(vocab);
-        let (mut chosen, mut copies) = (Vec::new(), Vec::new());
-        for &(index, n) in rows {
-            if n > 1 || self.running[index].answer.stats().tokens == 0 {
-                self.read(index);
-            }
-            if self.running[index].pending() > 0 {
-                continue;
-            }
-            let Some(logits) = logits.next() else { break };
-            copies.extend(self.fork(index).map(|fork| (fork, logits.to_vec())));
-            chosen.push((index, logits));
-        }
-        chosen.extend(copies.iter_mut().map(|(index, logits)| (*index, logits.as_mut_slice())));
-        let mut ended = Vec::new();
-        for (index, next) in self.choose(chosen) {
-            let id = self.running[index].job;
-            if let Err(error) = next.map(|next| self.tell(index, next)) {
-                ended.push((id, Some(error)));
-            }
-        }
-        let done: Vec<u64> = self.jobs.iter().filter(|job| job.open == 0).map(|job| job.id).collect();
-        ended.extend(done.into_iter().map(|id| (id, None)));
-        for (id, error) in ended {
-            match error {
-                Some(error) => self.fail_job(id, error),
-                None => self.end_job(id),
-            }
-        }
-        self.retire(|sequence| sequence.answer.is_finished());
-    }
-
-    /// A piece of a prompt has been read.
-    fn read(&mut self, index: usize) {
-        let sequence = &mut self.running[index];
-        if sequence.pending() <= TILE {
-            sequence.cache.checkpoint();
-        }
-        let whole = sequence.cache.len() / TILE * TILE;
-        self.tree.keep(&sequence.tokens[..whole], &sequence.cache);
-        if let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) {
-            let (total, cached) = (job.prompt.len(), sequence.answer.stats().cached_tokens);
-            let done = sequence.cache.len().min(total);
-            let seconds = job.started.elapsed().as_secs_f64();
-            (job.events)(Event::Prefill { done, total, cached, seconds });
-        }
-    }
-
-    /// Begins the other answers of a request whose prompt has just been read, on the same pages. Returns where they run.
-    fn fork(&mut self, index: usize) -> Range<usize> {
-        let (id, first) = (self.running[index].job, self.running.len());
-        let Some(at) = self.jobs.iter().position(|job| job.id == id) else { return first..first };
-        for (number, wanted) in std::mem::take(&mut self.jobs[at].choices).into_iter().enumerate() {
-            let sequence = &self.running[index];
-            let stats = sequence.answer.stats().clone();
-            let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
-            let (tokens, cache) = (sequence.tokens.clone(), sequence.cache.clone());
-            let (began, untold) = (sequence.began, Vec::new());
-            let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, untold, began };
-            self.running.push(fork);
-        }
-        first..self.running.len()
-    }
-
-    /// The next token of each of these sequences, from the logits after its last one. Choosing takes as long as a part of a pass
-    /// where vocabularies are large or answers have a form, so all threads of the pool take part.
-    fn choose(&mut self, mut chosen: Vec<(usize, &mut [f32])>) -> Vec<(usize, Result<Option<u32>>)> {
-        let now = Instant::now();
-        chosen.sort_by_key(|(index, _)| *index);
-        let mut chosen = chosen.into_iter().peekable();
-        let mut turns = Vec::new();
-        for (index, sequence) in self.running.iter_mut().enumerate() {
-            let Some((_, logits)) = chosen.next_if(|(wanted, _)| *wanted == index) else { continue };
-            let Some(job) = self.jobs.iter().find(|job| job.id == sequence.job) else { continue };
-            let stats = sequence.answer.stats_mut();
-            if stats.tokens == 0 {
-                stats.prefill_s = (now - job.started).as_secs_f64();
-                sequence.began = now;
-            }
-            stats.decode_s = (now - sequence.began).as_secs_f64();
-            let room = self.options.session.context.saturating_sub(sequence.tokens.len());
-            turns.push(Mutex::new(Turn { index, sequence, logits, room, next: Ok(None) }));
-        }
-        match turns.as_slice() {
-            [] => {}
-            [one] => Turn::take(one),
-            turns => self.pool.run(|lead| lead.phase(turns.len(), &|_, turn| Turn::take(&turns[turn]))),
-        }
-        let turns = turns.into_iter().map(|turn| turn.into_inner().unwrap_or_else(PoisonError::into_inner));
-        turns.map(|turn| (turn.index, turn.next)).collect()
-    }
-
-    /// Tells what came of a sequence's next token.
-    fn tell(&mut self, index: usize, next: Option<u32>) {
-        let sequence = &mut self.running[index];
-        let Some(job) = self.jobs.iter_mut().find(|job| job.id == sequence.job) else { return };
-        let choice = sequence.choice;
-        if let Some(token) = next {
-            self.gauges.add(Count::GeneratedTokens, 1);
-            self.gauges.add(Count::Steps, u64::from(sequence.answer.stats().tokens > 1));
-            sequence.untold.push(token);
-            sequence.answer.end_at_limit();
-            // Nothing is computed for a token after which nothing comes.
-            if !sequence.answer.is_finished() {
-                sequence.tokens.push(token);
-            }
-        }
-        while let Some(chosen) = sequence.answer.take_logprob() {
-            (job.events)(Event::Token { choice, chosen });
-        }
-        while let Some(part) = sequence.answer.take() {
-            (job.events)(Event::Part { choice, part, tokens: std::mem::take(&mut sequence.untold) });
-        }
-        if sequence.answer.is_finished() {
-            job.open -= 1;
-            let stats = sequence.answer.stats();
-            self.gauges.add(Count::PrefillMicros, (stats.prefill_s * 1e6) as u64);
-            self.gauges.add(Count::DecodeMicros, (stats.decode_s * 1e6) as u64);
-            self.gauges.note_length(sequence.tokens.len());
-            let (stats, tokens) = (sequence.answer.stats().clone(), std::mem::take(&mut sequence.untold));
-            (job.events)(Event::Done { choice, stats, tokens });
-        }
-    }
-}
-
-/// A sequence that is to get its next token.
-struct Turn<'a> {
-    index: usize,
-    sequence: &'a mut Sequence,
-    logits: &'a mut [f32],
-    /// Tokens for which the context has room.
-    room: usize,
-    next: Result<Option<u32>>,
-}
-
-impl Turn<'_> {
-    fn take(turn: &Mutex<Self>) {
-        let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let Self { sequence, logits, room, next, .. } = &mut *turn;
-        *next = sequence.answer.next(logits, &sequence.tokens, *room);
     }
 }

@@ -6,7 +6,7 @@
 mod prefix;
 mod state;
 
-pub use prefix::PrefixTree;
+pub use prefix::{Evicted, PrefixTree};
 pub use state::{Snapshot, StateSlices, Values};
 
 use crate::ErrorKind;
@@ -186,6 +186,23 @@ impl Page {
         }
         data.resize(bytes, 0);
         Ok(Self(Arc::new(PageBytes { bytes: data.into_boxed_slice(), budget: Arc::clone(budget) })))
+    }
+
+    /// A page of these bytes.
+    ///
+    /// # Errors
+    /// When the budget or the memory is used up.
+    pub fn of(bytes: &[u8], budget: &Arc<Budget>) -> Result<Self> {
+        let mut page = Self::new(bytes.len(), budget)?;
+        if let Some(page) = Arc::get_mut(&mut page.0) {
+            page.bytes.copy_from_slice(bytes);
+        }
+        Ok(page)
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
     }
 
     /// The tile of (`layer`, `head`), to be written; empty for a page that others hold too (see [`KvCache::reserve`]).

@@ -32,6 +32,18 @@ struct Node {
     used: u64,
 }
 
+/// A page that the tree let go of.
+pub struct Evicted {
+    /// All tokens up to the page's last one.
+    pub tokens: Vec<u32>,
+    /// The page.
+    pub page: Page,
+    /// The recurrent state after so many of the page's tokens.
+    pub state: Option<(usize, Snapshot)>,
+    /// Whether it is of a conversation that is far (see [`CacheShape::is_far`]).
+    pub far: bool,
+}
+
 /// What a page follows.
 #[derive(Clone, Copy)]
 enum Parent {
@@ -139,11 +151,24 @@ impl PrefixTree {
     /// Forgets the page that has not been used for the longest time and on which no other builds; false when there is
     /// none.
     pub fn forget_one(&mut self) -> bool {
+        self.evict().is_some()
+    }
+
+    /// Takes that page out.
+    pub fn evict(&mut self) -> Option<Evicted> {
         let leaves = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)));
         let oldest = leaves.filter(|(_, node)| node.children.is_empty()).min_by_key(|(_, node)| node.used);
-        let Some(index) = oldest.map(|(index, _)| index) else { return false };
-        self.remove(index);
-        true
+        let index = oldest.map(|(index, _)| index)?;
+        let (mut pages, mut at, mut far) = (Vec::new(), Parent::Page(index), false);
+        while let Parent::Page(page) = at {
+            let node = self.nodes[page].as_ref()?;
+            pages.push(&node.tokens);
+            at = node.parent;
+            far = matches!(at, Parent::Root(true));
+        }
+        let tokens = pages.into_iter().rev().flat_map(|tokens| tokens.iter().copied()).collect();
+        let node = self.remove(index)?;
+        Some(Evicted { tokens, page: node.page, state: node.state, far })
     }
 
     /// Forgets the pages of a sequence on which no other builds.
@@ -164,14 +189,14 @@ impl PrefixTree {
         while let Some(index) =
             path.pop().filter(|&index| self.nodes[index].as_ref().is_some_and(|node| node.children.is_empty()))
         {
-            self.remove(index);
+            drop(self.remove(index));
         }
     }
 
-    fn remove(&mut self, index: usize) {
-        if let Some(node) = self.nodes[index].take() {
-            self.siblings(node.parent).retain(|&other| other != index);
-        }
+    fn remove(&mut self, index: usize) -> Option<Node> {
+        let node = self.nodes[index].take()?;
+        self.siblings(node.parent).retain(|&other| other != index);
+        Some(node)
     }
 
     /// Forgets everything.

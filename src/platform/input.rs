@@ -4,7 +4,7 @@ use crate::error::FileAction;
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,6 +112,19 @@ pub fn text(place: &str, bytes: Vec<u8>) -> Result<String> {
         Error::input(place, "text in UTF-8", format!("an invalid byte at {at}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Reads the next line of `reader`, its end included, after what `bytes` holds; returns how many bytes, 0 at the end.
+///
+/// # Errors
+/// A line of more than `most` bytes, and what cannot be read; `place` is named.
+pub fn line(reader: &mut impl BufRead, place: &str, most: u64, bytes: &mut Vec<u8>) -> Result<usize> {
+    let mut limited = reader.take(most + 1);
+    let read = limited.read_until(b'\n', bytes).map_err(|why| Error::failed(place, why.to_string()))?;
+    if read as u64 > most {
+        return Err(Error::input(format!("a line of {place}"), format!("at most {most} bytes"), "a longer one"));
+    }
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod constraint;
 #[cfg(feature = "grammar")]
 mod digits;
+mod dry;
 #[cfg(feature = "grammar")]
 mod exact;
 mod exp;
@@ -23,14 +24,16 @@ mod sampler;
 mod schema;
 mod settings;
 mod stop;
+mod table;
 mod vendor;
 
 pub use constraint::{Constraint, Mask};
+pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
-pub use params::{DEFAULT_WINDOW, Params};
 pub use sampler::{SampleError, Sampler};
-pub use settings::{Origin, Overrides, Setting, Settings};
+pub use settings::{Origin, Setting};
 pub(crate) use stop::open_end;
 pub use stop::{Piece, StopMatcher};
+pub use table::{Overrides, PARAMETERS, Parameter, Params, Settings};
 pub use vendor::Facts;

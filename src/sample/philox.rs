@@ -26,7 +26,21 @@ fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 /// A number in [0, 1) with 53 random bits, for `position` of the sequence with `seed`.
 pub(super) fn uniform(seed: u64, position: u64) -> f64 {
-    let [a, b, ..] = block([position as u32, (position >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32]);
+    let [a, b, ..] = at(seed, position);
+    unit(a, b)
+}
+
+/// A second number of that kind for the same place, independent of the first.
+pub(super) fn second(seed: u64, position: u64) -> f64 {
+    let [.., a, b] = at(seed, position);
+    unit(a, b)
+}
+
+fn at(seed: u64, position: u64) -> [u32; 4] {
+    block([position as u32, (position >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32])
+}
+
+fn unit(a: u32, b: u32) -> f64 {
     let bits = (u64::from(a) << 32 | u64::from(b)) >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }
@@ -59,6 +73,7 @@ mod tests {
         let bound = 5.0 * (n as f64 * 0.09).sqrt();
         assert!(buckets.iter().all(|&b| (f64::from(b) - n as f64 / 10.0).abs() < bound), "{buckets:?}");
         assert_ne!(uniform(7, 1), uniform(8, 1));
+        assert_ne!(uniform(7, 1), second(7, 1));
         assert_ne!(uniform(7, 1), uniform(7, 1 << 32));
     }
 }

@@ -1,10 +1,12 @@
 //! From logits to one token.
 
 use super::constraint::Mask;
+use super::dry::{Breakers, Repetitions};
 use super::exp::exp_negative;
-use super::params::Params;
-use super::philox::uniform;
+use super::philox::{second, uniform};
+use super::table::Params;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// Exponents below this (relative to the largest logit) add nothing that 53 bits of a sum could hold.
 const NEGLIGIBLE: f64 = -40.0;
@@ -49,8 +51,8 @@ impl Candidate {
 
 /// Chooses tokens. What it draws depends on the logits, the history, the seed and the position, and on nothing else.
 ///
-/// The order of steps: logit bias, penalties, constraint; then temperature, top-k, top-p, min-p, each on what the one
-/// before has left (the order in which model makers' recommendations are meant).
+/// The order of steps: logit bias, penalties, repetitions, constraint; then temperature, top-k, typical-p, top-p, min-p, top
+/// choices, each on what the one before has left (the order in which model makers' recommendations are meant).
 #[derive(Debug)]
 pub struct Sampler {
     params: Params,
@@ -58,7 +60,11 @@ pub struct Sampler {
     /// Reused between tokens, so that none allocates.
     candidates: Vec<Candidate>,
     weights: Vec<f64>,
+    /// The weight below which `min_p` leaves tokens out.
+    least: f64,
     window: Vec<u32>,
+    repetitions: Repetitions,
+    breakers: Arc<Breakers>,
     /// Tokens that penalties leave alone, in rising order.
     spared: Vec<u32>,
 }
@@ -70,7 +76,25 @@ impl Sampler {
     /// A parameter out of its range.
     pub fn new(params: Params, seed: u64) -> crate::Result<Self> {
         params.check()?;
-        Ok(Self { params, seed, candidates: Vec::new(), weights: Vec::new(), window: Vec::new(), spared: Vec::new() })
+        Ok(Self {
+            params,
+            seed,
+            candidates: Vec::new(),
+            weights: Vec::new(),
+            least: 0.0,
+            window: Vec::new(),
+            repetitions: Repetitions::default(),
+            breakers: Arc::default(),
+            spared: Vec::new(),
+        })
+    }
+
+    /// The same sampler, to which repetitions do not reach across `breakers`. It knows tokens, not texts: what
+    /// `dry_sequence_breakers` stands for is told it here.
+    #[must_use]
+    pub fn breaking(mut self, breakers: Arc<Breakers>) -> Self {
+        self.breakers = breakers;
+        self
     }
 
     /// The same sampler with penalties that leave `tokens` alone: what ends a turn is in every turn of the history, and
@@ -123,29 +147,45 @@ impl Sampler {
             self.candidates.push(best);
             self.weights.clear();
             self.weights.push(1.0);
+            self.least = 0.0;
             return Ok(best.token);
         }
+        Ok(self.choose(logits, best, position))
+    }
+
+    /// Filters and the draw.
+    fn choose(&mut self, logits: &[f32], best: Candidate, position: u64) -> u32 {
+        self.least = f64::from(self.params.min_p);
         let draw = uniform(self.seed, position);
-        if self.params.top_k > 0 && self.params.top_k < logits.len() {
+        let sorted = self.params.top_k > 0 && self.params.top_k < logits.len();
+        let unusual = self.params.typical_p < 1.0;
+        if sorted {
             self.keep_top_k(logits);
-            let mut total = self.weigh(best.logit);
-            if self.params.top_p < 1.0 {
-                total = self.cut_nucleus(total);
-            }
-            return Ok(self.draw(total, draw));
-        }
-        self.keep_all(logits, best.logit);
-        if self.params.top_p < 1.0 {
-            Ok(self.draw_nucleus(best.logit, draw))
         } else {
-            let total = self.weigh(best.logit);
-            Ok(self.draw(total, draw))
+            self.keep_all(logits, best.logit);
+            if self.params.top_p < 1.0 && !unusual {
+                self.keep_nucleus(best.logit);
+            }
         }
+        let mut total = self.weigh(best.logit);
+        if unusual {
+            total = self.cut_typical(best.logit, total);
+        }
+        if self.params.top_p < 1.0 && (sorted || unusual) {
+            total = self.cut_nucleus(total);
+        }
+        if self.least > 0.0 {
+            total = self.weights.iter().copied().filter(|&weight| weight >= self.least).sum();
+        }
+        if self.params.xtc_probability > 0.0 && second(self.seed, position) < f64::from(self.params.xtc_probability) {
+            total = self.leave_out_top_choices(total);
+        }
+        self.draw(total, draw)
     }
 
     /// Of the last draw, in logarithms: how likely `chosen` was after all filters, and the `count` likeliest tokens.
     pub fn likeliest(&self, chosen: u32, count: usize) -> (f32, Vec<(u32, f32)>) {
-        let least = f64::from(self.params.min_p);
+        let least = self.least;
         let drawn = self.candidates.iter().zip(&self.weights).filter(|&(_, &weight)| weight > 0.0 && weight >= least);
         let mut drawn: Vec<(Candidate, f64)> = drawn.map(|(&candidate, &weight)| (candidate, weight)).collect();
         let total: f64 = drawn.iter().map(|(_, weight)| weight).sum();
@@ -163,11 +203,19 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        if !params.has_penalties() {
-            return;
+        if params.has_penalties() {
+            self.penalize(logits, history);
         }
+        if self.params.is_dry() {
+            self.repetitions.weaken(logits, history, &self.params, &self.breakers, &self.spared);
+        }
+    }
+
+    /// Penalties of single tokens.
+    fn penalize(&mut self, logits: &mut [f32], history: &[u32]) {
+        let params = &self.params;
         self.window.clear();
-        self.window.extend_from_slice(&history[history.len().saturating_sub(params.penalty_window)..]);
+        self.window.extend_from_slice(&history[history.len().saturating_sub(params.repeat_last_n)..]);
         self.window.retain(|token| self.spared.binary_search(token).is_err());
         self.window.sort_unstable();
         for same in self.window.chunk_by(|a, b| a == b) {
@@ -219,9 +267,31 @@ impl Sampler {
         self.weights.iter().sum()
     }
 
+    /// Keeps the candidates whose information, -ln p, is closest to the entropy of all, until they have `typical_p`; returns
+    /// the sum of what is left, in the order of likelihood. Information less entropy is the mean logit less the own one.
+    fn cut_typical(&mut self, best: f32, total: f64) -> f64 {
+        let temperature = f64::from(self.params.temperature);
+        let scaled = |c: &Candidate| (f64::from(c.logit) - f64::from(best)) / temperature;
+        let mean: f64 = self.candidates.iter().zip(&self.weights).map(|(c, weight)| weight * scaled(c)).sum();
+        let mean = mean / total;
+        let distance = |c: &Candidate| (mean - scaled(c)).abs();
+        self.candidates.sort_unstable_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.before(b)));
+        self.weigh(best);
+        self.cut(f64::from(self.params.typical_p) * total);
+        self.candidates.truncate(self.weights.len());
+        self.candidates.sort_unstable_by(Candidate::before);
+        let total = self.weigh(best);
+        // The likeliest that is left may be another one.
+        self.least *= self.weights.first().copied().unwrap_or(1.0);
+        total
+    }
+
     /// Cuts the (sorted) candidates after the first ones that together have `top_p`; returns the sum of what is left.
     fn cut_nucleus(&mut self, total: f64) -> f64 {
-        let wanted = f64::from(self.params.top_p) * total;
+        self.cut(f64::from(self.params.top_p) * total)
+    }
+
+    fn cut(&mut self, wanted: f64) -> f64 {
         let mut sum = 0.0;
         for (i, weight) in self.weights.iter().enumerate() {
             sum += weight;
@@ -233,8 +303,28 @@ impl Sampler {
         sum
     }
 
-    /// `top_p` over the whole vocabulary: only as many candidates are sorted as it takes.
-    fn draw_nucleus(&mut self, best: f32, draw: f64) -> u32 {
+    /// Leaves out all tokens with at least the threshold's probability but the least likely of them ("exclude top choices":
+    /// p-e-w, text-generation-webui, pull request 6335). Where that would leave out what ends a turn, nothing is. Returns
+    /// the sum of what is left.
+    fn leave_out_top_choices(&mut self, total: f64) -> f64 {
+        let wanted = (f64::from(self.params.xtc_threshold) * total).max(self.least);
+        let top = |weight: f64| weight >= wanted && weight > 0.0;
+        let chosen = || self.candidates.iter().zip(&self.weights).filter(|&(_, &weight)| top(weight)).map(|(c, _)| *c);
+        let Some(last) = chosen().max_by(Candidate::before) else { return total };
+        let spared = |token: u32| self.spared.binary_search(&token).is_ok();
+        if chosen().any(|c| c.token != last.token && spared(c.token)) {
+            return total;
+        }
+        for (candidate, weight) in self.candidates.iter().zip(&mut self.weights) {
+            if top(*weight) && candidate.token != last.token {
+                *weight = 0.0;
+            }
+        }
+        self.weights.iter().copied().filter(|&weight| weight >= self.least).sum()
+    }
+
+    /// The candidates of `top_p` over the whole vocabulary: only as many are sorted as it takes.
+    fn keep_nucleus(&mut self, best: f32) {
         let total = self.weigh(best);
         let wanted = f64::from(self.params.top_p) * total;
         let all = self.candidates.len();
@@ -256,15 +346,11 @@ impl Sampler {
             sorted = next;
         }
         self.candidates.truncate(kept);
-        let total = self.weigh(best);
-        self.draw(total, draw)
     }
 
-    /// Applies `min_p`, and takes the candidate at `draw` of what is left.
-    fn draw(&mut self, total: f64, draw: f64) -> u32 {
-        let least = f64::from(self.params.min_p);
-        let kept = |weight: f64| weight >= least;
-        let total = if least > 0.0 { self.weights.iter().copied().filter(|&w| kept(w)).sum() } else { total };
+    /// Takes the candidate at `draw` of what the filters have left.
+    fn draw(&self, total: f64, draw: f64) -> u32 {
+        let kept = |weight: f64| weight >= self.least;
         let target = draw * total;
         let mut sum = 0.0;
         let mut last = 0;

@@ -1,6 +1,6 @@
 //! What the makers of models recommend, by family.
 
-use super::settings::Overrides;
+use super::table::Overrides;
 use crate::Result;
 use crate::gguf::Gguf;
 

@@ -5,25 +5,61 @@ use super::error::ApiError;
 use crate::platform::input::read_text;
 use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Largest file of keys in bytes.
 const MAX_KEYS: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
-pub(super) struct Keys {
-    hashes: RwLock<Vec<[u8; 32]>>,
+pub(super) struct Keys(RwLock<Vec<Arc<Key>>>);
+
+struct Key {
+    hash: [u8; 32],
+    /// What the metrics call it.
+    name: String,
+    used: AtomicU64,
+}
+
+impl Key {
+    /// A key as flags and files have it: the key itself or its SHA-256 as `sha256:` and 64 hexadecimal digits, with a name
+    /// before it if it has one.
+    fn read(line: &str) -> crate::Result<Self> {
+        let (name, key) = line.rsplit_once(char::is_whitespace).unwrap_or(("", line));
+        let hash: [u8; 32] = match key.strip_prefix("sha256:") {
+            None => Sha256::digest(key.as_bytes()).into(),
+            Some(digits) => unhex(digits).ok_or_else(|| {
+                crate::Error::input("an API key", "sha256: and 64 hexadecimal digits", "another text")
+                    .hint("printf %s KEY | sha256sum writes them")
+            })?,
+        };
+        let short = || hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let name = if name.trim().is_empty() { short() } else { name.trim().to_owned() };
+        Ok(Self { hash, name, used: AtomicU64::new(0) })
+    }
+}
+
+/// 32 bytes from 64 digits.
+fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |&[high, low]: &[u8; 2]| u8::try_from(digit(high)? << 4 | digit(low)?).ok();
+    pairs.iter().map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 impl Keys {
     /// The keys of the options and of their file.
     ///
     /// # Errors
-    /// A key file that cannot be read.
+    /// A key file that cannot be read, a hash that is none.
     pub(super) fn load(options: &ServerOptions) -> crate::Result<Self> {
-        let keys = Self { hashes: RwLock::default() };
+        let keys = Self(RwLock::default());
         keys.reload(options)?;
         Ok(keys)
+    }
+
+    fn all(&self) -> RwLockReadGuard<'_, Vec<Arc<Key>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the key file again: keys that are gone are revoked.
@@ -31,19 +67,30 @@ impl Keys {
     /// # Errors
     /// As [`Keys::load`]; the old keys then stay.
     pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<()> {
-        let mut keys: Vec<String> = options.keys.clone();
+        let mut lines: Vec<String> = options.keys.clone();
         if let Some(path) = &options.key_file {
             let text = read_text(path, MAX_KEYS)?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            keys.extend(lines.map(str::to_owned));
+            let own = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lines.extend(own.map(str::to_owned));
         }
-        let hashes = keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect();
-        *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
+        let mut keys = Vec::with_capacity(lines.len());
+        for line in lines {
+            let key = Key::read(&line)?;
+            // A key that stays goes on counting.
+            let known = self.all().iter().find(|old| old.hash == key.hash && old.name == key.name).cloned();
+            keys.push(known.unwrap_or_else(|| Arc::new(key)));
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
     pub(super) fn are_wanted(&self) -> bool {
-        !self.hashes.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.all().is_empty()
+    }
+
+    /// Names of the keys, and how many requests each has let in.
+    pub(super) fn used(&self) -> Vec<(String, u64)> {
+        self.all().iter().map(|key| (key.name.clone(), key.used.load(Ordering::Relaxed))).collect()
     }
 
     /// Whether the request shows a key, in any of the usual ways. Takes as long for a wrong key as for a right one.
@@ -51,8 +98,8 @@ impl Keys {
     /// # Errors
     /// 401 when it does not.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
-        if hashes.is_empty() {
+        let keys = self.all();
+        if keys.is_empty() {
             return Ok(());
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -60,7 +107,9 @@ impl Keys {
         for shown in [bearer, text("x-api-key"), text("api-key")].into_iter().flatten() {
             let hash: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
             let same = |known: &[u8; 32]| known.iter().zip(&hash).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
-            if hashes.iter().fold(false, |found, known| found | same(known)) {
+            let found = keys.iter().fold(None, |found, key| if same(&key.hash) { Some(key) } else { found });
+            if let Some(key) = found {
+                key.used.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
         }
@@ -113,5 +162,33 @@ fn host_name(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn keys_may_be_hashes_with_names() {
+        let hash = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys");
+        std::fs::write(&file, format!("# keys\nsecret\nAnna sha256:{hash}\n")).unwrap();
+        let mut options = ServerOptions { key_file: Some(file.clone()), ..ServerOptions::default() };
+        let keys = Keys::load(&options).unwrap();
+        let shows =
+            |key: &str| keys.check(&HeaderMap::from_iter([(header::AUTHORIZATION, key.parse().unwrap())])).is_ok();
+        assert!(shows("Bearer key") && shows("Bearer secret") && shows("key"));
+        // The hash itself opens nothing.
+        assert!(!shows(hash) && !shows(&format!("sha256:{hash}")) && !shows("Bearer other"));
+        assert_eq!(keys.used()[1], ("Anna".to_owned(), 2));
+        std::fs::write(&file, format!("Anna sha256:{hash}\n")).unwrap();
+        keys.reload(&options).unwrap();
+        assert_eq!(keys.used(), [("Anna".to_owned(), 2)]);
+        options.keys = vec!["sha256:12".to_owned()];
+        assert_eq!(keys.reload(&options).unwrap_err().exit_code(), 2);
+        assert_eq!(keys.used().len(), 1, "the old keys stay");
     }
 }

@@ -9,6 +9,7 @@ use super::listen::new_state;
 use super::models::Models;
 use super::routes::{Call, ROUTES, State};
 use crate::error::FileAction;
+use crate::platform::input;
 use crate::{Error, Result};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ pub struct Outcome {
     pub failed: usize,
 }
 
-/// Answers the lines of `input` that `output` does not answer yet; `progress` is told how many are done and how many
+/// Answers the lines of `from` that `output` does not answer yet; `progress` is told how many are done and how many
 /// there are. `stop` ends the work between answers.
 ///
 /// # Errors
@@ -51,12 +52,12 @@ pub struct Outcome {
 /// [`Error::Interrupted`].
 pub fn batch(
     models: Models,
-    input: &Path,
+    from: &Path,
     output: &Path,
     stop: &AtomicBool,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
-    let lines = read_lines(input)?;
+    let lines = read_lines(from)?;
     let (mut file, done) = open_output(output)?;
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
@@ -129,7 +130,8 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
         Some(route) => {
             let uri = axum::http::Uri::try_from(route.path).unwrap_or_default();
             let body = line.body.to_string().into();
-            let call = Call { body, uri, id: id.clone(), wants_page: false, client: 0, content_type: String::new() };
+            let call =
+                Call { body, uri, id: id.clone(), wants_page: false, client: 0, owner: 0, content_type: String::new() };
             match route.call(state, call).await {
                 Err(error) => (error.status.as_u16(), error.body(route.dialect, &id)),
                 Ok(response) => {
@@ -146,25 +148,20 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
 
 /// The requests of a file; every line is checked before anything is computed.
 pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
-    let mut reader = BufReader::new(crate::platform::input::open_regular(path)?);
+    let mut reader = BufReader::new(input::open_regular(path)?);
     let mut lines = Vec::new();
     let mut known = HashSet::new();
     let mut text = Vec::new();
     for number in 1.. {
         text.clear();
-        let mut bounded = std::io::Read::take(&mut reader, MAX_LINE as u64 + 1);
-        let length = bounded.read_until(b'\n', &mut text).map_err(|why| Error::io(path, FileAction::Read, why))?;
-        if length == 0 {
+        let place = format!("{}, line {number}", path.display());
+        if input::line(&mut reader, &place, MAX_LINE as u64, &mut text)? == 0 {
             break;
         }
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let place = format!("{}, line {number}", path.display());
         let wrong = |wanted: &str, found: String| Error::input(&place, wanted, found);
-        if length > MAX_LINE {
-            return Err(wrong("a line of at most 16 MB", "a longer one".into()));
-        }
         let mut value: Value = serde_json::from_slice(&text).map_err(|why| wrong("a JSON object", why.to_string()))?;
         let Some(custom_id) = value["custom_id"].as_str().map(str::to_owned) else {
             return Err(wrong("a text as custom_id", "none".into()));

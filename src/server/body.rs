@@ -74,10 +74,6 @@ impl Fields {
         self.typed(name, "an object", |value| value.as_object().cloned())
     }
 
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<f32>> {
-        self.typed(name, "a number", |value| value.as_f64().map(|x| x as f32).filter(|x| x.is_finite()))
-    }
-
     /// A whole number; some clients write `3.0`.
     pub(super) fn int(&mut self, name: &str) -> Result<Option<i64>> {
         let whole = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);

@@ -1,15 +1,15 @@
 //! What requests of all dialects have in common: the model, sampling, forms, thinking and tools, by OpenAI's names.
 
-use super::body::Fields;
+use super::body::{Fields, kind};
 use super::error::ApiError;
 use super::models::Served;
 use super::request::Ask;
 use super::routes::State;
 use crate::chat::{Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Logprob};
-use crate::sample::Form;
+use crate::sample::{Form, PARAMETERS, Params};
 use crate::tokenizer::Special;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -47,9 +47,6 @@ const REFUSED: &[&str] = &[
     "functions",
     "function_call",
     "lora",
-    "typical_p",
-    "dry_multiplier",
-    "xtc_probability",
     "mirostat",
     "dynatemp_range",
     "top_n_sigma",
@@ -61,16 +58,13 @@ const REFUSED: &[&str] = &[
 
 /// Reads the fields that all of OpenAI's requests, and llama-server's, have in common.
 pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
-    ask.sampling.temperature = fields.number("temperature")?;
-    ask.sampling.top_p = fields.number("top_p")?;
-    ask.sampling.top_k = fields.int("top_k")?.map(|k| usize::try_from(k).unwrap_or(0));
-    ask.sampling.min_p = fields.number("min_p")?;
-    ask.sampling.presence_penalty = fields.number("presence_penalty")?;
-    ask.sampling.frequency_penalty = fields.number("frequency_penalty")?;
-    let repeat = [fields.number("repeat_penalty")?, fields.number("repetition_penalty")?];
-    ask.sampling.repeat_penalty = repeat.into_iter().flatten().next();
-    ask.sampling.penalty_window =
-        fields.int("repeat_last_n")?.map(|n| if n < 0 { usize::MAX } else { usize::try_from(n).unwrap_or(0) });
+    for row in PARAMETERS {
+        for key in row.keys {
+            let Some(value) = fields.take(key) else { continue };
+            row.set(&mut ask.sampling, &value)
+                .map_err(|wanted| fields.wrong(key, format!("{wanted} is wanted, not {}", brief(&value))))?;
+        }
+    }
     ask.seed = fields.int("seed")?.and_then(|seed| u64::try_from(seed).ok());
     ask.stop = fields.strings("stop")?.unwrap_or_default();
     if ask.stop.len() > MAX_STOPS {
@@ -84,6 +78,17 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     ask.form = form(fields)?;
     fields.skip(HINTS);
     fields.refuse(REFUSED)
+}
+
+/// What a value is: a number as it is, else its kind.
+fn brief(value: &Value) -> String {
+    if value.is_number() { value.to_string() } else { kind(value).to_owned() }
+}
+
+/// The parameters of sampling under the names that requests have for them.
+pub(super) fn told(params: &Params) -> Map<String, Value> {
+    let told = PARAMETERS.iter().filter_map(|row| Some(((*row.keys.first()?).to_owned(), row.get(params))));
+    told.collect()
 }
 
 /// `max_tokens` under any of its names; -1 stands for no limit.

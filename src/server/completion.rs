@@ -201,16 +201,21 @@ pub(super) fn settings(state: &State, ask: &Ask, llm: &Llm) -> Result<Value> {
     let banned = llm.tokenizer().eog().iter().filter(|_| ask.ignore_eos).map(|&token| (token, f32::NEG_INFINITY));
     let bias = |(token, bias): (u32, f32)| json!({ "token": token, "bias": bias });
     let biases: Vec<Value> = ask.logit_bias.iter().copied().chain(banned).map(bias).collect();
-    Ok(json!({
-        "n_predict": limit, "max_tokens": limit, "seed": ask.seed.or(defaults.seed),
-        "temperature": p.temperature, "top_k": p.top_k, "top_p": p.top_p, "min_p": p.min_p,
-        "repeat_penalty": p.repeat_penalty, "repeat_last_n": p.penalty_window,
-        "presence_penalty": p.presence_penalty, "frequency_penalty": p.frequency_penalty,
-        "typical_p": 1.0, "top_n_sigma": -1.0, "xtc_probability": 0.0, "dry_multiplier": 0.0, "mirostat": 0,
-        "dynatemp_range": 0.0, "adaptive_target": -1.0, "adaptive_decay": 0.0,
-        "stop": ask.stop, "ignore_eos": ask.ignore_eos, "logit_bias": biases,
-        "n_probs": ask.logprobs.unwrap_or(0), "post_sampling_probs": ask.after_filters,
-    }))
+    let mut told = common::told(&p);
+    told.extend([
+        ("n_predict".to_owned(), limit.clone()),
+        ("max_tokens".to_owned(), limit),
+        ("seed".to_owned(), json!(ask.seed.or(defaults.seed))),
+        ("stop".to_owned(), json!(ask.stop)),
+        ("ignore_eos".to_owned(), json!(ask.ignore_eos)),
+        ("logit_bias".to_owned(), json!(biases)),
+        ("n_probs".to_owned(), json!(ask.logprobs.unwrap_or(0))),
+        ("post_sampling_probs".to_owned(), json!(ask.after_filters)),
+    ]);
+    for (name, off) in [("top_n_sigma", -1.0), ("mirostat", 0.0), ("dynatemp_range", 0.0), ("adaptive_target", -1.0)] {
+        told.insert(name.to_owned(), json!(off));
+    }
+    Ok(told.into())
 }
 
 /// `POST /infill`

@@ -13,7 +13,7 @@ use super::responses;
 use super::routes::{Call, State, json as respond_json};
 use crate::chat::Vars;
 use crate::engine::{Llm, Logprob};
-use crate::sample::Form;
+use crate::sample::{Form, Overrides};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -163,10 +163,7 @@ async fn first_token(
     let mut ask = Ask::new(Input::Chat(Vars::from_iter([("messages".to_owned(), turns.into())])));
     ask.thinking = common::off(llm);
     ask.form = Some(Form::Regex(labels.join("|")));
-    (ask.sampling.temperature, ask.sampling.top_k) = (Some(1.0), Some(0));
-    (ask.sampling.top_p, ask.sampling.min_p) = (Some(1.0), Some(0.0));
-    (ask.sampling.repeat_penalty, ask.sampling.presence_penalty, ask.sampling.frequency_penalty) =
-        (Some(1.0), Some(0.0), Some(0.0));
+    ask.sampling = Overrides::unfiltered();
     (ask.seed, ask.max_tokens, ask.logprobs, ask.after_filters) = (Some(0), Some(MAX_TOKENS), Some(1000), true);
     let mut running = request::start(state, Arc::clone(model), ask, client).await?;
     let mut cached_tokens = 0;

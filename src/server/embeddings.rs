@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::Input;
 use super::routes::{Call, State, json as respond_json};
-use crate::engine::{Embedder, Pooling, normalize};
+use crate::engine::{Embedder, Pooling};
 use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
@@ -97,13 +97,7 @@ async fn vectors(model: &Arc<Served>, input: Value, normalized: bool) -> Result<
         let pooled = embedder.pooling() != Pooling::None;
         let mut all = Vec::with_capacity(texts.len());
         for text in &texts {
-            let values = embedder.embed(text, cancel).map_err(too_long)?;
-            let one = if pooled { values.len() } else { values.len() / text.len() };
-            let mut rows: Vec<Vec<f32>> = values.chunks(one.max(1)).map(<[f32]>::to_vec).collect();
-            if pooled && normalized {
-                rows.iter_mut().for_each(|row| normalize(row));
-            }
-            all.push(rows);
+            all.push(embedder.vectors(text, pooled && normalized, cancel).map_err(too_long)?);
         }
         Ok(Vectors { texts: all, pooled, tokens: count })
     })

@@ -7,6 +7,7 @@ use super::metrics::Metrics;
 use super::models::Models;
 use super::openai::Thoughts;
 use super::responses::Stored;
+use super::resume::Streams;
 use super::routes::{State, answer};
 use crate::{Error, Result};
 use axum::body::Body;
@@ -93,6 +94,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
         metrics: Metrics::default(),
         stored: Stored::default(),
         thoughts: Thoughts::default(),
+        streams: Streams::default(),
         files: Files::open(options.data.as_deref())?,
         draining: AtomicBool::new(false),
         requests: AtomicU64::new(0),
@@ -144,7 +146,7 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
     let deadline = tokio::time::sleep(state.options.drain);
     tokio::pin!(deadline);
     loop {
-        let idle = room.available_permits() == MAX_CONNECTIONS;
+        let idle = room.available_permits() == MAX_CONNECTIONS && state.streams.are_over();
         if idle {
             return Ok(());
         }

@@ -39,7 +39,7 @@ pub(super) async fn metrics(state: Arc<State>, _: Call) -> Result<Response<Body>
     if !state.options.metrics {
         return Err(ApiError::unsupported("this server was started with --no-metrics"));
     }
-    let mut response = Response::new(Body::from(state.metrics.text(&state.models)));
+    let mut response = Response::new(Body::from(state.metrics.text(&state.models, &state.keys)));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response.headers_mut().insert("process-start-time-unix", HeaderValue::from(state.started));
@@ -73,7 +73,10 @@ pub(super) fn keep_props(state: &State) {
 
 fn props_of(state: &State, model: &Served) -> Result<Value> {
     let (llm, options) = (model.engine.llm(), model.engine.options());
-    let params = llm.sampling(&Default::default())?.params();
+    let defaults = &state.options.defaults;
+    let mut told = common::told(&llm.sampling(&defaults.sampling)?.params());
+    told.insert("seed".into(), json!(defaults.seed));
+    told.insert("n_predict".into(), json!(defaults.max_tokens));
     let token = |id: Option<u32>| id.and_then(|id| llm.tokenizer().token_text(id)).unwrap_or_default().into_owned();
     let thinking = llm.capabilities().map_or(json!({ "supported": false }), |c| {
         json!({ "supported": c.thinking != Thinking::None, "format": c.format,
@@ -82,12 +85,7 @@ fn props_of(state: &State, model: &Served) -> Result<Value> {
     Ok(json!({
             "default_generation_settings": {
                 "n_ctx": options.session.context,
-                "params": {
-                    "seed": state.options.defaults.seed, "n_predict": state.options.defaults.max_tokens,
-                    "temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p,
-                    "min_p": params.min_p, "repeat_penalty": params.repeat_penalty,
-                    "presence_penalty": params.presence_penalty, "frequency_penalty": params.frequency_penalty,
-                },
+                "params": told,
             },
             "n_ctx": options.session.context,
             "total_slots": options.parallel,

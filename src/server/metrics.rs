@@ -1,5 +1,6 @@
 //! What the server counts, in Prometheus' text format.
 
+use super::auth::Keys;
 use super::models::{Entry, Models};
 use crate::engine::Count;
 use std::fmt::Write;
@@ -61,18 +62,24 @@ impl Metrics {
     }
 
     /// Everything as text.
-    pub(super) fn text(&self, models: &Models) -> String {
+    pub(super) fn text(&self, models: &Models, keys: &Keys) -> String {
         let mut out = String::new();
         family(&mut out, "tokki_http_requests_total", "counter", "Requests answered");
         for (hundreds, counter) in self.answers.iter().enumerate().skip(1) {
             let count = counter.load(Ordering::Relaxed);
             let _ = writeln!(out, "tokki_http_requests_total{{status=\"{hundreds}xx\"}} {count}");
         }
+        let used = keys.used();
+        if !used.is_empty() {
+            family(&mut out, "tokki_key_requests_total", "counter", "Requests by the key that they showed");
+        }
+        for (name, count) in used {
+            let _ = writeln!(out, "tokki_key_requests_total{{key=\"{}\"}} {count}", label(&name));
+        }
         for (name, kind, help, value) in GAUGES {
             family(&mut out, &format!("tokki_{name}"), kind, help);
             for entry in models.all() {
-                let label = entry.name().replace(['\\', '"', '\n'], "_");
-                let _ = writeln!(out, "tokki_{name}{{model=\"{label}\"}} {}", value(entry));
+                let _ = writeln!(out, "tokki_{name}{{model=\"{}\"}} {}", label(entry.name()), value(entry));
             }
         }
         self.llama_server(&mut out, models);
@@ -151,6 +158,11 @@ const GAUGES: [Row; 11] = [
         e.total(Count::Preemptions) as f64
     }),
 ];
+
+/// A text that can stand in a label.
+fn label(text: &str) -> String {
+    text.replace(['\\', '"', '\n'], "_")
+}
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");

@@ -6,6 +6,7 @@ use super::completion::{self, Pace};
 use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
+use super::resume;
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
@@ -41,6 +42,7 @@ impl Stored {
     fn keep(&self, id: &str, turns: Vec<Value>, object: Value) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = object.to_string().len() + turns.iter().map(|turn| turn.to_string().len()).sum::<usize>();
+        kept.retain(|kept| kept.id != id);
         kept.push_back(Kept { id: id.to_owned(), turns, object, bytes });
         while kept.iter().map(|kept| kept.bytes).sum::<usize>() > Self::MAX_BYTES {
             kept.pop_front();
@@ -106,6 +108,8 @@ struct Read {
     tools: Tools,
     stream: bool,
     store: bool,
+    /// The answer is made whether somebody waits for it or not.
+    background: bool,
     /// Fields of the request that the answer repeats.
     echo: Value,
     summary: bool,
@@ -141,6 +145,11 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         Some(format) if format["type"] == "json_object" => Some(Form::JsonSchema(json!({ "type": "object" }))),
         _ => None,
     };
+    let store = fields.bool("store")?.unwrap_or(true);
+    let background = fields.bool("background")?.unwrap_or(false);
+    if background && !store {
+        return Err(ApiError::field("background", "needs an answer that is stored"));
+    }
     let thinking = ask.thinking;
     common::sampling(fields, &mut ask, llm)?;
     ask.form = form.or(ask.form.take());
@@ -150,7 +159,6 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         other => other,
     };
     ask.n = 1;
-    let store = fields.bool("store")?.unwrap_or(true);
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
     // Tools that run elsewhere (web search, ...) are left out.
@@ -168,13 +176,13 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let progress = fields.bool("return_progress")?.unwrap_or(false);
     let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
-    fields.skip(&["include", "truncation", "background", "max_tool_calls", "conversation", "context_management"]);
+    fields.skip(&["include", "truncation", "max_tool_calls", "conversation", "context_management"]);
     vars.insert("messages".into(), turns.clone().into());
     ask.input = Input::Chat(vars);
     let echo = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
                        "parallel_tool_calls": parallel, "temperature": ask.sampling.temperature,
-                       "top_p": ask.sampling.top_p, "max_output_tokens": ask.max_tokens, "store": store });
-    Ok(Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored: fields.rest() })
+                       "top_p": ask.sampling.top_p, "max_output_tokens": ask.max_tokens, "store": store, "background": background });
+    Ok(Read { ask, turns, tools, stream, store, background, echo, summary, progress, pace, ignored: fields.rest() })
 }
 
 /// `POST /v1/responses`
@@ -182,7 +190,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
     let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, turns, tools, stream, store, echo, summary, progress, pace, ignored } =
+    let Read { ask, turns, tools, stream, store, background, echo, summary, progress, pace, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let warnings = running.warnings.clone();
@@ -199,6 +207,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         state: Arc::clone(&state),
         turns,
         store,
+        background,
         summary,
         progress,
         pace,
@@ -207,7 +216,12 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         open: None,
         sequence: 0,
     };
-    let mut response = if stream {
+    let mut response = if background {
+        let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
+        made.state.stored.keep(&id, made.turns.clone(), begun.clone());
+        let followed = state.streams.keep(call.owner, id, stream::respond(running, made));
+        if stream { followed } else { respond_json(&begun, &[]) }
+    } else if stream {
         stream::respond(running, made)
     } else {
         let (mut answers, _running) = running.whole().await?;
@@ -233,10 +247,33 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
-/// `GET /v1/responses/ID`
+/// `GET /v1/responses/ID`; with `?stream=true`, the events of one that is made in the background.
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = call.uri.path().rsplit('/').next().unwrap_or_default();
-    Ok(respond_json(&state.stored.find(id, |kept| kept.object.clone())?, &[]))
+    let object = state.stored.find(id, |kept| kept.object.clone())?;
+    let query = resume::query(&call.uri)?;
+    let after = resume::number(&query, "starting_after")?;
+    match query.get("stream").map(String::as_str) {
+        Some("true") => state.streams.after(call.owner, id, after),
+        None | Some("false") => Ok(respond_json(&object, &[])),
+        Some(_) => Err(ApiError::field("stream", "true or false is wanted")),
+    }
+}
+
+/// `POST /v1/responses/ID/cancel`
+pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let path = call.uri.path();
+    let (rest, action) = path.rsplit_once('/').unwrap_or_default();
+    if action != "cancel" {
+        return Err(ApiError::not_found(format!("there is no POST {path}")));
+    }
+    let id = rest.rsplit('/').next().unwrap_or_default();
+    let (turns, mut object) = state.stored.find(id, |kept| (kept.turns.clone(), kept.object.clone()))?;
+    if state.streams.stop(call.owner, id) {
+        object["status"] = "cancelled".into();
+        state.stored.keep(id, turns, object.clone());
+    }
+    Ok(respond_json(&object, &[]))
 }
 
 /// `DELETE /v1/responses/ID`
@@ -259,6 +296,7 @@ struct Made {
     state: Arc<State>,
     turns: Vec<Value>,
     store: bool,
+    background: bool,
     /// Thoughts are sent as summaries.
     summary: bool,
     progress: bool,
@@ -273,9 +311,13 @@ struct Made {
 }
 
 impl Made {
+    fn id(&self) -> String {
+        format!("resp_{}", self.number)
+    }
+
     fn response(&self, status: &str, usage: Value) -> Value {
         let mut object = json!({
-            "id": format!("resp_{}", self.number), "object": "response", "created_at": self.created, "status": status,
+            "id": self.id(), "object": "response", "created_at": self.created, "status": status,
             "model": self.model, "output": self.items, "usage": usage, "error": null, "incomplete_details": null,
             "instructions": null, "metadata": {}, "previous_response_id": self.previous,
         });
@@ -456,7 +498,7 @@ impl Made {
             answer["tool_calls"] = calls.iter().map(call).collect();
         }
         let turns = self.turns.iter().cloned().chain([answer]).collect();
-        self.state.stored.keep(&format!("resp_{}", self.number), turns, object);
+        self.state.stored.keep(&self.id(), turns, object);
     }
 }
 
@@ -498,6 +540,11 @@ impl Writer for Made {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
+        if self.background {
+            let mut failed = self.response("failed", Value::Null);
+            failed["error"] = json!({ "code": "server_error", "message": error.message });
+            self.state.stored.keep(&self.id(), self.turns.clone(), failed);
+        }
         self.send("error", json!({ "code": error.status.as_str(), "message": error.message, "param": null }))
     }
 }

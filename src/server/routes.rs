@@ -4,8 +4,10 @@ use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
 use super::metrics::Metrics;
 use super::models::Models;
+use super::openapi::Doc;
 use super::{
-    ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, responses, slots,
+    ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi,
+    responses, resume, slots,
 };
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
@@ -29,6 +31,7 @@ pub(super) struct State {
     pub(super) stored: responses::Stored,
     pub(super) files: files::Files,
     pub(super) thoughts: openai::Thoughts,
+    pub(super) streams: resume::Streams,
     /// No new work is taken.
     pub(super) draining: AtomicBool,
     pub(super) requests: AtomicU64,
@@ -48,6 +51,8 @@ pub(super) struct Call {
     pub(super) content_type: String,
     /// Who asks, for fairness: by key, else by address.
     pub(super) client: u64,
+    /// Whose streams it may go on with: those of the same key.
+    pub(super) owner: u64,
 }
 
 pub(super) type Answer = Result<Response<Body>, ApiError>;
@@ -60,6 +65,8 @@ pub(super) struct Route {
     pub(super) dialect: Dialect,
     /// Answers without a key.
     pub(super) open: bool,
+    /// What the OpenAPI document says of it.
+    pub(super) doc: Doc,
     handler: Handler,
 }
 
@@ -71,80 +78,86 @@ impl Route {
 }
 
 macro_rules! table {
-    ($($method:literal $path:literal $dialect:ident $open:literal $handler:path;)*) => {
+    ($($method:literal $path:literal $dialect:ident $open:literal $handler:path => $doc:ident;)*) => {
         &[$(Route {
             method: $method,
             path: $path,
             dialect: Dialect::$dialect,
             open: $open,
+            doc: openapi::$doc,
             handler: |state, call| Box::pin($handler(state, call)),
         }),*]
     };
 }
 
-/// All routes: method, path, dialect, whether it is open to everyone, and the function.
+/// All routes: method, path, dialect, whether it is open to everyone, the function, and what the document says of it.
 pub(super) const ROUTES: &[Route] = table! {
-    "GET" "/health" OpenAi true llama_server::health;
-    "GET" "/v1/health" OpenAi true llama_server::health;
-    "GET" "/livez" OpenAi true llama_server::live;
-    "GET" "/readyz" OpenAi true llama_server::health;
-    "GET" "/version" OpenAi false llama_server::version;
-    "GET" "/metrics" OpenAi false llama_server::metrics;
-    "GET" "/props" OpenAi false llama_server::props;
-    "GET" "/slots" OpenAi false slots::list;
-    "POST" "/slots/{*id}" OpenAi false slots::act;
-    "POST" "/tokenize" OpenAi false llama_server::tokenize;
-    "POST" "/detokenize" OpenAi false llama_server::detokenize;
-    "POST" "/apply-template" OpenAi false llama_server::apply_template;
-    "POST" "/completion" OpenAi false completion::completion;
-    "POST" "/completions" OpenAi false completion::completion;
-    "GET" "/models" OpenAi false openai::models;
-    "POST" "/models/load" OpenAi false llama_server::load;
-    "POST" "/models/unload" OpenAi false llama_server::unload;
-    "GET" "/v1/models" OpenAi false openai::models;
-    "GET" "/v1/models/{*name}" OpenAi false openai::model;
-    "POST" "/chat/completions" OpenAi false openai::chat;
-    "POST" "/v1/chat/completions" OpenAi false openai::chat;
-    "POST" "/chat/completions/control" OpenAi false openai::control;
-    "POST" "/v1/chat/completions/control" OpenAi false openai::control;
-    "POST" "/v1/completions" OpenAi false openai::completions;
-    "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens;
-    "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens;
-    "POST" "/responses" OpenAi false responses::create;
-    "POST" "/responses/input_tokens" OpenAi false responses::input_tokens;
-    "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens;
-    "POST" "/v1/responses" OpenAi false responses::create;
-    "GET" "/v1/responses/{*id}" OpenAi false responses::get;
-    "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete;
-    "POST" "/v1/files" OpenAi false files::upload;
-    "GET" "/v1/files" OpenAi false files::files;
-    "GET" "/v1/files/{*id}" OpenAi false files::file;
-    "DELETE" "/v1/files/{*id}" OpenAi false files::delete;
-    "POST" "/v1/batches" OpenAi false files::create;
-    "GET" "/v1/batches" OpenAi false files::batches;
-    "GET" "/v1/batches/{*id}" OpenAi false files::batch;
-    "POST" "/v1/batches/{*id}" OpenAi false files::cancel;
-    "POST" "/v1/decisions" OpenAi false decisions::create;
-    "POST" "/infill" OpenAi false completion::infill;
-    "POST" "/embedding" OpenAi false embeddings::plain;
-    "POST" "/embeddings" OpenAi false embeddings::plain;
-    "POST" "/v1/embeddings" OpenAi false embeddings::embeddings;
-    "POST" "/rerank" OpenAi false embeddings::rerank;
-    "POST" "/reranking" OpenAi false embeddings::rerank;
-    "POST" "/v1/rerank" OpenAi false embeddings::rerank;
-    "POST" "/v1/reranking" OpenAi false embeddings::rerank;
-    "POST" "/v1/messages" Anthropic false anthropic::messages;
-    "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens;
-    "GET" "/" Ollama true ollama::root;
-    "HEAD" "/" Ollama true ollama::root;
-    "GET" "/api/version" Ollama false ollama::version;
-    "GET" "/api/tags" Ollama false ollama::tags;
-    "GET" "/api/ps" Ollama false ollama::ps;
-    "POST" "/api/show" Ollama false ollama::show;
-    "POST" "/api/chat" Ollama false ollama::chat;
-    "POST" "/api/generate" Ollama false ollama::generate;
-    "POST" "/api/embed" Ollama false embeddings::ollama;
-    "POST" "/api/embeddings" Ollama false embeddings::ollama_old;
+    "GET" "/health" OpenAi true llama_server::health => HEALTH;
+    "GET" "/v1/health" OpenAi true llama_server::health => HEALTH;
+    "GET" "/livez" OpenAi true llama_server::live => LIVE;
+    "GET" "/readyz" OpenAi true llama_server::health => HEALTH;
+    "GET" "/openapi.json" OpenAi false openapi::document => DOCUMENT;
+    "GET" "/version" OpenAi false llama_server::version => VERSION;
+    "GET" "/metrics" OpenAi false llama_server::metrics => METRICS;
+    "GET" "/props" OpenAi false llama_server::props => PROPS;
+    "GET" "/slots" OpenAi false slots::list => SLOTS;
+    "POST" "/slots/{*id}" OpenAi false slots::act => SLOT;
+    "POST" "/tokenize" OpenAi false llama_server::tokenize => TOKENIZE;
+    "POST" "/detokenize" OpenAi false llama_server::detokenize => DETOKENIZE;
+    "POST" "/apply-template" OpenAi false llama_server::apply_template => TEMPLATE;
+    "POST" "/completion" OpenAi false completion::completion => COMPLETION;
+    "POST" "/completions" OpenAi false completion::completion => COMPLETION;
+    "GET" "/models" OpenAi false openai::models => MODELS;
+    "POST" "/models/load" OpenAi false llama_server::load => LOAD;
+    "POST" "/models/unload" OpenAi false llama_server::unload => UNLOAD;
+    "GET" "/v1/models" OpenAi false openai::models => MODELS;
+    "GET" "/v1/models/{*name}" OpenAi false openai::model => MODEL;
+    "POST" "/chat/completions" OpenAi false openai::chat => CHAT;
+    "POST" "/v1/chat/completions" OpenAi false openai::chat => CHAT;
+    "POST" "/chat/completions/control" OpenAi false openai::control => CONTROL;
+    "POST" "/v1/chat/completions/control" OpenAi false openai::control => CONTROL;
+    "POST" "/v1/completions" OpenAi false openai::completions => COMPLETIONS;
+    "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens => CHAT_TOKENS;
+    "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens => CHAT_TOKENS;
+    "POST" "/responses" OpenAi false responses::create => RESPONSES;
+    "POST" "/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
+    "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
+    "POST" "/v1/responses" OpenAi false responses::create => RESPONSES;
+    "GET" "/v1/responses/{*id}" OpenAi false responses::get => RESPONSE;
+    "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete => RESPONSE_GONE;
+    "POST" "/v1/responses/{*id}" OpenAi false responses::cancel => RESPONSE_CANCEL;
+    "GET" "/v1/stream" OpenAi false resume::follow => STREAM;
+    "DELETE" "/v1/stream" OpenAi false resume::stop => STREAM_STOP;
+    "POST" "/v1/streams/lookup" OpenAi false resume::lookup => STREAMS;
+    "POST" "/v1/files" OpenAi false files::upload => UPLOAD;
+    "GET" "/v1/files" OpenAi false files::files => FILES;
+    "GET" "/v1/files/{*id}" OpenAi false files::file => FILE;
+    "DELETE" "/v1/files/{*id}" OpenAi false files::delete => FILE_GONE;
+    "POST" "/v1/batches" OpenAi false files::create => BATCH;
+    "GET" "/v1/batches" OpenAi false files::batches => BATCHES;
+    "GET" "/v1/batches/{*id}" OpenAi false files::batch => BATCH_ONE;
+    "POST" "/v1/batches/{*id}" OpenAi false files::cancel => BATCH_CANCEL;
+    "POST" "/v1/decisions" OpenAi false decisions::create => DECISIONS;
+    "POST" "/infill" OpenAi false completion::infill => INFILL;
+    "POST" "/embedding" OpenAi false embeddings::plain => EMBED_PLAIN;
+    "POST" "/embeddings" OpenAi false embeddings::plain => EMBED_PLAIN;
+    "POST" "/v1/embeddings" OpenAi false embeddings::embeddings => EMBEDDINGS;
+    "POST" "/rerank" OpenAi false embeddings::rerank => RERANK;
+    "POST" "/reranking" OpenAi false embeddings::rerank => RERANK;
+    "POST" "/v1/rerank" OpenAi false embeddings::rerank => RERANK;
+    "POST" "/v1/reranking" OpenAi false embeddings::rerank => RERANK;
+    "POST" "/v1/messages" Anthropic false anthropic::messages => MESSAGES;
+    "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens => COUNT;
+    "GET" "/" Ollama true ollama::root => ROOT;
+    "HEAD" "/" Ollama true ollama::root => ROOT;
+    "GET" "/api/version" Ollama false ollama::version => VERSION;
+    "GET" "/api/tags" Ollama false ollama::tags => TAGS;
+    "GET" "/api/ps" Ollama false ollama::ps => PS;
+    "POST" "/api/show" Ollama false ollama::show => SHOW;
+    "POST" "/api/chat" Ollama false ollama::chat => OLLAMA_CHAT;
+    "POST" "/api/generate" Ollama false ollama::generate => GENERATE;
+    "POST" "/api/embed" Ollama false embeddings::ollama => OLLAMA_EMBED;
+    "POST" "/api/embeddings" Ollama false embeddings::ollama_old => OLLAMA_EMBED_OLD;
 };
 
 /// Whether a path of the table, whose last part may stand for several, is this one.
@@ -167,6 +180,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let dialect = route.or_else(|| on_path().next()).map_or(Dialect::OpenAi, |route| route.dialect);
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
+        if parts.uri.path().is_empty() {
+            return Err(ApiError::bad("the request names no path"));
+        }
         auth::check_host(&state.options, &parts.headers)?;
         // Whether a page may use the server is told by the origin in the answer's head, or its absence.
         if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
@@ -187,9 +203,14 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
         let client = client(&parts.headers, peer);
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, client };
+        let owner = owner(&parts.headers);
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, client, owner };
         let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
-        run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
+        let answer = run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))?;
+        match resume::conversation(&parts.headers)? {
+            Some(name) => Ok(state.streams.keep(owner, name, answer)),
+            None => Ok(answer),
+        }
     };
     let outcome: Answer = outcome.await;
     let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
@@ -239,12 +260,23 @@ fn request_id(headers: &HeaderMap, number: u64) -> String {
     own.filter(harmless).map_or_else(|| format!("req_{:x}_{number:x}", std::process::id()), str::to_owned)
 }
 
+/// Who asks, by the key that is shown; all without one are the same.
+fn owner(headers: &HeaderMap) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let key = headers.get("authorization").or_else(|| headers.get("x-api-key"));
+    key.map_or(0, |key| {
+        let mut hash = DefaultHasher::new();
+        key.as_bytes().hash(&mut hash);
+        hash.finish()
+    })
+}
+
 fn client(headers: &HeaderMap, peer: std::net::IpAddr) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new();
-    match headers.get("authorization").or_else(|| headers.get("x-api-key")) {
-        Some(key) => key.as_bytes().hash(&mut hash),
-        None => peer.hash(&mut hash),
+    match owner(headers) {
+        0 => peer.hash(&mut hash),
+        key => key.hash(&mut hash),
     }
     hash.finish()
 }

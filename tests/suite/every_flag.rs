@@ -94,6 +94,19 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run", "--top-k", DiffersIn(&["--top-k", "1"], HOT)),
     ("run", "--top-p", DiffersIn(&["--top-p", "0.001"], HOT)),
     ("run", "--min-p", DiffersIn(&["--min-p", "1"], HOT)),
+    ("run", "--typical-p", DiffersIn(&["--typical-p", "0.001"], HOT)),
+    ("run", "--xtc-probability", DiffersIn(&["--xtc-probability", "1"], WARM)),
+    ("run", "--xtc-threshold", DiffersIn(&["--xtc-threshold", "0.02"], XTC)),
+    (
+        "run",
+        "--repeat-last-n",
+        DiffersIn(&["--repeat-last-n", "0"], &["--max-tokens", "60", "--repeat-penalty", "100"]),
+    ),
+    ("run", "--dry-multiplier", DiffersIn(&["--dry-multiplier", "100"], LONG)),
+    ("run", "--dry-base", DiffersIn(&["--dry-base", "100"], MILD)),
+    ("run", "--dry-allowed-length", DiffersIn(&["--dry-allowed-length", "0"], DRY)),
+    ("run", "--dry-penalty-last-n", DiffersIn(&["--dry-penalty-last-n", "0"], DRY)),
+    ("run", "--dry-sequence-breakers", DiffersIn(&["--dry-sequence-breakers", BREAKERS], DRY)),
     ("run", "--repeat-penalty", DiffersIn(&["--repeat-penalty", "100"], &["--max-tokens", "60"])),
     ("run", "--presence-penalty", DiffersIn(&["--presence-penalty", "100"], &["--max-tokens", "60"])),
     ("run", "--frequency-penalty", DiffersIn(&["--frequency-penalty", "100"], &["--max-tokens", "60"])),
@@ -120,6 +133,9 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("run --raw", "--overflow", Refused(&["--overflow", "tail"])),
     ("run --raw", "--json-schema", Says(&["--json-schema", r#"{"const":7}"#], "7")),
     ("run --raw", "--grammar", Says(&["--grammar", r#"root ::= "yes""#], "yes")),
+    ("run --raw", "--dry-base", As("run", "0")),
+    ("run --raw", "--dry-sequence-breakers", As("run", "")),
+    ("run --raw", "--dry-penalty-last-n", As("run", "x")),
     // An answer for a program.
     ("run --json", "--json", As("run", "x")),
     ("run --json", "--raw", Differs(&["--raw"])),
@@ -266,6 +282,8 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--tls-key", Refused(&["--tls-key", "none.pem"])),
     ("serve", "--drain", Tested("operation.rs")),
     ("serve", "--parallel", Refused(&["--parallel", "0"])),
+    ("serve", "--cache-disk", Tested("disk.rs")),
+    ("serve", "--cache-disk-size", Refused(&["--cache-disk", "x", "--cache-disk-size", "x"])),
     ("serve", "--cache-size", Refused(&["--cache-size", "x"])),
     ("serve", "--batch", Refused(&["--batch", "0"])),
     ("serve", "--chat-template-file", Refused(&["--chat-template-file", "none.jinja"])),
@@ -280,6 +298,15 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--top-k", As("run", "x")),
     ("serve", "--top-p", As("run", "2")),
     ("serve", "--min-p", As("run", "2")),
+    ("serve", "--typical-p", As("run", "0")),
+    ("serve", "--xtc-probability", As("run", "2")),
+    ("serve", "--xtc-threshold", As("run", "2")),
+    ("serve", "--repeat-last-n", As("run", "x")),
+    ("serve", "--dry-multiplier", As("run", "x")),
+    ("serve", "--dry-base", As("run", "0")),
+    ("serve", "--dry-allowed-length", As("run", "x")),
+    ("serve", "--dry-penalty-last-n", As("run", "x")),
+    ("serve", "--dry-sequence-breakers", As("run", "")),
     ("serve", "--repeat-penalty", As("run", "0")),
     ("serve", "--presence-penalty", As("run", "x")),
     ("serve", "--frequency-penalty", As("run", "x")),
@@ -287,6 +314,8 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--thinking", As("run", "x")),
     ("batch", "--model", Tested("serve.rs")),
     ("batch", "--parallel", Refused(&["--parallel", "0"])),
+    ("batch", "--cache-disk", Refused(&["--cache-disk", "in.jsonl/x"])),
+    ("batch", "--cache-disk-size", Refused(&["--cache-disk", "x", "--cache-disk-size", "x"])),
     ("batch", "--cache-size", Refused(&["--cache-size", "x"])),
     ("batch", "--batch", Refused(&["--batch", "0"])),
     ("batch", "--chat-template-file", Refused(&["--chat-template-file", "none.jinja"])),
@@ -298,6 +327,18 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("batch", "--read-ahead", As("run", "often")),
 ];
 
+/// An answer that is long enough to repeat itself.
+const LONG: &[&str] = &["--max-tokens", "60"];
+/// One in which repetitions are weakened.
+const DRY: &[&str] = &["--max-tokens", "60", "--dry-multiplier", "1"];
+/// What that answer repeats.
+const BREAKERS: &str = r#"["3", "x"]"#;
+/// One in which they are weakened by little.
+const MILD: &[&str] = &["--max-tokens", "60", "--dry-multiplier", "0.03"];
+/// A choice among a few tokens.
+const WARM: &[&str] = &["--temperature", "0.5", "--seed", "3"];
+/// The same without the likeliest.
+const XTC: &[&str] = &["--temperature", "0.5", "--seed", "3", "--xtc-probability", "1"];
 /// A choice among many tokens.
 const HOT: &[&str] = &["--temperature", "50", "--seed", "3"];
 

@@ -14,6 +14,10 @@ mod cli_store;
 mod cli_tokenize;
 #[cfg(target_os = "linux")]
 mod daily;
+#[cfg(target_os = "linux")]
+mod dialects;
+#[cfg(target_os = "linux")]
+mod disk;
 mod engine;
 mod every_architecture;
 #[cfg(unix)]

@@ -36,8 +36,12 @@ pub fn serve(args: &[&str]) -> Server {
 }
 
 pub fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
+    serve_model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf"), args, variables)
+}
+
+/// Serves another model.
+pub fn serve_model(model: &Path, args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
     let home = tempfile::tempdir().unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
     command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2"]).args(args).arg(model);
     command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
@@ -97,6 +101,11 @@ impl Server {
 
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) {
         self.child.wait().unwrap();
     }
 

@@ -1,6 +1,5 @@
 //! What can be said to the chat itself: `/help`, `/set`, ...
 
-use super::super::run::overrides;
 use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
 use crate::config::{Item, KEYS, ThoughtView};
@@ -159,7 +158,7 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
 
 /// What holds for a key of sampling.
 fn value_now(chat: &Chat, key: &str) -> Result<String> {
-    let lines = chat.conversation.sampling(&overrides(&chat.settings))?.lines();
+    let lines = chat.conversation.sampling(&chat.settings.sampling())?.lines();
     let shown = lines.into_iter().find(|(name, ..)| name.replace('-', "_") == key).map(|(_, value, _)| value);
     let given = || chat.settings.get(key).map(|(text, _)| text.to_owned());
     Ok(shown.or_else(given).unwrap_or_else(|| match key {
@@ -197,7 +196,7 @@ fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
             false => Error::usage(format!("{error} /show lists what can be set.")),
         }
     })?;
-    chat.wishes.params = chat.conversation.sampling(&overrides(&settings))?.params();
+    chat.wishes.params = chat.conversation.sampling(&settings.sampling())?.params();
     chat.settings = settings;
     chat.wishes.max_tokens = chat.settings.max_tokens();
     chat.wishes.leave_out_oldest = chat.settings.overflow().as_deref() == Some("tail");
@@ -249,7 +248,7 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     line("overflow", if chat.wishes.leave_out_oldest { "tail" } else { "stop" });
     line("thinking", &chat.wishes.thinking.to_string());
     line("thoughts", &chat.thoughts.show());
-    for (name, value, origin) in chat.conversation.sampling(&overrides(&chat.settings))?.lines() {
+    for (name, value, origin) in chat.conversation.sampling(&chat.settings.sampling())?.lines() {
         line(&name.replace('-', "_"), &format!("{value:<8} {origin}"));
     }
     for message in chat.conversation.messages().iter().filter(|message| message["role"] == "system") {

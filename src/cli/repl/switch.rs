@@ -1,7 +1,6 @@
 //! A chat goes on in another form: with another model, or with a summary of what was said.
 
 use super::super::compute::Compute;
-use super::super::run::overrides;
 use super::{Chat, Next, output};
 use crate::chat::{Thinking, ThinkingMode};
 use crate::engine::{Conversation, Wishes};
@@ -28,7 +27,7 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
         super::constraint(form, &other)?;
     }
     let settings = chat.settings.clone().for_model(&path);
-    chat.wishes.params = other.sampling(&overrides(&settings))?.params();
+    chat.wishes.params = other.sampling(&settings.sampling())?.params();
     if let Some(capabilities) = other.capabilities()
         && chat.wishes.thinking.apply(capabilities, &mut chat.wishes.vars.clone()).is_err()
     {

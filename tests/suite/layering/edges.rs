@@ -13,7 +13,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("interrupt", &["platform"]),
     ("machine", &[]),
     ("parallel", &[]),
-    ("config", &[]),
+    ("config", &["sample"]),
     ("gguf", &["platform"]),
     ("arch", &["gguf"]),
     ("model", &["arch", "gguf"]),

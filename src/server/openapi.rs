@@ -1,0 +1,539 @@
+//! `/openapi.json`: the route table as an OpenAPI document, with the schemas of requests and what is sure of answers.
+
+use super::error::{ApiError, Dialect};
+use super::routes::{Call, ROUTES, Route, State, json as respond_json};
+use crate::sample::PARAMETERS;
+use axum::body::Body;
+use axum::http::Response;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// What the document says of a route.
+pub(super) struct Doc {
+    summary: &'static str,
+    body: Option<fn() -> Value>,
+    /// The form of the answer.
+    answer: Answer,
+    /// The content type of an answer that comes piece by piece.
+    stream: Option<&'static str>,
+    /// What may stand behind `?`.
+    query: &'static [(&'static str, Kind)],
+}
+
+/// A kind of value behind `?`.
+#[derive(Clone, Copy)]
+enum Kind {
+    Bool,
+    Count,
+    /// A text that must be there.
+    Needed,
+    /// What is done with a slot.
+    Action,
+}
+
+enum Answer {
+    /// An object that has these members.
+    Object(&'static [&'static str]),
+    /// Any JSON.
+    Json,
+    /// Something else.
+    Other(&'static str),
+    /// Nothing.
+    Empty,
+}
+
+const fn get(summary: &'static str, answer: Answer) -> Doc {
+    Doc { summary, body: None, answer, stream: None, query: &[] }
+}
+
+const fn post(summary: &'static str, body: fn() -> Value, members: &'static [&'static str]) -> Doc {
+    Doc { summary, body: Some(body), answer: Answer::Object(members), stream: None, query: &[] }
+}
+
+const fn streams(doc: Doc, kind: &'static str) -> Doc {
+    Doc { stream: Some(kind), ..doc }
+}
+
+const fn asks(doc: Doc, query: &'static [(&'static str, Kind)]) -> Doc {
+    Doc { query, ..doc }
+}
+
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
+
+pub(super) const DOCUMENT: Doc = get("This document", Answer::Object(&["openapi", "paths"]));
+pub(super) const HEALTH: Doc = get("Whether requests are answered", Answer::Object(&["status"]));
+pub(super) const LIVE: Doc = get("Whether the process is there", Answer::Object(&["status"]));
+pub(super) const VERSION: Doc = get("The program's version", Answer::Object(&["version"]));
+pub(super) const METRICS: Doc = get("Numbers for Prometheus", Answer::Other("text/plain"));
+pub(super) const PROPS: Doc = get("What the model is and how it is served", Answer::Object(&["n_ctx"]));
+pub(super) const SLOTS: Doc = get("What is being answered", Answer::Json);
+pub(super) const SLOT: Doc =
+    asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", Kind::Action)]);
+pub(super) const TOKENIZE: Doc = post("Tokens of a text", tokenize, &["tokens"]);
+pub(super) const DETOKENIZE: Doc = post("The text of tokens", detokenize, &["content"]);
+pub(super) const TEMPLATE: Doc = post("Messages as the model reads them", template, &["prompt"]);
+pub(super) const COMPLETION: Doc = Doc {
+    answer: Answer::Json,
+    ..streams(post("Goes on with a text, in llama-server's form", completion, &[]), EVENTS)
+};
+pub(super) const INFILL: Doc =
+    Doc { answer: Answer::Json, ..streams(post("Fills in what is missing in a text", infill, &[]), EVENTS) };
+pub(super) const MODELS: Doc = get("The models", Answer::Object(&["object", "data"]));
+pub(super) const MODEL: Doc = get("A model", Answer::Object(&["id", "object"]));
+pub(super) const LOAD: Doc = post("Opens a model", named, &["success"]);
+pub(super) const UNLOAD: Doc = post("Closes a model", named, &["success"]);
+pub(super) const CHAT: Doc =
+    streams(post("Answers a conversation", chat, &["id", "object", "created", "model", "choices", "usage"]), EVENTS);
+pub(super) const CONTROL: Doc = post("Ends the thoughts of an answer under way", control, &["success"]);
+pub(super) const COMPLETIONS: Doc = streams(
+    post("Goes on with a text", completions, &["id", "object", "created", "model", "choices", "usage"]),
+    EVENTS,
+);
+pub(super) const CHAT_TOKENS: Doc = post("Tokens of a conversation", chat, &["input_tokens"]);
+pub(super) const RESPONSES: Doc =
+    streams(post("Answers a conversation in items", responses, &["id", "object", "status", "output"]), EVENTS);
+pub(super) const RESPONSES_TOKENS: Doc = post("Tokens of a conversation in items", responses, &["input_tokens"]);
+pub(super) const RESPONSE: Doc = asks(
+    streams(get("A stored answer, or its events after one of them", Answer::Object(&["id", "status"])), EVENTS),
+    &[("stream", Kind::Bool), ("starting_after", Kind::Count)],
+);
+pub(super) const RESPONSE_CANCEL: Doc =
+    Doc { body: None, ..post("Ends an answer in the background", nothing, &["id", "status"]) };
+pub(super) const RESPONSE_GONE: Doc = get("Forgets a stored answer", Answer::Object(&["id", "deleted"]));
+pub(super) const STREAM: Doc = asks(
+    get("A stream from one of its bytes on", Answer::Other(EVENTS)),
+    &[("conv_id", Kind::Needed), ("from", Kind::Count)],
+);
+pub(super) const STREAM_STOP: Doc =
+    asks(get("Ends a stream and its work", Answer::Empty), &[("conv_id", Kind::Needed)]);
+pub(super) const STREAMS: Doc = Doc { answer: Answer::Json, ..post("Which of these streams there are", lookup, &[]) };
+pub(super) const UPLOAD: Doc = Doc { body: Some(upload), ..get("Uploads a file", Answer::Object(&["id", "object"])) };
+pub(super) const FILES: Doc = get("Uploaded files", Answer::Object(&["object", "data"]));
+pub(super) const FILE: Doc = get("A file, or with /content what is in it", Answer::Json);
+pub(super) const FILE_GONE: Doc = get("Deletes a file", Answer::Object(&["id", "deleted"]));
+pub(super) const BATCH: Doc = post("Begins a batch", batch, &["id", "object", "status"]);
+pub(super) const BATCHES: Doc = get("All batches", Answer::Object(&["object", "data"]));
+pub(super) const BATCH_ONE: Doc = get("A batch", Answer::Object(&["id", "object", "status"]));
+pub(super) const BATCH_CANCEL: Doc = get("Ends a batch", Answer::Object(&["id", "object", "status"]));
+pub(super) const DECISIONS: Doc = post("Answers questions by probabilities", decisions, &["model", "answers", "usage"]);
+pub(super) const EMBED_PLAIN: Doc =
+    Doc { answer: Answer::Json, ..post("Vectors of texts, in llama-server's form", plain_embeddings, &[]) };
+pub(super) const EMBEDDINGS: Doc = post("Vectors of texts", embeddings, &["object", "data", "model", "usage"]);
+pub(super) const RERANK: Doc = Doc { answer: Answer::Json, ..post("Documents by how well they answer", rerank, &[]) };
+pub(super) const MESSAGES: Doc =
+    streams(post("Answers a conversation, in Anthropic's form", messages, &["id", "type", "role", "content"]), EVENTS);
+pub(super) const COUNT: Doc = post("Tokens of a conversation, in Anthropic's form", messages, &["input_tokens"]);
+pub(super) const ROOT: Doc = get("The chat page, to browsers", Answer::Other("text/*"));
+pub(super) const TAGS: Doc = get("The models, in Ollama's form", Answer::Object(&["models"]));
+pub(super) const PS: Doc = get("The open models, in Ollama's form", Answer::Object(&["models"]));
+pub(super) const SHOW: Doc = post("What a model is, in Ollama's form", show, &["details"]);
+pub(super) const OLLAMA_CHAT: Doc =
+    streams(post("Answers a conversation, in Ollama's form", ollama_chat, &["model", "done"]), LINES);
+pub(super) const GENERATE: Doc =
+    streams(post("Answers a prompt, in Ollama's form", generate, &["model", "done"]), LINES);
+pub(super) const OLLAMA_EMBED: Doc = post("Vectors of texts, in Ollama's form", ollama_embed, &["embeddings"]);
+pub(super) const OLLAMA_EMBED_OLD: Doc = post("The vector of a text, in Ollama's older form", prompted, &["embedding"]);
+
+/// `GET /openapi.json`
+pub(super) async fn document(state: Arc<State>, _: Call) -> Result<Response<Body>, ApiError> {
+    Ok(respond_json(&whole(state.keys.are_wanted()), &[]))
+}
+
+/// The whole document, of a server that wants keys or does not.
+fn whole(keys: bool) -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let path = route.path.replace("{*", "{");
+        let place = paths.entry(path).or_insert_with(|| json!({}));
+        place[route.method.to_lowercase()] = operation(route, keys && !route.open);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "tokki", "version": env!("CARGO_PKG_VERSION"), "description":
+                  "Fields that are not listed are ignored and named in the head x-ignored-fields; null is the same as absent." },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+            "schemas": { "OpenAiError": openai_error(), "AnthropicError": anthropic_error(), "OllamaError": ollama_error() },
+        },
+    })
+}
+
+fn operation(route: &Route, key: bool) -> Value {
+    let doc = &route.doc;
+    let mut parameters: Vec<Value> = Vec::new();
+    if let Some((_, name)) = route.path.split_once("{*") {
+        let name = name.trim_end_matches('}');
+        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    }
+    for (name, kind) in doc.query {
+        let (needed, schema) = match kind {
+            Kind::Bool => (false, json!({ "enum": ["true", "false"] })),
+            Kind::Count => (false, json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })),
+            Kind::Needed => (true, json!({ "type": "string", "minLength": 1 })),
+            Kind::Action => (true, json!({ "enum": ["save", "restore", "erase"] })),
+        };
+        parameters.push(json!({ "name": name, "in": "query", "required": needed, "schema": schema }));
+    }
+    let error = match route.dialect {
+        Dialect::OpenAi => "OpenAiError",
+        Dialect::Anthropic => "AnthropicError",
+        Dialect::Ollama => "OllamaError",
+    };
+    let error = json!({ "$ref": format!("#/components/schemas/{error}") });
+    let status = if matches!(doc.answer, Answer::Empty) { "204" } else { "200" };
+    let mut responses = Map::new();
+    responses.insert(status.to_owned(), json!({ "description": "It is done", "content": content(doc) }));
+    let why = "Why it cannot be done";
+    responses.insert(
+        "default".to_owned(),
+        json!({ "description": why, "content": { "application/json": { "schema": error } } }),
+    );
+    let mut operation = json!({
+        "summary": doc.summary, "operationId": format!("{} {}", route.method, route.path),
+        "parameters": parameters, "responses": responses,
+        "security": if key { json!([{ "key": [] }]) } else { json!([]) },
+    });
+    if let Some(body) = doc.body {
+        let kind = if route.path == "/v1/files" { "multipart/form-data" } else { "application/json" };
+        let schema = body();
+        let required = schema["required"].as_array().is_some_and(|names| !names.is_empty());
+        operation["requestBody"] = json!({ "required": required, "content": { kind: { "schema": schema } } });
+    }
+    operation
+}
+
+fn content(doc: &Doc) -> Value {
+    let mut content = match doc.answer {
+        Answer::Object(members) => {
+            json!({ "application/json": { "schema": { "type": "object", "required": members } } })
+        }
+        Answer::Json => json!({ "application/json": { "schema": {} }, "application/octet-stream": {} }),
+        Answer::Other(kind) => json!({ kind: { "schema": { "type": "string" } } }),
+        Answer::Empty => json!({}),
+    };
+    if let Some(kind) = doc.stream {
+        content[kind] = json!({ "schema": { "type": "string" } });
+    }
+    content
+}
+
+fn openai_error() -> Value {
+    let error = json!({ "type": "object", "required": ["message", "type", "code"], "properties": {
+        "message": { "type": "string" }, "type": { "type": "string" }, "param": { "type": ["string", "null"] },
+        "code": { "type": ["integer", "string"] } } });
+    object(&["error"], json!({ "error": error }))
+}
+
+fn anthropic_error() -> Value {
+    let error = object(&["type", "message"], json!({ "type": { "type": "string" }, "message": { "type": "string" } }));
+    object(
+        &["type", "error"],
+        json!({ "type": { "const": "error" }, "error": error, "request_id": { "type": "string" } }),
+    )
+}
+
+fn ollama_error() -> Value {
+    object(&["error"], json!({ "error": { "type": "string" } }))
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// An object whose members are of these kinds: `kind name`, with `!` behind those that must be there.
+fn fields(rows: &[(&str, &str)]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (kind, names) in rows {
+        for name in names.split_whitespace() {
+            let needed = name.strip_suffix('!');
+            let name = needed.unwrap_or(name);
+            required.extend(needed);
+            properties.insert(name.to_owned(), kind_of(kind, needed.is_some()));
+        }
+    }
+    object(&required, properties.into())
+}
+
+/// A kind of value as a schema; what need not be there may be null.
+fn kind_of(kind: &str, needed: bool) -> Value {
+    let types = |names: &[&str]| {
+        let none = if needed { None } else { Some("null") };
+        json!({ "type": names.iter().copied().chain(none).collect::<Vec<_>>() })
+    };
+    match kind {
+        "texts" => {
+            let mut schema = types(&["string", "array"]);
+            schema["items"] = json!({ "type": "string" });
+            schema
+        }
+        "messages" => {
+            let message = json!({ "type": "object", "required": ["role"], "properties": {
+                "role": { "type": "string" }, "content": { "type": ["string", "array", "null"], "items": part() } } });
+            json!({ "type": "array", "minItems": 1, "items": message })
+        }
+        "input" => json!({ "type": ["string", "array"] }),
+        "any" => json!({}),
+        kind => types(&[kind]),
+    }
+}
+
+fn part() -> Value {
+    object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }))
+}
+
+/// `one` with the members of `other`.
+fn with(mut one: Value, other: &Value) -> Value {
+    if let (Some(own), Some(more)) = (one["properties"].as_object_mut(), other["properties"].as_object()) {
+        own.extend(more.clone());
+    }
+    let required = other["required"].as_array().cloned().unwrap_or_default();
+    if let Some(own) = one["required"].as_array_mut() {
+        own.extend(required);
+    }
+    one
+}
+
+/// Fields that all requests for an answer have in common.
+fn sampling() -> Value {
+    let mut schema = fields(&[
+        ("string", "model grammar regex"),
+        ("integer", "seed id_slot priority"),
+        ("boolean", "ignore_eos"),
+        ("texts", "stop"),
+        ("object", "response_format"),
+        ("any", "json_schema logit_bias"),
+    ]);
+    for row in PARAMETERS {
+        for key in row.keys {
+            let schema_of = if row.texts { kind_of("texts", false) } else { kind_of("number", false) };
+            let mut one = schema_of;
+            one["description"] = row.help.trim().into();
+            schema["properties"][key] = one;
+        }
+    }
+    schema["properties"]["n"] = json!({ "type": ["integer", "null"], "minimum": 1, "maximum": 64 });
+    schema
+}
+
+/// [`sampling`], and how much to think.
+fn thinking() -> Value {
+    let own = fields(&[
+        ("string", "reasoning_effort"),
+        ("integer", "reasoning_budget_tokens"),
+        ("object", "chat_template_kwargs"),
+    ]);
+    with(own, &sampling())
+}
+
+fn chat() -> Value {
+    let own = fields(&[
+        ("messages", "messages!"),
+        ("integer", "max_tokens max_completion_tokens n_predict top_logprobs"),
+        (
+            "boolean",
+            "stream logprobs return_progress parallel_tool_calls timings_per_token verbose add_generation_prompt continue_final_message",
+        ),
+        ("object", "stream_options"),
+        ("array", "tools"),
+        ("any", "tool_choice"),
+    ]);
+    with(own, &thinking())
+}
+
+fn completions() -> Value {
+    let own = fields(&[
+        ("input", "prompt!"),
+        ("integer", "max_tokens max_completion_tokens n_predict logprobs"),
+        ("string", "suffix"),
+        ("boolean", "stream"),
+        ("object", "stream_options"),
+    ]);
+    with(own, &sampling())
+}
+
+fn completion() -> Value {
+    let own = fields(&[
+        ("any", "prompt!"),
+        ("integer", "n_predict max_tokens n_probs"),
+        ("texts", "response_fields"),
+        ("boolean", "stream post_sampling_probs return_tokens return_progress"),
+    ]);
+    with(own, &sampling())
+}
+
+fn infill() -> Value {
+    let own = fields(&[
+        ("string", "input_prefix input_suffix prompt"),
+        ("array", "input_extra"),
+        ("integer", "n_predict max_tokens n_probs"),
+        ("boolean", "stream"),
+    ]);
+    with(own, &sampling())
+}
+
+fn responses() -> Value {
+    let own = fields(&[
+        ("input", "input!"),
+        ("string", "instructions previous_response_id"),
+        ("integer", "max_output_tokens max_tokens"),
+        ("boolean", "stream store background return_progress timings_per_token parallel_tool_calls"),
+        ("object", "reasoning text"),
+        ("array", "tools"),
+        ("any", "tool_choice"),
+    ]);
+    with(own, &thinking())
+}
+
+fn messages() -> Value {
+    let own = fields(&[
+        ("messages", "messages!"),
+        ("input", "system"),
+        ("integer", "max_tokens"),
+        ("texts", "stop_sequences"),
+        ("boolean", "stream"),
+        ("object", "thinking output_config tool_choice"),
+        ("array", "tools"),
+    ]);
+    let mut schema = with(own, &thinking());
+    schema["properties"]["system"] = json!({ "type": ["string", "array", "null"], "items": part() });
+    schema
+}
+
+fn ollama(rows: &[(&str, &str)]) -> Value {
+    let common = fields(&[
+        ("string", "model"),
+        ("object", "options"),
+        ("boolean", "stream"),
+        ("any", "format think keep_alive"),
+    ]);
+    with(fields(rows), &common)
+}
+
+fn ollama_chat() -> Value {
+    let mut schema = ollama(&[("array", "tools messages")]);
+    schema["properties"]["messages"] = kind_of("messages", true);
+    // Without any, the model is opened.
+    schema["properties"]["messages"]["minItems"] = 0.into();
+    schema
+}
+
+fn generate() -> Value {
+    ollama(&[("string", "prompt system"), ("boolean", "raw")])
+}
+
+fn ollama_embed() -> Value {
+    fields(&[("string", "model"), ("input", "input!"), ("integer", "dimensions")])
+}
+
+fn prompted() -> Value {
+    fields(&[("string", "model prompt")])
+}
+
+fn embeddings() -> Value {
+    let mut schema = fields(&[("string", "model"), ("any", "input"), ("integer", "dimensions")]);
+    schema["properties"]["encoding_format"] = json!({ "enum": ["float", "base64", null] });
+    schema
+}
+
+fn plain_embeddings() -> Value {
+    fields(&[("string", "model"), ("any", "input content"), ("integer", "embd_normalize")])
+}
+
+fn rerank() -> Value {
+    fields(&[
+        ("string", "model query!"),
+        ("array", "documents texts"),
+        ("integer", "top_n"),
+        ("boolean", "return_documents return_text"),
+    ])
+}
+
+fn decisions() -> Value {
+    fields(&[("string", "model"), ("input", "input!"), ("array", "questions!")])
+}
+
+fn batch() -> Value {
+    fields(&[("string", "input_file_id! endpoint! completion_window"), ("any", "metadata")])
+}
+
+fn upload() -> Value {
+    object(
+        &["purpose", "file"],
+        json!({ "purpose": { "enum": ["batch"] }, "file": { "type": "string", "format": "binary" } }),
+    )
+}
+
+fn tokenize() -> Value {
+    fields(&[("string", "model content"), ("boolean", "add_special parse_special with_pieces")])
+}
+
+fn detokenize() -> Value {
+    let mut schema = fields(&[("string", "model")]);
+    schema["properties"]["tokens"] = json!({ "type": ["array", "null"], "items": { "type": "integer" } });
+    schema
+}
+
+fn template() -> Value {
+    fields(&[
+        ("messages", "messages!"),
+        ("string", "model reasoning_effort"),
+        ("boolean", "add_generation_prompt"),
+        ("object", "chat_template_kwargs"),
+        ("array", "tools"),
+    ])
+}
+
+fn show() -> Value {
+    fields(&[("string", "model name")])
+}
+
+fn named() -> Value {
+    fields(&[("string", "model!")])
+}
+
+fn slot() -> Value {
+    fields(&[("string", "filename")])
+}
+
+fn control() -> Value {
+    let mut schema = fields(&[("string", "id!")]);
+    schema["properties"]["action"] = json!({ "enum": ["reasoning_end"] });
+    schema
+}
+
+fn lookup() -> Value {
+    fields(&[("texts", "conversation_ids!")])
+}
+
+fn nothing() -> Value {
+    json!({})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_document_is_the_route_table() {
+        let document = whole(true);
+        let paths = document["paths"].as_object().unwrap();
+        let told: usize = paths.values().map(|place| place.as_object().unwrap().len()).sum();
+        assert_eq!(told, ROUTES.len());
+        let mut ids = std::collections::HashSet::new();
+        for route in ROUTES {
+            let operation = &paths[&route.path.replace("{*", "{")][route.method.to_lowercase()];
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{}", route.path);
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{}", route.path);
+            assert_eq!(
+                operation["parameters"].as_array().unwrap().iter().any(|p| p["in"] == "path"),
+                route.path.contains('{')
+            );
+            let open = operation["security"].as_array().unwrap().is_empty();
+            assert_eq!(open, route.open, "{}", route.path);
+        }
+    }
+}
