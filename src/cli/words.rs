@@ -184,7 +184,7 @@ mod tests {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             Cli::try_parse_from(&args).err().and_then(|said| of_the_parser(&said, &args)).unwrap_or_default()
         };
-        assert_eq!(said("tokki run m x --top-p 2"), "--top-p <P> takes a number from 0 to 1, not \"2\".");
+        assert_eq!(said("tokki run m x --top-p 2"), "--top-p <P> takes a number above 0, up to 1, not \"2\".");
         assert_eq!(said("tokki bench m -r 0"), "--rounds <N> takes a whole number from 1 to 1000, not \"0\".");
         assert_eq!(said("tokki rerank m --top x"), "--top <N> takes a whole number, not \"x\".");
         assert!(said("tokki frob").starts_with("There is no command \"frob\"."));

@@ -225,7 +225,7 @@ fn only_what_is_proven_to_be_the_same_file_is_continued() {
         let case = Case { listed: false, ..Case::new() };
         let error = case.wrong(&marked(&case.bytes, first, false));
         assert_eq!(case.part().exists(), first == "\"a\"", "{error}");
-        assert_eq!(error.contains("--sha256"), first != "\"a\"", "{error}");
+        assert_eq!(error.contains("`sha256`"), first != "\"a\"", "{error}");
         // Another server, or the same one later: the same length and name, other bytes.
         let case = Case { bytes: other.clone(), ..case };
         case.right(&marked(&other, second, true));
