@@ -1,8 +1,7 @@
 //! Architectures that are known, and why they are not computed.
 
-use crate::ErrorKind;
 use crate::gguf::Gguf;
-use crate::{Error, suggest};
+use crate::{Error, ErrorKind, suggest};
 
 use super::table::ARCHITECTURES;
 

@@ -6,9 +6,8 @@
 use std::collections::HashSet;
 
 use super::{Output, Pooling, Spec};
-use crate::ErrorKind;
 use crate::gguf::{Gguf, Value};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Keys (without the architecture's name) that change what is computed and that no tensor gives away. A `*` at either end
 /// stands for any text.

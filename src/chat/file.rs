@@ -1,9 +1,8 @@
 //! The template and the special texts that a model's file carries.
 
 use super::{Template, Vars};
-use crate::ErrorKind;
 use crate::gguf::Gguf;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The key of the template.
 const KEY: &str = "tokenizer.chat_template";

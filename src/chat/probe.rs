@@ -3,8 +3,7 @@
 use super::formats::Format;
 use super::reasoning::Splitter;
 use super::{Template, Vars};
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 /// What becomes of a system message.

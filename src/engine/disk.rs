@@ -16,7 +16,8 @@ use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PrefixTree, Snapshot, Values};
 use crate::model::Model;
 use crate::platform::input;
-use crate::{Error, Result};
+use crate::units::{hex, unhex};
+use crate::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
@@ -88,6 +89,7 @@ impl Disk {
         if lock.try_lock().is_err() {
             let what = folder.display().to_string();
             return Err(Error::failed(what, "another tokki uses this part of the cache on disk")
+                .of(ErrorKind::InUse)
                 .hint("end that one, or use another folder"));
         }
         let mut disk = Self {
@@ -112,6 +114,8 @@ impl Disk {
             let (path, name) = (entry.path(), entry.file_name());
             let ours = [ENDING, "part"].map(|ending| path.extension().is_some_and(|own| own == ending));
             let key = name.to_str().and_then(|name| name.strip_suffix(".page")).and_then(unhex);
+            // One name for each page: digits in lower case.
+            let key = key.filter(|key| self.path(key) == path);
             let length = entry.metadata().ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len());
             let fits = length.filter(|&bytes| bytes == self.length(false) || bytes == self.length(true));
             match (key, fits) {
@@ -336,17 +340,6 @@ pub(super) fn keep_all(disk: &mut Disk, tree: &mut PrefixTree) {
     while let Some(page) = tree.evict() {
         disk.keep(&page);
     }
-}
-
-fn hex(key: &Key) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Key> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
-    let byte = |&[high, low]: &[u8; 2]| u8::try_from(digit(high)? << 4 | digit(low)?).ok();
-    pairs.iter().map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 /// Makes a folder that only its owner can read: pages are what people wrote.

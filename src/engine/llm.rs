@@ -1,7 +1,6 @@
 //! What a model is to everyone who talks to it: weights, tokenizer, template and recommended sampling, read once and
 //! shared by all sessions and by the server.
 
-use crate::ErrorKind;
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::Gguf;
 use crate::model::Model;
@@ -9,7 +8,7 @@ use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
 #[cfg(feature = "grammar")]
 use crate::sample::{Form, GrammarConstraint, Grammars};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +25,8 @@ pub struct Llm {
     spared: Vec<u32>,
     facts: Facts,
     file: Overrides,
-    #[cfg(feature = "grammar")]
     /// Compiles forms; made when the first one is asked for.
+    #[cfg(feature = "grammar")]
     grammars: Mutex<Option<Arc<Grammars>>>,
     breakers: Mutex<Option<(Vec<String>, Arc<Breakers>)>>,
 }
@@ -250,11 +249,11 @@ impl Llm {
         breakers
     }
 
-    #[cfg(feature = "grammar")]
     /// What keeps an answer in `form`.
     ///
     /// # Errors
     /// A form that cannot be kept: what and where.
+    #[cfg(feature = "grammar")]
     pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
         let grammars = {
             let mut made = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);

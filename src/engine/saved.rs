@@ -9,7 +9,6 @@
 //! the new one.
 
 use super::{Options, Session};
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::gguf::{Gguf, Value};
 use crate::kv::{CacheShape, KvCache};
@@ -17,7 +16,8 @@ use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input;
 use crate::platform::output::{self, Output};
-use crate::{Error, Result};
+use crate::units::hex;
+use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -68,16 +68,12 @@ pub fn fingerprint(model: &Model) -> Result<String> {
             hash.update(&bytes);
         }
     }
-    Ok(hex(hash))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(&hash.finalize()))
 }
 
 /// What is computed, as a short text.
 fn spec_mark(model: &Model) -> String {
-    hex(Sha256::new().chain_update(format!("{:?}", model.spec)))
+    hex(&Sha256::digest(format!("{:?}", model.spec)))
 }
 
 /// What the token ids mean, as a short text: all keys of the tokenizer. The chat template is none of them.
@@ -97,7 +93,7 @@ fn tokenizer_mark(gguf: &Gguf) -> String {
         array.integers().into_iter().flatten().for_each(|n| hash.update(n.to_le_bytes()));
         array.floats().into_iter().flatten().for_each(|x| hash.update(x.to_bits().to_le_bytes()));
     }
-    hex(hash)
+    hex(&hash.finalize())
 }
 
 /// What a session file is bound to.

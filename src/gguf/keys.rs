@@ -3,8 +3,7 @@
 
 use super::scan::shown;
 use super::{Array, Gguf, Texts, Value};
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError};
 
 impl Gguf {

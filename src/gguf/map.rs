@@ -13,10 +13,9 @@ use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut};
 
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::platform::kind_of;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A mapped file, or a copy of one.
 pub(super) struct Map {

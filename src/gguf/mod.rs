@@ -38,8 +38,7 @@ pub use scan::header_len;
 
 use scan::shown;
 
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// An open model: its keys, and its tensors in all of its files. Clones share the maps.
 #[derive(Clone)]

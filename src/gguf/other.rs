@@ -1,8 +1,7 @@
 //! Files that are taken for models and are none: what they are, and what to do instead.
 
 use super::{Gguf, Value};
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What a file that doesn't begin as GGUF does is, and what to do.
 pub(super) fn kind(bytes: &[u8]) -> (String, &'static str) {

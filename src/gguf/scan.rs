@@ -7,8 +7,7 @@ use std::ops::Range;
 
 use super::other;
 use super::value::Kind;
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Largest header, arrays included.
 const MAX_HEADER: usize = 256 << 20;

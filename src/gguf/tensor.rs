@@ -10,9 +10,8 @@ use tokki_quant::matrix::{Matrix, RowLayout};
 use super::layout::{self, TypeNumber};
 use super::scan::{Scan, TensorSpan, shown};
 use super::{foreign, map};
-use crate::ErrorKind;
 use crate::units::show_bytes;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The format of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

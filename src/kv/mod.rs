@@ -9,9 +9,8 @@ mod state;
 pub use prefix::{Evicted, PrefixTree};
 pub use state::{Snapshot, StateSlices, Values};
 
-use crate::ErrorKind;
 use crate::arch::{Mixer, Projection, Spec};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use state::State;
 use std::ops::Range;
 use std::sync::Arc;

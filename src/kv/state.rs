@@ -4,8 +4,7 @@
 //! conversation comes back, and goes back to the last of them (or to the start, where the state is zeros).
 
 use super::Budget;
-use crate::ErrorKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use tokki_quant::share::Chunks;

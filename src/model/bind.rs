@@ -9,10 +9,9 @@ use super::{
     AltUpWeights, FrequencyDivisors, HeadNormWeights, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights,
     Stack,
 };
-use crate::ErrorKind;
 use crate::arch::{End, HeadNorm, HeadWeights, Layer, Norm, Output, Rope, RopeFactors, Spec};
 use crate::gguf::{Gguf, TensorView};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 

@@ -1,8 +1,7 @@
 //! Weights of one matrix product, as a handle on the mapped file.
 
-use crate::ErrorKind;
 use crate::gguf::TensorView;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use tokki_quant::dtype::DType;

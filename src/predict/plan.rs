@@ -1,11 +1,10 @@
 //! Will it fit: the memory of a model on this machine, before it runs.
 
 pub use super::need::Need;
-use crate::ErrorKind;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::units::show_bytes;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use tokki_quant::attention::KvKind;
 
 /// Kept free for everybody else on the machine, but an eighth of what there is at most.

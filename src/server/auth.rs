@@ -3,6 +3,7 @@
 use super::ServerOptions;
 use super::error::ApiError;
 use crate::platform::input::read_text;
+use crate::units::{hex, unhex};
 use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,18 +34,10 @@ impl Key {
                     .hint("printf %s KEY | sha256sum writes them")
             })?,
         };
-        let short = || hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let short = || hex(&hash[..4]);
         let name = if name.trim().is_empty() { short() } else { name.trim().to_owned() };
         Ok(Self { hash, name, used: AtomicU64::new(0) })
     }
-}
-
-/// 32 bytes from 64 digits.
-fn unhex(digits: &str) -> Option<[u8; 32]> {
-    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |&[high, low]: &[u8; 2]| u8::try_from(digit(high)? << 4 | digit(low)?).ok();
-    pairs.iter().map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 impl Keys {

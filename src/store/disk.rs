@@ -1,10 +1,9 @@
 //! Files by position, and the room that is left.
 
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::platform::kind_of;
 use crate::units::show_bytes;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::fs::File;
 use std::path::Path;
 

@@ -3,11 +3,10 @@
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
 use super::{Manifest, Progress, Staging, Store, disk, layout, name};
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::input;
-use crate::{Error, Result, interrupt};
+use crate::{Error, ErrorKind, Result, interrupt};
 use std::path::Path;
 
 /// What a check found.

@@ -2,11 +2,11 @@
 
 use super::keep::hash_file;
 use super::manifest::Stored;
-use super::staging::hex;
 use super::{Manifest, Progress, Staging, Store, disk, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, Rearranged, RowLayout};
 use crate::platform::output::Output;
+use crate::units::hex;
 use crate::{Error, Result, interrupt};
 use sha2::{Digest, Sha256};
 use std::fs::File;

@@ -31,11 +31,10 @@ pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};
 pub use staging::{Order, Staging};
 
-use crate::ErrorKind;
 use crate::config::Settings;
 use crate::error::FileAction;
 use crate::platform::kind_of;
-use crate::{Error, Result, suggest};
+use crate::{Error, ErrorKind, Result, suggest};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 

@@ -10,10 +10,9 @@ use super::net::journal::Finished;
 use super::net::probe::probe;
 use super::source::{self, Repository, Source};
 use super::{Order, Progress, Staging, Store, disk, layout, name};
-use crate::ErrorKind;
 use crate::config::{Origin, Settings};
 use crate::gguf::{Gguf, RowLayout, layout_name};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -3,11 +3,11 @@
 use super::manifest::{Manifest, Stored};
 use super::net::journal;
 use super::{Store, disk, name};
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
-use crate::{Error, Result};
+use crate::units::hex;
+use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -225,16 +225,6 @@ pub(super) fn sha256(
             Err(e) => return Ok(Err(e)),
         }
     }
-}
-
-/// Bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Binds what is made of pooled vectors.
 
 use super::{NORM, Scope, optional};
-use crate::ErrorKind;
 use crate::arch::{Norm, NormKind, Pooling, Spec};
 use crate::model::{ClassifierWeights, Stack};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 impl Scope<'_> {
     pub(super) fn classifier(&self, spec: &Spec) -> Result<Option<ClassifierWeights>> {

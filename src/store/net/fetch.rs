@@ -12,11 +12,11 @@
 use super::http::{Answer, Fault, Net, shown};
 use super::journal::{Done, Head, Journal};
 use super::probe::{Probe, content_range, probe, rest};
-use crate::ErrorKind;
 use crate::error::FileAction;
-use crate::store::staging::{hex, sha256};
+use crate::store::staging::sha256;
 use crate::store::{Progress, disk};
-use crate::{Error, Result, interrupt};
+use crate::units::hex;
+use crate::{Error, ErrorKind, Result, interrupt};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;

@@ -1,9 +1,8 @@
 //! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
 //! so that the hub's token goes to the hub alone and nothing falls back from https to http.
 
-use crate::ErrorKind;
 use crate::config::Settings;
-use crate::{Error, interrupt, text};
+use crate::{Error, ErrorKind, interrupt, text};
 use std::io::Read;
 use std::time::{Duration, Instant};
 pub(in crate::store) use ureq::http::header;

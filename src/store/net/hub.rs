@@ -2,10 +2,9 @@
 
 use super::fetch::Remote;
 use super::http::{Fault, Net, escape_path};
-use crate::ErrorKind;
 use crate::store::name;
 use crate::store::source::{Repository, Want};
-use crate::{Error, Result, suggest};
+use crate::{Error, ErrorKind, Result, suggest};
 use serde::Deserialize;
 use std::io::Read;
 use ureq::http::header;

