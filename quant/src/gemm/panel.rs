@@ -5,7 +5,7 @@
 //! in 16 bits, and whether a word holds four bytes or two halves of 16 bits, follows from the largest quant of the format
 //! and from how the instruction set multiplies ([`Plan`]).
 //!
-//! Products of bytes want one unsigned factor. Quants that aren't negative are multiplied with the signed activations as
+//! Products of bytes want one unsigned factor on most instruction sets. Quants that aren't negative are multiplied with the signed activations as
 //! they are; signed quants with the activations plus 128, and 128 times the sum of the block's quants (scales of groups
 //! included) is taken off: it depends on the row alone, so it's part of the record, and is where the integer sum starts.
 
@@ -40,6 +40,7 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
         Dots::None => return Plan::Halves,
         Dots::Pairs16 => (false, 2 * product),
         Dots::Quads32 => (true, 4 * product),
+        Dots::Signed32 => return if groups { Plan::Scaled32 } else { Plan::Flat },
     };
     let fits = match 32767 / sum {
         8.. => 8,
@@ -59,13 +60,10 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
     }
 }
 
-/// In which form the activations are wanted.
-const fn form(plan: Plan, signed: bool) -> Form {
-    match plan {
-        Plan::Halves => Form::Halves,
-        _ if signed => Form::Unsigned,
-        _ => Form::Signed,
-    }
+/// Whether bytes are multiplied with the activations plus 128: products want one unsigned factor, and the weights, if
+/// `signed`, are none.
+const fn biased(dots: Dots, plan: Plan, signed: bool) -> bool {
+    signed && !matches!((dots, plan), (Dots::Signed32, _) | (_, Plan::Halves))
 }
 
 /// Where things stand in a record, in pairs of vectors. The scale is at 0, that of the minima at 1.
@@ -85,13 +83,23 @@ pub(super) struct Record {
 }
 
 impl Record {
-    const fn new(plan: Plan, words: usize, min: bool, signed: bool, groups: usize) -> Self {
+    const fn new(plan: Plan, words: usize, min: bool, biased: bool, groups: usize) -> Self {
         let halves = matches!(plan, Plan::Halves);
         let next = if min { 2 } else { 1 };
-        let (start, scales) = if signed && !halves { (next, next + 1) } else { (0, next) };
+        let (start, scales) = if biased { (next, next + 1) } else { (0, next) };
         let mins = scales + if halves { 0 } else { groups };
         let quants = mins + if min { groups / 2 } else { 0 };
         Self { plan, start, scales, mins, quants, len: quants + if halves { 2 * words } else { words } }
+    }
+
+    /// In which form the activations are wanted.
+    const fn form(self) -> Form {
+        match self.plan {
+            Plan::Halves => Form::Halves,
+            // What the 128 adds is in the record.
+            _ if self.start != 0 => Form::Unsigned,
+            _ => Form::Signed,
+        }
     }
 }
 
@@ -363,9 +371,11 @@ pub(super) struct Of32<F>(PhantomData<F>);
 
 impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     type Format = F;
-    const LAYOUT: Record =
-        Record::new(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false), 8, F::MIN, F::HELD.signed(), 0);
-    const FORM: Form = form(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false), F::HELD.signed());
+    const LAYOUT: Record = {
+        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false);
+        Record::new(plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
+    };
+    const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
@@ -426,14 +436,11 @@ impl<F: Format256> Of256<F> {
 
 impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     type Format = F;
-    const LAYOUT: Record = Record::new(
-        plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true),
-        64,
-        F::MIN,
-        F::HELD.signed(),
-        Self::GROUPS,
-    );
-    const FORM: Form = form(plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true), F::HELD.signed());
+    const LAYOUT: Record = {
+        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true);
+        Record::new(plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
+    };
+    const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_256(column).q

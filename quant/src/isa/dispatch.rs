@@ -1,9 +1,11 @@
 //! The one switch from an [`Isa`] to the token that proves it.
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::Neon;
 use super::scalar::Scalar;
 use super::simd::{Kernel, Simd};
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512, dots};
+use super::x86::{Avx2, Avx512, Sse41, dots};
 use super::{Isa, Level};
 
 /// Runs `kernel` in portable code.
@@ -27,6 +29,9 @@ pub(crate) fn with_vectors<K: Kernel>(isa: Isa, kernel: K) -> Result<K::Out, K> 
         Level::Scalar => Err(kernel),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` is made only for what this CPU has.
+        Level::Sse41 => Ok(kernel.run(unsafe { Sse41::new() })),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Level::Avx2 => Ok(kernel.run(unsafe { Avx2::<{ dots::PAIRS }>::new() })),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -34,8 +39,12 @@ pub(crate) fn with_vectors<K: Kernel>(isa: Isa, kernel: K) -> Result<K::Out, K> 
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx512Vnni => Ok(kernel.run(unsafe { Avx512::new() })),
-        #[cfg(not(target_arch = "x86_64"))]
-        Level::Avx2 | Level::AvxVnni | Level::Avx512Vnni => Err(kernel),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: an `Isa` is made only for what this CPU has.
+        Level::Neon => Ok(kernel.run(unsafe { Neon::<false>::new() })),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Level::NeonDot => Ok(kernel.run(unsafe { Neon::<true>::new() })),
     }
 }
 

@@ -3,6 +3,8 @@
 //! An [`Isa`] can only be made for an instruction set that this CPU has, so a safe function that takes one may call the
 //! kernels behind it.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub(crate) mod caches;
 pub(crate) mod ceiling;
 pub(crate) mod dispatch;
@@ -24,17 +26,42 @@ pub struct Isa(Level);
 pub enum Level {
     /// Portable Rust: the definition of every result.
     Scalar,
+    /// SSE4.1 and SSSE3: computers without AVX.
+    #[cfg(target_arch = "x86_64")]
+    Sse41,
     /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX2 with the 256-bit integer dot product (AVX-VNNI).
+    #[cfg(target_arch = "x86_64")]
     AvxVnni,
     /// AVX-512 F/BW/DQ/VL with the integer dot product (AVX512-VNNI), on top of AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// NEON, which every 64-bit ARM has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON with the integer dot product (FEAT_DotProd).
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 /// `(level, name)`: the names that `TOKKI_ISA` takes.
-const NAMES: [(Level, &str); 4] =
-    [(Level::Scalar, "scalar"), (Level::Avx2, "avx2"), (Level::AvxVnni, "avxvnni"), (Level::Avx512Vnni, "avx512vnni")];
+const NAMES: &[(Level, &str)] = &[
+    (Level::Scalar, "scalar"),
+    #[cfg(target_arch = "x86_64")]
+    (Level::Sse41, "sse41"),
+    #[cfg(target_arch = "x86_64")]
+    (Level::Avx2, "avx2"),
+    #[cfg(target_arch = "x86_64")]
+    (Level::AvxVnni, "avxvnni"),
+    #[cfg(target_arch = "x86_64")]
+    (Level::Avx512Vnni, "avx512vnni"),
+    #[cfg(target_arch = "aarch64")]
+    (Level::Neon, "neon"),
+    #[cfg(target_arch = "aarch64")]
+    (Level::NeonDot, "neondot"),
+];
 
 impl Isa {
     /// The portable path, on every machine.
@@ -93,6 +120,7 @@ fn supported(level: Level) -> bool {
     let avx2 = || has!("avx2") && has!("fma") && has!("f16c");
     match level {
         Level::Scalar => true,
+        Level::Sse41 => has!("sse4.1") && has!("ssse3"),
         Level::Avx2 => avx2(),
         Level::AvxVnni => avx2() && has!("avxvnni"),
         Level::Avx512Vnni => {
@@ -101,7 +129,17 @@ fn supported(level: Level) -> bool {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn supported(level: Level) -> bool {
+    use std::arch::is_aarch64_feature_detected as has;
+    match level {
+        Level::Scalar => true,
+        Level::Neon => has!("neon"),
+        Level::NeonDot => has!("neon") && has!("dotprod"),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn supported(level: Level) -> bool {
     matches!(level, Level::Scalar)
 }

@@ -163,6 +163,7 @@ pub(crate) trait Lanes: Token {
 }
 
 /// How an instruction set multiplies bytes: it decides how a panel is laid out.
+#[allow(dead_code, reason = "no architecture has all of them")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dots {
     /// No product of bytes worth using: weights are widened to 16 bits.
@@ -171,6 +172,8 @@ pub(crate) enum Dots {
     Pairs16,
     /// Unsigned times signed bytes, four products added to 32 bits.
     Quads32,
+    /// Signed times signed bytes, four products added to 32 bits.
+    Signed32,
 }
 
 /// Vectors of words on one instruction set. A value of the implementing type proves that the CPU has it.
@@ -261,8 +264,8 @@ pub(crate) unsafe trait Words: Token {
 
     /// `acc` plus the two products of signed 16-bit halves.
     fn dot_halves(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// Products of bytes: the weights `w` are signed and `x` unsigned if `SIGNED`, else the other way round. With
-    /// [`Dots::Pairs16`] the result is two 16-bit sums, else one 32-bit sum.
+    /// Products of bytes: the weights `w` are signed and `x` unsigned if `SIGNED`, else the other way round; with
+    /// [`Dots::Signed32`] both are signed. With [`Dots::Pairs16`] the result is two 16-bit sums, else one 32-bit sum.
     fn mul_bytes<const SIGNED: bool>(self, w: Self::V, x: Self::V) -> Self::V;
     /// [`Words::mul_bytes`] added to `acc`. The additions stay in the order written.
     fn dot_bytes<const SIGNED: bool>(self, acc: Self::V, w: Self::V, x: Self::V) -> Self::V;

@@ -35,11 +35,15 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
             facts.isa
         ));
     }
-    (facts.isa == "scalar").then(|| {
-        "This CPU (or the virtual machine) offers no AVX2: everything works, but several times slower. In a virtual \
-         machine, let the guest see the host's CPU model."
-            .to_owned()
-    })
+    let slower = match facts.isa {
+        "sse41" => "slower",
+        "scalar" => "many times slower",
+        _ => return None,
+    };
+    Some(format!(
+        "This CPU (or the virtual machine) offers no AVX2: everything works, but {slower}. In a virtual machine, let the guest \
+         see the host's CPU model."
+    ))
 }
 
 fn busy(facts: &Facts) -> Option<String> {
@@ -178,7 +182,8 @@ mod tests {
     #[test]
     fn every_rule_speaks_alone() {
         assert!(told(|f| f.isa = "scalar").contains("TOKKI_ISA"));
-        assert!(told(|f| (f.isa, f.isa_available) = ("scalar", vec!["scalar"])).contains("AVX2"));
+        assert!(told(|f| (f.isa, f.isa_available) = ("scalar", vec!["scalar"])).contains("many times slower"));
+        assert!(told(|f| (f.isa, f.isa_available) = ("sse41", vec!["scalar", "sse41"])).contains("no AVX2"));
         assert!(told(|f| f.machine.quota = Some(2.0)).contains("--cpus 4"));
         assert!(told(|f| f.threads = 8).contains("wait for each other"));
         assert!(told(|f| f.threads = 1).contains("could run"));

@@ -4,15 +4,10 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Avx2;
-use super::dots::{dpbusd, dpwssd};
+use super::dots::{UPPER, dpbusd, dpwssd, headroom};
 use crate::isa::simd::RowDots;
 
 type V = __m256i;
-
-/// The most sums of two products of a byte up to `max` and an activation that 16 bits hold.
-const fn headroom(max: u8) -> usize {
-    32767 / (max as usize * 2 * 127)
-}
 
 /// `x`, which depends on `sum` as far as the compiler knows.
 #[inline]
@@ -37,14 +32,6 @@ unsafe fn signed_pairs(q: __m256i, a: &[i8; 4]) -> __m256i {
     // SAFETY: the caller's token proves AVX2.
     unsafe { _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(group(a), q)) }
 }
-
-/// Shuffle orders that move byte `i` of each lane to the upper byte of both its 16-bit halves (0x80 gives zero).
-static UPPER: [[u32; 4]; 4] = [
-    [0x0080_0080, 0x0480_0480, 0x0880_0880, 0x0c80_0c80],
-    [0x0180_0180, 0x0580_0580, 0x0980_0980, 0x0d80_0d80],
-    [0x0280_0280, 0x0680_0680, 0x0a80_0a80, 0x0e80_0e80],
-    [0x0380_0380, 0x0780_0780, 0x0b80_0b80, 0x0f80_0f80],
-];
 
 impl<const DOT: u8> RowDots for Avx2<DOT> {
     const SIGNED_BIAS: i32 = if Self::VNNI { 128 } else { 0 };

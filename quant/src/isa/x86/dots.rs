@@ -1,4 +1,4 @@
-//! How 256-bit vectors multiply bytes: what `DOT` of [`super::Avx2`] may be.
+//! How vectors multiply bytes: what `DOT` of [`super::Avx2`] may be, and what products in pairs of 16 bits have in common.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -9,6 +9,19 @@ pub(in crate::isa) const PAIRS: u8 = 0;
 pub(in crate::isa) const AVX_VNNI: u8 = 1;
 /// The same by AVX512-VNNI with VL.
 pub(in crate::isa) const AVX512_VNNI: u8 = 2;
+
+/// The most sums of two products of a byte up to `max` and an activation that 16 bits hold.
+pub(super) const fn headroom(max: u8) -> usize {
+    32767 / (max as usize * 2 * 127)
+}
+
+/// Shuffle orders that move byte `i` of each lane to the upper byte of both its 16-bit halves (0x80 gives zero).
+pub(super) static UPPER: [[u32; 4]; 4] = [
+    [0x0080_0080, 0x0480_0480, 0x0880_0880, 0x0c80_0c80],
+    [0x0180_0180, 0x0580_0580, 0x0980_0980, 0x0d80_0d80],
+    [0x0280_0280, 0x0680_0680, 0x0a80_0a80, 0x0e80_0e80],
+    [0x0380_0380, 0x0780_0780, 0x0b80_0b80, 0x0f80_0f80],
+];
 
 /// `acc` plus four products of unsigned and signed bytes.
 ///

@@ -1,5 +1,5 @@
-//! Tokens of x86-64: 256-bit vectors ([`Avx2`], with or without an instruction for dot products) and 512-bit ones
-//! ([`Avx512`]).
+//! Tokens of x86-64: 128-bit vectors ([`Sse41`]), 256-bit ones ([`Avx2`], with or without an instruction for dot products)
+//! and 512-bit ones ([`Avx512`]).
 
 mod avx2_dots;
 mod avx2_lanes;
@@ -7,10 +7,18 @@ mod avx2_words;
 mod avx512_lanes;
 mod avx512_words;
 pub(super) mod dots;
+mod sse41_dots;
+mod sse41_emulated;
+mod sse41_lanes;
+mod sse41_words;
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use super::simd::{Simd, Task, Token};
+
+/// Proof that the CPU has SSSE3 and SSE4.1.
+#[derive(Clone, Copy)]
+pub(super) struct Sse41(());
 
 /// Proof that the CPU has AVX2, FMA and F16C, and what `DOT`, one of [`dots`], needs.
 #[derive(Clone, Copy)]
@@ -19,6 +27,14 @@ pub(super) struct Avx2<const DOT: u8>(());
 /// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, on top of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
+
+impl Sse41 {
+    /// # Safety
+    /// The CPU must have what the type says.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+}
 
 impl<const DOT: u8> Avx2<DOT> {
     /// Whether four products of bytes are added to 32 bits by one instruction.
@@ -39,6 +55,12 @@ impl Avx512 {
     }
 }
 
+#[target_feature(enable = "ssse3,sse4.1")]
+#[inline(never)]
+fn with_sse41<S, T: Task<S>>(s: S, task: T) -> T::Out {
+    task.run(s)
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
 fn with_avx2<S, T: Task<S>>(s: S, task: T) -> T::Out {
@@ -55,6 +77,19 @@ fn with_avx_vnni<S, T: Task<S>>(s: S, task: T) -> T::Out {
 #[inline(never)]
 fn with_avx512<S, T: Task<S>>(s: S, task: T) -> T::Out {
     task.run(s)
+}
+
+impl Token for Sse41 {
+    #[inline(always)]
+    fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { with_sse41(self, task) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: *const u8) {
+        prefetch(line);
+    }
 }
 
 impl<const DOT: u8> Token for Avx2<DOT> {
@@ -93,6 +128,14 @@ impl Token for Avx512 {
 fn prefetch(line: *const u8) {
     // SAFETY: every x86-64 CPU has it; fetching ahead has no effect that could be seen, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+}
+
+impl Simd for Sse41 {
+    type Few = Self;
+    #[inline(always)]
+    fn few(self) -> Self {
+        self
+    }
 }
 
 impl<const DOT: u8> Simd for Avx2<DOT> {
