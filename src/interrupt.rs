@@ -3,7 +3,6 @@
 
 use crate::platform::output;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,14 +29,31 @@ pub fn flag() -> &'static Arc<AtomicBool> {
 pub fn install() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(|| {
-            // In the thread, so that where there is none the default action stays.
-            if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
-                signals.forever().for_each(received);
-            }
-        });
-        drop(watch);
+        listen();
     });
+}
+
+#[cfg(unix)]
+fn listen() {
+    let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(|| {
+        // In the thread, so that where there is none the default action stays.
+        if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
+            signals.forever().for_each(received);
+        }
+    });
+    drop(watch);
+}
+
+/// Ctrl-C and Ctrl-Break come on a thread of the system.
+#[cfg(windows)]
+fn listen() {
+    // Where the system refuses, the default action stays.
+    let _ = ctrlc::set_handler(|| received(SIGINT));
+}
+
+/// Ctrl-C came as a key: as if it had been the signal.
+pub fn by_key() {
+    received(SIGINT);
 }
 
 fn received(signal: i32) {

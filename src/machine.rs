@@ -1,9 +1,11 @@
-//! What this machine is: cores, limits and memory, read from the files that the kernel offers.
+//! What this machine is: cores, limits and memory, read from the files that Linux offers.
 //!
-//! Everything is read below a root directory, so that tests hand in a fixture tree. On systems without these files
-//! (macOS, Windows) the fields stay empty and the number of threads comes from the standard library.
+//! Everything is read below a root directory, so that tests hand in a fixture tree. Systems without these files (macOS,
+//! Windows) are asked through a library (`elsewhere`), which knows less.
 
 pub mod cgroup;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 
 use cgroup::Limits;
 use serde::Serialize;
@@ -98,7 +100,11 @@ pub fn threads() -> (usize, &'static str) {
 impl Machine {
     /// Reads this machine.
     pub fn read() -> Self {
-        Self::read_from(Path::new("/"))
+        #[cfg(target_os = "linux")]
+        let machine = Self::read_from(Path::new("/"));
+        #[cfg(not(target_os = "linux"))]
+        let machine = elsewhere::read();
+        machine
     }
 
     /// Reads the machine whose `proc` and `sys` lie under `root`.
@@ -286,7 +292,11 @@ pub fn last_level_caches(root: &Path) -> Option<u64> {
 /// Cores that were wanted lately, by this process and others: the load of the last minute; `None` where the system does
 /// not tell.
 pub fn load() -> Option<f64> {
-    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+    #[cfg(target_os = "linux")]
+    let load = std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok();
+    #[cfg(not(target_os = "linux"))]
+    let load = elsewhere::load();
+    load
 }
 
 /// Whether other programs want so many cores that what is measured with `threads` threads now says little of another day.

@@ -124,14 +124,7 @@ pub(super) fn columns(word: &str, column: usize, meaning: &str) {
 
 /// Columns of the terminal that stdout, or else stderr, is; `None` where neither is one.
 pub(super) fn width() -> Option<usize> {
-    #[cfg(unix)]
-    let columns = rustix::termios::tcgetwinsize(rustix::stdio::stdout())
-        .or_else(|_| rustix::termios::tcgetwinsize(rustix::stdio::stderr()))
-        .ok()
-        .map(|size| usize::from(size.ws_col));
-    #[cfg(not(unix))]
-    let columns = None;
-    columns.filter(|&columns| columns > 0)
+    crate::platform::terminal::width()
 }
 
 /// Writes a piece of an answer to stdout at once.

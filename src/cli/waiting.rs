@@ -1,5 +1,6 @@
 //! Standard input that nobody has closed yet: what is waited for is said, and not waited for where it isn't needed.
 
+#[cfg(unix)]
 use super::output::say;
 
 /// Whether there is, or may be, something to read on stdin. After a second of silence the user is told; where it is

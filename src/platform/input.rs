@@ -64,11 +64,15 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     text(&place, bounded(&mut file, &place, most)?)
 }
 
+#[cfg(unix)]
 fn is_fifo(path: &Path) -> bool {
-    #[cfg(unix)]
-    return std::fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()));
-    #[cfg(not(unix))]
-    return false;
+    std::fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()))
+}
+
+/// Named pipes of Windows are no files.
+#[cfg(not(unix))]
+fn is_fifo(_: &Path) -> bool {
+    false
 }
 
 /// Opens a pipe, which waits for somebody who writes to it; for a moment only.

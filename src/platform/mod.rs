@@ -1,7 +1,11 @@
-//! Files as the system keeps them: read within bounds, written whole or not at all.
+//! What systems differ in: files, read within bounds and written whole or not at all, terminals and signals.
 
 pub mod input;
 pub mod output;
+#[cfg(feature = "server")]
+pub mod signals;
+#[cfg(feature = "cli")]
+pub mod terminal;
 
 use std::fs::FileType;
 

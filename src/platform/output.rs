@@ -209,8 +209,11 @@ fn runs(process: i32) -> bool {
     }
     #[cfg(not(unix))]
     {
-        let _ = process;
-        true
+        use sysinfo::{Pid, ProcessesToUpdate, System};
+        let mut system = System::new();
+        let process = Pid::from_u32(process as u32);
+        system.refresh_processes(ProcessesToUpdate::Some(&[process]), true);
+        system.process(process).is_some()
     }
 }
 

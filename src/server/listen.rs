@@ -9,6 +9,7 @@ use super::openai::Thoughts;
 use super::responses::Stored;
 use super::resume::Streams;
 use super::routes::{State, answer};
+use crate::platform::signals;
 use crate::{Error, Result};
 use axum::body::Body;
 use hyper::service::service_fn;
@@ -20,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -105,10 +105,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
 
 async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
     let listeners = bind(&state.options).await?;
-    let watch_for = |kind| signal(kind).map_err(|why| Error::failed("signals", why.to_string()));
-    let mut stop = [watch_for(SignalKind::terminate())?, watch_for(SignalKind::interrupt())?];
-    let mut reload = watch_for(SignalKind::hangup())?;
-    let [term, int] = &mut stop;
+    let (mut stop, mut reload) = signals::watch()?;
     for (_, address) in &listeners {
         ready(*address);
     }
@@ -132,12 +129,10 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
                     // Out of descriptors: wait for some to come back.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                _ = reload.recv() => drop(state.keys.reload(&state.options)),
+                () = stop.asked() => break,
+                () = reload.asked() => drop(state.keys.reload(&state.options)),
             },
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            () = stop.asked() => break,
         }
     }
     drop(listeners);
@@ -153,8 +148,7 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
             () = &mut deadline => return Ok(()),
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
+            () = stop.asked() => return Ok(()),
         }
     }
 }

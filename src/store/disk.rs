@@ -10,18 +10,25 @@ use std::path::Path;
 /// Kept free beside what a download needs, for everything else that writes.
 const MARGIN: u64 = 64 << 20;
 
+/// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
+#[cfg(windows)]
+const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+
 /// Writes `bytes` at `offset`.
 pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        use std::io::{Seek, SeekFrom, Write};
-        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut file = file;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(bytes)
+        let (mut bytes, mut offset) = (bytes, offset);
+        while !bytes.is_empty() {
+            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            (bytes, offset) = (&bytes[written..], offset + written as u64);
+        }
+        Ok(())
     }
 }
 
@@ -32,6 +39,8 @@ pub(super) fn open_own(path: &Path) -> Result<File> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, FILE_FLAG_OPEN_REPARSE_POINT);
     let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => not_own(path, "a file", meta.file_type()),
         _ => Error::io(path, FileAction::Create, e),
@@ -71,18 +80,15 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 
 /// Bytes that can still be written where `dir` is; `None` where the system does not say.
 pub fn free(dir: &Path) -> Option<u64> {
+    // The directory may not exist yet: its nearest ancestor is on the same disk.
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     #[cfg(unix)]
     {
-        // The directory may not exist yet: its nearest ancestor is on the same disk.
-        let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
         let stat = rustix::fs::statvfs(there).ok()?;
         stat.f_bavail.checked_mul(stat.f_frsize)
     }
-    #[cfg(not(unix))]
-    {
-        let _ = dir;
-        None
-    }
+    #[cfg(windows)]
+    fs4::available_space(there).ok()
 }
 
 /// Bytes that a file, perhaps with holes, already takes on disk.

@@ -62,7 +62,9 @@ impl Editor {
             Err(ReadlineError::Interrupted) => Ok(Input::Cleared),
             Err(ReadlineError::Eof) => Ok(Input::Left),
             // A terminal that was closed is a user who left.
-            Err(ReadlineError::Io(_) | ReadlineError::Errno(_)) => Ok(Input::Left),
+            Err(ReadlineError::Io(_)) => Ok(Input::Left),
+            #[cfg(unix)]
+            Err(ReadlineError::Errno(_)) => Ok(Input::Left),
             Err(why) => Err(failed(why)),
         }
     }

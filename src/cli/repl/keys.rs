@@ -1,38 +1,27 @@
 //! Keys while an answer runs: Esc ends the thought, Ctrl-C (a signal) stops the answer, other text waits for the next
 //! prompt.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use crate::interrupt;
+use crate::platform::terminal::{Keyboard, Typed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-
-const ESCAPE: u8 = 0x1b;
+use std::time::Duration;
 
 /// Watches the keyboard until it is finished or dropped.
 pub(super) struct Watch {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<u8>>>,
-    before: Option<Termios>,
 }
 
 impl Watch {
     /// Starts watching, where stdin is a terminal. Esc sets `end_thought`.
     pub(super) fn start(end_thought: &Arc<AtomicBool>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stdin = rustix::stdio::stdin();
-        let Ok(before) = tcgetattr(stdin) else { return Self { stop, thread: None, before: None } };
-        let mut raw = before.clone();
-        // Single keys, not echoed; signals and the output's newlines stay as they are.
-        raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        raw.special_codes[SpecialCodeIndex::VMIN] = 0;
-        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-        if tcsetattr(stdin, OptionalActions::Now, &raw).is_err() {
-            return Self { stop, thread: None, before: None };
-        }
+        let Some(keyboard) = Keyboard::open() else { return Self { stop, thread: None } };
         let (stopped, end_thought) = (Arc::clone(&stop), Arc::clone(end_thought));
-        let thread = std::thread::spawn(move || keys(&stopped, &end_thought));
-        Self { stop, thread: Some(thread), before: Some(before) }
+        let thread = std::thread::spawn(move || keys(&keyboard, &stopped, &end_thought));
+        Self { stop, thread: Some(thread) }
     }
 
     /// Stops watching and returns what was typed: lines that were sent, and one that was only begun.
@@ -43,12 +32,7 @@ impl Watch {
 
     fn end(&mut self) -> Vec<u8> {
         self.stop.store(true, Ordering::SeqCst);
-        let typed = self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        if let Some(before) = self.before.take() {
-            // A terminal that is gone needs no restoring.
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &before);
-        }
-        typed
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
@@ -67,23 +51,17 @@ fn lines(typed: &str) -> (Vec<String>, String) {
     (parts, rest)
 }
 
-fn keys(stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
+fn keys(keyboard: &Keyboard, stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
     /// How often it is looked whether the answer has ended.
-    const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    const STEP: Duration = Duration::from_millis(50);
     let mut typed = Vec::new();
-    let mut buffer = [0; 256];
-    let stdin = rustix::stdio::stdin();
     while !stop.load(Ordering::SeqCst) {
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        if !matches!(poll(&mut fds, Some(&STEP)), Ok(n) if n > 0) {
-            continue;
-        }
-        match rustix::io::read(stdin, &mut buffer) {
-            // Esc alone; an arrow or function key is an Esc with more behind it.
-            Ok(1) if buffer[0] == ESCAPE => end_thought.store(true, Ordering::SeqCst),
-            Ok(0) | Err(_) => break,
-            Ok(_) if buffer[0] == ESCAPE => {}
-            Ok(n) => typed.extend_from_slice(&buffer[..n]),
+        match keyboard.next(STEP) {
+            Typed::Nothing => {}
+            Typed::Escape => end_thought.store(true, Ordering::SeqCst),
+            Typed::Interrupt => interrupt::by_key(),
+            Typed::Text(text) => typed.extend_from_slice(&text),
+            Typed::End => break,
         }
     }
     typed

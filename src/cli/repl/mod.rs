@@ -15,7 +15,6 @@ use super::run::{constraint, empty, left_out, timings};
 use crate::config::{MachineFlags, Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
-use crate::error::FileAction;
 use crate::sample::Form;
 use crate::store::chats;
 use crate::{Error, Result, interrupt};
@@ -157,12 +156,7 @@ fn answers_aside() -> Result<Sink> {
     if std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    let failed = |why: rustix::io::Errno| Error::failed("stdout", why.to_string());
-    let aside = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).map_err(failed)?;
-    let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty");
-    let terminal = terminal.map_err(|why| Error::io("/dev/tty", FileAction::Open, why))?;
-    rustix::stdio::dup2_stdout(&terminal).map_err(failed)?;
-    Ok(Some(std::sync::Arc::new(aside.into())))
+    Ok(Some(std::sync::Arc::new(crate::platform::terminal::set_stdout_aside()?)))
 }
 
 impl Chat {

@@ -53,6 +53,7 @@ impl Drop for Guarded {
 }
 
 /// The slot of the map that holds this address, and where that ends.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 fn slot_of(address: usize) -> Option<(&'static Slot, usize)> {
     TABLE.iter().find_map(|slot| {
         let start = slot.start.load(Ordering::Acquire);
