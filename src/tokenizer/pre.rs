@@ -13,6 +13,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
 
 /// A regex and the scanner that stands for it.
+#[derive(Clone, Copy)]
 pub(crate) struct Cut {
     pub(crate) regex: &'static str,
     pub(crate) scanner: Option<Scanner>,
@@ -119,6 +120,52 @@ const KIMI: Cut = regex(concat!(
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 ));
 
+/// Letters of two cases, of an older Unicode: DeepSeek's first models list them one by one.
+const DEEPSEEK_WORDS: Cut = regex(concat!(
+    r"\s?[",
+    r"A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}\x{295}-\x{2AF}",
+    r"\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}\x{38C}\x{38E}-\x{3A1}",
+    r"\x{3A3}-\x{3F5}\x{3F7}-\x{481}\x{48A}-\x{52F}\x{531}-\x{556}\x{10A0}-\x{10C5}\x{13A0}-\x{13F5}",
+    r"\x{13F8}-\x{13FD}\x{1C90}-\x{1CBA}\x{1CBD}-\x{1CBF}\x{1D00}-\x{1D2B}\x{1D6B}-\x{1D77}",
+    r"\x{1D79}-\x{1D9A}\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}\x{1F48}-\x{1F4D}",
+    r"\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}\x{1FB6}-\x{1FBC}\x{1FBE}",
+    r"\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}\x{1FE0}-\x{1FEC}",
+    r"\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}\x{2102}\x{2107}\x{210A}-\x{2113}\x{2115}\x{2119}-\x{211D}\x{2124}",
+    r"\x{2126}\x{2128}\x{212A}-\x{212D}\x{212F}-\x{2134}\x{2139}\x{213C}-\x{213F}\x{2145}-\x{2149}\x{214E}",
+    r"\x{2183}\x{2184}\x{2C00}-\x{2C7B}\x{2C7E}-\x{2CE4}\x{2CEB}-\x{2CEE}\x{2CF2}\x{2CF3}\x{A640}-\x{A66D}",
+    r"\x{A680}-\x{A69B}\x{A722}-\x{A76F}\x{A771}-\x{A787}\x{A78B}-\x{A78E}\x{AB70}-\x{ABBF}",
+    r"\x{FB00}-\x{FB06}\x{FB13}-\x{FB17}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}\x{10400}-\x{1044F}",
+    r"\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF}",
+    r"\x{1E900}-\x{1E943}",
+    r"]+"
+));
+const DEEPSEEK_MARKS: Cut = regex(r"\s?[!-/:-~！-／：-～‘-‟　-。]+");
+const CJK: Cut = regex(r"[一-龥ࠀ-一가-퟿]+");
+/// A run of blanks is cut into powers of two.
+const JAIS2: Cut = regex(concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
+    r"|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)",
+    r"|\s{1,2}(?!\S)|\s{1}"
+));
+/// Hangul, full-width marks, Bopomofo, Han and Kana, each by itself.
+const YOUTU_SCRIPTS: Cut =
+    regex(r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+");
+/// [`GPT4O`] with digits one by one.
+const YOUTU: Cut = regex(concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+));
+/// Sentinels, codes of images, blanks in fours and twos, and marks one by one.
+const CHAMELEON: [Cut; 4] = [
+    regex(r"<sentinel:[0-9]+>"),
+    regex(r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"),
+    regex(r"([\t\n]|    |  )"),
+    regex(r"[\p{P}!-/:-@\[-`{-~]"),
+];
+/// Digits in threes counted from the right, but for the last three, which no cut need separate.
+const SUPER_TRIPLES: Cut = regex(r"\d{1,3}(?=(?:\d{3})+(?!\d))");
+
 const fn row(names: &'static [&'static str], cuts: &'static [Cut]) -> Row {
     Row { names, cuts, ignore_merges: false, add_bos: false }
 }
@@ -144,6 +191,9 @@ pub(crate) const TABLE: &[Row] = &[
             "jina-v2-de",
             "granite-docling",
             "modern-bert",
+            "jina-v1-en",
+            "jina-v2-code",
+            "roberta-bpe",
         ],
         &[GPT2],
     ),
@@ -176,7 +226,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[DIGITS3, HAN_KANA, DEEPSEEK3]),
     row(&["spark2_5"], &[DIGITS3, HAN_KANA, SPARK, DIGIT]),
     row(&["afmoe"], &[TRIPLES, SCRIPTS, DEEPSEEK3]),
-    row(&["superbpe"], &[DIGITS, TRIPLES]),
+    row(&["superbpe"], &[DIGITS, SUPER_TRIPLES]),
     row(&["tiny_aya", "cohere2moe"], &[TRIPLES, GPT4O]),
     row(&["kimi-k2"], &[KIMI]),
     row(&["laguna"], &[LINES, QWEN2]),
@@ -194,8 +244,21 @@ pub(crate) const TABLE: &[Row] = &[
     row(&["falcon"], &[regex(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, ASCII_TRIPLE]),
     row(
         &["deepseek-coder"],
-        &[regex(r"[\r\n]"), regex(r"\s?\p{L}+"), regex(r"\s?\p{P}+"), regex(r"[一-龥ࠀ-一가-퟿]+"), DIGIT],
+        &[regex(r"[\r\n]"), regex(r"\s?\p{L}+"), regex(r"\s?\p{P}+"), CJK, DIGIT],
     ),
+    row(
+        &["deepseek-llm"],
+        &[regex(r"[\r\n]"), DEEPSEEK_WORDS, DEEPSEEK_MARKS, regex(r"\s+$"), CJK, DIGITS],
+    ),
+    row(&["jais-2"], &[JAIS2]),
+    Row { names: &["youtu"], cuts: &[YOUTU_SCRIPTS, YOUTU], ignore_merges: true, add_bos: false },
+    Row { names: &["granite-embed-multi-97m"], cuts: &[GPT4O], ignore_merges: true, add_bos: false },
+    Row {
+        names: &["chameleon"],
+        cuts: &[CHAMELEON[0], CHAMELEON[1], CHAMELEON[2], DIGIT, CHAMELEON[3], GPT2],
+        ignore_merges: false,
+        add_bos: true,
+    },
 ];
 
 /// The name of the row that files without `tokenizer.ggml.pre` get.
