@@ -1,5 +1,5 @@
-//! BPE over characters (`gemma4`): blanks become U+2581, lines are cut from each other, characters merge by rank, and what the
-//! vocabulary lacks is spelled in bytes.
+//! BPE over characters (`gemma4`, and `gpt2` under some pre-tokenizers): blanks become U+2581, lines are cut from each other,
+//! characters merge by rank, and what the vocabulary lacks is spelled in bytes.
 
 use super::bpe::{Names, PairMap, Symbols, read_merges};
 use super::merge::{Merge, Merger, Pairs, Symbol};
@@ -11,12 +11,27 @@ use crate::Result;
 /// The symbol of a character that is no token.
 const NO_TOKEN: u32 = u32::MAX;
 
+/// Pre-tokenizers of `gpt2` vocabularies that are of this kind, and whether a run of newlines that is a token is that token.
+const PRE: [(&str, bool); 3] = [("gemma4", true), ("granite-embed-multi-311m", true), ("sarvam-moe", false)];
+
+/// Whether a vocabulary of this model and pre-tokenizer is of this kind.
+pub(crate) fn merges_characters(vocab: &Vocab) -> bool {
+    vocab.model == "gemma4" || PRE.iter().any(|(pre, _)| vocab.pre.as_deref() == Some(pre))
+}
+
+/// The names of such pre-tokenizers.
+pub(crate) fn pre_tokenizers() -> impl Iterator<Item = &'static str> {
+    PRE.iter().map(|&(pre, _)| pre)
+}
+
 /// Merges and byte tokens of a vocabulary.
 pub(crate) struct Characters {
     pairs: PairMap,
     first_extra: u32,
     bytes: Vec<Option<u32>>,
     unknown: Option<u32>,
+    /// Whether a run of newlines that is a token is that token.
+    whole_lines: bool,
 }
 
 impl Characters {
@@ -25,7 +40,8 @@ impl Characters {
         let mut symbols = Symbols::new(vocab, index, kinds);
         let pairs = read_merges(vocab, &mut symbols)?;
         let bytes = (0..=u8::MAX).map(|byte| index.get(&vocab.tokens, format!("<0x{byte:02X}>").as_bytes()));
-        Ok(Self { pairs, first_extra, bytes: bytes.collect(), unknown })
+        let whole_lines = PRE.iter().find(|(pre, _)| vocab.pre.as_deref() == Some(pre)).is_none_or(|&(_, whole)| whole);
+        Ok(Self { pairs, first_extra, bytes: bytes.collect(), unknown, whole_lines })
     }
 
     /// Appends the ids of `text`, which holds no special tokens.
@@ -37,7 +53,7 @@ impl Characters {
             let end = if lines > 0 { lines } else { rest.find('\n').unwrap_or(rest.len()) };
             let (piece, after) = rest.split_at(end);
             rest = after;
-            match names.index.get(names.tokens, piece.as_bytes()).filter(|_| lines > 0) {
+            match names.index.get(names.tokens, piece.as_bytes()).filter(|_| self.whole_lines && lines > 0) {
                 Some(id) => out.push(id),
                 None => self.encode_piece(names, piece, merger, out),
             }

@@ -48,7 +48,7 @@ pub use vocab::{Roles, TokenKind, Vocab};
 use crate::Result;
 use crate::gguf::Gguf;
 use bpe::{Bpe, Names, Scratch};
-use characters::{Characters, Greedy, unescaped};
+use characters::{Characters, Greedy, merges_characters, unescaped};
 use pieces::Pieces;
 use special::{Part, Specials};
 use spm::Spm;
@@ -119,13 +119,16 @@ impl Tokenizer {
         let index = index(&vocab);
         let ends = eog::ends(&vocab, &index, &mut kinds, &roles);
         let specials = Specials::new(&vocab, &kinds)?;
-        let is_bpe = vocab.model == "gpt2";
+        let over_characters = merges_characters(&vocab);
+        let is_bpe = vocab.model == "gpt2" && !over_characters;
         // Text that no token spells must not become a control token either.
         let unknown = roles.unknown.filter(|&id| kinds.get(id as usize) != Some(&TokenKind::Control));
         let model = match vocab.model.as_str() {
+            "gpt2" | "gemma4" if over_characters => {
+                Model::Characters(Characters::new(&vocab, &index, &kinds, unknown)?)
+            }
             "gpt2" => Model::Bpe(Bpe::new(&vocab, &index, &kinds, unknown)?),
             "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, unknown)?),
-            "gemma4" => Model::Characters(Characters::new(&vocab, &index, &kinds, unknown)?),
             "t5" => Model::Unigram(Unigram::new(&vocab, &kinds, roles.unknown)?),
             "bert" => Model::WordPiece(WordPiece::new(&vocab, roles.unknown)),
             "rwkv" => {

@@ -4,6 +4,7 @@
 //! again, and matches and gaps both become pieces. A regex that a scanner of `scan` stands for runs as
 //! that scanner; a row with any other regex runs as a sequence of `Split`s of the `tokenizers` crate.
 
+use super::characters::pre_tokenizers;
 use super::classes::Classes;
 use super::scan::{self, Scanner};
 use super::vocab::{KEY_PRE, Vocab};
@@ -274,7 +275,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Row> {
 pub(crate) fn row_of(vocab: &Vocab) -> Result<&'static Row> {
     let name = vocab.pre.as_deref().unwrap_or(DEFAULT);
     find(name).ok_or_else(|| {
-        let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
+        let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().chain(pre_tokenizers()).collect();
         vocab
             .error(KEY_PRE, "a pre-tokenizer that is known here", format!("`{name}`"))
             .hint(format!("known are: {}", known.join(", ")))

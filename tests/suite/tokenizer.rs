@@ -81,6 +81,49 @@ fn every_pre_tokenizer_on_the_reduced_vocabulary() {
     }
 }
 
+/// Llama 3's merges tell more names apart than Qwen's, which hold no digits. `names.json` is llama.cpp's own
+/// (`scripts/tokenizer-names.py`).
+#[test]
+fn every_name_that_llama_cpp_knows() {
+    let oracle = fixture("names.json");
+    let mut names = 0;
+    for group in oracle["groups"].as_array().unwrap() {
+        for name in texts(&group["names"]) {
+            let (mut vocab, original) = reduced("reduced-llama3.json");
+            vocab.pre = Some(name.to_owned());
+            let tokenizer = Tokenizer::new(vocab).unwrap();
+            assert_eq!(differences(&tokenizer, Some(&original), &oracle, &group["ids"]), [""; 0], "{name}");
+            names += 1;
+        }
+    }
+    assert_eq!(names, 87);
+    // Those that merge characters, which llama.cpp does not run on a vocabulary of bytes.
+    for name in ["gemma4", "granite-embed-multi-311m", "sarvam-moe"] {
+        let (mut vocab, _) = reduced("reduced-llama3.json");
+        vocab.pre = Some(name.to_owned());
+        assert!(Tokenizer::new(vocab).is_ok(), "{name}");
+    }
+}
+
+/// Characters that print nothing vanish, vowel signs with a width stay (`BertNormalizer` of the model's own tokenizer).
+#[test]
+fn word_pieces_are_cleaned_as_their_own_tokenizer_does() {
+    let tokens = ["[UNK]", "\u{2581}ab", "\u{2581}\u{928}\u{93f}", "\u{2581}한", "\u{2581}cafe"];
+    let vocab = Vocab {
+        source: "a test".to_owned(),
+        model: "bert".to_owned(),
+        tokens: tokens.into_iter().collect(),
+        kinds: vec![1; tokens.len()],
+        roles: Roles { unknown: Some(0), ..Roles::default() },
+        ..Vocab::default()
+    };
+    let tokenizer = Tokenizer::new(vocab).unwrap();
+    let ids = |text: &str| tokenizer.encode(text, Special::Plain);
+    assert_eq!(ids("a\u{e000}b A\u{601}B\u{ad}"), [1, 1]);
+    assert_eq!(ids("\u{928}\u{93f}"), [2]);
+    assert_eq!(ids("Café"), [4]);
+}
+
 #[test]
 fn every_pre_tokenizer_on_the_full_vocabulary() {
     let Some(folder) = environment("TOKKI_TEST_ORACLES", None) else {
