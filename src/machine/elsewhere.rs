@@ -33,7 +33,8 @@ fn cores(cpus: &[usize]) -> Vec<Core> {
 /// How many cores macOS calls the fastest kind.
 #[cfg(target_os = "macos")]
 fn performance_cores() -> Option<usize> {
-    let asked = std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.perflevel0.physicalcpu"]).output().ok()?;
+    let asked =
+        std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.perflevel0.physicalcpu"]).output().ok()?;
     std::str::from_utf8(&asked.stdout).ok()?.trim().parse().ok().filter(|&cores| cores > 0)
 }
 

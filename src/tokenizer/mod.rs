@@ -22,6 +22,7 @@
 mod bpe;
 mod byte_map;
 mod characters;
+mod cheapest;
 mod classes;
 mod eog;
 mod merge;
@@ -49,6 +50,7 @@ use crate::Result;
 use crate::gguf::Gguf;
 use bpe::{Bpe, Names, Scratch};
 use characters::{Characters, Greedy, merges_characters, unescaped};
+use cheapest::Cheapest;
 use pieces::Pieces;
 use special::{Part, Specials};
 use spm::Spm;
@@ -83,6 +85,7 @@ enum Model {
     Unigram(Unigram),
     WordPiece(WordPiece),
     Greedy(Greedy),
+    Cheapest(Cheapest),
 }
 
 /// THE TOKENIZER TABLE: `tokenizer.ggml.model`, and what it is.
@@ -93,6 +96,7 @@ const KINDS: &[(&str, &str)] = &[
     ("t5", "Unigram"),
     ("bert", "WordPiece"),
     ("rwkv", "longest match"),
+    ("plamo2", "best sum of scores"),
 ];
 
 impl Tokenizer {
@@ -131,6 +135,10 @@ impl Tokenizer {
             "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, unknown)?),
             "t5" => Model::Unigram(Unigram::new(&vocab, &kinds, roles.unknown)?),
             "bert" => Model::WordPiece(WordPiece::new(&vocab, roles.unknown)),
+            "plamo2" => {
+                let names = Names { tokens: &vocab.tokens, kinds: &kinds, index: &index };
+                Model::Cheapest(Cheapest::new(&vocab, &names)?)
+            }
             "rwkv" => {
                 let texts: Strings = vocab.tokens.iter().map(unescaped).collect();
                 Model::Greedy(Greedy::new(texts, unknown))
@@ -146,7 +154,7 @@ impl Tokenizer {
         let customary_bos = match &model {
             Model::Bpe(bpe) => bpe.add_bos,
             Model::Spm(_) | Model::Characters(_) | Model::WordPiece(_) => true,
-            Model::Unigram(_) | Model::Greedy(_) => false,
+            Model::Unigram(_) | Model::Greedy(_) | Model::Cheapest(_) => false,
         };
         let customary_eos = matches!(model, Model::Unigram(_) | Model::WordPiece(_));
         // Classification and separation belong to every text, whatever the file says.
@@ -197,6 +205,7 @@ impl Tokenizer {
             (Part::Text(text), Model::Unigram(model)) => model.encode(&names, text, &mut ids),
             (Part::Text(text), Model::WordPiece(model)) => model.encode(&names, text, &mut ids),
             (Part::Text(text), Model::Greedy(model)) => model.encode(text, &mut ids),
+            (Part::Text(text), Model::Cheapest(model)) => model.encode(&names, text, &mut ids),
         });
         ids
     }
@@ -319,6 +328,7 @@ impl std::fmt::Debug for Tokenizer {
             Model::Unigram(_) => KINDS[3].1,
             Model::WordPiece(_) => KINDS[4].1,
             Model::Greedy(_) => KINDS[5].1,
+            Model::Cheapest(_) => KINDS[6].1,
         };
         f.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
     }

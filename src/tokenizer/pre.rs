@@ -149,8 +149,7 @@ const JAIS2: Cut = regex(concat!(
     r"|\s{1,2}(?!\S)|\s{1}"
 ));
 /// Hangul, full-width marks, Bopomofo, Han and Kana, each by itself.
-const YOUTU_SCRIPTS: Cut =
-    regex(r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+");
+const YOUTU_SCRIPTS: Cut = regex(r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+");
 /// [`GPT4O`] with digits one by one.
 const YOUTU: Cut = regex(concat!(
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -243,14 +242,8 @@ pub(crate) const TABLE: &[Row] = &[
     row(&["bloom", "poro-chat", "gpt3-finnish"], &[BLOOM]),
     row(&["viking"], &[BLOOM, DIGIT]),
     row(&["falcon"], &[regex(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, ASCII_TRIPLE]),
-    row(
-        &["deepseek-coder"],
-        &[regex(r"[\r\n]"), regex(r"\s?\p{L}+"), regex(r"\s?\p{P}+"), CJK, DIGIT],
-    ),
-    row(
-        &["deepseek-llm"],
-        &[regex(r"[\r\n]"), DEEPSEEK_WORDS, DEEPSEEK_MARKS, regex(r"\s+$"), CJK, DIGITS],
-    ),
+    row(&["deepseek-coder"], &[regex(r"[\r\n]"), regex(r"\s?\p{L}+"), regex(r"\s?\p{P}+"), CJK, DIGIT]),
+    row(&["deepseek-llm"], &[regex(r"[\r\n]"), DEEPSEEK_WORDS, DEEPSEEK_MARKS, regex(r"\s+$"), CJK, DIGITS]),
     row(&["jais-2"], &[JAIS2]),
     Row { names: &["youtu"], cuts: &[YOUTU_SCRIPTS, YOUTU], ignore_merges: true, add_bos: false },
     Row { names: &["granite-embed-multi-97m"], cuts: &[GPT4O], ignore_merges: true, add_bos: false },

@@ -20,7 +20,9 @@ pub fn width() -> Option<usize> {
 /// # Errors
 /// Always: a chat without one would write its prompts between the answers.
 pub fn set_stdout_aside() -> Result<File> {
-    Err(Error::usage("A chat needs the console for what it says, and stdout leads elsewhere. Give the question as an argument."))
+    Err(Error::usage(
+        "A chat needs the console for what it says, and stdout leads elsewhere. Give the question as an argument.",
+    ))
 }
 
 /// The keyboard in single keys that are not echoed, until it is dropped.

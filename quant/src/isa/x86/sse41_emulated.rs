@@ -75,10 +75,8 @@ pub(super) fn f32_to_f16(x: __m128) -> __m128i {
     let half = _mm_set1_ps(0.5);
     let denormal = _mm_castps_si128(_mm_add_ps(_mm_castsi128_ps(magnitude), half));
     let denormal = _mm_sub_epi32(denormal, _mm_castps_si128(half));
-    let nan = _mm_or_si128(
-        _mm_set1_epi32(0x7e00),
-        _mm_and_si128(_mm_srli_epi32::<13>(magnitude), _mm_set1_epi32(0x3ff)),
-    );
+    let nan =
+        _mm_or_si128(_mm_set1_epi32(0x7e00), _mm_and_si128(_mm_srli_epi32::<13>(magnitude), _mm_set1_epi32(0x3ff)));
     let out = _mm_blendv_epi8(normal, denormal, _mm_cmplt_epi32(magnitude, _mm_set1_epi32(0x3880_0000)));
     let out = _mm_blendv_epi8(out, _mm_set1_epi32(0x7c00), _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x477f_efff)));
     let out = _mm_blendv_epi8(out, nan, _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7f80_0000)));
