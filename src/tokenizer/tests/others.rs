@@ -86,3 +86,21 @@ fn the_longest_match_is_taken_and_escapes_are_bytes() {
     assert_eq!(tokenizer.encode("abb\na가", Special::Plain), [2, 5, 3, 1, 4]);
     assert_eq!(tokenizer.decode(&[2, 3, 4], false), "ab\n가");
 }
+
+#[test]
+fn the_cheapest_cut_spells_what_no_token_covers_in_bytes() {
+    let mut rows =
+        vec![("a", 1, -2.0), ("b", 1, -2.0), ("ab", 1, -4.0), ("abc", 1, -9.0), ("c", 1, -4.5), ("no", 1, -2001.0)];
+    rows.extend([("n", 1, -3.0), ("o", 1, -3.0), ("<0xED>", 6, 0.0), ("<0x95>", 6, 0.0), ("<0x9C>", 6, 0.0)]);
+    let tokenizer = Tokenizer::new(vocab("plamo2", &rows)).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    // At equal cost the longer token; "ab" and "c" cost less than "abc"; a token that costs too much is none.
+    assert_eq!(encode("ab"), ["ab"]);
+    assert_eq!(encode("abc"), ["ab", "c"]);
+    assert_eq!(encode("no"), ["n", "o"]);
+    assert_eq!(encode("\u{feff}한a"), ["<0xED>", "<0x95>", "<0x9C>", "a"]);
+    assert_eq!(tokenizer.decode(&tokenizer.encode("한a", Special::Plain), false), "한a");
+    let mut short = vocab("plamo2", &rows);
+    short.scores.pop();
+    assert!(Tokenizer::new(short).unwrap_err().to_string().contains("tokenizer.ggml.scores"));
+}
