@@ -19,28 +19,19 @@ const fn name(id: u32, name: &'static str) -> Foreign {
 }
 
 /// By number. Formats without a size have been withdrawn from files, or are too new to be certain of.
-const FOREIGN: [Foreign; 27] = [
+const FOREIGN: [Foreign; 18] = [
     name(4, "Q4_2"),
     name(5, "Q4_3"),
     row(9, "Q8_1", 32, 36),
     row(15, "Q8_K", 256, 292),
-    row(16, "IQ2_XXS", 256, 66),
-    row(17, "IQ2_XS", 256, 74),
-    row(18, "IQ3_XXS", 256, 98),
-    row(19, "IQ1_S", 256, 50),
-    row(21, "IQ3_S", 256, 110),
-    row(22, "IQ2_S", 256, 82),
     row(24, "I8", 1, 1),
     row(25, "I16", 1, 2),
     row(26, "I32", 1, 4),
     row(27, "I64", 1, 8),
     row(28, "F64", 1, 8),
-    row(29, "IQ1_M", 256, 56),
     name(31, "Q4_0_4_4"),
     name(32, "Q4_0_4_8"),
     name(33, "Q4_0_8_8"),
-    row(34, "TQ1_0", 256, 54),
-    row(35, "TQ2_0", 256, 66),
     name(36, "IQ4_NL_4_4"),
     name(37, "IQ4_NL_4_8"),
     name(38, "IQ4_NL_8_8"),
