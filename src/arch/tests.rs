@@ -410,3 +410,20 @@ fn a_stream_that_was_never_kept_cannot_be_blended_in() {
         assert!(error.to_string().contains("block_skip_connection") && error.exit_code() == 2, "{error}");
     }
 }
+
+#[test]
+fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    let start = readme.find("Refused by name").unwrap();
+    let paragraph = readme[start..].split("\n\n").next().unwrap();
+    for (name, reason) in refused::REFUSED {
+        // Files of "clip" are known before their architecture is looked at.
+        let error = read(&base(name)).unwrap_err().to_string();
+        assert!(*name == "clip" || error.contains(&format!("`{name}` needs {reason}")), "{error}");
+        assert!(paragraph.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+    // And no other: what is named there is refused, but for the one that depends on a key.
+    for name in paragraph.split('`').skip(1).step_by(2).filter(|name| !["nanbeige", "num_loops"].contains(name)) {
+        assert!(refused::REFUSED.iter().any(|row| row.0 == name), "{name} is not refused");
+    }
+}

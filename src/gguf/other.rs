@@ -53,6 +53,8 @@ pub(super) fn check(gguf: &Gguf) -> Result<()> {
         ("an importance matrix (imatrix), which helps to quantize a model", "give the model itself")
     } else if kind == "mmproj" || arch == "clip" {
         ("a projector for images (mmproj), a companion of a model", "give the model itself")
+    } else if !matches!(kind, "" | "model") && gguf.tensors().len() > 0 {
+        ("another kind of file, as its key general.type says", "give the model itself")
     } else {
         return Ok(());
     };

@@ -8,6 +8,9 @@ use crate::{Error, Result};
 /// Most files of one model: what five digits could say is never used.
 const MAX_SHARDS: usize = 1024;
 
+/// Most bytes between the data of one part and the start of the next, where somebody joined them.
+const MAX_PADDING: usize = 4096;
+
 /// The other files of a split model, in order; none for a model in one file.
 ///
 /// # Errors
@@ -25,6 +28,10 @@ pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
             count.to_string(),
         ));
     }
+    if joined(first) {
+        return Err(Error::input(place, "one file of a split model", format!("{count} of them joined, as cat does"))
+            .hint("take the parts as they were, in one folder: the first opens all; or merge them with llama-gguf-split --merge"));
+    }
     let Some(named) = Named::parse(first.path()).filter(|named| named.count == count) else {
         return Err(Error::input(place, format!("a name that ends in -00001-of-{count:05}.gguf"), "another one")
             .hint("give the files of a split model their original names"));
@@ -35,6 +42,15 @@ pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
             .hint(format!("open {}", named.with_number(1).display())));
     }
     Ok((2..=count).map(|n| named.with_number(n)).collect())
+}
+
+/// Whether another GGUF file begins behind the data of this one.
+fn joined(first: &Gguf) -> bool {
+    let bytes: &[u8] = &first.shards[0].map;
+    let end = first.tensors.iter().map(|tensor| tensor.range.end).max().unwrap_or(0);
+    bytes
+        .get(end..)
+        .is_some_and(|rest| end > 0 && rest[..rest.len().min(MAX_PADDING)].windows(4).any(|four| four == b"GGUF"))
 }
 
 /// Checks that `shard` is file `number` (from 0) of the model that `first` begins.

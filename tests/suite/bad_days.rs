@@ -157,6 +157,12 @@ fn what_is_taken_for_a_model_is_named() {
     Writer::new("llama").text("general.type", "imatrix").write(&at("imatrix.gguf")).unwrap();
     Writer::new("clip").text("general.type", "mmproj").write(&at("mmproj.gguf")).unwrap();
     vocabulary(Writer::new("llama")).write(&at("vocabulary.gguf")).unwrap();
+    tiny("llama", 1).unwrap().text("general.type", "dataset").write(&at("dataset.gguf")).unwrap();
+    let part = tiny("llama", 1).unwrap().raw("split.count", 2, 2u16.to_le_bytes().to_vec()).bytes();
+    std::fs::write(at("joined.gguf"), [&part[..], &part].concat()).unwrap();
+    std::fs::write(at("joined-00001-of-00002.gguf"), [&part[..], &part].concat()).unwrap();
+    std::fs::write(at("old.gguf"), [&b"GGUF\x01\0\0\0"[..], &[0; 64]].concat()).unwrap();
+    std::fs::write(at("big.gguf"), [&b"GGUF\0\0\0\x03"[..], &[0; 64]].concat()).unwrap();
     std::fs::write(at("page.gguf"), "<!DOCTYPE html><html>").unwrap();
     std::fs::write(at("lfs.gguf"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
     for (name, what) in [
@@ -166,6 +172,11 @@ fn what_is_taken_for_a_model_is_named() {
         ("vocabulary", "only a vocabulary"),
         ("page", "web page"),
         ("lfs", "LFS"),
+        ("dataset", "general.type"),
+        ("joined", "joined"),
+        ("joined-00001-of-00002", "joined"),
+        ("old", "version 1"),
+        ("big", "big-endian"),
     ] {
         let path = at(&format!("{name}.gguf"));
         let (code, out, err) = told(&home.run(&["run", path.to_str().unwrap(), "hi"]));
