@@ -30,7 +30,7 @@ pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
     }
     if joined(first) {
         return Err(Error::input(place, "one file of a split model", format!("{count} of them joined, as cat does"))
-            .hint("take the parts as they were, in one folder: the first opens all; or merge them with llama-gguf-split --merge"));
+            .hint("take the parts as they were, in one folder: the first opens all; or merge them with llama.cpp's gguf-split"));
     }
     let Some(named) = Named::parse(first.path()).filter(|named| named.count == count) else {
         return Err(Error::input(place, format!("a name that ends in -00001-of-{count:05}.gguf"), "another one")
