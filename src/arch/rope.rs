@@ -81,7 +81,7 @@ impl Keys<'_> {
 
 /// What YaRN multiplies attention by, per query and key: `0.1 k ln(factor) + 1`.
 pub(super) fn yarn_gain(factor: f32, k: f32) -> f32 {
-    if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 }
+    if factor <= 1.0 { 1.0 } else { 0.1 * k * libm::logf(factor) + 1.0 }
 }
 
 impl Rope {
@@ -97,7 +97,7 @@ impl Rope {
         }
         let divisor = |i: usize| {
             let exponent = 2.0 * i as f64 / self.dims as f64;
-            let wavelength = 2.0 * std::f64::consts::PI * f64::from(self.base).powf(exponent);
+            let wavelength = 2.0 * std::f64::consts::PI * libm::pow(f64::from(self.base), exponent);
             if wavelength < ORIGINAL / HIGH {
                 1.0
             } else if wavelength > ORIGINAL / LOW {

@@ -350,8 +350,8 @@ impl Answer {
 /// The logarithm of the sum of `e^logit`, and the `count` likeliest tokens with the logarithms of their probabilities.
 fn likeliest(logits: &[f32], count: usize) -> (f32, Vec<(u32, f32)>) {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|x| f64::from(x - most).exp()).sum();
-    let total = most + sum.ln() as f32;
+    let sum: f64 = logits.iter().map(|x| libm::exp(f64::from(x - most))).sum();
+    let total = most + libm::log(sum) as f32;
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
     let count = count.min(order.len());

@@ -62,7 +62,8 @@ impl Pass<'_> {
         self.lead.phase(n, &|_, t| {
             let row = rows.take(t);
             let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
-            let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+            let square = |&x: &f32| (f64::from(x) - mean) * (f64::from(x) - mean);
+            let squares: f64 = row.iter().map(square).sum();
             let deviation = (squares / (width.max(2) - 1) as f64).sqrt();
             let cut = (mean + f64::from(z) * deviation) as f32;
             row.iter_mut().for_each(|x| *x = (*x - cut).max(0.0));

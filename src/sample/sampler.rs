@@ -190,7 +190,7 @@ impl Sampler {
         let mut drawn: Vec<(Candidate, f64)> = drawn.map(|(&candidate, &weight)| (candidate, weight)).collect();
         let total: f64 = drawn.iter().map(|(_, weight)| weight).sum();
         drawn.sort_unstable_by(|(a, _), (b, _)| a.before(b));
-        let log = |weight: f64| (weight / total).ln() as f32;
+        let log = |weight: f64| libm::log(weight / total) as f32;
         let own = drawn.iter().find(|(candidate, _)| candidate.token == chosen).map_or(f32::NEG_INFINITY, |c| log(c.1));
         (own, drawn.iter().take(count).map(|(candidate, weight)| (candidate.token, log(*weight))).collect())
     }

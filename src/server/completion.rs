@@ -300,7 +300,7 @@ fn probabilities(llm: &Llm, chosen: &[Logprob], after_filters: bool) -> Value {
     }
     let one = |token: u32, logprob: f32| {
         let bytes = llm.tokenizer().piece(token, true);
-        json!({ "id": token, "token": String::from_utf8_lossy(bytes), "bytes": bytes, "prob": logprob.exp() })
+        json!({ "id": token, "token": String::from_utf8_lossy(bytes), "bytes": bytes, "prob": libm::expf(logprob) })
     };
     let entry = |chosen: &Logprob| {
         let mut entry = one(chosen.token, chosen.logprob);

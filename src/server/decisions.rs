@@ -144,7 +144,7 @@ fn probabilities(llm: &Llm, labels: &[String], chosen: &Logprob) -> Vec<f64> {
         let text = llm.tokenizer().piece(token, false);
         let label = labels.iter().position(|label| !text.is_empty() && label.as_bytes().starts_with(text));
         if let Some(label) = label {
-            sums[label] += f64::from(logprob).exp();
+            sums[label] += libm::exp(f64::from(logprob));
         }
     }
     let total: f64 = sums.iter().sum();
