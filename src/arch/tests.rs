@@ -418,8 +418,10 @@ fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
     let paragraph = readme[start..].split("\n\n").next().unwrap();
     for (name, reason) in refused::REFUSED {
         // Files of "clip" are known before their architecture is looked at.
-        let error = read(&base(name)).unwrap_err().to_string();
-        assert!(*name == "clip" || error.contains(&format!("`{name}` needs {reason}")), "{error}");
+        if *name != "clip" {
+            let error = read(&base(name)).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}` needs {reason}")), "{error}");
+        }
         assert!(paragraph.contains(&format!("`{name}`")), "{name} is not in the README");
     }
     // And no other: what is named there is refused, but for the one that depends on a key.
