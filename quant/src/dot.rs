@@ -8,6 +8,7 @@
 //! So the result of a row and a column depends on nothing but the two. Every other kernel must give the same bits.
 
 use crate::activation::{ActRow32, ActRow256, sum_slot};
+use crate::fma::fma;
 use crate::formats::{Float, Format32, Format256};
 
 /// Adds sixteen partial sums in the one order that every instruction set follows: halves onto halves.
@@ -25,7 +26,7 @@ pub(crate) fn row_float<F: Float>(row: &[F::Block], x: &[&[f32]], out: &mut [f32
     for (out, x) in out.iter_mut().zip(x) {
         let mut p = [0f32; 16];
         for (i, (weight, &x)) in row.iter().zip(*x).enumerate() {
-            p[i % 16] = F::value(weight).mul_add(x, p[i % 16]);
+            p[i % 16] = fma(F::value(weight), x, p[i % 16]);
         }
         *out = tree16(p);
     }
@@ -41,9 +42,9 @@ pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32], out: &mut [f
         let block = F::unpack(block);
         for (c, x) in x.iter().enumerate() {
             let isum: i32 = block.q.iter().zip(&x.q[b].0).map(|(&q, &a)| i32::from(q) * i32::from(a)).sum();
-            acc[c] = (block.d * x.d[b]).mul_add(isum as f32, acc[c]);
+            acc[c] = fma(block.d * x.d[b], isum as f32, acc[c]);
             if F::MIN {
-                macc[c] = (block.min * x.d[b]).mul_add(x.sums[b] as f32, macc[c]);
+                macc[c] = fma(block.min * x.d[b], x.sums[b] as f32, macc[c]);
             }
         }
     }
@@ -65,9 +66,9 @@ pub(crate) fn row_256<F: Format256>(row: &[F::Block], x: &[ActRow256], out: &mut
                 isum += i32::from(block.scales[g]) * sum;
                 msum += i32::from(block.mins[g]) * i32::from(x.sums[b].by_16[sum_slot(g)]);
             }
-            acc[c] = (block.d * x.d[b]).mul_add(isum as f32, acc[c]);
+            acc[c] = fma(block.d * x.d[b], isum as f32, acc[c]);
             if F::MIN {
-                macc[c] = (block.min * x.d[b]).mul_add(msum as f32, macc[c]);
+                macc[c] = fma(block.min * x.d[b], msum as f32, macc[c]);
             }
         }
     }

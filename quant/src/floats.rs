@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::fma::fma;
 use crate::formats::Float;
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
@@ -109,7 +110,7 @@ fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
                 s.store(sum, &mut lanes);
                 let rest = len / LANES * LANES..len;
                 for (lane, (w, x)) in lanes.iter_mut().zip(rows[r][rest.clone()].iter().zip(&x[c][rest])) {
-                    *lane = F::value(w).mul_add(*x, *lane);
+                    *lane = fma(F::value(w), *x, *lane);
                 }
                 sum = s.load(&lanes);
             }

@@ -13,6 +13,7 @@ mod dot;
 pub mod dtype;
 mod elementary;
 mod floats;
+pub mod fma;
 mod formats;
 pub mod gates;
 mod gemm;

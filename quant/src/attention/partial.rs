@@ -1,6 +1,7 @@
 //! What a tile, or several tiles in order, gave for each query row.
 
 use crate::elementary::exp;
+use crate::fma::fma;
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, LANES, Lanes, load_padded, store_partial};
@@ -114,7 +115,7 @@ impl Kernel for Merge<'_> {
                     old.copy_from_slice(new);
                     continue;
                 }
-                *sum = self.next.sum[row].mul_add(take, *sum * keep);
+                *sum = fma(self.next.sum[row], take, *sum * keep);
                 *max = if *max > self.next.max[row] { *max } else { self.next.max[row] };
                 let (keep, take) = (s.splat(keep), s.splat(take));
                 for (old, new) in old.iter_mut().zip(new) {
@@ -155,7 +156,7 @@ impl Kernel for Finish<'_> {
             let mut e = [0.0; LANES];
             let scores = load_padded(s, &[max - top, sink - top], f32::NEG_INFINITY);
             s.store(exp(s, scores), &mut e);
-            e[0] / sum.mul_add(e[0], e[1])
+            e[0] / fma(sum, e[0], e[1])
         } else {
             1.0 / sum
         };

@@ -7,6 +7,7 @@ use crate::forward::scratch::{Scratch, sized};
 use crate::kv::KvCache;
 use crate::model::{ShortConvWeights, Taps};
 use std::ops::Range;
+use tokki_quant::fma::fma;
 use tokki_quant::recurrent::conv_step;
 use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::{gates, ops};
@@ -90,7 +91,7 @@ impl Pass<'_> {
                 let Some(from) = (t + j).checked_sub(before) else { continue };
                 if (place.row..place.row + place.n).contains(&from) {
                     let input = &x[from * stride..][..channels];
-                    out.iter_mut().zip(tap.iter().zip(input)).for_each(|(out, (w, x))| *out = w.mul_add(*x, *out));
+                    out.iter_mut().zip(tap.iter().zip(input)).for_each(|(out, (w, x))| *out = fma(*w, *x, *out));
                 }
             }
         });

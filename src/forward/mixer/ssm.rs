@@ -11,6 +11,7 @@ use crate::forward::{Pass, norm, product};
 use crate::kv::KvCache;
 use crate::model::{NormWeights, StateSpaceInput, StateSpaceWeights};
 use std::ops::Range;
+use tokki_quant::fma::fma;
 use tokki_quant::recurrent::{scan_channel, scan_head};
 use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::{gates, ops};
@@ -203,7 +204,7 @@ impl Pass<'_> {
                     let (x, step) = (x[t * d + channel], steps[t * d + channel]);
                     let a = &w.a[channel * values..][..values];
                     let y = scan_channel(self.isa, state, a, (b, c), x, step);
-                    *out = x.mul_add(w.d[channel], y);
+                    *out = fma(x, w.d[channel], y);
                 }
             },
         );

@@ -59,10 +59,11 @@ pub const SRC: &[(&str, &[&str])] = &[
 
 /// Modules of `quant`: leaves, instruction sets, formats, then products that put them together.
 pub const QUANT: &[(&str, &[&str])] = &[
+    ("fma", &[]),
     ("half_float", &[]),
     ("share", &[]),
     ("team", &[]),
-    ("isa", &["half_float"]),
+    ("isa", &["fma", "half_float"]),
     ("elementary", &["isa"]),
     ("ceiling", &["isa"]),
     ("formats", &["isa"]),
@@ -71,8 +72,8 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ("layout", &["formats", "isa"]),
     ("matrix", &["dtype", "formats", "layout"]),
     ("product", &["activation", "matrix", "share"]),
-    ("floats", &["formats", "isa", "product"]),
-    ("dot", &["activation", "formats"]),
+    ("floats", &["fma", "formats", "isa", "product"]),
+    ("dot", &["activation", "fma", "formats"]),
     ("gemv", &["activation", "formats", "isa", "layout", "matrix", "share"]),
     ("gemm", &["activation", "formats", "isa", "layout", "matrix", "product", "share"]),
     (
@@ -92,7 +93,7 @@ pub const QUANT: &[(&str, &[&str])] = &[
             "share",
         ],
     ),
-    ("attention", &["elementary", "half_float", "isa"]),
+    ("attention", &["elementary", "fma", "half_float", "isa"]),
     ("norms", &["isa", "ops"]),
     ("gates", &["elementary", "isa", "ops"]),
     ("recurrent", &["elementary", "isa"]),

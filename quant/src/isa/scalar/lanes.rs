@@ -1,6 +1,7 @@
 //! What every operation on lanes means.
 
 use super::Scalar;
+use crate::fma::fma;
 use crate::half_float;
 use crate::isa::simd::{LANES, Lanes};
 
@@ -81,7 +82,7 @@ impl Lanes for Scalar {
         zip(a, b, |a, b| a / b)
     }
     fn fma(self, a: F, b: F, c: F) -> F {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        std::array::from_fn(|i| fma(a[i], b[i], c[i]))
     }
     fn max(self, a: F, b: F) -> F {
         zip(a, b, |a, b| if a > b { a } else { b })

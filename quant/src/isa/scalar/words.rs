@@ -1,6 +1,7 @@
 //! What every operation on words means.
 
 use super::Scalar;
+use crate::fma::fma;
 use crate::half_float;
 use crate::isa::simd::{Dots, MAX_ROWS, RowDots, Words};
 
@@ -180,7 +181,7 @@ unsafe impl Words for Scalar {
     }
     #[inline(always)]
     fn fma_f32(self, a: V, b: V, c: V) -> V {
-        std::array::from_fn(|i| f32::from_bits(a[i]).mul_add(f32::from_bits(b[i]), f32::from_bits(c[i])).to_bits())
+        std::array::from_fn(|i| fma(f32::from_bits(a[i]), f32::from_bits(b[i]), f32::from_bits(c[i])).to_bits())
     }
 
     #[inline(always)]
