@@ -2,41 +2,24 @@
 
 use crate::{Error, Result};
 
-/// What asks to stop: SIGTERM and SIGINT, or Ctrl-C, Ctrl-Break and a console that is closed.
-pub struct Stop(system::Stop);
-
-/// What asks to read keys and certificates again: SIGHUP; Windows has nothing of the kind.
-pub struct Reload(system::Reload);
+pub use system::{Reload, Stop};
 
 /// Watches for both from now on.
 ///
 /// # Errors
 /// [`Error::Failed`] where the system refuses.
 pub fn watch() -> Result<(Stop, Reload)> {
-    let (stop, reload) = system::watch().map_err(|why| Error::failed("signals", why.to_string()))?;
-    Ok((Stop(stop), Reload(reload)))
-}
-
-impl Stop {
-    /// Until it is asked for, once more.
-    pub async fn asked(&mut self) {
-        self.0.asked().await;
-    }
-}
-
-impl Reload {
-    /// Until it is asked for, once more.
-    pub async fn asked(&mut self) {
-        self.0.asked().await;
-    }
+    system::watch().map_err(|why| Error::failed("signals", why.to_string()))
 }
 
 #[cfg(unix)]
 mod system {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    pub(super) struct Stop([Signal; 2]);
-    pub(super) struct Reload(Signal);
+    /// What asks to stop.
+    pub struct Stop([Signal; 2]);
+    /// What asks to read keys and certificates again; Windows has nothing of the kind.
+    pub struct Reload(Signal);
 
     pub(super) fn watch() -> std::io::Result<(Stop, Reload)> {
         let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -44,7 +27,8 @@ mod system {
     }
 
     impl Stop {
-        pub(super) async fn asked(&mut self) {
+        /// Until it is asked for, once more.
+        pub async fn asked(&mut self) {
             let [term, int] = &mut self.0;
             tokio::select! {
                 _ = term.recv() => {}
@@ -54,7 +38,8 @@ mod system {
     }
 
     impl Reload {
-        pub(super) async fn asked(&mut self) {
+        /// Until it is asked for, once more.
+        pub async fn asked(&mut self) {
             self.0.recv().await;
         }
     }
@@ -64,15 +49,18 @@ mod system {
 mod system {
     use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
 
-    pub(super) struct Stop(CtrlC, CtrlBreak, CtrlClose);
-    pub(super) struct Reload;
+    /// What asks to stop.
+    pub struct Stop(CtrlC, CtrlBreak, CtrlClose);
+    /// What asks to read keys and certificates again; Windows has nothing of the kind.
+    pub struct Reload;
 
     pub(super) fn watch() -> std::io::Result<(Stop, Reload)> {
         Ok((Stop(ctrl_c()?, ctrl_break()?, ctrl_close()?), Reload))
     }
 
     impl Stop {
-        pub(super) async fn asked(&mut self) {
+        /// Until it is asked for, once more.
+        pub async fn asked(&mut self) {
             tokio::select! {
                 _ = self.0.recv() => {}
                 _ = self.1.recv() => {}
@@ -82,7 +70,8 @@ mod system {
     }
 
     impl Reload {
-        pub(super) async fn asked(&mut self) {
+        /// Until it is asked for, once more.
+        pub async fn asked(&mut self) {
             std::future::pending().await
         }
     }

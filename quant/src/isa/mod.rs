@@ -8,6 +8,8 @@ mod aarch64;
 pub(crate) mod caches;
 pub(crate) mod ceiling;
 pub(crate) mod dispatch;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod safe;
 mod scalar;
 pub(crate) mod simd;
 pub(crate) mod unroll;

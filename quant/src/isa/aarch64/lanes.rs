@@ -5,6 +5,7 @@ use std::arch::asm;
 
 use super::Neon;
 use super::dots::dot;
+use crate::isa::safe::methods;
 use crate::isa::simd::{LANES, Lanes};
 use crate::isa::unroll::four;
 
@@ -33,18 +34,6 @@ fn f32_to_f16(x: float32x4_t) -> uint16x4_t {
             options(pure, nomem, nostack, preserves_flags));
     }
     out
-}
-
-/// Methods whose body may use the instructions that `self` proves.
-macro_rules! methods {
-    ($(fn $name:ident $(<const $n:ident: i32>)? ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
-        $(#[inline(always)]
-        fn $name $(<const $n: i32>)? (self, $($arg: $type),*) $(-> $out)? {
-            // SAFETY: `self` proves that the CPU has the instructions; what is loaded or stored is a reference to an array of
-            // exactly the vector's bytes (or parts of it, by `[n..]` of that array), at any alignment.
-            unsafe { $body }
-        })*
-    };
 }
 
 impl<const DOT: bool> Lanes for Neon<DOT> {

@@ -6,6 +6,7 @@ use std::arch::asm;
 use super::Neon;
 use super::dots::dot;
 use super::lanes::f16_to_f32;
+use crate::isa::safe::operations;
 use crate::isa::simd::{Dots, MAX_ROWS, Words};
 use crate::isa::unroll::{first, four};
 
@@ -37,18 +38,6 @@ fn transpose(x: [V; 4]) -> [V; 4] {
 fn pairs(a: V, b: V) -> V {
     let (a, b) = (vreinterpretq_s16_u32(a), vreinterpretq_s16_u32(b));
     vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)))
-}
-
-/// Defines safe operations from intrinsics.
-macro_rules! operations {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $out {
-            // SAFETY: `self` proves that the CPU has these instructions; what is loaded or stored is a reference to an array
-            // of at least as many bytes as the vector (the types of the arguments and `first::<N>` say so), at any alignment.
-            unsafe { $body }
-        })*
-    };
 }
 
 // SAFETY: `V` is a register of integers.

@@ -20,6 +20,9 @@ fn pin(mut x: *const u8, sum: &mut __m256i) -> *const u8 {
 }
 
 /// Four activations in every lane.
+///
+/// # Safety
+/// The CPU must have AVX2.
 #[inline(always)]
 unsafe fn group(a: &[i8; 4]) -> __m256i {
     // SAFETY: the caller's token proves AVX2.
@@ -27,6 +30,9 @@ unsafe fn group(a: &[i8; 4]) -> __m256i {
 }
 
 /// Products of signed bytes and activations, in pairs of 16 bits: at most 2 * 128 * 127, which 16 bits hold.
+///
+/// # Safety
+/// The CPU must have AVX2.
 #[inline(always)]
 unsafe fn signed_pairs(q: __m256i, a: &[i8; 4]) -> __m256i {
     // SAFETY: the caller's token proves AVX2.

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::Avx2;
 use super::dots::dpbusd;
+use crate::isa::safe::methods;
 use crate::isa::simd::{LANES, Lanes};
 
 type F = [__m256; 2];
@@ -15,18 +16,6 @@ pub(in crate::isa) struct Groups {
     offset: I,
     signed: I,
     magnitude: I,
-}
-
-/// Methods whose body may use the instructions that `self` proves.
-macro_rules! methods {
-    ($(fn $name:ident $(<const $n:ident: i32>)? ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
-        $(#[inline(always)]
-        fn $name $(<const $n: i32>)? (self, $($arg: $type),*) $(-> $out)? {
-            // SAFETY: `self` proves that the CPU has the instructions; what is loaded or stored is a reference to an array of
-            // exactly the vector's bytes (or halves of it, by `[n..]` of that array), at any alignment.
-            unsafe { $body }
-        })*
-    };
 }
 
 impl<const DOT: u8> Lanes for Avx2<DOT> {

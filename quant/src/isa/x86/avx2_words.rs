@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::Avx2;
 use super::dots::{dpbusd, dpwssd_whole};
+use crate::isa::safe::operations;
 use crate::isa::simd::{Dots, MAX_ROWS, Words};
 use crate::isa::unroll::{eight, first};
 
@@ -53,18 +54,6 @@ fn order() -> V {
 
 /// Offsets of a lane's first byte inside its half register, in each byte of the lane.
 const FOUR: [i32; 4] = [0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c];
-
-/// Defines safe operations from intrinsics.
-macro_rules! operations {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $out {
-            // SAFETY: `self` proves that the CPU has these instructions; what is loaded or stored is a reference to an array
-            // of at least as many bytes as the vector (the types of the arguments and `first::<N>` say so), at any alignment.
-            unsafe { $body }
-        })*
-    };
-}
 
 // SAFETY: `V` is a register of integers.
 unsafe impl<const DOT: u8> Words for Avx2<DOT> {

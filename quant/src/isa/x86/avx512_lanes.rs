@@ -3,19 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
+use crate::isa::safe::methods;
 use crate::isa::simd::{LANES, Lanes};
-
-/// Methods whose body may use the instructions that `self` proves.
-macro_rules! methods {
-    ($(fn $name:ident ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
-        $(#[inline(always)]
-        fn $name (self, $($arg: $type),*) $(-> $out)? {
-            // SAFETY: `self` proves that the CPU has the instructions; what is loaded or stored is a reference to an array of
-            // exactly the vector's bytes (or halves of it, by `[n..]` of that array), at any alignment.
-            unsafe { $body }
-        })*
-    };
-}
 
 impl Lanes for Avx512 {
     type F = __m512;

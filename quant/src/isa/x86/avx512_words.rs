@@ -4,6 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Avx512;
+use crate::isa::safe::operations;
 use crate::isa::simd::{Dots, MAX_ROWS, Words};
 use crate::isa::unroll::first;
 
@@ -42,18 +43,6 @@ fn transpose(a: V, b: V, c: V, d: V) -> [V; 4] {
         _mm512_unpacklo_epi64(ef, gh),
         _mm512_unpackhi_epi64(ef, gh),
     ]
-}
-
-/// Defines safe operations from intrinsics.
-macro_rules! operations {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $out {
-            // SAFETY: `self` proves that the CPU has these instructions; what is loaded or stored is a reference to an array
-            // of at least as many bytes as the vector (the types of the arguments and `first::<N>` say so), at any alignment.
-            unsafe { $body }
-        })*
-    };
 }
 
 // SAFETY: `V` is a register of integers.

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::Sse41;
 use super::sse41_emulated::{f16_to_f32, f32_to_f16, fma};
+use crate::isa::safe::methods;
 use crate::isa::simd::{LANES, Lanes};
 use crate::isa::unroll::four;
 
@@ -15,18 +16,6 @@ type I = [__m128i; 4];
 pub(in crate::isa) struct Groups {
     signed: I,
     magnitude: I,
-}
-
-/// Methods whose body may use the instructions that `self` proves.
-macro_rules! methods {
-    ($(fn $name:ident $(<const $n:ident: i32>)? ($($arg:ident: $type:ty),*) $(-> $out:ty)? $body:block)*) => {
-        $(#[inline(always)]
-        fn $name $(<const $n: i32>)? (self, $($arg: $type),*) $(-> $out)? {
-            // SAFETY: `self` proves that the CPU has the instructions; what is loaded or stored is a reference to an array of
-            // exactly the vector's bytes (or parts of it, by `[n..]` of that array), at any alignment.
-            unsafe { $body }
-        })*
-    };
 }
 
 impl Lanes for Sse41 {
