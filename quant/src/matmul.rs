@@ -103,7 +103,7 @@ impl Visitor for Blocked<'_, '_> {
 const STEP_BYTES: usize = 24 << 10;
 
 /// The most columns that a kernel with rows side by side takes.
-const WIDEST: usize = 4;
+const WIDEST: usize = 8;
 
 /// A product a few columns at a time.
 fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
@@ -184,12 +184,15 @@ impl<'a, 't> Batch<'a, 't> {
         Steps<'a, 't, Interleaved, F, X, 1>: Kernel,
         Steps<'a, 't, Plain, F, X, 2>: Kernel,
         Steps<'a, 't, Interleaved, F, X, 2>: Kernel,
+        Steps<'a, 't, Plain, F, X, 4>: Kernel,
+        Steps<'a, 't, Interleaved, F, X, 4>: Kernel,
         Steps<'a, 't, Plain, F, X, WIDEST>: Kernel,
         Steps<'a, 't, Interleaved, F, X, WIDEST>: Kernel,
     {
         match self.left() {
             1 => self.wide::<F, X, 1>(column),
             2 => self.wide::<F, X, 2>(column),
+            3 | 4 => self.wide::<F, X, 4>(column),
             _ => self.wide::<F, X, WIDEST>(column),
         }
     }
