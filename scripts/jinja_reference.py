@@ -134,7 +134,8 @@ CONVERSATIONS = {
     "other_role": {"messages": [{"role": "developer", "content": "Short."}, _user("Hi"), {"role": "critic", "content": "No."}]},
     "no_content": {"messages": [_user("Hi"), {"role": "assistant"}, _user(None)]},
     "no_messages": {"messages": []},
+    "result_in_question": {"messages": [_user("Q"), _assistant("A", reasoning_content="t"), _user("<tool_response>\n1\n</tool_response>")]},
     "documents": {"messages": [_user("Who?")], "documents": [{"doc_id": 7, "text": "Ada."}, {"text": "Bo."}], "controls": {"citations": True, "n": 1},
                   "tools": [_NOW], "date_string": "23 Nov 2026", "response_format": {"type": "object"}},
-    "long": {"messages": _TALK * 3 + [_user("끝.")]},
+    "long": {"messages": _TALK + [_assistant("The Red Sea."), _user("And then?")] * 4},
 }
