@@ -1,28 +1,26 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/templates/generated.json: templates made by chance, and what Jinja 3.1.6 makes of them.
+"""Writes what Jinja 3.1.6 makes of the templates in tests/fixtures/templates.
 
-    record_templates.py [COUNT] [SEED] [FILE]
+    record_templates.py fixtures
+    record_templates.py chance [COUNT] [SEED] [FILE]
 
-Every template is a few statements and expressions over the variables of `VARS`, drawn from a grammar that knows which filter,
-test, method and operator wants which kind of value, and sometimes takes another one. The reference runs as those who write chat
-templates run it: sandboxed, values unchangeable, blocks trimmed, `break` and `continue`, `tojson` without HTML escapes. A case whose output
-holds an address or a name of Python's own objects is dropped. Needs: pip install jinja2==3.1.6
+`fixtures` renders every .jinja of the folder with the conversations of jinja_reference.py: expected.json.
+
+`chance` makes templates of its own: generated.json. Every one is a few statements and expressions over the variables of `VARS`, drawn from a grammar that knows which filter,
+test, method and operator wants which kind of value, and sometimes takes another one. A case whose output holds an address or a name
+of Python's own objects is dropped. Needs: pip install jinja2==3.1.6
 """
 import copy
 import json
 import random
 import sys
 import warnings
-from datetime import datetime
 from pathlib import Path
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja_reference import CONVERSATIONS, NOW, TOKENS, environment, outcome
 
 warnings.simplefilter("ignore")
-ROOT = Path(__file__).resolve().parent.parent / "tests/fixtures/templates/generated.json"
-NOW = datetime(2026, 11, 23, 9, 5, 7)
+FIXTURES = Path(__file__).resolve().parent.parent / "tests/fixtures/templates"
 VARS = {
     "s": "hello world", "t": "  It's\ta Test\n", "u": "Straße ﬁ ΟΔΟΣ İ 한국어 😀", "e": "", "n": "42", "h": "<b>&\"x\"'</b>",
     "lines": "one\r\ntwo\n\nthree\x0bfour", "i": 7, "j": -3, "z": 0, "big": 100000000000000000000, "f": 2.5, "g": -0.125,
@@ -235,34 +233,6 @@ class Maker:
         )()
 
 
-class Generation(jinja2.ext.Extension):
-    """`{% generation %}`, as transformers has it."""
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_support"), [], [], body).set_lineno(line)
-
-    @jinja2.pass_eval_context
-    def _support(self, context, caller):
-        return caller()
-
-
-def environment():
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    def raise_exception(message):
-        raise jinja2.exceptions.TemplateError(message)
-
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    env.globals["strftime_now"] = NOW.strftime
-    return env
-
-
 def render(env, source):
     """The output, or None where the reference refuses the template."""
     try:
@@ -271,11 +241,24 @@ def render(env, source):
         return None, f"{type(error).__name__}: {error}"
 
 
-def main():
-    count, seed = (int(argument) for argument in (sys.argv[1:3] + ["1500", "1"][len(sys.argv[1:3]):]))
-    out = Path(sys.argv[3]) if len(sys.argv) > 3 else ROOT
+def fixtures():
+    env, cases = environment(), []
+    for path in sorted(FIXTURES.glob("*.jinja")):
+        for name, conversation in CONVERSATIONS.items():
+            kind, text = outcome(env, path.read_text(), conversation)
+            assert " at 0x" not in text, (path, name)
+            cases.append({"template": path.stem, "conversation": name, kind: text})
+    lines = lambda rows: ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    told = ",\n".join(f"{json.dumps(name)}: {json.dumps(c, ensure_ascii=False)}" for name, c in CONVERSATIONS.items())
+    head = f'"now": "{NOW.isoformat()}", "tokens": {json.dumps(TOKENS)}'
+    (FIXTURES / "expected.json").write_text(f'{{{head},\n"conversations": {{\n{told}\n}},\n"expected": [\n{lines(cases)}\n]}}\n')
+    print(f"{len(cases)} renderings, {sum('error' in case for case in cases)} of them refused")
+
+
+def chance(arguments):
+    count, seed = (int(argument) for argument in (arguments[:2] + ["1500", "1"][len(arguments[:2]):]))
+    out = Path(arguments[2]) if len(arguments) > 2 else FIXTURES / "generated.json"
     maker, env, cases, refused = Maker(seed), environment(), [], 0
-    assert jinja2.__version__ == "3.1.6", jinja2.__version__
     while len(cases) < count:
         source = maker.body(3, 2) if maker.r.random() < 0.5 else "{{ " + maker.any(3) + " }}"
         output, why = render(env, source)
@@ -297,4 +280,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["fixtures"]:
+        fixtures()
+    elif sys.argv[1:2] == ["chance"]:
+        chance(sys.argv[2:])
+    else:
+        sys.exit(__doc__)

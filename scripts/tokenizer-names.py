@@ -4,7 +4,7 @@
 usage: tokenizer-names.py VOCABULARY.gguf TEXTS.json NAMES.txt OUT.json
 
 TEXTS.json holds the texts under "texts", NAMES.txt a name in each line. Names with equal ids become a group. The vocabulary should
-have merges of digits and many scripts (Llama 3's), or names look alike that are not. Where llama.cpp is known to differ from
+have merges of digits and many scripts (as tokenizer-own.py makes it), or names look alike that are not. Where llama.cpp is known to differ from
 the model's own tokenizer (it maps blanks to one before it cuts, and knows no letter case outside of its own tables), take the
 text out. Needs the package llama-cpp-python.
 """

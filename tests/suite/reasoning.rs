@@ -1,8 +1,8 @@
-//! Thought and answer in the formats of real templates, the stream cut at every place.
+//! Thought and answer in the formats of all families, the stream cut at every place.
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tokki::chat::{Capabilities, Clock, Kind, Splitter, SystemRole, Template, Thinking, ThinkingMode, Vars};
+use tokki::chat::{Capabilities, Clock, Content, Kind, Splitter, SystemRole, Template, Thinking, ThinkingMode, Vars};
 
 fn template(name: &str) -> Template {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/templates/{name}.jinja"));
@@ -61,73 +61,64 @@ fn cases() -> Vec<Case> {
     let on = || json!({"enable_thinking": true});
     let off = || json!({"enable_thinking": false});
     let none = || json!({});
-    let qwen = "Qwen-Qwen3-0.6B";
-    let distill = "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B";
-    let solar = "upstage-Solar-Open-100B";
-    let oss = "openai-gpt-oss-120b";
-    let deep = "forms/exaone-deep";
-    let hcx = "forms/hyperclovax-think-14b";
     vec![
         // The prompt opened the thought.
         case(
-            deep,
+            "thought-tag",
             none(),
             "네 명이 3조각.\n\n12조각.\n</thought>\n\n답: **12조각**\n",
             "네 명이 3조각.\n\n12조각.",
             "답: **12조각**\n",
         ),
-        case(deep, none(), "<thought>\n다시 연 생각\n</thought>\n\n답", "다시 연 생각", "답"),
-        case(deep, none(), "끝나지 않는 생각 </though", "끝나지 않는 생각 </though", ""),
+        case("thought-tag", none(), "<thought>\n다시 연 생각\n</thought>\n\n답", "다시 연 생각", "답"),
+        case("thought-tag", none(), "끝나지 않는 생각 </though", "끝나지 않는 생각 </though", ""),
         case(
-            deep,
+            "thought-tag",
             none(),
             "a < b and </b> </ thought>\n</thought>ok </thought> end",
             "a < b and </b> </ thought>",
             "ok </thought> end",
         ),
-        case(deep, none(), "</thought>바로 답", "", "바로 답"),
-        case(distill, on(), "Okay,\nso 4*3.\n</think>\n\n12", "Okay,\nso 4*3.", "12"),
-        case("llama-cpp-deepseek-r1", none(), "Okay.\n</think>\n\n12", "Okay.", "12"),
-        case("Qwen-QwQ-32B", on(), "음… 계산\n</think>\n\n12조각 😀", "음… 계산", "12조각 😀"),
-        case("forms/exaone4", on(), "생각\n</think>\n\n답", "생각", "답"),
-        case("forms/hyperclovax-think-32b", none(), "생각\n</think>\n\n답", "생각", "답"),
+        case("thought-tag", none(), "</thought>바로 답", "", "바로 답"),
+        case("namespaces", on(), "Okay,\nso 4*3.\n</think>\n\n12", "Okay,\nso 4*3.", "12"),
+        case("always-thinks", none(), "Okay.\n</think>\n\n12", "Okay.", "12"),
+        case("opened-thought", on(), "음… 계산\n</think>\n\n12조각 😀", "음… 계산", "12조각 😀"),
+        case("empty-thought", on(), "생각\n</think>\n\n답", "생각", "답"),
+        case("closed-thought", none(), "생각\n</think>\n\n답", "생각", "답"),
         // The prompt closed it.
-        case(distill, off(), "12 <think> is a tag", "", "12 <think> is a tag"),
-        case("Qwen-QwQ-32B", off(), "12", "", "12"),
-        case("forms/exaone4", none(), "답", "", "답"),
-        case("forms/hyperclovax-think-32b", json!({"thinking": false}), "답", "", "답"),
-        case(qwen, off(), "\n12", "", "12"),
+        case("namespaces", off(), "12 <think> is a tag", "", "12 <think> is a tag"),
+        case("opened-thought", off(), "12", "", "12"),
+        case("empty-thought", none(), "답", "", "답"),
+        case("closed-thought", json!({"thinking": false}), "답", "", "답"),
+        case("thoughts", off(), "\n12", "", "12"),
         // The model opens it, or not.
-        case(qwen, none(), "<think>\nOkay\n</think>\n\n12 is the answer.", "Okay", "12 is the answer."),
-        case(qwen, none(), "<think>\n\n</think>\n\n12", "", "12"),
-        case(qwen, none(), " \n<thin is not a tag", "", " \n<thin is not a tag"),
-        case(qwen, none(), "12 <think>no</think> 13", "", "12 <think>no</think> 13"),
-        case(qwen, none(), "<think>never closed\n ", "never closed", ""),
-        case(qwen, none(), "", "", ""),
-        case(
-            "ibm-granite-granite-3.3-2B-Instruct",
-            json!({"thinking": true}),
-            "<think>4*3</think><response>12</response>",
-            "4*3",
-            "12",
-        ),
-        case("ibm-granite-granite-3.3-2B-Instruct", none(), "12", "", "12"),
+        case("thoughts", none(), "<think>\nOkay\n</think>\n\n12 is the answer.", "Okay", "12 is the answer."),
+        case("thoughts", none(), "<think>\n\n</think>\n\n12", "", "12"),
+        case("thoughts", none(), " \n<thin is not a tag", "", " \n<thin is not a tag"),
+        case("thoughts", none(), "12 <think>no</think> 13", "", "12 <think>no</think> 13"),
+        case("thoughts", none(), "<think>never closed\n ", "never closed", ""),
+        case("thoughts", none(), "", "", ""),
+        case("documents", json!({"thinking": true}), "<think>4*3</think><response>12</response>", "4*3", "12"),
+        case("documents", none(), "12", "", "12"),
+        case("bracket-thought", none(), "[THINK]4*3[/THINK]12", "4*3", "12"),
+        case("bracket-thought", none(), "[THINK]never [/THIN", "never [/THIN", ""),
+        case("bracket-thought", none(), "12 [THINK]no[/THINK]", "", "12 [THINK]no[/THINK]"),
         // Segments.
         case(
-            solar,
+            "segments",
             none(),
             "<|think|>사람 4명.\n12조각<|end|><|begin|>assistant<|content|>12조각입니다.\n",
             "사람 4명.\n12조각",
             "12조각입니다.\n",
         ),
-        case(solar, none(), "<|content|>12조각입니다.<|flush|>", "", "12조각입니다."),
-        case(solar, json!({"reasoning_effort": "low"}), "<|content|>12", "", "12"),
-        case(solar, none(), "<|think|>never closed", "never closed", ""),
-        case(solar, none(), "no markers at all", "", "no markers at all"),
+        case("segments", none(), "<|content|>12조각입니다.<|flush|>", "", "12조각입니다."),
+        case("segments", json!({"reasoning_effort": "low"}), "<|content|>12", "", "12"),
+        case("segments", none(), "<|think|>never closed", "never closed", ""),
+        case("segments", none(), "no markers at all", "", "no markers at all"),
         Case {
             call: "<|tool_call:begin|>a1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|>",
             ..case(
-                solar,
+                "segments",
                 none(),
                 "<|think|>call f<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>a1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|><|calls|>",
                 "call f",
@@ -135,16 +126,16 @@ fn cases() -> Vec<Case> {
             )
         },
         case(
-            oss,
+            "channels",
             none(),
             "<|channel|>analysis<|message|>4*3 = 12.<|end|><|start|>assistant<|channel|>final<|message|>12조각<|return|>",
             "4*3 = 12.",
             "12조각",
         ),
-        case(oss, none(), "<|channel|>final<|message|>12", "", "12"),
-        case(oss, none(), "<|channel|>analysis<|message|>never closed", "never closed", ""),
+        case("channels", none(), "<|channel|>final<|message|>12", "", "12"),
+        case("channels", none(), "<|channel|>analysis<|message|>never closed", "never closed", ""),
         case(
-            oss,
+            "channels",
             none(),
             "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|>",
             "ab",
@@ -153,7 +144,7 @@ fn cases() -> Vec<Case> {
         Case {
             call: "assistant commentary to=functions.get_weather json\n{\"city\": \"서울\"}",
             ..case(
-                oss,
+                "channels",
                 none(),
                 "<|channel|>analysis<|message|>weather<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"서울\"}<|call|>",
                 "weather",
@@ -161,19 +152,25 @@ fn cases() -> Vec<Case> {
             )
         },
         case(
-            hcx,
+            "thinking-head",
             none(),
             "/think\n사람 4명.\n12.<|im_end|>\n<|im_start|>assistant\n12조각\n입니다.",
             "사람 4명.\n12.",
             "12조각\n입니다.",
         ),
-        case(hcx, none(), "\n12조각\n입니다.<|im_end|>", "", "12조각\n입니다."),
-        case(hcx, json!({"force_reasoning": true}), "생각<|im_end|>\n<|im_start|>assistant\n답", "생각", "답"),
-        case(hcx, json!({"skip_reasoning": true}), "답", "", "답"),
+        case("thinking-head", none(), "\n12조각\n입니다.<|im_end|>", "", "12조각\n입니다."),
+        case(
+            "thinking-head",
+            json!({"force_reasoning": true}),
+            "생각<|im_end|>\n<|im_start|>assistant\n답",
+            "생각",
+            "답",
+        ),
+        case("thinking-head", json!({"skip_reasoning": true}), "답", "", "답"),
         Case {
             call: "assistant -> tool/function_call\n[{\"name\": \"f\"}]",
             ..case(
-                hcx,
+                "thinking-head",
                 none(),
                 "/think\n부르자<|im_end|>\n<|im_start|>assistant -> tool/function_call\n[{\"name\": \"f\"}]<|im_end|><|stop|>",
                 "부르자",
@@ -181,8 +178,8 @@ fn cases() -> Vec<Case> {
             )
         },
         // No thoughts at all.
-        case("google-gemma-2-2b-it", none(), "<think> is just text </think>", "", "<think> is just text </think>"),
-        case("meta-llama-Llama-3.1-8B-Instruct", none(), "\n\n12", "", "\n\n12"),
+        case("alternation", none(), "<think> is just text </think>", "", "<think> is just text </think>"),
+        case("headers", none(), "\n\n12", "", "\n\n12"),
     ]
 }
 
@@ -209,7 +206,7 @@ fn every_cut_gives_the_same() {
 /// What is decided is shown at once: nothing but a possible marker and its whitespace is held back.
 #[test]
 fn text_is_not_delayed() {
-    let template = template("forms/exaone-deep");
+    let template = template("thought-tag");
     let mut splitter = Splitter::new(template.source(), &|_| false, &prompt(&template, json!({})));
     let mut push = |text: &str| splitter.push(text).into_iter().map(|part| part.text).collect::<String>();
     assert_eq!(push("하나"), "하나");
@@ -264,34 +261,59 @@ fn capabilities(name: &str) -> Capabilities {
 }
 
 #[test]
-fn capabilities_of_real_templates() {
+fn what_templates_can_do() {
     use SystemRole::{Ignored, Refused, Supported};
     let switch = |name: &str| {
         let Thinking::Switch(switch) = capabilities(name).thinking else { panic!("{name}: no switch") };
         (switch.on.0, switch.off.0, switch.off.1, switch.default_on)
     };
-    assert_eq!(switch("Qwen-Qwen3-0.6B"), ("enable_thinking", "enable_thinking", json!(false), true));
-    assert_eq!(switch("Qwen-QwQ-32B"), ("enable_thinking", "enable_thinking", json!(false), false));
-    assert_eq!(switch("forms/exaone4"), ("enable_thinking", "enable_thinking", json!(false), false));
-    assert_eq!(switch("forms/hyperclovax-think-32b"), ("thinking", "thinking", json!(false), true));
-    assert_eq!(switch("forms/hyperclovax-think-14b"), ("force_reasoning", "skip_reasoning", json!(true), true));
-    assert_eq!(switch("ibm-granite-granite-3.3-2B-Instruct"), ("thinking", "thinking", json!(false), false));
-    assert_eq!(switch("upstage-Solar-Open-100B"), ("reasoning_effort", "reasoning_effort", json!("low"), true));
+    assert_eq!(switch("thoughts"), ("enable_thinking", "enable_thinking", json!(false), true));
+    assert_eq!(switch("opened-thought"), ("enable_thinking", "enable_thinking", json!(false), false));
+    assert_eq!(switch("empty-thought"), ("enable_thinking", "enable_thinking", json!(false), false));
+    assert_eq!(switch("closed-thought"), ("thinking", "thinking", json!(false), true));
+    assert_eq!(switch("thinking-head"), ("force_reasoning", "skip_reasoning", json!(true), true));
+    assert_eq!(switch("documents"), ("thinking", "thinking", json!(false), false));
+    assert_eq!(switch("segments"), ("reasoning_effort", "reasoning_effort", json!("low"), true));
     for (name, system, tools, thinking) in [
-        ("forms/exaone-deep", Supported, false, Thinking::Forced),
-        ("llama-cpp-deepseek-r1", Supported, false, Thinking::Forced),
-        ("openai-gpt-oss-120b", Supported, true, Thinking::Effort),
-        ("google-gemma-2-2b-it", Refused, false, Thinking::None),
-        ("Qwen-Qwen2.5-7B-Instruct", Supported, true, Thinking::None),
-        ("meta-llama-Llama-3.1-8B-Instruct", Supported, true, Thinking::None),
-        ("microsoft-Phi-3.5-mini-instruct", Supported, false, Thinking::None),
-        ("mistralai-Mistral-Nemo-Instruct-2407", Supported, true, Thinking::None),
+        ("thought-tag", Supported, false, Thinking::Forced),
+        ("always-thinks", Supported, false, Thinking::Forced),
+        ("bracket-thought", Supported, false, Thinking::Free),
+        ("channels", Supported, true, Thinking::Effort),
+        ("alternation", Refused, false, Thinking::None),
+        ("folded-system", Supported, false, Thinking::None),
+        ("parts", Supported, false, Thinking::None),
+        ("calls", Supported, true, Thinking::None),
+        ("headers", Supported, true, Thinking::None),
+        ("plain", Supported, false, Thinking::None),
+        ("brackets", Supported, true, Thinking::None),
     ] {
         let found = capabilities(name);
         assert_eq!((found.system, found.tools, found.thinking), (system, tools, thinking), "{name}");
     }
+    assert_eq!(capabilities("parts").content, Content::Parts);
+    assert_eq!(capabilities("folded-system").content, Content::Text);
     let drops = Template::new("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "t").unwrap();
     assert_eq!(drops.capabilities().unwrap().system, Ignored);
+}
+
+/// Each family's marks tell its format, by the template alone.
+#[test]
+fn every_format_is_told_by_a_template() {
+    for (name, format) in [
+        ("channels", Some("channels (analysis, commentary, final)")),
+        ("segments", Some("<|think|>")),
+        ("thinking-head", Some("assistant/think")),
+        ("thought-tag", Some("<thought>")),
+        ("bracket-thought", Some("[THINK]")),
+        ("documents", Some("<think>, <response>")),
+        ("thoughts", Some("<think>")),
+        ("opened-thought", Some("<think>")),
+        ("always-thinks", Some("<think>")),
+        ("calls", None),
+        ("plain", None),
+    ] {
+        assert_eq!(capabilities(name).format, format, "{name}");
+    }
 }
 
 #[test]
@@ -300,18 +322,18 @@ fn thinking_on_and_off() {
         let mut vars = Vars::new();
         mode.parse::<ThinkingMode>().unwrap().apply(&capabilities(name), &mut vars).map(|()| Value::Object(vars))
     };
-    assert_eq!(apply("Qwen-Qwen3-0.6B", "off").unwrap(), json!({"enable_thinking": false}));
-    assert_eq!(apply("forms/exaone4", "on").unwrap(), json!({"enable_thinking": true}));
-    assert_eq!(apply("forms/exaone4", "500").unwrap(), json!({"enable_thinking": true}));
-    assert_eq!(apply("forms/hyperclovax-think-14b", "on").unwrap(), json!({"force_reasoning": true}));
-    assert_eq!(apply("forms/hyperclovax-think-14b", "off").unwrap(), json!({"skip_reasoning": true}));
-    assert_eq!(apply("upstage-Solar-Open-100B", "off").unwrap(), json!({"reasoning_effort": "low"}));
-    assert_eq!(apply("forms/exaone-deep", "on").unwrap(), json!({}));
-    assert_eq!(apply("google-gemma-2-2b-it", "off").unwrap(), json!({}));
+    assert_eq!(apply("thoughts", "off").unwrap(), json!({"enable_thinking": false}));
+    assert_eq!(apply("empty-thought", "on").unwrap(), json!({"enable_thinking": true}));
+    assert_eq!(apply("empty-thought", "500").unwrap(), json!({"enable_thinking": true}));
+    assert_eq!(apply("thinking-head", "on").unwrap(), json!({"force_reasoning": true}));
+    assert_eq!(apply("thinking-head", "off").unwrap(), json!({"skip_reasoning": true}));
+    assert_eq!(apply("segments", "off").unwrap(), json!({"reasoning_effort": "low"}));
+    assert_eq!(apply("thought-tag", "on").unwrap(), json!({}));
+    assert_eq!(apply("alternation", "off").unwrap(), json!({}));
     for (name, mode, says) in [
-        ("forms/exaone-deep", "off", "thinking of 0"),
-        ("openai-gpt-oss-120b", "off", "reasoning_effort=low"),
-        ("google-gemma-2-2b-it", "on", "knows no thoughts"),
+        ("thought-tag", "off", "thinking of 0"),
+        ("channels", "off", "reasoning_effort=low"),
+        ("alternation", "on", "knows no thoughts"),
     ] {
         let error = apply(name, mode).unwrap_err();
         assert!(error.to_string().contains(says) && error.exit_code() == 2, "{error}");
@@ -332,20 +354,21 @@ fn history() {
     };
     let next = json!([{"role": "user", "content": "R"}]);
     for name in [
-        "Qwen-Qwen3-0.6B",
-        "upstage-Solar-Open-100B",
-        "openai-gpt-oss-120b",
-        "forms/exaone-deep",
-        "forms/exaone4",
-        "llama-cpp-deepseek-r1",
-        "Qwen-QwQ-32B",
-        "google-gemma-2-2b-it",
+        "thoughts",
+        "segments",
+        "channels",
+        "thought-tag",
+        "empty-thought",
+        "always-thinks",
+        "opened-thought",
+        "bracket-thought",
+        "alternation",
     ] {
         let text = render(name, next.clone());
         assert!(text.contains("old-answer") && !text.contains("old-thought"), "{name}: {text}");
     }
     // After the last question the thought is still wanted.
-    for name in ["Qwen-Qwen3-0.6B", "upstage-Solar-Open-100B"] {
+    for name in ["thoughts", "segments"] {
         let text = render(name, json!([]));
         assert!(text.contains("old-answer") && text.contains("old-thought"), "{name}: {text}");
     }

@@ -1,27 +1,9 @@
-//! What users type stays text: every control token, typed in every place, on real templates.
+//! What users type stays text: every control token, typed in every place, on templates of every kind.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokki::chat::{Clock, Controls, Segment, Template, Vars};
-
-const TEMPLATES: &[&str] = &[
-    "Qwen-QwQ-32B",
-    "Qwen-Qwen2.5-7B-Instruct",
-    "Qwen-Qwen3-0.6B",
-    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
-    "google-gemma-2-2b-it",
-    "ibm-granite-granite-3.3-2B-Instruct",
-    "llama-cpp-deepseek-r1",
-    "meta-llama-Llama-3.1-8B-Instruct",
-    "microsoft-Phi-3.5-mini-instruct",
-    "mistralai-Mistral-Nemo-Instruct-2407",
-    "openai-gpt-oss-120b",
-    "upstage-Solar-Open-100B",
-    "forms/exaone-deep",
-    "forms/exaone4",
-    "forms/hyperclovax-think-14b",
-    "forms/hyperclovax-think-32b",
-];
 
 const CONTROLS: &[&str] = &[
     "<s>",
@@ -83,11 +65,26 @@ const CONTROLS: &[&str] = &[
     "<tool_response>",
     "</tool_response>",
     "MASKTOKEN",
+    "[THINK]",
+    "[/THINK]",
+    "[SYSTEM_PROMPT]",
+    "<start_of_image>",
+    "<|image_pad|>",
 ];
 
-fn template(name: &str) -> Template {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/templates/{name}.jinja"));
-    Template::new(std::fs::read_to_string(path).unwrap(), name).unwrap().with_clock(Clock::parse("2026-11-23").unwrap())
+/// The fixtures, by name.
+fn templates() -> BTreeMap<String, Template> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/templates");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let one = |path: PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let template = Template::new(std::fs::read_to_string(path).unwrap(), &name).unwrap();
+        (name, template.with_clock(Clock::parse("2026-11-23").unwrap()))
+    };
+    let templates: BTreeMap<_, _> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "jinja")).map(one).collect();
+    assert!(templates.len() >= 20, "{}", templates.len());
+    templates
 }
 
 /// Conversations in which `text` stands somewhere.
@@ -142,8 +139,7 @@ fn found(segments: &[Segment], controls: &[&'static str]) -> Vec<&'static str> {
 fn typed_control_tokens_are_text() {
     let controls = Controls::new(CONTROLS.iter().copied());
     let (mut checked, mut refused) = (0, Vec::new());
-    for name in TEMPLATES {
-        let template = template(name);
+    for (name, template) in templates() {
         for (i, text) in CONTROLS.iter().enumerate() {
             let places = conversations(text).into_iter().zip(conversations("words")).enumerate();
             // Each token as a user's message, and in two of the other places in turn.
@@ -171,7 +167,7 @@ fn typed_control_tokens_are_text() {
             }
         }
     }
-    assert!(checked > 1800, "{checked}");
+    assert!(checked > 2400, "{checked}");
     // Thoughts that a template takes apart by tags which are control tokens themselves.
     assert!(refused.len() * 100 < checked, "{} refused: {refused:?}", refused.len());
 }
@@ -179,8 +175,7 @@ fn typed_control_tokens_are_text() {
 #[test]
 fn harmless_prompts_are_one_part() {
     let controls = Controls::new(CONTROLS.iter().copied());
-    for name in TEMPLATES {
-        let template = template(name);
+    for (name, template) in templates() {
         for (place, conversation) in conversations("if a < b && c > d | e { f[0] } // <b>한국어</b> \"q\"") {
             let Ok(prompt) = template.render(&vars(&conversation)) else { continue };
             let segments = template.render_segments(&vars(&conversation), &controls).unwrap();
