@@ -247,7 +247,9 @@ fn optional(gguf: &Gguf, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
 /// A small tensor of `len` values, decoded to f32.
 fn vector(gguf: &Gguf, name: &str, len: usize) -> Result<Vec<f32>> {
     let name = present(gguf, name);
-    if let Some(info) = gguf.tensor(name) && (info.elements() != len as u64 || len == 0) {
+    if let Some(info) = gguf.tensor(name)
+        && (info.elements() != len as u64 || len == 0)
+    {
         let error = Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", info.shape));
         return Err(error.of(ErrorKind::InvalidTensor));
     }

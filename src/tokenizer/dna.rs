@@ -44,13 +44,7 @@ impl Dna {
     }
 
     /// Appends the ids of `text`, which holds no special tokens.
-    pub(crate) fn encode<'t>(
-        &self,
-        names: &Names<'_>,
-        text: &'t str,
-        scratch: &mut Scratch<'t>,
-        out: &mut Vec<u32>,
-    ) {
+    pub(crate) fn encode<'t>(&self, names: &Names<'_>, text: &'t str, scratch: &mut Scratch<'t>, out: &mut Vec<u32>) {
         let Some(ids) = self.ids else { return self.text.encode(names, text, scratch, out) };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("<dna>") {

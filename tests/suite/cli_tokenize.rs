@@ -100,10 +100,7 @@ fn bad_vocabularies_exit_with_2_and_name_the_key() {
     let numbers = [1_u32.to_le_bytes().to_vec(), 2_u32.to_le_bytes().to_vec()];
     for (writer, words) in [
         (Writer::new("qwen2"), "key `tokenizer.ggml.model`: wanted a text, found no such key"),
-        (
-            Writer::new("qwen2").text("tokenizer.ggml.model", "runes").texts("tokenizer.ggml.tokens", &["a"]),
-            "`runes`",
-        ),
+        (Writer::new("qwen2").text("tokenizer.ggml.model", "runes").texts("tokenizer.ggml.tokens", &["a"]), "`runes`"),
         (base(), "key `tokenizer.ggml.tokens`"),
         (
             base().array("tokenizer.ggml.tokens", Kind::U32, &numbers),
