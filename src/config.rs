@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Environment variables that start with `TOKKI_` and are not keys of the file.
 const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA"];
@@ -316,8 +316,8 @@ fn read(path: &Path) -> Result<String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
     let mut text = String::new();
-    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, FileAction::Read, e))?;
-    if text.len() as u64 > MOST_BYTES {
+    file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, FileAction::Read, e))?;
+    if text.len() as u64 > MAX_CONFIG_BYTES {
         return Err(Error::input(path.display().to_string(), "a configuration file under 1 MiB", "a longer one"));
     }
     Ok(text)

@@ -165,12 +165,12 @@ impl Machine {
 
 /// Parses the kernel's lists of numbers: `0-3,8,10-11`. Damaged parts are skipped.
 pub fn cpu_list(text: &str) -> Vec<usize> {
-    const MOST: usize = 1 << 16;
+    const MAX_CPUS: usize = 1 << 16;
     let mut cpus = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         if let (Ok(first), Ok(last)) = (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
-            cpus.extend(first..=last.min(MOST));
+            cpus.extend(first..=last.min(MAX_CPUS));
         }
     }
     cpus.sort_unstable();

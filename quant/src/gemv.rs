@@ -15,7 +15,7 @@ use crate::formats::{Format, Format32, Format256, Held};
 use crate::isa::caches::LINE;
 use crate::isa::simd::{Kernel, MAX_ROWS, RowDots, Simd, Words};
 use crate::isa::unroll::eight;
-use crate::layout::{Layout, MOST_TOGETHER};
+use crate::layout::{Layout, MAX_TOGETHER};
 use crate::matrix::Matrix;
 use crate::share::Tile;
 
@@ -33,10 +33,10 @@ struct Next<'a> {
 
 impl<'a> Next<'a> {
     /// The layout's distance, but never less: memory needs time to answer.
-    const LEAST: usize = 8 << 10;
+    const MIN_DISTANCE: usize = 8 << 10;
 
     fn new(rows: &'a [u8], ahead: usize) -> Self {
-        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(Self::LEAST) }
+        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(Self::MIN_DISTANCE) }
     }
 
     /// Prefetches lines `lines` of the blocks of a vector of rows, or rather of those as far past them, of which `from` is the
@@ -103,7 +103,7 @@ impl<'a, L: Layout, F: Format, X, const C: usize> Steps<'a, '_, L, F, X, C> {
 }
 
 /// Results, or the sums on the way to them: of the vectors that are walked through together, one for each column.
-type Sums<S, const C: usize> = [[<S as Words>::V; C]; MOST_TOGETHER];
+type Sums<S, const C: usize> = [[<S as Words>::V; C]; MAX_TOGETHER];
 
 impl<L: Layout, F: Format32, const C: usize> Kernel for Steps<'_, '_, L, F, ActRow32<'_>, C> {
     type Out = ();
@@ -155,7 +155,7 @@ fn held<S: RowDots>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
 /// Sums of products and of minima to begin with.
 #[inline(always)]
 fn zeros<S: RowDots, const C: usize>(s: S) -> (Sums<S, C>, Sums<S, C>) {
-    ([[s.splat_u32(0); C]; MOST_TOGETHER], [[s.splat_u32(0); C]; MOST_TOGETHER])
+    ([[s.splat_u32(0); C]; MAX_TOGETHER], [[s.splat_u32(0); C]; MAX_TOGETHER])
 }
 
 /// Blocks, and of each the vectors that are walked through together: their lines are in the nearest cache then.

@@ -102,8 +102,15 @@ impl Visitor for Blocked<'_, '_> {
 /// Bytes of weights that are multiplied with all columns before the next ones are looked at.
 const STEP_BYTES: usize = 24 << 10;
 
-/// The most columns that a kernel with rows side by side takes.
-const WIDEST: usize = 8;
+/// Columns that one pass over rows side by side is for, when `left` are left. Eight at a time pay where unpacking is what costs:
+/// of rows that lie one after the other, also with two columns idle.
+fn together(layout: RowLayout, left: usize) -> usize {
+    match (layout, left) {
+        (_, ..=2) => left,
+        (RowLayout::Plain, 6..) => 8,
+        _ => 4,
+    }
+}
 
 /// A product a few columns at a time.
 fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
@@ -113,7 +120,8 @@ fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
         RowLayout::Plain => ROWS,
         RowLayout::Interleaved => GROUP,
     };
-    let few = if cols.len() > WIDEST { STEP_BYTES / (unit * m.row_bytes()).max(1) } else { usize::MAX / unit };
+    let once = together(layout, cols.len()) >= cols.len();
+    let few = if once { usize::MAX / unit } else { STEP_BYTES / (unit * m.row_bytes()).max(1) };
     let few = few.max(1) * unit;
     let mut start = rows.start;
     while start < rows.end {
@@ -156,28 +164,19 @@ impl<'a, 't> Batch<'a, 't> {
     }
 
     /// `C` columns with rows side by side.
-    fn wide<F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
+    fn wide<L: Layout, F, X, const C: usize>(self, column: impl Fn(usize) -> X) -> usize
     where
-        Steps<'a, 't, Plain, F, X, C>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, C>: Kernel,
+        Steps<'a, 't, L, F, X, C>: Kernel,
     {
-        fn steps<'a, 't, L: Layout, F, X, const C: usize>(
-            batch: Batch<'a, 't>,
-            x: [X; C],
-        ) -> Steps<'a, 't, L, F, X, C> {
-            let Batch { m, rows, tile, from, .. } = batch;
-            Steps { m, x, rows, tile, first: from, types: PhantomData }
-        }
         let (x, count) = self.next(column);
-        let done = match self.layout {
-            RowLayout::Plain => dispatch_vectors(self.isa, steps::<Plain, F, X, C>(self, x)),
-            RowLayout::Interleaved => dispatch_vectors(self.isa, steps::<Interleaved, F, X, C>(self, x)),
-        };
+        let Batch { m, rows, tile, from, .. } = self;
+        let steps = Steps::<L, F, X, C> { m, x, rows, tile, first: from, types: PhantomData };
+        let done = dispatch_vectors(self.isa, steps);
         debug_assert!(done, "portable code follows the definition");
         count
     }
 
-    /// As many columns as one kernel with rows side by side takes.
+    /// As many columns as one pass takes of those with rows side by side.
     fn widest<F, X>(self, column: impl Fn(usize) -> X) -> usize
     where
         Steps<'a, 't, Plain, F, X, 1>: Kernel,
@@ -186,14 +185,16 @@ impl<'a, 't> Batch<'a, 't> {
         Steps<'a, 't, Interleaved, F, X, 2>: Kernel,
         Steps<'a, 't, Plain, F, X, 4>: Kernel,
         Steps<'a, 't, Interleaved, F, X, 4>: Kernel,
-        Steps<'a, 't, Plain, F, X, WIDEST>: Kernel,
-        Steps<'a, 't, Interleaved, F, X, WIDEST>: Kernel,
+        Steps<'a, 't, Plain, F, X, 8>: Kernel,
     {
-        match self.left() {
-            1 => self.wide::<F, X, 1>(column),
-            2 => self.wide::<F, X, 2>(column),
-            3 | 4 => self.wide::<F, X, 4>(column),
-            _ => self.wide::<F, X, WIDEST>(column),
+        match (self.layout, together(self.layout, self.left())) {
+            (RowLayout::Plain, 1) => self.wide::<Plain, F, X, 1>(column),
+            (RowLayout::Plain, 2) => self.wide::<Plain, F, X, 2>(column),
+            (RowLayout::Plain, 8) => self.wide::<Plain, F, X, 8>(column),
+            (RowLayout::Plain, _) => self.wide::<Plain, F, X, 4>(column),
+            (RowLayout::Interleaved, 1) => self.wide::<Interleaved, F, X, 1>(column),
+            (RowLayout::Interleaved, 2) => self.wide::<Interleaved, F, X, 2>(column),
+            (RowLayout::Interleaved, _) => self.wide::<Interleaved, F, X, 4>(column),
         }
     }
 

@@ -99,7 +99,7 @@ pub fn sigmoid(isa: Isa, x: &mut [f32]) {
 
 /// Rotates pairs of values of one head: `(a, b) = (a cos - b sin, a sin + b cos)`, by `cos[i]` and `sin[i]` for pair `i`.
 /// Pair `i` is `(head[i], head[i + n])` if `halves`, else `(head[2 i], head[2 i + 1])`, where `n` is the length of `cos`;
-/// what lies behind the first `2 n` values stays.
+/// what lies past the first `2 n` values stays.
 ///
 /// # Panics
 /// If `sin` isn't as long as `cos`, or `head` shorter than twice that.

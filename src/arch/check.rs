@@ -195,9 +195,9 @@ fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
 
 /// A factor that leaves numbers what they are: beyond these, products of ordinary ones overflow or vanish.
 fn scale(key: &str, found: f32) -> Result<(), Wrong> {
-    const MOST: f32 = 1e12;
-    let sane = (1.0 / MOST..=MOST).contains(&found.abs());
-    that(sane, &format!("{key}, or what follows from it, of {:e} to {MOST:e}", 1.0 / MOST), found)
+    const MAX_FACTOR: f32 = 1e12;
+    let sane = (1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&found.abs());
+    that(sane, &format!("{key}, or what follows from it, of {:e} to {MAX_FACTOR:e}", 1.0 / MAX_FACTOR), found)
 }
 
 fn within(what: &str, found: usize, most: usize) -> Result<(), Wrong> {

@@ -3,7 +3,7 @@
 /// Longest period, in tokens, that is looked for.
 const LONGEST: usize = 2048;
 /// A repetition must go on for this many tokens at least: tables, lists, code and counting repeat short things for shorter.
-const LEAST: usize = 240;
+const MIN_REPEATED: usize = 240;
 /// Periods from here on are whole sentences: three copies of one are a loop.
 const SENTENCE: usize = 64;
 /// Copies (beyond the first) of a sentence, and of something shorter, that make a loop.
@@ -49,7 +49,7 @@ impl LoopDetector {
         let mut found = None;
         for (i, (run, &earlier)) in self.runs.iter_mut().zip(self.tokens.iter().rev()).enumerate() {
             *run = if earlier == token { *run + 1 } else { 0 };
-            if *run as usize >= LEAST && found.is_none() {
+            if *run as usize >= MIN_REPEATED && found.is_none() {
                 let period = i + 1;
                 let copies = if period >= SENTENCE { COPIES.0 } else { COPIES.1 };
                 if *run as usize >= copies * period {
@@ -107,7 +107,7 @@ mod tests {
             let sequence = before.iter().copied().chain(body.iter().copied().cycle().take(30_000));
             let (at, found) = first(sequence).unwrap();
             assert_eq!(found.period, period);
-            let wanted = 3000 + period + LEAST.max(if period >= SENTENCE { 2 * period } else { 5 * period });
+            let wanted = 3000 + period + MIN_REPEATED.max(if period >= SENTENCE { 2 * period } else { 5 * period });
             assert_eq!(at + 1, wanted, "period {period}");
         }
         let thought = "Wait, let me check this again. If x is 3 then y must be 7, so the sum is 10. But the problem says that \

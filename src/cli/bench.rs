@@ -108,10 +108,10 @@ fn positions(args: &Bench) -> Result<usize> {
     if args.prompt == 0 && args.generate == 0 {
         return Err(Error::usage("There is nothing to measure: -p or -n has to be over 0."));
     }
-    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MOST_CONTEXT);
+    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_CONTEXT);
     sum.ok_or_else(|| {
         let found = format!("{} after {}", args.prompt.max(args.generate), args.depth);
-        Error::input("--depth", format!("at most {} positions in all", plan::MOST_CONTEXT), found)
+        Error::input("--depth", format!("at most {} positions in all", plan::MAX_CONTEXT), found)
     })
 }
 

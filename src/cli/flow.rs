@@ -93,7 +93,7 @@ impl Flow {
             }
             ' ' => {
                 self.flush(width, out);
-                // A heading's mark is not shown, nor the blank behind it.
+                // A heading's mark is not shown, nor the blank after it.
                 self.blanks += usize::from(self.line != Line::Heading || self.column > 0);
             }
             '|' if !self.begun && self.paint.is_on() && !self.code => {

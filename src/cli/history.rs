@@ -71,9 +71,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 fn first_line(text: &str) -> String {
-    const MOST: usize = 60;
+    const MAX_SHOWN: usize = 60;
     let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= MOST { line.to_owned() } else { line.chars().take(MOST).collect::<String>() + "..." }
+    if line.chars().count() <= MAX_SHOWN {
+        line.to_owned()
+    } else {
+        line.chars().take(MAX_SHOWN).collect::<String>() + "..."
+    }
 }
 
 fn transcript(chat: &Chat) -> String {

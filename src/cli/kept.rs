@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 /// The most entries of a file; one more begins it anew.
-const MOST_ENTRIES: usize = 500;
+const MAX_ENTRIES: usize = 500;
 
 /// A file of measurements. Whatever is wrong with it costs a measurement and nothing else.
 pub(super) struct Kept<T> {
@@ -39,7 +39,7 @@ impl<T: Serialize + DeserializeOwned> Kept<T> {
     pub(super) fn keep(&self, key: String, value: T) {
         let Some(path) = &self.path else { return };
         let mut all = self.all();
-        if all.len() >= MOST_ENTRIES {
+        if all.len() >= MAX_ENTRIES {
             all.clear();
         }
         all.insert(key, value);

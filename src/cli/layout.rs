@@ -26,7 +26,7 @@ pub(super) enum LayoutFlag {
 const WORTH: f64 = 1.15;
 /// Measured gains, by what they hold for.
 const FILE: &str = "layout.json";
-const MOST: u64 = 1 << 16;
+const MAX_GAINS_BYTES: u64 = 1 << 16;
 
 impl LayoutFlag {
     /// The choice for the store; `pays` is asked for a fetched model where the flag is `auto`.
@@ -47,7 +47,7 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
     let pool = Pool::new(super::compute::threads(settings))?;
     let threads = pool.threads();
     let key = format!("{dtype}, {}, {threads} threads, {}", pool.isa().name(), Machine::read().cpu);
-    let known = Kept::in_store(Some(&store), FILE, MOST);
+    let known = Kept::in_store(Some(&store), FILE, MAX_GAINS_BYTES);
     let gain = match known.find(&key) {
         Some(gain) => gain,
         None => {

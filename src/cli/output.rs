@@ -156,7 +156,7 @@ pub(super) fn prose(text: &str, paint: Paint) -> String {
 }
 
 /// The least columns of a terminal in which a table's last column is laid out.
-const MOST_NARROW: usize = 16;
+const MAX_NARROW: usize = 16;
 
 /// Escape codes, or nothing.
 #[derive(Debug, Clone, Copy)]
@@ -226,7 +226,7 @@ pub(super) fn table(out: &mut dyn Write, paint: Paint, head: &[&str], rows: &[Ve
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     // The last column goes on below itself, where a terminal would break it anywhere.
     let hang: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
-    let room = paint.width.and_then(|width| width.checked_sub(hang)).filter(|&room| room >= MOST_NARROW);
+    let room = paint.width.and_then(|width| width.checked_sub(hang)).filter(|&room| room >= MAX_NARROW);
     for (number, row) in std::iter::once(&head).chain(&rows).enumerate() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {

@@ -124,10 +124,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
 /// The text of a file, or of stdin, which is called `-`.
 fn read_text(path: &Path) -> Result<String> {
     if path.as_os_str() == "-" {
-        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MOST_TEXT)?;
+        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT)?;
         return input::text("stdin", bytes);
     }
-    input::read_text(path, input::MOST_TEXT)
+    input::read_text(path, input::MAX_TEXT)
 }
 
 /// Both files are checked before the weights are read.

@@ -213,7 +213,7 @@ fn known(name: String, compute: &Compute) -> Report {
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    contexts.retain(|&context| context <= plan::MOST_CONTEXT);
+    contexts.retain(|&context| context <= plan::MAX_CONTEXT);
     let kinds = kinds(compute);
     let cases = || contexts.iter().flat_map(|&context| kinds.iter().map(move |&kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);

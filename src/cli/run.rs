@@ -308,7 +308,7 @@ fn piped(has_prompt: bool) -> Result<Option<String>> {
     if stdin.is_terminal() || !waiting::comes(has_prompt) {
         return Ok(None);
     }
-    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MOST_TEXT)?)?;
+    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT)?)?;
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
@@ -344,14 +344,14 @@ fn random_seed() -> u64 {
 }
 
 /// The longest schema or grammar: beyond it there is a mistake, not a form.
-const MOST_FORM: u64 = 16 << 20;
+const MAX_FORM: u64 = 16 << 20;
 
 /// The form that the answer has to keep, if one was asked for.
 fn form(args: &Run) -> Result<Option<Form>> {
     // The form itself cannot be mistaken for the name of a file.
     let read = |path: &PathBuf, inline: fn(&str) -> bool| match path.to_str() {
         Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
-        _ => input::read_text(&output::home_path(&path.to_string_lossy()), MOST_FORM),
+        _ => input::read_text(&output::home_path(&path.to_string_lossy()), MAX_FORM),
     };
     let form = match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {

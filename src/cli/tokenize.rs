@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             if !io::stdin().is_terminal() {
                 super::waiting::comes(false);
             }
-            input::bounded(&mut io::stdin().lock(), "stdin", input::MOST_TEXT)?
+            input::bounded(&mut io::stdin().lock(), "stdin", input::MAX_TEXT)?
         }
     };
     let converted = convert(args, &tokenizer, &input)?;

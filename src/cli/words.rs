@@ -96,7 +96,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let name = command.unwrap_or("tokki");
             let near = near(ContextKind::SuggestedArg);
             Some(if arg.starts_with('-') {
-                format!("{name} has no flag {arg}.{near} {help} lists them; text that begins with - goes behind -- .")
+                format!("{name} has no flag {arg}.{near} {help} lists them; text that begins with - goes after -- .")
             } else {
                 format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
             })

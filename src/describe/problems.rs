@@ -64,7 +64,7 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &E
     }
     match talk::sampling(gguf) {
         Ok(sampling) => found.sampling = sampling,
-        Err(error) => found.warnings.push(format!("the recommended sampling makes no sense: {error}")),
+        Err(error) => found.warnings.push(format!("the recommended sampling is invalid: {error}")),
     }
     found.warnings.extend(talk::unapplied(gguf));
     found

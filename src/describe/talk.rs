@@ -29,7 +29,7 @@ pub struct Sampling {
     pub name: String,
     /// Its value, or `off`.
     pub value: String,
-    /// Who says so: the file, a recommendation for the family, nobody.
+    /// Source: the file, the family's default, or built in.
     pub origin: String,
 }
 

@@ -31,7 +31,7 @@ pub struct Wanted {
     pub logprobs: Option<usize>,
     /// Whether these probabilities are those after bias, penalties and filters.
     pub after_filters: bool,
-    /// Whether the answer goes on behind end-of-generation tokens.
+    /// Whether the answer goes on after end-of-generation tokens.
     pub ignore_eos: bool,
     /// Texts of control tokens that are part of the answer's text.
     pub shown: Vec<&'static str>,

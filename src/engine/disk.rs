@@ -63,7 +63,7 @@ pub(super) struct Disk {
 struct Entry {
     bytes: u64,
     used: u64,
-    /// Whether the recurrent state behind the page is there.
+    /// Whether the recurrent state after the page is there.
     state: bool,
 }
 
@@ -285,7 +285,7 @@ impl Disk {
         tree.keep(&tokens[..cache.len()], &cache);
     }
 
-    /// The page of a file, and the state behind it; what is damaged is deleted.
+    /// The page of a file, and the state after it; what is damaged is deleted.
     fn read(&mut self, key: &Key, tokens: &[u32], budget: &Arc<Budget>) -> Option<(Page, Option<Snapshot>)> {
         let page = self.checked(key, tokens).and_then(|bytes| {
             let (page, rest) = bytes[HEAD..bytes.len() - DIGEST].split_at(self.shape.page_bytes());

@@ -28,7 +28,7 @@ use std::sync::Arc;
 const MAGIC: &[u8; 8] = b"TOKKISES";
 const VERSION: u32 = 2;
 /// A header holds a conversation's text: 64 MiB is more than any context.
-const MOST_HEADER: u64 = 64 << 20;
+const MAX_HEADER: u64 = 64 << 20;
 const DIGEST: u64 = 32;
 
 /// What a session file says about itself.
@@ -339,8 +339,8 @@ impl Reader<'_> {
             return Err(self.wrong(format!("version {VERSION}"), format!("version {version}")));
         }
         let length = u64::from(self.u32()?);
-        if length > MOST_HEADER {
-            return Err(self.wrong(format!("a header of at most {MOST_HEADER} bytes"), length.to_string()));
+        if length > MAX_HEADER {
+            return Err(self.wrong(format!("a header of at most {MAX_HEADER} bytes"), length.to_string()));
         }
         let bytes = self.bytes(length)?;
         serde_json::from_slice(&bytes).map_err(|why| self.wrong("a header that can be read", why.to_string()))

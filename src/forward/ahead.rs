@@ -99,7 +99,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks for what every token needs of a layer, or of the head behind the last one: everything but experts that are
+    /// Asks for what every token needs of a layer, or of the head after the last one: everything but experts that are
     /// chosen, as far as it fits into the window.
     pub(super) fn ask_for_layer(&self, layer: usize) {
         if self.read_ahead == 0 {

@@ -61,7 +61,7 @@ pub struct Setting<'a> {
     pub read_ahead: usize,
     /// Whether latent attention expands keys and values in passes of several tokens.
     pub expand_latents: bool,
-    /// Set by whoever wants the pass to end early; looked at before each layer.
+    /// Set by the caller to end the pass early; looked at before each layer.
     pub cancel: &'a AtomicBool,
     /// Told of the intermediates.
     pub trace: Option<&'a dyn Trace>,

@@ -122,9 +122,9 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type, or with more texts than any vocabulary has.
     pub fn strings(&self, key: &str) -> Result<Option<Texts<'_>>> {
         /// A sparse file of a few kilobytes can say that it holds a hundred million.
-        const MOST: usize = 1 << 22;
-        if self.array(key).is_ok_and(|array| array.is_some_and(|array| array.len() > MOST)) {
-            return Err(self.wrong(key, format!("at most {MOST} texts")));
+        const MAX_TEXTS: usize = 1 << 22;
+        if self.array(key).is_ok_and(|array| array.is_some_and(|array| array.len() > MAX_TEXTS)) {
+            return Err(self.wrong(key, format!("at most {MAX_TEXTS} texts")));
         }
         self.get(key, "an array of texts", |value| match value {
             Value::Array(array) => array.texts(),

@@ -44,7 +44,7 @@ pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
     Ok((2..=count).map(|n| named.with_number(n)).collect())
 }
 
-/// Whether another GGUF file begins behind the data of this one.
+/// Whether another GGUF file begins after the data of this one.
 fn joined(first: &Gguf) -> bool {
     let bytes: &[u8] = &first.shards[0].map;
     let end = first.tensors.iter().map(|tensor| tensor.range.end).max().unwrap_or(0);

@@ -284,7 +284,7 @@ impl TensorView {
     }
 
     /// Asks the operating system to read bytes `part` of the tensor into the page cache, without waiting for them. A
-    /// hint: failure is ignored, as are bytes behind the tensor's end.
+    /// hint: failure is ignored, as are bytes past the tensor's end.
     pub fn read_ahead(&self, part: Range<usize>) {
         let end = self.range.end.min(self.range.start.saturating_add(part.end));
         let start = end.min(self.range.start.saturating_add(part.start));

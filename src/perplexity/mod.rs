@@ -52,7 +52,7 @@ impl Windows {
         if tokens < self.len { 0 } else { (tokens - self.len) / self.step + 1 }
     }
 
-    /// Row of the first prediction that counts: the logits there predict the token behind it.
+    /// Row of the first prediction that counts: the logits there predict the token after it.
     fn first(&self) -> usize {
         self.len - 1 - self.scored
     }

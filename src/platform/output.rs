@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What stands between a file's name and the rest of its temporary's: `.NAME.tokki-PROCESS-NUMBER`.
 const MARK: &str = ".tokki-";
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The temporaries of this process, for [`abandon`].
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -143,7 +143,7 @@ fn folder(path: &Path) -> &Path {
 /// Where the bytes go: the end of a chain of links, whether or not there is a file yet.
 fn behind_links(path: &Path) -> Result<PathBuf> {
     let mut path = path.to_path_buf();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         match std::fs::read_link(&path) {
             Ok(to) => path = folder(&path).join(to),
             Err(_) => return Ok(path),

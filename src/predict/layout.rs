@@ -14,7 +14,7 @@ use tokki_quant::share::OutTiles;
 /// Bytes of weights that are multiplied: more than caches hold.
 const SAMPLE: usize = 96 << 20;
 /// Fewer say nothing about memory.
-const LEAST: usize = 32 << 20;
+const MIN_SAMPLE: usize = 32 << 20;
 /// Rounds, each of both layouts.
 const ROUNDS: usize = 7;
 /// Rows that a thread takes at a time.
@@ -42,7 +42,7 @@ pub fn gain(gguf: &Gguf, dtype: DType, pool: &Pool) -> Result<Option<f64>> {
     }
     let matrices = sample(gguf, dtype)?;
     let size: usize = matrices.iter().map(|stack| stack.matrix_bytes()).sum();
-    if size < LEAST {
+    if size < MIN_SAMPLE {
         return Ok(None);
     }
     // Copies of both, so that neither is read from a file.

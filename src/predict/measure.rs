@@ -49,13 +49,13 @@ fn read_once(pool: &Pool, chunks: &[&[u8]]) -> f64 {
 /// # Errors
 /// A tensor that cannot be read.
 pub fn model_bandwidth(pool: &Pool, gguf: &Gguf) -> Result<f64> {
-    const MOST: usize = 2 << 30;
+    const MAX_MEASURED: usize = 2 << 30;
     let (mut views, mut size) = (Vec::new(), 0);
     for tensor in gguf.tensors().filter(|tensor| tensor.dtype().is_some()) {
         let view = gguf.view(&tensor.name)?;
         size += view.bytes().len();
         views.push(view);
-        if size >= MOST {
+        if size >= MAX_MEASURED {
             break;
         }
     }
@@ -77,8 +77,8 @@ fn buffer(most: usize) -> Vec<u8> {
 /// `most` bytes for a measurement, but no more than a quarter of the free memory: where there's little of it, the process
 /// would be killed for a number, or push out the model that it is about to run.
 pub fn affordable(most: usize) -> usize {
-    const LEAST: u64 = 16 << 20;
-    (free_memory(&Machine::read()) / 4).max(LEAST).min(most as u64) as usize
+    const MIN_MEASURED: u64 = 16 << 20;
+    (free_memory(&Machine::read()) / 4).max(MIN_MEASURED).min(most as u64) as usize
 }
 
 /// Integer multiply-adds per second of all threads together, at the widest that the instruction set has for 4-bit weights.

@@ -14,7 +14,7 @@ const RESERVE: u64 = 256 << 20;
 const ASIDE: u64 = 128 << 20;
 
 /// The longest context that is thought about: sizes of anything longer would not be numbers any more.
-pub const MOST_CONTEXT: usize = 1 << 28;
+pub const MAX_CONTEXT: usize = 1 << 28;
 
 /// Context when none is asked for: long enough for a conversation with a thought in it.
 pub const DEFAULT_CONTEXT: usize = 8192;
@@ -56,21 +56,21 @@ pub struct Choice {
 /// [`Error::Input`] with the numbers when not even a small context fits: nothing is started that would be killed.
 pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, free: u64) -> Result<Choice> {
     /// Less than this is of no use.
-    const LEAST: usize = 512;
+    const MIN_CONTEXT: usize = 512;
     let trained = model.spec.context_train.max(1);
-    if let Some(wanted) = wanted.filter(|&wanted| wanted > MOST_CONTEXT) {
-        return Err(Error::input("`ctx`", format!("at most {MOST_CONTEXT} tokens"), wanted.to_string()));
+    if let Some(wanted) = wanted.filter(|&wanted| wanted > MAX_CONTEXT) {
+        return Err(Error::input("`ctx`", format!("at most {MAX_CONTEXT} tokens"), wanted.to_string()));
     }
     let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
     let mut need = Need::new(model, context, kind, batch);
     let mut remark = None;
     if need.anonymous() > free {
-        let least = Need::new(model, LEAST.min(context), kind, batch);
+        let least = Need::new(model, MIN_CONTEXT.min(context), kind, batch);
         if wanted.is_some() || least.anonymous() > free {
             return Err(too_large(&need, kind, free));
         }
         while need.anonymous() > free {
-            context = (context * 3 / 4).max(LEAST);
+            context = (context * 3 / 4).max(MIN_CONTEXT);
             need = Need::new(model, context, kind, batch);
         }
         remark = Some(format!("context {context}: more does not fit into the {} that are free", show_bytes(free)));

@@ -150,21 +150,25 @@ impl Tried {
     fn depth(trial: &Trial, pool: &Pool, kind: KvKind) -> Result<usize> {
         const SHALLOW: usize = 4 * TILE;
         /// Seconds that [`LATE`] tokens may attend, if each takes as long as a single one.
-        const MOST: f64 = 2.0;
+        const MAX_ATTENTION_SECONDS: f64 = 2.0;
         let shallow = trial.depth(kind, SHALLOW);
         let each = trial.attends(pool, kind, shallow)? * LATE as f64 / shallow as f64;
-        let depth = if each * DEPTH as f64 > MOST { (MOST / each) as usize / TILE * TILE } else { DEPTH };
+        let depth = if each * DEPTH as f64 > MAX_ATTENTION_SECONDS {
+            (MAX_ATTENTION_SECONDS / each) as usize / TILE * TILE
+        } else {
+            DEPTH
+        };
         Ok(trial.depth(kind, depth.max(TILE)))
     }
 }
 
 /// The most memory that the buffers of a trial may take.
-const MOST_SCRATCH: u64 = 768 << 20;
+const MAX_SCRATCH: u64 = 768 << 20;
 
 /// Whether a trial of this model costs little enough to be made just to know.
 pub fn can_be_tried(model: &Model) -> bool {
     let embedding = (PASSES[2] * model.spec.embd * 4) as u64;
-    Need::new(model, DEPTH, KvKind::F16, DEFAULT_BATCH).scratch.saturating_add(embedding) <= MOST_SCRATCH
+    Need::new(model, DEPTH, KvKind::F16, DEFAULT_BATCH).scratch.saturating_add(embedding) <= MAX_SCRATCH
 }
 
 impl Speed {
@@ -201,7 +205,7 @@ impl Speed {
         Probe { passes: self.passes, attention: attention.collect() }
     }
 
-    /// From what was measured of the same model; `None` where that is not of all `kinds`, or makes no sense.
+    /// From what was measured of the same model; `None` where that is not of all `kinds`, or is invalid.
     pub fn from_probe(model: &Model, probe: &Probe, kinds: &[KvKind]) -> Option<Self> {
         let sound = |x: f64| x.is_finite() && x >= 0.0;
         let of = |kind: &KvKind| {

@@ -3,7 +3,7 @@
 
 /// Most digits before the point: the largest 64-bit integer has 20.
 const MAX_INTEGER: u32 = 20;
-/// Most digits behind the point.
+/// Most digits after the point.
 const MAX_FRACTION: u32 = 20;
 /// Most digits of an exponent.
 const MAX_EXPONENT: u32 = 3;

@@ -24,16 +24,21 @@ const TERMS: [f64; 14] = [
     1.0,
 ];
 
-/// e^x for x <= 0; 0 below -700.
+/// 1.5 * 2^52: a small number added to it is rounded to an integer, half to even, which stands in the lowest bits.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
+/// e^x for x <= 0; 0 below -700. Without branches or calls, since it is computed for all of a vocabulary: compilers make vectors
+/// of it.
+#[inline]
 pub(super) fn exp_negative(x: f64) -> f64 {
-    if x < -700.0 {
-        return 0.0;
-    }
-    let n = (x * LOG2_E).round_ties_even();
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let inside = if x < -700.0 { -700.0 } else { x };
+    let rounded = inside * LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = (inside - n * LN2_HIGH) - n * LN2_LOW;
     let series = TERMS[1..].iter().fold(TERMS[0], |sum, term| sum * r + term);
-    // 2^n for -1010 <= n <= 0 is a normal number.
-    series * f64::from_bits(((1023 + n as i64) as u64) << 52)
+    // 2^n for -1010 <= n <= 0 is a normal number: its exponent is n + 1023, of which the lowest bits of `rounded` are n.
+    let power = f64::from_bits((rounded.to_bits() << 52).wrapping_add(1023 << 52));
+    if x < -700.0 { 0.0 } else { series * power }
 }
 
 #[cfg(test)]

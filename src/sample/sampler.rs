@@ -327,6 +327,10 @@ impl Sampler {
     fn keep_nucleus(&mut self, best: f32) {
         let total = self.weigh(best);
         let wanted = f64::from(self.params.top_p) * total;
+        // All that are less likely than this are together only half of what may be missing: they are not looked at again.
+        let negligible = (total - wanted) / (2 * self.candidates.len().max(1)) as f64;
+        let mut weights = self.weights.iter();
+        self.candidates.retain(|_| weights.next().is_some_and(|&weight| weight >= negligible));
         let all = self.candidates.len();
         let (mut sorted, mut sum, mut kept) = (0, 0.0, 0);
         while sorted < all && sum < wanted {

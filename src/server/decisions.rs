@@ -126,7 +126,7 @@ fn answers(fields: &mut Fields, list: &str, value: &str) -> Result<(Vec<Value>, 
     Ok((values, shown))
 }
 
-/// The conversation so far with the question behind it.
+/// The conversation so far with the question after it.
 fn with_question(turns: &[Value], text: &str) -> Vec<Value> {
     let mut turns = turns.to_vec();
     match turns.last_mut().filter(|last| last["role"] == "user") {

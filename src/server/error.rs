@@ -179,9 +179,9 @@ impl From<Error> for ApiError {
 
 /// A message that a client can show.
 fn shortened(mut message: String) -> String {
-    const MOST: usize = 2000;
-    if message.len() > MOST {
-        let end = (0..=MOST).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
+    const MAX_MESSAGE: usize = 2000;
+    if message.len() > MAX_MESSAGE {
+        let end = (0..=MAX_MESSAGE).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
         message.truncate(end);
         message.push('…');
     }

@@ -16,11 +16,11 @@ pub(super) struct Doc {
     answer: Answer,
     /// The content type of an answer that comes piece by piece.
     stream: Option<&'static str>,
-    /// What may stand behind `?`.
+    /// What may follow `?`.
     query: &'static [(&'static str, Kind)],
 }
 
-/// A kind of value behind `?`.
+/// A kind of value after `?`.
 #[derive(Clone, Copy)]
 enum Kind {
     Bool,
@@ -242,7 +242,7 @@ fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-/// An object whose members are of these kinds: `kind name`, with `!` behind those that must be there.
+/// An object whose members are of these kinds: `kind name`, with `!` after those that must be there.
 fn fields(rows: &[(&str, &str)]) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();

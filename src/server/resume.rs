@@ -246,7 +246,7 @@ pub(super) fn conversation(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(name.ok_or_else(wanted)?.to_owned()))
 }
 
-/// What stands behind `?`, by name.
+/// What follows `?`, by name.
 pub(super) fn query(uri: &Uri) -> Result<HashMap<String, String>> {
     match Query::try_from_uri(uri) {
         Ok(Query(query)) => Ok(query),
@@ -254,7 +254,7 @@ pub(super) fn query(uri: &Uri) -> Result<HashMap<String, String>> {
     }
 }
 
-/// A number behind `?`.
+/// A number after `?`.
 pub(super) fn number(query: &HashMap<String, String>, name: &str) -> Result<Option<u64>> {
     let read = |text: &String| text.parse().map_err(|_| ApiError::field(name, "a whole number from 0 is wanted"));
     query.get(name).map(read).transpose()

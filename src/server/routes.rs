@@ -300,11 +300,11 @@ pub(super) fn note_warnings(response: &mut Response<Body>, warnings: &[String]) 
 }
 
 fn note(response: &mut Response<Body>, name: &'static str, texts: &[String]) {
-    const MOST: usize = 20;
+    const MAX_NOTED: usize = 20;
     if texts.is_empty() {
         return;
     }
-    let texts: Vec<&str> = texts.iter().take(MOST).map(String::as_str).collect();
+    let texts: Vec<&str> = texts.iter().take(MAX_NOTED).map(String::as_str).collect();
     let texts: String = texts.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
     if let Ok(value) = HeaderValue::from_str(&texts) {
         response.headers_mut().insert(name, value);

@@ -13,9 +13,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Longest file of a chat.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_CHAT_BYTES: u64 = 64 << 20;
 /// Chats that are kept; the oldest go first.
-const MOST_CHATS: usize = 1000;
+const MAX_CHATS: usize = 1000;
 
 /// A chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ impl Chats {
         let text = serde_json::to_vec(chat).map_err(|why| Error::failed("the chat", why.to_string()))?;
         output::write(&self.dir.join(format!("{}.json", chat.id)), &text)?;
         let files = self.files();
-        files.iter().take(files.len().saturating_sub(MOST_CHATS)).for_each(|old| drop(std::fs::remove_file(old)));
+        files.iter().take(files.len().saturating_sub(MAX_CHATS)).for_each(|old| drop(std::fs::remove_file(old)));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Chats {
 }
 
 fn read(path: &Path) -> Result<Chat> {
-    let text = input::read_regular_text(path, MOST_BYTES)?;
+    let text = input::read_regular_text(path, MAX_CHAT_BYTES)?;
     let chat: Chat = serde_json::from_str(&text)
         .map_err(|why| Error::input(path.display().to_string(), "a chat that was kept", why.to_string()))?;
     let whole = chat.messages.iter().all(|message| message["role"].is_string());

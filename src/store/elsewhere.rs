@@ -6,9 +6,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Most folders that are looked into.
-const MOST_FOLDERS: usize = 20_000;
+const MAX_FOLDERS: usize = 20_000;
 /// Longest record of another store.
-const MOST_RECORD: u64 = 1 << 20;
+const MAX_RECORD: u64 = 1 << 20;
 
 /// Another program's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn below(place: &Path) -> Vec<PathBuf> {
     let (mut folders, mut found, mut looked) = (vec![place.to_path_buf()], Vec::new(), 0);
     while let Some(folder) = folders.pop() {
         looked += 1;
-        if looked > MOST_FOLDERS {
+        if looked > MAX_FOLDERS {
             break;
         }
         for entry in std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
@@ -118,7 +118,7 @@ fn ollama(place: &Path) -> Vec<Found> {
 /// The model of one record.
 fn of_record(place: &Path, path: &Path) -> Option<Found> {
     const KIND: &str = "application/vnd.ollama.image.model";
-    let record: Value = serde_json::from_str(&input::read_regular_text(path, MOST_RECORD).ok()?).ok()?;
+    let record: Value = serde_json::from_str(&input::read_regular_text(path, MAX_RECORD).ok()?).ok()?;
     let mut layers = record["layers"].as_array()?.iter();
     let digest = layers.find(|layer| layer["mediaType"] == KIND)?["digest"].as_str()?;
     let hex = digest.strip_prefix("sha256:")?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The name of the record in a model's directory.
 pub const FILE: &str = "manifest.json";
-const MOST_BYTES: u64 = 4 << 20;
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// What the store knows of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Manifest {
     /// Reads the record in `dir` and checks it: names that stay inside, at least one file.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
-        let text = input::read_regular_text(&path, MOST_BYTES)?;
+        let text = input::read_regular_text(&path, MAX_MANIFEST_BYTES)?;
         let place = || path.display().to_string();
         let manifest: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(place(), "a model's record", e.to_string()).hint("pull or import it again"))?;

@@ -4,7 +4,7 @@
 use crate::gguf::EXTENSION;
 use crate::{Error, Result};
 
-const MOST_BYTES: usize = 180;
+const MAX_NAME_BYTES: usize = 180;
 
 /// Names that mean devices on one system or another.
 const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "lpt1", "lpt2", "lpt3"];
@@ -14,7 +14,7 @@ pub fn check(name: &str) -> Result<()> {
     let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
     let stem = name.split('.').next().unwrap_or_default().to_lowercase();
     let bad = name.is_empty()
-        || name.len() > MOST_BYTES
+        || name.len() > MAX_NAME_BYTES
         || name.starts_with(['.', '-'])
         || name.ends_with('.')
         || !name.chars().all(good)
@@ -31,7 +31,7 @@ pub fn check(name: &str) -> Result<()> {
 pub fn file_name(path: &str) -> Result<String> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let bad = |c: char| c.is_control() || r#"\/:*?"<>|"#.contains(c);
-    let ok = name.len() <= MOST_BYTES
+    let ok = name.len() <= MAX_NAME_BYTES
         && name.len() > ".gguf".len()
         && name.to_lowercase().ends_with(".gguf")
         && !name.starts_with('.')

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 const FIRST: u64 = 1 << 20;
 
 /// The most that is read of all files of a model together. The header of one is bounded by its scan.
-const MOST: u64 = 512 << 20;
+const MAX_PREVIEW_BYTES: u64 = 512 << 20;
 
 /// Failures in a row, of those that may pass, that end the attempt.
 const RETRIES: u32 = 3;
@@ -59,7 +59,7 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
 /// Reads the headers of the model that `what` means, as [`super::pull()`] reads it.
 ///
 /// # Errors
-/// [`Error::Input`] for a request or a header that makes no sense, [`Error::Failed`] for a network or server that fails,
+/// [`Error::Input`] for an invalid request or header, [`Error::Failed`] for a network or server that fails,
 /// and in offline mode.
 pub fn preview(settings: &Settings, what: &str, progress: &dyn Progress) -> Result<Preview> {
     let net = Net::new(settings, Timeouts::default());
@@ -90,7 +90,7 @@ fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
     let mut headers = Vec::new();
     let mut read = 0;
     for remote in remotes {
-        let mut reader = Reader::new(net, remote, MOST.saturating_sub(read));
+        let mut reader = Reader::new(net, remote, MAX_PREVIEW_BYTES.saturating_sub(read));
         let header = reader.header()?;
         read += reader.read;
         headers.push((header, reader.size.unwrap_or_default()));

@@ -72,7 +72,7 @@ pub struct Pulled {
 /// of the same file; nothing appears under the model's name before all of it is right. A damaged model is repaired.
 ///
 /// # Errors
-/// [`Error::Input`] for a request that makes no sense, [`Error::Failed`] for a network, server or disk that fails,
+/// [`Error::Input`] for an invalid request, [`Error::Failed`] for a network, server or disk that fails,
 /// [`Error::Interrupted`]. After any of them the same call continues.
 pub fn pull(settings: &Settings, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled> {
     if let Some(hash) = request.sha256.filter(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {

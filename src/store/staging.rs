@@ -37,7 +37,7 @@ pub struct Order {
 }
 
 const ORDER: &str = "order.json";
-const MOST_ORDER: u64 = 1 << 16;
+const MAX_ORDER: u64 = 1 << 16;
 
 impl Staging {
     /// Opens (and creates) the staging directory of `name`; what an earlier try left there stays.
@@ -193,7 +193,7 @@ pub(super) fn allocated(dir: &Path) -> u64 {
 
 /// What an unfinished download is of, if it says so.
 pub(super) fn order(dir: &Path) -> Option<Order> {
-    let order: Order = serde_json::from_slice(&input::read_regular(&dir.join(ORDER), MOST_ORDER).ok()?).ok()?;
+    let order: Order = serde_json::from_slice(&input::read_regular(&dir.join(ORDER), MAX_ORDER).ok()?).ok()?;
     let files = || entries(dir).filter(|path| path.extension().is_some_and(|e| e == "journal" || e == "done"));
     let alone = name::shard(order.what.rsplit('/').next().unwrap_or_default()).is_none();
     // A server tells how long a file is only when it is asked for it.

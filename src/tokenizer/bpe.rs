@@ -14,7 +14,7 @@ pub(crate) type PairMap = HashMap<(u32, u32), Merge, RandomState>;
 
 /// The merges of a vocabulary.
 ///
-/// Symbols are token ids. A merge may speak of strings that are no tokens; they get ids behind the last token, and what
+/// Symbols are token ids. A merge may speak of strings that are no tokens; they get ids past the last token, and what
 /// is left of them after merging is written byte by byte.
 pub(crate) struct Bpe {
     cutter: Cutter,
@@ -37,7 +37,7 @@ pub(crate) struct Bpe {
 const REMEMBERED: std::ops::RangeInclusive<usize> = 2..=64;
 
 /// Pieces that are remembered at most.
-const MOST_REMEMBERED: usize = 1 << 16;
+const MAX_REMEMBERED: usize = 1 << 16;
 
 /// Numbers the symbols while the merges are read.
 pub(crate) struct Symbols<'a> {
@@ -56,7 +56,7 @@ impl<'a> Symbols<'a> {
         Self { vocab, index, kinds, first_extra, extra: Strings::default(), extra_index: Index::with_capacity(0) }
     }
 
-    /// The token with this text that merging may produce, else a number behind the tokens.
+    /// The token with this text that merging may produce, else a number past the tokens.
     fn number(&mut self, text: &[u8]) -> u32 {
         if let Some(id) = text_token(self.index, &self.vocab.tokens, self.kinds, text) {
             return id;
@@ -114,7 +114,7 @@ impl Bpe {
             }
             let start = out.len();
             self.encode_piece(names, bytes, scratch, out);
-            if memorable && scratch.known.len() < MOST_REMEMBERED {
+            if memorable && scratch.known.len() < MAX_REMEMBERED {
                 scratch.known.insert(bytes, (start, out.len()));
             }
         });
@@ -180,7 +180,7 @@ pub(crate) fn read_merges(vocab: &Vocab, symbols: &mut Symbols<'_>) -> Result<Pa
     let mut pairs = PairMap::with_capacity_and_hasher(vocab.merges.len(), RandomState::new());
     let mut joined = Vec::new();
     for (rank, merge) in (0..).zip(vocab.merges.iter()) {
-        // a piece may itself be a space, so the separator is looked for behind the first byte
+        // a piece may itself be a space, so the separator is looked for after the first byte
         let space = merge.iter().skip(1).position(|&byte| byte == b' ').map(|i| i + 1);
         let halves = space.and_then(|i| Some((merge.get(..i)?, merge.get(i + 1..)?)));
         let Some((left, right)) = halves.filter(|(_, right)| !right.is_empty()) else {

@@ -10,7 +10,7 @@ const PARTS: f64 = 1e4;
 /// What a character that no token covers costs.
 const UNKNOWN: i64 = 10_000_000;
 /// From here on a token is none.
-const MOST: i64 = 20_000_000;
+const MAX_COST: i64 = 20_000_000;
 
 /// Costs and byte tokens of a vocabulary.
 pub(crate) struct Cheapest {
@@ -30,7 +30,7 @@ impl Cheapest {
         }
         let cost = |(&score, &kind): (&f32, &TokenKind)| {
             let cost = (-f64::from(score) * PARTS).round();
-            (kind != TokenKind::Byte && cost.abs() < MOST as f64).then_some(cost as i64)
+            (kind != TokenKind::Byte && cost.abs() < MAX_COST as f64).then_some(cost as i64)
         };
         let bytes = (0..=u8::MAX).map(|byte| names.index.get(names.tokens, format!("<0x{byte:02X}>").as_bytes()));
         Ok(Self {

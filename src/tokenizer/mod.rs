@@ -226,7 +226,7 @@ impl Tokenizer {
         ids
     }
 
-    /// The ids of `text` with BOS before and EOS behind where the model wants them, each of them only where the text
+    /// The ids of `text` with BOS before and EOS after where the model wants them, each of them only where the text
     /// does not have it already.
     pub fn encode_with_bos(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = self.encode(text, special);

@@ -37,11 +37,11 @@ pub(crate) struct Specials {
 struct Matcher {
     automaton: Option<AhoCorasick>,
     ids: Vec<u32>,
-    /// Whether the white space behind a token belongs to it.
+    /// Whether the white space after a token belongs to it.
     swallows: Vec<bool>,
 }
 
-/// Whether the white space behind a control token belongs to it: so it is in the family of Phi-3, which only the name
+/// Whether the white space after a control token belongs to it: so it is in the family of Phi-3, which only the name
 /// of the model tells, but for the tokens that begin or pad a text.
 fn swallows(vocab: &Vocab, text: &[u8], kind: TokenKind) -> bool {
     let name = vocab.name.as_deref().unwrap_or_default().to_lowercase();
@@ -50,7 +50,7 @@ fn swallows(vocab: &Vocab, text: &[u8], kind: TokenKind) -> bool {
 }
 
 /// Special tokens are short names. More bytes in all than this would let a small file build a large automaton.
-const MOST_BYTES: usize = 4 << 20;
+const MAX_SPECIAL_BYTES: usize = 4 << 20;
 
 impl Specials {
     pub(crate) fn new(vocab: &Vocab, kinds: &[TokenKind]) -> Result<Self> {
@@ -91,10 +91,10 @@ impl Matcher {
     fn new(vocab: &Vocab, kinds: &[TokenKind], accept: impl Fn(TokenKind) -> bool) -> Result<Self> {
         let (ids, texts) = chosen(&vocab.tokens, kinds, accept);
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        if bytes > MOST_BYTES {
+        if bytes > MAX_SPECIAL_BYTES {
             return Err(vocab.error(
                 KEY_TOKENS,
-                format!("at most {MOST_BYTES} bytes of control and user-defined tokens"),
+                format!("at most {MAX_SPECIAL_BYTES} bytes of control and user-defined tokens"),
                 format!("{bytes} bytes"),
             ));
         }

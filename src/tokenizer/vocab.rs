@@ -228,9 +228,9 @@ impl Vocab {
 fn charsmap(gguf: &Gguf) -> Result<Option<Vec<u8>>> {
     const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
     /// Real ones have under 300 KB.
-    const MOST: usize = 16 << 20;
+    const MAX_CHARSMAP_BYTES: usize = 16 << 20;
     let bytes = match gguf.array(KEY)? {
-        Some(_) => gguf.i32s(KEY, MOST)?,
+        Some(_) => gguf.i32s(KEY, MAX_CHARSMAP_BYTES)?,
         None => None,
     };
     // Some converters store them signed.

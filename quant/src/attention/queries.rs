@@ -19,7 +19,7 @@ pub struct Queries {
     quantized: bool,
     /// f32 and f16 caches: `[groups][k_dim][8]`.
     values: Vec<[f32; ROWS]>,
-    /// q8_0 caches: `[groups][k_dim / 4][8]` groups of 4 bytes, 0 behind the end.
+    /// q8_0 caches: `[groups][k_dim / 4][8]` groups of 4 bytes, 0 past the end.
     bytes: Vec<[[u8; 4]; ROWS]>,
     /// q8_0 caches: `[groups][k_dim / 32][8]`.
     scales: Vec<[f32; ROWS]>,

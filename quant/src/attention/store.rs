@@ -123,7 +123,7 @@ impl Kernel for StoreValue<'_> {
     }
 }
 
-/// Up to 16 values as f16, saturating; 0 behind the end.
+/// Up to 16 values as f16, saturating; 0 past the end.
 #[inline(always)]
 fn saturated_f16<S: Lanes>(s: S, x: &[f32]) -> [u8; 2 * LANES] {
     let x = s.max(s.splat(-F16_MAX), s.min(s.splat(F16_MAX), load_padded(s, x, 0.0)));
@@ -132,7 +132,7 @@ fn saturated_f16<S: Lanes>(s: S, x: &[f32]) -> [u8; 2 * LANES] {
     out
 }
 
-/// A block of up to 32 values, 0 behind the end.
+/// A block of up to 32 values, 0 past the end.
 #[inline(always)]
 fn load_block<S: Lanes>(s: S, x: &[f32]) -> [S::F; 2] {
     let (low, high) = x.split_at(x.len().min(LANES));

@@ -23,7 +23,7 @@ use crate::matrix::Matrix;
 use crate::product::Product;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
-use x_tile::{MOST_COLUMNS, SLICE, XTile};
+use x_tile::{MAX_COLUMNS, SLICE, XTile};
 
 /// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
 fn panel_bytes() -> usize {
@@ -149,7 +149,7 @@ fn multiply_all<S: Words, K: Kind<S>>(
             K::set_sums(tile, c, x, column, slice.from..slice.from + slice.blocks);
         }
         // The next columns are fetched meanwhile, a part with each group.
-        let mut next = [&[][..]; MOST_COLUMNS];
+        let mut next = [&[][..]; MAX_COLUMNS];
         for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::COLUMNS)) {
             let column = product.cols.get(column);
             *next = quants::<S, K>(x, column, slice);

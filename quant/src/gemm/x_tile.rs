@@ -14,7 +14,7 @@ pub(super) const SLICE: usize = 1024;
 const STRIDE: usize = 2 * SLICE + 64;
 
 /// Room for columns in a tile.
-pub(super) const MOST_COLUMNS: usize = 8;
+pub(super) const MAX_COLUMNS: usize = 8;
 
 /// Room for blocks of 32.
 const BLOCKS: usize = SLICE / 32;
@@ -30,20 +30,20 @@ pub(super) enum Form {
     Halves,
 }
 
-/// The activations of up to [`MOST_COLUMNS`] columns.
+/// The activations of up to [`MAX_COLUMNS`] columns.
 #[repr(C, align(64))]
 pub(super) struct XTile {
-    q: [[u8; STRIDE]; MOST_COLUMNS],
+    q: [[u8; STRIDE]; MAX_COLUMNS],
     /// Scales: of each block, for each column.
-    d: [[f32; MOST_COLUMNS]; BLOCKS],
+    d: [[f32; MAX_COLUMNS]; BLOCKS],
     /// Blocks of 32: the sum of a block, as bits of an f32. Blocks of 256: eight words a block, two sums of groups each.
-    sums: [[u32; MOST_COLUMNS]; BLOCKS],
+    sums: [[u32; MAX_COLUMNS]; BLOCKS],
 }
 
 impl XTile {
     pub(super) const fn new() -> Self {
-        let (d, sums) = ([[0.0; MOST_COLUMNS]; BLOCKS], [[0; MOST_COLUMNS]; BLOCKS]);
-        Self { q: [[0; STRIDE]; MOST_COLUMNS], d, sums }
+        let (d, sums) = ([[0.0; MAX_COLUMNS]; BLOCKS], [[0; MAX_COLUMNS]; BLOCKS]);
+        Self { q: [[0; STRIDE]; MAX_COLUMNS], d, sums }
     }
 
     /// Block `b` of the first `C` columns, blocks of `LEN` bytes.
@@ -58,13 +58,13 @@ impl XTile {
 
     /// The scales of block `b`, one for each column.
     #[inline(always)]
-    pub(super) fn scales(&self, b: usize) -> &[f32; MOST_COLUMNS] {
+    pub(super) fn scales(&self, b: usize) -> &[f32; MAX_COLUMNS] {
         &self.d[b]
     }
 
     /// Row `i` of the sums.
     #[inline(always)]
-    pub(super) fn sums(&self, i: usize) -> &[u32; MOST_COLUMNS] {
+    pub(super) fn sums(&self, i: usize) -> &[u32; MAX_COLUMNS] {
         &self.sums[i]
     }
 

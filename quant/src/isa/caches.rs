@@ -7,11 +7,11 @@ pub(crate) const LINE: usize = 64;
 
 /// Bytes of the second-level cache of a core; 512 KiB where the CPU does not tell.
 pub(crate) fn second_level() -> usize {
-    /// What is believed: a hypervisor may say anything.
-    const LEAST: usize = 256 << 10;
-    const MOST: usize = 4 << 20;
+    /// What is believed: virtual machines misreport.
+    const MIN_CACHE: usize = 256 << 10;
+    const MAX_CACHE: usize = 4 << 20;
     static BYTES: OnceLock<usize> = OnceLock::new();
-    *BYTES.get_or_init(|| asked(2).unwrap_or(512 << 10).clamp(LEAST, MOST))
+    *BYTES.get_or_init(|| asked(2).unwrap_or(512 << 10).clamp(MIN_CACHE, MAX_CACHE))
 }
 
 /// Bytes of the data cache of that level, as the CPU describes it (Intel SDM, CPUID leaf 4; AMD APM, leaf 0x8000_001D, of
@@ -19,12 +19,12 @@ pub(crate) fn second_level() -> usize {
 #[cfg(target_arch = "x86_64")]
 fn asked(level: u32) -> Option<usize> {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const MOST_CACHES: u32 = 8;
+    const MAX_CACHES: u32 = 8;
     [4, 0x8000_001d].into_iter().find_map(|leaf: u32| {
         if __cpuid(leaf & 0x8000_0000).eax < leaf {
             return None;
         }
-        (0..MOST_CACHES).map(|i| __cpuid_count(leaf, i)).find_map(|cache| {
+        (0..MAX_CACHES).map(|i| __cpuid_count(leaf, i)).find_map(|cache| {
             let (kind, found) = (cache.eax & 31, cache.eax >> 5 & 7);
             // Data or unified caches alone.
             let fits = found == level && matches!(kind, 1 | 3);

@@ -311,7 +311,7 @@ pub(crate) trait RowDots: Words {
     fn pin<'a, T>(self, x: &'a T, sum: &mut Self::V) -> &'a T;
 }
 
-/// `x` as a full vector, `pad` behind its end.
+/// `x` as a full vector, `pad` past its end.
 #[inline(always)]
 pub(crate) fn load_padded<S: Lanes>(s: S, x: &[f32], pad: f32) -> S::F {
     match x.first_chunk() {

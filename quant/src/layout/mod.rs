@@ -11,7 +11,7 @@ use crate::formats::{Format, Rows};
 use crate::isa::simd::Words;
 
 /// The most vectors of rows that are walked through together.
-pub(crate) const MOST_TOGETHER: usize = 4;
+pub(crate) const MAX_TOGETHER: usize = 4;
 
 /// The rows of a matrix as bytes.
 #[derive(Clone, Copy)]
@@ -26,14 +26,14 @@ pub(crate) trait Layout {
     /// Some rows, one per lane.
     type Group<'a, F: Format>: Copy;
 
-    /// How far behind a block that is read the one lies that is to be fetched, where rows have `row` bytes and vectors `n`
+    /// How far past a block that is read the one to prefetch lies, where rows have `row` bytes and vectors `n`
     /// of them.
     fn ahead(row: usize, n: usize) -> usize;
 
     /// The first row of the vectors that row `row` is in, where vectors have `n` rows and the first one may start at `row`.
     fn first(row: usize, n: usize) -> usize;
 
-    /// How many vectors of `n` rows are walked through together, as they share cache lines: [`MOST_TOGETHER`] at most.
+    /// How many vectors of `n` rows are walked through together, as they share cache lines: [`MAX_TOGETHER`] at most.
     fn together(n: usize) -> usize;
 
     /// The rows `vectors` vectors after those of `group`, which is walked through together with them.

@@ -26,7 +26,7 @@ pub(super) struct Stmt {
 pub(super) enum StmtKind {
     Data(String),
     Print(Expr),
-    /// Tests with their bodies, and what stands behind `else`.
+    /// Tests with their bodies, and what follows `else`.
     If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
     For(usize),
     Set(Target, Expr),

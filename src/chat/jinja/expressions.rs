@@ -213,7 +213,7 @@ impl Parser {
         Expr::new(kind, line)
     }
 
-    /// What stands between brackets, with commas between and maybe one behind.
+    /// What stands between brackets, with commas between and maybe one after.
     fn items<T>(&mut self, close: &str, item: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         self.skip();
         let mut items = Vec::new();

@@ -68,7 +68,7 @@ impl Source<'_> {
     }
 }
 
-/// One conversion, behind its `%`; what follows it.
+/// One conversion, after its `%`; what follows it.
 fn conversion<'t>(out: &mut Buffer, spec: &'t str, source: &mut Source<'_>) -> Result<&'t str> {
     let mut rest = spec;
     let mut named = None;

@@ -5,7 +5,7 @@ use super::meter::Buffer;
 use super::print::float_repr;
 use num_bigint::{BigInt, Sign};
 
-/// Most digits behind the point.
+/// Most digits after the point.
 const MAX_PRECISION: usize = 2000;
 
 /// A parsed format specifier.
@@ -92,7 +92,7 @@ impl Layout {
         self.padded(out, "", text, room, self.align.unwrap_or('<'), self.fill.unwrap_or(' '))
     }
 
-    /// A number: it stands at the right, and zeros go behind the sign.
+    /// A number: it stands at the right, and zeros go after the sign.
     pub(super) fn number(&self, out: &mut Buffer, sign: &str, digits: &str, zero_groups: bool) -> Result<()> {
         let room = self.width.saturating_sub(sign.chars().count() + digits.chars().count());
         if !self.zero || (self.align.is_some() && zero_groups) || self.align == Some('<') {
@@ -104,7 +104,7 @@ impl Layout {
         self.padded(out, sign, digits, room, '=', '0')
     }
 
-    /// Zeros that are grouped like the digits behind them.
+    /// Zeros that are grouped like the digits after them.
     fn grouped_zeros(&self, out: &mut Buffer, sign: &str, digits: &str, group: char) -> Result<()> {
         let each = if matches!(self.kind, Some('b' | 'o' | 'x' | 'X')) { 4 } else { 3 };
         let whole = digits.find(['.', 'e', '%']).filter(|_| each == 3).unwrap_or(digits.len());
@@ -199,7 +199,7 @@ pub(super) fn float_text(x: f64, kind: Option<char>, layout: &Layout) -> Result<
     let sign = layout.sign_of(x.is_sign_negative() && !x.is_nan());
     let size = x.abs();
     if layout.precision.is_some_and(|precision| precision > MAX_PRECISION) {
-        return limit(format!("more than {MAX_PRECISION} digits behind the point"));
+        return limit(format!("more than {MAX_PRECISION} digits after the point"));
     }
     let precision = layout.precision.unwrap_or(6);
     let upper = matches!(kind, Some('E' | 'F' | 'G'));

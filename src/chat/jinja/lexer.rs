@@ -225,7 +225,7 @@ impl<'s> Lexer<'s> {
         }
         self.push(if block { Tok::BlockEnd } else { Tok::VarEnd });
         self.at += close.len() + usize::from(sign.is_some());
-        // A variable keeps the line end behind it.
+        // A variable keeps the line end after it.
         self.after_block(if block || sign.is_some() { sign } else { Some('+') });
         true
     }

@@ -384,7 +384,7 @@ impl Parser {
             || ends.iter().any(|end| self.is_name(end))
     }
 
-    /// Filters behind each other, the first one without a bar if `inline`.
+    /// Filters one after the other, the first one without a bar if `inline`.
     pub(super) fn filters(&mut self, mut input: Option<Expr>, mut inline: bool) -> Result<Option<Expr>> {
         while self.is_op("|") || inline {
             if !inline {

@@ -1,4 +1,4 @@
-//! THE TESTS: what may stand behind `is`.
+//! THE TESTS: what may follow `is`.
 
 use super::args::Args;
 use super::ast::Operator;

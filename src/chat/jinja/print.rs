@@ -310,7 +310,7 @@ fn pretty_text(out: &mut Buffer, text: &str, mut indent: usize, mut allowance: u
             chunks.push(whole);
             continue;
         }
-        // Words with the white space behind them.
+        // Words with the white space after them.
         let parts = words_with_space(line);
         let mut current = String::new();
         for (j, part) in parts.iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::platform::input;
 use std::path::{Path, PathBuf};
 
 /// More than any context holds.
-const MOST: u64 = 16 << 20;
+const MAX_ATTACHED: u64 = 16 << 20;
 
 /// A file that goes with a message.
 pub(super) struct Attachment {
@@ -20,12 +20,12 @@ pub(super) struct Attachment {
 /// A file that cannot be read, is too long, or is not text in UTF-8.
 pub(super) fn read(path: &Path) -> Result<Attachment> {
     // A FIFO or a device might keep the chat waiting for ever.
-    let text = input::read_regular_text(path, MOST)?;
+    let text = input::read_regular_text(path, MAX_ATTACHED)?;
     Ok(Attachment { path: path.to_path_buf(), text })
 }
 
 /// Reads the files that `line` names with an `@`: `@path`, `@"a path"`, `@a\\ path`, `@~/path`, with or without punctuation or a
-/// particle behind it. What names no file stays what it is (an address, a name); `tell` hears of what looks like one.
+/// particle after it. What names no file stays what it is (an address, a name); `tell` hears of what looks like one.
 ///
 /// # Errors
 /// A file that is there and cannot be used.

@@ -11,9 +11,9 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 /// The hub that `hf:` names refer to, unless the setting `hub` names another.
 pub(in crate::store) const HUB: &str = "https://huggingface.co";
-const MOST_REDIRECTS: usize = 8;
+const MAX_REDIRECTS: usize = 8;
 /// A server that sends less than this in so much time of waiting isn't worth waiting for.
-const LEAST: (u64, Duration) = (15_000, Duration::from_secs(15));
+const MIN_RATE: (u64, Duration) = (15_000, Duration::from_secs(15));
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +82,7 @@ pub(in crate::store) struct Paced<R> {
 
 impl<R> Paced<R> {
     fn new(inner: R) -> Self {
-        Self { inner, least: LEAST, bytes: 0, waited: Duration::ZERO }
+        Self { inner, least: MIN_RATE, bytes: 0, waited: Duration::ZERO }
     }
 }
 
@@ -163,7 +163,7 @@ impl Net {
     /// GETs `url`, or the bytes `range.0 .. range.1` of it.
     pub(in crate::store) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<Answer, Fault> {
         let mut url = url.to_owned();
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let host = shown(&url);
             let response = self.send(&url, range).map_err(|e| transport_fault(&host, &e))?;
             let (parts, body) = response.into_parts();
@@ -178,7 +178,7 @@ impl Net {
                 status => return Err(self.status_fault(&url, status, &parts.headers)),
             }
         }
-        Err(Fault::lasting(&shown(&url), format!("more than {MOST_REDIRECTS} redirects")))
+        Err(Fault::lasting(&shown(&url), format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use std::io::Read;
 use ureq::http::header;
 
-const MOST_PAGES: usize = 100;
-const MOST_BYTES: u64 = 32 << 20;
+const MAX_PAGES: usize = 100;
+const MAX_LISTING_BYTES: u64 = 32 << 20;
 
 /// Quantizations to take when none is asked for, best first.
 const PREFERRED: &[&str] =
@@ -64,18 +64,18 @@ fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fa
     let api = format!("{}/api/models/{}/tree/{}", net.hub(), repository.repo, repository.revision);
     let mut url = format!("{api}?recursive=true");
     let mut items = Vec::new();
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let answer = net.get(&url, None)?;
         let fault = |why: String| Fault::lasting(&repository.repo, why);
         let next = answer.headers.get(header::LINK).and_then(|value| next_page(value.to_str().ok()?));
         let mut bytes = Vec::new();
-        let read = answer.reader().take(MOST_BYTES + 1).read_to_end(&mut bytes);
+        let read = answer.reader().take(MAX_LISTING_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(|e| fault(format!("its listing cannot be read: {e}")))?;
-        if bytes.len() as u64 > MOST_BYTES {
+        if bytes.len() as u64 > MAX_LISTING_BYTES {
             return Err(fault("its listing does not end".to_owned()));
         }
         let page: Vec<Item> =
-            serde_json::from_slice(&bytes).map_err(|e| fault(format!("its listing makes no sense: {e}")))?;
+            serde_json::from_slice(&bytes).map_err(|e| fault(format!("its listing is invalid: {e}")))?;
         items.extend(page.into_iter().filter(|item| item.kind == "file"));
         match next {
             // Only the same listing goes on; a page elsewhere would be somebody else's.
@@ -84,7 +84,7 @@ fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fa
             _ => return Ok(items),
         }
     }
-    Err(Fault::lasting(&repository.repo, format!("its listing has more than {MOST_PAGES} pages")))
+    Err(Fault::lasting(&repository.repo, format!("its listing has more than {MAX_PAGES} pages")))
 }
 
 /// The address in `<ADDRESS>; rel="next"`.
@@ -138,10 +138,10 @@ fn one_of<'a>(place: &str, quant: &str, firsts: &[&'a Item]) -> Result<&'a Item>
 }
 
 fn names<'a>(items: impl Iterator<Item = &'a Item>) -> String {
-    const MOST: usize = 20;
+    const MAX_NAMED: usize = 20;
     let mut names: Vec<&str> = items.map(|item| item.path.as_str()).collect();
-    let more = names.len().saturating_sub(MOST);
-    names.truncate(MOST);
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{rest}", names.join(", "))
 }

@@ -22,7 +22,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 const VERSION: u32 = 2;
 
 /// What is being fetched.
@@ -125,7 +125,7 @@ pub(in crate::store) fn read(path: &Path) -> Option<(Head, Done, u64)> {
     if !std::fs::symlink_metadata(path).ok()?.is_file() {
         return None;
     }
-    input::open_regular(path).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    input::open_regular(path).ok()?.take(MAX_JOURNAL_BYTES).read_to_end(&mut bytes).ok()?;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n')? + 1;
     let mut lines = std::str::from_utf8(bytes.get(..whole)?).ok()?.lines();
     let head: Head = serde_json::from_str(lines.next()?).ok().filter(Head::makes_sense)?;
@@ -164,7 +164,7 @@ impl Finished {
     }
 
     pub(in crate::store) fn read(path: &Path) -> Option<Self> {
-        let bytes = input::read_regular(path, MOST_BYTES).ok()?;
+        let bytes = input::read_regular(path, MAX_JOURNAL_BYTES).ok()?;
         serde_json::from_slice::<Self>(&bytes).ok().filter(|finished| finished.head.makes_sense())
     }
 }

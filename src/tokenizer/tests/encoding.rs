@@ -162,7 +162,7 @@ fn sentencepiece_puts_its_space_at_the_start_and_after_special_tokens() {
         ["<s>", "▁a", "<s>", "▁a", "▁a"]
     );
     assert!(tokenizer.encode("", Special::Plain).is_empty());
-    // a stream goes on behind a prompt, so it keeps the space that decoding a whole text drops
+    // a stream goes on after a prompt, so it keeps the space that decoding a whole text drops
     let mut stream = tokenizer.stream();
     assert_eq!(stream.push(tokenizer.token_id("▁a").unwrap()).unwrap(), " a");
 }

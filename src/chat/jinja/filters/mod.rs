@@ -1,4 +1,4 @@
-//! THE FILTERS: what may stand behind a bar.
+//! THE FILTERS: what may follow a bar.
 
 mod lists;
 mod numbers;

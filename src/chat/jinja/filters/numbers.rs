@@ -78,7 +78,7 @@ fn read_int(text: &str, base: i64) -> Option<BigInt> {
         3..=36 => (u32::try_from(base).ok()?, text),
         _ => return None,
     };
-    // One `_` may stand behind a prefix, and between digits.
+    // One `_` may follow a prefix, and between digits.
     let digits = if digits.len() < text.len() { digits.strip_prefix('_').unwrap_or(digits) } else { digits };
     if digits.starts_with('_') || digits.ends_with('_') || digits.contains("__") || digits.len() > MAX_DIGITS {
         return None;

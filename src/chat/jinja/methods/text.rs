@@ -177,7 +177,7 @@ impl Own<'_> {
     }
 
     /// The part of the text between two arguments, and the number of its first character; nothing when that lies
-    /// behind the end.
+    /// past the end.
     fn window<const N: usize>(&self, bound: &Bound<N>) -> Result<Option<(usize, &str)>> {
         let len = self.of.chars;
         let clamp =
