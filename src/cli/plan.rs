@@ -231,8 +231,11 @@ fn known(name: String, compute: &Compute) -> Report {
         })
         .collect();
     // Not every model bears an 8-bit cache: it's recommended where f16 does not fit only.
-    let fits = |kind: KvKind| rows.iter().rfind(|row| row.fits && row.kv_type == kind.name());
-    let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8)).or_else(|| rows.iter().rfind(|row| row.fits));
+    // The context that was asked for is the one to say something about, if it fits.
+    let asked = compute.settings.ctx().filter(|&ctx| rows.iter().any(|row| row.fits && row.need.context == ctx));
+    let fitting = || rows.iter().filter(|row| row.fits && asked.is_none_or(|ctx| row.need.context == ctx));
+    let fits = |kind: KvKind| fitting().rfind(|row| row.kv_type == kind.name());
+    let best = fits(KvKind::F16).or_else(|| fits(KvKind::Q8)).or_else(|| fitting().next_back());
     Report {
         model: name,
         file_bytes: model.gguf.file_bytes(),

@@ -89,6 +89,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
         ErrorKind::InvalidSubcommand => {
             let name = text(ContextKind::InvalidSubcommand)?;
             let near = near(ContextKind::SuggestedSubcommand);
+            if name.contains(char::is_whitespace) {
+                return Some(format!("A question needs a command before it: tokki run {name:?}"));
+            }
             Some(format!("There is no command {name:?}.{near} tokki --help lists them."))
         }
         ErrorKind::UnknownArgument => {

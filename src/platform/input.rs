@@ -97,7 +97,7 @@ pub fn bounded(reader: &mut dyn Read, place: &str, most: u64) -> Result<Vec<u8>>
     let mut bytes = Vec::new();
     reader.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(place, FileAction::Read, e))?;
     if bytes.len() as u64 > most {
-        return Err(Error::input(place, format!("at most {}", show_bytes(most)), "more"));
+        return Err(Error::input(place, format!("at most {}", show_bytes(most)), "a longer text, or no text at all"));
     }
     Ok(bytes)
 }

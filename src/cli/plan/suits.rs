@@ -11,6 +11,8 @@ use serde_json::json;
 
 /// Memory beside the weights that a chat of 8192 tokens takes at most, as a share of the weights, and at least.
 const BESIDE: (f64, u64) = (0.25, 500 << 20);
+/// The same for one of 2048 tokens with an 8-bit cache.
+const BESIDE_LITTLE: (f64, u64) = (0.05, 300 << 20);
 /// Slower than this nobody waits for an answer.
 const PLEASANT: f64 = 8.0;
 /// Of the speed of memory, what generating reaches.
@@ -23,7 +25,9 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
     let bar = progress::working("measuring the memory of this machine");
     let bandwidth = measure::read_bandwidth(&pool);
     bar.finish_and_clear();
-    let fits = |size: u64| size + BESIDE.1.max((size as f64 * BESIDE.0) as u64) <= free;
+    let with = |size: u64, (share, least): (f64, u64)| size + least.max((size as f64 * share) as u64);
+    let fits = |size: u64| with(size, BESIDE) <= free;
+    let tight = |size: u64| !fits(size) && with(size, BESIDE_LITTLE) <= free;
     let speed = |read: u64| bandwidth * REACHED / read as f64;
     let best = LISTED
         .iter()
@@ -32,7 +36,7 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
     if as_json {
         let row = |model: &crate::store::catalogue::Listed| {
             json!({ "name": model.name, "about_size": model.about_size(), "fits": fits(model.about_size()),
-                "decode_tok_s": speed(model.about_read()) })
+                "tight": tight(model.about_size()), "decode_tok_s": speed(model.about_read()) })
         };
         return output::json(&json!({ "free_bytes": free, "bandwidth": bandwidth,
             "suggested": best.map(|model| model.name), "models": LISTED.iter().map(row).collect::<Vec<_>>() }));
@@ -41,7 +45,12 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
         vec![
             model.name.to_owned(),
             format!("~{}", show_bytes(model.about_size())),
-            if fits(model.about_size()) { "yes" } else { "no" }.to_owned(),
+            match model.about_size() {
+                size if fits(size) => "yes",
+                size if tight(size) => "tight",
+                _ => "no",
+            }
+            .to_owned(),
             format!("{:.0}", speed(model.about_read())),
             model.about.to_owned(),
         ]
@@ -50,6 +59,9 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
     output::result(|out| {
         writeln!(out, "{} of memory free, read at {:.1} GB/s\n", show_bytes(free), bandwidth / 1e9)?;
         output::table(out, output::Paint::stdout(), &["NAME", "SIZE", "FITS", "TOK/S", "WHAT"], &rows)?;
+        if LISTED.iter().any(|model| tight(model.about_size())) {
+            writeln!(out, "\ntight: with a short context, or an 8-bit cache; tokki plan NAME says which")?;
+        }
         match best {
             Some(model) => writeln!(
                 out,
