@@ -88,6 +88,7 @@ def main():
         tests = root / "tools/server/tests"
         shutil.copytree(suite, tests)
         shutil.copytree(sources / "models/templates", root / "models/templates")
+        (tests / "tmp").mkdir()
         # Nothing is fetched from a hub beforehand.
         conftest = (tests / "conftest.py").read_text()
         (tests / "conftest.py").write_text(re.sub(r"^ *ServerPreset\.load_all\(\)", "        pass", conftest, flags=re.M))
