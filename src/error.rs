@@ -183,7 +183,7 @@ pub enum Error {
     },
     /// More tokens than the context holds. Nothing is ever cut silently.
     #[error(
-        "the context is full: {needed} tokens needed, {available} available; use a larger `ctx` or a shorter prompt"
+        "the context is full: {needed} tokens needed, {available} available; use a larger `ctx`, where the model allows one, or a shorter prompt"
     )]
     ContextFull {
         /// Tokens that the request needs in all.

@@ -25,8 +25,9 @@ pub(crate) fn tree16(mut p: [f32; 16]) -> f32 {
 pub(crate) fn row_float<F: Float>(row: &[F::Block], x: &[&[f32]], out: &mut [f32]) {
     for (out, x) in out.iter_mut().zip(x) {
         let mut p = [0f32; 16];
-        for (i, (weight, &x)) in row.iter().zip(*x).enumerate() {
-            p[i % 16] = fma(F::value(weight), x, p[i % 16]);
+        let weights = row.iter().flat_map(|block| (0..F::LEN).map(|i| F::value(block, i)));
+        for (i, (weight, &x)) in weights.zip(*x).enumerate() {
+            p[i % 16] = fma(weight, x, p[i % 16]);
         }
         *out = tree16(p);
     }

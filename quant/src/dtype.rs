@@ -77,6 +77,7 @@ format_table! {
     Q8_0,   8, "Q8_0",   block32,  Block32,  formats::q8_0::Q8_0;
     IQ4NL, 20, "IQ4_NL", block32,  Block32,  formats::iq4_nl::IQ4NL;
     MXFP4, 39, "MXFP4",  block32,  Block32,  formats::mxfp4::MXFP4;
+    NVFP4, 40, "NVFP4",  float,    F32,      formats::nvfp4::NVFP4;
     Q2K,   10, "Q2_K",   block256, Block256, formats::q2_k::Q2K;
     Q3K,   11, "Q3_K",   block256, Block256, formats::q3_k::Q3K;
     Q4K,   12, "Q4_K",   block256, Block256, formats::q4_k::Q4K;
@@ -98,6 +99,11 @@ format_table! {
 }
 
 impl DType {
+    /// Whether rows can be interleaved by sixteen: those that are multiplied in single precision stay as they are.
+    pub fn interleaves(self) -> bool {
+        self.act() != ActKind::F32
+    }
+
     /// Bytes of a row of `cols` weights; `None` when `cols` isn't a whole number of blocks, or the size overflows.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         if !cols.is_multiple_of(self.block_len()) {
@@ -137,6 +143,8 @@ mod tests {
     fn the_kind_of_block_and_the_activations_agree() {
         for &dtype in DType::ALL {
             let len = match dtype.act() {
+                // Of one weight, or of so many that whole vectors are in one block.
+                ActKind::F32 if dtype.block_len().is_multiple_of(16) => dtype.block_len(),
                 ActKind::F32 => 1,
                 ActKind::Block32 => 32,
                 ActKind::Block256 => 256,

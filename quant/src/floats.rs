@@ -84,13 +84,13 @@ fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
     rows: &[&[F::Block]; R],
     x: &[&[f32]; C],
 ) -> [[f32; C]; R] {
-    let len = rows[0].len();
+    let len = rows[0].len() * F::LEN;
     let mut sums = [[s.splat(0.0); C]; R];
     for at in (0..len / LANES * LANES).step_by(LANES) {
         let mut w = [s.splat(0.0); R];
         for r in 0..R {
-            if let Some(weights) = rows[r][at..].first_chunk() {
-                w[r] = F::load(s, weights);
+            if let Some(weights) = F::load(s, rows[r], at) {
+                w[r] = weights;
             }
         }
         for c in 0..C {
@@ -108,9 +108,8 @@ fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
             if !len.is_multiple_of(LANES) {
                 let mut lanes = [0.0; LANES];
                 s.store(sum, &mut lanes);
-                let rest = len / LANES * LANES..len;
-                for (lane, (w, x)) in lanes.iter_mut().zip(rows[r][rest.clone()].iter().zip(&x[c][rest])) {
-                    *lane = fma(F::value(w), *x, *lane);
+                for (lane, i) in lanes.iter_mut().zip(len / LANES * LANES..len) {
+                    *lane = fma(F::value(&rows[r][i / F::LEN], i % F::LEN), x[c][i], *lane);
                 }
                 sum = s.load(&lanes);
             }

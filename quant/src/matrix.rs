@@ -94,7 +94,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// As [`Matrix::new`].
     pub fn interleaved(dtype: DType, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, MatrixError> {
-        let layout = if dtype.block_len() == 1 { RowLayout::Plain } else { RowLayout::Interleaved };
+        let layout = if dtype.interleaves() { RowLayout::Interleaved } else { RowLayout::Plain };
         Self::new(dtype, rows, cols, bytes).map(|matrix| Self { layout, ..matrix })
     }
 
@@ -181,10 +181,10 @@ impl<'a> Matrix<'a> {
 /// When `m` is interleaved already, or `out` isn't as long as its bytes.
 pub fn interleave(m: &Matrix<'_>, out: &mut [u8]) {
     assert!(m.layout == RowLayout::Plain && out.len() == m.bytes.len(), "interleave: {m:?} to {} bytes", out.len());
-    if m.dtype.block_len() == 1 {
-        out.copy_from_slice(m.bytes);
-    } else {
+    if m.dtype.interleaves() {
         layout::arrange(m.dtype.visit(Fields), m.row_bytes, m.bytes, out);
+    } else {
+        out.copy_from_slice(m.bytes);
     }
 }
 

@@ -44,7 +44,9 @@ impl Keys<'_> {
         let kept = self.set_usize("attention.indexer.top_k")?;
         let blocks = self.set_usize("attention.indexer.block_size")?.unwrap_or(1);
         if let Some(kept) = kept {
-            spec.context_most = Some(kept.saturating_mul(blocks));
+            let most = kept.saturating_mul(blocks);
+            spec.context_most = Some(most);
+            spec.context_train = spec.context_train.min(most);
         }
         Ok(())
     }

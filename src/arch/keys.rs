@@ -228,7 +228,6 @@ impl<'a> Keys<'a> {
             output: Output::LOGITS,
             causal: self.bool("attention.causal")?.unwrap_or(true),
             pooling: self.pooling()?,
-            ffn_scales: false,
             norm_biases: false,
             ropes: vec![self.rope(pairing, k_dim)?],
             blocks: "blk",

@@ -10,7 +10,6 @@ use crate::gguf::Gguf;
 pub(super) fn llama(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = keys.decoder(Pairing::Adjacent)?;
-    spec.ffn_scales = true;
     let llama_3_1 = spec.vocab == 128_256 && spec.context_train == 131_072;
     // Models of 1B and 3B (E 2048 and 3072) are scaled by 32, larger ones by 8.
     let factor = if spec.embd <= 3072 { 32.0 } else { 8.0 };
@@ -132,7 +131,6 @@ pub(super) fn deci(gguf: &Gguf) -> Result<Spec> {
 /// BitNet b1.58 (arXiv 2402.17764): norms before the last product of each branch.
 pub(super) fn bitnet(gguf: &Gguf) -> Result<Spec> {
     let mut spec = halves(gguf)?;
-    spec.ffn_scales = true;
     let norm = spec.norm();
     spec.attentions().for_each(|attn| attn.out_norm = Some(norm.of("attn_sub_norm")));
     spec.denses().for_each(|dense| dense.inner_norm = Some(norm.of("ffn_sub_norm")));

@@ -31,7 +31,6 @@ pub(super) fn qwen2moe(gguf: &Gguf) -> Result<Spec> {
 /// Norms of query and key heads instead of biases; heads need not divide the embedding. The text part of Qwen3-VL, too.
 pub(super) fn qwen3(gguf: &Gguf) -> Result<Spec> {
     let mut spec = qwen2(gguf)?;
-    spec.ffn_scales = true;
     spec.norm_heads();
     Ok(spec)
 }

@@ -26,8 +26,6 @@ pub struct Spec {
     pub causal: bool,
     /// How the vectors of all positions become one.
     pub pooling: Pooling,
-    /// Whether `ffn_*.scale` tensors multiply the results of the feed-forward's products (attention's always do).
-    pub ffn_scales: bool,
     /// Whether RMS norms may have a bias, too.
     pub norm_biases: bool,
     /// The residual stream is the first of several.

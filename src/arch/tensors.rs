@@ -28,7 +28,6 @@ impl Spec {
             embd: self.embd,
             blocks: self.blocks,
             prefix: String::new(),
-            ffn_scales: self.ffn_scales,
             norm_biases: self.norm_biases,
             tensors: Vec::new(),
         };
@@ -58,8 +57,6 @@ struct List {
     /// Of the layer's names.
     prefix: String,
     /// As in [`Spec`].
-    ffn_scales: bool,
-    /// As in [`Spec`].
     norm_biases: bool,
     tensors: Vec<Tensor>,
 }
@@ -87,22 +84,14 @@ impl List {
     /// may have.
     fn product(&mut self, name: &str, shape: &[usize]) {
         self.add(name, shape);
-        self.companions(name, shape, true);
+        self.companions(name, shape);
     }
 
-    /// The same for a feed-forward: one that is no stack of experts has a factor in some families only.
-    fn stack(&mut self, name: &str, shape: &[usize]) {
-        self.add(name, shape);
-        let count = shape.get(2).copied().unwrap_or(1);
-        self.companions(name, shape, self.ffn_scales || count > 1);
-    }
-
-    fn companions(&mut self, name: &str, shape: &[usize], scaled: bool) {
+    /// Factors and biases of the matrices of a product.
+    fn companions(&mut self, name: &str, shape: &[usize]) {
         let (rows, count) = (shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1));
         self.bias(name, rows * count);
-        if scaled {
-            self.push(format!("{}{name}.scale", self.prefix), &[count], true);
-        }
+        self.push(format!("{}{name}.scale", self.prefix), &[count], true);
     }
 
     fn bias(&mut self, name: &str, len: usize) {
@@ -145,11 +134,11 @@ impl List {
             self.maybe("output", &[e, spec.vocab]);
         }
         if matches!(spec.output, Output::Logits { .. }) {
-            self.bias("output", spec.vocab);
+            self.companions("output", &[e, spec.vocab]);
         }
         if let Pooling::Rank(Classifier { labels, .. }) = spec.pooling {
             self.maybe("cls", &[e, e]);
-            self.companions("cls", &[e, e], true);
+            self.companions("cls", &[e, e]);
             self.maybe("cls.norm", &[e]);
             self.bias("cls.norm", e);
             self.product("cls.output", &[e, labels]);
@@ -456,12 +445,12 @@ impl List {
             (Gate::Fused, Some(_)) => self.add(&format!("ffn_gate_up{suffix}"), &shape(len, 2 * width)),
             (Gate::Fused, None) => self.product(&format!("ffn_up{suffix}"), &shape(len, 2 * width)),
             (Gate::Split, _) => {
-                self.stack(&format!("ffn_gate{suffix}"), &shape(len, width));
-                self.stack(&format!("ffn_up{suffix}"), &shape(len, width));
+                self.product(&format!("ffn_gate{suffix}"), &shape(len, width));
+                self.product(&format!("ffn_up{suffix}"), &shape(len, width));
             }
-            (Gate::None, _) => self.stack(&format!("ffn_up{suffix}"), &shape(len, width)),
+            (Gate::None, _) => self.product(&format!("ffn_up{suffix}"), &shape(len, width)),
         }
-        self.stack(&format!("ffn_down{suffix}"), &shape(width, len));
+        self.product(&format!("ffn_down{suffix}"), &shape(width, len));
     }
 
     fn dense(&mut self, dense: &Dense) {

@@ -36,6 +36,12 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &E
                 let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
                 found.warnings.push(format!("keys that are not known, and not used: {}", some(&names)));
             }
+            if let Some(most) = spec.context_most {
+                found.warnings.push(format!(
+                    "contexts end at {most} tokens here, as many as the indexer of its attention keeps: choosing among more is \
+                     not supported"
+                ));
+            }
             found.problems.extend(tensors(gguf, spec));
             if spec.ropes.iter().any(|rope| matches!(rope.factors, Some(RopeFactors::Given(_)))) {
                 found.warnings.push("rope_freqs.weight is missing; the divisors of the family are used instead".into());

@@ -62,7 +62,7 @@ impl TypeNumber {
 
 /// Whether the rows of a tensor can lie side by side: blocks of several weights, and a group's worth of rows in each matrix.
 pub(super) fn has_groups(dtype: DType, shape: &[usize]) -> bool {
-    dtype.block_len() > 1 && dtype.gguf_id() < 0x100 && shape.get(1).is_some_and(|&rows| rows >= GROUP)
+    dtype.interleaves() && dtype.gguf_id() < 0x100 && shape.get(1).is_some_and(|&rows| rows >= GROUP)
 }
 
 /// Whether rows `part` of matrices of `unit` interleaved rows each are whole groups, or go to the end of one.

@@ -178,6 +178,13 @@ impl Gguf {
         let shard = &self.shards[info.shard];
         TensorView::new(info, &shard.map, &shard.path.display().to_string())
     }
+
+    /// The values of a tensor of single numbers in a format that products are not computed with (integers, double precision),
+    /// each as the nearest f32; `None` for other formats.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f32>> {
+        let info = self.tensor(name)?;
+        info.numbers(&self.shards[info.shard].map)
+    }
 }
 
 impl std::fmt::Debug for Gguf {

@@ -75,6 +75,14 @@ impl TensorInfo {
         }
     }
 
+    /// The values as f32, if they are single numbers that are not [`Format::Known`]. `map` is the file that holds them.
+    pub(super) fn numbers(&self, map: &Map) -> Option<Vec<f32>> {
+        let Format::Unsupported(id) = self.format else { return None };
+        let row = foreign::find(id)?;
+        let (read, (_, bytes)) = (row.number?, row.block?);
+        Some(map[self.range.clone()].chunks_exact(bytes as usize).map(read).collect())
+    }
+
     /// Number of values.
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&n| n as u64).product()

@@ -18,12 +18,12 @@ use std::ops::Range;
 /// Binds all weights.
 pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
     let shapes = spec.tensor_list().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
-    let scope = Scope { gguf: &gguf, shapes: &shapes, prefix: String::new(), ffn_scales: spec.ffn_scales };
+    let scope = Scope { gguf: &gguf, shapes: &shapes, prefix: String::new() };
     let e = spec.embd;
     let embed = scope.plain("token_embd")?;
     let own_head = gguf.tensor("output.weight").filter(|_| matches!(spec.output, Output::Logits { tied: false, .. }));
     let output = if own_head.is_some() { scope.plain("output")? } else { embed.clone() };
-    let output = output.with_bias(scope.bias("output", spec.vocab)?);
+    let output = output.with_scale(scope.scale("output", 1)?).with_bias(scope.bias("output", spec.vocab)?);
     let rope_factors = spec.ropes.iter().map(|rope| divisors(&gguf, rope)).collect::<Result<_>>()?;
     let layers = spec
         .layers
@@ -58,7 +58,6 @@ struct Scope<'a> {
     /// Of all tensors, by name.
     shapes: &'a HashMap<String, Vec<usize>>,
     prefix: String,
-    ffn_scales: bool,
 }
 
 /// Columns, rows and number of matrices.
@@ -133,7 +132,7 @@ impl Scope<'_> {
 
     /// A tensor by its full name; some converters leave the usual suffix out.
     fn view(&self, name: &str) -> Result<TensorView> {
-        view(self.gguf, &self.full(name))
+        self.gguf.view(present(self.gguf, &self.full(name)))
     }
 
     /// What the tensor list says of a tensor.
@@ -234,13 +233,10 @@ fn plain_norm(norm: Norm, len: usize) -> NormWeights {
     NormWeights { kind: norm.kind, eps: norm.eps, weight: vec![1.0; len], bias: None }
 }
 
-/// A tensor; some converters leave the usual suffix of a name out.
-fn view(gguf: &Gguf, name: &str) -> Result<TensorView> {
+/// The name that a tensor has in the file: some converters leave the usual suffix out.
+fn present<'a>(gguf: &Gguf, name: &'a str) -> &'a str {
     let bare = name.strip_suffix(".weight").or(name.strip_suffix(".bias")).filter(|bare| gguf.tensor(bare).is_some());
-    match bare {
-        Some(bare) if gguf.tensor(name).is_none() => gguf.view(bare),
-        _ => gguf.view(name),
-    }
+    bare.filter(|_| gguf.tensor(name).is_none()).unwrap_or(name)
 }
 
 /// [`vector`], if the file has it.
@@ -250,12 +246,15 @@ fn optional(gguf: &Gguf, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
 
 /// A small tensor of `len` values, decoded to f32.
 fn vector(gguf: &Gguf, name: &str, len: usize) -> Result<Vec<f32>> {
-    let view = view(gguf, name)?;
-    let found: usize = view.shape().iter().product();
-    if found != len || len == 0 {
-        let error = Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", view.shape()));
+    let name = present(gguf, name);
+    if let Some(info) = gguf.tensor(name) && (info.elements() != len as u64 || len == 0) {
+        let error = Error::input(format!("tensor {name}"), format!("{len} values"), format!("{:?}", info.shape));
         return Err(error.of(ErrorKind::InvalidTensor));
     }
+    if let Some(values) = gguf.numbers(name) {
+        return Ok(values);
+    }
+    let view = gguf.view(name)?;
     let mut values = vec![0.0; len];
     let cols = view.shape()[0];
     let stack = Stack::rows_as_they_lie(view, len / cols, cols)?;

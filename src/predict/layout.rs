@@ -37,7 +37,7 @@ pub fn main_format(gguf: &Gguf) -> Option<DType> {
 /// # Errors
 /// A tensor that cannot be read.
 pub fn gain(gguf: &Gguf, dtype: DType, pool: &Pool) -> Result<Option<f64>> {
-    if dtype.block_len() == 1 || gguf.layout() == RowLayout::Interleaved {
+    if !dtype.interleaves() || gguf.layout() == RowLayout::Interleaved {
         return Ok(None);
     }
     let matrices = sample(gguf, dtype)?;

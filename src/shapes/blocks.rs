@@ -95,6 +95,11 @@ fn block(random: &mut Random, dtype: DType, out: &mut Vec<u8>) {
             out.push(119 + random.below(2) as u8);
             random.bytes(16, out);
         }
+        // Their scale is a small subnormal number of 2^-10 a step.
+        DType::NVFP4 => {
+            out.extend((0..4).map(|_| 3 + random.below(2) as u8));
+            random.bytes(32, out);
+        }
         DType::Q4K | DType::Q5K => {
             let levels = if dtype == DType::Q4K { 15.0 } else { 31.0 };
             let scale = near / (32.0 * levels / 3.464);

@@ -1,5 +1,6 @@
 //! BPE over characters (`gemma4`, and `gpt2` under some pre-tokenizers): blanks become U+2581, lines are cut from each other,
-//! characters merge by rank, and what the vocabulary lacks is spelled in bytes.
+//! characters merge by rank, and what the vocabulary lacks is spelled in bytes. In `whitespace` vocabularies the characters are
+//! those of words, and blanks are nothing.
 
 use super::bpe::{Names, PairMap, Symbols, read_merges};
 use super::merge::{Merge, Merger, Pairs, Symbol};
@@ -11,12 +12,27 @@ use crate::Result;
 /// The symbol of a character that is no token.
 const NO_TOKEN: u32 = u32::MAX;
 
-/// Pre-tokenizers of `gpt2` vocabularies that are of this kind, and whether a run of newlines that is a token is that token.
-const PRE: [(&str, bool); 3] = [("gemma4", true), ("granite-embed-multi-311m", true), ("sarvam-moe", false)];
+/// What merges never cross.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pieces {
+    /// Lines, and runs of newlines; `whole` ones that are tokens are those tokens.
+    Lines { whole: bool },
+    /// Words, and the blanks between them.
+    Words,
+}
+
+/// Pre-tokenizers of `gpt2` vocabularies that are of this kind.
+const PRE: [(&str, Pieces); 4] = [
+    ("gemma4", Pieces::Lines { whole: true }),
+    ("granite-embed-multi-311m", Pieces::Lines { whole: true }),
+    ("sarvam-moe", Pieces::Lines { whole: false }),
+    ("whitespace", Pieces::Words),
+];
 
 /// Whether a vocabulary of this model and pre-tokenizer is of this kind.
 pub(crate) fn merges_characters(vocab: &Vocab) -> bool {
-    vocab.model == "gemma4" || PRE.iter().any(|(pre, _)| vocab.pre.as_deref() == Some(pre))
+    matches!(vocab.model.as_str(), "gemma4" | "whitespace")
+        || PRE.iter().any(|(pre, _)| vocab.pre.as_deref() == Some(pre))
 }
 
 /// The names of such pre-tokenizers.
@@ -30,8 +46,10 @@ pub(crate) struct Characters {
     first_extra: u32,
     bytes: Vec<Option<u32>>,
     unknown: Option<u32>,
-    /// Whether a run of newlines that is a token is that token.
-    whole_lines: bool,
+    pieces: Pieces,
+    /// Blanks are nothing.
+    drops_blanks: bool,
+    lowercase: bool,
 }
 
 impl Characters {
@@ -40,12 +58,42 @@ impl Characters {
         let mut symbols = Symbols::new(vocab, index, kinds);
         let pairs = read_merges(vocab, &mut symbols)?;
         let bytes = (0..=u8::MAX).map(|byte| index.get(&vocab.tokens, format!("<0x{byte:02X}>").as_bytes()));
-        let whole_lines = PRE.iter().find(|(pre, _)| vocab.pre.as_deref() == Some(pre)).is_none_or(|&(_, whole)| whole);
-        Ok(Self { pairs, first_extra, bytes: bytes.collect(), unknown, whole_lines })
+        let drops_blanks = vocab.model == "whitespace";
+        let named = PRE.iter().find(|(pre, _)| vocab.pre.as_deref() == Some(pre)).map(|&(_, pieces)| pieces);
+        let usual = if drops_blanks { Pieces::Words } else { Pieces::Lines { whole: true } };
+        let lowercase = drops_blanks && vocab.lowercase.unwrap_or(false);
+        let (bytes, pieces) = (bytes.collect(), named.unwrap_or(usual));
+        Ok(Self { pairs, first_extra, bytes, unknown, pieces, drops_blanks, lowercase })
+    }
+
+    /// Whether the model starts with BOS when the file does not say.
+    pub(crate) fn add_bos(&self) -> bool {
+        self.pieces != Pieces::Words
     }
 
     /// Appends the ids of `text`, which holds no special tokens.
     pub(crate) fn encode(&self, names: &Names<'_>, text: &str, merger: &mut Merger, out: &mut Vec<u32>) {
+        match self.pieces {
+            Pieces::Lines { whole } => self.encode_lines(names, text, whole, merger, out),
+            Pieces::Words if self.lowercase => self.encode_words(names, &text.to_lowercase(), merger, out),
+            Pieces::Words => self.encode_words(names, text, merger, out),
+        }
+    }
+
+    fn encode_words(&self, names: &Names<'_>, text: &str, merger: &mut Merger, out: &mut Vec<u32>) {
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let blank = first.is_whitespace();
+            let end = rest.find(|c: char| c.is_whitespace() != blank).unwrap_or(rest.len());
+            let (piece, after) = rest.split_at(end);
+            rest = after;
+            if !(blank && self.drops_blanks) {
+                self.encode_piece(names, piece, merger, out);
+            }
+        }
+    }
+
+    fn encode_lines(&self, names: &Names<'_>, text: &str, whole: bool, merger: &mut Merger, out: &mut Vec<u32>) {
         let spelled: String = text.chars().map(|c| if c == ' ' { SPACE } else { c }).collect();
         let mut rest = spelled.as_str();
         while !rest.is_empty() {
@@ -53,7 +101,7 @@ impl Characters {
             let end = if lines > 0 { lines } else { rest.find('\n').unwrap_or(rest.len()) };
             let (piece, after) = rest.split_at(end);
             rest = after;
-            match names.index.get(names.tokens, piece.as_bytes()).filter(|_| self.whole_lines && lines > 0) {
+            match names.index.get(names.tokens, piece.as_bytes()).filter(|_| whole && lines > 0) {
                 Some(id) => out.push(id),
                 None => self.encode_piece(names, piece, merger, out),
             }

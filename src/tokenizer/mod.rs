@@ -24,6 +24,7 @@ mod byte_map;
 mod characters;
 mod cheapest;
 mod classes;
+mod dna;
 mod eog;
 mod merge;
 mod normal;
@@ -51,6 +52,7 @@ use crate::gguf::Gguf;
 use bpe::{Bpe, Names, Scratch};
 use characters::{Characters, Greedy, merges_characters, unescaped};
 use cheapest::Cheapest;
+use dna::Dna;
 use pieces::Pieces;
 use special::{Part, Specials};
 use spm::Spm;
@@ -86,6 +88,7 @@ enum Model {
     WordPiece(WordPiece),
     Greedy(Greedy),
     Cheapest(Cheapest),
+    Dna(Dna),
 }
 
 /// THE TOKENIZER TABLE: `tokenizer.ggml.model`, and what it is.
@@ -97,6 +100,8 @@ const KINDS: &[(&str, &str)] = &[
     ("bert", "WordPiece"),
     ("rwkv", "longest match"),
     ("plamo2", "best sum of scores"),
+    ("whitespace", "BPE over the characters of words"),
+    ("hybriddna", "byte-level BPE beside DNA"),
 ];
 
 impl Tokenizer {
@@ -124,14 +129,18 @@ impl Tokenizer {
         let ends = eog::ends(&vocab, &index, &mut kinds, &roles);
         let specials = Specials::new(&vocab, &kinds)?;
         let over_characters = merges_characters(&vocab);
-        let is_bpe = vocab.model == "gpt2" && !over_characters;
+        let is_bpe = matches!(vocab.model.as_str(), "gpt2" | "hybriddna") && !over_characters;
         // Text that no token spells must not become a control token either.
         let unknown = roles.unknown.filter(|&id| kinds.get(id as usize) != Some(&TokenKind::Control));
         let model = match vocab.model.as_str() {
-            "gpt2" | "gemma4" if over_characters => {
+            "gpt2" | "gemma4" | "whitespace" if over_characters => {
                 Model::Characters(Characters::new(&vocab, &index, &kinds, unknown)?)
             }
             "gpt2" => Model::Bpe(Bpe::new(&vocab, &index, &kinds, unknown)?),
+            "hybriddna" => {
+                let text = Bpe::new(&vocab, &index, &kinds, unknown)?;
+                Model::Dna(Dna::new(text, |token| index.get(&vocab.tokens, token)))
+            }
             "llama" => Model::Spm(Spm::new(&vocab, &index, &kinds, unknown)?),
             "t5" => Model::Unigram(Unigram::new(&vocab, &kinds, roles.unknown)?),
             "bert" => Model::WordPiece(WordPiece::new(&vocab, roles.unknown)),
@@ -152,15 +161,21 @@ impl Tokenizer {
             }
         };
         let customary_bos = match &model {
-            Model::Bpe(bpe) => bpe.add_bos,
-            Model::Spm(_) | Model::Characters(_) | Model::WordPiece(_) => true,
+            Model::Bpe(bpe) | Model::Dna(Dna { text: bpe, .. }) => bpe.add_bos,
+            Model::Characters(model) => model.add_bos(),
+            Model::Spm(_) | Model::WordPiece(_) => true,
             Model::Unigram(_) | Model::Greedy(_) | Model::Cheapest(_) => false,
         };
         let customary_eos = matches!(model, Model::Unigram(_) | Model::WordPiece(_));
         // Classification and separation belong to every text, whatever the file says.
         let framed = matches!(model, Model::WordPiece(_));
-        let names = match &model {
+        let printed = match &model {
+            Model::Dna(_) => Dna::printed(&vocab),
             Model::Greedy(greedy) => greedy.texts().clone(),
+            _ => vocab.tokens.clone(),
+        };
+        let names = match &model {
+            Model::Greedy(_) => printed.clone(),
             _ => vocab.tokens,
         };
         Ok(Self {
@@ -169,7 +184,7 @@ impl Tokenizer {
             space_prefix: matches!(model, Model::Spm(_)) && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
             composes: is_bpe && normal::composes(vocab.pre.as_deref()),
-            pieces: Arc::new(Pieces::new(names, kinds, is_bpe)),
+            pieces: Arc::new(Pieces::new(names, &printed, kinds, is_bpe)),
             index,
             specials,
             model,
@@ -206,6 +221,7 @@ impl Tokenizer {
             (Part::Text(text), Model::WordPiece(model)) => model.encode(&names, text, &mut ids),
             (Part::Text(text), Model::Greedy(model)) => model.encode(text, &mut ids),
             (Part::Text(text), Model::Cheapest(model)) => model.encode(&names, text, &mut ids),
+            (Part::Text(text), Model::Dna(model)) => model.encode(&names, text, &mut scratch, &mut ids),
         });
         ids
     }
@@ -329,6 +345,7 @@ impl std::fmt::Debug for Tokenizer {
             Model::WordPiece(_) => KINDS[4].1,
             Model::Greedy(_) => KINDS[5].1,
             Model::Cheapest(_) => KINDS[6].1,
+            Model::Dna(_) => KINDS[8].1,
         };
         f.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
     }

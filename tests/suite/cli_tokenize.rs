@@ -101,8 +101,8 @@ fn bad_vocabularies_exit_with_2_and_name_the_key() {
     for (writer, words) in [
         (Writer::new("qwen2"), "key `tokenizer.ggml.model`: wanted a text, found no such key"),
         (
-            Writer::new("qwen2").text("tokenizer.ggml.model", "hybriddna").texts("tokenizer.ggml.tokens", &["a"]),
-            "`hybriddna`",
+            Writer::new("qwen2").text("tokenizer.ggml.model", "runes").texts("tokenizer.ggml.tokens", &["a"]),
+            "`runes`",
         ),
         (base(), "key `tokenizer.ggml.tokens`"),
         (

@@ -37,6 +37,7 @@ mod malformed;
 #[cfg(unix)]
 mod messages;
 #[cfg(unix)]
+mod numbers;
 mod operation;
 mod outputs;
 mod perplexity;

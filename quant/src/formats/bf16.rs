@@ -1,7 +1,7 @@
 //! BF16: 2 bytes a weight, the upper half of a little-endian single precision number.
 
 use super::{Float, layout};
-use crate::isa::simd::{LANES, Lanes};
+use crate::isa::simd::Lanes;
 
 /// The upper half of single precision.
 pub(crate) struct BF16;
@@ -9,14 +9,12 @@ pub(crate) struct BF16;
 layout!(BF16: 1 weights in 2 bytes: Field { unit: 2, count: 1, halves: 0 });
 
 impl Float for BF16 {
-    fn value(weight: &[u8; 2]) -> f32 {
+    fn value(weight: &[u8; 2], _: usize) -> f32 {
         f32::from_bits(u32::from(u16::from_le_bytes(*weight)) << 16)
     }
 
     #[inline(always)]
-    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(weights.as_flattened());
-        s.load_bf16(&bytes)
+    fn load<S: Lanes>(s: S, row: &[[u8; 2]], at: usize) -> Option<S::F> {
+        Some(s.load_bf16(row.get(at..)?.as_flattened().first_chunk()?))
     }
 }

@@ -4,7 +4,7 @@
 //! specification of the format: decoding, the scalar dot products and every test start from it.
 //!
 //! Formats come in three kinds:
-//! * [`Float`]: every weight is a number of its own; multiplied with `f32` activations;
+//! * [`Float`]: every weight is a number of its own in single precision; multiplied with `f32` activations;
 //! * [`Format32`]: 32 weights share a scale and perhaps a minimum; multiplied with block-32 activations;
 //! * [`Format256`]: a super-block of 256 weights in 16 groups of 16 (formats with 8 groups of 32 give every group twice);
 //!   integer scales and minima of the groups, one float scale (and one for the minima) for the whole.
@@ -24,6 +24,7 @@ pub(crate) mod iq3_xxs;
 pub(crate) mod iq4_nl;
 pub(crate) mod iq4_xs;
 pub(crate) mod mxfp4;
+pub(crate) mod nvfp4;
 pub(crate) mod q2_k;
 pub(crate) mod q3_k;
 pub(crate) mod q4_0;
@@ -39,7 +40,7 @@ pub(crate) mod sample;
 pub(crate) mod tq1_0;
 pub(crate) mod tq2_0;
 
-use crate::isa::simd::{LANES, Lanes, Words};
+use crate::isa::simd::{Lanes, Words};
 
 /// Rows that lie side by side where rows are interleaved.
 pub(crate) const GROUP: usize = 16;
@@ -141,12 +142,12 @@ pub(crate) trait Rows<S: Words>: Copy {
     fn byte_of(self, row: usize, at: usize) -> u8;
 }
 
-/// A format whose weights stand alone (a block is one weight).
+/// A format whose weights are multiplied one by one, in single precision. A block is one weight, or a multiple of sixteen.
 pub(crate) trait Float: Format {
-    /// The weight, widened exactly.
-    fn value(weight: &Self::Block) -> f32;
-    /// Sixteen weights, widened exactly.
-    fn load<S: Lanes>(s: S, weights: &[Self::Block; LANES]) -> S::F;
+    /// Weight `i` of a block, exactly.
+    fn value(block: &Self::Block, i: usize) -> f32;
+    /// Weights `at..at + 16` of a row, exactly, where it has them; `at` is a multiple of sixteen.
+    fn load<S: Lanes>(s: S, row: &[Self::Block], at: usize) -> Option<S::F>;
 }
 
 /// 32 weights, unpacked: weight `i` is `d * q[i]`, plus `min` in formats that have one.
@@ -285,8 +286,10 @@ impl<V: Copy> Head<V> {
 
 /// Decodes a row of a float format.
 pub(crate) fn decode_float<F: Float>(row: &[u8], out: &mut [f32]) {
-    for (out, weight) in out.iter_mut().zip(F::blocks(row)) {
-        *out = F::value(weight);
+    for (out, block) in out.chunks_exact_mut(F::LEN).zip(F::blocks(row)) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = F::value(block, i);
+        }
     }
 }
 

@@ -97,6 +97,8 @@ pub(crate) trait Lanes: Token {
     fn store_f16(self, x: Self::F, out: &mut [u8; 32]);
     /// 16 signed bytes as f32.
     fn load_i8(self, x: &[u8; 16]) -> Self::F;
+    /// `table[q]` as f32, where `q` are the low nibbles of eight bytes, and then their high nibbles.
+    fn load_nibbles(self, x: &[u8; 8], table: &[i8; 16]) -> Self::F;
 
     /// `a + b`.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

@@ -39,9 +39,7 @@ impl Scope<'_> {
     /// A stack of a feed-forward: where the file scales its results, the bias is scaled along.
     fn stack(&self, name: &str) -> Result<Stack> {
         let shape = self.shape(&format!("{name}.weight"))?;
-        // Some families' results of experts are scaled whatever their others are.
-        let scaled = self.ffn_scales || shape.count > 1;
-        let scale = if scaled { self.scale(name, shape.count)? } else { None };
+        let scale = self.scale(name, shape.count)?;
         let mut bias = self.bias(name, shape.count * shape.rows)?;
         if let (Some(scale), Some(bias)) = (&scale, &mut bias) {
             bias.chunks_mut(shape.rows).zip(scale).for_each(|(bias, scale)| bias.iter_mut().for_each(|b| *b *= scale));

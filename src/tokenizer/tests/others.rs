@@ -104,3 +104,47 @@ fn the_cheapest_cut_spells_what_no_token_covers_in_bytes() {
     short.scores.pop();
     assert!(Tokenizer::new(short).unwrap_err().to_string().contains("tokenizer.ggml.scores"));
 }
+
+/// Ids by llama.cpp.
+#[test]
+fn words_merge_their_characters_and_blanks_are_nothing() {
+    let rows: Vec<_> = "<unk> a b c d e f g h A B 한 국 어 ， 1 2 ab abc 한국 한국어 de AB gh 12"
+        .split(' ')
+        .map(|token| (token, if token == "<unk>" { 2 } else { 1 }, 0.0))
+        .collect();
+    let mut words = vocab("whitespace", &rows);
+    words.pre = Some("whitespace".to_owned());
+    words.merges = "a b|ab c|한 국|한국 어|d e|A B|g h|1 2".split('|').collect();
+    let tokenizer = Tokenizer::new(words.clone()).unwrap();
+    let encode = |text: &str| tokenizer.encode(text, Special::Plain);
+    assert_eq!(encode("abc ab c"), [18, 17, 3]);
+    assert_eq!(encode("한국어 한국\u{3000}어"), [20, 19, 13]);
+    assert_eq!(encode("  A\tB\nAB ab"), [9, 10, 22, 17]);
+    assert_eq!(encode("xyz 12é21"), [24, 16, 15]);
+    assert!(!tokenizer.adds_bos());
+    words.lowercase = Some(true);
+    assert_eq!(Tokenizer::new(words).unwrap().encode("  A\tB\nAB ab", Special::Plain), [1, 2, 17, 17]);
+}
+
+/// Ids by llama.cpp.
+#[test]
+fn dna_is_read_six_bases_at_a_time() {
+    let bytes: Vec<String> = (0..=u8::MAX).map(|byte| byte_map::char_of(byte).to_string()).collect();
+    let mut rows: Vec<(&str, i32, f32)> = bytes.iter().map(|text| (text.as_str(), 1, 0.0)).collect();
+    let others = ["CC", "CCCC", "CCCCCC", "hi", "<dna>", "</dna>", "<oov>"];
+    let sixes = ["CCCCCC\u{e000}", "ACGTAC\u{e000}", "GTAAAA\u{e000}", "TTTTTT\u{e000}"];
+    rows.extend(others.iter().chain(&sixes).map(|&text| (text, 1, 0.0)));
+    let mut dna = vocab("hybriddna", &rows);
+    dna.pre = Some("gpt-2".to_owned());
+    dna.merges = ["C C", "CC CC", "CCCC CC", "h i"].into_iter().collect();
+    let tokenizer = Tokenizer::new(dna).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    assert_eq!(encode("hi CCCCCC"), ["hi", "Ġ", "CCCCCC"]);
+    assert_eq!(encode("<dna>CCCCCCACGTACGTA</dna>hi"), ["<dna>", sixes[0], sixes[1], sixes[2], "</dna>", "hi"]);
+    let unfinished = ["x", "<dna>", sixes[0], "<oov>", "</dna>", "<dna>", sixes[3]];
+    assert_eq!(encode("x<dna>ccccccNACGTA</dna><dna>tttttt"), unfinished);
+    assert_eq!(encode("<dna></dna>"), ["<dna>", "</dna>"]);
+    assert_eq!(encode("<dna>ACGTAC é</dna>CC"), ["<dna>", sixes[1], "<oov>", "</dna>", "CC"]);
+    let ids = tokenizer.encode("<dna>CCCCCCAC", Special::Plain);
+    assert_eq!(tokenizer.decode(&ids, false), "<dna>CCCCCC", "the second six is not in the vocabulary");
+}

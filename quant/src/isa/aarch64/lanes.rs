@@ -36,6 +36,19 @@ fn f32_to_f16(x: float32x4_t) -> uint16x4_t {
     out
 }
 
+/// Sixteen signed bytes as f32.
+#[target_feature(enable = "neon")]
+#[inline]
+fn bytes_to_f32(x: int8x16_t) -> F {
+    let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
+    [
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+        vcvtq_f32_s32(vmovl_high_s16(low)),
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+        vcvtq_f32_s32(vmovl_high_s16(high)),
+    ]
+}
+
 impl<const DOT: bool> Lanes for Neon<DOT> {
     type F = F;
     type I = I;
@@ -66,14 +79,12 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
             four!(i => vst1_u8(out[8 * i..].as_mut_ptr(), vreinterpret_u8_u16(f32_to_f16(x[i]))));
         }
         fn load_i8(x: &[u8; LANES]) -> F {
-            let x = vreinterpretq_s8_u8(vld1q_u8(x.as_ptr()));
-            let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
-            [
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
-                vcvtq_f32_s32(vmovl_high_s16(low)),
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
-                vcvtq_f32_s32(vmovl_high_s16(high)),
-            ]
+            bytes_to_f32(vreinterpretq_s8_u8(vld1q_u8(x.as_ptr())))
+        }
+        fn load_nibbles(x: &[u8; 8], table: &[i8; 16]) -> F {
+            let x = vld1_u8(x.as_ptr());
+            let q = vcombine_u8(vand_u8(x, vdup_n_u8(15)), vshr_n_u8::<4>(x));
+            bytes_to_f32(vqtbl1q_s8(vld1q_s8(table.as_ptr()), q))
         }
 
         fn add(a: F, b: F) -> F { four!(i => vaddq_f32(a[i], b[i])) }

@@ -68,6 +68,9 @@ impl Lanes for Scalar {
     fn load_i8(self, x: &[u8; LANES]) -> F {
         map(*x, |x| f32::from(x as i8))
     }
+    fn load_nibbles(self, x: &[u8; 8], table: &[i8; 16]) -> F {
+        std::array::from_fn(|i| f32::from(table[usize::from(x[i % 8] >> (i / 8 * 4) & 15)]))
+    }
 
     fn add(self, a: F, b: F) -> F {
         zip(a, b, |a, b| a + b)

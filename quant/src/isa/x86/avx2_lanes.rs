@@ -68,6 +68,15 @@ impl<const DOT: u8> Lanes for Avx2<DOT> {
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x[8..].as_ptr().cast()))),
             ]
         }
+        fn load_nibbles(x: &[u8; 8], table: &[i8; 16]) -> F {
+            let x = _mm_loadl_epi64(x.as_ptr().cast());
+            let q = _mm_and_si128(_mm_unpacklo_epi64(x, _mm_srli_epi16::<4>(x)), _mm_set1_epi8(15));
+            let q = _mm_shuffle_epi8(_mm_loadu_si128(table.as_ptr().cast()), q);
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q))),
+            ]
+        }
 
         fn add(a: F, b: F) -> F { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
         fn sub(a: F, b: F) -> F { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }

@@ -44,6 +44,12 @@ impl Lanes for Avx512 {
         fn load_i8(x: &[u8; LANES]) -> __m512 {
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
         }
+        fn load_nibbles(x: &[u8; 8], table: &[i8; 16]) -> __m512 {
+            let x = _mm_loadl_epi64(x.as_ptr().cast());
+            let q = _mm_and_si128(_mm_unpacklo_epi64(x, _mm_srli_epi16::<4>(x)), _mm_set1_epi8(15));
+            let q = _mm_shuffle_epi8(_mm_loadu_si128(table.as_ptr().cast()), q);
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q))
+        }
 
         fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
         fn sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }

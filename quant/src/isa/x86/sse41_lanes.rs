@@ -18,6 +18,18 @@ pub(in crate::isa) struct Groups {
     magnitude: I,
 }
 
+/// Sixteen signed bytes as f32.
+#[target_feature(enable = "ssse3,sse4.1")]
+#[inline]
+fn bytes_to_f32(x: __m128i) -> F {
+    [
+        _mm_cvtepi32_ps(_mm_cvtepi8_epi32(x)),
+        _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<4>(x))),
+        _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<8>(x))),
+        _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<12>(x))),
+    ]
+}
+
 impl Lanes for Sse41 {
     type F = F;
     type I = I;
@@ -50,13 +62,13 @@ impl Lanes for Sse41 {
             _mm_storeu_si128(out[16..].as_mut_ptr().cast(), _mm_packus_epi32(halves[2], halves[3]));
         }
         fn load_i8(x: &[u8; LANES]) -> F {
-            let x = _mm_loadu_si128(x.as_ptr().cast());
-            [
-                _mm_cvtepi32_ps(_mm_cvtepi8_epi32(x)),
-                _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<4>(x))),
-                _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<8>(x))),
-                _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128::<12>(x))),
-            ]
+            bytes_to_f32(_mm_loadu_si128(x.as_ptr().cast()))
+        }
+        fn load_nibbles(x: &[u8; 8], table: &[i8; 16]) -> F {
+            let x = _mm_loadl_epi64(x.as_ptr().cast());
+            let q = _mm_and_si128(_mm_unpacklo_epi64(x, _mm_srli_epi16::<4>(x)), _mm_set1_epi8(15));
+            let q = _mm_shuffle_epi8(_mm_loadu_si128(table.as_ptr().cast()), q);
+            bytes_to_f32(q)
         }
 
         fn add(a: F, b: F) -> F { four!(i => _mm_add_ps(a[i], b[i])) }

@@ -1,0 +1,104 @@
+//! Formats whose weights are numbers of their own, and small tensors of integers and of double precision.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokki::engine::{Options, Session};
+use tokki::gguf::Gguf;
+use tokki::model::Model;
+use tokki::parallel::Pool;
+use tokki::testing::{Writer, tiny};
+use tokki_quant::attention::KvKind;
+use tokki_quant::dtype::DType;
+use tokki_quant::matrix::Matrix;
+use tokki_quant::testing::{Rng, weights};
+
+fn logits(writer: &Writer, batch: usize) -> Vec<u32> {
+    let gguf = Gguf::from_bytes(Path::new("numbers"), &writer.bytes()).unwrap();
+    let model = Arc::new(Model::from_gguf(gguf).unwrap());
+    let options = Options { context: 64, kv: KvKind::F32, batch, read_ahead: 0, expand_latents: false };
+    let mut session = Session::new(model, Arc::new(Pool::new(2).unwrap()), options);
+    let (tokens, mut bits): (Vec<u32>, _) = ((0..40).map(|i| i * 7 % 250).collect(), Vec::new());
+    session
+        .feed_all(&tokens, &mut |_, logits| {
+            bits.extend(logits.iter().map(|x| x.to_bits()));
+            Ok(())
+        })
+        .unwrap();
+    bits
+}
+
+/// The values as F32.
+fn decoded(dtype: DType, shape: &[u64], bytes: &[u8]) -> Vec<f32> {
+    let (cols, rows) = (shape[0] as usize, shape[1] as usize);
+    let matrix = Matrix::new(dtype, rows, cols, bytes).unwrap();
+    let mut values = vec![0.0; rows * cols];
+    values.chunks_mut(cols).enumerate().for_each(|(r, row)| matrix.decode_row(r, row));
+    values
+}
+
+/// The same model twice: its matrices in NVFP4 with their factors, and what they stand for in F32.
+#[test]
+fn nvfp4_computes_what_it_stands_for() {
+    let mut rng = Rng::new(3);
+    let mut packed = tiny("llama", 5).unwrap().tensor_f32("output.weight", &[64, 260], &[0.0; 64 * 260]);
+    let mut plain = packed.clone();
+    let mut factors = Vec::new();
+    for (packed, plain) in packed.tensors.iter_mut().zip(&mut plain.tensors) {
+        let [cols, rows] = packed.shape[..] else { continue };
+        if !cols.is_multiple_of(64) {
+            continue;
+        }
+        let bytes = weights(DType::NVFP4, rows as usize, cols as usize, &mut rng);
+        plain.data =
+            decoded(DType::NVFP4, &packed.shape, &bytes).iter().flat_map(|value| value.to_le_bytes()).collect();
+        (packed.kind, packed.data) = (DType::NVFP4.gguf_id(), bytes);
+        let name = String::from_utf8(packed.name.clone()).unwrap();
+        if let Some(name) = name.strip_suffix(".weight").filter(|name| name.starts_with("blk.") || *name == "output") {
+            factors.push(name.to_owned());
+        }
+    }
+    assert!(factors.iter().any(|name| name.ends_with("ffn_gate")) && factors.iter().any(|name| name == "output"));
+    for (i, name) in factors.iter().enumerate() {
+        for writer in [&mut packed, &mut plain] {
+            let scale = 0.001 + 0.0001 * i as f32;
+            *writer = writer.clone().tensor_f32(&format!("{name}.scale"), &[1], &[scale]);
+            // What other engines quantize activations by.
+            *writer = writer.clone().tensor_f32(&format!("{name}.input_scale"), &[1], &[3.0]);
+        }
+    }
+    let wanted = logits(&plain, 512);
+    assert!(wanted.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+    assert_eq!(wanted, logits(&packed, 512));
+    assert_eq!(wanted, logits(&packed, 1), "token by token");
+    let mut louder = packed.clone();
+    louder.tensors.iter_mut().find(|t| t.name == b"output.scale").unwrap().data = 0.5f32.to_le_bytes().to_vec();
+    assert_ne!(wanted, logits(&louder, 512), "the head's factor counts");
+}
+
+/// Norms may be integers, or of double precision.
+#[test]
+fn small_tensors_are_read_in_any_format_of_numbers() {
+    let model = tiny("llama", 6).unwrap();
+    let with = |kind: u32, number: &dyn Fn(usize) -> Vec<u8>| {
+        let mut writer = model.clone();
+        for tensor in writer.tensors.iter_mut().filter(|tensor| tensor.name.ends_with(b"norm.weight")) {
+            let len = tensor.shape[0] as usize;
+            (tensor.kind, tensor.data) = (kind, (0..len).flat_map(|i| number(i % 3 + 1)).collect());
+        }
+        logits(&writer, 512)
+    };
+    let wanted = with(0, &|i| (i as f32).to_le_bytes().into());
+    assert_eq!(wanted, with(24, &|i| vec![i as u8]), "I8");
+    assert_eq!(wanted, with(25, &|i| (i as i16).to_le_bytes().into()), "I16");
+    assert_eq!(wanted, with(26, &|i| (i as i32).to_le_bytes().into()), "I32");
+    assert_eq!(wanted, with(27, &|i| (i as i64).to_le_bytes().into()), "I64");
+    assert_eq!(wanted, with(28, &|i| (i as f64).to_le_bytes().into()), "F64");
+
+    let mut matrix = model.clone();
+    let tensor = matrix.tensors.iter_mut().find(|tensor| tensor.name == b"blk.0.attn_q.weight").unwrap();
+    (tensor.kind, tensor.data) = (24, vec![1; tensor.data.len() / 4]);
+    let gguf = Gguf::from_bytes(Path::new("numbers"), &matrix.bytes()).unwrap();
+    let refused = Model::from_gguf(gguf).err().unwrap().to_string();
+    assert!(refused.contains("blk.0.attn_q.weight") && refused.contains("I8"), "{refused}");
+}
