@@ -288,12 +288,13 @@ impl Models {
 
     /// Waits until one more model may be open.
     async fn wait_for_room(self: &Arc<Self>) {
-        let _crowd = Crowd::new(&self.crowded);
+        let mut crowd = None;
         loop {
             let models = Arc::clone(self);
             if tokio::task::spawn_blocking(move || models.make_room()).await.unwrap_or(true) {
                 return;
             }
+            crowd.get_or_insert_with(|| Crowd::new(&self.crowded));
             tokio::time::sleep(ROOM_CHECK).await;
         }
     }
