@@ -58,7 +58,7 @@ pub struct Template {
     tree: Tree,
     defaults: Vars,
     clock: Clock,
-    dates: bool,
+    extras: bool,
 }
 
 impl std::fmt::Debug for Template {
@@ -83,7 +83,7 @@ impl Template {
         }
         // Parsing recurses as well.
         let tree = on_own_stack(|| jinja::parse(&source))?.map_err(|fault| error(&place, &fault))?;
-        Ok(Self { place, source, tree, defaults: Vars::new(), clock: Clock::Local, dates: false })
+        Ok(Self { place, source, tree, defaults: Vars::new(), clock: Clock::Local, extras: false })
     }
 
     /// The same template with another clock.
@@ -107,10 +107,22 @@ impl Template {
     }
 
     /// The same template with the variables by which some families know the date, `date_string` (Llama 3) and `datetime`
-    /// (Firefunction), where a rendering does not set them. The reference implementation knows neither.
+    /// (Firefunction), and tools as a text, `functions` (Firefunction), where a rendering does not set them. The reference
+    /// implementation knows none of them.
     #[must_use]
-    pub fn with_dates(self) -> Self {
-        Self { dates: true, ..self }
+    pub fn with_extras(self) -> Self {
+        Self { extras: true, ..self }
+    }
+
+    /// Those variables for a rendering with `vars`.
+    fn extras(&self, vars: &Vars, now: &DateTime) -> Vec<(&'static str, serde_json::Value)> {
+        if !self.extras {
+            return Vec::new();
+        }
+        let tools = vars.get("tools").and_then(serde_json::Value::as_array).filter(|tools| !tools.is_empty());
+        let functions = tools.and_then(|tools| serde_json::to_string_pretty(tools).ok()).unwrap_or_default();
+        let date = |format: &str| now.strftime(format).to_string().into();
+        vec![("date_string", date("%d %b %Y")), ("datetime", date("%b %d %Y")), ("functions", functions.into())]
     }
 
     /// The template's string literals, in no order.
@@ -131,11 +143,10 @@ impl Template {
     pub fn render(&self, vars: &Vars) -> Result<String> {
         let prompt = [("add_generation_prompt", &serde_json::Value::Bool(true))];
         let now = self.clock.now();
-        let dates = [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")];
-        let dates = dates.map(|(name, format)| (name, serde_json::Value::from(now.strftime(format).to_string())));
-        let dates = || dates.iter().filter(|_| self.dates).map(|(name, value)| (*name, value));
+        let extras = self.extras(vars, &now);
+        let extras = || extras.iter().map(|(name, value)| (*name, value));
         let given = || self.defaults.iter().chain(vars).map(|(name, value)| (name.as_str(), value));
-        let all = || prompt.into_iter().chain(dates()).chain(given());
+        let all = || prompt.into_iter().chain(extras()).chain(given());
         let input: usize = all().map(|(name, value)| name.len() + size_of_json(value)).sum();
         let input = input.saturating_add(self.source.len());
         let limits = Limits {

@@ -40,7 +40,8 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     store: bool,
 
-    /// Models that are open at the same time at most; the one unused for the longest time is closed for another
+    /// Models that are open at the same time at most; the one unused for the longest time is closed for another, and while
+    /// all are in use, another waits
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_open: Option<u16>,
 

@@ -1,6 +1,7 @@
 //! Vectors of texts, and scores of documents for a query.
 
 use super::Options;
+use super::gauges::{Count, Gauges};
 use crate::arch::{Output, Pooling, Spec};
 use crate::forward::{Scratch, Setting, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
@@ -10,6 +11,7 @@ use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// Makes vectors with one model, one text at a time.
 pub struct Embedder {
@@ -19,6 +21,7 @@ pub struct Embedder {
     pooling: Pooling,
     shape: Arc<CacheShape>,
     scratch: Scratch,
+    gauges: Arc<Gauges>,
 }
 
 impl Embedder {
@@ -27,7 +30,14 @@ impl Embedder {
         let shape = Arc::new(CacheShape::new(&model.spec, options.kv));
         let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
         let options = Options { context, ..options };
-        Self { pooling: model.spec.pooling, model, pool, options, shape, scratch: Scratch::default() }
+        let (scratch, gauges) = (Scratch::default(), Arc::default());
+        Self { pooling: model.spec.pooling, model, pool, options, shape, scratch, gauges }
+    }
+
+    /// The same embedder, which counts what it reads in `gauges`.
+    #[must_use]
+    pub fn counting_in(self, gauges: Arc<Gauges>) -> Self {
+        Self { gauges, ..self }
     }
 
     /// The model.
@@ -90,10 +100,16 @@ impl Embedder {
         // Where a position sees those after it, all go together.
         let most = if self.model.spec.causal { self.options.batch.max(1) } else { needed };
         let mut vectors = Vec::with_capacity(needed * self.model.spec.embd);
+        let start = Instant::now();
         for batch in tokens.chunks(most) {
             let span = Span { cache: &mut cache, tokens: batch, want: Want::All };
             vectors.extend_from_slice(forward(&setting, &mut self.scratch, &mut [span])?);
+            self.gauges.add(Count::Passes, 1);
+            self.gauges.add(Count::Rows, 1);
         }
+        self.gauges.add(Count::PromptTokens, needed as u64);
+        self.gauges.add(Count::PrefillMicros, start.elapsed().as_micros() as u64);
+        self.gauges.note_length(needed);
         self.model.gguf.intact()?;
         let pooled = pool(&self.model, self.pool.isa(), self.pooling, &vectors);
         match pooled.iter().all(|value| value.is_finite()) {

@@ -91,6 +91,7 @@ impl Engine {
     /// Makes vectors with this model on the same threads.
     pub fn embedder(&self) -> Embedder {
         Embedder::new(Arc::clone(self.llm.model()), Arc::clone(&self.pool), self.options.session.clone())
+            .counting_in(Arc::clone(&self.gauges))
     }
 
     /// What it is doing.

@@ -100,7 +100,7 @@ impl Llm {
             )
             .hint("vocabulary and weights are of different models, or the file is damaged"));
         }
-        let template = template.map(Template::with_dates);
+        let template = template.map(Template::with_extras);
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
             controls: controls(&tokenizer),
@@ -121,7 +121,7 @@ impl Llm {
     /// # Errors
     /// A template that cannot be used.
     pub fn with_template(mut self, template: Template) -> Result<Self> {
-        let mut template = template.with_dates();
+        let mut template = template.with_extras();
         if let Some(own) = &self.template {
             template.set_defaults(own.defaults().clone());
         }

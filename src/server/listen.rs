@@ -9,6 +9,7 @@ use super::openai::Thoughts;
 use super::responses::Stored;
 use super::resume::Streams;
 use super::routes::{State, answer};
+use crate::error::FileAction;
 use crate::platform::signals;
 use crate::{Error, Result};
 use axum::body::Body;
@@ -88,6 +89,9 @@ pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(Socke
 /// # Errors
 /// A key file that cannot be read.
 pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<State>> {
+    if let Some(folder) = &options.slot_dir {
+        std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
+    }
     Ok(Arc::new(State {
         models: Arc::new(models),
         keys: Keys::load(&options)?,

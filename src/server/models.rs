@@ -5,9 +5,12 @@ use super::slots::Slots;
 use crate::Result;
 use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often a request that waits for another model to give way looks again.
+const ROOM_CHECK: Duration = Duration::from_millis(20);
 
 /// Opens a model and starts its engine.
 pub type Open = Box<dyn Fn() -> Result<Engine> + Send + Sync>;
@@ -27,7 +30,8 @@ pub struct Offer {
 /// How many models are open, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Residency {
-    /// Models that are open at the same time at most; opening another one closes the one unused for the longest time.
+    /// Models that are open at the same time at most; opening another one closes the one unused for the longest time, and
+    /// waits while all are in use.
     pub most: usize,
     /// How long a model stays open after its last use; `None` = for ever.
     pub keep: Option<Duration>,
@@ -174,7 +178,25 @@ pub struct Models {
     entries: Vec<Arc<Entry>>,
     residency: Residency,
     /// One model is opened at a time.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
+    /// Somebody waits until a model that is in use can give way.
+    crowded: AtomicBool,
+}
+
+/// Says that somebody waits for room, until they have it or are gone.
+struct Crowd<'a>(&'a AtomicBool);
+
+impl<'a> Crowd<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for Crowd<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Models {
@@ -193,7 +215,8 @@ impl Models {
                 past: Gauges::default(),
             })
         };
-        Self { entries: offers.into_iter().map(entry).collect(), residency, opening: tokio::sync::Mutex::default() }
+        let entries = offers.into_iter().map(entry).collect();
+        Self { entries, residency, opening: Arc::default(), crowded: AtomicBool::new(false) }
     }
 
     /// Opens the first model, which is what a server that serves one is for.
@@ -242,15 +265,20 @@ impl Models {
     /// 404 for an unknown name, 503 when it cannot be opened.
     pub(super) async fn get(self: &Arc<Self>, name: Option<&str>) -> std::result::Result<Arc<Served>, ApiError> {
         let entry = Arc::clone(self.find(name)?);
+        // While somebody waits for room all wait in turn: a model that is always in use would never give way.
+        let open = || (!self.crowded.load(Ordering::Relaxed)).then(|| entry.take()).flatten();
+        if let Some(served) = open() {
+            return Ok(served);
+        }
+        let turn = Arc::clone(&self.opening).lock_owned().await;
         if let Some(served) = entry.take() {
             return Ok(served);
         }
-        let _turn = self.opening.lock().await;
-        if let Some(served) = entry.take() {
-            return Ok(served);
-        }
+        self.wait_for_room().await;
         let models = Arc::clone(self);
         let work = tokio::task::spawn_blocking(move || {
+            // Whoever asked may be gone by now; the next one's turn comes when this model is open.
+            let _turn = turn;
             models
                 .open(&entry)
                 .map_err(|why| ApiError::unavailable(format!("model '{}' cannot be opened: {why}", entry.name())))
@@ -258,9 +286,31 @@ impl Models {
         work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed")))
     }
 
-    /// Opens a model; others that nobody uses give way where there is no room.
+    /// Waits until one more model may be open.
+    async fn wait_for_room(self: &Arc<Self>) {
+        let mut crowd = None;
+        loop {
+            let models = Arc::clone(self);
+            if tokio::task::spawn_blocking(move || models.make_room()).await.unwrap_or(true) {
+                return;
+            }
+            crowd.get_or_insert_with(|| Crowd::new(&self.crowded));
+            tokio::time::sleep(ROOM_CHECK).await;
+        }
+    }
+
+    /// Closes models until one more may be open; false when too many of them are in use.
+    fn make_room(&self) -> bool {
+        while self.open_ones().len() >= self.residency.most {
+            if !self.close_one() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Opens a model; others that nobody uses give way where there is no memory for it.
     fn open(&self, entry: &Entry) -> Result<Arc<Served>> {
-        while self.open_ones().len() >= self.residency.most && self.close_one() {}
         let engine = loop {
             match (entry.offer.open)() {
                 Ok(engine) => break engine,

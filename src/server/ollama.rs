@@ -131,14 +131,14 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let mut ask = common(&mut fields, &llm)?;
     let keep = keep_alive(&mut fields)?;
     let list = fields.array("messages")?.unwrap_or_default();
+    let tools = fields.array("tools")?.unwrap_or_default();
+    let known = Tools::read(&tools).map_err(|why| ApiError::field("tools", why))?;
     if list.is_empty() {
-        return no_prompt(&state, model, keep, true);
+        return no_prompt(&state, model, keep, &mut fields, ("message", messages::plain("assistant", "")));
     }
     keep_for(&state, &model, keep);
     let mut vars = Vars::new();
     vars.insert("messages".into(), messages::read(&llm, list)?.into());
-    let tools = fields.array("tools")?.unwrap_or_default();
-    let known = Tools::read(&tools).map_err(|why| ApiError::field("tools", why))?;
     if !tools.is_empty() {
         ask.shown = Tools::markers().collect();
         vars.insert("tools".into(), tools.into());
@@ -156,13 +156,13 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     let mut ask = common(&mut fields, &llm)?;
     let keep = keep_alive(&mut fields)?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
-    if prompt.is_empty() {
-        return no_prompt(&state, model, keep, false);
-    }
-    keep_for(&state, &model, keep);
     let raw = fields.bool("raw")?.unwrap_or(false) || llm.template().is_none();
     let system = fields.str("system")?;
     fields.refuse(&["images", "suffix", "template", "context"])?;
+    if prompt.is_empty() {
+        return no_prompt(&state, model, keep, &mut fields, ("response", "".into()));
+    }
+    keep_for(&state, &model, keep);
     ask.input = if raw {
         Input::Text(prompt, Special::Parse)
     } else {
@@ -212,20 +212,29 @@ fn keep_for(state: &State, model: &Served, keep: KeepAlive) {
     }
 }
 
-/// The answer to a request without a prompt, which opens a model, or closes it when it is to be kept for no time.
-fn no_prompt(state: &State, model: Arc<Served>, keep: KeepAlive, chat: bool) -> Result<Response<Body>> {
+/// The answer to a request without a prompt, which opens a model, or closes it when it is to be kept for no time: one
+/// object, with an empty text where the route has its own, and as a line where a stream is asked for.
+fn no_prompt(
+    state: &State,
+    model: Arc<Served>,
+    keep: KeepAlive,
+    fields: &mut Fields,
+    (member, empty): (&str, Value),
+) -> Result<Response<Body>> {
+    let stream = fields.bool("stream")?.unwrap_or(true);
     keep_for(state, &model, keep);
     let name = model.name.clone();
     drop(model);
     let closed = keep == KeepAlive::For(Duration::ZERO) && state.models.close(&name)?;
     let mut object = json!({ "model": name, "created_at": card::rfc3339(SystemTime::now()),
                              "done": true, "done_reason": if closed { "unload" } else { "load" } });
-    if chat {
-        object["message"] = messages::plain("assistant", "");
-    } else {
-        object["response"] = "".into();
+    object[member] = empty;
+    let mut response = respond_json(&object, &fields.rest());
+    if stream {
+        *response.body_mut() = Body::from(line(&object));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(Lines::CONTENT_TYPE));
     }
-    Ok(respond_json(&object, &[]))
+    Ok(response)
 }
 
 async fn respond(

@@ -95,6 +95,9 @@ pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>>
         }
         Some("restore") => {
             let (name, path) = file(&state, &call)?;
+            if !path.is_file() {
+                return Err(ApiError::field("filename", format!("no slot was saved as {name}")));
+            }
             let served = Arc::clone(&model);
             let tokens = in_background(move || served.engine.restore(&path)).await?;
             let restored = tokens.len();

@@ -296,6 +296,40 @@ fn parameters_of_sampling_act_in_every_dialect() {
 
 /// Alone or beside others: the same bits, with every filter on.
 #[test]
+fn an_empty_prompt_of_ollama_opens_or_closes_a_model() {
+    let server = serve(&[]);
+    for (path, member) in [("/api/generate", "response"), ("/api/chat", "message")] {
+        for (keep, reason) in [(json!("5m"), "load"), (json!(0), "unload"), (json!(null), "load")] {
+            for (stream, kind) in [
+                (json!(true), "application/x-ndjson"),
+                (json!(null), "application/x-ndjson"),
+                (json!(false), "application/json"),
+            ] {
+                let body =
+                    json!({ "model": "llama", "messages": [], "prompt": "", "keep_alive": keep, "stream": stream });
+                let reply = server.post(path, &body);
+                assert_eq!(reply.status, 200, "{path} {body}: {}", reply.body);
+                assert!(reply.head.contains(&format!("content-type: {kind}\r\n")), "{path} {body}: {}", reply.head);
+                assert_eq!(reply.body.ends_with('\n'), kind.ends_with("ndjson"), "{path} {body}");
+                assert_eq!(reply.body.trim_end().lines().count(), 1);
+                let object = reply.json();
+                assert_eq!((&object["done"], &object["done_reason"]), (&json!(true), &json!(reason)), "{path} {body}");
+                assert_eq!(object["model"], "llama");
+                let empty = if member == "message" { json!({ "role": "assistant", "content": "" }) } else { json!("") };
+                assert_eq!(object[member], empty, "{path} {body}");
+            }
+        }
+    }
+    // It is read as carefully as one with a prompt.
+    for wrong in [json!({ "stream": "yes" }), json!({ "images": ["AAAA"] }), json!({ "keep_alive": "soon" })] {
+        let reply = server.post("/api/generate", &wrong);
+        assert_eq!(reply.status, 400, "{wrong}: {}", reply.body);
+    }
+    let ignored = server.post("/api/generate", &json!({ "whatever": 1, "system": "Be brief." })).head;
+    assert!(ignored.contains("x-ignored-fields: whatever\r\n"), "{ignored}");
+}
+
+#[test]
 fn samplers_draw_alone_as_together() {
     let server = serve(&["--parallel", "4"]);
     let ask = |seed: u64| {

@@ -48,6 +48,32 @@ fn models_are_opened_when_asked_for_and_closed_for_others() {
 }
 
 #[test]
+fn a_model_that_is_in_use_is_waited_for() {
+    let second = format!("second={}", fixture("qwen2.gguf").display());
+    let server = serve(&[&second, "--max-open", "1", "--parallel", "2"]);
+    let ask = |model: &str, tokens: u32| {
+        let body = json!({ "model": model, "prompt": [5, 6], "max_tokens": tokens, "ignore_eos": true });
+        (server.post("/v1/completions", &body).status, Instant::now())
+    };
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| ask("second", 480));
+        while server.metric("tokki_requests_running{model=\"second\"}") < 1.0 {
+            assert!(!busy.is_finished(), "it was never seen at work");
+        }
+        let other = scope.spawn(|| ask("llama", 2));
+        while !other.is_finished() {
+            let open = open_models(&server.get("/v1/models").json());
+            assert!(open.len() <= 1, "{open:?}");
+        }
+        let (busy, other) = (busy.join().unwrap(), other.join().unwrap());
+        assert_eq!((busy.0, other.0), (200, 200));
+        assert!(busy.1 < other.1, "it was opened while the other one was in use");
+    });
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["llama"]);
+    assert_eq!(ask("second", 2).0, 200);
+}
+
+#[test]
 fn an_idle_model_is_closed_and_opened_again() {
     let server = serve(&["--keep-alive", "1s"]);
     let props = || server.get("/props").json();
@@ -64,8 +90,10 @@ fn an_idle_model_is_closed_and_opened_again() {
 
 #[test]
 fn slots_are_saved_and_restored() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_str().unwrap().to_owned();
+    let home = tempfile::tempdir().unwrap();
+    // The folder is made where there is none.
+    let folder = home.path().join("of/slots");
+    let path = folder.to_str().unwrap().to_owned();
     let tokens: Vec<u32> = (0..200).map(|i| 3 + i % 50).collect();
     let ask = |server: &super::serve::Server| {
         let body = json!({ "prompt": tokens, "n_predict": 4, "id_slot": 1, "temperature": 0 });
@@ -93,8 +121,10 @@ fn slots_are_saved_and_restored() {
     let again = ask(&server);
     assert_eq!(again["timings"]["cache_n"], 199);
     assert_eq!(again["content"], first["content"]);
-    std::fs::write(folder.path().join("bad.bin"), "no session").unwrap();
-    assert_eq!(server.post("/slots/0?action=restore", &json!({ "filename": "bad.bin" })).status, 400);
+    std::fs::write(folder.join("bad.bin"), "no session").unwrap();
+    for name in ["bad.bin", "none.bin"] {
+        assert_eq!(server.post("/slots/0?action=restore", &json!({ "filename": name })).status, 400, "{name}");
+    }
     assert_eq!(serve(&[]).post("/slots/0?action=save", &json!({ "filename": "x" })).status, 501);
 }
 
@@ -295,6 +325,12 @@ fn vectors_come_in_every_dialect() {
     assert!(data.iter().all(|entry| (length(&entry["embedding"]) - 1.0).abs() < 1e-5));
     assert_eq!(data[0]["embedding"], data[2]["embedding"]);
     assert_eq!(answer["usage"]["prompt_tokens"], answer["usage"]["total_tokens"]);
+    // They are counted as prompts are, one pass each, and nothing is generated.
+    let read = answer["usage"]["prompt_tokens"].as_f64().unwrap();
+    assert_eq!(server.metric("tokki_prompt_tokens_total"), read);
+    assert_eq!(server.metric("llamacpp:prompt_tokens_total"), read);
+    assert_eq!(server.metric("llamacpp:n_decode_total"), 3.0);
+    assert_eq!(server.metric("llamacpp:tokens_predicted_total"), 0.0);
     // Little-endian floats in base64.
     let packed = server.post("/v1/embeddings", &json!({ "input": [5, 6, 7], "encoding_format": "base64" })).json();
     let text = packed["data"][0]["embedding"].as_str().unwrap();

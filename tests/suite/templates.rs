@@ -290,3 +290,18 @@ fn long_conversations_fit() {
         assert!(text.len() > 300 * 2000 * 7, "{name}: {}", text.len());
     }
 }
+
+#[test]
+fn date_and_tools_as_texts_where_a_template_knows_them_so() {
+    let source = "{{ functions }}|{{ datetime }}|{{ date_string }}";
+    let template = || Template::new(source, "chat").unwrap().with_clock(Clock::parse("2026-11-03").unwrap());
+    let mut vars = with_user("Hi");
+    assert_eq!(template().with_extras().render(&vars).unwrap(), "|Nov 03 2026|03 Nov 2026");
+    vars.insert("tools".into(), json!([{ "type": "function" }]));
+    let told = "[\n  {\n    \"type\": \"function\"\n  }\n]|Nov 03 2026|03 Nov 2026";
+    assert_eq!(template().with_extras().render(&vars).unwrap(), told);
+    // What a rendering says itself counts, and the reference has none of them.
+    vars.insert("functions".into(), "mine".into());
+    assert!(template().with_extras().render(&vars).unwrap().starts_with("mine|"));
+    assert_eq!(template().render(&vars).unwrap(), "mine||");
+}
