@@ -33,34 +33,54 @@
 
 pub mod arch;
 pub mod chat;
-#[cfg(feature = "cli")]
-pub mod cli;
-#[cfg(feature = "pull")]
-pub mod config;
-pub mod describe;
 pub mod engine;
 pub mod error;
-pub mod forward;
 pub mod gguf;
-pub mod interrupt;
-pub mod kv;
-pub mod machine;
 pub mod model;
 pub mod parallel;
-pub mod perplexity;
-pub mod platform;
-pub mod predict;
 pub mod sample;
+pub mod tokenizer;
+
+// Rooms that are no part of the library's interface: the command, the tests and the benchmarks of this repository look into them,
+// and they change as those do.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+#[cfg(feature = "pull")]
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod describe;
+#[doc(hidden)]
+pub mod forward;
+#[doc(hidden)]
+pub mod interrupt;
+#[doc(hidden)]
+pub mod kv;
+#[doc(hidden)]
+pub mod machine;
+#[doc(hidden)]
+pub mod perplexity;
+#[doc(hidden)]
+pub mod platform;
+#[doc(hidden)]
+pub mod predict;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod server;
+#[doc(hidden)]
 pub mod shapes;
 #[cfg(feature = "pull")]
+#[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
 pub mod suggest;
 #[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub mod testing;
+#[doc(hidden)]
 pub mod text;
-pub mod tokenizer;
+#[doc(hidden)]
 pub mod units;
 
 pub use chat::Part;
