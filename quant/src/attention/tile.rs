@@ -1,4 +1,14 @@
 //! One tile: scores, softmax, weighted values.
+//!
+//! ```text
+//! for each group of query rows that share keys and values:
+//!   S[row][slot] = q[row] . k[slot]                 strips of slots, one lane a slot (keys lie transposed)
+//!   for each row:
+//!     S = softcap(S) + bias; slots that the row does not see become -inf
+//!     m[row] = max S; P = exp(S - m[row]); l[row] = sum P
+//!   O[row][:] += P[row][slot] * v[slot][:]          slots in rising order; strips of the value's dimensions in registers
+//! ```
+//! The partials `(m, l, O)` of all tiles are merged in the order of positions afterwards.
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -93,6 +93,18 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
     &mut vectors[..len]
 }
 
+// The loops of a product of many columns, from outside (memory) to inside (registers):
+//
+//   for each band of rows whose panel fits in the second-level cache:
+//     sums = 0
+//     for each slice of the blocks of a row (SLICE weights, so that a tile of activations fits in the first level):
+//       panel = unpack(band, slice)                          once for all columns: records of scales and quants
+//       for each tile of up to COLUMNS columns:
+//         x = the columns' quants of the slice, in the form that the panel wants
+//         for each group of two vectors of rows:             multiply: registers hold 2 * COLUMNS sums
+//           for each block: isum = dot(panel, x); sums = fma(d * x.d, isum, sums)
+//         if this is the last slice: write sums to the output
+
 /// A band of rows, in groups of two vectors, and a slice of their blocks.
 struct Slice {
     rows: Range<usize>,
