@@ -154,6 +154,14 @@ pub fn set_global_flags(flags: GlobalFlags) {
     drop(GLOBAL.set(flags));
 }
 
+/// The row of a key; an error names the nearest one.
+fn key(name: &str) -> Result<&'static Key> {
+    KEYS.iter().find(|key| key.name == name.replace('-', "_")).ok_or_else(|| {
+        let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
+        Error::usage(format!("No setting {name}. {}", near.replacen('d', "D", 1)).trim_end())
+    })
+}
+
 impl Settings {
     /// File, environment and global flags of this process.
     ///
@@ -195,16 +203,22 @@ impl Settings {
     /// # Errors
     /// [`Error::Input`] for a name that is no key, with the nearest one, and for a value that the key cannot have.
     pub fn with_text(mut self, name: &str, text: &str) -> Result<Self> {
-        let Some(key) = KEYS.iter().find(|key| key.name == name.replace('-', "_")) else {
-            let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
-            return Err(Error::usage(format!("No setting {name}. {}", near.replacen('d', "D", 1)).trim_end()));
-        };
+        let key = key(name)?;
         key.check(text).map_err(|why| Error::usage(format!("{} takes {why}, not {text:?}.", key.name)))?;
         self.set_flag(key.name, text.to_owned());
         Ok(self)
     }
 
-    /// The text and origin of a key that somebody set.
+    /// Forgets what was said of a key: its default holds.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name that is no key.
+    pub fn without(mut self, name: &str) -> Result<Self> {
+        self.values.remove(key(name)?.name);
+        Ok(self)
+    }
+
+    /// The text and origin of a key that is set.
     pub fn get(&self, key: &str) -> Option<(&str, &Origin)> {
         self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
     }

@@ -30,7 +30,7 @@ fn sample() -> Writer {
         .tensor_f32("token_embd.weight", &[4, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
         .tensor_q8_0("blk.0.attn_q.weight", &[32, 1], &[0.5; 32])
         .tensor("blk.0.ffn_up.weight", &[256, 1], 15, vec![0; 292])
-        .tensor("odd", &[7], 40, vec![0; 9])
+        .tensor("odd", &[7], 41, vec![0; 9])
 }
 
 #[test]

@@ -63,6 +63,8 @@ impl Characters {
         let usual = if drops_blanks { Pieces::Words } else { Pieces::Lines { whole: true } };
         let lowercase = drops_blanks && vocab.lowercase.unwrap_or(false);
         let (bytes, pieces) = (bytes.collect(), named.unwrap_or(usual));
+        // Of words, what has no token is nothing.
+        let unknown = unknown.filter(|_| !drops_blanks);
         Ok(Self { pairs, first_extra, bytes, unknown, pieces, drops_blanks, lowercase })
     }
 

@@ -74,6 +74,44 @@ fn chats_are_kept_listed_searched_and_continued() {
     assert!(history(&["--clear"]).2.contains("forgotten: 1 chat"));
 }
 
+/// Starting over, summarizing and loading begin another chat: what was said before stays in the history.
+#[test]
+fn starting_over_loses_no_chat() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "6"], 80);
+    say(&mut terminal, "Why is the sea salty?");
+    say(&mut terminal, "And lakes?");
+    say(&mut terminal, "/save sea.json");
+    say(&mut terminal, "/clear");
+    say(&mut terminal, "Something else");
+    say(&mut terminal, "/load sea.json");
+    say(&mut terminal, "Rivers?");
+    say(&mut terminal, "/compact");
+    say(&mut terminal, "After all");
+    leave(terminal);
+    let asked: Vec<String> = fs::read_dir(home.path().join("chats"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let with = |texts: &[&str]| asked.iter().filter(|chat| texts.iter().all(|text| chat.contains(text))).count();
+    assert_eq!(with(&["salty", "lakes"]), 2, "as it was, and loaded: {asked:?}");
+    assert_eq!((with(&["Something else"]), with(&["salty", "Rivers"])), (1, 1), "{asked:?}");
+}
+
+/// A setting goes back to what the model recommends; blanks before a command are none.
+#[test]
+fn settings_go_back_to_their_defaults() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "6"], 80);
+    say(&mut terminal, "/set top_k 7");
+    assert!(say(&mut terminal, "  /show").contains("top_k              7"));
+    let back = say(&mut terminal, "/set top_k default");
+    assert!(back.contains("top_k = ") && !back.contains("top_k = 7"), "{back}");
+    assert!(!say(&mut terminal, "/show").contains("top_k              7"));
+    assert!(say(&mut terminal, "/set nonsense default").contains("No setting nonsense"));
+    leave(terminal);
+}
+
 #[test]
 fn a_chat_goes_on_with_another_model() {
     let home = Home::new();

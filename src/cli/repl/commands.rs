@@ -2,7 +2,7 @@
 
 use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
-use crate::config::{Item, KEYS, ThoughtView};
+use crate::config::{Item, KEYS, Settings, ThoughtView};
 use crate::engine::{messages, saved};
 use crate::{Error, Result, suggest};
 use serde_json::Value;
@@ -19,7 +19,12 @@ struct Command {
 /// THE CHAT COMMANDS.
 const TABLE: &[Command] = &[
     Command { name: "help", argument: "", help: "this list", run: help },
-    Command { name: "set", argument: "KEY VALUE", help: "change temperature, top_k, seed, max_tokens, ...", run: set },
+    Command {
+        name: "set",
+        argument: "KEY VALUE",
+        help: "change temperature, top_k, seed, max_tokens, ...; VALUE default puts it back",
+        run: set,
+    },
     Command { name: "show", argument: "", help: "the model, its settings and where they come from", run: show },
     Command { name: "system", argument: "[TEXT]", help: "set the system message; without text remove it", run: system },
     Command { name: "clear", argument: "", help: "start over, keeping the system message", run: clear },
@@ -189,6 +194,9 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
 
 /// A key that counts from the next answer on.
 fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
+    if value == "default" {
+        return back_to_default(chat, key);
+    }
     // The same table as flags, environment and file: same names, same checks.
     let settings = chat.settings.clone().with_text(key, value).map_err(|error| {
         match KEYS.iter().any(|known| known.name == key) {
@@ -196,13 +204,25 @@ fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
             false => Error::usage(format!("{error} /show lists what can be set.")),
         }
     })?;
+    apply(chat, settings)?;
+    output::say(&format!("{key} = {value}"));
+    Ok(Next::Ask)
+}
+
+/// What the model, or tokki itself, recommends holds again.
+fn back_to_default(chat: &mut Chat, key: &str) -> Result<Next> {
+    apply(chat, chat.settings.clone().without(key)?)?;
+    output::say(&format!("{key} = {}", value_now(chat, key)?));
+    Ok(Next::Ask)
+}
+
+fn apply(chat: &mut Chat, settings: Settings) -> Result<()> {
     chat.wishes.params = chat.conversation.sampling(&settings.sampling())?.params();
     chat.settings = settings;
     chat.wishes.max_tokens = chat.settings.max_tokens();
     chat.wishes.leave_out_oldest = chat.settings.overflow().as_deref() == Some("tail");
     chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
-    output::say(&format!("{key} = {value}"));
-    Ok(Next::Ask)
+    Ok(())
 }
 
 /// A key that decides how the model is opened.
@@ -268,6 +288,7 @@ fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
     chat.conversation.messages_mut().retain(|message| message["role"] == "system");
     chat.unsaved = false;
     chat.attached.clear();
+    chat.begin_another();
     output::say("started over");
     Ok(Next::Ask)
 }
@@ -405,6 +426,7 @@ pub(super) fn go_on(chat: &mut Chat, saved: Saved) -> Result<()> {
         Saved::Messages(messages) => *chat.conversation.messages_mut() = messages,
     }
     chat.unsaved = false;
+    chat.begin_another();
     let count = chat.conversation.messages().len();
     output::say(&format!("{count} {}", if count == 1 { "message" } else { "messages" }));
     Ok(())

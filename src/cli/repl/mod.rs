@@ -35,6 +35,8 @@ struct Chat {
     status: bool,
     /// Files that go with the next message.
     attached: Vec<attach::Attachment>,
+    /// Files that went with the last one.
+    sent_files: Vec<attach::Attachment>,
     /// The file that keeps the conversation with its cache.
     session: Option<SessionFile>,
     /// The form that every answer has to keep.
@@ -133,6 +135,7 @@ pub(super) fn run(
         kept,
         sink,
         attached: Vec::new(),
+        sent_files: Vec::new(),
         session,
         form,
         unsaved: false,
@@ -209,7 +212,10 @@ impl Chat {
                     }
                 }
                 Next::Leave => break,
-                Next::Compact => self.compact(leave)?,
+                Next::Compact => {
+                    self.compact(leave)?;
+                    text = std::mem::take(&mut self.begun);
+                }
                 Next::Answer => {
                     self.answer(leave)?;
                     text = std::mem::take(&mut self.begun);
@@ -240,13 +246,17 @@ impl Chat {
         let tokenizer = std::sync::Arc::clone(self.conversation.tokenizer());
         *self.conversation.messages_mut() = vec![plan.request(&tokenizer, context / 2)];
         let result = self.conversation.answer(&wishes, None, &mut screen);
-        self.begun = watch.finish().1;
+        let (sent, begun) = watch.finish();
+        self.sent.extend(sent);
+        self.begun = begun;
         screen.end()?;
         interrupt::answered(leave.asked());
         let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
         match result {
             Ok(turn) if whole(&turn) => {
                 *self.conversation.messages_mut() = plan.with_summary(turn.answer.trim());
+                // What was said stays in the history as it was.
+                self.begin_another();
                 self.unsaved = true;
                 self.keep();
                 output::say("(this summary now stands for what was said before)");
@@ -269,7 +279,7 @@ impl Chat {
 
     /// A line of input: a command, or something to say.
     fn take(&mut self, line: &str, edited: bool) -> Result<Next> {
-        let line = match line.strip_prefix('/') {
+        let line = match line.trim_start().strip_prefix('/') {
             Some(said) if said.starts_with('/') => said,
             Some(command) => return commands::run(self, command),
             None => line,
@@ -283,7 +293,8 @@ impl Chat {
             let tokens = self.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
             output::say(&format!("{}: {tokens} tokens", file.path.display()));
         }
-        let text = attach::with_files(line, &std::mem::take(&mut self.attached));
+        self.sent_files = std::mem::take(&mut self.attached);
+        let text = attach::with_files(line, &self.sent_files);
         self.conversation.say(&text);
         Ok(Next::Answer)
     }
@@ -319,7 +330,13 @@ impl Chat {
             Err(error) => {
                 self.unsay();
                 match error {
-                    Error::Interrupted => output::say("stopped; the question was taken back"),
+                    Error::Interrupted if self.sent_files.is_empty() => {
+                        output::say("stopped; the question was taken back");
+                    }
+                    Error::Interrupted => {
+                        self.attached = std::mem::take(&mut self.sent_files);
+                        output::say("stopped; the question was taken back, its files go with the next one");
+                    }
                     Error::ContextFull { needed, available } => {
                         let ways = full(&self.wishes);
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
@@ -370,6 +387,13 @@ impl Chat {
         let messages = self.conversation.messages_mut();
         if messages.last().is_some_and(|last| last["role"] == "user") {
             messages.pop();
+        }
+    }
+
+    /// What follows is another chat in the history: this one stays there as it was kept last.
+    fn begin_another(&mut self) {
+        if let Some((_, chat)) = &mut self.kept {
+            *chat = chats::Chat::begin(&self.start.model);
         }
     }
 

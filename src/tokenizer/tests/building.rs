@@ -25,7 +25,7 @@ fn bad_vocabularies_are_refused_by_key() {
     };
     assert!(Tokenizer::new(base()).is_ok());
     let cases: [(Change<'_>, &str); 13] = [
-        (&|v| v.model = "hybriddna".to_owned(), "tokenizer.ggml.model`: wanted `gpt2`"),
+        (&|v| v.model = "runes".to_owned(), "tokenizer.ggml.model`: wanted `gpt2`"),
         (
             &|v| v.pre = Some("klingon".to_owned()),
             "tokenizer.ggml.pre`: wanted a pre-tokenizer that is known here, found `klingon`; known are: default",
