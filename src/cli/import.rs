@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::store::elsewhere::Elsewhere;
 use crate::units::show_bytes;
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Gives GGUF files on this machine a name in the store
 ///
@@ -59,12 +59,25 @@ pub(super) fn run(args: &Args) -> Result<()> {
     for file in &args.files {
         // A path need not be text.
         let file = file.to_str().map_or_else(|| file.clone(), super::output::home_path);
+        if let Some(name) = linked_already(&store, &file, args.name.as_deref()).filter(|_| layout == RowLayout::Plain) {
+            say(&format!("{name}: there already"));
+            result(|out| writeln!(out, "{name}"))?;
+            continue;
+        }
         let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
         say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
         remark(&store, &name);
         result(|out| writeln!(out, "{name}"))?;
     }
     Ok(())
+}
+
+/// The model that is a link to this very file, if it has the name that is asked for.
+fn linked_already(store: &Store, file: &Path, name: Option<&str>) -> Option<String> {
+    let file = std::fs::canonicalize(file).ok()?;
+    let same = |path: PathBuf| std::fs::canonicalize(path).is_ok_and(|path| path == file);
+    let mut models = store.models().ok()?.into_iter().filter(|entry| name.is_none_or(|name| entry.name == name));
+    models.find(|entry| entry.path().is_ok_and(same)).map(|entry| entry.name)
 }
 
 /// Says now what would be said when it is run.
@@ -96,13 +109,24 @@ fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) ->
     };
     let places = elsewhere.places(&|key| std::env::var_os(key).map(PathBuf::from));
     let mut found: Vec<_> = places.iter().flat_map(|place| elsewhere.models(place)).collect();
+    for broken in places.iter().flat_map(|place| elsewhere.broken(place)) {
+        say(&format!("{}: left out, its record or its file is damaged or missing", broken.display()));
+    }
+    let shown: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    let shown = shown.join(" or ");
+    let names: Vec<String> = found.iter().map(|model| model.name.clone()).collect();
     if !args.files.is_empty() {
-        let is = |name: &str, wanted: &PathBuf| wanted.to_str().is_some_and(|wanted| name.eq_ignore_ascii_case(wanted));
+        // NAME:TAG, as Ollama writes it, is NAME-TAG here, and :latest nothing.
+        let named = |wanted: &PathBuf| wanted.to_string_lossy().trim_end_matches(":latest").replace(':', "-");
+        let is = |name: &str, wanted: &PathBuf| name.eq_ignore_ascii_case(&named(wanted));
+        if let Some(missing) = args.files.iter().find(|wanted| !names.iter().any(|name| is(name, wanted))) {
+            let there = if names.is_empty() { "no models".to_owned() } else { names.join(", ") };
+            return Err(Error::usage(format!("There is no {} in {shown}, but {there}.", missing.display())));
+        }
         found.retain(|model| args.files.iter().any(|wanted| is(&model.name, wanted)));
     }
     if found.is_empty() {
-        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        return Err(Error::usage(format!("There are no such GGUF models in {}.", places.join(" or "))));
+        return Err(Error::usage(format!("There are no GGUF models in {shown}.")));
     }
     if args.name.is_some() && found.len() > 1 {
         return Err(Error::usage(format!(

@@ -104,6 +104,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                 format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
             })
         }
+        ErrorKind::InvalidUtf8 => {
+            Some("An argument is not UTF-8 text. A prompt can also come from a file: tokki run MODEL < FILE".to_owned())
+        }
         ErrorKind::ValueValidation => {
             let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
             let whole = said.to_string();
@@ -133,6 +136,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
         }
         ErrorKind::ArgumentConflict => {
             let (arg, other) = (text(ContextKind::InvalidArg)?, text(ContextKind::PriorArg)?);
+            if arg == other {
+                return Some(format!("{arg} is given twice. Leave one of them out."));
+            }
             Some(format!("{arg} and {other} do not go together. Leave one of them out."))
         }
         _ => None,

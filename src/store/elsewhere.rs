@@ -77,6 +77,16 @@ impl Elsewhere {
     }
 }
 
+impl Elsewhere {
+    /// Records of models that cannot be taken over: unreadable ones, and those whose file is not there.
+    pub fn broken(self, place: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Ollama => records(place).into_iter().filter(|record| of_record(place, record).is_none()).collect(),
+            Self::LmStudio | Self::HuggingFace => Vec::new(),
+        }
+    }
+}
+
 /// The first file of a model that answers or continues text; what belongs to another one (a projector) is left out.
 fn of_file(file: &Path) -> Option<Found> {
     let file_name = name::file_name(file.file_name()?.to_str()?).ok()?;
@@ -112,7 +122,14 @@ fn files(place: &Path) -> Vec<PathBuf> {
 
 /// `manifests/HOST/library/NAME/TAG` is JSON whose layers name the file by its hash.
 fn ollama(place: &Path) -> Vec<Found> {
-    below(&place.join("manifests")).iter().filter_map(|record| of_record(place, record)).collect()
+    records(place).iter().filter_map(|record| of_record(place, record)).collect()
+}
+
+/// All records, in the order of their paths.
+fn records(place: &Path) -> Vec<PathBuf> {
+    let mut records = below(&place.join("manifests"));
+    records.sort();
+    records
 }
 
 /// The model of one record.
@@ -170,6 +187,8 @@ mod tests {
         put(&dir.path().join(format!("o/blobs/sha256-{hex}")), "GGUF");
         let names = |found: Vec<Found>| found.into_iter().map(|found| found.name).collect::<Vec<_>>();
         assert_eq!(names(Elsewhere::Ollama.models(&dir.path().join("o"))), ["tiny", "tiny-1b"]);
+        let broken = Elsewhere::Ollama.broken(&dir.path().join("o"));
+        assert_eq!(broken, [library.join("broken/latest"), library.join("evil/latest")]);
         put(&dir.path().join("l/maker/model/x-Q4_0.gguf"), "GGUF");
         put(&dir.path().join("l/maker/model/mmproj-x.gguf"), "GGUF");
         put(&dir.path().join("l/maker/model/y-00002-of-00002.gguf"), "GGUF");
