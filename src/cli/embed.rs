@@ -104,6 +104,7 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
             Error::ContextFull { needed, available } => {
                 Error::input(format!("line {number}"), format!("at most {available} tokens"), needed.to_string())
             }
+            Error::Input { wanted, found, .. } => Error::input(format!("line {number}"), wanted, found),
             other => other,
         };
         line(&Embedder::tokens(&tokenizer, text)).map_err(named)

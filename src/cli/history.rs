@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Print the chat of this number
     #[arg(long, value_name = "N", conflicts_with_all = ["clear", "text"])]
     show: Option<usize>,
-    /// Forget all chats
+    /// Forget all chats, and the lines that were typed in them
     #[arg(long, conflicts_with_all = ["text", "json"])]
     clear: bool,
     /// Print JSON
@@ -32,6 +32,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let chats = Chats::of(&Settings::load()?)?;
+    chats.readable()?;
     if args.clear {
         let count = chats.clear()?;
         say(&format!("forgotten: {count} {}", if count == 1 { "chat" } else { "chats" }));

@@ -138,7 +138,12 @@ fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) ->
     for model in &found {
         let name = args.name.as_deref().unwrap_or(&model.name);
         if store.find(name)?.is_some() {
-            say(&format!("{name}: there already"));
+            match linked_already(store, &model.file, Some(name)) {
+                Some(_) => say(&format!("{name}: there already")),
+                None => say(&format!(
+                    "{name}: not linked, a model of this name is here already; --name NAME links it beside"
+                )),
+            }
             continue;
         }
         let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());

@@ -51,6 +51,9 @@ pub(super) fn run(args: &Logits) -> Result<()> {
     }
     if let Some(trace) = &args.trace {
         file::check(trace)?;
+        if *trace == args.output {
+            return Err(Error::usage("--trace and --output name the same file. Leave one of them out, or rename it."));
+        }
     }
     let compute = Compute::open(&args.model, &args.machine)?;
     let vocab = compute.model.spec.vocab;

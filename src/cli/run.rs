@@ -94,7 +94,11 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
     let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
     let (model, prompt) = match &kept {
-        Some(kept) => (store::resolve(&kept.model)?, given_prompt(args)),
+        Some(kept) => {
+            let model = store::resolve(&kept.model)
+                .map_err(|error| error.hint("the chat's model is gone; tokki history --show 1 prints what was said"))?;
+            (model, question(args).or_else(|| given_prompt(args)))
+        }
         None => what(args, &settings)?,
     };
     let settings = settings.for_model(&model);
@@ -139,6 +143,9 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(file) = &mut session {
         conversation.keep_in(file)?;
     }
+    if let Some(chat) = kept.filter(|_| settings.history().unwrap_or(true)) {
+        keep_chat(chat, &conversation, &settings)?;
+    }
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
         Some(Finish::Interrupted) => Err(Error::Interrupted),
@@ -152,8 +159,9 @@ pub(super) fn run(args: &Run) -> Result<()> {
 
 /// The chat that `--continue` goes on with.
 fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
-    let wanted = args.model.as_ref().map(store::resolve).transpose()?;
+    let wanted = args.model.as_ref().filter(|_| question(args).is_none()).map(store::resolve).transpose()?;
     let chats = store::chats::Chats::of(settings)?;
+    chats.readable()?;
     chats.last(wanted.as_deref()).ok_or_else(|| {
         if let (Some(model), true) = (&wanted, chats.last(None).is_some()) {
             let model = store::name_of(model);
@@ -163,6 +171,25 @@ fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
         }
         Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
     })
+}
+
+/// The first argument where it is a question rather than a model.
+fn question(args: &Run) -> Option<String> {
+    match First::read(args.model.as_ref()?) {
+        First::Question(text) if args.prompt.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// Keeps what a single question added to an earlier chat.
+fn keep_chat(mut chat: store::chats::Chat, conversation: &Conversation, settings: &Settings) -> Result<()> {
+    let place = store::chats::Chats::of(settings)?;
+    // Another process may have gone on with it meanwhile: each keeps what it said.
+    if place.is_another(&chat) {
+        chat = store::chats::Chat::begin(&chat.model);
+    }
+    chat.messages = conversation.messages().to_vec();
+    place.keep(&chat)
 }
 
 /// Says which flags change nothing with this model.
@@ -388,7 +415,12 @@ fn once(
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
     let questions = conversation.messages().iter().filter(|message| message["role"] == "user").count();
+    let most = conversation.session().model().spec.context_train;
     let turn = conversation.answer(wishes, constraint, &mut show).map_err(|error| match error {
+        Error::ContextFull { needed, .. } if needed > most => Error::usage(format!(
+            "The prompt is too long for this model: {needed} tokens needed, and it was made for {most}. Shorten it, or take a \
+             model with a longer context."
+        )),
         Error::ContextFull { needed, available } if questions > 1 && !wishes.leave_out_oldest => Error::usage(format!(
             "The context is full: {needed} tokens needed, {available} available. --overflow tail leaves out the oldest \
              questions; a larger --ctx holds more."

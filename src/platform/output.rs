@@ -29,11 +29,24 @@ pub struct Output {
 }
 
 impl Output {
-    /// Begins to write what will be the file `path`.
+    /// Begins to write what will be the file `path`. A model is never replaced by something else.
     ///
     /// # Errors
-    /// [`Error::Input`] for a place that holds something else than a file, [`Error::Io`] when it cannot be written to.
+    /// [`Error::Input`] for a place that holds a model or something else than a file, [`Error::Io`] when it cannot be
+    /// written to.
     pub fn begin(path: &Path) -> Result<Self> {
+        if is_model(path) {
+            return Err(Error::input(path.display().to_string(), "a file that may be replaced", "a GGUF model")
+                .hint("choose another name, or remove the model first"));
+        }
+        Self::begin_model(path)
+    }
+
+    /// The same of a model, which may replace another one.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], but for a model.
+    pub fn begin_model(path: &Path) -> Result<Self> {
         let target = behind_links(path)?;
         let mut mode = None;
         match std::fs::metadata(&target) {
@@ -102,6 +115,14 @@ impl Drop for Output {
         drop(std::fs::remove_file(&self.temporary));
         live(|live| live.retain(|path| *path != self.temporary));
     }
+}
+
+/// Whether a regular file begins as models do.
+fn is_model(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file())
+        && File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok()
+        && magic == *b"GGUF"
 }
 
 /// Whether `path` could be written now: its folder is there and writable, and it is a file or a new name.

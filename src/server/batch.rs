@@ -15,7 +15,7 @@ use axum::body::to_bytes;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,6 +183,9 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
 /// The output, to be appended to, and the ids that it answers. A line without its end is cut off.
 pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
     let failed = |action| move |why| Error::io(path, action, why);
+    if path.exists() {
+        drop(input::open_regular(path)?);
+    }
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = open.map_err(failed(FileAction::Open))?;
     let mut done = HashSet::new();
@@ -191,7 +194,7 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(failed(FileAction::Read))?;
+        let length = input::line(&mut reader, &path.display().to_string(), input::MAX_TEXT, &mut line)?;
         if length == 0 || !line.ends_with(b"\n") {
             break;
         }

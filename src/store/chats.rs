@@ -70,6 +70,11 @@ impl Chat {
     }
 }
 
+/// Where the lines that were typed in chats are remembered, below the store's home.
+pub fn typed_lines(home: &Path) -> PathBuf {
+    home.join("history")
+}
+
 /// All that are kept.
 #[derive(Debug, Clone)]
 pub struct Chats {
@@ -90,6 +95,17 @@ impl Chats {
         &self.dir
     }
 
+    /// Whether they can be read at all; that there is no folder yet is no error.
+    ///
+    /// # Errors
+    /// A folder that this user may not read.
+    pub fn readable(&self) -> Result<()> {
+        match std::fs::read_dir(&self.dir) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&self.dir, FileAction::Read, why)),
+            _ => Ok(()),
+        }
+    }
+
     /// All of them, the latest first. What cannot be read is left out.
     pub fn all(&self) -> Vec<Chat> {
         self.files().iter().rev().filter_map(|path| read(path).ok()).collect()
@@ -97,9 +113,11 @@ impl Chats {
 
     /// The latest one, or the latest one with this model.
     pub fn last(&self, model: Option<&Path>) -> Option<Chat> {
-        let model = model.map(|model| std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf()));
+        // A name of the store may be a link to the file that was named then.
+        let file = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+        let model = model.map(file);
         let mut chats = self.files().into_iter().rev().filter_map(|path| read(&path).ok());
-        chats.find(|chat| model.as_ref().is_none_or(|model| chat.model == *model))
+        chats.find(|chat| model.as_ref().is_none_or(|model| file(&chat.model) == *model))
     }
 
     /// Keeps a chat as it is now.
@@ -115,6 +133,11 @@ impl Chats {
         Ok(())
     }
 
+    /// Whether another process has kept the chat of this name since: it then says something else than `chat`.
+    pub fn is_another(&self, chat: &Chat) -> bool {
+        read(&self.dir.join(format!("{}.json", chat.id))).is_ok_and(|there| there.messages != chat.messages)
+    }
+
     /// Forgets one, if it was kept.
     ///
     /// # Errors
@@ -127,7 +150,7 @@ impl Chats {
         }
     }
 
-    /// Forgets all of them and says how many there were.
+    /// Forgets all of them, and the lines that were typed, and says how many chats there were.
     ///
     /// # Errors
     /// A file that cannot be removed.
@@ -136,7 +159,11 @@ impl Chats {
         files
             .iter()
             .try_for_each(|path| std::fs::remove_file(path).map_err(|why| Error::io(path, FileAction::Remove, why)))?;
-        Ok(files.len())
+        let lines = typed_lines(self.dir.parent().unwrap_or(Path::new("")));
+        match std::fs::remove_file(&lines) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&lines, FileAction::Remove, why)),
+            _ => Ok(files.len()),
+        }
     }
 
     /// The files, the oldest first.

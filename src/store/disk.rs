@@ -100,9 +100,9 @@ pub(super) fn allocated(path: &Path) -> u64 {
     return meta.len();
 }
 
-/// Whether `needed` more bytes fit where `dir` is, as far as the system tells.
+/// Whether `needed` more bytes, if any, fit where `dir` is, as far as the system tells.
 pub fn has_room(dir: &Path, needed: u64) -> bool {
-    free(dir).is_none_or(|free| free >= needed.saturating_add(MARGIN))
+    needed == 0 || free(dir).is_none_or(|free| free >= needed.saturating_add(MARGIN))
 }
 
 /// An error if `needed` more bytes do not fit where `dir` is.

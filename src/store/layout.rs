@@ -151,7 +151,7 @@ impl Store {
 /// Writes one file as it came, and checks that it is what came.
 fn export_one(dir: &Path, file: &Stored, to: PathBuf, progress: &dyn Progress) -> Result<PathBuf> {
     let source = Rearranged::open(&dir.join(&file.name), RowLayout::Plain)?;
-    let (mut out, mut hash) = (Output::begin(&to)?, Sha256::new());
+    let (mut out, mut hash) = (Output::begin_model(&to)?, Sha256::new());
     let shown = file.original.as_ref().unwrap_or(&file.name);
     stream(&source, &format!("{shown}: writing"), progress, &mut |bytes| {
         hash.update(bytes);

@@ -56,7 +56,7 @@ fn chats_are_kept_listed_searched_and_continued() {
     assert!(history(&["--show", "1"]).1.starts_with("user:\n\nWhy is the sea salty?"));
     assert_eq!(history(&["--show", "2"]).0, Some(2));
     let mut again = continued(home.path(), &["run", "--continue", "--max-tokens", "6"], 80);
-    assert!(again.text.contains("continued: 1 earlier questions"), "{}", again.text);
+    assert!(again.text.contains("continued: 1 earlier question"), "{}", again.text);
     say(&mut again, "And lakes?");
     leave(again);
     let kept: Vec<_> = fs::read_dir(home.path().join("chats")).unwrap().collect();
@@ -74,28 +74,21 @@ fn chats_are_kept_listed_searched_and_continued() {
     assert!(history(&["--clear"]).2.contains("forgotten: 1 chat"));
 }
 
-/// Starting over, summarizing and loading begin another chat: what was said before stays in the history.
+/// Starting over and summarizing begin another chat: what was said before stays in the history.
 #[test]
 fn starting_over_loses_no_chat() {
     let home = Home::new();
     let mut terminal = chat(home.path(), &["--max-tokens", "6"], 80);
-    say(&mut terminal, "Why is the sea salty?");
-    say(&mut terminal, "And lakes?");
-    say(&mut terminal, "/save sea.json");
-    say(&mut terminal, "/clear");
-    say(&mut terminal, "Something else");
-    say(&mut terminal, "/load sea.json");
-    say(&mut terminal, "Rivers?");
-    say(&mut terminal, "/compact");
-    say(&mut terminal, "After all");
+    for line in ["Why is the sea salty?", "And lakes?", "/clear", "Something else", "Rivers?", "/compact", "After all"]
+    {
+        say(&mut terminal, line);
+    }
     leave(terminal);
-    let asked: Vec<String> = fs::read_dir(home.path().join("chats"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
-    let with = |texts: &[&str]| asked.iter().filter(|chat| texts.iter().all(|text| chat.contains(text))).count();
-    assert_eq!(with(&["salty", "lakes"]), 2, "as it was, and loaded: {asked:?}");
-    assert_eq!((with(&["Something else"]), with(&["salty", "Rivers"])), (1, 1), "{asked:?}");
+    let kept = fs::read_dir(home.path().join("chats")).unwrap().map(|entry| entry.unwrap().path());
+    let kept: Vec<String> = kept.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let with = |texts: &[&str]| kept.iter().filter(|chat| texts.iter().all(|text| chat.contains(text))).count();
+    assert_eq!((with(&["salty", "And lakes?"]), with(&["Something else", "Rivers?"]), with(&["After all"])), (1, 1, 1));
+    assert_eq!((kept.len(), with(&["salty", "After all"])), (3, 0), "{kept:?}");
 }
 
 /// A setting goes back to what the model recommends; blanks before a command are none.
@@ -119,7 +112,7 @@ fn a_chat_goes_on_with_another_model() {
     say(&mut terminal, "Hello");
     let other = model("llama-mixed.gguf");
     let said = say(&mut terminal, &format!("/model {}", other.display()));
-    assert!(said.contains("context") && said.contains("continued: 1 earlier questions"), "{said}");
+    assert!(said.contains("context") && said.contains("continued: 1 earlier question"), "{said}");
     assert!(say(&mut terminal, "/show").contains("llama-mixed.gguf"));
     let refused = say(&mut terminal, "/model nosuch");
     assert!(refused.contains("No model named"), "{refused}");
@@ -302,4 +295,28 @@ fn what_was_measured_is_kept_and_can_be_measured_again() {
     let kept = home.path().join("probes.json").exists();
     assert_eq!(plan(&[]), kept);
     assert!(!plan(&["--measure"]));
+}
+
+/// A single question adds to the chat that it goes on with, whose model may be named by another path; a question in the place
+/// of a model is one.
+#[test]
+fn single_questions_are_kept_in_the_chat_they_go_on_with() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "6"], 80);
+    say(&mut terminal, "Why is the sea salty?");
+    leave(terminal);
+    let link = home.path().join("linked.gguf");
+    std::os::unix::fs::symlink(model("llama.gguf"), &link).unwrap();
+    let path = link.to_str().unwrap();
+    for question in [&["run", "--continue", "What of lakes then?"][..], &["run", "--continue", path, "And rivers?"]] {
+        let (code, _, err) = told(&home.run(&[question, &["--max-tokens", "4", "--ctx", "1024"]].concat()));
+        assert_eq!(code, Some(0), "{err}");
+    }
+    let (_, all, _) = told(&home.run(&["history", "--json"]));
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    assert_eq!((all.as_array().unwrap().len(), all[0]["messages"].as_array().unwrap().len()), (1, 6), "{all}");
+    // Lines that were typed go with the chats.
+    assert!(home.path().join("history").exists());
+    told(&home.run(&["history", "--clear"]));
+    assert!(!home.path().join("history").exists());
 }

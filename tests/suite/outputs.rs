@@ -167,3 +167,22 @@ fn sessions_with_notes_of_another_shape_are_refused() {
         assert!(code == Some(2) && err.contains(why), "{key}: {code:?} {err}");
     }
 }
+
+/// A model is never replaced by what is written of it.
+#[test]
+fn no_output_replaces_a_model() {
+    let home = Home::new();
+    let model = home.path().join("m.gguf");
+    let bytes = std::fs::read(self::model()).unwrap();
+    std::fs::write(&model, &bytes).unwrap();
+    let path = model.to_str().unwrap();
+    for args in [
+        &["logits", path, "--tokens", "1,2", "-o", path][..],
+        &["logits", path, "--tokens", "1,2", "-o", "-", "--trace", path],
+        &["embed", path, "--tokens", "1,2", "-o", path],
+    ] {
+        let (code, _, err) = told(&home.run(args));
+        assert!(code == Some(2) && err.contains("a GGUF model"), "{args:?}: {err}");
+        assert_eq!(std::fs::read(&model).unwrap(), bytes, "{args:?}");
+    }
+}

@@ -232,7 +232,11 @@ fn import_links_and_checks() {
     assert_eq!(std::fs::read_link(&link).unwrap(), std::fs::canonicalize(&file).unwrap());
     let (code, out, _) = told(&home.run(&["verify"]));
     assert!(code == Some(0) && out.contains("recorded"), "{out}");
-    let (code, ..) = told(&home.run(&["import", file.to_str().unwrap()]));
+    let (code, out, err) = told(&home.run(&["import", file.to_str().unwrap()]));
+    assert!(code == Some(0) && out == "my-model\n" && err.contains("there already"), "{err}");
+    let other = home.path().join("other.gguf");
+    std::fs::write(&other, model(10 * KIB, 8)).unwrap();
+    let (code, ..) = told(&home.run(&["import", "--name", "my-model", other.to_str().unwrap()]));
     assert_eq!(code, Some(2), "the name is taken");
     let (code, ..) = told(&home.run(&["rm", "my-model"]));
     assert!(code == Some(0) && file.exists());
@@ -324,6 +328,9 @@ fn interrupted_politely() {
     let home = Home::new();
     let url = server.url("/m.gguf");
     let child = home.command(&["pull", &url]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !home.path().join("partial/m/m.gguf.part").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     std::thread::sleep(Duration::from_millis(300));
     let (code, _, err) = told(&home.run(&["pull", &url]));
     assert!(code == Some(1) && err.contains("another tokki"), "{err}");

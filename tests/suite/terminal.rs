@@ -209,7 +209,7 @@ fn kept(home: &Path, line: &str) {
     assert!(half.is_empty(), "half-written: {half:?}");
     // It can be continued.
     let mut again = chat(home, &["--session", "kept.session"], 80);
-    assert!(again.text.contains("continued: 1 earlier questions"), "{}", again.text);
+    assert!(again.text.contains("continued: 1 earlier question"), "{}", again.text);
     again.send("\x04");
     assert_eq!(again.end(), 0);
 }

@@ -39,7 +39,7 @@ fn a_session_belongs_to_one_process() {
     let mut terminal =
         crate::daily::continued(home.path(), &["run", path(&model), "--session", "s.bin", "--ctx", "1024"], 80);
     let said = terminal.text.clone();
-    assert!(said.contains(&format!("continued: {} earlier questions", done + 1)), "{done}: {said}");
+    assert!(said.contains(&format!("continued: {} earlier question", done + 1)), "{done}: {said}");
     terminal.send("\u{4}");
     assert_eq!(terminal.end(), 0);
 }

@@ -36,19 +36,19 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// An editor with the history of earlier chats.
-    pub(super) fn new() -> Result<Self> {
+    /// An editor with the lines of earlier chats, which remembers those of this one if it `keeps` them.
+    pub(super) fn new(keeps: bool) -> Result<Self> {
         let config = Config::builder().auto_add_history(false).max_history_size(HISTORY);
         let config = config.map_err(failed)?.bracketed_paste(true).build();
         let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
         inner.set_helper(Some(Assist { files: FilenameCompleter::new() }));
         inner.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-        let history = store::Store::open().ok().map(|store| store.home().join("history"));
+        let history = store::Store::open().ok().map(|store| store::chats::typed_lines(store.home()));
         if let Some(path) = &history {
             // No history yet, or one that cannot be read: the chat works without.
             let _ = inner.load_history(path);
         }
-        Ok(Self { inner, history })
+        Ok(Self { inner, history: history.filter(|_| keeps) })
     }
 
     /// Asks for input; `text` is there already, to be edited.

@@ -144,7 +144,7 @@ pub(super) fn run(
         begun: String::new(),
     };
     interrupt::of_a_chat();
-    let mut editor = Editor::new()?;
+    let mut editor = Editor::new(settings.history().unwrap_or(true))?;
     let leave = Leave::watch();
     chat.greet();
     let talked = chat.talk(&mut editor, &leave);
@@ -174,7 +174,7 @@ impl Chat {
         ));
         let count = self.conversation.messages().iter().filter(|message| message["role"] == "user").count();
         if count > 0 {
-            output::say(&format!("continued: {count} earlier questions"));
+            output::say(&format!("continued: {count} earlier question{}", if count == 1 { "" } else { "s" }));
         }
     }
 
@@ -254,12 +254,16 @@ impl Chat {
         let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
         match result {
             Ok(turn) if whole(&turn) => {
+                let cut = matches!(turn.stats.finish, Some(Finish::Length | Finish::Context));
                 *self.conversation.messages_mut() = plan.with_summary(turn.answer.trim());
                 // What was said stays in the history as it was.
                 self.begin_another();
                 self.unsaved = true;
                 self.keep();
                 output::say("(this summary now stands for what was said before)");
+                if cut {
+                    output::say("(it was cut off at its limit of tokens)");
+                }
             }
             other => {
                 *self.conversation.messages_mut() = before;
@@ -400,8 +404,12 @@ impl Chat {
     /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
     fn keep(&mut self) {
         if let Some((place, chat)) = &mut self.kept {
+            // Two that go on with the same chat each keep what they said.
+            if place.is_another(chat) {
+                *chat = chats::Chat::begin(&self.start.model);
+            }
             chat.messages = self.conversation.messages().to_vec();
-            chat.model = self.start.model.clone();
+            chat.model = std::path::absolute(&self.start.model).unwrap_or_else(|_| self.start.model.clone());
             if let Err(error) = place.keep(chat) {
                 output::say(&format!("tokki: chats are not kept from here on: {error}"));
                 self.kept = None;
