@@ -44,15 +44,24 @@ def wait_for(what, seconds=60):
     sys.exit("it did not happen in time")
 
 
-class Replica:
-    """One `tokki serve`."""
+# Becomes the command; a shell beside it kills it when standard input ends: so it never outlives who started it, even by kill -9.
+TIED = 'exec 3<&0; (cat <&3 >/dev/null; kill -9 $$) & exec "$@" 3<&- </dev/null'
 
-    def __init__(self, model, *flags, tokki=os.environ.get("TOKKI", "tokki")):
+
+class Replica:
+    """One `tokki serve`, which ends with this process at the latest."""
+
+    def __init__(self, model, threads=1, tokki=os.environ.get("TOKKI", "tokki")):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [tokki, "serve", "--port", str(self.port), "--threads", "1", "--ctx", "2048", "--drain", "120", *flags, model]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_for(lambda: fetch(self.url + "/readyz")[0] == 200)
+        command = [tokki, "serve", "--port", str(self.port), "--threads", str(threads), "--ctx", "2048", "--drain", "120", model]
+        self.process = subprocess.Popen(["sh", "-c", TIED, "sh", *command], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        wait_for(self.is_ready)
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            sys.exit(f"it ended at once, try it: {' '.join(self.process.args[4:])}")
+        return fetch(self.url + "/readyz")[0] == 200
 
     def metric(self, name):
         """The sum of a number of /metrics over all models."""
@@ -60,13 +69,10 @@ class Replica:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
+        self.process.stdin.close()
         self.process.wait()
 
     def drain(self):
         """No new work; running answers end."""
         self.process.send_signal(signal.SIGTERM)
 
-    def end(self):
-        if self.process.poll() is None:
-            self.kill()

@@ -94,7 +94,7 @@ def main():
     finally:
         router.kill()
         for replica in filter(None, replicas):
-            replica.end()
+            replica.kill()
 
 
 if __name__ == "__main__":
