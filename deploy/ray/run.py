@@ -14,6 +14,7 @@ import argparse
 import collections
 import concurrent.futures
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -34,7 +35,7 @@ import replicas  # noqa: E402
 # Workers get this module's code with their own, whatever machine they are on.
 ray.cloudpickle.register_pickle_by_value(replicas)
 AT_ONCE = 8  # as many as `tokki serve` writes at the same time
-LINES = 2 * AT_ONCE  # of a block: what is lost at most with a worker
+LINES = 2 * AT_ONCE  # of a block at most: what is asked again when a worker gets lost
 
 
 class Worker:
@@ -119,8 +120,10 @@ def run(args):
     # A name of the store stays as it is.
     model = str(args.model.resolve()) if args.model.exists() else str(args.model)
     tokki = shutil.which(os.environ.get("TOKKI", "tokki")) or sys.exit("there is no tokki: say with TOKKI=... where it is")
-    data = ray.data.from_items(left, override_num_blocks=-(-len(left) // LINES)).map_batches(
-        Worker, fn_constructor_args=(model, args.threads, os.path.abspath(tokki)), batch_size=LINES,
+    # A few requests go in smaller blocks, so that every worker has some.
+    lines = min(LINES, -(-len(left) // (8 * args.workers)))
+    data = ray.data.from_items(left, override_num_blocks=-(-len(left) // lines)).map_batches(
+        Worker, fn_constructor_args=(model, args.threads, os.path.abspath(tokki)), batch_size=lines,
         compute=ray.data.ActorPoolStrategy(size=args.workers), num_cpus=args.threads)
     for batch in data.iter_batches(batch_size=None, prefetch_batches=0):
         journal.write("".join(line + "\n" for line in batch["item"]).encode())
@@ -151,19 +154,25 @@ def test(model, count):
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
         names = [f"request-{number}" for number in range(count)]
-        bodies = [{"messages": [{"role": "user", "content": f"Say {name}."}], "max_tokens": 4, "temperature": 0} for name in names]
+        # Longer answers if there are few, so that there is time to kill.
+        common = {"max_tokens": max(4, 4000 // count), "ignore_eos": True, "temperature": 0}
+        bodies = [{"messages": [{"role": "user", "content": f"Say {name}."}], **common} for name in names]
         source.write_text("".join(json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}) + "\n"
                                   for name, body in zip(names, bodies)))
 
         def written():
-            return output.read_bytes().splitlines(keepends=True) if output.exists() else []
+            return output.read_bytes().splitlines() if output.exists() else []
+
+        def is_time(wanted):
+            assert driver.poll() is None, "it ended too soon to be killed: take more requests"
+            return len(written()) >= wanted and all(workers_of(driver.pid))
 
         def start():
             command = [sys.executable, __file__, str(model), str(source), str(output)]
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         driver, seen, victims = start(), set(), ["worker", "server", "run", "worker", "run", "server"]
         for number, victim in enumerate(victims, 1):
-            replicas.wait_for(lambda n=number: len(written()) >= n * count // (len(victims) + 2) and all(workers_of(driver.pid)), 900)
+            replicas.wait_for(functools.partial(is_time, number * count // (len(victims) + 2)), 900)
             workers, servers = workers_of(driver.pid)
             seen.update(workers + servers)
             kept = written()
@@ -171,17 +180,16 @@ def test(model, count):
             print(f"{len(kept)} of {count} answered: kill -9 of a {victim}", flush=True)
             if victim == "run":
                 driver.wait()
-                print(f"  said: {driver.stdout.read().strip()}")
                 replicas.wait_for(lambda: not any(map(is_alive, seen)))
                 kept = written()
                 with output.open("a") as journal:
                     journal.write('{"id":"torn')
                 driver = start()
                 said = driver.stdout.readline()
+                print(f"  started again: {said}", end="")
                 assert said == f"{count} requests, {len(kept)} of them answered before\n", said
-        driver.wait()
-        print(f"  said: {driver.stdout.read().strip()}")
-        assert driver.returncode == 0
+        driver.communicate()
+        assert driver.returncode == 0, driver.returncode
         lines = [json.loads(line) for line in written()]
         times = collections.Counter(line["custom_id"] for line in lines)
         good = sum(line["response"]["status_code"] == 200 for line in lines)
