@@ -27,6 +27,9 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "RAY_ADDRESS" not in os.environ:
+    # Without room for other machines Ray listens on loopback only, otherwise on all addresses.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 import ray  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -115,7 +118,7 @@ def run(args):
         ray.init(log_to_driver=False)
     else:
         ray.init("local", num_cpus=args.workers * args.threads, object_store_memory=200 << 20, include_dashboard=False,
-                 log_to_driver=False, _node_ip_address="127.0.0.1")
+                 log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     # A name of the store stays as it is.
     model = str(args.model.resolve()) if args.model.exists() else str(args.model)
