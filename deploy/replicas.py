@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -41,11 +40,11 @@ def wait_for(what, seconds=60):
         except OSError:
             pass
         time.sleep(0.1)
-    sys.exit("it did not happen in time")
+    raise RuntimeError("it did not happen in time")
 
 
 # Becomes the command; a shell beside it kills it when standard input ends: so it never outlives who started it, even by kill -9.
-TIED = 'exec 3<&0; (cat <&3 >/dev/null; kill -9 $$) & exec "$@" 3<&- </dev/null'
+TIED = 'exec 3<&0; (cat <&3 >/dev/null; kill -9 $$ 2>/dev/null) & exec "$@" 3<&- </dev/null'
 
 
 class Replica:
@@ -60,7 +59,7 @@ class Replica:
 
     def is_ready(self):
         if self.process.poll() is not None:
-            sys.exit(f"it ended at once, try it: {' '.join(self.process.args[4:])}")
+            raise RuntimeError(f"it ended at once, try it: {' '.join(self.process.args[4:])}")
         return fetch(self.url + "/readyz")[0] == 200
 
     def metric(self, name):

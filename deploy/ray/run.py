@@ -108,6 +108,7 @@ def open_journal(path):
 
 
 def run(args):
+    tokki = shutil.which(os.environ.get("TOKKI", "tokki")) or sys.exit("there is no tokki: say with TOKKI=... where it is")
     requests = read_requests(args.input)
     journal, done = open_journal(args.output)
     left = [text for name, text in requests.items() if name not in done]
@@ -122,7 +123,6 @@ def run(args):
     ray.data.DataContext.get_current().enable_progress_bars = False
     # A name of the store stays as it is.
     model = str(args.model.resolve()) if args.model.exists() else str(args.model)
-    tokki = shutil.which(os.environ.get("TOKKI", "tokki")) or sys.exit("there is no tokki: say with TOKKI=... where it is")
     # A few requests go in smaller blocks, so that every worker has some.
     lines = min(LINES, -(-len(left) // (8 * args.workers)))
     data = ray.data.from_items(left, override_num_blocks=-(-len(left) // lines)).map_batches(
