@@ -33,7 +33,7 @@ def main():
             # What Kubernetes itself knows; an InferencePool comes with its gateway.
             if "inference" not in document["apiVersion"]:
                 kubernetes_validate.validate(document, "1.37", strict=True)
-            print(f"{name}: {document['kind']} is well-formed")
+                print(f"{name}: {document['kind']} is valid")
     deployment, service, budget = yaml.safe_load_all((HERE / "tokki.yaml").read_text())
     pods = deployment["spec"]["template"]
     container = pods["spec"]["containers"][0]
@@ -43,6 +43,7 @@ def main():
         assert selector.items() <= labels, selector
     assert container["ports"][0]["name"] == service["spec"]["ports"][0]["targetPort"]
     assert documents[0]["spec"]["targetPorts"][0]["number"] == container["ports"][0]["containerPort"] == 8080
+    print("all of them, and the InferencePool, mean the same pods and port")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as keys:
