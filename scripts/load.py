@@ -1,6 +1,6 @@
-"""Tokens per second of a running `tokki serve` (or llama-server) with several clients at once: `load.py http://127.0.0.1:8080 [CLIENTS ...]`.
+"""Tokens per second of a running `tokki serve` with several clients at once: `load.py http://127.0.0.1:8080 [CLIENTS ...]`.
 
-Each client asks one question and reads 64 tokens as a stream. Needs nothing but Python.
+llama-server can be asked as well. Each client asks one question and reads 64 tokens as a stream. Needs nothing but Python.
 """
 import json
 import sys
