@@ -101,7 +101,7 @@ pub(super) struct ServeArgs {
     #[arg(long, default_value_t = 128, value_name = "N")]
     queue: u16,
 
-    /// A site whose pages may use the server, such as https://chat.example, or localhost, or *; may be given several times
+    /// A site whose pages may use the server, such as `https://chat.example`, or localhost, or *; may be given several times
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     cors: Vec<String>,
 
