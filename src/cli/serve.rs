@@ -65,6 +65,10 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     no_metrics: bool,
 
+    /// Give the numbers at /metrics also under the names that gateways of vLLM read
+    #[arg(long, conflicts_with = "no_metrics")]
+    vllm_metrics: bool,
+
     /// /slots does not tell what runs
     #[arg(long)]
     no_slots: bool,
@@ -192,6 +196,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         slots: !args.no_slots,
         verbose: args.verbose,
         metrics: !args.no_metrics,
+        vllm_metrics: args.vllm_metrics,
         data: args.data.clone(),
         slot_dir: args.slot_save_path.clone(),
         ..ServerOptions::default()

@@ -39,7 +39,8 @@ pub(super) async fn metrics(state: Arc<State>, _: Call) -> Result<Response<Body>
     if !state.options.metrics {
         return Err(ApiError::unsupported("this server was started with --no-metrics"));
     }
-    let mut response = Response::new(Body::from(state.metrics.text(&state.models, &state.keys)));
+    let mut response =
+        Response::new(Body::from(state.metrics.text(&state.models, &state.keys, state.options.vllm_metrics)));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response.headers_mut().insert("process-start-time-unix", HeaderValue::from(state.started));

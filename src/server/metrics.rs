@@ -61,8 +61,8 @@ impl Metrics {
         }
     }
 
-    /// Everything as text.
-    pub(super) fn text(&self, models: &Models, keys: &Keys) -> String {
+    /// Everything as text, with the names of vLLM if `as_vllm`.
+    pub(super) fn text(&self, models: &Models, keys: &Keys, as_vllm: bool) -> String {
         let mut out = String::new();
         family(&mut out, "tokki_http_requests_total", "counter", "Requests answered");
         for (hundreds, counter) in self.answers.iter().enumerate().skip(1) {
@@ -76,11 +76,9 @@ impl Metrics {
         for (name, count) in used {
             let _ = writeln!(out, "tokki_key_requests_total{{key=\"{}\"}} {count}", label(&name));
         }
-        for (name, kind, help, value) in GAUGES {
-            family(&mut out, &format!("tokki_{name}"), kind, help);
-            for entry in models.all() {
-                let _ = writeln!(out, "tokki_{name}{{model=\"{}\"}} {}", label(entry.name()), value(entry));
-            }
+        of_models(&mut out, models, ("tokki_", "model"), &GAUGES);
+        if as_vllm {
+            of_models(&mut out, models, ("vllm:", "model_name"), &VLLM);
         }
         self.llama_server(&mut out, models);
         let first = "From a request to the first token of its answer";
@@ -158,6 +156,26 @@ const GAUGES: [Row; 11] = [
         e.total(Count::Preemptions) as f64
     }),
 ];
+
+/// The same numbers as vLLM calls them (its documentation, "Production metrics"): what gateways choose a replica by.
+const VLLM: [Row; 6] = [
+    ("num_requests_waiting", "gauge", "Requests in the queue", Entry::waiting),
+    ("num_requests_running", "gauge", "Answers under way", Entry::running),
+    ("kv_cache_usage_perc", "gauge", "Part of the key-value cache that is in use, from 0 to 1", Entry::cache_usage),
+    ("gpu_cache_usage_perc", "gauge", "The same under its older name", Entry::cache_usage),
+    ("prompt_tokens_total", "counter", "Tokens of prompts", |e| e.total(Count::PromptTokens) as f64),
+    ("generation_tokens_total", "counter", "Tokens generated", |e| e.total(Count::GeneratedTokens) as f64),
+];
+
+/// Numbers of every model, with this prefix and this name of the label.
+fn of_models(out: &mut String, models: &Models, (prefix, of): (&str, &str), rows: &[Row]) {
+    for (name, kind, help, value) in rows {
+        family(out, &format!("{prefix}{name}"), kind, help);
+        for entry in models.all() {
+            let _ = writeln!(out, "{prefix}{name}{{{of}=\"{}\"}} {}", label(entry.name()), value(entry));
+        }
+    }
+}
 
 /// A text that can stand in a label.
 fn label(text: &str) -> String {

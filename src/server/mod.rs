@@ -69,6 +69,8 @@ pub struct ServerOptions {
     pub verbose: bool,
     /// Whether `/metrics` answers.
     pub metrics: bool,
+    /// Whether `/metrics` also uses the names that gateways of vLLM read.
+    pub vllm_metrics: bool,
     /// Whether `/` shows the chat page.
     pub page: bool,
     /// Whether `/slots` tells what runs.
@@ -107,6 +109,7 @@ impl Default for ServerOptions {
             defaults: Defaults::default(),
             verbose: false,
             metrics: true,
+            vllm_metrics: false,
             page: true,
             slots: true,
             data: None,

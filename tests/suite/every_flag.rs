@@ -267,6 +267,7 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--no-page", Tested("operation.rs")),
     ("serve", "--verbose", Tested("operation.rs")),
     ("serve", "--no-metrics", Tested("operation.rs")),
+    ("serve", "--vllm-metrics", Tested("operation.rs")),
     ("serve", "--no-slots", Tested("operation.rs")),
     ("serve", "--slot-save-path", Tested("operation.rs")),
     ("serve", "--data", Tested("operation.rs")),

@@ -155,6 +155,20 @@ fn metrics_have_llama_servers_names() {
     assert!(server.get("/metrics").head.contains("process-start-time-unix: "));
 }
 
+/// What gateways of vLLM choose a replica by, where it is asked for.
+#[test]
+fn metrics_have_vllms_names_on_request() {
+    assert!(!serve(&[]).get("/metrics").body.contains("vllm:"));
+    let server = serve(&["--vllm-metrics"]);
+    server.post("/completion", &json!({ "prompt": [7, 8, 9], "n_predict": 5, "ignore_eos": true }));
+    let text = server.get("/metrics").body;
+    for row in ["num_requests_waiting", "num_requests_running", "kv_cache_usage_perc", "generation_tokens_total"] {
+        let found = text.lines().find_map(|line| line.strip_prefix(&format!("vllm:{row}{{model_name=\"")));
+        let value: f64 = found.unwrap_or_else(|| panic!("{row}: {text}")).rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(row != "generation_tokens_total" || value == 5.0, "{row} {value}");
+    }
+}
+
 #[test]
 fn a_completion_tells_tokens_speeds_and_probabilities() {
     let server = serve(&[]);
