@@ -23,6 +23,8 @@ use crate::{Error, Result};
 pub struct Shape {
     /// `exaone-deep-32b`, ...
     pub name: &'static str,
+    /// The recipe that files of it commonly have.
+    pub recipe: &'static str,
     /// `general.architecture`.
     pub arch: &'static str,
     /// `tokenizer.ggml.pre`.
@@ -145,16 +147,17 @@ impl Plan {
         Self { shape, recipe, tensors }
     }
 
-    /// Reads `SHAPE` (as `q4_k_m`) or `SHAPE:RECIPE`.
+    /// Reads `SHAPE` (in the recipe that it is commonly had in) or `SHAPE:RECIPE`.
     ///
     /// # Errors
     /// [`Error::Input`] that lists what there is.
     pub fn parse(text: &str) -> Result<Self> {
-        let (name, recipe) = text.split_once(':').unwrap_or((text, "q4_k_m"));
+        let (name, recipe) = text.split_once(':').map_or((text, None), |(name, recipe)| (name, Some(recipe)));
         let shape = Shape::by_name(name).ok_or_else(|| {
             let known: Vec<_> = Shape::all().iter().map(|shape| shape.name).collect();
             Error::input(format!("shape {name}"), format!("one of {}", known.join(", ")), "none of them")
         })?;
+        let recipe = recipe.unwrap_or(shape.recipe);
         let recipe = Recipe::by_name(recipe).ok_or_else(|| {
             let known: Vec<_> = Recipe::all().map(Recipe::name).collect();
             Error::input(format!("recipe {recipe}"), format!("one of {}", known.join(", ")), "none of them")

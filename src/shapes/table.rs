@@ -7,6 +7,7 @@ const PRE: &[&str] = &["attn_norm", "ffn_norm"];
 /// What most rows share; each row says the rest.
 const LLAMA: Shape = Shape {
     name: "",
+    recipe: "q4_k_m",
     arch: "llama",
     pre: "llama-bpe",
     layers: 32,
@@ -199,6 +200,7 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "gpt-oss-20b",
+        recipe: "mxfp4",
         arch: "gpt-oss",
         pre: "gpt-4o",
         layers: 24,
