@@ -143,8 +143,9 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(file) = &mut session {
         conversation.keep_in(file)?;
     }
-    if let Some(chat) = kept.filter(|_| settings.history().unwrap_or(true)) {
-        keep_chat(chat, &conversation, &settings)?;
+    if let Some(mut chat) = kept.filter(|_| settings.history().unwrap_or(true)) {
+        let model = chat.model.clone();
+        store::chats::Chats::of(&settings)?.keep_on(&mut chat, &model, conversation.messages())?;
     }
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
@@ -179,17 +180,6 @@ fn question(args: &Run) -> Option<String> {
         First::Question(text) if args.prompt.is_empty() => Some(text),
         _ => None,
     }
-}
-
-/// Keeps what a single question added to an earlier chat.
-fn keep_chat(mut chat: store::chats::Chat, conversation: &Conversation, settings: &Settings) -> Result<()> {
-    let place = store::chats::Chats::of(settings)?;
-    // Another process may have gone on with it meanwhile: each keeps what it said.
-    if place.is_another(&chat) {
-        chat = store::chats::Chat::begin(&chat.model);
-    }
-    chat.messages = conversation.messages().to_vec();
-    place.keep(&chat)
 }
 
 /// Says which flags change nothing with this model.

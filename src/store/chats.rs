@@ -33,8 +33,7 @@ impl Chat {
     pub fn begin(model: &Path) -> Self {
         let now = jiff::Timestamp::now().to_string();
         let digits: String = now.chars().map(|c| if c == ':' || c == '.' { '-' } else { c }).collect();
-        let model = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
-        Self { id: format!("{digits}-{}", std::process::id()), model, messages: Vec::new() }
+        Self { id: format!("{digits}-{}", std::process::id()), model: absolute(model), messages: Vec::new() }
     }
 
     /// The day and minute at which it began, in universal time.
@@ -68,6 +67,11 @@ impl Chat {
         let mut said = self.messages.iter().filter_map(|message| message["content"].as_str());
         said.any(|said| said.to_lowercase().contains(&text))
     }
+}
+
+/// A path that means the same in every folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Where the lines that were typed in chats are remembered, below the store's home.
@@ -133,9 +137,19 @@ impl Chats {
         Ok(())
     }
 
-    /// Whether another process has kept the chat of this name since: it then says something else than `chat`.
-    pub fn is_another(&self, chat: &Chat) -> bool {
-        read(&self.dir.join(format!("{}.json", chat.id))).is_ok_and(|there| there.messages != chat.messages)
+    /// Keeps `chat` with what was said since it was kept or read last. Where another process has kept it meanwhile, this one
+    /// goes on as a chat of its own: each keeps what it said.
+    ///
+    /// # Errors
+    /// As [`Self::keep`].
+    pub fn keep_on(&self, chat: &mut Chat, model: &Path, messages: &[Value]) -> Result<()> {
+        let there = read(&self.dir.join(format!("{}.json", chat.id)));
+        if there.is_ok_and(|there| there.messages != chat.messages) {
+            *chat = Chat::begin(model);
+        }
+        chat.model = absolute(model);
+        chat.messages = messages.to_vec();
+        self.keep(chat)
     }
 
     /// Forgets one, if it was kept.

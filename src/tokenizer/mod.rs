@@ -169,13 +169,9 @@ impl Tokenizer {
         let customary_eos = matches!(model, Model::Unigram(_) | Model::WordPiece(_));
         // Classification and separation belong to every text, whatever the file says.
         let framed = matches!(model, Model::WordPiece(_));
-        let printed = match &model {
-            Model::Dna(_) => Dna::printed(&vocab),
-            Model::Greedy(greedy) => greedy.texts().clone(),
-            _ => vocab.tokens.clone(),
-        };
+        let printed = matches!(model, Model::Dna(_)).then(|| Dna::printed(&vocab));
         let names = match &model {
-            Model::Greedy(_) => printed.clone(),
+            Model::Greedy(greedy) => greedy.texts().clone(),
             _ => vocab.tokens,
         };
         Ok(Self {
@@ -184,7 +180,7 @@ impl Tokenizer {
             space_prefix: matches!(model, Model::Spm(_)) && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
             composes: is_bpe && normal::composes(vocab.pre.as_deref()),
-            pieces: Arc::new(Pieces::new(names, &printed, kinds, is_bpe)),
+            pieces: Arc::new(Pieces::new(names, printed.as_ref(), kinds, is_bpe)),
             index,
             specials,
             model,

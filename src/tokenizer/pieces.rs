@@ -15,11 +15,11 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// Of tokens that files spell like `names`, and that are printed like `spelled` in the vocabulary's alphabet: byte-level BPE if
-    /// `bytes`, or else SentencePiece.
-    pub(crate) fn new(names: Strings, spelled: &Strings, kinds: Vec<TokenKind>, bytes: bool) -> Self {
+    /// Of tokens that files spell like `names`, and that are printed like that, or like `spelled`, in the vocabulary's alphabet:
+    /// byte-level BPE if `bytes`, or else SentencePiece.
+    pub(crate) fn new(names: Strings, spelled: Option<&Strings>, kinds: Vec<TokenKind>, bytes: bool) -> Self {
         let mut printed = Strings::default();
-        for (name, &kind) in spelled.iter().zip(&kinds) {
+        for (name, &kind) in spelled.unwrap_or(&names).iter().zip(&kinds) {
             printed.push_with(|out| match kind {
                 TokenKind::Control | TokenKind::Unknown | TokenKind::Unused => {}
                 TokenKind::UserDefined if bytes => out.extend_from_slice(name),

@@ -404,13 +404,7 @@ impl Chat {
     /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
     fn keep(&mut self) {
         if let Some((place, chat)) = &mut self.kept {
-            // Two that go on with the same chat each keep what they said.
-            if place.is_another(chat) {
-                *chat = chats::Chat::begin(&self.start.model);
-            }
-            chat.messages = self.conversation.messages().to_vec();
-            chat.model = std::path::absolute(&self.start.model).unwrap_or_else(|_| self.start.model.clone());
-            if let Err(error) = place.keep(chat) {
+            if let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages()) {
                 output::say(&format!("tokki: chats are not kept from here on: {error}"));
                 self.kept = None;
             }
