@@ -403,11 +403,11 @@ impl Chat {
 
     /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
     fn keep(&mut self) {
-        if let Some((place, chat)) = &mut self.kept {
-            if let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages()) {
-                output::say(&format!("tokki: chats are not kept from here on: {error}"));
-                self.kept = None;
-            }
+        if let Some((place, chat)) = &mut self.kept
+            && let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages())
+        {
+            output::say(&format!("tokki: chats are not kept from here on: {error}"));
+            self.kept = None;
         }
         let Some(file) = &mut self.session else { return };
         match self.conversation.keep_in(file) {
