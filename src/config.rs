@@ -99,6 +99,7 @@ fn of_a_model(key: &str) -> bool {
 /// Those beside the parameters of sampling.
 const OF_A_MODEL: &[&str] = &[
     "threads",
+    "power",
     "ctx",
     "kv_type",
     "latent_prefill",

@@ -81,6 +81,8 @@ pub struct Machine {
     pub governors: BTreeMap<String, usize>,
     /// What sets the frequency (`intel_pstate`, `acpi-cpufreq`, ...): it decides what a governor's name means.
     pub frequency_driver: Option<String>,
+    /// It runs on its battery, as far as the kernel says.
+    pub on_battery: bool,
     /// Transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
     /// Memory.
@@ -124,6 +126,7 @@ impl Machine {
             nodes: nodes(root),
             governors: governors(root, &allowed),
             frequency_driver: driver(root, &allowed),
+            on_battery: on_battery(root),
             huge_pages: chosen(&text("sys/kernel/mm/transparent_hugepage/enabled")),
             memory: memory(&text("proc/meminfo"), &limits),
             online,
@@ -247,6 +250,16 @@ fn governors(root: &Path, allowed: &[usize]) -> BTreeMap<String, usize> {
 fn driver(root: &Path, allowed: &[usize]) -> Option<String> {
     let path = format!("sys/devices/system/cpu/cpu{}/cpufreq/scaling_driver", allowed.first()?);
     std::fs::read_to_string(root.join(path)).ok().map(|text| text.trim().to_owned())
+}
+
+/// Whether a battery is being emptied: those of mice and the like do not count.
+fn on_battery(root: &Path) -> bool {
+    let Ok(supplies) = std::fs::read_dir(root.join("sys/class/power_supply")) else { return false };
+    let is = |path: &Path, file, word| std::fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == word);
+    supplies
+        .flatten()
+        .map(|entry| entry.path())
+        .any(|path| is(&path, "type", "Battery") && is(&path, "status", "Discharging") && !is(&path, "scope", "Device"))
 }
 
 /// The bracketed choice of `always [madvise] never`.
@@ -434,6 +447,8 @@ pub(crate) mod tests {
                 ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
                 ("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver", "acpi-cpufreq\n"),
                 ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
+                ("sys/class/power_supply/BAT0/type", "Battery\n"),
+                ("sys/class/power_supply/BAT0/status", "Discharging\n"),
                 ("proc/cpuinfo", "processor\t: 0\nmodel name\t: Example CPU\n"),
             ],
         );
@@ -443,6 +458,7 @@ pub(crate) mod tests {
         assert_eq!(m.frequency_driver.as_deref(), Some("acpi-cpufreq"));
         assert_eq!(m.huge_pages.as_deref(), Some("madvise"));
         assert_eq!(m.cpu, "Example CPU");
+        assert!(m.on_battery);
     }
 
     #[test]

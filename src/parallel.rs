@@ -2,8 +2,12 @@
 
 use crate::{Error, Result};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokki_quant::isa::Isa;
 use tokki_quant::team::{Lead, Team};
+
+/// The longest that a pool rests at a time: nothing else waits for more.
+const MAX_REST: Duration = Duration::from_secs(1);
 
 /// Threads that compute, and the instruction set that they use.
 pub struct Pool {
@@ -11,6 +15,8 @@ pub struct Pool {
     rayon: Option<rayon::ThreadPool>,
     threads: usize,
     isa: Isa,
+    /// After each run it waits for as long as the run took.
+    rests: bool,
     /// Held by whoever computes: two teams on the same threads would wait for each other for ever.
     turn: Mutex<()>,
 }
@@ -39,12 +45,24 @@ impl Pool {
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())
             .transpose()
             .map_err(|why| Error::failed("threads", format!("cannot start {threads}: {why}")))?;
-        Ok(Self { rayon, threads, isa, turn: Mutex::new(()) })
+        Ok(Self { rayon, threads, isa, rests: false, turn: Mutex::new(()) })
+    }
+
+    /// This pool, computing half of the time at most: after each run it rests for as long as the run took, for a second at
+    /// most. A machine without a strong fan stays cool that way, and a battery lasts.
+    #[must_use]
+    pub fn resting(self) -> Self {
+        Self { rests: true, ..self }
     }
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Whether it rests after each run.
+    pub fn rests(&self) -> bool {
+        self.rests
     }
 
     /// The instruction set in use.
@@ -55,6 +73,15 @@ impl Pool {
     /// Runs `f` as the leader of all threads; they help in the phases that it opens. Callers take turns. (`f` must not call
     /// it for the same pool.)
     pub fn run<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        let begin = Instant::now();
+        let result = self.work(f);
+        if self.rests {
+            std::thread::sleep(begin.elapsed().min(MAX_REST));
+        }
+        result
+    }
+
+    fn work<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let team = Team::new(self.threads);
         let Some(rayon) = &self.rayon else { return team.lead(f) };
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +124,15 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_resting_pool_computes_half_of_the_time_at_most() {
+        let pool = Pool::new(1).unwrap().resting();
+        let work = Duration::from_millis(20);
+        let begin = Instant::now();
+        (0..3).for_each(|_| pool.run(|_| std::thread::sleep(work)));
+        assert!(begin.elapsed() >= 6 * work);
     }
 
     #[test]

@@ -23,9 +23,18 @@ pub(super) fn default_model() -> Result<std::path::PathBuf> {
     Ok(path)
 }
 
+/// Tokens that are read at a time where the machine is to stay cool: it rests between them.
+const COOL_BATCH: usize = 32;
+
+/// Whether the machine is to stay cool.
+pub(super) fn cool(settings: &Settings) -> bool {
+    settings.power().as_deref() == Some("cool")
+}
+
 /// How many threads these settings mean here. More than there are CPUs would wait for one another.
 pub(super) fn threads(settings: &Settings) -> usize {
-    let Some(wanted) = settings.threads() else { return machine::threads().0 };
+    let all = machine::threads().0;
+    let Some(wanted) = settings.threads() else { return if cool(settings) { all.div_ceil(2) } else { all } };
     let cpus = Machine::read().allowed.len().max(1);
     if wanted.forced || wanted.count <= cpus {
         return wanted.count;
@@ -42,7 +51,7 @@ pub(super) fn threads(settings: &Settings) -> usize {
 /// What a session was made with, for programs: what holds, whoever set it.
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
-    serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),
+    serde_json::json!({ "threads": session.pool().threads(), "resting": session.pool().rests(), "context": options.context, "kv_type": options.kv.name(),
         "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents, "rows": layout_name(session.model().gguf.layout()) })
 }
 
@@ -73,7 +82,8 @@ impl Compute {
 
     /// The threads that the settings ask for.
     fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
-        Ok(Arc::new(Pool::new(threads(settings))?))
+        let pool = Pool::new(threads(settings))?;
+        Ok(Arc::new(if cool(settings) { pool.resting() } else { pool }))
     }
 
     /// Opens the model in a file, to be run by `pool`.
@@ -90,6 +100,11 @@ impl Compute {
         Ok(Self { settings, model: Arc::new(model), pool })
     }
 
+    /// Tokens to read at a time, where `wanted` were.
+    pub(super) fn batch(&self, wanted: usize) -> usize {
+        if cool(&self.settings) { wanted.min(COOL_BATCH) } else { wanted }
+    }
+
     /// An empty session with a context that fits into memory; room for `needed` positions at least where no context was
     /// asked for.
     ///
@@ -101,7 +116,8 @@ impl Compute {
         let kind = kind.ok_or_else(|| Error::input("kv_type", "f32, f16 or q8_0", kv.unwrap_or_default()))?;
         let wanted = self.settings.ctx().or((needed > plan::DEFAULT_CONTEXT).then_some(needed));
         let free = plan::free_memory_for(&self.model, &Machine::read());
-        let choice = plan::choose(&self.model, kind, DEFAULT_BATCH, wanted, free)?;
+        let batch = self.batch(DEFAULT_BATCH);
+        let choice = plan::choose(&self.model, kind, batch, wanted, free)?;
         if let Some(remark) = &choice.remark {
             output::say(&format!("tokki: {remark}"));
         }
@@ -116,8 +132,7 @@ impl Compute {
             output::say("tokki: --latent-prefill changes nothing: this model has no latent attention");
         }
         let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");
-        let options =
-            Options { context: choice.need.context, kv: kind, batch: DEFAULT_BATCH, read_ahead, expand_latents };
+        let options = Options { context: choice.need.context, kv: kind, batch, read_ahead, expand_latents };
         Ok(Session::new(Arc::clone(&self.model), Arc::clone(&self.pool), options))
     }
 

@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Threads to examine, instead of those that would be used
     #[arg(short = 't', long, value_name = "N")]
     threads: Option<String>,
+    /// How hard the machine is to work: full or cool, instead of what is set
+    #[arg(long, value_name = "full|cool")]
+    power: Option<String>,
 }
 
 /// Everything the doctor looks at.
@@ -48,6 +51,8 @@ struct Facts {
     threads_reason: String,
     /// The number that would be chosen without a setting.
     threads_default: usize,
+    /// The settings ask it to stay cool.
+    cool: bool,
     machine: Machine,
     /// Cores that programs wanted in the last minute.
     load: Option<f64>,
@@ -74,11 +79,12 @@ struct Health {
 const BUFFER: u64 = 1 << 30;
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let settings = Settings::load()?;
-    let settings = match &args.threads {
-        Some(threads) => settings.with_text("threads", threads)?,
-        None => settings,
-    };
+    let mut settings = Settings::load()?;
+    for (key, value) in [("threads", &args.threads), ("power", &args.power)] {
+        if let Some(value) = value {
+            settings = settings.with_text(key, value)?;
+        }
+    }
     let facts = examine(&settings, !args.no_measure)?;
     let advice = advice::advice(&facts);
     if args.json {
@@ -110,8 +116,14 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     let machine = Machine::read();
     let (threads_default, mut threads_reason) = machine.threads();
     let threads = threads(settings);
+    let cool = super::compute::cool(settings);
     if let Some((_, origin)) = settings.get("threads") {
         threads_reason = format!("set by {origin}");
+    } else if cool {
+        threads_reason = format!("half of the {threads_default}, to stay cool ({threads_reason})");
+    }
+    if cool {
+        threads_reason.push_str("; they rest half of the time");
     }
     let pool = Pool::new(threads)?;
     let room = measured && machine.memory.available >= 2 * BUFFER;
@@ -124,6 +136,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
         threads,
         threads_reason,
         threads_default,
+        cool,
         read_bandwidth: room.then(|| measure::read_bandwidth(&pool)),
         integer_peak: measured.then(|| measure::integer_peak(&pool)),
         machine,

@@ -405,8 +405,13 @@ fn once(
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
     let questions = conversation.messages().iter().filter(|message| message["role"] == "user").count();
-    let most = conversation.session().model().spec.context_train;
+    let spec = &conversation.session().model().spec;
+    let (most, indexed) = (spec.context_train, spec.context_most.is_some());
     let turn = conversation.answer(wishes, constraint, &mut show).map_err(|error| match error {
+        Error::ContextFull { needed, .. } if needed > most && indexed => Error::usage(format!(
+            "The prompt is too long for this model: {needed} tokens needed, and its attention goes over {most} at most here; \
+             choosing among more, by its indexer, is not supported. Shorten it."
+        )),
         Error::ContextFull { needed, .. } if needed > most => Error::usage(format!(
             "The prompt is too long for this model: {needed} tokens needed, and it was made for {most}. Shorten it, or take a \
              model with a longer context."

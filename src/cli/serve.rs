@@ -327,8 +327,8 @@ fn open(opening: &Opening, name: &str, path: &Path, share: usize) -> Result<Engi
     let Opening { flags: args, queue, pool } = opening;
     let compute = Compute::with_pool(path, &args.machine, Arc::clone(pool))?;
     let session = compute.session(0)?;
-    let options =
-        engine::Options { batch: usize::from(args.batch), expand_latents: false, ..session.options().clone() };
+    let batch = compute.batch(usize::from(args.batch));
+    let options = engine::Options { batch, expand_latents: false, ..session.options().clone() };
     let mut llm = Llm::for_vectors(Arc::clone(&compute.model))?;
     if let Some(path) = &args.chat_template_file {
         let source = read_text(path, MAX_TEMPLATE)?;

@@ -82,6 +82,10 @@ settings! {
         /// Threads to compute with, at most one per CPU; `16!` means 16 whatever the machine has
         threads: Threads = "TOKKI_THREADS", "physical cores that this process may use", |v| within(v.count, 1, 1024),
             [short = 't', value_name = "N", help_heading = "Machine"];
+        /// How hard the machine works: full, or cool, which computes on half of the cores and rests half of the time, for a
+        /// laptop on battery
+        power: String = "TOKKI_POWER", "full", |v| one_of(v, POWER),
+            [value_name = "full|cool", help_heading = "Machine"];
         /// Tokens that the context holds
         ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
             [short = 'c', value_name = "TOKENS", help_heading = "Machine"];
@@ -172,11 +176,13 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 
 const KV_TYPES: &[&str] = &["f32", "f16", "q8_0"];
 const LATENT_FORMS: &[&str] = &["absorbed", "expanded"];
+const POWER: &[&str] = &["full", "cool"];
 const READ_AHEAD: &[&str] = &["auto", "on", "off"];
 const OVERFLOW: &[&str] = &["stop", "tail"];
 
 /// Words that keys can have, for completion.
 pub const WORDS: &[(&str, &[&str])] = &[
+    ("power", POWER),
     ("kv_type", KV_TYPES),
     ("latent_prefill", LATENT_FORMS),
     ("read_ahead", READ_AHEAD),

@@ -5,7 +5,7 @@ use crate::forward::{DEFAULT_BATCH, Scratch, Setting, Span, Trace, Want, forward
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::{Error, Result, machine};
+use crate::{Error, ErrorKind, Result, machine};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki_quant::attention::{KvKind, TILE};
@@ -214,6 +214,12 @@ impl Session {
 
     fn check_room(&self, more: usize) -> Result<()> {
         let (needed, available) = (self.tokens.len() + more, self.options.context);
+        if let Some(most) = self.model.spec.context_most.filter(|&most| needed > most) {
+            let wanted = format!("at most {most}: choosing among more, by an indexer, is not supported");
+            return Err(
+                Error::input("tokens that attention goes over", wanted, needed.to_string()).of(ErrorKind::ContextFull)
+            );
+        }
         if needed > available { Err(Error::ContextFull { needed, available }) } else { Ok(()) }
     }
 

@@ -47,14 +47,17 @@ pub(super) fn check(gguf: &Gguf) -> Result<()> {
     };
     let (kind, arch) = (text("general.type"), text("general.architecture"));
     let has = |key: &str| gguf.value(key).is_some();
+    let other = format!("a file of the kind \"{}\" (its general.type)", crate::text::brief(kind));
     let (found, hint) = if kind == "adapter" || has("adapter.type") {
         ("a LoRA adapter", "adapters cannot be applied; merge it into its model first")
     } else if kind == "imatrix" || has("imatrix.chunk_count") {
         ("an importance matrix (imatrix), which helps to quantize a model", "give the model itself")
     } else if kind == "mmproj" || arch == "clip" {
         ("a projector for images (mmproj), a companion of a model", "give the model itself")
+    } else if matches!(kind, "vocab" | "vocabulary") && gguf.tensors().len() > 0 {
+        ("a vocabulary, as its key general.type says", "give the model itself")
     } else if !matches!(kind, "" | "model") && gguf.tensors().len() > 0 {
-        ("another kind of file, as its key general.type says", "give the model itself")
+        (other.as_str(), "give the model itself")
     } else {
         return Ok(());
     };

@@ -97,6 +97,8 @@ const PUNCTUATION: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
 
 /// Digits in threes, counted from the right.
 const TRIPLES: Cut = regex(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))");
+/// The same for runs of digits that end with a word: in `59e-10` no group is cut.
+const TRIPLES_OF_WORDS: Cut = regex(r"\d{1,3}(?=(?:\d{3})*\b)");
 const LINES: Cut = regex(r"[^\n]+|\n+");
 const UFAKZEKA: Cut = regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+");
 const LLAMA3_DIGITS: Cut = regex(concat!(
@@ -110,7 +112,7 @@ const SPARK: Cut = regex(concat!(
 /// Scripts that are written without blanks, and Hangul.
 const SCRIPTS: Cut = regex(concat!(
     r"[\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-\x{309F}\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F}",
-    r"\x{2E80}-\x{2FDF}\x{0E00}-\x{0E7F}\x{0E80}-\x{0EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{A9E0}-\x{A9FF}",
+    r"\x{2F00}-\x{2FDF}\x{0E40}-\x{0E7F}\x{0E80}-\x{0EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{A9E0}-\x{A9FF}",
     r"\x{AA60}-\x{AA7F}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+"
 ));
 const KIMI: Cut = regex(concat!(
@@ -227,7 +229,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(&["spark2_5"], &[DIGITS3, HAN_KANA, SPARK, DIGIT]),
     row(&["afmoe"], &[TRIPLES, SCRIPTS, DEEPSEEK3]),
     row(&["superbpe"], &[DIGITS, SUPER_TRIPLES]),
-    row(&["tiny_aya", "cohere2moe"], &[TRIPLES, GPT4O]),
+    row(&["tiny_aya", "cohere2moe"], &[TRIPLES_OF_WORDS, GPT4O]),
     row(&["kimi-k2"], &[KIMI]),
     row(&["laguna"], &[LINES, QWEN2]),
     row(&["ufakzeka"], &[UFAKZEKA]),

@@ -15,6 +15,7 @@ const RULES: &[fn(&Facts) -> Option<String>] = &[
     too_many_threads,
     too_few_threads,
     governor,
+    battery,
     nodes,
     little_memory,
     swap,
@@ -80,7 +81,7 @@ fn too_many_threads(facts: &Facts) -> Option<String> {
 }
 
 fn too_few_threads(facts: &Facts) -> Option<String> {
-    (facts.threads < facts.threads_default).then(|| {
+    (facts.threads < facts.threads_default && !facts.cool).then(|| {
         format!(
             "{} threads are set, and {} could run: unset it unless others need them.",
             facts.threads, facts.threads_default
@@ -94,6 +95,14 @@ fn governor(facts: &Facts) -> Option<String> {
     (!scales && machine.governors.contains_key("powersave")).then(|| {
         "The frequency governor is powersave, which keeps the CPU slow: sudo cpupower frequency-set -g schedutil \
          (or performance)."
+            .to_owned()
+    })
+}
+
+fn battery(facts: &Facts) -> Option<String> {
+    (facts.machine.on_battery && !facts.cool).then(|| {
+        "It runs on its battery: --power cool computes on half of the cores, half of the time (power = \"cool\" in the \
+         settings makes it the habit)."
             .to_owned()
     })
 }
@@ -154,6 +163,7 @@ mod tests {
             isa_available: vec!["scalar", "avx2"],
             threads: 4,
             threads_default: 4,
+            cool: false,
             machine: Machine { cores: (0..4).map(core).collect(), memory, ..Machine::default() },
             store: Health { disk_free: Some(100 << 30), ..Health::default() },
             ..Facts::default()
@@ -188,6 +198,10 @@ mod tests {
         assert!(told(|f| f.threads = 8).contains("wait for each other"));
         assert!(told(|f| f.threads = 1).contains("could run"));
         assert!(told(|f| f.machine.governors.extend([("powersave".to_owned(), 4)])).contains("cpupower"));
+        assert!(told(|f| f.machine.on_battery = true).contains("--power cool"));
+        let mut cool = healthy();
+        (cool.machine.on_battery, cool.cool, cool.threads) = (true, true, 2);
+        assert!(advice(&cool).is_empty());
         let node = |id| Node { id, cpus: vec![id], memory: 1 << 30 };
         assert!(told(|f| f.machine.nodes = vec![node(0), node(1)]).contains("numactl --cpunodebind=0"));
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));

@@ -119,7 +119,7 @@ const SET: &[(&[&str], Setter)] = &[
         }
         sampling(chat, key, value)
     }),
-    (&["threads", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
+    (&["threads", "power", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
     (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
         let flag = key.replace('_', "-");
         Err(Error::usage(format!("{key} is of fetching models. Leave, and give it to the command: --{flag}.")))
@@ -262,6 +262,9 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     line("ctx", &chat.status_line(None));
     line("kv_type", session.options().kv.name());
     line("threads", &session.pool().threads().to_string());
+    if session.pool().rests() {
+        line("power", "cool");
+    }
     line("seed", &chat.wishes.seed.to_string());
     line("max_tokens", &chat.wishes.max_tokens.map_or("none".to_owned(), |most| most.to_string()));
     line("stop", &if chat.wishes.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.wishes.stop) });
