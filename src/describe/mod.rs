@@ -16,7 +16,7 @@ use serde::Serialize;
 pub use memory::Memory;
 pub use talk::{ChatTemplate, Sampling};
 
-use crate::arch::{self, Ffn, Rope, RopeScaling, Spec};
+use crate::arch::{self, Rope, RopeScaling, Spec};
 use crate::gguf::{Gguf, TensorInfo, Value, layout_name};
 use crate::shapes::Recipe;
 
@@ -224,10 +224,8 @@ fn dimensions(spec: &Spec) -> Dimensions {
     let of = |read: fn(&arch::Attention) -> usize| attn.map_or(0, read);
     let windows: Vec<usize> =
         spec.layers.iter().filter_map(|layer| layer.attention().and_then(arch::Attention::reach)).collect();
-    let dense = spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| match &feed.ffn {
-        Ffn::Dense(dense) => Some(dense.width),
-        Ffn::Experts(_) => None,
-    });
+    let dense =
+        spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| feed.ffn.dense()).map(|dense| dense.width);
     let experts = spec.layers.iter().find_map(arch::Layer::experts).map(|experts| Experts {
         count: experts.count,
         used: experts.used,
