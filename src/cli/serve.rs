@@ -4,7 +4,7 @@ use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
-use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, least_cache};
+use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, least_cache};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -45,13 +45,13 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_open: Option<u16>,
 
-    /// Close a model that nobody has used for so long, such as 30m or 2h; by default none
+    /// Close a model that has been idle for so long, such as 30m or 2h; by default none
     #[arg(long, value_name = "TIME", value_parser = time)]
     keep_alive: Option<Duration>,
 
     /// How vectors of tokens become one of a text; default: as the file says
-    #[arg(long, value_enum)]
-    pooling: Option<super::embed::PoolingName>,
+    #[arg(long, value_parser = super::embed::pooling_names())]
+    pooling: Option<Pooling>,
 
     /// No chat page at /
     #[arg(long)]
@@ -209,11 +209,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     if args.store {
         list.extend(stored(&list, &opening)?);
     }
-    let residency = Residency {
-        most: args.max_open.map_or(usize::MAX, usize::from),
-        keep: args.keep_alive,
-        pooling: args.pooling.map(Into::into),
-    };
+    let residency =
+        Residency { most: args.max_open.map_or(usize::MAX, usize::from), keep: args.keep_alive, pooling: args.pooling };
     let models = Models::new(list, residency);
     models.open_first()?;
     interrupt::check()?;
