@@ -90,7 +90,7 @@ pub fn tell() {
     use std::io::{IsTerminal, Write};
     let mut err = std::io::stderr();
     let clear = if err.is_terminal() { "\r\x1b[K" } else { "" };
-    // If stderr is closed there is nobody to tell.
+    // A closed stderr leaves no place to report to.
     let _ = writeln!(err, "{clear}tokki: interrupted");
 }
 
@@ -102,7 +102,7 @@ fn code_of(signal: i32) -> u8 {
     }
 }
 
-/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if nobody asked.
+/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if it was not asked.
 pub fn exit_code() -> u8 {
     code_of(SIGNAL.load(Ordering::SeqCst))
 }

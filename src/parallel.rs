@@ -11,7 +11,7 @@ pub struct Pool {
     rayon: Option<rayon::ThreadPool>,
     threads: usize,
     isa: Isa,
-    /// Held by whoever computes: two teams on the same threads would wait for each other for ever.
+    /// Held by the thread that computes: two teams on the same threads would wait for each other for ever.
     turn: Mutex<()>,
 }
 
@@ -73,6 +73,8 @@ impl Pool {
         }
     }
 }
+
+crate::text::opaque!(Pool);
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ pub(super) fn threads(settings: &Settings) -> usize {
     cpus
 }
 
-/// What a session was made with, for programs: what holds, whoever set it.
+/// What a session was made with, for programs: what holds, wherever it was set.
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
     serde_json::json!({ "threads": session.pool().threads(), "context": options.context, "kv_type": options.kv.name(),

@@ -1,4 +1,4 @@
-//! Standard input that nobody has closed yet: what is waited for is said, and not waited for where it isn't needed.
+//! Standard input that is not closed yet: what is waited for is said, and not waited for where it isn't needed.
 
 #[cfg(unix)]
 use super::output::say;

@@ -242,3 +242,5 @@ impl Session {
         Ok(self.scratch.logits(len))
     }
 }
+
+crate::text::opaque!(Session);

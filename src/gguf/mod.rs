@@ -50,7 +50,7 @@ pub struct Gguf {
     key_order: Vec<String>,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
-    /// Names of the keys that were asked for, where somebody wants to know.
+    /// Names of the keys that were asked for, where a caller wants to know.
     asked: Option<Arc<Mutex<HashSet<String>>>>,
 }
 

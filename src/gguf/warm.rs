@@ -51,7 +51,7 @@ impl Gguf {
                 let read =
                     read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, FileAction::Read, e))?;
                 if read == 0 {
-                    // Shorter than it was: whoever computes with it will say so.
+                    // Shorter than it was: what computes with it will say so.
                     break;
                 }
                 at += read;
@@ -63,7 +63,7 @@ impl Gguf {
     }
 
     /// Checks that every file is still as it was when it was mapped. Asked after each piece of work, it tells whether that
-    /// work saw the model or what somebody made of it meanwhile.
+    /// work saw the model or what became of it meanwhile.
     ///
     /// # Errors
     /// [`Error::Failed`] that names the file.

@@ -108,7 +108,7 @@ struct Read {
     tools: Tools,
     stream: bool,
     store: bool,
-    /// The answer is made whether somebody waits for it or not.
+    /// The answer is made whether a client waits for it or not.
     background: bool,
     /// Fields of the request that the answer repeats.
     echo: Value,

@@ -26,6 +26,7 @@ pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
 pub use net::journal::vouched;
+pub use net::package::Package;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};

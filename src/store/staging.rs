@@ -105,7 +105,7 @@ impl Staging {
     pub fn publish(mut self, source: &str, files: Vec<Stored>, replaced: bool) -> Result<PathBuf> {
         let ready = self.dir.join("ready");
         for path in entries(&ready) {
-            // What nobody asked for doesn't come along.
+            // What was not asked for doesn't come along.
             if !files.iter().any(|file| path.ends_with(&file.name)) {
                 disk::remove(&path)?;
             }
@@ -146,7 +146,7 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
     loop {
         disk::own_folder(dir)?;
         let lock = match disk::open_own(&path) {
-            // Whoever had it has just removed the folder.
+            // Its owner has just removed the folder.
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
             opened => opened?,
         };

@@ -293,7 +293,7 @@ impl<'t> Eval<'t> {
                     return runtime("cannot assign attribute on non-namespace object");
                 };
                 let key = self.meter.text(attr)?;
-                // Nobody else holds the mapping unless it is being printed.
+                // The mapping is held nowhere else unless it is being printed.
                 let mut attrs = namespace.attrs.borrow_mut();
                 match Rc::get_mut(&mut attrs) {
                     Some(own) => own.set(key, value, &self.meter)?,

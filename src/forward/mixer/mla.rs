@@ -3,7 +3,7 @@
 //! The cache holds one entry per position for all heads: the normed latent and the rotated key part. A query head is
 //! taken into the latent space once, and the mix of latents is taken back to values once, so keys and values of each head
 //! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
-//! same bits as the same tokens one by one. (Where nobody asks for that promise, `expanded` is the faster form.)
+//! same bits as the same tokens one by one. (Where that promise is not needed, `expanded` is the faster form.)
 
 use super::attention::Here;
 use crate::arch::Projection;

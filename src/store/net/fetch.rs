@@ -69,7 +69,7 @@ enum Halt {
     Fault(Fault),
     /// The disk; nothing helps.
     Error(Error),
-    /// Somebody else ended the work.
+    /// The work was ended from elsewhere.
     Stopped,
 }
 
