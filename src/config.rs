@@ -320,13 +320,7 @@ pub fn file_path(var: &dyn Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)
     if let Some(base) = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()) {
         return Some((base.join("tokki/config.toml"), false));
     }
-    let (key, below) = if cfg!(windows) {
-        ("APPDATA", "tokki/config.toml")
-    } else if cfg!(target_os = "macos") {
-        ("HOME", "Library/Application Support/tokki/config.toml")
-    } else {
-        ("HOME", ".config/tokki/config.toml")
-    };
+    let (key, below) = crate::platform::places::SETTINGS;
     set(key).map(|base| (base.join(below), false))
 }
 

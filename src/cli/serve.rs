@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
+use crate::platform::process::notify_ready;
 use crate::server::{Defaults, Models, Offer, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
@@ -218,26 +219,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     serve(models, options, &mut |address| {
         interrupt::of_a_server();
         output::say(&format!("tokki: listening at {scheme}://{address}"));
-        notify_ready();
-    })
-}
-
-/// Tells systemd, if it started this process, that the server listens (sd_notify(3)).
-fn notify_ready() {
-    #[cfg(target_os = "linux")]
-    if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        use std::os::unix::net::{SocketAddr, UnixDatagram};
-        let address = match name.as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name),
-            None => SocketAddr::from_pathname(&name),
-        };
-        let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(b"READY=1", &address?));
-        if let Err(why) = sent {
+        if let Err(why) = notify_ready() {
             output::say(&format!("tokki: cannot tell systemd that the server is ready: {why}"));
         }
-    }
+    })
 }
 
 /// An address to listen at.

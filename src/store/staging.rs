@@ -4,6 +4,7 @@ use super::manifest::{Manifest, Stored};
 use super::net::journal;
 use super::{Store, disk, name};
 use crate::error::FileAction;
+use crate::platform::files::is_same;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
 use crate::units::hex;
@@ -151,7 +152,7 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
             opened => opened?,
         };
         match lock.try_lock() {
-            Ok(()) if is_at(&lock, &path) => return Ok(lock),
+            Ok(()) if is_same(&lock, std::fs::symlink_metadata(&path)) => return Ok(lock),
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(Error::failed(name, "another tokki is fetching it")
@@ -160,22 +161,6 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
             }
             Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, FileAction::Lock, e)),
         }
-    }
-}
-
-/// Whether an open file is still the one of this name.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let there = std::fs::symlink_metadata(path).map(id).ok();
-        there.is_some() && there == file.metadata().map(id).ok()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
     }
 }
 
