@@ -159,6 +159,21 @@ impl Gguf {
         self.tensors.iter()
     }
 
+    /// Formats with the number of tensors that have them and their bytes (0 where the size is not known), those with most
+    /// bytes first.
+    pub fn formats(&self) -> Vec<(Format, usize, u64)> {
+        let mut formats: Vec<(Format, usize, u64)> = Vec::new();
+        for tensor in &self.tensors {
+            let bytes = tensor.bytes.unwrap_or(0);
+            match formats.iter_mut().find(|(format, ..)| *format == tensor.format) {
+                Some((_, tensors, sum)) => (*tensors, *sum) = (*tensors + 1, *sum + bytes),
+                None => formats.push((tensor.format, 1, bytes)),
+            }
+        }
+        formats.sort_by_cached_key(|&(format, _, bytes)| (std::cmp::Reverse(bytes), format.name()));
+        formats
+    }
+
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.by_name.get(name).map(|&i| &self.tensors[i])
