@@ -60,7 +60,8 @@ pub(super) fn run(
 
 impl Pass<'_> {
     /// The product that ends a mixer, of rows of `width` values in `s.mix`.
-    fn output_of_mix(&self, s: &mut Scratch, output: &Stack, width: usize) {
+    fn output_of_mix(&self, s: &mut Scratch, layer: usize, output: &Stack, width: usize) {
+        self.tell("final_output", layer, width, &s.mix);
         let Scratch { mix, inner, branch, .. } = s;
         self.quantize(&mix[..self.n * width], width, product::kinds([output]), inner);
         self.product(output, inner, sized(branch, self.n * self.model.spec.embd));
