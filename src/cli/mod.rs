@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod asked;
 mod batch;
 mod bench;
 mod completions;
@@ -28,6 +29,7 @@ mod rm;
 mod run;
 mod serve;
 mod show;
+mod shown;
 mod template;
 mod tokenize;
 mod verify;
