@@ -156,8 +156,8 @@ pub fn tokenizer(data: &[u8]) {
         let mut stream = tokenizer.stream_with(true);
         let mut streamed: String = ids.iter().filter_map(|&id| stream.push(id)).collect();
         streamed.push_str(&stream.finish());
-        assert_eq!(streamed, tokenizer.decode(&ids, true));
-        assert_eq!(streamed, text);
+        assert_eq!(streamed, tokenizer.decode(&ids, true), "piece by piece and at once");
+        assert_eq!(streamed, text, "back to the text");
     }
 }
 
@@ -273,7 +273,7 @@ pub fn answers(data: &[u8]) {
     let mut plain = Splitter::plain();
     let mut parts: String = pieces.iter().flat_map(|piece| plain.push(piece)).map(|part| part.text).collect();
     parts.extend(plain.finish().into_iter().map(|part| part.text));
-    assert_eq!(parts, text);
+    assert_eq!(parts, text, "the parts make up the text");
     let has = |_: &str| true;
     let mut splitter = Splitter::new("{{ '<think>' }}</think>", &has, "");
     pieces.iter().for_each(|piece| drop(splitter.push(piece)));
@@ -299,10 +299,13 @@ pub fn journal(data: &[u8]) {
     };
     std::fs::write(&path, &bytes).expect("a file");
     let vouched = tokki::store::vouched(&path);
-    assert!(vouched.as_ref().is_none_or(|(size, blocks)| *size > 0 && blocks.iter().all(|block| block.end <= *size)));
+    assert!(
+        vouched.as_ref().is_none_or(|(size, blocks)| *size > 0 && blocks.iter().all(|block| block.end <= *size)),
+        "blocks past the end"
+    );
     // Without its last, torn line it says the same.
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     std::fs::write(&path, &bytes[..whole]).expect("a file");
-    assert_eq!(tokki::store::vouched(&path), vouched);
+    assert_eq!(tokki::store::vouched(&path), vouched, "read twice");
     drop(std::fs::remove_file(&path));
 }

@@ -1,7 +1,7 @@
 //! Settings: one table of keys, each of them a flag, an environment variable and a line of one TOML file.
 //!
 //! Precedence: flag, then environment, then file, then the model's or vendor's own value. A [`Settings`] holds only what
-//! somebody set, with its origin; an accessor that returns `None` means that the last of these decides.
+//! are set, with their origin; an accessor that returns `None` means that the last of these decides.
 //!
 //! ```no_run
 //! # fn main() -> tokki::Result<()> {
@@ -42,11 +42,24 @@ pub struct Key {
     pub env: &'static str,
     /// What it sets.
     pub help: &'static str,
-    /// What holds when nobody sets it, in words.
+    /// What holds when it is not set, in words.
     pub default: &'static str,
     /// The kind of value: `number`, `true or false`, `text`.
     pub kind: &'static str,
+    /// From when on a change counts.
+    pub counts: Counts,
     check: Check,
+}
+
+/// From when on a setting's change counts, for who changes it while a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// From the next answer on.
+    Now,
+    /// From the next start on: it decides how a model is opened.
+    AtStart,
+    /// For commands that look for models and fetch them.
+    Fetching,
 }
 
 /// Whether a text can be a key's value.
@@ -134,7 +147,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// What somebody set, by key.
+/// What is set, by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
@@ -308,13 +321,7 @@ pub fn file_path(var: &dyn Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)
     if let Some(base) = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()) {
         return Some((base.join("tokki/config.toml"), false));
     }
-    let (key, below) = if cfg!(windows) {
-        ("APPDATA", "tokki/config.toml")
-    } else if cfg!(target_os = "macos") {
-        ("HOME", "Library/Application Support/tokki/config.toml")
-    } else {
-        ("HOME", ".config/tokki/config.toml")
-    };
+    let (key, below) = crate::platform::places::SETTINGS;
     set(key).map(|base| (base.join(below), false))
 }
 

@@ -1,7 +1,7 @@
 //! Ctrl-C and a polite kill: the first asks the running command to stop at a clean point, and ends the process after a
 //! moment if it can't (it waits for a server, a pipe, a long pass); the second ends it at once.
 
-use crate::platform::output;
+use crate::platform::{output, process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,27 +28,7 @@ pub fn flag() -> &'static Arc<AtomicBool> {
 /// Turns Ctrl-C (and a polite kill) into the flag. Where the system refuses, the default action stays.
 pub fn install() {
     static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        listen();
-    });
-}
-
-#[cfg(unix)]
-fn listen() {
-    let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(|| {
-        // In the thread, so that where there is none the default action stays.
-        if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
-            signals.forever().for_each(received);
-        }
-    });
-    drop(watch);
-}
-
-/// Ctrl-C and Ctrl-Break come on a thread of the system.
-#[cfg(windows)]
-fn listen() {
-    // Where the system refuses, the default action stays.
-    let _ = ctrlc::set_handler(|| received(SIGINT));
+    ONCE.get_or_init(|| process::on_signals(received));
 }
 
 /// Ctrl-C came as a key: as if it had been the signal.
@@ -90,7 +70,7 @@ pub fn tell() {
     use std::io::{IsTerminal, Write};
     let mut err = std::io::stderr();
     let clear = if err.is_terminal() { "\r\x1b[K" } else { "" };
-    // If stderr is closed there is nobody to tell.
+    // A closed stderr leaves no place to report to.
     let _ = writeln!(err, "{clear}tokki: interrupted");
 }
 
@@ -102,7 +82,7 @@ fn code_of(signal: i32) -> u8 {
     }
 }
 
-/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if nobody asked.
+/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if it was not asked.
 pub fn exit_code() -> u8 {
     code_of(SIGNAL.load(Ordering::SeqCst))
 }

@@ -17,7 +17,7 @@ pub struct Pool {
     isa: Isa,
     /// After each run it waits for as long as the run took.
     rests: bool,
-    /// Held by whoever computes: two teams on the same threads would wait for each other for ever.
+    /// Held by the thread that computes: two teams on the same threads would wait for each other for ever.
     turn: Mutex<()>,
 }
 
@@ -100,6 +100,8 @@ impl Pool {
         }
     }
 }
+
+crate::text::opaque!(Pool);
 
 #[cfg(test)]
 mod tests {

@@ -57,6 +57,18 @@ fn ceil(text: &str, at: usize) -> usize {
     (at..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
 }
 
+/// `Debug` of types whose contents (weights, caches, buffers, threads) would be no reading: their name alone.
+macro_rules! opaque {
+    ($($name:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
+        impl std::fmt::Debug for $name$(<$lifetime>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+pub(crate) use opaque;
+
 #[cfg(test)]
 mod tests {
     use super::*;

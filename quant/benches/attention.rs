@@ -39,7 +39,7 @@ fn attention(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("attention/{place}"));
         group.sample_size(10);
         for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::SCALAR) {
-            for (kind, name) in KvKind::NAMES {
+            for &(kind, name) in KvKind::NAMES {
                 let layout = KvLayout { kind, k_dim: DIM, v_dim: DIM, v_in_k: false };
                 let cache = cache(isa, &layout, bytes);
                 group.throughput(Throughput::Bytes(cache.len() as u64));

@@ -116,6 +116,7 @@ fn room<T: Clone>(memory: &mut Vec<T>, len: usize, value: T) -> &mut [T] {
     &mut memory[..len]
 }
 
+#[derive(Debug)]
 struct BlocksWriter<'a, S> {
     q: Chunks<'a, Bytes32>,
     d: Chunks<'a, f32>,
@@ -224,6 +225,7 @@ impl Activations {
 }
 
 /// Writes the rows of [`Activations`], from several threads if need be.
+#[derive(Debug)]
 pub struct ActWriter<'a> {
     kinds: ActKinds,
     k: usize,

@@ -16,7 +16,11 @@
 //!   16 strided sums by slot and one fixed tree.
 //! - Values: `acc[d] = fma(p, v[d], acc[d])` over the visible keys in their order; q8_0: `fma(p * vd, v[d], acc[d])`.
 
+mod byte;
+mod float;
+mod half;
 mod kernels;
+mod kind;
 mod load;
 mod partial;
 mod queries;
@@ -24,6 +28,7 @@ mod store;
 mod tile;
 mod unpack;
 
+pub use kind::KvKind;
 pub use partial::Partial;
 pub use queries::Queries;
 pub use tile::{TileBytes, attend_tile, attend_tile_biased};
@@ -38,45 +43,6 @@ const BLOCK: usize = 32;
 
 /// Keys, or values of a head, that lie side by side in a tile: a strip is read from front to back.
 const STRIP: usize = 64;
-
-/// What a cache holds for each value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum KvKind {
-    /// f32.
-    F32,
-    /// f16; values beyond its range are stored as its largest.
-    F16,
-    /// Signed bytes with an f16 scale for each 32 (the last block of a head may be shorter).
-    Q8,
-}
-
-impl KvKind {
-    /// Every kind with its name.
-    pub const NAMES: [(Self, &'static str); 3] = [(Self::F32, "f32"), (Self::F16, "f16"), (Self::Q8, "q8_0")];
-
-    /// The kind of that name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(_, n)| *n == name).map(|&(kind, _)| kind)
-    }
-
-    /// `f32`, `f16` or `q8_0`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8 => "q8_0",
-        }
-    }
-
-    /// Bytes of one value, without scales.
-    fn value_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Q8 => 1,
-        }
-    }
-}
 
 /// How one key-value head is cached.
 ///
@@ -106,10 +72,7 @@ impl KvLayout {
 
     /// Bytes of one strip of keys.
     fn key_strip_bytes(&self) -> usize {
-        match self.kind {
-            KvKind::F32 | KvKind::F16 => self.k_dim * STRIP * self.kind.value_bytes(),
-            KvKind::Q8 => self.k_dim.div_ceil(4) * 4 * STRIP,
-        }
+        self.k_dim.next_multiple_of(self.kind.together()) * STRIP * self.kind.value_bytes()
     }
 
     /// Where the keys' scales start.
@@ -134,10 +97,7 @@ impl KvLayout {
 
     /// Bytes of the scales of heads of `dim` values.
     fn scale_bytes(&self, dim: usize) -> usize {
-        match self.kind {
-            KvKind::F32 | KvKind::F16 => 0,
-            KvKind::Q8 => dim.div_ceil(BLOCK) * TILE * 2,
-        }
+        if self.kind.scaled() { dim.div_ceil(BLOCK) * TILE * 2 } else { 0 }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn row_float<F: Float>(row: &[F::Block], x: &[&[f32]], out: &mut [f32
 pub(crate) const COLUMNS: usize = 8;
 
 /// Products of one row of weights with up to [`COLUMNS`] rows of activations in blocks of 32.
-pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32], out: &mut [f32]) {
+pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32<'_>], out: &mut [f32]) {
     let (mut acc, mut macc) = ([0f32; COLUMNS], [0f32; COLUMNS]);
     for (b, block) in row.iter().enumerate() {
         let block = F::unpack(block);
@@ -55,7 +55,7 @@ pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32], out: &mut [f
 }
 
 /// Products of one row of weights with up to [`COLUMNS`] rows of activations in blocks of 256.
-pub(crate) fn row_256<F: Format256>(row: &[F::Block], x: &[ActRow256], out: &mut [f32]) {
+pub(crate) fn row_256<F: Format256>(row: &[F::Block], x: &[ActRow256<'_>], out: &mut [f32]) {
     let (mut acc, mut macc) = ([0f32; COLUMNS], [0f32; COLUMNS]);
     for (b, block) in row.iter().enumerate() {
         let block = F::unpack(block);

@@ -60,6 +60,11 @@ pub enum RowLayout {
     Interleaved,
 }
 
+impl RowLayout {
+    /// Rows that lie side by side where rows are interleaved.
+    pub const GROUP: usize = GROUP;
+}
+
 /// `rows` x `cols` weights in one format, checked once: kernels rely on it.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {

@@ -192,7 +192,7 @@ fn elementwise() {
     type Op = fn(Isa, &mut [f32], &[f32]);
     type Exact<'a> = &'a dyn Fn(f64, f64) -> f64;
     let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
-    let cases: [(&str, Op, Exact); 8] = [
+    let cases: [(&str, Op, Exact<'_>); 8] = [
         ("add", add, &|x, y| x + y),
         ("add_scaled", |isa, x, y| add_scaled(isa, x, y, 0.7), &|x, y| x + y * f64::from(0.7f32)),
         ("scale", |isa, x, _| scale(isa, x, 1.7), &|x, _| x * f64::from(1.7f32)),

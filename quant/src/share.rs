@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One flag per part; a part can be taken once.
+#[derive(Debug)]
 struct Taken(Box<[AtomicBool]>);
 
 impl Taken {
@@ -22,6 +23,7 @@ impl Taken {
 }
 
 /// A slice cut into contiguous chunks that threads take one by one.
+#[derive(Debug)]
 pub struct Chunks<'a, T> {
     start: *mut T,
     len: usize,
@@ -67,6 +69,7 @@ impl<'a, T> Chunks<'a, T> {
 
 /// A matrix product's output `[n tokens][ld]`, cut into bands of `band` consecutive rows of the weights (columns of the
 /// output): a band is a strided tile.
+#[derive(Debug)]
 pub struct OutTiles<'a> {
     start: *mut f32,
     n: usize,
@@ -114,6 +117,7 @@ impl<'a> OutTiles<'a> {
 }
 
 /// The part of an output that belongs to a range of rows of the weights: for each token a contiguous slice.
+#[derive(Debug)]
 pub struct Tile<'a> {
     start: *mut f32,
     n: usize,

@@ -80,7 +80,7 @@ mod sync {
         loom::sync::atomic::fence(Ordering::SeqCst);
     }
 
-    /// Time does not pass in a model: whoever is not ready sleeps.
+    /// Time does not pass in a model: a thread that is not ready sleeps.
     pub(super) fn spin(ready: impl Fn() -> bool) -> bool {
         ready()
     }
@@ -129,6 +129,12 @@ pub struct Team {
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
     wake: Condvar,
+}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").field("threads", &self.threads).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: `job` is written only by who holds `busy`, while the phase is closed and no member is inside, and read by members
@@ -285,6 +291,7 @@ impl Team {
 }
 
 /// The leader's handle.
+#[derive(Debug)]
 pub struct Lead<'a> {
     team: &'a Team,
 }
@@ -310,10 +317,10 @@ impl Lead<'_> {
         assert!(!team.busy.swap(true, Ordering::AcqRel), "a phase inside a phase, or two at once");
         let busy = Seat(&team.busy);
         // SAFETY: only the lifetime is erased; `Close` below ends the phase, and waits for all who joined, before this
-        // function returns or unwinds, so nobody calls `work` after its borrow ends.
+        // function returns or unwinds, so `work` is not called after its borrow ends.
         let erased: *const Work<'static> =
             unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
-        // SAFETY: `busy` is ours, the last phase is closed and nobody is inside (`Close` waited), so nobody else reads or
+        // SAFETY: `busy` is ours, the last phase is closed and no member is inside (`Close` waited), so no other thread reads or
         // writes the job now.
         team.job.with_mut(|job| unsafe { *job = Some(Job { work: erased, chunks }) });
         for (worker, next) in team.next.iter().enumerate() {

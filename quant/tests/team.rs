@@ -16,7 +16,7 @@ fn within_time(case: impl FnOnce() + Send + 'static) {
     });
     let outcome = wait.recv_timeout(Duration::from_secs(20));
     assert!(outcome != Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
-    assert!(thread.join().is_ok());
+    assert!(thread.join().is_ok(), "the thread panicked");
 }
 
 fn counters(n: usize) -> Vec<AtomicU32> {

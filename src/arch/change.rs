@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::{
-    Activation, Attention, Dense, Ffn, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Rope, RopeScaling,
+    Activation, Attention, Dense, Gate, HeadNorm, HeadWeights, Layer, Norm, NormKind, Output, Rope, RopeScaling,
     ScoreBias, Spec, Stream,
 };
 use crate::Result;
@@ -169,10 +169,7 @@ impl Keys<'_> {
 impl Layer {
     /// The layer's feed-forwards that are no experts, to be changed.
     pub(super) fn denses(&mut self) -> impl Iterator<Item = &mut Dense> {
-        self.feeds.iter_mut().filter_map(|feed| match &mut feed.ffn {
-            Ffn::Dense(dense) => Some(dense),
-            Ffn::Experts(_) => None,
-        })
+        self.feeds.iter_mut().filter_map(|feed| feed.ffn.dense_mut())
     }
 }
 

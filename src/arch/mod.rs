@@ -15,6 +15,7 @@ mod diffusion;
 mod encoders;
 mod exaone;
 mod experts;
+mod feeds;
 mod gated;
 mod gemma;
 mod glm;
@@ -42,14 +43,14 @@ mod unused;
 #[cfg(test)]
 mod tests;
 
+pub use feeds::{Activation, Dense, Experts, Feed, Ffn, Gate, Gating, Router, RouterInput, Shared, Stream};
 pub use mixers::{
     Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
     Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
 pub use spec::{
-    Activation, Classifier, Dense, Embedding, End, Experts, Feed, Ffn, Gate, Gating, Layer, Norm, NormKind, Output,
-    Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling, Router, RouterInput, Shared, Skip, Spec,
-    Stream, Streams,
+    Classifier, Embedding, End, Layer, Norm, NormKind, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors,
+    RopeScaling, Skip, Spec, Streams,
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;
@@ -67,7 +68,7 @@ pub fn spec(gguf: &Gguf) -> Result<Spec> {
     spec_and_rest(gguf).map(|(spec, _)| spec)
 }
 
-/// [`spec`], and the architecture's keys that nobody knows.
+/// [`spec`], and the architecture's keys that are not known.
 ///
 /// # Errors
 /// As [`spec`].

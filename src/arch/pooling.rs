@@ -10,9 +10,9 @@ impl Keys<'_> {
         let causal = self.bool("attention.causal")?.unwrap_or(true);
         Ok(match self.usize("pooling_type")? {
             None | Some(0) => Pooling::None,
-            Some(1) => Pooling::Mean,
-            Some(2) => Pooling::First,
-            Some(3) => Pooling::Last,
+            Some(1) => Pooling::One(Pooled::Mean),
+            Some(2) => Pooling::One(Pooled::First),
+            Some(3) => Pooling::One(Pooled::Last),
             Some(4) => {
                 let from = if causal { Pooled::Last } else { Pooled::First };
                 let mean = self.usize("classifier.pooling_type")? == Some(1);

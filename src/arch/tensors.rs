@@ -1,14 +1,12 @@
 //! THE TENSOR LIST: every tensor of a specification with its shape. Weights are bound by it, files are checked against it,
 //! and tests make models of it.
 
+use super::feeds::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
 use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
     StateSpace, TimeMix, TimeMixForm, Values,
 };
-use super::spec::{
-    Classifier, Dense, End, Experts, Feed, Ffn, Gate, Layer, Norm, NormKind, Output, Pooling, RopeFactors, RouterInput,
-    Spec, Streams,
-};
+use super::spec::{Classifier, End, Layer, Norm, NormKind, Output, Pooling, RopeFactors, Spec, Streams};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

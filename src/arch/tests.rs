@@ -49,10 +49,7 @@ fn norms(layer: &Layer) -> [Option<&'static str>; 4] {
 }
 
 fn dense(layer: &Layer) -> &Dense {
-    match &layer.feeds[0].ffn {
-        Ffn::Dense(dense) => dense,
-        Ffn::Experts(_) => unreachable!("experts"),
-    }
+    layer.feeds[0].ffn.dense().unwrap()
 }
 
 fn scale_and_cap(spec: &Spec) -> (f32, Option<f32>) {

@@ -42,7 +42,7 @@ fn special_texts(gguf: &Gguf) -> Result<Vars> {
     ];
     let mut vars = Vars::new();
     for (name, key, by_definition) in table {
-        let Some(id) = gguf.u32(key)?.or(by_definition.filter(|_| spm)) else { continue };
+        let Some(id) = gguf.token_id(key)?.or(by_definition.filter(|_| spm)) else { continue };
         let text = gguf.strings("tokenizer.ggml.tokens")?.and_then(|mut texts| texts.nth(id as usize));
         if let Some(text) = text {
             vars.insert(name.to_owned(), String::from_utf8_lossy(text).into_owned().into());

@@ -48,7 +48,7 @@ pub(super) fn threads(settings: &Settings) -> usize {
     cpus
 }
 
-/// What a session was made with, for programs: what holds, whoever set it.
+/// What a session was made with, for programs: what holds, wherever it was set.
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
     serde_json::json!({ "threads": session.pool().threads(), "resting": session.pool().rests(), "context": options.context, "kv_type": options.kv.name(),

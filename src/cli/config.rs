@@ -86,7 +86,7 @@ fn show(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What holds where nobody set the key, where that is one value.
+/// What holds where the key is not set, where that is one value.
 fn holds(key: &crate::config::Key) -> String {
     if key.name == "threads" {
         return crate::machine::threads().0.to_string();

@@ -8,6 +8,7 @@ use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,8 +34,8 @@ pub(super) struct EmbedArgs {
     no_normalize: bool,
 
     /// How the vectors of tokens become one; default: as the file says
-    #[arg(long, value_enum)]
-    pooling: Option<PoolingName>,
+    #[arg(long, value_parser = pooling_names())]
+    pooling: Option<Pooling>,
 
     /// Token ids of one text, separated by commas, instead of stdin; works on models whose tokenizer is unknown
     #[arg(long, value_delimiter = ',')]
@@ -48,24 +49,10 @@ pub(super) struct EmbedArgs {
     machine: MachineFlags,
 }
 
-/// Names of poolings.
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-pub(super) enum PoolingName {
-    None,
-    Mean,
-    Cls,
-    Last,
-}
-
-impl From<PoolingName> for Pooling {
-    fn from(name: PoolingName) -> Self {
-        match name {
-            PoolingName::None => Self::None,
-            PoolingName::Mean => Self::Mean,
-            PoolingName::Cls => Self::First,
-            PoolingName::Last => Self::Last,
-        }
-    }
+/// One of the poolings that have a name.
+pub(super) fn pooling_names() -> impl TypedValueParser<Value = Pooling> {
+    let names = Pooling::NAMES.iter().map(|&(name, _)| name);
+    PossibleValuesParser::new(names).map(|name| Pooling::by_name(&name).unwrap_or(Pooling::None))
 }
 
 /// Runs the command.
@@ -88,7 +75,7 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
     let needed = args.tokens.as_ref().map_or(0, Vec::len);
     let mut embedder = compute.embedder(needed)?;
     if let Some(pooling) = args.pooling {
-        embedder.set_pooling(pooling.into());
+        embedder.set_pooling(pooling);
     }
     let mut line = |tokens: &[u32]| -> Result<()> {
         interrupt::check()?;

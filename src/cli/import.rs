@@ -108,8 +108,13 @@ fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) ->
         Program::Huggingface => Elsewhere::HuggingFace,
     };
     let places = elsewhere.places(&|key| std::env::var_os(key).map(PathBuf::from));
-    let mut found: Vec<_> = places.iter().flat_map(|place| elsewhere.models(place)).collect();
-    for broken in places.iter().flat_map(|place| elsewhere.broken(place)) {
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    for place in &places {
+        let listing = elsewhere.list(place);
+        found.extend(listing.models);
+        damaged.extend(listing.broken);
+    }
+    for broken in damaged {
         say(&format!("{}: left out, its record or its file is damaged or missing", broken.display()));
     }
     let shown: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();

@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
+mod asked;
 mod batch;
 mod bench;
 mod completions;
@@ -28,6 +29,7 @@ mod rm;
 mod run;
 mod serve;
 mod show;
+mod shown;
 mod template;
 mod tokenize;
 mod verify;
@@ -50,32 +52,49 @@ pub struct Cli {
     command: Command,
 }
 
-/// THE COMMAND TABLE: one variant here, one arm in [`run`], one file beside this one.
-#[derive(Subcommand, Debug)]
-enum Command {
-    Run(run::Run),
-    Serve(serve::ServeArgs),
-    Batch(batch::BatchArgs),
-    Bench(bench::Bench),
-    Plan(plan::PlanArgs),
-    Logits(logits::Logits),
-    Embed(embed::EmbedArgs),
-    Rerank(rerank::RerankArgs),
-    Tokenize(tokenize::Args),
-    Perplexity(perplexity::Args),
-    Pull(pull::Args),
-    List(list::Args),
-    Show(show::Args),
-    Verify(verify::Args),
-    Rm(rm::Args),
-    History(history::Args),
-    Import(import::Args),
-    Export(export::Args),
-    Config(config::Args),
-    Doctor(doctor::Args),
-    Completions(completions::Args),
-    Man(man::Args),
-    Template(template::Args),
+/// The commands: a variant for each, which holds its arguments and runs it.
+macro_rules! commands {
+    ($($name:ident = $file:ident :: $args:ident,)+) => {
+        #[derive(Subcommand, Debug)]
+        enum Command {
+            $($name($file::$args),)+
+        }
+
+        impl Command {
+            fn run(&self) -> crate::Result<()> {
+                match self {
+                    $(Self::$name(args) => $file::run(args),)+
+                }
+            }
+        }
+    };
+}
+
+// THE COMMAND TABLE: one row here, one file beside this one, with the help and the flags in its arguments and `run`.
+commands! {
+    Run = run::Run,
+    Serve = serve::ServeArgs,
+    Batch = batch::BatchArgs,
+    Bench = bench::Bench,
+    Plan = plan::PlanArgs,
+    Logits = logits::Logits,
+    Embed = embed::EmbedArgs,
+    Rerank = rerank::RerankArgs,
+    Tokenize = tokenize::Args,
+    Perplexity = perplexity::Args,
+    Pull = pull::Args,
+    List = list::Args,
+    Show = show::Args,
+    Verify = verify::Args,
+    Rm = rm::Args,
+    History = history::Args,
+    Import = import::Args,
+    Export = export::Args,
+    Config = config::Args,
+    Doctor = doctor::Args,
+    Completions = completions::Args,
+    Man = man::Args,
+    Template = template::Args,
 }
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
@@ -148,7 +167,7 @@ fn usage(said: &clap::Error) -> ExitCode {
     if hostile {
         output::say(said.to_string().trim_end());
     } else {
-        // If stderr is closed there is nobody to tell.
+        // A closed stderr leaves no place to report to.
         drop(said.print());
     }
     ExitCode::from(2)
@@ -164,36 +183,12 @@ fn run(cli: Cli) -> crate::Result<()> {
             output::say(&format!("tokki: the environment variable {name} means nothing here{near}"));
         }
     }
-    match &cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Serve(args) => serve::run(args),
-        Command::Batch(args) => batch::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Plan(args) => plan::run(args),
-        Command::Logits(args) => logits::run(args),
-        Command::Embed(args) => embed::run(args),
-        Command::Rerank(args) => rerank::run(args),
-        Command::Tokenize(args) => tokenize::run(args),
-        Command::Perplexity(args) => perplexity::run(args),
-        Command::Pull(args) => pull::run(args),
-        Command::List(args) => list::run(args),
-        Command::Show(args) => show::run(args),
-        Command::Verify(args) => verify::run(args),
-        Command::Rm(args) => rm::run(args),
-        Command::History(args) => history::run(args),
-        Command::Import(args) => import::run(args),
-        Command::Export(args) => export::run(args),
-        Command::Config(args) => config::run(args),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Completions(args) => completions::run(args),
-        Command::Man(args) => man::run(args),
-        Command::Template(args) => template::run(args),
-    }
+    cli.command.run()
 }
 
 fn report(error: &crate::Error) -> ExitCode {
     match error {
-        // Without a signal: whoever read the output has what they wanted, and went (`| head -1`).
+        // Without a signal: the reader of the output has what it wanted, and went (`| head -1`).
         crate::Error::Interrupted => {
             if crate::interrupt::requested() {
                 crate::interrupt::tell();

@@ -5,7 +5,7 @@ use crate::{Error, Result, text};
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Nobody will ever read stdout.
+/// Stdout has no reader any more.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Says whether stdout was closed when the process began.
@@ -56,7 +56,7 @@ fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
     json.chars().map(escape).collect::<String>().into()
 }
 
-/// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is nobody to
+/// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is no one to
 /// tell.
 pub(super) fn say(line: &str) {
     let line = text::clean(line);
@@ -136,7 +136,7 @@ pub(super) fn piece(text: &str) -> Result<()> {
 /// The error for an answer that could not be written to stdout.
 pub(super) fn lost(why: std::io::Error) -> Error {
     match why.kind() {
-        // Whoever read it has gone: there is nobody to compute for.
+        // Its reader has gone: there is no one to compute for.
         std::io::ErrorKind::BrokenPipe => Error::Interrupted,
         _ => Error::io("stdout", FileAction::Write, why),
     }

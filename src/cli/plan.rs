@@ -171,7 +171,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
         _ => None,
     };
     // The map keeps what it needs: an interruption from here on leaves no file behind.
-    if cfg!(unix) {
+    if crate::platform::places::MAPS_OUTLIVE_NAMES {
         drop(subject);
     }
     let name = name.to_string_lossy().into_owned();

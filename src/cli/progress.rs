@@ -72,7 +72,9 @@ impl Progress for Bar {
         }
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             let hint = format!("fetch it with tokki pull {source}, or give --yes");
-            return Err(Error::failed(name, "it is large, and nobody is here to agree to fetching it").hint(hint));
+            return Err(
+                Error::failed(name, "it is large, and without a terminal no one can agree to fetching it").hint(hint)
+            );
         }
         if agrees("Fetch it?") { Ok(()) } else { Err(Error::failed(name, "not fetched")) }
     }

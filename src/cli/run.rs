@@ -1,25 +1,21 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
+use super::asked::{given_prompt, joined, question, what};
 use super::compute::Compute;
-use super::flow::Flow;
-use super::layout::{self, LayoutFlag};
-use super::output::{self, Paint};
-use super::progress::{Bar, Prompt};
-use super::waiting;
-use crate::chat::{self, Kind, Part, ThinkingMode};
-use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags, ThoughtView};
+use super::output::{self};
+use super::shown::Show;
+use crate::chat::{self, ThinkingMode};
+use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags};
 use crate::engine::saved::SessionFile;
-use crate::engine::{Conversation, Finish, Listener, Turn, Wishes};
-use crate::gguf::Gguf;
+use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
 use crate::predict::measure;
 use crate::sample::{Constraint, Form};
-use crate::store::{self, Store};
+use crate::store::{self};
 use crate::{Error, Result, interrupt};
 use clap::Args;
-use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Answers a prompt, or opens a chat
 ///
@@ -31,14 +27,14 @@ use std::path::{Path, PathBuf};
     tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
 pub(super) struct Run {
     /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
-    model: Option<OsString>,
+    pub(super) model: Option<OsString>,
 
     /// The prompt; several words are joined, `-` is standard input
-    prompt: Vec<String>,
+    pub(super) prompt: Vec<String>,
 
     /// Continue the text as it is, without the chat template
     #[arg(long)]
-    raw: bool,
+    pub(super) raw: bool,
 
     /// With --raw: names of control tokens in the text, such as `<|im_start|>`, are control tokens
     #[arg(long, requires = "raw")]
@@ -62,7 +58,7 @@ pub(super) struct Run {
 
     /// Fetch a model that isn't here without asking, however large it is
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
 
     /// Keep the conversation with its cache in this file, and continue from it if it's there
     #[arg(long, value_name = "FILE")]
@@ -174,14 +170,6 @@ fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
     })
 }
 
-/// The first argument where it is a question rather than a model.
-fn question(args: &Run) -> Option<String> {
-    match First::read(args.model.as_ref()?) {
-        First::Question(text) if args.prompt.is_empty() => Some(text),
-        _ => None,
-    }
-}
-
 /// Says which flags change nothing with this model.
 fn without_effect(settings: &Settings, conversation: &Conversation) {
     let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
@@ -219,114 +207,6 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
         return Err(Error::usage("--overflow leaves out the oldest questions of a chat; with --raw there are none."));
     }
     Ok(())
-}
-
-/// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
-fn joined(prompt: Option<String>, args: &Run) -> Result<Option<String>> {
-    match (prompt, piped(given_prompt(args).is_some())?) {
-        (Some(prompt), Some(piped)) if !prompt.trim().is_empty() => Ok(Some(format!("{prompt}\n\n{piped}"))),
-        // What came of a variable that was never set. Text without a beginning is another matter.
-        (Some(prompt), None) if prompt.trim().is_empty() && !args.raw => Err(Error::usage("The prompt is empty.")),
-        (None, None) if !std::io::stdin().is_terminal() => {
-            Err(Error::usage("There is nothing to answer: give a prompt, or start it in a terminal to chat."))
-        }
-        (prompt, piped) => {
-            prompt.iter().for_each(|prompt| at_files(prompt));
-            Ok(piped.or(prompt))
-        }
-    }
-}
-
-/// Says that `@FILE` in a prompt is text: who writes prompts by a program may not want files of others' choice in them.
-fn at_files(prompt: &str) {
-    let names = prompt.split_whitespace().filter_map(|word| word.strip_prefix('@'));
-    let mut files = names.map(|name| name.trim_end_matches(|c: char| ",.;:?!)\"'".contains(c)));
-    if let Some(name) = files.find(|name| output::home_path(name).is_file()) {
-        output::say(&format!("tokki: @{name} is sent as text. In a chat it is the file; here: tokki run ... < {name}"));
-    }
-}
-
-/// What the first argument is. One grammar for all that people type there.
-enum First {
-    /// It ends in .gguf, begins as paths do, or is there.
-    Path(PathBuf),
-    /// `hf:...`, `ORG/REPO`, or a URL.
-    Remote(String),
-    /// One word: a name of the store or the catalogue.
-    Name(String),
-    /// Text with blanks: a question to the default model.
-    Question(String),
-}
-
-impl First {
-    fn read(text: &OsStr) -> Self {
-        let path = Path::new(text);
-        let Some(text) = text.to_str() else { return Self::Path(path.to_path_buf()) };
-        let url = text.starts_with("https://") || text.starts_with("http://");
-        // `models/x` may be ORG/REPO; where that folder is here, it is a file that is missing.
-        let folder = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
-        let slashes = text.matches('/').count();
-        let repository = text.starts_with("hf:") || (slashes == 1 && !folder && !text.starts_with(['.', '~', '/']));
-        if path.exists() || (!url && !text.starts_with("hf:") && text.to_lowercase().ends_with(".gguf")) {
-            return Self::Path(path.to_path_buf());
-        }
-        if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
-            return Self::Path(output::home_path(text));
-        }
-        match text.contains(char::is_whitespace) {
-            true => Self::Question(text.to_owned()),
-            false if url || repository => Self::Remote(text.to_owned()),
-            false if slashes > 0 => Self::Path(path.to_path_buf()),
-            false => Self::Name(text.to_owned()),
-        }
-    }
-}
-
-/// The prompt of the command line; `-` alone means that it comes on stdin.
-fn given_prompt(args: &Run) -> Option<String> {
-    (!args.prompt.is_empty() && args.prompt != ["-"]).then(|| args.prompt.join(" "))
-}
-
-/// The model's file and the prompt; what isn't here is fetched.
-fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
-    let bar = Bar::asking(args.yes);
-    let default = |prompt: Option<String>| {
-        let path = store::default_model(&bar)?;
-        if prompt.is_some() {
-            output::say(&format!("tokki: asking {}, the default model", store::catalogue::default_entry().name));
-        }
-        Ok((path, prompt))
-    };
-    let Some(first) = &args.model else { return default(None) };
-    let fetched = |what: &str| {
-        let pays = |gguf: &Gguf| layout::pays(settings, gguf);
-        let request = store::Request { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
-        store::pull(settings, request, &bar).map(|pulled| pulled.path)
-    };
-    let path = match First::read(first) {
-        First::Question(text) if args.prompt.is_empty() => return default(Some(text)),
-        First::Question(text) => store::resolve(&text)?,
-        First::Path(path) => store::resolve(&path)?,
-        First::Remote(what) => match Store::of(settings)?.find(&what)? {
-            Some(entry) => entry.path()?,
-            None => fetched(&what)?,
-        },
-        First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
-            (None, Some(known)) => fetched(known)?,
-            _ => store::resolve(&name)?,
-        },
-    };
-    Ok((path, given_prompt(args)))
-}
-
-/// Text that was piped in. Who gave a prompt already is not kept waiting by a pipe that stays silent.
-fn piped(has_prompt: bool) -> Result<Option<String>> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() || !waiting::comes(has_prompt) {
-        return Ok(None);
-    }
-    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT)?)?;
-    Ok((!text.trim().is_empty()).then_some(text))
 }
 
 fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
@@ -483,106 +363,4 @@ pub(super) fn timings(turn: &Turn) -> String {
         stats.reasoning_tokens,
         rate(stats.tokens, stats.decode_s),
     )
-}
-
-/// Shows an answer as it comes: the answer on stdout, the thought dimmed on stderr where that is a terminal.
-struct Show {
-    json: bool,
-    thoughts: bool,
-    paint: Paint,
-    prompt: Prompt,
-    last: Option<Kind>,
-    ends_line: bool,
-    /// Lays the answer out where a terminal shows it.
-    flow: Option<Flow>,
-}
-
-impl Show {
-    /// Thoughts are shown where a person can see them, unless something else was asked for.
-    fn new(json: bool, settings: &Settings) -> Self {
-        let view = match (settings.thinking(), settings.thoughts()) {
-            (Some(Thinking::View(view)), _) | (_, Some(view)) => Some(view),
-            _ => None,
-        };
-        let thoughts = !json
-            && match view {
-                Some(ThoughtView::Show) => true,
-                Some(ThoughtView::Hide | ThoughtView::Brief) => false,
-                None => std::io::stderr().is_terminal(),
-            };
-        let flow = std::io::stdout().is_terminal().then(|| Flow::new(Paint::stdout()));
-        let (paint, prompt) = (Paint::stderr(), Prompt::default());
-        Self { json, thoughts, paint, prompt, last: None, ends_line: true, flow }
-    }
-
-    /// A newline after the last piece, where it has none.
-    fn end(&mut self) -> Result<()> {
-        if let Some(flow) = &mut self.flow {
-            output::piece(&flow.end(output::width().unwrap_or(usize::MAX)))?;
-        }
-        if !self.ends_line { output::result(|out| writeln!(out)) } else { Ok(()) }
-    }
-}
-
-impl Listener for Show {
-    fn prefill(&mut self, done: usize, total: usize) {
-        self.prompt.show(done, total);
-    }
-
-    fn part(&mut self, part: &Part) -> Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        if part.kind == Kind::Unsaid {
-            output::say("\ntokki: what stands above was the model's thought");
-            return Ok(());
-        }
-        let text = crate::text::clean(&part.text);
-        if part.kind == Kind::Reasoning {
-            if self.thoughts {
-                let mut err = std::io::stderr();
-                // A closed stderr hides the thought and nothing else.
-                let _ = write!(err, "{}", self.paint.dim(&text)).and_then(|()| err.flush());
-                self.last = Some(part.kind);
-            }
-            return Ok(());
-        }
-        if self.last == Some(Kind::Reasoning) {
-            output::say("\n");
-        }
-        self.last = Some(part.kind);
-        self.ends_line = text.ends_with('\n');
-        match (&mut self.flow, output::width()) {
-            (Some(flow), Some(width)) => output::piece(&flow.push(&text, width)),
-            _ => output::piece(&text),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_type_first() {
-        let kind = |text: &str| match First::read(OsStr::new(text)) {
-            First::Path(_) => "path",
-            First::Remote(_) => "remote",
-            First::Name(_) => "name",
-            First::Question(_) => "question",
-        };
-        for path in ["my model.gguf", "./x", "~/x", "/no/such/thing", "a/b/m.gguf", "M.GGUF", "Cargo.toml", "src/none"]
-        {
-            assert_eq!(kind(path), "path", "{path}");
-        }
-        for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {
-            assert_eq!(kind(remote), "remote", "{remote}");
-        }
-        for name in ["qwen3:0.6b", "hello", "Why?"] {
-            assert_eq!(kind(name), "name", "{name}");
-        }
-        for question in ["Why is it so?", "what is /etc for", "./x or y?"] {
-            assert_eq!(kind(question), "question", "{question}");
-        }
-    }
 }

@@ -4,11 +4,12 @@ use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
-use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, least_cache};
+use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, least_cache};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
+use crate::platform::process::notify_ready;
 use crate::server::{Defaults, Models, Offer, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
@@ -45,13 +46,13 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_open: Option<u16>,
 
-    /// Close a model that nobody has used for so long, such as 30m or 2h; by default none
+    /// Close a model that has been idle for so long, such as 30m or 2h; by default none
     #[arg(long, value_name = "TIME", value_parser = time)]
     keep_alive: Option<Duration>,
 
     /// How vectors of tokens become one of a text; default: as the file says
-    #[arg(long, value_enum)]
-    pooling: Option<super::embed::PoolingName>,
+    #[arg(long, value_parser = super::embed::pooling_names())]
+    pooling: Option<Pooling>,
 
     /// No chat page at /
     #[arg(long)]
@@ -209,11 +210,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     if args.store {
         list.extend(stored(&list, &opening)?);
     }
-    let residency = Residency {
-        most: args.max_open.map_or(usize::MAX, usize::from),
-        keep: args.keep_alive,
-        pooling: args.pooling.map(Into::into),
-    };
+    let residency =
+        Residency { most: args.max_open.map_or(usize::MAX, usize::from), keep: args.keep_alive, pooling: args.pooling };
     let models = Models::new(list, residency);
     models.open_first()?;
     interrupt::check()?;
@@ -221,26 +219,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     serve(models, options, &mut |address| {
         interrupt::of_a_server();
         output::say(&format!("tokki: listening at {scheme}://{address}"));
-        notify_ready();
-    })
-}
-
-/// Tells systemd, if it started this process, that the server listens (sd_notify(3)).
-fn notify_ready() {
-    #[cfg(target_os = "linux")]
-    if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        use std::os::unix::net::{SocketAddr, UnixDatagram};
-        let address = match name.as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name),
-            None => SocketAddr::from_pathname(&name),
-        };
-        let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(b"READY=1", &address?));
-        if let Err(why) = sent {
+        if let Err(why) = notify_ready() {
             output::say(&format!("tokki: cannot tell systemd that the server is ready: {why}"));
         }
-    }
+    })
 }
 
 /// An address to listen at.

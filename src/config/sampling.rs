@@ -65,7 +65,7 @@ impl Flags for SamplingFlags {
 }
 
 impl Settings {
-    /// The parameters of sampling that somebody set.
+    /// The parameters of sampling that are set.
     pub fn sampling(&self) -> Overrides {
         let mut found = Overrides::default();
         for row in PARAMETERS {

@@ -1,7 +1,8 @@
 //! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
-//! holds when nobody sets it, and the values allowed. Groups become clap argument groups that commands flatten.
+//! holds when it is not set, and the values allowed. Groups become clap argument groups that commands flatten, and say from
+//! when on a change counts, for `/set`.
 
-use super::{Bytes, Check, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
+use super::{Bytes, Check, Counts, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
 use crate::sample::PARAMETERS;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -9,7 +10,7 @@ use std::sync::LazyLock;
 macro_rules! settings {
     ($(
         $(#[doc = $group_doc:literal])+
-        $group:ident {$(
+        $group:ident counts $counts:ident {$(
             $(#[doc = $doc:literal])+
             $key:ident: $ty:ty = $env:literal, $default:literal, $check:expr, [$($arg:tt)*];
         )+}
@@ -40,6 +41,7 @@ macro_rules! settings {
                 help: concat!($($doc),+),
                 default: $default,
                 kind: <$ty as Item>::KIND,
+                counts: Counts::$counts,
                 check: Check::Text(|text| parse::$key(text).map(drop)),
             },
         )+)+];
@@ -67,7 +69,7 @@ macro_rules! settings {
 
 settings! {
     /// Flags of every command.
-    GlobalFlags {
+    GlobalFlags counts Fetching {
         /// Directory that holds the models and unfinished downloads
         home: PathBuf = "TOKKI_HOME", "the system's place for application data", any,
             [global = true, value_name = "DIR", help_heading = "Global options"];
@@ -78,7 +80,7 @@ settings! {
     }
 
     /// How a model is run on this machine.
-    MachineFlags {
+    MachineFlags counts AtStart {
         /// Threads to compute with, at most one per CPU; `16!` means 16 whatever the machine has
         threads: Threads = "TOKKI_THREADS", "physical cores that this process may use", |v| within(v.count, 1, 1024),
             [short = 't', value_name = "N", help_heading = "Machine"];
@@ -108,7 +110,7 @@ settings! {
     }
 
     /// How long an answer gets, and from which seed.
-    AnswerFlags {
+    AnswerFlags counts Now {
         /// Tokens to generate at most
         max_tokens: usize = "TOKKI_MAX_TOKENS", "until the model ends or the context is full", any,
             [value_name = "N", help_heading = "Sampling"];
@@ -118,7 +120,7 @@ settings! {
     }
 
     /// What a conversation starts from.
-    ChatFlags {
+    ChatFlags counts Now {
         /// System message
         system: String = "TOKKI_SYSTEM", "the model's own", any,
             [value_name = "TEXT", help_heading = "Chat"];
@@ -136,14 +138,14 @@ settings! {
     }
 
     /// How much a reasoning model thinks.
-    ThinkingFlags {
+    ThinkingFlags counts Now {
         /// Thinking of reasoning models: on, off, or at most so many tokens
         thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
             [value_name = "on|off|N", help_heading = "Chat"];
     }
 
     /// How models are fetched.
-    PullFlags {
+    PullFlags counts Fetching {
         /// The hub that `hf:` names refer to
         hub: String = "HF_ENDPOINT", "https://huggingface.co", |v| url(v),
             [value_name = "URL", help_heading = "Network"];
@@ -168,13 +170,14 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         help: row.help,
         default: "the model's own",
         kind: kind(row.texts),
+        counts: Counts::Now,
         check: Check::Parameter(row),
     });
     let own = OWN.iter().map(|key| Key { ..*key });
     own.chain(sampling).collect()
 });
 
-const KV_TYPES: &[&str] = &["f32", "f16", "q8_0"];
+const KV_TYPES: &[&str] = tokki_quant::attention::KvKind::WORDS;
 const LATENT_FORMS: &[&str] = &["absorbed", "expanded"];
 const POWER: &[&str] = &["full", "cool"];
 const READ_AHEAD: &[&str] = &["auto", "on", "off"];

@@ -24,8 +24,8 @@ pub struct Memory {
 pub(super) fn table(spec: &Spec) -> Vec<Memory> {
     let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&context| context < spec.context_train).collect();
     contexts.push(spec.context_train);
-    let kinds = [KvKind::Q8, KvKind::F16, KvKind::F32];
-    let shapes = kinds.map(|kind| CacheShape::new(spec, kind));
+    let mut shapes: Vec<CacheShape> = KvKind::NAMES.iter().map(|&(kind, _)| CacheShape::new(spec, kind)).collect();
+    shapes.sort_by_key(CacheShape::page_bytes);
     let row = |context: usize| {
         shapes.iter().map(move |shape| Memory {
             context,

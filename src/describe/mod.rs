@@ -8,7 +8,6 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -16,8 +15,8 @@ use serde::Serialize;
 pub use memory::Memory;
 pub use talk::{ChatTemplate, Sampling};
 
-use crate::arch::{self, Ffn, Rope, RopeScaling, Spec};
-use crate::gguf::{Gguf, TensorInfo, Value, layout_name};
+use crate::arch::{self, Rope, RopeScaling, Spec};
+use crate::gguf::{Format, Gguf, TensorInfo, Value, layout_name};
 use crate::shapes::Recipe;
 
 /// A model, described.
@@ -182,17 +181,13 @@ impl Description {
 
 /// Tensors by format, those with most bytes first.
 fn formats(gguf: &Gguf) -> Vec<FormatCount> {
-    let mut by_name: BTreeMap<String, FormatCount> = BTreeMap::new();
-    for tensor in gguf.tensors() {
-        let name = tensor.format.name();
-        let supported = tensor.dtype().is_some();
-        let count = by_name.entry(name.clone()).or_insert(FormatCount { name, supported, tensors: 0, bytes: 0 });
-        count.tensors += 1;
-        count.bytes += tensor.bytes.unwrap_or(0);
-    }
-    let mut counts: Vec<_> = by_name.into_values().collect();
-    counts.sort_by_key(|count| std::cmp::Reverse(count.bytes));
-    counts
+    let count = |(format, tensors, bytes): (Format, usize, u64)| FormatCount {
+        name: format.name(),
+        supported: matches!(format, Format::Known(_)),
+        tensors,
+        bytes,
+    };
+    gguf.formats().into_iter().map(count).collect()
 }
 
 /// The recipe that the file names, if its main format bears it out; else the main format.
@@ -224,10 +219,8 @@ fn dimensions(spec: &Spec) -> Dimensions {
     let of = |read: fn(&arch::Attention) -> usize| attn.map_or(0, read);
     let windows: Vec<usize> =
         spec.layers.iter().filter_map(|layer| layer.attention().and_then(arch::Attention::reach)).collect();
-    let dense = spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| match &feed.ffn {
-        Ffn::Dense(dense) => Some(dense.width),
-        Ffn::Experts(_) => None,
-    });
+    let dense =
+        spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| feed.ffn.dense()).map(|dense| dense.width);
     let experts = spec.layers.iter().find_map(arch::Layer::experts).map(|experts| Experts {
         count: experts.count,
         used: experts.used,

@@ -363,6 +363,8 @@ fn likeliest(logits: &[f32], count: usize) -> (f32, Vec<(u32, f32)>) {
     (total, order.into_iter().map(|token| (token, logits[token as usize] - total)).collect())
 }
 
+crate::text::opaque!(Wanted, Answer);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use tokki_quant::attention::TILE;
 
 /// Longest piece of a prompt while others are waiting for their next token.
 pub(super) const SHARED_PIECE: Duration = Duration::from_millis(150);
-/// The same while nobody is.
+/// The same while none is.
 const LONE_PIECE: Duration = Duration::from_millis(500);
 /// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
 pub(super) const MIN_PIECE: usize = 16;
@@ -22,7 +22,7 @@ impl Scheduler {
         let piece = if lone { LONE_PIECE } else { SHARED_PIECE };
         let most = self.options.session.batch;
         let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
-        // A page's worth of tokens that somebody else has computed by now is not computed again.
+        // A page's worth of tokens that another sequence has computed by now is not computed again.
         for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
             let (known, len) = (&sequence.tokens[..sequence.tokens.len() - 1], sequence.tokens.len());
             if self.tree.known(known, len, &self.shape) >= sequence.cache.len() + TILE {

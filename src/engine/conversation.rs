@@ -44,7 +44,7 @@ pub struct Turn {
     pub left_out: usize,
 }
 
-/// What [`Conversation::answer`] tells whoever shows it.
+/// What [`Conversation::answer`] tells its observer.
 pub trait Listener {
     /// `done` of `total` tokens of the prompt have been read.
     fn prefill(&mut self, done: usize, total: usize) {
@@ -342,3 +342,5 @@ impl Conversation {
         Ok(())
     }
 }
+
+crate::text::opaque!(Conversation);

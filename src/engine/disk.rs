@@ -15,6 +15,7 @@ use super::saved;
 use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PrefixTree, Snapshot, Values};
 use crate::model::Model;
+use crate::platform::files::{private_file, private_folder};
 use crate::platform::input;
 use crate::units::{hex, unhex};
 use crate::{Error, ErrorKind, Result};
@@ -22,7 +23,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokki_quant::attention::TILE;
@@ -82,7 +83,8 @@ impl Disk {
             .finalize()
             .into();
         let folder = place.folder.join(&hex(&root)[..16]);
-        make(&folder)?;
+        // Pages are what people wrote.
+        private_folder(&folder).map_err(|why| Error::io(&folder, FileAction::Create, why))?;
         let path = folder.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|why| Error::io(&path, FileAction::Open, why))?;
@@ -196,7 +198,7 @@ impl Disk {
             let state: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             let digest =
                 Sha256::new().chain_update(&head).chain_update(page.page.bytes()).chain_update(&state).finalize();
-            let mut file = private(&temporary)?;
+            let mut file = private_file(&temporary)?;
             for part in [&head[..], page.page.bytes(), &state, &digest] {
                 file.write_all(part)?;
             }
@@ -340,21 +342,4 @@ pub(super) fn keep_all(disk: &mut Disk, tree: &mut PrefixTree) {
     while let Some(page) = tree.evict() {
         disk.keep(&page);
     }
-}
-
-/// Makes a folder that only its owner can read: pages are what people wrote.
-fn make(folder: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|why| Error::io(folder, FileAction::Create, why))
-}
-
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }

@@ -225,6 +225,8 @@ pub fn not_generative(spec: &Spec) -> Option<&'static str> {
     }
 }
 
+crate::text::opaque!(Embedder);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -111,3 +111,5 @@ impl Iterator for Generation<'_> {
 fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
+
+crate::text::opaque!(Request, Generation<'_>);

@@ -202,3 +202,5 @@ impl Drop for Engine {
         }
     }
 }
+
+crate::text::opaque!(Engine);

@@ -296,3 +296,5 @@ fn controls(tokenizer: &Tokenizer) -> Controls {
     let ids = (0..tokenizer.vocab_size() as u32).filter(steers);
     Controls::new(ids.filter_map(|id| tokenizer.token_text(id)))
 }
+
+crate::text::opaque!(Llm);

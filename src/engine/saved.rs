@@ -14,6 +14,7 @@ use crate::gguf::{Gguf, Value};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
+use crate::platform::files::is_same;
 use crate::platform::input;
 use crate::platform::output::{self, Output};
 use crate::units::hex;
@@ -201,7 +202,7 @@ impl SessionFile {
             let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
             let file = file.map_err(|why| Error::io(path, FileAction::Write, why))?;
             match file.try_lock() {
-                Ok(()) if same_file(&file, path) => {
+                Ok(()) if is_same(&file, std::fs::metadata(path)) => {
                     return Ok(Self { path: path.to_path_buf(), lock: file, made, marks: None });
                 }
                 // It was replaced in this very moment.
@@ -244,25 +245,9 @@ impl SessionFile {
 
 impl Drop for SessionFile {
     fn drop(&mut self) {
-        if self.made && self.is_new() && same_file(&self.lock, &self.path) {
+        if self.made && self.is_new() && is_same(&self.lock, std::fs::metadata(&self.path)) {
             drop(std::fs::remove_file(&self.path));
         }
-    }
-}
-
-/// Whether an open file is still the one at `path`.
-fn same_file(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let there = std::fs::metadata(path).map(id).ok();
-        there.is_some() && there == file.metadata().map(id).ok()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
     }
 }
 

@@ -1,11 +1,11 @@
 //! One thread that serves many requests with one model: continuous batching over a paged cache.
 //!
 //! Each pass takes one token of every answer that is being written, and a piece of a prompt that is being read, as large as
-//! fits into a fraction of a second: nobody's writing stops for longer than that. Requests join and leave between passes.
+//! fits into a fraction of a second: no answer stops for longer than that. Requests join and leave between passes.
 //! What a request gets does not depend on who else is served, to the bit: rows of a pass do not see each other.
 //!
 //! Pages of the cache come from one budget. What ended sequences have computed stays in a [`PrefixTree`] until its pages are
-//! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. Nobody is refused
+//! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. No request is refused
 //! what was admitted.
 
 use super::Llm;
@@ -127,7 +127,7 @@ impl Scheduler {
 
     /// Does what is asked for; true when that is to stop.
     fn obey(&mut self, command: Command) -> bool {
-        // Whoever asked may be gone by the time of the answer.
+        // The caller may be gone by the time of the answer.
         match command {
             Command::Submit(job) => self.waiting.push(*job),
             Command::Forget(done) => {
@@ -167,7 +167,7 @@ impl Scheduler {
         true
     }
 
-    /// Longest time of reading from the disk at once while nobody else waits.
+    /// Longest time of reading from the disk at once while no other sequence waits.
     const LONE_RECALL: Duration = Duration::from_secs(5);
 
     /// Goes on with what the time did not suffice for when requests were admitted.
@@ -207,7 +207,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Lets go of what nobody waits for any more.
+    /// Lets go of sequences whose caller is gone.
     fn drop_cancelled(&mut self) {
         let before = self.waiting.len();
         self.waiting.retain(|job| !job.cancelled.load(Ordering::Relaxed));
@@ -237,7 +237,7 @@ impl Scheduler {
         self.end_job(id);
     }
 
-    /// Admits waiting requests while there is room: higher priority first, then whoever has the fewest answers running,
+    /// Admits waiting requests while there is room: higher priority first, then the client with the fewest answers running,
     /// then the first to come.
     fn admit(&mut self) {
         loop {
@@ -309,7 +309,7 @@ impl Scheduler {
         let start = Instant::now();
         match self.compute(&rows) {
             Ok(logits) => self.advance(&rows, logits),
-            // Whoever it was for is gone: the next round lets go of it.
+            // Its caller is gone: the next round lets go of it.
             Err(Error::Interrupted) => {}
             Err(error) => {
                 let text = error.to_string();
@@ -330,7 +330,7 @@ impl Scheduler {
     /// The logits after the last token of every sequence that is computed to its end, in the order of `rows`.
     fn compute(&mut self, rows: &[(usize, usize)]) -> Result<Vec<f32>> {
         let model = self.llm.model();
-        // A pass that is for one request only ends as soon as nobody waits for it.
+        // A pass that is for one request only ends as soon as its caller is gone.
         let first = self.running[rows[0].0].job;
         let lone = rows.iter().all(|&(index, _)| self.running[index].job == first);
         let owner = self.jobs.iter().find(|job| lone && job.id == first).map(|job| Arc::clone(&job.cancelled));

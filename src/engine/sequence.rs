@@ -20,7 +20,7 @@ pub struct Submission {
     pub client: u64,
     /// Told what happens, on the engine's thread: it must not wait.
     pub events: Box<dyn FnMut(Event) + Send>,
-    /// Set it when nobody wants the answer any more.
+    /// Set it when the answer is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
 }
 
@@ -103,3 +103,5 @@ impl Sequence {
         self.tokens.len() - self.cache.len()
     }
 }
+
+crate::text::opaque!(Submission);

@@ -248,3 +248,5 @@ impl Session {
         Ok(self.scratch.logits(len))
     }
 }
+
+crate::text::opaque!(Session);

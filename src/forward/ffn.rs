@@ -2,7 +2,7 @@
 
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
-use super::{Pass, norm};
+use super::{Pass, norm, trace};
 use crate::arch::{Activation, Ffn};
 use crate::model::{DenseWeights, Gated};
 use tokki_quant::activation::Activations;
@@ -11,13 +11,14 @@ use tokki_quant::share::Chunks;
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn dense(&self, s: &mut Scratch, ffn: &Ffn, w: &DenseWeights) {
+    pub(super) fn dense(&self, s: &mut Scratch, layer: usize, ffn: &Ffn, w: &DenseWeights) {
         let Ffn::Dense(dense) = ffn else { return };
         let (n, width) = (self.n, w.gated.up.rows());
         match dense.sparsity {
             Some(z) => self.sparse(s, z, dense.act, &w.gated),
             None => self.first(s, dense.act, &w.gated),
         }
+        self.tell(trace::activation(dense.act, dense.gate), layer, width, &s.gate);
         if w.inner_norm.is_some() || w.factors.is_some() {
             let rows = Chunks::new(&mut s.gate[..n * width], width);
             self.lead.phase(n, &|_, t| {

@@ -122,11 +122,14 @@ impl Pass<'_> {
     /// One feed-forward from its input to its output.
     fn feed(&self, s: &mut Scratch, index: usize, number: usize) {
         let (feed, e) = (&self.model.spec.layers[index].feeds[number], self.model.spec.embd);
+        if number == 0 && feed.of == Stream::Mixed && !self.model.layers[index].mixers.is_empty() {
+            self.tell("ffn_inp", index, e, &s.x);
+        }
         self.tell("ffn_norm", index, e, &s.h);
         match &self.model.layers[index].feeds[number].ffn {
             FfnWeights::Dense(w) => {
                 self.ask_for_layer(index + 1);
-                self.dense(s, &feed.ffn, w);
+                self.dense(s, index, &feed.ffn, w);
             }
             FfnWeights::Experts(w) => self.experts(s, (index, number), w),
         }

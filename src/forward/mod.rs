@@ -221,3 +221,5 @@ impl Pass<'_> {
         self.tell_rows("result_output", rows, spec.vocab, &s.logits);
     }
 }
+
+crate::text::opaque!(Setting<'_>, Span<'_>);

@@ -38,8 +38,12 @@ impl Pass<'_> {
         let (n, e) = (self.n, self.model.spec.embd);
         let count = w.router.rows();
         self.route(s, experts, w);
+        if experts.router.input != RouterInput::Before {
+            self.tell("ffn_moe_logits", layer, count, &s.router);
+        }
         let bias = w.selection_bias.as_deref();
         let mut plan = plan(self.isa, &mut s.router[..n * count], count, experts, bias);
+        self.tell("ffn_moe_probs", layer, count, &s.router);
         let ahead = Ahead::new(self.read_ahead, &plan, &w.experts);
         self.ask_for(&ahead.at_once());
         self.ask_for_layer(layer + 1);
@@ -47,6 +51,7 @@ impl Pass<'_> {
             (Some(shared), Some(facts)) => {
                 self.plain(s, facts.act, shared);
                 self.weigh_shared(s, w);
+                self.tell("ffn_shexp", layer, e, &s.branch);
             }
             _ => sized(&mut s.branch, n * e).fill(0.0),
         }
@@ -58,12 +63,20 @@ impl Pass<'_> {
             std::mem::swap(input, inner);
         }
         self.chosen(s, &mut plan, experts, &w.experts, &ahead);
-        let Some((_, up)) = &w.latent else { return self.add_chosen(&plan, &s.expert_out, &mut s.branch, e) };
+        let Some((_, up)) = &w.latent else {
+            if self.trace.is_some() {
+                let mut alone = vec![0.0; n * e];
+                self.add_chosen(&plan, &s.expert_out, &mut alone, e);
+                self.tell("ffn_moe_out", layer, e, &alone);
+            }
+            return self.add_chosen(&plan, &s.expert_out, &mut s.branch, e);
+        };
         let Scratch { low, expert_out, inner, side, branch, .. } = s;
         sized(low, n * width).fill(0.0);
         self.add_chosen(&plan, expert_out, low, width);
         self.quantize(&low[..n * width], width, product::kinds([up]), inner);
         self.product(up, inner, sized(side, n * e));
+        self.tell("ffn_moe_out", layer, e, side);
         ops::add(self.isa, &mut branch[..n * e], &side[..n * e]);
     }
 

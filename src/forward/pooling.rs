@@ -15,9 +15,7 @@ pub fn pool(model: &Model, isa: Isa, pooling: Pooling, vectors: &[f32]) -> Vec<f
     let e = model.spec.embd;
     let pooled = match pooling {
         Pooling::None => return vectors.to_vec(),
-        Pooling::Mean => pick(Pooled::Mean, isa, e, vectors),
-        Pooling::First => pick(Pooled::First, isa, e, vectors),
-        Pooling::Last => pick(Pooled::Last, isa, e, vectors),
+        Pooling::One(which) => pick(which, isa, e, vectors),
         Pooling::Rank(classifier) => {
             let vector = pick(classifier.from, isa, e, vectors);
             let Some(w) = &model.classifier else { return vector };

@@ -115,6 +115,7 @@ impl Widths {
     fn of_mixer(mixer: &Mixer, w: &MixerWeights) -> Self {
         match (mixer, w) {
             (Mixer::Attention(a), MixerWeights::Attention(w)) => Self::of_attention(a, &w.qkv),
+            (Mixer::Linear, _) => Self::default(),
             (Mixer::ShortConv(conv), _) => Self { low: 3 * conv.width, mix: conv.width, ..Self::default() },
             (Mixer::StateSpace(ssm), MixerWeights::StateSpace(w)) => {
                 let (steps, rank, made) = match &w.rest {
@@ -151,7 +152,8 @@ impl Widths {
                 }
             }
             (Mixer::ChannelMix(mix), _) => Self { gate: mix.width, gates: mix.embd, ..Self::default() },
-            _ => Self::default(),
+            // Weights are bound by the specification.
+            (Mixer::Attention(_) | Mixer::StateSpace(_) | Mixer::TimeMix(_), _) => Self::default(),
         }
     }
 
@@ -228,3 +230,5 @@ pub(super) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     }
     &mut buffer[..len]
 }
+
+crate::text::opaque!(Scratch);

@@ -75,6 +75,17 @@ impl Gguf {
         })
     }
 
+    /// The id of a token with a role. Converters write "none" as -1, signed or not.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the key is there with another type or out of range.
+    pub fn token_id(&self, key: &str) -> Result<Option<u32>> {
+        match self.value(key) {
+            Some(Value::Int(-1)) => Ok(None),
+            _ => Ok(self.u32(key)?.filter(|&id| id != u32::MAX)),
+        }
+    }
+
     /// A count or size. Bounded by 32 bits, as no count of a model is larger: products of two cannot overflow.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 pub const EXTENSION: &str = "tokki";
 
 /// Rows that lie side by side.
-const GROUP: usize = 16;
+const GROUP: usize = RowLayout::GROUP;
 /// The upper half of a marked type number: `TK` in the file.
 const MARK: u32 = 0x4b54;
 /// The only version of the layout so far.
@@ -264,6 +264,8 @@ impl Gguf {
         model.ok_or_else(|| Error::failed("the model", "it has no files"))
     }
 }
+
+crate::text::opaque!(Rearranged);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The memory map of a model file, and what keeps the process alive when the file is cut short under it.
 //!
 //! A page beyond the end of its file cannot be read: the system sends SIGBUS, which would end the process without a word.
-//! [`guard`] turns that into zeros and a mark on the map; whoever computes with it looks at the mark when the work is done
+//! [`guard`] turns that into zeros and a mark on the map; what computes with it looks at the mark when the work is done
 //! and fails with a sentence ([`Gguf::intact`](super::Gguf::intact)).
 
 mod guard;
@@ -70,7 +70,7 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
 
 /// Asks the system to read a range of the map into the page cache. A hint: failure is ignored.
 ///
-/// In steps, because Linux takes no more than the device's read-ahead window (128 KiB unless somebody set it) out of one
+/// In steps, because Linux takes no more than the device's read-ahead window (128 KiB by default) out of one
 /// request and drops the rest without a word. A step whose pages are there already costs about a microsecond.
 #[cfg(unix)]
 pub(super) fn read_ahead(map: &Map, range: Range<usize>) {

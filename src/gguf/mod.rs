@@ -50,7 +50,7 @@ pub struct Gguf {
     key_order: Vec<String>,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
-    /// Names of the keys that were asked for, where somebody wants to know.
+    /// Names of the keys that were asked for, where a caller wants to know.
     asked: Option<Arc<Mutex<HashSet<String>>>>,
 }
 
@@ -157,6 +157,21 @@ impl Gguf {
     /// All tensors, in the order of the files.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
         self.tensors.iter()
+    }
+
+    /// Formats with the number of tensors that have them and their bytes (0 where the size is not known), those with most
+    /// bytes first.
+    pub fn formats(&self) -> Vec<(Format, usize, u64)> {
+        let mut formats: Vec<(Format, usize, u64)> = Vec::new();
+        for tensor in &self.tensors {
+            let bytes = tensor.bytes.unwrap_or(0);
+            match formats.iter_mut().find(|(format, ..)| *format == tensor.format) {
+                Some((_, tensors, sum)) => (*tensors, *sum) = (*tensors + 1, *sum + bytes),
+                None => formats.push((tensor.format, 1, bytes)),
+            }
+        }
+        formats.sort_by_cached_key(|&(format, _, bytes)| (std::cmp::Reverse(bytes), format.name()));
+        formats
     }
 
     /// The tensor of this name.

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Most files of one model: what five digits could say is never used.
 const MAX_SHARDS: usize = 1024;
 
-/// Most bytes between the data of one part and the start of the next, where somebody joined them.
+/// Most bytes between the data of one part and the start of the next, where they were joined.
 const MAX_PADDING: usize = 4096;
 
 /// The other files of a split model, in order; none for a model in one file.

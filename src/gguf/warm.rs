@@ -3,6 +3,7 @@
 
 use super::{Gguf, Shard, map};
 use crate::error::FileAction;
+use crate::platform::files::{is_cached, read_at};
 use crate::{Error, Result};
 use std::fs::File;
 
@@ -25,7 +26,7 @@ impl Gguf {
             let (mut looked, mut missing) = (0u64, 0u64);
             for at in places {
                 looked += 1;
-                missing += u64::from(!is_there(file, at));
+                missing += u64::from(!is_cached(file, at));
             }
             (len as f64 * missing as f64 / looked.max(1) as f64) as u64
         };
@@ -51,7 +52,7 @@ impl Gguf {
                 let read =
                     read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, FileAction::Read, e))?;
                 if read == 0 {
-                    // Shorter than it was: whoever computes with it will say so.
+                    // Shorter than it was: what computes with it will say so.
                     break;
                 }
                 at += read;
@@ -63,7 +64,7 @@ impl Gguf {
     }
 
     /// Checks that every file is still as it was when it was mapped. Asked after each piece of work, it tells whether that
-    /// work saw the model or what somebody made of it meanwhile.
+    /// work saw the model or what became of it meanwhile.
     ///
     /// # Errors
     /// [`Error::Failed`] that names the file.
@@ -89,35 +90,6 @@ impl Gguf {
     /// The shards that are files.
     fn files(&self) -> impl Iterator<Item = (&Shard, &File)> {
         self.shards.iter().filter_map(|shard| Some((shard, shard.file.as_deref()?)))
-    }
-}
-
-/// Whether the page at this byte is in the page cache; true where the system does not tell.
-fn is_there(file: &File, at: u64) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
-        let mut byte = [0];
-        let mut into = [std::io::IoSliceMut::new(&mut byte)];
-        // A read that must not wait fails where the disk would be needed.
-        preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (file, at);
-        true
-    }
-}
-
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::read_at(file, buffer, at);
-    #[cfg(not(unix))]
-    {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut file = file;
-        file.seek(SeekFrom::Start(at))?;
-        file.read(buffer)
     }
 }
 

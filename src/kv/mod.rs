@@ -143,7 +143,7 @@ impl Budget {
 
 /// The cache of one sequence. Positions `0..len` are valid; pages are added as the sequence grows.
 ///
-/// A clone shares the pages; whoever appends to a shared page gets a copy of it first.
+/// A clone shares the pages; appending to a shared page copies it first.
 #[derive(Clone)]
 pub struct KvCache {
     shape: Arc<CacheShape>,
@@ -275,7 +275,12 @@ impl KvCache {
     /// # Panics
     /// When the last page is not full (debug builds).
     pub fn share(&mut self, page: Page, len: usize) {
-        debug_assert!(self.len.is_multiple_of(TILE) && len <= TILE && self.pages.len() * TILE == self.len);
+        debug_assert!(
+            self.len.is_multiple_of(TILE) && len <= TILE && self.pages.len() * TILE == self.len,
+            "a page is added to {} of {} pages",
+            self.len,
+            self.pages.len()
+        );
         self.pages.push(page);
         self.len += len;
     }
@@ -379,7 +384,7 @@ impl KvCache {
     /// Declares `n` positions after the valid ones as written.
     pub fn advance(&mut self, n: usize) {
         self.len += n;
-        debug_assert!(self.len <= self.pages.len() * TILE);
+        debug_assert!(self.len <= self.pages.len() * TILE, "{} positions in {} pages", self.len, self.pages.len());
     }
 
     /// The tile of (`layer`, `head`) in page `page`.
@@ -409,3 +414,5 @@ impl KvCache {
         fits.then_some(this)
     }
 }
+
+crate::text::opaque!(KvCache, Page);

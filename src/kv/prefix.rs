@@ -244,6 +244,8 @@ impl PrefixTree {
     }
 }
 
+crate::text::opaque!(PrefixTree, Evicted);
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

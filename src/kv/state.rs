@@ -169,3 +169,5 @@ impl<'a> StateSlices<'a> {
         Chunks::new(&mut self.layers[layer][range], chunk)
     }
 }
+
+crate::text::opaque!(StateSlices<'_>);

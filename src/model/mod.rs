@@ -73,3 +73,5 @@ impl Model {
         bind::bind(gguf, spec)
     }
 }
+
+crate::text::opaque!(Model);

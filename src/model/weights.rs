@@ -443,3 +443,31 @@ pub struct ClassifierWeights {
     /// `labels x E`.
     pub output: Stack,
 }
+
+crate::text::opaque!(
+    LayerWeights,
+    AltUpWeights,
+    PerLayerGate,
+    PerLayerWeights,
+    MixerWeights,
+    AttentionWeights,
+    Qkv,
+    LatentWeights,
+    Taps,
+    ShortConvWeights,
+    StateSpaceWeights,
+    StateSpaceInput,
+    DeltaWeights,
+    DeltaDecay,
+    LightningWeights,
+    TimeMixWeights,
+    TimeMixPart,
+    SevenWeights,
+    ChannelMixWeights,
+    FeedWeights,
+    FfnWeights,
+    DenseWeights,
+    Gated,
+    ExpertWeights,
+    ClassifierWeights
+);

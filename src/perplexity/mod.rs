@@ -7,6 +7,7 @@
 
 mod compare;
 mod saved;
+
 #[cfg(test)]
 mod tests;
 
@@ -171,3 +172,5 @@ fn log_softmax(logits: &[f32], out: &mut Vec<f64>) {
     out.clear();
     out.extend(logits.iter().map(|&x| f64::from(x) - shift));
 }
+
+crate::text::opaque!(Outputs<'_>);

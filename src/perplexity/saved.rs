@@ -168,3 +168,5 @@ impl Reader {
             .hint("save it again with the same text, `ctx` and `stride`, and a model of the same vocabulary")
     }
 }
+
+crate::text::opaque!(Writer, Reader);

@@ -1,4 +1,4 @@
-//! Reading what somebody else wrote: at most so many bytes, and only from where bytes end.
+//! Reading what others wrote: at most so many bytes, and only from where bytes end.
 
 use crate::error::FileAction;
 use crate::units::show_bytes;
@@ -49,7 +49,7 @@ pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
 }
 
 /// The text that a user names on the command line: a file, a FIFO, or the end of a pipe that a shell put in its place
-/// (`<(command)`). What somebody writes is waited for as stdin is: until it ends, or the user interrupts. A FIFO that nobody
+/// (`<(command)`). What has a writer is waited for as stdin is: until it ends, or the user interrupts. A FIFO that no process
 /// writes to is refused, and so are devices, which may never end.
 ///
 /// # Errors
@@ -75,17 +75,17 @@ fn is_fifo(_: &Path) -> bool {
     false
 }
 
-/// Opens a pipe, which waits for somebody who writes to it; for a moment only.
+/// Opens a pipe, which waits for a writer; for a moment only.
 fn open_pipe(path: &Path) -> Result<File> {
     const PATIENCE: Duration = Duration::from_millis(400);
     let (opened, wait) = std::sync::mpsc::channel();
     let place = path.to_path_buf();
-    // If nobody ever comes, the thread waits until the process ends.
+    // If none ever comes, the thread waits until the process ends.
     let thread = std::thread::Builder::new().spawn(move || drop(opened.send(File::open(place))));
     thread.map_err(|e| Error::io(path, FileAction::Open, e))?;
     match wait.recv_timeout(PATIENCE) {
         Ok(file) => file.map_err(|e| Error::io(path, FileAction::Open, e)),
-        Err(_) => Err(Error::input(path.display().to_string(), "a file", "a FIFO that nobody writes to")),
+        Err(_) => Err(Error::input(path.display().to_string(), "a file", "a FIFO without a writer")),
     }
 }
 

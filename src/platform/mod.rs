@@ -1,7 +1,11 @@
-//! What systems differ in: files, read within bounds and written whole or not at all, terminals and signals.
+//! What systems differ in: files, read within bounds and written whole or not at all, processes, terminals and signals.
+//! (How a file is mapped is in `gguf/map`, what the machine is like in `machine`.)
 
+pub(crate) mod files;
 pub mod input;
 pub mod output;
+pub(crate) mod places;
+pub(crate) mod process;
 #[cfg(feature = "server")]
 pub mod signals;
 #[cfg(feature = "cli")]

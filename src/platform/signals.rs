@@ -17,8 +17,10 @@ mod system {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
     /// What asks to stop.
+    #[derive(Debug)]
     pub struct Stop([Signal; 2]);
     /// What asks to read keys and certificates again; Windows has nothing of the kind.
+    #[derive(Debug)]
     pub struct Reload(Signal);
 
     pub(super) fn watch() -> std::io::Result<(Stop, Reload)> {
@@ -50,8 +52,10 @@ mod system {
     use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
 
     /// What asks to stop.
+    #[derive(Debug)]
     pub struct Stop(CtrlC, CtrlBreak, CtrlClose);
     /// What asks to read keys and certificates again; Windows has nothing of the kind.
+    #[derive(Debug)]
     pub struct Reload;
 
     pub(super) fn watch() -> std::io::Result<(Stop, Reload)> {

@@ -1,10 +1,9 @@
 //! What interleaved rows are worth on this machine: the same weights of a model, multiplied in both layouts in turn.
 
 use crate::Result;
-use crate::gguf::{DType, Gguf, RowLayout};
+use crate::gguf::{DType, Format, Gguf, RowLayout};
 use crate::model::Stack;
 use crate::parallel::Pool;
-use std::collections::BTreeMap;
 use std::time::Instant;
 use tokki_quant::activation::Activations;
 use tokki_quant::matmul::matmul;
@@ -22,13 +21,10 @@ const BAND: usize = 128;
 
 /// The format that most of a model's bytes are in.
 pub fn main_format(gguf: &Gguf) -> Option<DType> {
-    let mut bytes: BTreeMap<DType, u64> = BTreeMap::new();
-    for tensor in gguf.tensors() {
-        if let (Some(dtype), Some(size)) = (tensor.dtype(), tensor.bytes) {
-            *bytes.entry(dtype).or_default() += size;
-        }
-    }
-    bytes.into_iter().max_by_key(|&(_, size)| size).map(|(dtype, _)| dtype)
+    gguf.formats().into_iter().find_map(|(format, ..)| match format {
+        Format::Known(dtype) => Some(dtype),
+        Format::Unsupported(_) => None,
+    })
 }
 
 /// How many times as fast one token is with interleaved rows, by matrices of `dtype` of a model with plain ones; `None` where it

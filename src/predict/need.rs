@@ -1,9 +1,9 @@
 //! How much memory a session takes, from the shapes of what it holds.
 
-use crate::arch::{Attention, Ffn, Layer};
+use crate::arch::{Attention, Layer};
 use crate::forward::values_per_token;
 use crate::kv::CacheShape;
-use crate::model::{FfnWeights, Model, Stack};
+use crate::model::{Model, Stack};
 use tokki_quant::activation::ActKind;
 use tokki_quant::attention::{KvKind, TILE};
 
@@ -116,17 +116,8 @@ fn between(model: &Model, layer: usize) -> Vec<(&Stack, usize)> {
     let w = &model.layers[layer];
     let mut products: Vec<(&Stack, usize)> =
         w.mixers.iter().flat_map(|mixer| mixer.between()).map(|stack| (stack, stack.count())).collect();
-    for (feed, spec) in w.feeds.iter().zip(&model.spec.layers[layer].feeds) {
-        match (&feed.ffn, &spec.ffn) {
-            (FfnWeights::Experts(w), Ffn::Experts(experts)) => {
-                products.push((&w.experts.down, experts.used));
-                products.extend(w.shared.iter().map(|shared| (&shared.down, 1)));
-                products.extend(w.latent.iter().map(|(_, up)| (up, 1)));
-            }
-            (FfnWeights::Experts(w), Ffn::Dense(_)) => products.push((&w.experts.down, 1)),
-            (FfnWeights::Dense(w), _) => products.push((&w.gated.down, 1)),
-        }
-    }
+    let feeds = w.feeds.iter().zip(&model.spec.layers[layer].feeds);
+    products.extend(feeds.flat_map(|(feed, spec)| feed.ffn.between(&spec.ffn)));
     products.extend(w.per_layer.iter().map(|w| (&w.proj, 1)));
     products
 }

@@ -248,6 +248,8 @@ impl Speed {
     }
 }
 
+crate::text::opaque!(Speed);
+
 #[cfg(test)]
 mod tests {
     use super::*;

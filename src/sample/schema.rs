@@ -169,7 +169,7 @@ pub(super) fn strange_words(schema: &Value) -> Vec<String> {
         Ok(())
     });
     // The walk itself never fails.
-    debug_assert!(outcome.is_ok());
+    debug_assert!(outcome.is_ok(), "the walk failed");
     found
 }
 

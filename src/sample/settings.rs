@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 /// Where a value comes from. Later ones win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// Built in: neither the user nor the file nor a recommendation sets it.
     Default,
     /// The model's maker recommends it for this family.
     Family(&'static str),

@@ -1,5 +1,5 @@
 //! THE TABLE OF SAMPLING PARAMETERS. A row gives the name (the flag and the key of the configuration are the same), what it
-//! does, its type, the value that switches it off, the one that holds where nobody says anything, what is allowed, the
+//! does, its type, the value that switches it off, the built-in default, what is allowed, the
 //! environment variable, the key of model files and the names that requests have for it. Flags, configuration, `/set`,
 //! requests of all dialects, `show` and what the server tells of itself read the rows: a new parameter is a row here and
 //! its use in [`super::Sampler`].
@@ -183,7 +183,7 @@ macro_rules! parameters {
         }
 
         impl Settings {
-            /// Values for a model nobody says anything about: sampling as it is, without the least likely tail.
+            /// Built-in defaults, for a model without recommendations: sampling as it is, without the least likely tail.
             pub fn neutral() -> Self {
                 Self { $($name: Setting { value: $start, origin: Origin::Default },)+ }
             }

@@ -131,7 +131,7 @@ impl Fields {
         Value::Object(self.map).to_string().into()
     }
 
-    /// Names of the fields that nobody read.
+    /// Names of the fields that were not read.
     pub(super) fn rest(&self) -> Vec<String> {
         self.map.keys().map(|name| format!("{}{name}", self.place)).collect()
     }

@@ -30,7 +30,7 @@ struct Vectors {
     tokens: usize,
 }
 
-/// Ends the work when nobody waits for it any more.
+/// Ends the work when its client has gone.
 #[derive(Default)]
 struct Guard(Arc<AtomicBool>);
 

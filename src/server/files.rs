@@ -320,7 +320,7 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
             true => completed += 1,
             false => failed += 1,
         }
-        // Told to whoever asks; the output itself is what survives a crash.
+        // Told to the client; the output itself is what survives a crash.
         if let Some(object) = state.files.objects().get_mut(id) {
             object["request_counts"]["completed"] = completed.into();
             object["request_counts"]["failed"] = failed.into();

@@ -182,7 +182,7 @@ async fn accept(listeners: &[(TcpListener, SocketAddr)]) -> std::io::Result<(tok
     std::future::poll_fn(next).await
 }
 
-/// Closes models that nobody has used for long enough, as long as the server is there.
+/// Closes models that have been idle for long enough, as long as the server is there.
 async fn close_unused(state: std::sync::Weak<State>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -119,7 +119,7 @@ pub(super) async fn load(state: Arc<State>, call: Call) -> Result<Response<Body>
     Ok(respond_json(&json!({ "success": true }), &[]))
 }
 
-/// `POST /models/unload`: closes a model that nobody uses.
+/// `POST /models/unload`: closes a model that is not in use.
 pub(super) async fn unload(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = named(&state, &call.body)?;
     match state.models.close(&name)? {

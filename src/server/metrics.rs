@@ -50,7 +50,7 @@ pub(super) struct Metrics {
     pub(super) request_time: Histogram,
     /// Requests by hundreds of the status.
     pub(super) answers: [AtomicU64; 6],
-    /// Tokens and seconds of reading and of writing when somebody last asked.
+    /// Tokens and seconds of reading and of writing when they were last read.
     last: Mutex<[f64; 4]>,
 }
 
@@ -97,7 +97,7 @@ impl Metrics {
         let seconds = sum(|e| e.total(Count::DecodeMicros) as f64 / 1e6);
         let (passes, rows) = (sum(|e| e.total(Count::Passes) as f64), sum(|e| e.total(Count::Rows) as f64));
         let now = [read, read_seconds, steps, seconds];
-        // Speeds are those since the last time that somebody asked.
+        // Speeds are those since they were last read.
         let before = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
         let since = |i: usize| now[i] - before[i];
         let rate = |tokens: f64, seconds: f64| if seconds > 0.0 { tokens / seconds } else { 0.0 };

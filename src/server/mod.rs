@@ -29,6 +29,7 @@ mod request;
 mod responses;
 mod resume;
 mod routes;
+mod schemas;
 mod slots;
 mod stream;
 

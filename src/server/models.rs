@@ -1,4 +1,4 @@
-//! The models that are offered, by name: opened when first asked for, let go of when nobody has asked for a while.
+//! The models that are offered, by name: opened when first asked for, let go of when idle for a while.
 
 use super::error::ApiError;
 use super::slots::Slots;
@@ -45,7 +45,7 @@ impl Default for Residency {
     }
 }
 
-/// One open model. Whoever uses it holds it: it is not closed before.
+/// One open model. Its users hold it: it is not closed before.
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
@@ -157,12 +157,12 @@ impl Entry {
         Some(loaded.keep?.saturating_sub(loaded.used.elapsed()))
     }
 
-    /// When it was last used, if it is open and nobody uses it now.
+    /// When it was last used, if it is open and not in use now.
     fn idle_since(&self) -> Option<Instant> {
         self.loaded().as_ref().filter(|loaded| loaded.is_idle()).map(|loaded| loaded.used)
     }
 
-    /// Closes it unless somebody uses it.
+    /// Closes it unless it is in use.
     fn close(&self) -> bool {
         // Its engine's thread is waited for without the lock.
         let gone = self.loaded().take_if(|loaded| loaded.is_idle());
@@ -179,11 +179,11 @@ pub struct Models {
     residency: Residency,
     /// One model is opened at a time.
     opening: Arc<tokio::sync::Mutex<()>>,
-    /// Somebody waits until a model that is in use can give way.
+    /// A request waits until a model that is in use can give way.
     crowded: AtomicBool,
 }
 
-/// Says that somebody waits for room, until they have it or are gone.
+/// Says that a request waits for room, until it has it or is gone.
 struct Crowd<'a>(&'a AtomicBool);
 
 impl<'a> Crowd<'a> {
@@ -265,7 +265,7 @@ impl Models {
     /// 404 for an unknown name, 503 when it cannot be opened.
     pub(super) async fn get(self: &Arc<Self>, name: Option<&str>) -> std::result::Result<Arc<Served>, ApiError> {
         let entry = Arc::clone(self.find(name)?);
-        // While somebody waits for room all wait in turn: a model that is always in use would never give way.
+        // While a request waits for room all wait in turn: a model that is always in use would never give way.
         let open = || (!self.crowded.load(Ordering::Relaxed)).then(|| entry.take()).flatten();
         if let Some(served) = open() {
             return Ok(served);
@@ -277,7 +277,7 @@ impl Models {
         self.wait_for_room().await;
         let models = Arc::clone(self);
         let work = tokio::task::spawn_blocking(move || {
-            // Whoever asked may be gone by now; the next one's turn comes when this model is open.
+            // The client may be gone by now; the next one's turn comes when this model is open.
             let _turn = turn;
             models
                 .open(&entry)
@@ -309,7 +309,7 @@ impl Models {
         true
     }
 
-    /// Opens a model; others that nobody uses give way where there is no memory for it.
+    /// Opens a model; idle ones give way where there is no memory for it.
     fn open(&self, entry: &Entry) -> Result<Arc<Served>> {
         let engine = loop {
             match (entry.offer.open)() {
@@ -344,13 +344,13 @@ impl Models {
         idle.min_by_key(|(used, _)| *used).is_some_and(|(_, entry)| entry.close())
     }
 
-    /// Closes this model now; false while somebody uses it.
+    /// Closes this model now; false while it is in use.
     pub(super) fn close(&self, name: &str) -> std::result::Result<bool, ApiError> {
         let entry = self.find(Some(name))?;
         Ok(entry.served().is_none() || entry.close())
     }
 
-    /// Closes what nobody has used for long enough.
+    /// Closes what has been idle for long enough.
     pub(super) fn close_expired(&self) {
         for entry in &self.entries {
             if entry.expires().is_some_and(|left| left.is_zero()) {
@@ -359,3 +359,5 @@ impl Models {
         }
     }
 }
+
+crate::text::opaque!(Offer, Models);

@@ -1,12 +1,17 @@
-//! OpenAI's dialect: chat completions, completions, models.
+//! OpenAI's dialect: chat completions here, completions and models beside it.
+
+mod completions;
+mod models;
+
+pub(super) use completions::completions;
+pub(super) use models::{model, models};
 
 use super::body::Fields;
 use super::common;
 use super::completion::{self, Pace, Written};
 use super::error::{ApiError, Dialect};
-use super::infill::Fim;
 use super::messages;
-use super::models::{Entry, Served};
+use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
@@ -392,151 +397,4 @@ impl Writer for ChatStream {
         }
         out + "data: [DONE]\n\n"
     }
-}
-
-/// `POST /v1/completions`
-pub(super) async fn completions(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let llm = Arc::clone(model.engine.llm());
-    let mut ask = Ask::new(Input::Tokens(Vec::new()));
-    common::sampling(&mut fields, &mut ask, &llm)?;
-    ask.max_tokens = common::max_tokens(&mut fields, &["max_tokens", "max_completion_tokens", "n_predict"])?;
-    ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
-    let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
-    let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let mut prompts = completion::prompts(&llm, prompt)?;
-    if let Some(suffix) = suffix {
-        let fim = Fim::of(&llm)?;
-        for input in &mut prompts {
-            let Input::Text(text, _) = input else {
-                return Err(ApiError::field("suffix", "needs a prompt that is a text"));
-            };
-            *input = Input::Tokens(fim.prompt(&llm, text, &suffix, &[]));
-        }
-    }
-    let mut options = fields.object("stream_options")?.unwrap_or_default();
-    let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
-    let stream = fields.bool("stream")?.unwrap_or(false);
-    let ignored = fields.rest();
-    let mut response = if stream {
-        let [input] = <[Input; 1]>::try_from(prompts)
-            .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
-        let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
-        let stats = vec![None; running.n];
-        let writer = TextStream { head: Head::new("cmpl", &running), stats, usage, prompt: running.prompt_tokens };
-        stream::respond(running, writer)
-    } else {
-        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
-        let head = begun.first().map(|running| Head::new("cmpl", running));
-        let (mut choices, mut all, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
-        for running in begun {
-            let (answers, running) = running.whole().await?;
-            prompt_tokens += running.prompt_tokens;
-            for answer in answers {
-                let logprobs = (!answer.logprobs.is_empty())
-                    .then(|| json!({ "content": common::logprobs(&llm, &answer.logprobs) }));
-                choices.push(json!({ "index": choices.len(), "text": answer.reasoning + &answer.content,
-                                     "finish_reason": finish_reason(&answer.stats), "logprobs": logprobs }));
-                all.push(answer.stats);
-            }
-        }
-        let mut object = head.map_or_else(Value::default, |head| head.object("text_completion", choices.into()));
-        object["usage"] = self::usage(prompt_tokens, all.iter());
-        object["timings"] = all.first().map(completion::timings).unwrap_or_default();
-        respond_json(&object, &[])
-    };
-    note_ignored(&mut response, &ignored);
-    Ok(response)
-}
-
-struct TextStream {
-    head: Head,
-    stats: Vec<Option<Stats>>,
-    usage: bool,
-    prompt: usize,
-}
-
-impl TextStream {
-    fn chunk(&self, index: usize, text: &str, finish: Option<&str>) -> String {
-        let choice = json!({ "index": index, "text": text, "finish_reason": finish, "logprobs": null });
-        data(&self.head.object("text_completion", json!([choice])))
-    }
-}
-
-impl Writer for TextStream {
-    const DIALECT: Dialect = Dialect::OpenAi;
-    const CONTENT_TYPE: &'static str = "text/event-stream";
-
-    fn begin(&mut self, _: &Running) -> String {
-        ":\n\n".to_owned()
-    }
-
-    fn event(&mut self, progress: Progress) -> String {
-        match progress {
-            Progress::Piece { choice, text, .. } => self.chunk(choice, &text, None),
-            Progress::Done { choice, stats, .. } => {
-                let last = self.chunk(choice, "", Some(finish_reason(&stats)));
-                self.stats[choice] = Some(stats);
-                last
-            }
-            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
-        }
-    }
-
-    fn end(&mut self) -> String {
-        let mut out = String::new();
-        if self.usage {
-            let mut chunk = self.head.object("text_completion", json!([]));
-            chunk["usage"] = usage(self.prompt, self.stats.iter().flatten());
-            out += &data(&chunk);
-        }
-        out + "data: [DONE]\n\n"
-    }
-}
-
-/// A model in the list. What only its weights' header tells is there once it is open.
-fn model_object(entry: &Entry) -> Value {
-    let served = entry.served();
-    let mut object = json!({
-        "id": entry.name(),
-        "aliases": entry.offer.names,
-        "tags": entry.offer.tags,
-        "object": "model",
-        "created": entry.created(),
-        "owned_by": "tokki",
-        "status": { "value": if served.is_some() { "loaded" } else { "unloaded" } },
-    });
-    if let Some(model) = served {
-        let (llm, context) = (model.engine.llm(), model.engine.options().session.context);
-        let spec = &llm.model().spec;
-        object["max_model_len"] = context.into();
-        object["context_length"] = context.into();
-        object["meta"] = json!({
-            "n_vocab": spec.vocab,
-            "n_ctx": context,
-            "n_ctx_train": spec.context_train,
-            "n_embd": spec.embd,
-            "size": llm.model().gguf.file_bytes(),
-        });
-    }
-    object
-}
-
-/// `GET /v1/models`
-pub(super) async fn models(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let data: Vec<Value> = state.models.all().iter().map(|model| model_object(model)).collect();
-    let entries: Vec<Value> = state.models.all().iter().map(|model| super::card::entry(model)).collect();
-    let first = state.models.all().first().map(|entry| entry.name());
-    let last = state.models.all().last().map(|entry| entry.name());
-    let list = json!({ "object": "list", "data": data, "models": entries,
-                       "has_more": false, "first_id": first, "last_id": last });
-    Ok(respond_json(&list, &[]))
-}
-
-/// `GET /v1/models/NAME`
-pub(super) async fn model(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let name = call.uri.path().trim_start_matches("/v1/models/");
-    let found = state.models.all().iter().find(|entry| entry.offer.names.iter().any(|own| own == name));
-    found.map(|model| respond_json(&model_object(model), &[])).ok_or_else(|| ApiError::no_model(name))
 }

@@ -281,7 +281,7 @@ fn client(headers: &HeaderMap, peer: std::net::IpAddr) -> u64 {
     hash.finish()
 }
 
-/// A JSON answer; `ignored` names fields of the request that nobody read.
+/// A JSON answer; `ignored` names fields of the request that were not read.
 pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -289,7 +289,7 @@ pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Bo
     response
 }
 
-/// Lists fields of the request that nobody read in the answer's head.
+/// Lists fields of the request that were not read in the answer's head.
 pub(super) fn note_ignored(response: &mut Response<Body>, ignored: &[String]) {
     note(response, "x-ignored-fields", ignored);
 }

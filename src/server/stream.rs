@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::mpsc::{Sender, channel};
 
-/// Silence after which something is sent, so that nobody between here and the client gives up.
+/// Silence after which something is sent, so that no proxy between here and the client gives up.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Pieces that wait for a slow client; then the work's events wait instead.
 const BUFFERED: usize = 256;

@@ -6,6 +6,7 @@
 use super::Store;
 use crate::config::Settings;
 use crate::error::FileAction;
+use crate::platform::files::private_folder;
 use crate::platform::{input, output};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -195,17 +196,6 @@ fn read(path: &Path) -> Result<Chat> {
         .map_err(|why| Error::input(path.display().to_string(), "a chat that was kept", why.to_string()))?;
     let whole = chat.messages.iter().all(|message| message["role"].is_string());
     if whole { Ok(chat) } else { Err(Error::input(path.display().to_string(), "messages with roles", "others")) }
-}
-
-#[cfg(unix)]
-fn private_folder(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-#[cfg(not(unix))]
-fn private_folder(dir: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)
 }
 
 #[cfg(test)]

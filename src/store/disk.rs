@@ -1,7 +1,7 @@
-//! Files by position, and the room that is left.
+//! Files and folders of the store's own, and the room that is left.
 
 use crate::error::FileAction;
-use crate::platform::kind_of;
+use crate::platform::{files, kind_of};
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result};
 use std::fs::File;
@@ -10,37 +10,12 @@ use std::path::Path;
 /// Kept free beside what a download needs, for everything else that writes.
 const MARGIN: u64 = 64 << 20;
 
-/// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
-#[cfg(windows)]
-const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-
-/// Writes `bytes` at `offset`.
-pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let (mut bytes, mut offset) = (bytes, offset);
-        while !bytes.is_empty() {
-            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-            if written == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
-            }
-            (bytes, offset) = (&bytes[written..], offset + written as u64);
-        }
-        Ok(())
-    }
-}
-
 /// Opens a file of the store's own for reading and writing, and creates it if it isn't there. A link in its place is
 /// refused: what it leads to is not the store's to change.
 pub(super) fn open_own(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    #[cfg(windows)]
-    std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, FILE_FLAG_OPEN_REPARSE_POINT);
+    files::follow_no_link(&mut options);
     let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => not_own(path, "a file", meta.file_type()),
         _ => Error::io(path, FileAction::Create, e),
@@ -82,22 +57,12 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 pub fn free(dir: &Path) -> Option<u64> {
     // The directory may not exist yet: its nearest ancestor is on the same disk.
     let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
-    #[cfg(unix)]
-    {
-        let stat = rustix::fs::statvfs(there).ok()?;
-        stat.f_bavail.checked_mul(stat.f_frsize)
-    }
-    #[cfg(windows)]
-    fs4::available_space(there).ok()
+    files::free(there)
 }
 
 /// Bytes that a file, perhaps with holes, already takes on disk.
 pub(super) fn allocated(path: &Path) -> u64 {
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
-    #[cfg(unix)]
-    return std::os::unix::fs::MetadataExt::blocks(&meta).saturating_mul(512);
-    #[cfg(not(unix))]
-    return meta.len();
+    std::fs::symlink_metadata(path).map_or(0, |meta| files::allocated(&meta))
 }
 
 /// Whether `needed` more bytes, if any, fit where `dir` is, as far as the system tells.

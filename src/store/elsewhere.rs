@@ -36,7 +36,7 @@ impl Elsewhere {
     /// Where this program keeps models, by the environment that `var` reads; the first that is there counts.
     pub fn places(self, var: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         let set = |key: &str| var(key).filter(|path| !path.as_os_str().is_empty());
-        let home = |below: &str| set(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).map(|home| home.join(below));
+        let home = |below: &str| set(crate::platform::places::HOME).map(|home| home.join(below));
         let places = match self {
             Self::Ollama => match set("OLLAMA_MODELS") {
                 Some(place) => vec![Some(place)],
@@ -61,30 +61,33 @@ impl Elsewhere {
         places.into_iter().flatten().collect()
     }
 
-    /// The models below `place`, by name.
-    pub fn models(self, place: &Path) -> Vec<Found> {
-        let mut found = match self {
+    /// What is below `place`.
+    pub fn list(self, place: &Path) -> Listing {
+        let mut listing = match self {
             Self::Ollama => ollama(place),
-            Self::LmStudio => files(place).iter().filter_map(|file| of_file(file)).collect(),
+            Self::LmStudio => {
+                Listing { models: files(place).iter().filter_map(|file| of_file(file)).collect(), ..Listing::default() }
+            }
             Self::HuggingFace => {
                 let in_snapshot = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "snapshots");
-                files(place).iter().filter(|file| in_snapshot(file)).filter_map(|file| of_file(file)).collect()
+                let files = files(place);
+                let models = files.iter().filter(|file| in_snapshot(file)).filter_map(|file| of_file(file)).collect();
+                Listing { models, ..Listing::default() }
             }
         };
-        found.sort_by(|a: &Found, b| a.name.cmp(&b.name));
-        found.dedup_by(|a, b| a.name == b.name);
-        found
+        listing.models.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.models.dedup_by(|a, b| a.name == b.name);
+        listing
     }
 }
 
-impl Elsewhere {
+/// What a program keeps in a place.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Its models, by name.
+    pub models: Vec<Found>,
     /// Records of models that cannot be taken over: unreadable ones, and those whose file is not there.
-    pub fn broken(self, place: &Path) -> Vec<PathBuf> {
-        match self {
-            Self::Ollama => records(place).into_iter().filter(|record| of_record(place, record).is_none()).collect(),
-            Self::LmStudio | Self::HuggingFace => Vec::new(),
-        }
-    }
+    pub broken: Vec<PathBuf>,
 }
 
 /// The first file of a model that answers or continues text; what belongs to another one (a projector) is left out.
@@ -121,15 +124,17 @@ fn files(place: &Path) -> Vec<PathBuf> {
 }
 
 /// `manifests/HOST/library/NAME/TAG` is JSON whose layers name the file by its hash.
-fn ollama(place: &Path) -> Vec<Found> {
-    records(place).iter().filter_map(|record| of_record(place, record)).collect()
-}
-
-/// All records, in the order of their paths.
-fn records(place: &Path) -> Vec<PathBuf> {
+fn ollama(place: &Path) -> Listing {
     let mut records = below(&place.join("manifests"));
     records.sort();
-    records
+    let mut listing = Listing::default();
+    for record in records {
+        match of_record(place, &record) {
+            Some(model) => listing.models.push(model),
+            None => listing.broken.push(record),
+        }
+    }
+    listing
 }
 
 /// The model of one record.
@@ -186,16 +191,16 @@ mod tests {
         put(&library.join("broken/latest"), "{");
         put(&dir.path().join(format!("o/blobs/sha256-{hex}")), "GGUF");
         let names = |found: Vec<Found>| found.into_iter().map(|found| found.name).collect::<Vec<_>>();
-        assert_eq!(names(Elsewhere::Ollama.models(&dir.path().join("o"))), ["tiny", "tiny-1b"]);
-        let broken = Elsewhere::Ollama.broken(&dir.path().join("o"));
-        assert_eq!(broken, [library.join("broken/latest"), library.join("evil/latest")]);
+        let listing = Elsewhere::Ollama.list(&dir.path().join("o"));
+        assert_eq!(names(listing.models), ["tiny", "tiny-1b"]);
+        assert_eq!(listing.broken, [library.join("broken/latest"), library.join("evil/latest")]);
         put(&dir.path().join("l/maker/model/x-Q4_0.gguf"), "GGUF");
         put(&dir.path().join("l/maker/model/mmproj-x.gguf"), "GGUF");
         put(&dir.path().join("l/maker/model/y-00002-of-00002.gguf"), "GGUF");
-        assert_eq!(names(Elsewhere::LmStudio.models(&dir.path().join("l"))).len(), 1);
+        assert_eq!(names(Elsewhere::LmStudio.list(&dir.path().join("l")).models).len(), 1);
         put(&dir.path().join("h/models--o--r/snapshots/abc/z.gguf"), "GGUF");
         put(&dir.path().join("h/models--o--r/blobs/w.gguf"), "GGUF");
-        assert_eq!(names(Elsewhere::HuggingFace.models(&dir.path().join("h"))).len(), 1);
-        assert!(Elsewhere::Ollama.models(Path::new("/nowhere")).is_empty());
+        assert_eq!(names(Elsewhere::HuggingFace.list(&dir.path().join("h")).models).len(), 1);
+        assert!(Elsewhere::Ollama.list(Path::new("/nowhere")).models.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use super::staging::{self, Order, sha256};
 use super::{Manifest, Progress, Staging, Store, disk, layout, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
-use crate::platform::input;
+use crate::platform::{files, input};
 use crate::{Error, ErrorKind, Result, interrupt};
 use std::path::Path;
 
@@ -89,7 +89,7 @@ impl Store {
             let target = if alone { file.clone() } else { folder.join(&shard) };
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, FileAction::Open, e))?.len();
             let link = staging.ready(&shard);
-            link_file(&target, &link).map_err(|e| Error::io(&link, FileAction::Create, e))?;
+            files::link(&target, &link).map_err(|e| Error::io(&link, FileAction::Create, e))?;
             files.push(Stored {
                 name: shard,
                 size,
@@ -220,15 +220,4 @@ pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn Progress) -> Re
     });
     progress.end();
     found?.map_err(|e| Error::io(path, FileAction::Read, e))
-}
-
-/// A link at `link` to the file `target`.
-fn link_file(target: &Path, link: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::symlink(target, link);
-    // Symbolic links need a privilege on Windows; hard links do not, on the same drive.
-    #[cfg(windows)]
-    return std::os::windows::fs::symlink_file(target, link).or_else(|_| std::fs::hard_link(target, link));
-    #[cfg(not(any(unix, windows)))]
-    return std::fs::hard_link(target, link);
 }

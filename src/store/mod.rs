@@ -26,6 +26,7 @@ pub use disk::{free, has_room};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
 pub use net::journal::vouched;
+pub use net::package::Package;
 pub use preview::{Preview, is_remote, preview};
 pub use progress::{Progress, Silent};
 pub use pull::{LayoutChoice, Pulled, Request, pull};
@@ -320,13 +321,7 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     if let Some(data) = set("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
         return Ok(data.join("tokki"));
     }
-    let (key, below) = if cfg!(windows) {
-        ("LOCALAPPDATA", "tokki")
-    } else if cfg!(target_os = "macos") {
-        ("HOME", "Library/Application Support/tokki")
-    } else {
-        ("HOME", ".local/share/tokki")
-    };
+    let (key, below) = crate::platform::places::DATA;
     match set(key) {
         Some(base) => Ok(base.join(below)),
         None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))

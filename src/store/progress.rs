@@ -1,4 +1,4 @@
-//! What long work tells whoever shows it.
+//! What long work tells its observer.
 
 /// Receives the progress of a download or a check. The command line draws a bar on a terminal and keeps quiet elsewhere.
 pub trait Progress: Sync {

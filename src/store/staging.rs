@@ -4,6 +4,7 @@ use super::manifest::{Manifest, Stored};
 use super::net::journal;
 use super::{Store, disk, name};
 use crate::error::FileAction;
+use crate::platform::files::is_same;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
 use crate::units::hex;
@@ -105,7 +106,7 @@ impl Staging {
     pub fn publish(mut self, source: &str, files: Vec<Stored>, replaced: bool) -> Result<PathBuf> {
         let ready = self.dir.join("ready");
         for path in entries(&ready) {
-            // What nobody asked for doesn't come along.
+            // What was not asked for doesn't come along.
             if !files.iter().any(|file| path.ends_with(&file.name)) {
                 disk::remove(&path)?;
             }
@@ -146,12 +147,12 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
     loop {
         disk::own_folder(dir)?;
         let lock = match disk::open_own(&path) {
-            // Whoever had it has just removed the folder.
+            // Its owner has just removed the folder.
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
         match lock.try_lock() {
-            Ok(()) if is_at(&lock, &path) => return Ok(lock),
+            Ok(()) if is_same(&lock, std::fs::symlink_metadata(&path)) => return Ok(lock),
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(Error::failed(name, "another tokki is fetching it")
@@ -160,22 +161,6 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
             }
             Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, FileAction::Lock, e)),
         }
-    }
-}
-
-/// Whether an open file is still the one of this name.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let there = std::fs::symlink_metadata(path).map(id).ok();
-        there.is_some() && there == file.metadata().map(id).ok()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
     }
 }
 

@@ -130,11 +130,7 @@ impl Vocab {
         let text = |key| Ok::<_, Error>(gguf.str(key)?.map(str::to_owned));
         let mut roles = Roles::default();
         for (key, id) in roles.all() {
-            // converters write "none" as -1, signed or not
-            *id = match gguf.value(key) {
-                Some(crate::gguf::Value::Int(-1)) => None,
-                _ => gguf.u32(key)?.filter(|&id| id != u32::MAX),
-            };
+            *id = gguf.token_id(key)?;
         }
         let model = gguf.need_str(KEY_MODEL)?.to_owned();
         let tokens: Strings = gguf.need_strings(KEY_TOKENS)?.collect();

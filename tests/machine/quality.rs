@@ -35,7 +35,8 @@ fn models() -> Option<PathBuf> {
 fn read_npy(path: &Path, rows: usize) -> Vec<Vec<f64>> {
     let bytes = std::fs::read(path).unwrap();
     let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(bytes.starts_with(b"\x93NUMPY\x01") && String::from_utf8_lossy(&bytes[10..start]).contains("<f2"));
+    let is_f16 = String::from_utf8_lossy(&bytes[10..start]).contains("<f2");
+    assert!(bytes.starts_with(b"\x93NUMPY\x01") && is_f16, "an array of f16");
     let values: Vec<f64> = bytes[start..].chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f64()).collect();
     values.chunks_exact(values.len() / rows).map(<[f64]>::to_vec).collect()
 }

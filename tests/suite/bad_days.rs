@@ -15,9 +15,9 @@ fn model() -> String {
 fn fifo(home: &Home) -> PathBuf {
     let path = home.path().join("fifo");
     if !path.exists() {
-        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success(), "mkfifo");
     }
-    assert!(std::fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+    assert!(std::fs::symlink_metadata(&path).unwrap().file_type().is_fifo(), "a FIFO");
     path
 }
 
@@ -26,7 +26,7 @@ fn started(home: &Home, args: &[&str]) -> Child {
 }
 
 fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success(), "kill {name}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn say(terminal: &mut Terminal, line: &str) -> String {
 
 pub fn leave(mut terminal: Terminal) {
     terminal.send("\x04");
-    assert_eq!(terminal.end(), 0);
+    assert_eq!(terminal.end(), 0, "the exit code");
 }
 
 #[test]

@@ -81,29 +81,39 @@ fn callers_can_tell_faults_apart() {
     assert_eq!(session.feed(&[1; 9], &mut |_| {}).map(|_| ()).unwrap_err().kind(), Kind::ContextFull);
 }
 
+/// What an observer was told: name, length of a row, values.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(String, usize, Vec<f32>)>>);
+
+impl tokki::engine::Trace for Told {
+    fn values(&self, name: &str, row_len: usize, values: &[f32]) {
+        self.0.lock().unwrap().push((name.to_owned(), row_len, values.to_vec()));
+    }
+}
+
+/// What an observer of three tokens is told, and their logits, which no observer changes.
+fn watched(name: &str) -> (Vec<(String, usize, Vec<f32>)>, Vec<f32>) {
+    let llm = open(name);
+    let session = || Session::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
+    let alone = session().feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
+    let (mut session, told) = (session(), Arc::new(Told::default()));
+    session.trace(Arc::clone(&told) as Arc<dyn tokki::engine::Trace>);
+    assert_eq!(session.feed(&[1, 2, 3], &mut |_| {}).unwrap(), alone, "{name}: watched and not");
+    let told = std::mem::take(&mut *told.0.lock().unwrap());
+    for (of, row_len, values) in &told {
+        assert!(*row_len > 0 && !values.is_empty() && values.len() % row_len == 0, "{name}: {of}");
+    }
+    (told, alone)
+}
+
 /// Intermediates come in the order of computation, under their names, and agree with what a session returns.
 #[test]
 fn intermediates_are_told_to_an_observer() {
-    use std::sync::Mutex;
-    use tokki::engine::Trace;
-    #[derive(Default)]
-    struct Told(Mutex<Vec<(String, usize, Vec<f32>)>>);
-    impl Trace for Told {
-        fn values(&self, name: &str, row_len: usize, values: &[f32]) {
-            self.0.lock().unwrap().push((name.to_owned(), row_len, values.to_vec()));
-        }
-    }
-    let llm = open("llama.gguf");
-    let mut session = Session::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
-    let told = Arc::new(Told::default());
-    session.trace(Arc::clone(&told) as Arc<dyn Trace>);
-    let logits = session.feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
-    let told = told.0.lock().unwrap();
+    let (told, logits) = watched("llama.gguf");
     let names: Vec<&str> = told.iter().map(|(name, ..)| name.as_str()).collect();
-    let first =
-        ["inp_embd", "attn_norm-0", "Qcur-0", "Kcur-0", "Vcur-0", "kqv_out-0", "attn_out-0", "ffn_norm-0", "ffn_out-0"];
-    assert_eq!(names[..9], first);
-    assert_eq!(names[9..11], ["l_out-0", "attn_norm-1"]);
+    let first = ["inp_embd", "attn_norm-0", "Qcur-0", "Kcur-0", "Vcur-0", "kqv_out-0", "attn_out-0"];
+    assert_eq!(names[..7], first);
+    assert_eq!(names[7..13], ["ffn_inp-0", "ffn_norm-0", "ffn_swiglu-0", "ffn_out-0", "l_out-0", "attn_norm-1"]);
     assert_eq!(names[names.len() - 2..], ["result_norm", "result_output"]);
     assert_eq!(told.last().unwrap().2, logits);
     // Each row of the stream is the one before, and what the layer's two parts added to it.
@@ -112,6 +122,28 @@ fn intermediates_are_told_to_an_observer() {
     let embd = told[0].1;
     assert_eq!((before.len(), after.len()), (3 * embd, 3 * embd));
     for (at, after) in after.iter().enumerate() {
+        assert_eq!(before[at] + attn[at], values("ffn_inp-0")[at], "value {at}");
         assert_eq!((before[at] + attn[at]) + ffn[at], *after, "value {at}");
     }
+}
+
+/// Inside experts and latent attention: the parts make up what the layer adds.
+#[test]
+fn the_insides_of_mixers_and_experts_are_told() {
+    let (told, _) = watched("qwen3moe.gguf");
+    let values = |name: &str| &told.iter().find(|(told, ..)| told == name).unwrap_or_else(|| panic!("no {name}")).2;
+    assert_eq!(values("ffn_moe_out-0"), values("ffn_out-0"));
+    let probs = values("ffn_moe_probs-0");
+    assert_eq!(probs.len(), values("ffn_moe_logits-0").len());
+    assert!((probs.iter().sum::<f32>() - 3.0).abs() < 1e-4, "three tokens' probabilities");
+    let (told, _) = watched("deepseek2.gguf");
+    let find = |name: &str| told.iter().find(|(told, ..)| told == name).unwrap_or_else(|| panic!("no {name}"));
+    for name in ["kv_cmpr-0", "k_pe-0", "q-0", "q_nope_absorbed-0", "q_pe-0", "kqv_out-0"] {
+        assert_eq!(find(name).2.len(), 3 * find(name).1, "{name}");
+    }
+    let experts = told.iter().find(|(name, ..)| name.starts_with("ffn_shexp-")).unwrap();
+    let layer = experts.0.trim_start_matches("ffn_shexp-");
+    let (chosen, out) = (&find(&format!("ffn_moe_out-{layer}")).2, &find(&format!("ffn_out-{layer}")).2);
+    let far = |at: usize| (experts.2[at] + chosen[at] - out[at]).abs() > 1e-5 * out[at].abs().max(1.0);
+    assert!(!(0..out.len()).any(far), "the shared expert and the chosen ones make up the result");
 }

@@ -21,7 +21,7 @@ fn split<'a>(template: &Template, prompt: &str, pieces: impl IntoIterator<Item =
     let mut texts = [const { String::new() }; 3];
     let mut take = |parts: Vec<tokki::chat::Part>| {
         for part in parts {
-            assert!(!part.text.is_empty());
+            assert!(!part.text.is_empty(), "a part without text");
             texts[match part.kind {
                 Kind::Reasoning => 0,
                 Kind::Answer => 1,

@@ -110,7 +110,10 @@ impl Server {
     }
 
     pub fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success(),
+            "kill {signal}"
+        );
     }
 
     /// A number of the metrics page.
@@ -511,7 +514,7 @@ fn batch(folder: &Path, kill: Option<Duration>) -> Vec<Value> {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        None => assert_eq!(child.wait().unwrap().code(), Some(0)),
+        None => assert_eq!(child.wait().unwrap().code(), Some(0), "the exit code"),
     }
     let text = std::fs::read_to_string(folder.join("out.jsonl")).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

@@ -86,7 +86,7 @@ impl Terminal {
     }
 
     fn signal(&self, name: &str, pid: u32) {
-        assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success(), "kill {name}");
     }
 
     /// Waits for the end, and gives the exit code.
@@ -211,7 +211,7 @@ fn kept(home: &Path, line: &str) {
     let mut again = chat(home, &["--session", "kept.session"], 80);
     assert!(again.text.contains("continued: 1 earlier question"), "{}", again.text);
     again.send("\x04");
-    assert_eq!(again.end(), 0);
+    assert_eq!(again.end(), 0, "the exit code");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn differences(tokenizer: &Tokenizer, original: Option<&[u32]>, oracle: &Value, 
     let mut wrong = Vec::new();
     for (text, expected) in texts(&oracle["texts"]).iter().zip(ids.as_array().unwrap()) {
         let mut got = tokenizer.encode(text, Special::Plain);
-        assert_eq!(&tokenizer.decode(&got, false), text);
+        assert_eq!(&tokenizer.decode(&got, false), text, "back to the text");
         if let Some(original) = original {
             got = got.iter().map(|&id| original[id as usize]).collect();
         }

@@ -5,6 +5,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::kind::KeyStrip;
 use super::queries::{Group, ROWS};
 use super::{BLOCK, STRIP, TILE};
 use crate::isa::caches::LINE;
@@ -114,37 +115,6 @@ pub(super) trait Element {
     fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F;
 }
 
-/// f32.
-pub(super) struct Float;
-/// f16.
-pub(super) struct Half;
-/// Signed bytes.
-pub(super) struct Byte;
-
-impl Element for Float {
-    const BYTES: usize = 4 * LANES;
-    #[inline(always)]
-    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
-        s.load_f32(&bytes.as_chunks().0[index])
-    }
-}
-
-impl Element for Half {
-    const BYTES: usize = 2 * LANES;
-    #[inline(always)]
-    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
-        s.load_f16(&bytes.as_chunks().0[index])
-    }
-}
-
-impl Element for Byte {
-    const BYTES: usize = LANES;
-    #[inline(always)]
-    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
-        s.load_i8(&bytes.as_chunks().0[index])
-    }
-}
-
 /// Scores of f32 and f16 keys: `strip` is `[k_dim][64 keys]`, a row of it `ROW` bytes.
 pub(super) struct Scores<'a, E, const ROW: usize> {
     strip: &'a [[u8; ROW]],
@@ -161,14 +131,9 @@ pub(super) struct Scores<'a, E, const ROW: usize> {
 }
 
 impl<'a, E, const ROW: usize> Scores<'a, E, ROW> {
-    pub(super) fn new(
-        strip: &'a [[u8; ROW]],
-        queries: &'a [[f32; ROWS]],
-        (vectors, at): (Range<usize>, usize),
-        next: Fetch<'a>,
-        out: &'a mut Weights,
-    ) -> Self {
-        Self { strip, queries, vectors, at, next, out, element: PhantomData }
+    pub(super) fn new(keys: KeyStrip<'a>) -> Self {
+        let KeyStrip { strip, group, vectors, at, next, out, scales: _ } = keys;
+        Self { strip: strip.as_chunks().0, queries: group.values, vectors, at, next, out, element: PhantomData }
     }
 }
 
@@ -177,12 +142,12 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
 
     #[inline(always)]
     fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
-        assert!(row + R <= ROWS);
+        assert!(row + R <= ROWS, "rows of a group");
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN));
         let mut next = std::mem::take(&mut self.next).turns(turns);
         while first < self.vectors.end {
-            assert!(first + N <= STRIP / LANES);
+            assert!(first + N <= STRIP / LANES, "vectors of a strip");
             let mut acc = [[s.splat(0.0); N]; R];
             for (keys, queries) in self.strip.chunks(TURN).zip(self.queries.chunks(TURN)) {
                 next.next(s);
@@ -266,12 +231,12 @@ impl Tiled for DotScores<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
-        assert!(row + R <= ROWS);
+        assert!(row + R <= ROWS, "rows of a group");
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(BLOCK / 4));
         let mut next = std::mem::take(&mut self.next).turns(turns);
         while first < self.vectors.end {
-            assert!(first + N <= STRIP / LANES);
+            assert!(first + N <= STRIP / LANES, "vectors of a strip");
             let start = self.at + first * LANES;
             let out = &mut self.out[row..][..R];
             for out in &mut *out {
@@ -336,7 +301,7 @@ impl<'a, E: Element> Values<'a, E> {
         next: &mut Turns<'_>,
     ) {
         let Part { strip, width, ref slots, weights, ref mut acc, stride, .. } = self.part;
-        assert!(slots.end <= TILE && N <= STRIP / LANES);
+        assert!(slots.end <= TILE && N <= STRIP / LANES, "slots of a tile");
         // With one or two vectors all are in one block.
         let block = first * LANES / BLOCK;
         let weights = [block, (block + 1).min(STRIP / BLOCK - 1)].map(|at| rows::<R>(weights[at], self.part.row + row));

@@ -1,7 +1,7 @@
 //! Query rows, prepared for the products with a tile's keys.
 
-use super::store::quantize_f32;
-use super::{BLOCK, KvKind, KvLayout};
+use super::byte::quantize_f32;
+use super::{BLOCK, KvLayout};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, Lanes};
@@ -64,7 +64,7 @@ impl Queries {
     pub fn set<'r>(&mut self, isa: Isa, layout: &KvLayout, rows: impl ExactSizeIterator<Item = &'r [f32]>, scale: f32) {
         self.rows = rows.len();
         self.k_dim = layout.k_dim;
-        self.quantized = layout.kind == KvKind::Q8;
+        self.quantized = layout.kind.scaled();
         let (values, bytes, scales) = self.sizes();
         for (vec, len) in [(&mut self.values, values), (&mut self.scales, scales)] {
             vec.clear();
@@ -87,7 +87,7 @@ impl Queries {
 
     /// Whether these rows were prepared for such a layout.
     pub(super) fn suit(&self, layout: &KvLayout) -> bool {
-        self.k_dim == layout.k_dim && self.quantized == (layout.kind == KvKind::Q8)
+        self.k_dim == layout.k_dim && self.quantized == layout.kind.scaled()
     }
 
     fn group_count(&self) -> usize {

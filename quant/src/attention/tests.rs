@@ -143,7 +143,7 @@ fn held(kind: KvKind, x: &[f32], query: bool) -> Vec<f64> {
 fn layouts() -> impl Iterator<Item = KvLayout> {
     let dims = [64, 80, 96, 128, 256, 1, 5, 17, 31, 33, 50, 113].map(|dim| (dim, dim, false));
     let more = [(576, 512, true), (192, 128, false), (40, 24, true), (70, 67, true), (100, 33, true)];
-    KvKind::NAMES.into_iter().flat_map(move |(kind, _)| {
+    KvKind::NAMES.iter().copied().flat_map(move |(kind, _)| {
         dims.into_iter().chain(more).map(move |(k_dim, v_dim, v_in_k)| KvLayout { kind, k_dim, v_dim, v_in_k })
     })
 }
@@ -189,7 +189,7 @@ fn every_layout_on_every_instruction_set() {
 #[test]
 fn every_group_size_of_common_heads() {
     let mut random = Random(5);
-    for (kind, _) in KvKind::NAMES {
+    for &(kind, _) in KvKind::NAMES {
         let layout = KvLayout { kind, k_dim: 128, v_dim: 128, v_in_k: false };
         for n_rows in 1..=20 {
             let mut case = Case::new(&mut random, layout, 1, 111, n_rows);
@@ -313,7 +313,7 @@ fn quantized_scores_stay_close_to_the_unquantized() {
 
 #[test]
 fn names_round_trip() {
-    for (kind, name) in KvKind::NAMES {
+    for &(kind, name) in KvKind::NAMES {
         assert_eq!((kind.name(), KvKind::by_name(name)), (name, Some(kind)));
     }
 }

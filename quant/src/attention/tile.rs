@@ -13,7 +13,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Byte, DotScores, Fetch, Float, Half, Part, Scores, Values, Weights, by_rows};
+use super::kernels::{Fetch, Part, Values, Weights, by_rows};
+use super::kind::{ForKind, KeyStrip, KvFormat};
 use super::queries::{Group, Queries, ROWS};
 use super::unpack::unpack_values;
 use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
@@ -155,29 +156,9 @@ impl Attend<'_> {
             }
             let vectors = vectors.start - base..vectors.end - base;
             let (at, next) = (index * STRIP, next.part(index, TILE / STRIP));
-            match self.layout.kind {
-                KvKind::F32 => {
-                    let strip = strip.as_chunks().0;
-                    by_rows(
-                        s,
-                        group.rows,
-                        Scores::<Float, { 4 * STRIP }>::new(strip, group.values, (vectors, at), next, out),
-                    );
-                }
-                KvKind::F16 => {
-                    let strip = strip.as_chunks().0;
-                    by_rows(
-                        s,
-                        group.rows,
-                        Scores::<Half, { 2 * STRIP }>::new(strip, group.values, (vectors, at), next, out),
-                    );
-                }
-                KvKind::Q8 => {
-                    let scales = &self.tile[self.layout.key_scales_start()..self.layout.values_start()];
-                    let (strip, scales) = (strip.as_chunks().0, scales.as_chunks().0);
-                    by_rows(s, group.rows, DotScores { strip, scales, group, vectors, at, next, out });
-                }
-            }
+            let scales = &self.tile[self.layout.key_scales_start()..self.layout.values_start()];
+            let keys = KeyStrip { strip, scales, group, vectors, at, next, out };
+            self.layout.kind.with(ScoreKeys(s, keys));
         }
     }
 
@@ -213,7 +194,7 @@ impl Attend<'_> {
         let layout = self.layout;
         let (weights, scaled) = (&*self.weights, &mut *self.scaled);
         let stride = self.out.stride();
-        let quantized = layout.kind == KvKind::Q8;
+        let quantized = layout.kind.scaled();
         let (kind, values) = if layout.v_in_k {
             (KvKind::F32, &self.out.scratch[..])
         } else {
@@ -236,12 +217,28 @@ impl Attend<'_> {
             let next = next.part(start / STRIP, layout.v_dim.div_ceil(STRIP));
             let part = Part { strip, next, width, slots: slots.clone(), weights, row: rows.start, acc, stride };
             let rows = rows.len();
-            match kind {
-                KvKind::F32 => by_rows(s, rows, Values::<Float>::new(part)),
-                KvKind::F16 => by_rows(s, rows, Values::<Half>::new(part)),
-                KvKind::Q8 => by_rows(s, rows, Values::<Byte>::new(part)),
-            }
+            kind.with(AddValues(s, rows, part));
         }
+    }
+}
+
+struct ScoreKeys<'a, S>(S, KeyStrip<'a>);
+
+impl<S: Simd> ForKind for ScoreKeys<'_, S> {
+    type Out = ();
+    #[inline(always)]
+    fn run<K: KvFormat>(self) {
+        K::scores(self.0, self.1);
+    }
+}
+
+struct AddValues<'a, S>(S, usize, Part<'a>);
+
+impl<S: Simd> ForKind for AddValues<'_, S> {
+    type Out = ();
+    #[inline(always)]
+    fn run<K: KvFormat>(self) {
+        by_rows(self.0, self.1, Values::<K>::new(self.2));
     }
 }
 

@@ -3,8 +3,9 @@
 //! (Unpacking plain f16 or q8_0 values in the same way doesn't pay even for 64 query rows: reading four times the bytes
 //! from the second-level cache costs what the conversions did.)
 
-use super::kernels::{Byte, Element, Float, Half};
-use super::{KvKind, KvLayout, STRIP, TILE, strip_width};
+use super::kernels::Element;
+use super::kind::{ForKind, KvFormat};
+use super::{KvLayout, STRIP, TILE, strip_width};
 use crate::isa::simd::{Kernel, LANES, Simd};
 
 /// All values of `tile`, without their scales, as strips `[128 slots][width]` of f32.
@@ -19,36 +20,42 @@ pub(super) fn unpack_values<S: Simd>(s: S, layout: &KvLayout, tile: &[u8], out: 
 }
 
 /// The strip of `width` values from value `start` on.
-struct UnpackStrip<'a> {
+pub(super) struct UnpackStrip<'a> {
     layout: &'a KvLayout,
     tile: &'a [u8],
-    start: usize,
-    width: usize,
-    out: &'a mut [u8],
+    pub(super) start: usize,
+    pub(super) width: usize,
+    pub(super) out: &'a mut [u8],
 }
 
 impl Kernel for UnpackStrip<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.layout.kind {
-            KvKind::F32 => self.transpose::<S, Float, { 4 * STRIP }>(s),
-            KvKind::F16 => self.transpose::<S, Half, { 2 * STRIP }>(s),
-            KvKind::Q8 => self.transpose_bytes(s),
-        }
+        self.layout.kind.with(InRows(s, self));
+    }
+}
+
+struct InRows<'a, S>(S, UnpackStrip<'a>);
+
+impl<S: Simd> ForKind for InRows<'_, S> {
+    type Out = ();
+    #[inline(always)]
+    fn run<K: KvFormat>(self) {
+        K::unpack(self.0, self.1);
     }
 }
 
 impl<'a> UnpackStrip<'a> {
     /// Each strip of keys with the slot of its first.
-    fn key_strips(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+    pub(super) fn key_strips(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let strips = self.tile.chunks_exact(self.layout.key_strip_bytes()).take(TILE / STRIP);
         strips.enumerate().map(|(index, strip)| (index * STRIP, strip))
     }
 
     /// From keys, `[k_dim][64 keys]`: 16 values of 16 keys at a time.
     #[inline(always)]
-    fn transpose<S: Simd, E: Element, const ROW: usize>(self, s: S) {
+    pub(super) fn transpose<S: Simd, E: Element, const ROW: usize>(self, s: S) {
         for (slot, strip) in self.key_strips() {
             let rows = &strip.as_chunks::<ROW>().0[self.start..];
             for vector in 0..STRIP / LANES {
@@ -61,31 +68,6 @@ impl<'a> UnpackStrip<'a> {
                     for (key, x) in x.into_iter().enumerate() {
                         let at = (slot + vector * LANES + key) * self.width / LANES + chunk;
                         s.store_f32(x, &mut self.out.as_chunks_mut().0[at]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// From keys, `[k_dim / 4][64 keys][4]` bytes: 16 groups of 4 of 16 keys at a time, moved as if they were f32.
-    #[inline(always)]
-    fn transpose_bytes<S: Simd>(self, s: S) {
-        for (slot, strip) in self.key_strips() {
-            let rows = &strip.as_chunks::<{ 4 * STRIP }>().0[self.start / 4..];
-            for vector in 0..STRIP / LANES {
-                let mut x = [s.splat(0.0); LANES];
-                for (row, x) in rows.iter().zip(&mut x) {
-                    *x = Float::load(s, row, vector);
-                }
-                s.transpose(&mut x);
-                for (key, x) in x.into_iter().enumerate() {
-                    let mut bytes = [0; STRIP];
-                    s.store_f32(x, &mut bytes);
-                    let bytes = bytes.map(|x| x ^ 0x80);
-                    let at = (slot + vector * LANES + key) * self.width / LANES;
-                    let out = &mut self.out.as_chunks_mut().0[at..][..self.width / LANES];
-                    for (chunk, out) in out.iter_mut().enumerate() {
-                        s.store_f32(Byte::load(s, &bytes, chunk), out);
                     }
                 }
             }

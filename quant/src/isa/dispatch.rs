@@ -23,7 +23,7 @@ fn with_token<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
 }
 
 /// As [`with_token`] where `isa` has vectors, else gives the kernel back: what is defined row by row needs no portable kernel
-/// that nobody would run.
+/// that would never run.
 pub(crate) fn with_vectors<K: Kernel>(isa: Isa, kernel: K) -> Result<K::Out, K> {
     match isa.level() {
         Level::Scalar => Err(kernel),

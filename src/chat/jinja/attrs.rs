@@ -1,9 +1,9 @@
 //! Attributes, items and slices, by the rules of Jinja's sandbox for values that cannot be changed.
 
+use super::compare;
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::ops;
 use super::value::{Items, Loop, Value, View};
 use std::rc::Rc;
 
@@ -292,7 +292,7 @@ fn chosen(bounds: &[Value; 3], len: usize) -> Result<(i64, i64, usize, i64)> {
 /// Whether two texts or lists are equal under `==`, for methods that search.
 pub(super) fn position(items: &[Value], wanted: &Value, meter: &Meter) -> Result<Option<usize>> {
     for (at, item) in items.iter().enumerate() {
-        if ops::equal(item, wanted, meter)? {
+        if compare::equal(item, wanted, meter)? {
             return Ok(Some(at));
         }
     }

@@ -4,7 +4,8 @@ use super::args::Args;
 use super::ast::{ForNode, Stmt, StmtKind, Target, Tree};
 use super::fault::{Fault, Kind, Result, limit, runtime};
 use super::meter::{Buffer, Charge, Meter};
-use super::value::{Dict, Loop, LoopState, Macro, Namespace, Value, Walk};
+use super::value::{Dict, Loop, LoopState, Macro, Namespace, Value};
+use super::walk::Walk;
 use super::{ops, print};
 use ahash::AHashMap;
 use std::cell::RefCell;
@@ -293,7 +294,7 @@ impl<'t> Eval<'t> {
                     return runtime("cannot assign attribute on non-namespace object");
                 };
                 let key = self.meter.text(attr)?;
-                // Nobody else holds the mapping unless it is being printed.
+                // The mapping is held nowhere else unless it is being printed.
                 let mut attrs = namespace.attrs.borrow_mut();
                 match Rc::get_mut(&mut attrs) {
                     Some(own) => own.set(key, value, &self.meter)?,

@@ -5,7 +5,7 @@ use super::ast::{CallArgs, Comparison, Expr, ExprKind, Operator};
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::value::{Dict, Global, Value};
-use super::{attrs, filters, functions, ops, predicates, print};
+use super::{attrs, compare, filters, functions, ops, predicates, print};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -108,7 +108,7 @@ impl<'t> Eval<'t> {
                 // Jinja writes the constant into Python's source, where `-1 ** x` is `-(1 ** x)`.
                 let (a, b) = (self.expr(a)?, self.expr(b)?);
                 self.line = e.line;
-                if ops::order(&a, &Value::Int(0), &self.meter)? != Some(Ordering::Less) {
+                if compare::order(&a, &Value::Int(0), &self.meter)? != Some(Ordering::Less) {
                     return ops::binary(Operator::Pow, &a, &b, &self.meter);
                 }
                 signed(&ops::binary(Operator::Pow, &signed(&a, true)?, &b, &self.meter)?, true)
@@ -165,12 +165,12 @@ impl<'t> Eval<'t> {
         let mut left = self.expr(first)?;
         for (comparison, e) in rest {
             let right = self.expr(e)?;
-            let ordering = |a: &Value, b: &Value| ops::order(a, b, &self.meter);
+            let ordering = |a: &Value, b: &Value| compare::order(a, b, &self.meter);
             let holds = match comparison {
-                Comparison::Eq => ops::equal(&left, &right, &self.meter)?,
-                Comparison::Ne => !ops::equal(&left, &right, &self.meter)?,
-                Comparison::In => ops::contains(&right, &left, &self.meter)?,
-                Comparison::NotIn => !ops::contains(&right, &left, &self.meter)?,
+                Comparison::Eq => compare::equal(&left, &right, &self.meter)?,
+                Comparison::Ne => !compare::equal(&left, &right, &self.meter)?,
+                Comparison::In => compare::contains(&right, &left, &self.meter)?,
+                Comparison::NotIn => !compare::contains(&right, &left, &self.meter)?,
                 Comparison::Lt => ordering(&left, &right)? == Some(Ordering::Less),
                 Comparison::Gt => ordering(&left, &right)? == Some(Ordering::Greater),
                 Comparison::Le => matches!(ordering(&left, &right)?, Some(Ordering::Less | Ordering::Equal)),

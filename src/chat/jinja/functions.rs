@@ -3,8 +3,9 @@
 use super::args::{Args, int_of, str_of};
 use super::eval::Eval;
 use super::fault::{Fault, Kind, Result, runtime};
-use super::value::{Cycler, Dict, Global, Items, Joiner, Range, Value, Walk};
-use super::{methods, ops, print, time};
+use super::value::{Cycler, Dict, Global, Items, Joiner, Range, Value};
+use super::walk::Walk;
+use super::{compare, methods, print, time};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -121,7 +122,7 @@ pub(super) fn changed(eval: &Eval<'_>, of: &super::value::Loop, args: Args) -> R
     let now = Value::tuple(&eval.meter, args.pos)?;
     let before = of.state.borrow().changed.clone();
     let same = match &before {
-        Some(before) => ops::equal(before, &now, &eval.meter)?,
+        Some(before) => compare::equal(before, &now, &eval.meter)?,
         None => false,
     };
     if !same {

@@ -1,9 +1,9 @@
 //! JSON between the outside and templates: values in, and `tojson` out with the bytes of Python's `json.dumps`.
 
 use super::args::{Args, int_of, str_of};
+use super::compare;
 use super::fault::{Result, limit, runtime};
 use super::meter::{Buffer, Meter};
-use super::ops;
 use super::print::{big_text, float_repr};
 use super::value::{Dict, Value};
 use num_bigint::BigInt;
@@ -125,7 +125,7 @@ fn copied(dict: &Dict) -> Vec<(Value, Value)> {
 }
 
 fn sorted(dict: &Dict, meter: &Rc<Meter>) -> Result<Vec<(Value, Value)>> {
-    ops::sort_by_keys(copied(dict), false, meter)
+    compare::sort_by_keys(copied(dict), false, meter)
 }
 
 fn write_items<T>(

@@ -6,7 +6,7 @@ use super::eval::Eval;
 use super::fault::Result;
 use super::methods::is_cased_as;
 use super::value::Value;
-use super::{filters, ops, print};
+use super::{compare, filters, ops, print};
 use std::cmp::Ordering;
 
 /// A test of a value.
@@ -68,7 +68,7 @@ static TESTS: &[(&str, Test)] = &[
     ("test", |_, v, a| none(a, v.as_str().is_some_and(|name| find(name).is_some()))),
     ("in", |eval, v, a| {
         let hay = a.bind("in", ["seq"], 1)?.or(0, Value::None);
-        ops::contains(&hay, v, &eval.meter)
+        compare::contains(&hay, v, &eval.meter)
     }),
     ("sameas", |eval, v, a| same(eval, v, a)),
     ("eq", |e, v, a| equal(e, v, a)),
@@ -97,7 +97,7 @@ fn remainder(eval: &Eval<'_>, value: &Value, by: &Value, wanted: i64) -> Result<
         return value.undefined_fault();
     }
     let rest = ops::binary(Operator::Mod, value, by, &eval.meter)?;
-    ops::equal(&rest, &Value::Int(wanted), &eval.meter)
+    compare::equal(&rest, &Value::Int(wanted), &eval.meter)
 }
 
 fn cased(eval: &Eval<'_>, value: &Value, upper: bool) -> Result<bool> {
@@ -124,10 +124,10 @@ fn same(eval: &Eval<'_>, value: &Value, args: Args) -> Result<bool> {
 
 fn equal(eval: &Eval<'_>, value: &Value, args: Args) -> Result<bool> {
     let other = args.bind_unnamed::<1>("eq", 1)?.or(0, Value::None);
-    ops::equal(value, &other, &eval.meter)
+    compare::equal(value, &other, &eval.meter)
 }
 
 fn ordered(eval: &Eval<'_>, value: &Value, args: Args, wanted: &[Ordering]) -> Result<bool> {
     let other = args.bind_unnamed::<1>("lt", 1)?.or(0, Value::None);
-    Ok(ops::order(value, &other, &eval.meter)?.is_some_and(|order| wanted.contains(&order)))
+    Ok(compare::order(value, &other, &eval.meter)?.is_some_and(|order| wanted.contains(&order)))
 }

@@ -211,7 +211,7 @@ fn sorted_repr(out: &mut Buffer, value: &Value, level: usize) -> Result<()> {
         Value::Tuple(items) if !items.group => ("(", &items.items, if items.items.len() == 1 { ",)" } else { ")" }),
         Value::Dict(dict) => {
             out.push("{")?;
-            for (i, (key, item)) in super::ops::sorted_pairs(dict, out.meter())?.iter().enumerate() {
+            for (i, (key, item)) in super::compare::sorted_pairs(dict, out.meter())?.iter().enumerate() {
                 out.push(if i > 0 { ", " } else { "" })?;
                 sorted_repr(out, key, level + 1)?;
                 out.push(": ")?;
@@ -252,7 +252,7 @@ fn pretty(out: &mut Buffer, value: &Value, indent: usize, allowance: usize, leve
         }
         Value::Dict(dict) if dict.len() > 0 => {
             out.push("{")?;
-            let pairs = super::ops::sorted_pairs(dict, &meter)?;
+            let pairs = super::compare::sorted_pairs(dict, &meter)?;
             for (i, (key, item)) in pairs.iter().enumerate() {
                 if i > 0 {
                     out.push(",\n")?;

@@ -13,7 +13,7 @@ use serde_json::json;
 const BESIDE: (f64, u64) = (0.25, 500 << 20);
 /// The same for one of 2048 tokens with an 8-bit cache.
 const BESIDE_LITTLE: (f64, u64) = (0.05, 300 << 20);
-/// Slower than this nobody waits for an answer.
+/// Slower than this no answer is worth waiting for.
 const PLEASANT: f64 = 8.0;
 /// Of the speed of memory, what generating reaches.
 const REACHED: f64 = 0.8;

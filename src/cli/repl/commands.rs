@@ -2,7 +2,7 @@
 
 use super::{Chat, Deed, Next, attach, output};
 use crate::chat::ThinkingMode;
-use crate::config::{Item, KEYS, Settings, ThoughtView};
+use crate::config::{Counts, Item, KEYS, Settings, ThoughtView};
 use crate::engine::{messages, saved};
 use crate::{Error, Result, suggest};
 use serde_json::Value;
@@ -106,7 +106,8 @@ fn help(_: &mut Chat, _: &str) -> Result<Next> {
 /// Applies a key's value, or says how it can be had.
 type Setter = fn(&mut Chat, &str, &str) -> Result<Next>;
 
-/// What `/set` does with a key. THE TABLE: a key that is in none of the rows is one of sampling, and applied at once.
+/// What `/set` does with keys that have a chat command of their own, or more to them than a value. Of all others the row in
+/// the table of settings says from when on they count.
 const SET: &[(&[&str], Setter)] = &[
     (&["system"], |chat, _, value| system(chat, value)),
     (&["thinking"], |chat, _, value| think(chat, value)),
@@ -118,11 +119,6 @@ const SET: &[(&[&str], Setter)] = &[
             return Err(Error::usage("overflow leaves out the oldest questions of a chat; with --raw there are none."));
         }
         sampling(chat, key, value)
-    }),
-    (&["threads", "power", "ctx", "kv_type", "latent_prefill", "read_ahead", "interleave"], at_the_start),
-    (&["home", "offline", "hub", "mirror", "connections", "part_size"], |_, key, _| {
-        let flag = key.replace('_', "-");
-        Err(Error::usage(format!("{key} is of fetching models. Leave, and give it to the command: --{flag}.")))
     }),
 ];
 
@@ -142,6 +138,15 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
     let (key, value) = (key.replace('-', "_"), value.trim());
     if let Some((_, act)) = SET.iter().find(|(keys, _)| keys.contains(&key.as_str())) {
         return act(chat, &key, value);
+    }
+    match KEYS.iter().find(|row| row.name == key).map(|row| row.counts) {
+        Some(Counts::AtStart) => return at_the_start(chat, &key, value),
+        Some(Counts::Fetching) => {
+            let flag = key.replace('_', "-");
+            let why = format!("{key} is of fetching models. Leave, and give it to the command: --{flag}.");
+            return Err(Error::usage(why));
+        }
+        Some(Counts::Now) | None => {}
     }
     if key.is_empty() {
         return Err(Error::usage("/set KEY VALUE: which? /show lists what can be set."));

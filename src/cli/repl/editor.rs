@@ -110,7 +110,7 @@ struct Assist {
 }
 
 impl Helper for Assist {}
-/// A line that somebody pasted may hold what a terminal would obey.
+/// A pasted line may hold what a terminal would obey.
 impl Highlighter for Assist {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         crate::text::clean(line)

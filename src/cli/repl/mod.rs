@@ -315,7 +315,7 @@ impl Chat {
         self.begun = begun;
         match &result {
             Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(sent),
-            // Whoever stops an answer may not want what they sent after it: it can be edited.
+            // A user who stops an answer may not want what they sent after it: it can be edited.
             _ => {
                 let waiting = self.sent.drain(..).chain(sent).map(|line| line + "\n").collect::<String>();
                 self.begun.insert_str(0, &waiting);

@@ -51,7 +51,7 @@ impl Pass<'_> {
         &self,
         s: &mut Scratch,
         caches: &mut [&mut KvCache],
-        state: (usize, Range<usize>),
+        (layer, state): (usize, Range<usize>),
         conv: &ShortConv,
         w: &ShortConvWeights,
     ) {
@@ -64,7 +64,7 @@ impl Pass<'_> {
         });
         drop(rows);
         if self.model.spec.causal {
-            self.convolve(caches, state, &w.taps, (&s.low, 3 * width), (sized(&mut s.mix, n * width), false));
+            self.convolve(caches, (layer, state), &w.taps, (&s.low, 3 * width), (sized(&mut s.mix, n * width), false));
         } else {
             self.convolve_around(&w.taps, (&s.low, 3 * width), sized(&mut s.mix, n * width));
         }
@@ -72,7 +72,7 @@ impl Pass<'_> {
         let low = &s.low;
         self.lead.phase(n, &|_, t| gates::mul(self.isa, mixes.take(t), &low[t * 3 * width + width..][..width]));
         drop(mixes);
-        self.output_of_mix(s, &w.output, width);
+        self.output_of_mix(s, layer, &w.output, width);
     }
 
     /// A convolution whose window lies around each position, for models that see whole texts.

@@ -34,11 +34,13 @@ impl Pass<'_> {
             let Scratch { low, up, .. } = s;
             self.convolve(caches, (layer, convolved), &w.taps, (low, width), (sized(up, n * width), true));
         }
+        self.tell("conv_output_silu", layer, width, &s.up);
         self.unit_heads(s, delta);
         match &w.decay {
             DeltaDecay::PerHead { gate, beta_alpha } => self.decay_per_head(s, delta, w, gate, beta_alpha),
             DeltaDecay::PerChannel { beta, f, g } => self.decay_per_channel(s, delta, w, (beta, f, g)),
         }
+        self.tell("beta", layer, delta.v_heads, &s.v);
         self.delta_steps(s, caches, (layer, scanned), delta);
         let d = delta.v_heads * delta.v_dim;
         let rows = Chunks::new(&mut s.mix[..n * d], d);
@@ -53,7 +55,7 @@ impl Pass<'_> {
             if sigmoid { gates::mul_sigmoid(self.isa, row, gate) } else { gates::mul_silu(self.isa, row, gate) }
         });
         drop(rows);
-        self.output_of_mix(s, &w.output, d);
+        self.output_of_mix(s, layer, &w.output, d);
     }
 
     /// Products of the branch's input, one beside the other, into `s.low` of `[n][width]`.
@@ -237,6 +239,6 @@ impl Pass<'_> {
             gates::mul_sigmoid(self.isa, row, &made[t * d..][..d]);
         });
         drop(rows);
-        self.output_of_mix(s, &w.output, d);
+        self.output_of_mix(s, layer, &w.output, d);
     }
 }

@@ -3,7 +3,7 @@
 //! The cache holds one entry per position for all heads: the normed latent and the rotated key part. A query head is
 //! taken into the latent space once, and the mix of latents is taken back to values once, so keys and values of each head
 //! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
-//! same bits as the same tokens one by one. (Where nobody asks for that promise, `expanded` is the faster form.)
+//! same bits as the same tokens one by one. (Where that promise is not needed, `expanded` is the faster form.)
 
 use super::attention::Here;
 use crate::arch::Projection;
@@ -37,19 +37,26 @@ impl Pass<'_> {
             self.rotate_head(a, t, rotated);
         });
 
+        drop(keys);
+        self.tell_part("kv_cmpr", here.layer, (1, a.k_dim), 0..l.kv_rank, &s.k);
+        self.tell_part("k_pe", here.layer, (1, a.k_dim), l.kv_rank..a.k_dim, &s.k);
         self.store(s, caches, here);
         self.full_queries(s, w, eps);
+        self.tell("q", here.layer, w.q_b.rows(), &s.up);
         let width = a.heads * l.v_dim;
         if let (true, [cache]) = (self.expand_latents, &*caches) {
             self.attend_expanded(s, cache, here, w);
         } else {
             self.latent_queries(s, here, w);
+            self.tell_part("q_nope_absorbed", here.layer, (a.heads, a.k_dim), 0..l.kv_rank, &s.q);
+            self.tell_part("q_pe", here.layer, (a.heads, a.k_dim), l.kv_rank..a.k_dim, &s.q);
             self.attend(s, caches, here);
             // Back from mixes of latents to values, head by head.
             self.quantize(&s.mix[..n * a.heads * l.kv_rank], l.kv_rank, product::kinds([&w.v_b]), &mut s.inner);
             self.per_head(&w.v_b, &s.inner, sized(&mut s.expanded, n * width));
             std::mem::swap(&mut s.mix, &mut s.expanded);
         }
+        self.tell("kqv_out", here.layer, width, &s.mix);
         self.finish_heads(s, here, l.v_dim);
     }
 

@@ -29,31 +29,39 @@ pub(super) fn run(
 ) {
     let mixer = &pass.model.spec.layers[layer].mixers[number];
     let state = state..state + mixer.state_len();
-    match (mixer, &pass.model.layers[layer].mixers[number]) {
-        (Mixer::Attention(a), MixerWeights::Attention(w)) => {
+    let (at, weights) = ((layer, state), &pass.model.layers[layer].mixers[number]);
+    // Weights are bound by the specification.
+    macro_rules! bound {
+        ($kind:ident) => {{
+            let MixerWeights::$kind(w) = weights else { return };
+            w
+        }};
+    }
+    match mixer {
+        Mixer::Attention(a) => {
+            let w = bound!(Attention);
             let here = Here { layer, a, w };
             match &w.qkv {
                 Qkv::Heads { .. } => pass.heads(s, caches, here),
                 Qkv::Latent(latent) => pass.latent(s, caches, here, latent),
             }
         }
-        (Mixer::Linear, MixerWeights::Linear(w)) => {
-            pass.product(w, &s.input, sized(&mut s.branch, pass.n * pass.model.spec.embd));
+        Mixer::Linear => {
+            pass.product(bound!(Linear), &s.input, sized(&mut s.branch, pass.n * pass.model.spec.embd));
         }
-        (Mixer::ShortConv(conv), MixerWeights::ShortConv(w)) => pass.short_conv(s, caches, (layer, state), conv, w),
-        (Mixer::StateSpace(ssm), MixerWeights::StateSpace(w)) => pass.state_space(s, caches, (layer, state), ssm, w),
-        (Mixer::Delta(delta), MixerWeights::Delta(w)) => pass.delta(s, caches, (layer, state), delta, w),
-        (Mixer::Lightning(l), MixerWeights::Lightning(w)) => pass.lightning(s, caches, (layer, state), l, w),
-        (Mixer::TimeMix(mix), MixerWeights::TimeMix(w)) => pass.time_mix(s, caches, (layer, state), mix, w),
-        (Mixer::ChannelMix(mix), MixerWeights::ChannelMix(w)) => pass.channel_mix(s, caches, (layer, state), mix, w),
-        // Weights are bound by the specification.
-        _ => {}
+        Mixer::ShortConv(conv) => pass.short_conv(s, caches, at, conv, bound!(ShortConv)),
+        Mixer::StateSpace(ssm) => pass.state_space(s, caches, at, ssm, bound!(StateSpace)),
+        Mixer::Delta(delta) => pass.delta(s, caches, at, delta, bound!(Delta)),
+        Mixer::Lightning(l) => pass.lightning(s, caches, at, l, bound!(Lightning)),
+        Mixer::TimeMix(mix) => pass.time_mix(s, caches, at, mix, bound!(TimeMix)),
+        Mixer::ChannelMix(mix) => pass.channel_mix(s, caches, at, mix, bound!(ChannelMix)),
     }
 }
 
 impl Pass<'_> {
     /// The product that ends a mixer, of rows of `width` values in `s.mix`.
-    fn output_of_mix(&self, s: &mut Scratch, output: &Stack, width: usize) {
+    fn output_of_mix(&self, s: &mut Scratch, layer: usize, output: &Stack, width: usize) {
+        self.tell("final_output", layer, width, &s.mix);
         let Scratch { mix, inner, branch, .. } = s;
         self.quantize(&mix[..self.n * width], width, product::kinds([output]), inner);
         self.product(output, inner, sized(branch, self.n * self.model.spec.embd));

@@ -58,6 +58,7 @@ impl Pass<'_> {
             let out = sized(up, n * width);
             self.convolve(caches, (layer, convolved), &w.taps, (&low[x_at..], all), (out, true));
         }
+        self.tell("conv_output_silu", layer, width, &s.up);
         match ssm.form {
             SsmForm::PerHead { heads, groups, .. } => {
                 self.time_steps(s, all, d + width, w, heads);
@@ -79,7 +80,7 @@ impl Pass<'_> {
                 self.gate(s, (all, d), d, None);
             }
         }
-        self.output_of_mix(s, &w.output, d);
+        self.output_of_mix(s, layer, &w.output, d);
     }
 
     /// Rows of `[z | x]` per head become `[x of all heads | z of all heads]`.

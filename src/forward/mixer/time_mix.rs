@@ -93,7 +93,7 @@ impl Pass<'_> {
             TimeMixForm::Six { lerp, linear, .. } => self.six(s, caches, (layer, matrices), mix, w, (lerp, linear)),
             TimeMixForm::Seven { .. } => self.seven(s, caches, (layer, matrices), mix, w),
         }
-        self.output_of_mix(s, &w.output, e);
+        self.output_of_mix(s, layer, &w.output, e);
     }
 
     /// The five blends of WKV-6 depend on the input: `lerp_i + W2_i tanh(W1 x)`, into `s.gate` for blend `i` of five.

@@ -1,7 +1,7 @@
 //! The handler of SIGBUS: pages of a mapped file that are gone become zeros, and the map is marked.
 //!
 //! Everything that the handler touches is static and atomic, and all that it calls is `mmap`: it may run in any thread at
-//! any moment. What it does not know goes to whoever handled the signal before.
+//! any moment. What it does not know goes to the handler that was there before.
 #![allow(unsafe_code, reason = "a signal handler; every block says why it is sound")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -123,7 +123,7 @@ mod system {
         mended
     }
 
-    /// Leaves the signal to whoever handled it before.
+    /// Leaves the signal to the handler that was there before.
     fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let before = BEFORE.get();
         match before.map_or(libc::SIG_DFL, |before| before.sa_sigaction) {

@@ -115,3 +115,5 @@ fn end_input() {
         let _ = kill_process(getpid(), Signal::WINCH);
     }
 }
+
+crate::text::opaque!(Keyboard, Hangup);

@@ -76,3 +76,5 @@ impl Hangup {
     /// Nothing was changed.
     pub fn restore(&self) {}
 }
+
+crate::text::opaque!(Keyboard, Hangup);

@@ -13,6 +13,7 @@ use super::http::{Answer, Fault, Net, shown};
 use super::journal::{Done, Head, Journal};
 use super::probe::{Probe, content_range, probe, rest};
 use crate::error::FileAction;
+use crate::platform::files;
 use crate::store::staging::sha256;
 use crate::store::{Progress, disk};
 use crate::units::hex;
@@ -69,7 +70,7 @@ enum Halt {
     Fault(Fault),
     /// The disk; nothing helps.
     Error(Error),
-    /// Somebody else ended the work.
+    /// The work was ended from elsewhere.
     Stopped,
 }
 
@@ -417,7 +418,7 @@ impl Shared {
             if !*gate {
                 return Err(Halt::Stopped);
             }
-            disk::write_at(&self.file, now, cursor.at).map_err(io(FileAction::Write))?;
+            files::write_at(&self.file, now, cursor.at).map_err(io(FileAction::Write))?;
             cursor.hasher.update(now);
             cursor.at += n as u64;
             self.bytes.fetch_add(n as u64, Ordering::Relaxed);

@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-/// Reads on as long as bytes come at a speed that is worth waiting for, and nobody interrupts.
+/// Reads on as long as bytes come at a speed that is worth waiting for, and no interrupt comes.
 pub(in crate::store) struct Paced<R> {
     inner: R,
     least: (u64, Duration),

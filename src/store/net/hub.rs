@@ -78,7 +78,7 @@ fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fa
             serde_json::from_slice(&bytes).map_err(|e| fault(format!("its listing is invalid: {e}")))?;
         items.extend(page.into_iter().filter(|item| item.kind == "file"));
         match next {
-            // Only the same listing goes on; a page elsewhere would be somebody else's.
+            // Only the same listing goes on; a page elsewhere would be another's.
             Some(next) if next.starts_with(&api) => url = next,
             Some(next) if next.starts_with('/') => url = format!("{}{next}", net.hub()),
             _ => return Ok(items),

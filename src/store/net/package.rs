@@ -3,6 +3,7 @@
 //! only wheels are accepted, and only the named member is read.
 
 use crate::error::FileAction;
+use crate::platform::process;
 use crate::store::Progress;
 use crate::store::disk;
 use crate::units::hex;
@@ -98,8 +99,7 @@ fn download(
     let errors = temporary.join("errors.txt");
     let stderr = File::create(&errors).map_err(|e| Error::io(&errors, FileAction::Create, e))?;
     // A group of its own: pip may be a script that starts the real one, and an interruption has to end them all.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    process::own_group(&mut command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
     let mut child = child.map_err(|e| Error::failed("pip download", e.to_string()))?;
     let status = watch(&mut child, [work, temporary], wanted.size, progress)?;
@@ -123,7 +123,7 @@ fn watch(child: &mut Child, dirs: [&Path; 2], total: u64, progress: &dyn Progres
             Err(e) => return Err(Error::failed("pip download", e.to_string())),
         }
         if interrupt::requested() {
-            end(child);
+            process::end_group(child);
             return Err(Error::Interrupted);
         }
         let size = dirs.iter().map(|dir| size_below(dir, 6)).fold(0u64, u64::saturating_add).min(total);
@@ -133,30 +133,6 @@ fn watch(child: &mut Child, dirs: [&Path; 2], total: u64, progress: &dyn Progres
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Ends the child and everything that it started: politely, then not.
-fn end(child: &mut Child) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        for (signal, naps) in [(Signal::TERM, 8), (Signal::KILL, 1)] {
-            // A group that is gone already needs no signal.
-            if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
-                break;
-            }
-            for _ in 0..naps {
-                drop(child.try_wait());
-                std::thread::sleep(Duration::from_millis(50));
-                if group.is_none_or(|group| test_kill_process_group(group).is_err()) {
-                    break;
-                }
-            }
-        }
-    }
-    drop(child.kill());
-    drop(child.wait());
 }
 
 /// Bytes of the files below `dir`, at most `depth` levels down.
@@ -297,7 +273,7 @@ mod tests {
         let script = format!("sh -c 'sleep 1; touch {}' & wait", mark.display());
         let mut child = Command::new("sh").args(["-c", &script]).process_group(0).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(200));
-        end(&mut child);
+        process::end_group(&mut child);
         std::thread::sleep(Duration::from_millis(1500));
         assert!(!mark.exists(), "the grandchild went on");
     }

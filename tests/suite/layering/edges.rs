@@ -13,7 +13,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("interrupt", &["platform"]),
     ("machine", &[]),
     ("parallel", &[]),
-    ("config", &["sample"]),
+    ("config", &["platform", "sample"]),
     ("gguf", &["platform"]),
     ("arch", &["gguf"]),
     ("model", &["arch", "gguf"]),
@@ -124,6 +124,22 @@ pub const COMMANDS: &[&str] = &[
     "tokenize",
     "verify",
 ];
+
+/// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; what has to
+/// come before `main`; and an error that the line editor has on some systems only.
+pub const SYSTEMS: &[&str] = &[
+    "cfg(unix)",
+    "cfg(not(unix))",
+    "cfg(windows)",
+    "cfg!(windows)",
+    "cfg!(unix)",
+    "target_os",
+    "std::os::",
+    "rustix::",
+    "libc::",
+];
+pub const SYSTEM_ROOMS: &[&str] =
+    &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs", "src/cli/repl/editor.rs"];
 
 /// Words that stay in their rooms.
 pub const WORDS: &[(&str, &[&str])] = &[

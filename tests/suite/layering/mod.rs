@@ -167,6 +167,22 @@ fn words_stay_in_their_rooms() {
     }
 }
 
+/// Another system is a change in few rooms: what differs is not spread over the code that uses it.
+#[test]
+fn systems_differ_in_their_rooms() {
+    for path in sources(&root().join("src")) {
+        let inside = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let here = edges::SYSTEM_ROOMS.iter().any(|room| inside.starts_with(room));
+        if here || is_tests(&module(&root().join("src"), &path)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let said: Vec<_> = edges::SYSTEMS.iter().filter(|word| text.contains(**word)).collect();
+        assert!(said.is_empty(), "{inside} says {said:?}");
+    }
+}
+
 /// A program that embeds the library has no flags: messages name a setting (`` `kv_type` ``), and the command line spells it.
 #[test]
 fn the_library_names_no_flag() {

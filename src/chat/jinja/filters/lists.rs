@@ -4,8 +4,10 @@ use super::super::args::{Args, int_of, str_of};
 use super::super::ast::Operator;
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
-use super::super::value::{Items, Iter, Key, Value, View, Walk};
-use super::super::{ops, predicates, print};
+use super::super::key::Key;
+use super::super::value::{Items, Iter, Value, View};
+use super::super::walk::Walk;
+use super::super::{compare, ops, predicates, print};
 use super::{Path, generator};
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -186,7 +188,7 @@ pub(super) fn sort(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Valu
         let keys = paths.iter().map(|path| path.get(eval, &item)).collect::<Result<Vec<_>>>()?;
         pairs.push((Value::list(&meter, keys)?, item));
     }
-    let sorted = ops::sort_by_keys(pairs, bound.truth(0), &meter)?;
+    let sorted = compare::sort_by_keys(pairs, bound.truth(0), &meter)?;
     Value::list(&meter, sorted.into_iter().map(|(_, item)| item).collect())
 }
 
@@ -211,7 +213,7 @@ pub(super) fn dictsort(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<
         let pair = Value::tuple(&meter, vec![key.clone(), item.clone()])?;
         pairs.push((path.get(eval, if by_value { item } else { key })?, pair));
     }
-    let sorted = ops::sort_by_keys(pairs, bound.truth(2), &meter)?;
+    let sorted = compare::sort_by_keys(pairs, bound.truth(2), &meter)?;
     Value::list(&meter, sorted.into_iter().map(|(_, pair)| pair).collect())
 }
 
@@ -239,7 +241,7 @@ pub(super) fn extreme(eval: &mut Eval<'_>, value: &Value, args: Args, wanted: Or
         let key = path.get(eval, &item)?;
         let better = match &best {
             None => true,
-            Some((known, _)) => ops::order(&key, known, &meter)? == Some(wanted),
+            Some((known, _)) => compare::order(&key, known, &meter)? == Some(wanted),
         };
         if better {
             best = Some((key, item));
@@ -259,9 +261,9 @@ pub(super) fn groupby(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<V
         pairs.push((path.get(eval, &item)?, item));
     }
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
-    for (key, item) in ops::sort_by_keys(pairs, false, &meter)? {
+    for (key, item) in compare::sort_by_keys(pairs, false, &meter)? {
         match groups.last_mut() {
-            Some((known, items)) if ops::equal(known, &key, &meter)? => items.push(item),
+            Some((known, items)) if compare::equal(known, &key, &meter)? => items.push(item),
             _ => groups.push((key, vec![item])),
         }
     }

@@ -212,7 +212,7 @@ fn generator(
     let meter = Rc::clone(&eval.meter);
     let mut made = Vec::new();
     let mut run = || -> Result<()> {
-        let mut walk = super::value::Walk::new(value)?;
+        let mut walk = super::walk::Walk::new(value)?;
         let mut room = meter.charge(0)?;
         while let Some(item) = walk.next(&meter)? {
             if let Some(item) = each(eval, item)? {

@@ -5,7 +5,8 @@ use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
 use super::super::meter::{Buffer, Meter};
 use super::super::print::to_text;
-use super::super::value::{Value, View, Walk};
+use super::super::value::{Value, View};
+use super::super::walk::Walk;
 use super::super::{methods, ops, text, unicode};
 use std::rc::Rc;
 

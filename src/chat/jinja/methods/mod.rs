@@ -4,10 +4,10 @@ mod text;
 
 use super::args::{Args, dict_of};
 use super::attrs::{place, position};
+use super::compare;
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::functions;
-use super::ops;
 use super::value::{Value, View};
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ pub(super) fn call(eval: &mut Eval<'_>, of: &Value, name: &'static str, args: Ar
                 let wanted = args.bind_unnamed::<1>(name, 1)?.or(0, Value::None);
                 let mut count = 0;
                 for item in &items.items {
-                    count += i64::from(ops::equal(item, &wanted, &eval.meter)?);
+                    count += i64::from(compare::equal(item, &wanted, &eval.meter)?);
                 }
                 Ok(Value::Int(count))
             }
@@ -59,7 +59,7 @@ pub(super) fn call(eval: &mut Eval<'_>, of: &Value, name: &'static str, args: Ar
         },
         Value::Range(range) => {
             let wanted = args.bind_unnamed::<1>(name, 1)?.or(0, Value::None);
-            let at = wanted.index().and_then(|n| ops::range_index(range, n));
+            let at = wanted.index().and_then(|n| compare::range_index(range, n));
             match at {
                 _ if name == "count" => Ok(Value::Int(i64::from(at.is_some()))),
                 Some(at) => Ok(Value::int(at)),
@@ -88,7 +88,7 @@ pub(super) fn call(eval: &mut Eval<'_>, of: &Value, name: &'static str, args: Ar
             let other = args.bind_unnamed::<1>(name, 1)?.or(0, Value::None);
             let _ = view;
             for item in other.items(&eval.meter)? {
-                if ops::contains(of, &item, &eval.meter)? {
+                if compare::contains(of, &item, &eval.meter)? {
                     return Ok(Value::Bool(false));
                 }
             }

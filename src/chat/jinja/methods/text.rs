@@ -5,7 +5,8 @@ use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
 use super::super::meter::{Buffer, Meter};
 use super::super::print::is_space;
-use super::super::value::{Text, Value, Walk};
+use super::super::value::{Text, Value};
+use super::super::walk::Walk;
 use super::super::{format, ops, text, unicode};
 use std::rc::Rc;
 

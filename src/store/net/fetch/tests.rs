@@ -194,7 +194,7 @@ fn blocks_that_the_disk_damaged_are_fetched_again_alone() {
     let server = case.server(|_, _, reply| reply);
     case.right(&server);
     let file = File::options().write(true).open(case.part()).unwrap();
-    disk::write_at(&file, &[0; 8], 3 * (64 << 10) + 5).unwrap();
+    files::write_at(&file, &[0; 8], 3 * (64 << 10) + 5).unwrap();
     server.forget();
     case.right(&server);
     let ranges: Vec<_> = server.requests().iter().filter_map(|r| r.range).skip(1).collect();

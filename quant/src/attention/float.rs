@@ -1,0 +1,59 @@
+//! f32 caches: keys `[k_dim][64]`, values `[128][64]`.
+
+use super::STRIP;
+use super::kernels::{Element, Scores, by_rows};
+use super::kind::{KeyStrip, KvFormat};
+use super::store::StoreValue;
+use super::unpack::UnpackStrip;
+use crate::isa::simd::{LANES, Lanes, Simd};
+
+/// f32.
+pub(super) struct Float;
+
+/// A row of a strip of keys.
+const ROW: usize = 4 * STRIP;
+
+impl Element for Float {
+    const BYTES: usize = 4 * LANES;
+    #[inline(always)]
+    fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
+        s.load_f32(&bytes.as_chunks().0[index])
+    }
+}
+
+impl KvFormat for Float {
+    const TOGETHER: usize = 1;
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    fn store_key<S: Lanes>(_: S, strip: &mut [u8], _: &mut [u8], slot: usize, k: &[f32]) {
+        for (row, x) in strip.as_chunks_mut::<ROW>().0.iter_mut().zip(k) {
+            row[4 * (slot % STRIP)..][..4].copy_from_slice(&x.to_le_bytes());
+        }
+    }
+
+    #[inline(always)]
+    fn store_value<S: Lanes>(_: S, mut to: StoreValue<'_>) {
+        for (strip, x) in to.v.chunks(STRIP).enumerate() {
+            for (out, x) in to.row(strip * STRIP).as_chunks_mut().0.iter_mut().zip(x) {
+                *out = x.to_le_bytes();
+            }
+        }
+    }
+
+    fn load_key(strip: &[u8], _: &[u8], slot: usize, out: &mut [f32]) {
+        for (x, row) in out.iter_mut().zip(strip.as_chunks::<ROW>().0) {
+            *x = f32::from_le_bytes(row.as_chunks().0[slot % STRIP]);
+        }
+    }
+
+    #[inline(always)]
+    fn scores<S: Simd>(s: S, keys: KeyStrip<'_>) {
+        by_rows(s, keys.group.rows, Scores::<Self, ROW>::new(keys));
+    }
+
+    #[inline(always)]
+    fn unpack<S: Simd>(s: S, strip: UnpackStrip<'_>) {
+        strip.transpose::<S, Self, ROW>(s);
+    }
+}

@@ -1,0 +1,148 @@
+//! THE TABLE OF CACHE KINDS: a row here, and a file beside this one that says how its values lie and are computed with.
+
+use super::byte::Byte;
+use super::float::Float;
+use super::half::Half;
+use super::kernels::{Element, Fetch, Weights};
+use super::queries::Group;
+use super::store::StoreValue;
+use super::unpack::UnpackStrip;
+use crate::isa::simd::{LANES, Lanes, Simd};
+use std::ops::Range;
+
+/// Rows: kind, name, how its values lie.
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident = $name:literal, $format:ty;)+) => {
+        /// What a cache holds for each value.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        pub enum KvKind {
+            $($(#[doc = $doc])+ $kind,)+
+        }
+
+        impl KvKind {
+            /// Every kind with its name.
+            pub const NAMES: &[(Self, &'static str)] = &[$((Self::$kind, $name)),+];
+
+            /// Their names.
+            pub const WORDS: &[&str] = &[$($name),+];
+
+            /// Its name: `f32`, `f16`, `q8_0`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+
+            /// Runs `job` with the kind as a type.
+            #[inline(always)]
+            pub(super) fn with<J: ForKind>(self, job: J) -> J::Out {
+                match self {
+                    $(Self::$kind => job.run::<$format>(),)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// f32.
+    F32 = "f32", Float;
+    /// f16; values beyond its range are stored as its largest.
+    F16 = "f16", Half;
+    /// Signed bytes with an f16 scale for each 32 (the last block of a head may be shorter).
+    Q8 = "q8_0", Byte;
+}
+
+impl KvKind {
+    /// The kind of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|&(kind, _)| kind)
+    }
+
+    /// Bytes of one value, without scales.
+    pub(super) fn value_bytes(self) -> usize {
+        self.with(ValueBytes)
+    }
+
+    /// Values of a key that lie side by side for each position.
+    pub(super) fn together(self) -> usize {
+        self.with(Together)
+    }
+
+    /// Whether blocks of values share a scale; queries are quantized, too, then.
+    pub(super) fn scaled(self) -> bool {
+        self.with(IsScaled)
+    }
+}
+
+/// Something to be done for a kind of cache.
+pub(super) trait ForKind {
+    type Out;
+    fn run<K: KvFormat>(self) -> Self::Out;
+}
+
+struct ValueBytes;
+
+impl ForKind for ValueBytes {
+    type Out = usize;
+    fn run<K: KvFormat>(self) -> usize {
+        K::BYTES / LANES
+    }
+}
+
+struct Together;
+
+impl ForKind for Together {
+    type Out = usize;
+    fn run<K: KvFormat>(self) -> usize {
+        K::TOGETHER
+    }
+}
+
+struct IsScaled;
+
+impl ForKind for IsScaled {
+    type Out = bool;
+    fn run<K: KvFormat>(self) -> bool {
+        K::SCALED
+    }
+}
+
+/// How a kind's values lie in a tile, and what is computed with them there.
+pub(super) trait KvFormat: Element {
+    /// Values of a key that lie side by side for each position.
+    const TOGETHER: usize;
+    /// Whether blocks of values share a scale.
+    const SCALED: bool;
+
+    /// Writes key `k` into `slot` of the tile, of which `strip` holds the keys of that slot and `scales` the scales.
+    fn store_key<S: Lanes>(s: S, strip: &mut [u8], scales: &mut [u8], slot: usize, k: &[f32]);
+
+    /// Writes a value.
+    fn store_value<S: Lanes>(s: S, to: StoreValue<'_>);
+
+    /// The first values of the key in `slot`, as many as `out` holds.
+    fn load_key(strip: &[u8], scales: &[u8], slot: usize, out: &mut [f32]);
+
+    /// Scores of one strip of keys.
+    fn scores<S: Simd>(s: S, keys: KeyStrip<'_>);
+
+    /// Values that are part of keys, as rows of f32.
+    fn unpack<S: Simd>(s: S, strip: UnpackStrip<'_>);
+}
+
+/// One strip of keys, and the query rows that it is scored for.
+pub(super) struct KeyStrip<'a> {
+    /// The keys.
+    pub(super) strip: &'a [u8],
+    /// The scales of the tile's keys.
+    pub(super) scales: &'a [u8],
+    pub(super) group: &'a Group<'a>,
+    /// Which vectors of 16 keys.
+    pub(super) vectors: Range<usize>,
+    /// Slot of the strip's first key.
+    pub(super) at: usize,
+    /// What is fetched meanwhile.
+    pub(super) next: Fetch<'a>,
+    pub(super) out: &'a mut Weights,
+}

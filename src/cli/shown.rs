@@ -1,0 +1,84 @@
+//! How `tokki run` shows one answer.
+
+use super::flow::Flow;
+use super::output::{self, Paint};
+use super::progress::Prompt;
+use crate::Result;
+use crate::chat::{Kind, Part};
+use crate::config::{Settings, Thinking, ThoughtView};
+use crate::engine::Listener;
+use std::io::{IsTerminal, Write};
+
+/// Shows an answer as it comes: the answer on stdout, the thought dimmed on stderr where that is a terminal.
+pub(super) struct Show {
+    json: bool,
+    thoughts: bool,
+    paint: Paint,
+    prompt: Prompt,
+    last: Option<Kind>,
+    ends_line: bool,
+    /// Lays the answer out where a terminal shows it.
+    flow: Option<Flow>,
+}
+
+impl Show {
+    /// Thoughts are shown where a person can see them, unless something else was asked for.
+    pub(super) fn new(json: bool, settings: &Settings) -> Self {
+        let view = match (settings.thinking(), settings.thoughts()) {
+            (Some(Thinking::View(view)), _) | (_, Some(view)) => Some(view),
+            _ => None,
+        };
+        let thoughts = !json
+            && match view {
+                Some(ThoughtView::Show) => true,
+                Some(ThoughtView::Hide | ThoughtView::Brief) => false,
+                None => std::io::stderr().is_terminal(),
+            };
+        let flow = std::io::stdout().is_terminal().then(|| Flow::new(Paint::stdout()));
+        let (paint, prompt) = (Paint::stderr(), Prompt::default());
+        Self { json, thoughts, paint, prompt, last: None, ends_line: true, flow }
+    }
+
+    /// A newline after the last piece, where it has none.
+    pub(super) fn end(&mut self) -> Result<()> {
+        if let Some(flow) = &mut self.flow {
+            output::piece(&flow.end(output::width().unwrap_or(usize::MAX)))?;
+        }
+        if !self.ends_line { output::result(|out| writeln!(out)) } else { Ok(()) }
+    }
+}
+
+impl Listener for Show {
+    fn prefill(&mut self, done: usize, total: usize) {
+        self.prompt.show(done, total);
+    }
+
+    fn part(&mut self, part: &Part) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        if part.kind == Kind::Unsaid {
+            output::say("\ntokki: what stands above was the model's thought");
+            return Ok(());
+        }
+        let text = crate::text::clean(&part.text);
+        if part.kind == Kind::Reasoning {
+            if self.thoughts {
+                let mut err = std::io::stderr();
+                // A closed stderr hides the thought and nothing else.
+                let _ = write!(err, "{}", self.paint.dim(&text)).and_then(|()| err.flush());
+                self.last = Some(part.kind);
+            }
+            return Ok(());
+        }
+        if self.last == Some(Kind::Reasoning) {
+            output::say("\n");
+        }
+        self.last = Some(part.kind);
+        self.ends_line = text.ends_with('\n');
+        match (&mut self.flow, output::width()) {
+            (Some(flow), Some(width)) => output::piece(&flow.push(&text, width)),
+            _ => output::piece(&text),
+        }
+    }
+}

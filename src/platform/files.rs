@@ -1,0 +1,132 @@
+//! Files by position, private ones, links, and the room that is left.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::path::Path;
+
+/// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
+#[cfg(windows)]
+const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+
+/// Reads some bytes from `at` on.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, at);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = file;
+        file.seek(SeekFrom::Start(at))?;
+        file.read(buffer)
+    }
+}
+
+/// Whether the page at this byte is in the page cache; true where the system does not tell.
+pub(crate) fn is_cached(file: &File, at: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut byte = [0];
+        let mut into = [std::io::IoSliceMut::new(&mut byte)];
+        // A read that must not wait fails where the disk would be needed.
+        preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, at);
+        true
+    }
+}
+
+/// Writes `bytes` at `offset`.
+#[cfg(feature = "pull")]
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut offset) = (bytes, offset);
+        while !bytes.is_empty() {
+            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            (bytes, offset) = (&bytes[written..], offset + written as u64);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an open file is the one that `there` was read of; where the system does not tell, whether there is one.
+pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
+    let Ok(there) = there else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, there);
+        true
+    }
+}
+
+/// Creates a folder, and those above it, that only its owner may look into.
+pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Creates a file that only its owner may read, or empties the one that is there.
+pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes opening refuse a link, or open the link itself, instead of what it leads to.
+#[cfg(feature = "pull")]
+pub(crate) fn follow_no_link(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::custom_flags(options, FILE_FLAG_OPEN_REPARSE_POINT);
+}
+
+/// Bytes that can still be written where `dir`, which is there, lies; `None` where the system does not say.
+#[cfg(feature = "pull")]
+pub(crate) fn free(dir: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let stat = rustix::fs::statvfs(dir).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+    #[cfg(windows)]
+    fs4::available_space(dir).ok()
+}
+
+/// Bytes that a file, perhaps with holes, already takes on disk.
+#[cfg(feature = "pull")]
+pub(crate) fn allocated(meta: &Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::blocks(meta).saturating_mul(512);
+    #[cfg(not(unix))]
+    return meta.len();
+}
+
+/// A link at `link` to the file `target`.
+#[cfg(feature = "pull")]
+pub(crate) fn link(target: &Path, link: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(target, link);
+    // Symbolic links need a privilege on Windows; hard links do not, on the same drive.
+    #[cfg(windows)]
+    return std::os::windows::fs::symlink_file(target, link).or_else(|_| std::fs::hard_link(target, link));
+    #[cfg(not(any(unix, windows)))]
+    return std::fs::hard_link(target, link);
+}

@@ -1,0 +1,93 @@
+//! Child processes with all that they start, and what other processes tell this one and hear from it.
+
+#[cfg(feature = "pull")]
+use std::process::{Child, Command};
+
+/// Gives the child a group of its own, for [`end_group`].
+#[cfg(feature = "pull")]
+pub(crate) fn own_group(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(not(unix))]
+    let _ = command;
+}
+
+/// Ends the child and everything that it started: politely, then not.
+#[cfg(feature = "pull")]
+pub(crate) fn end_group(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        for (signal, naps) in [(Signal::TERM, 8), (Signal::KILL, 1)] {
+            // A group that is gone already needs no signal.
+            if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
+                break;
+            }
+            for _ in 0..naps {
+                drop(child.try_wait());
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                if group.is_none_or(|group| test_kill_process_group(group).is_err()) {
+                    break;
+                }
+            }
+        }
+    }
+    drop(child.kill());
+    drop(child.wait());
+}
+
+/// Calls `received` with the number of each signal that asks to stop, on a thread of its own. Where the system refuses,
+/// the default action stays.
+pub(crate) fn on_signals(received: fn(i32)) {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            // In the thread, so that where there is none the default action stays.
+            if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
+                signals.forever().for_each(received);
+            }
+        });
+        drop(watch);
+    }
+    // Ctrl-C and Ctrl-Break come on a thread of the system.
+    #[cfg(windows)]
+    let _ = ctrlc::set_handler(move || received(signal_hook::consts::SIGINT));
+}
+
+/// Tells systemd, if it started this process, that the server listens (sd_notify(3)).
+#[cfg(feature = "cli")]
+pub(crate) fn notify_ready() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::env::var_os("NOTIFY_SOCKET") {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::net::{SocketAddr, UnixDatagram};
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(&name),
+        };
+        UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address?)?;
+    }
+    Ok(())
+}
+
+/// Whether a read of stdin would return within so many seconds: with bytes, or at the end. True where the system cannot
+/// tell.
+#[cfg(feature = "cli")]
+pub(crate) fn stdin_is_ready(seconds: i64) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let stdin = rustix::stdio::stdin();
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+        // Where the system cannot tell, a read will.
+        poll(&mut fds, Some(&Timespec { tv_sec: seconds, tv_nsec: 0 })).map_or(true, |n| n > 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = seconds;
+        true
+    }
+}

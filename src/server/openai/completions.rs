@@ -1,0 +1,117 @@
+//! Completions: text that goes on, without turns.
+
+use super::super::body::Fields;
+use super::super::common;
+use super::super::completion;
+use super::super::error::{ApiError, Dialect};
+use super::super::infill::Fim;
+use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
+use super::super::routes::{Call, State, json as respond_json, note_ignored};
+use super::super::stream::{self, Writer, data};
+use super::{Head, MAX_LOGPROBS, Result, usage as usage_of};
+use crate::engine::Stats;
+use axum::body::Body;
+use axum::http::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `POST /v1/completions`
+pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = common::model_of(&state, &mut fields).await?;
+    let llm = Arc::clone(model.engine.llm());
+    let mut ask = Ask::new(Input::Tokens(Vec::new()));
+    common::sampling(&mut fields, &mut ask, &llm)?;
+    ask.max_tokens = common::max_tokens(&mut fields, &["max_tokens", "max_completion_tokens", "n_predict"])?;
+    ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
+    let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
+    let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
+    let mut prompts = completion::prompts(&llm, prompt)?;
+    if let Some(suffix) = suffix {
+        let fim = Fim::of(&llm)?;
+        for input in &mut prompts {
+            let Input::Text(text, _) = input else {
+                return Err(ApiError::field("suffix", "needs a prompt that is a text"));
+            };
+            *input = Input::Tokens(fim.prompt(&llm, text, &suffix, &[]));
+        }
+    }
+    let mut options = fields.object("stream_options")?.unwrap_or_default();
+    let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
+    let stream = fields.bool("stream")?.unwrap_or(false);
+    let ignored = fields.rest();
+    let mut response = if stream {
+        let [input] = <[Input; 1]>::try_from(prompts)
+            .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
+        let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
+        let stats = vec![None; running.n];
+        let writer = TextStream { head: Head::new("cmpl", &running), stats, usage, prompt: running.prompt_tokens };
+        stream::respond(running, writer)
+    } else {
+        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        let head = begun.first().map(|running| Head::new("cmpl", running));
+        let (mut choices, mut all, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
+        for running in begun {
+            let (answers, running) = running.whole().await?;
+            prompt_tokens += running.prompt_tokens;
+            for answer in answers {
+                let logprobs = (!answer.logprobs.is_empty())
+                    .then(|| json!({ "content": common::logprobs(&llm, &answer.logprobs) }));
+                choices.push(json!({ "index": choices.len(), "text": answer.reasoning + &answer.content,
+                                     "finish_reason": finish_reason(&answer.stats), "logprobs": logprobs }));
+                all.push(answer.stats);
+            }
+        }
+        let mut object = head.map_or_else(Value::default, |head| head.object("text_completion", choices.into()));
+        object["usage"] = usage_of(prompt_tokens, all.iter());
+        object["timings"] = all.first().map(completion::timings).unwrap_or_default();
+        respond_json(&object, &[])
+    };
+    note_ignored(&mut response, &ignored);
+    Ok(response)
+}
+
+struct TextStream {
+    head: Head,
+    stats: Vec<Option<Stats>>,
+    usage: bool,
+    prompt: usize,
+}
+
+impl TextStream {
+    fn chunk(&self, index: usize, text: &str, finish: Option<&str>) -> String {
+        let choice = json!({ "index": index, "text": text, "finish_reason": finish, "logprobs": null });
+        data(&self.head.object("text_completion", json!([choice])))
+    }
+}
+
+impl Writer for TextStream {
+    const DIALECT: Dialect = Dialect::OpenAi;
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    fn begin(&mut self, _: &Running) -> String {
+        ":\n\n".to_owned()
+    }
+
+    fn event(&mut self, progress: Progress) -> String {
+        match progress {
+            Progress::Piece { choice, text, .. } => self.chunk(choice, &text, None),
+            Progress::Done { choice, stats, .. } => {
+                let last = self.chunk(choice, "", Some(finish_reason(&stats)));
+                self.stats[choice] = Some(stats);
+                last
+            }
+            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        let mut out = String::new();
+        if self.usage {
+            let mut chunk = self.head.object("text_completion", json!([]));
+            chunk["usage"] = usage_of(self.prompt, self.stats.iter().flatten());
+            out += &data(&chunk);
+        }
+        out + "data: [DONE]\n\n"
+    }
+}

@@ -1,0 +1,278 @@
+//! Schemas of requests' bodies, for the OpenAPI document.
+
+use crate::sample::PARAMETERS;
+use serde_json::{Map, Value, json};
+
+pub(super) fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// An object whose members are of these kinds: `kind name`, with `!` after those that must be there.
+fn fields(rows: &[(&str, &str)]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (kind, names) in rows {
+        for name in names.split_whitespace() {
+            let needed = name.strip_suffix('!');
+            let name = needed.unwrap_or(name);
+            required.extend(needed);
+            properties.insert(name.to_owned(), kind_of(kind, needed.is_some()));
+        }
+    }
+    object(&required, properties.into())
+}
+
+/// A kind of value as a schema; what need not be there may be null.
+fn kind_of(kind: &str, needed: bool) -> Value {
+    let types = |names: &[&str]| {
+        let none = if needed { None } else { Some("null") };
+        json!({ "type": names.iter().copied().chain(none).collect::<Vec<_>>() })
+    };
+    match kind {
+        "texts" => {
+            let mut schema = types(&["string", "array"]);
+            schema["items"] = json!({ "type": "string" });
+            schema
+        }
+        "messages" => {
+            let message = json!({ "type": "object", "required": ["role"], "properties": {
+                "role": { "type": "string" }, "content": { "type": ["string", "array", "null"], "items": part() } } });
+            json!({ "type": "array", "minItems": 1, "items": message })
+        }
+        "input" => json!({ "type": ["string", "array"] }),
+        "any" => json!({}),
+        kind => types(&[kind]),
+    }
+}
+
+fn part() -> Value {
+    object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }))
+}
+
+/// `one` with the members of `other`.
+fn with(mut one: Value, other: &Value) -> Value {
+    if let (Some(own), Some(more)) = (one["properties"].as_object_mut(), other["properties"].as_object()) {
+        own.extend(more.clone());
+    }
+    let required = other["required"].as_array().cloned().unwrap_or_default();
+    if let Some(own) = one["required"].as_array_mut() {
+        own.extend(required);
+    }
+    one
+}
+
+/// Fields that all requests for an answer have in common.
+fn sampling() -> Value {
+    let mut schema = fields(&[
+        ("string", "model grammar regex"),
+        ("integer", "seed id_slot priority"),
+        ("boolean", "ignore_eos"),
+        ("texts", "stop"),
+        ("object", "response_format"),
+        ("any", "json_schema logit_bias"),
+    ]);
+    for row in PARAMETERS {
+        for key in row.keys {
+            let schema_of = if row.texts { kind_of("texts", false) } else { kind_of("number", false) };
+            let mut one = schema_of;
+            one["description"] = row.help.trim().into();
+            schema["properties"][key] = one;
+        }
+    }
+    schema["properties"]["n"] = json!({ "type": ["integer", "null"], "minimum": 1, "maximum": 64 });
+    schema
+}
+
+/// [`sampling`], and how much to think.
+fn thinking() -> Value {
+    let own = fields(&[
+        ("string", "reasoning_effort"),
+        ("integer", "reasoning_budget_tokens"),
+        ("object", "chat_template_kwargs"),
+    ]);
+    with(own, &sampling())
+}
+
+pub(super) fn chat() -> Value {
+    let own = fields(&[
+        ("messages", "messages!"),
+        ("integer", "max_tokens max_completion_tokens n_predict top_logprobs"),
+        (
+            "boolean",
+            "stream logprobs return_progress parallel_tool_calls timings_per_token verbose add_generation_prompt continue_final_message",
+        ),
+        ("object", "stream_options"),
+        ("array", "tools"),
+        ("any", "tool_choice"),
+    ]);
+    with(own, &thinking())
+}
+
+pub(super) fn completions() -> Value {
+    let own = fields(&[
+        ("input", "prompt!"),
+        ("integer", "max_tokens max_completion_tokens n_predict logprobs"),
+        ("string", "suffix"),
+        ("boolean", "stream"),
+        ("object", "stream_options"),
+    ]);
+    with(own, &sampling())
+}
+
+pub(super) fn completion() -> Value {
+    let own = fields(&[
+        ("any", "prompt!"),
+        ("integer", "n_predict max_tokens n_probs"),
+        ("texts", "response_fields"),
+        ("boolean", "stream post_sampling_probs return_tokens return_progress"),
+    ]);
+    with(own, &sampling())
+}
+
+pub(super) fn infill() -> Value {
+    let own = fields(&[
+        ("string", "input_prefix input_suffix prompt"),
+        ("array", "input_extra"),
+        ("integer", "n_predict max_tokens n_probs"),
+        ("boolean", "stream"),
+    ]);
+    with(own, &sampling())
+}
+
+pub(super) fn responses() -> Value {
+    let own = fields(&[
+        ("input", "input!"),
+        ("string", "instructions previous_response_id"),
+        ("integer", "max_output_tokens max_tokens"),
+        ("boolean", "stream store background return_progress timings_per_token parallel_tool_calls"),
+        ("object", "reasoning text"),
+        ("array", "tools"),
+        ("any", "tool_choice"),
+    ]);
+    with(own, &thinking())
+}
+
+pub(super) fn messages() -> Value {
+    let own = fields(&[
+        ("messages", "messages!"),
+        ("input", "system"),
+        ("integer", "max_tokens"),
+        ("texts", "stop_sequences"),
+        ("boolean", "stream"),
+        ("object", "thinking output_config tool_choice"),
+        ("array", "tools"),
+    ]);
+    let mut schema = with(own, &thinking());
+    schema["properties"]["system"] = json!({ "type": ["string", "array", "null"], "items": part() });
+    schema
+}
+
+fn ollama(rows: &[(&str, &str)]) -> Value {
+    let common = fields(&[
+        ("string", "model"),
+        ("object", "options"),
+        ("boolean", "stream"),
+        ("any", "format think keep_alive"),
+    ]);
+    with(fields(rows), &common)
+}
+
+pub(super) fn ollama_chat() -> Value {
+    let mut schema = ollama(&[("array", "tools messages")]);
+    schema["properties"]["messages"] = kind_of("messages", true);
+    // Without any, the model is opened.
+    schema["properties"]["messages"]["minItems"] = 0.into();
+    schema
+}
+
+pub(super) fn generate() -> Value {
+    ollama(&[("string", "prompt system"), ("boolean", "raw")])
+}
+
+pub(super) fn ollama_embed() -> Value {
+    fields(&[("string", "model"), ("input", "input!"), ("integer", "dimensions")])
+}
+
+pub(super) fn prompted() -> Value {
+    fields(&[("string", "model prompt")])
+}
+
+pub(super) fn embeddings() -> Value {
+    let mut schema = fields(&[("string", "model"), ("any", "input"), ("integer", "dimensions")]);
+    schema["properties"]["encoding_format"] = json!({ "enum": ["float", "base64", null] });
+    schema
+}
+
+pub(super) fn plain_embeddings() -> Value {
+    fields(&[("string", "model"), ("any", "input content"), ("integer", "embd_normalize")])
+}
+
+pub(super) fn rerank() -> Value {
+    fields(&[
+        ("string", "model query!"),
+        ("array", "documents texts"),
+        ("integer", "top_n"),
+        ("boolean", "return_documents return_text"),
+    ])
+}
+
+pub(super) fn decisions() -> Value {
+    fields(&[("string", "model"), ("input", "input!"), ("array", "questions!")])
+}
+
+pub(super) fn batch() -> Value {
+    fields(&[("string", "input_file_id! endpoint! completion_window"), ("any", "metadata")])
+}
+
+pub(super) fn upload() -> Value {
+    object(
+        &["purpose", "file"],
+        json!({ "purpose": { "enum": ["batch"] }, "file": { "type": "string", "format": "binary" } }),
+    )
+}
+
+pub(super) fn tokenize() -> Value {
+    fields(&[("string", "model content"), ("boolean", "add_special parse_special with_pieces")])
+}
+
+pub(super) fn detokenize() -> Value {
+    let mut schema = fields(&[("string", "model")]);
+    schema["properties"]["tokens"] = json!({ "type": ["array", "null"], "items": { "type": "integer" } });
+    schema
+}
+
+pub(super) fn template() -> Value {
+    fields(&[
+        ("messages", "messages!"),
+        ("string", "model reasoning_effort"),
+        ("boolean", "add_generation_prompt"),
+        ("object", "chat_template_kwargs"),
+        ("array", "tools"),
+    ])
+}
+
+pub(super) fn show() -> Value {
+    fields(&[("string", "model name")])
+}
+
+pub(super) fn named() -> Value {
+    fields(&[("string", "model!")])
+}
+
+pub(super) fn slot() -> Value {
+    fields(&[("string", "filename")])
+}
+
+pub(super) fn control() -> Value {
+    let mut schema = fields(&[("string", "id!")]);
+    schema["properties"]["action"] = json!({ "enum": ["reasoning_end"] });
+    schema
+}
+
+pub(super) fn lookup() -> Value {
+    fields(&[("texts", "conversation_ids!")])
+}
+
+pub(super) fn nothing() -> Value {
+    json!({})
+}
