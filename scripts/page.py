@@ -14,7 +14,9 @@ import traceback
 
 from playwright.sync_api import expect, sync_playwright
 
-TOKKI, MODEL = map(os.path.abspath, sys.argv[1:3])
+TOKKI = os.path.abspath(sys.argv[1])
+# A file, or a name of the store.
+MODEL = os.path.abspath(sys.argv[2]) if os.path.exists(sys.argv[2]) else sys.argv[2]
 PICTURES = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]

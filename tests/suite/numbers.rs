@@ -76,6 +76,54 @@ fn nvfp4_computes_what_it_stands_for() {
     assert_ne!(wanted, logits(&louder, 512), "the head's factor counts");
 }
 
+/// A factor belongs to the weights, not to the bias that is added to their product.
+#[test]
+fn factors_of_packed_weights_and_of_experts_leave_biases_alone() {
+    for (name, packed, suffix) in [("llama", true, ""), ("gpt-oss", false, "_exps")] {
+        let mut rng = Rng::new(4);
+        let mut model = tiny(name, 5).unwrap();
+        let mut folded = model.clone();
+        let mut factors = Vec::new();
+        for (tensor, folded) in model.tensors.iter_mut().zip(&mut folded.tensors) {
+            let text = String::from_utf8(tensor.name.clone()).unwrap();
+            let Some(stem) = text.strip_suffix(".weight") else { continue };
+            if !["ffn_gate", "ffn_up", "ffn_down"].iter().any(|part| stem.ends_with(&format!("{part}{suffix}"))) {
+                continue;
+            }
+            let (cols, rows) = (tensor.shape[0], tensor.shape[1]);
+            let count = tensor.shape.get(2).copied().unwrap_or(1);
+            if packed {
+                assert_eq!(cols % 64, 0, "{text}");
+                let bytes = weights(DType::NVFP4, rows as usize, cols as usize, &mut rng);
+                folded.data =
+                    decoded(DType::NVFP4, &tensor.shape, &bytes).iter().flat_map(|value| value.to_le_bytes()).collect();
+                (tensor.kind, tensor.data) = (DType::NVFP4.gguf_id(), bytes);
+            }
+            // Powers of two change no bit of a product but its exponent.
+            let scales: Vec<f32> = (0..count).map(|i| 2f32.powi(-6 - (i % 3) as i32)).collect();
+            for (values, scale) in folded.data.chunks_exact_mut((cols * rows) as usize * 4).zip(&scales) {
+                for value in values.chunks_exact_mut(4) {
+                    let scaled = f32::from_le_bytes(value.try_into().unwrap()) * scale;
+                    value.copy_from_slice(&scaled.to_le_bytes());
+                }
+            }
+            factors.push((stem.to_owned(), rows, scales));
+        }
+        assert!(factors.len() >= 3, "{name}");
+        for (stem, rows, scales) in &factors {
+            model = model.tensor_f32(&format!("{stem}.scale"), &[scales.len() as u64], scales);
+            if packed {
+                let bias: Vec<f32> = (0..*rows).map(|row| row as f32 * 0.01 - 0.2).collect();
+                model = model.tensor_f32(&format!("{stem}.bias"), &[*rows], &bias);
+                folded = folded.tensor_f32(&format!("{stem}.bias"), &[*rows], &bias);
+            }
+        }
+        assert_eq!(logits(&folded, 512), logits(&model, 512), "{name}");
+        let has_bias = model.tensors.iter().any(|t| t.name.ends_with(format!("ffn_down{suffix}.bias").as_bytes()));
+        assert!(has_bias, "{name}");
+    }
+}
+
 /// Norms may be integers, or of double precision.
 #[test]
 fn small_tensors_are_read_in_any_format_of_numbers() {

@@ -4,6 +4,7 @@ use super::Scope;
 use crate::Result;
 use crate::arch::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
 use crate::model::{DenseWeights, ExpertWeights, FeedWeights, FfnWeights, Gated, Stack};
+use tokki_quant::dtype::DType;
 
 impl Scope<'_> {
     pub(super) fn feed(&self, feed: &Feed, embd: usize) -> Result<FeedWeights> {
@@ -29,29 +30,31 @@ impl Scope<'_> {
     fn gated(&self, suffix: &str, gate: Gate, width: usize) -> Result<Gated> {
         let [gate_name, up_name] = ["gate", "up"].map(|name| format!("ffn_{name}{suffix}"));
         let (gate, up) = match gate {
-            Gate::None => (None, self.stack(&up_name)?),
-            Gate::Split => (Some(self.stack(&gate_name)?), self.stack(&up_name)?),
+            Gate::None => (None, self.scaled(&up_name)?),
+            Gate::Split => (Some(self.scaled(&gate_name)?), self.scaled(&up_name)?),
             Gate::Fused => (Some(self.rows_of(&up_name, 0..width)?), self.rows_of(&up_name, width..2 * width)?),
         };
-        Ok(Gated { gate, up, down: self.stack(&format!("ffn_down{suffix}"))? })
+        Ok(Gated { gate, up, down: self.scaled(&format!("ffn_down{suffix}"))? })
     }
 
-    /// A stack of a feed-forward: where the file scales its results, the bias is scaled along.
-    fn stack(&self, name: &str) -> Result<Stack> {
-        let shape = self.shape(&format!("{name}.weight"))?;
-        let scale = self.scale(name, shape.count)?;
-        let mut bias = self.bias(name, shape.count * shape.rows)?;
-        if let (Some(scale), Some(bias)) = (&scale, &mut bias) {
-            bias.chunks_mut(shape.rows).zip(scale).for_each(|(bias, scale)| bias.iter_mut().for_each(|b| *b *= scale));
-        }
-        Ok(self.plain(name)?.with_scale(scale).with_bias(bias))
+    /// A matrix of a feed-forward without experts. Where the file scales its results, the bias is scaled along (as the
+    /// ternary models that brought such factors do); a factor that belongs to the format of the weights is theirs alone.
+    fn scaled(&self, name: &str) -> Result<Stack> {
+        let stack = self.product(name)?;
+        let bias = match (stack.scale(0), stack.bias(0)) {
+            (Some(scale), Some(bias)) if stack.dtype() != DType::NVFP4 => bias.iter().map(|b| b * scale).collect(),
+            _ => return Ok(stack),
+        };
+        Ok(stack.with_bias(Some(bias)))
     }
 
     fn experts(&self, experts: &Experts) -> Result<ExpertWeights> {
         let (width, suffix) = (experts.width, experts.suffix);
         let (gate, up) = match experts.gate {
-            Gate::None => (None, self.stack(&format!("ffn_up{suffix}"))?),
-            Gate::Split => (Some(self.stack(&format!("ffn_gate{suffix}"))?), self.stack(&format!("ffn_up{suffix}"))?),
+            Gate::None => (None, self.product(&format!("ffn_up{suffix}"))?),
+            Gate::Split => {
+                (Some(self.product(&format!("ffn_gate{suffix}"))?), self.product(&format!("ffn_up{suffix}"))?)
+            }
             Gate::Fused => {
                 let name = format!("ffn_gate_up{suffix}.weight");
                 let shape = self.shape(&name)?;
@@ -69,7 +72,7 @@ impl Scope<'_> {
             router,
             router_scale: if rescaled { Some(self.vector("ffn_gate_inp.scale")?) } else { None },
             selection_bias: bias,
-            experts: Gated { gate, up, down: self.stack(&format!("ffn_down{suffix}"))? },
+            experts: Gated { gate, up, down: self.product(&format!("ffn_down{suffix}"))? },
             latent: experts.latent.map(latent).transpose()?,
             shared,
             shared_gate: weighted.then(|| self.plain("ffn_gate_inp_shexp")).transpose()?,
