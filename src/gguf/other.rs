@@ -8,12 +8,12 @@ pub(super) fn kind(bytes: &[u8]) -> (String, &'static str) {
     let start = bytes.get(..512).unwrap_or(bytes);
     let begins = |with: &[u8]| start.starts_with(with);
     let text = String::from_utf8_lossy(start).to_lowercase();
-    let known = if text.trim_start().starts_with("<!doctype") || text.trim_start().starts_with('<') {
+    let known = if start.get(8) == Some(&b'{') && start.get(6..8) == Some(&[0, 0]) {
+        Some(("a safetensors file", "take the model's GGUF, or convert it"))
+    } else if text.trim_start().starts_with('<') {
         Some(("a web page (HTML)", "the address was that of a page: download the file itself"))
     } else if begins(b"version https://git-lfs") {
         Some(("a Git LFS pointer", "the repository was cloned without its large files: run git lfs pull"))
-    } else if start.get(8) == Some(&b'{') && start.get(6..8) == Some(&[0, 0]) {
-        Some(("a safetensors file", "take the model's GGUF, or convert it"))
     } else if begins(b"PK\x03\x04") {
         Some(("a zip archive (a PyTorch checkpoint is one)", "unpack it, or take the model's GGUF"))
     } else if begins(b"\x1f\x8b") {
@@ -48,7 +48,9 @@ pub(super) fn check(gguf: &Gguf) -> Result<()> {
     let (kind, arch) = (text("general.type"), text("general.architecture"));
     let has = |key: &str| gguf.value(key).is_some();
     let other = format!("a file of the kind \"{}\" (its general.type)", crate::text::brief(kind));
-    let (found, hint) = if kind == "adapter" || has("adapter.type") {
+    let (found, hint) = if arch == "controlvector" {
+        ("a control vector, which steers a model", "it cannot be applied; give the model itself")
+    } else if kind == "adapter" || has("adapter.type") {
         ("a LoRA adapter", "adapters cannot be applied; merge it into its model first")
     } else if kind == "imatrix" || has("imatrix.chunk_count") {
         ("an importance matrix (imatrix), which helps to quantize a model", "give the model itself")
@@ -90,6 +92,7 @@ mod tests {
             (b"\n <html>", "web page"),
             (b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
             (b"\x40\0\0\0\0\0\0\0{\"a\":1}", "safetensors"),
+            (b"<\x01\0\0\0\0\0\0{\"a\":1}", "safetensors"),
             (b"PK\x03\x04....", "PyTorch"),
             (b"\x1f\x8b\x08\0", "gzip"),
             (b"tjgg", "old GGML"),

@@ -61,7 +61,8 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
     if let Some(wanted) = wanted.filter(|&wanted| wanted > MAX_CONTEXT) {
         return Err(Error::input("`ctx`", format!("at most {MAX_CONTEXT} tokens"), wanted.to_string()));
     }
-    let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT));
+    let most = model.spec.context_most.unwrap_or(usize::MAX);
+    let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT)).min(most);
     let mut need = Need::new(model, context, kind, batch);
     let mut remark = None;
     if need.anonymous() > free {
@@ -75,7 +76,12 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
         }
         remark = Some(format!("context {context}: more does not fit into the {} that are free", show_bytes(free)));
     }
-    if wanted.is_some_and(|wanted| wanted > trained) {
+    if wanted.is_some_and(|wanted| wanted > most) {
+        remark = Some(format!(
+            "context {context}: this model's attention goes over {most} at most here; choosing among more, by its indexer, is \
+             not supported"
+        ));
+    } else if wanted.is_some_and(|wanted| wanted > trained) {
         remark = Some(format!("context {context} is more than the {trained} that the model was trained for"));
     }
     if need.total() > free {

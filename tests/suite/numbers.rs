@@ -1,5 +1,6 @@
 //! Formats whose weights are numbers of their own, and small tensors of integers and of double precision.
 
+use crate::home::{Home, told};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -149,4 +150,44 @@ fn small_tensors_are_read_in_any_format_of_numbers() {
     let gguf = Gguf::from_bytes(Path::new("numbers"), &matrix.bytes()).unwrap();
     let refused = Model::from_gguf(gguf).err().unwrap().to_string();
     assert!(refused.contains("blk.0.attn_q.weight") && refused.contains("I8"), "{refused}");
+}
+
+/// What a model cannot do here is said with its reason, wherever it is met.
+#[test]
+fn limits_of_a_model_are_told_with_their_reason() {
+    let home = Home::new();
+    let path = home.path().join("model.gguf");
+    let file = path.to_str().unwrap();
+    let tokens: Vec<String> = (0..20).map(|i: u32| i.to_string()).collect();
+    for arch in ["deepseek32", "glm-dsa", "minimax-m3"] {
+        let model = tiny(arch, 1).unwrap();
+        let model = if arch == "minimax-m3" {
+            model.u32("minimax-m3.attention.indexer.block_size", 4).u32("minimax-m3.attention.indexer.top_k", 2)
+        } else {
+            model.u32(&format!("{arch}.attention.indexer.top_k"), 8)
+        };
+        std::fs::write(&path, model.bytes()).unwrap();
+        for context in [&[][..], &["--ctx", "40"]] {
+            let mut args = vec!["logits", file, "--tokens"];
+            let list = tokens.join(",");
+            args.extend([list.as_str(), "--output", "-"]);
+            args.extend(context);
+            let (code, _, said) = told(&home.run(&args));
+            assert!(code == Some(2) && said.contains("indexer") && said.contains("20"), "{arch}: {said}");
+        }
+    }
+    let mut short = tiny("llama", 1).unwrap();
+    for tensor in short.tensors.iter_mut().filter(|t| t.name == b"token_embd.weight" || t.name == b"output.weight") {
+        tensor.shape[1] = 100;
+        tensor.data.truncate(tensor.shape[0] as usize * 100 * 4);
+    }
+    std::fs::write(&path, short.bytes()).unwrap();
+    let text = home.path().join("text");
+    std::fs::write(&text, "hi".repeat(500)).unwrap();
+    for args in
+        [&["embed", file][..], &["perplexity", file, "--file", text.to_str().unwrap()], &["run", file, "--raw", "hi"]]
+    {
+        let (code, _, said) = told(&home.run(args));
+        assert!(code == Some(2) && said.contains("model.gguf") && said.contains("one per token"), "{args:?}: {said}");
+    }
 }
