@@ -36,7 +36,7 @@ pub(super) struct BatchArgs {
 pub(super) fn run(args: &BatchArgs) -> Result<()> {
     interrupt::install();
     if args.input == args.output {
-        return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
+        return Err(Error::usage("OUT.jsonl is IN.jsonl: name another file for the answers."));
     }
     let models = Models::new(offers(&args.model, &Opening::new(&args.engine, u16::MAX)?)?, Residency::default());
     models.open_first()?;

@@ -110,8 +110,8 @@ fn positions(args: &Bench) -> Result<usize> {
     }
     let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_CONTEXT);
     sum.ok_or_else(|| {
-        let found = format!("{} after {}", args.prompt.max(args.generate), args.depth);
-        Error::input("--depth", format!("at most {} positions in all", plan::MAX_CONTEXT), found)
+        let (more, depth, most) = (args.prompt.max(args.generate), args.depth, plan::MAX_CONTEXT);
+        Error::usage(format!("{more} positions after a --depth of {depth} are too many: {most} in all at most."))
     })
 }
 

@@ -21,21 +21,13 @@ pub(super) struct Args {
 }
 
 /// Commands whose first argument is a model's name.
-const OF_MODELS: &[&str] = &[
-    "run",
-    "serve",
-    "bench",
-    "plan",
-    "logits",
-    "embed",
-    "rerank",
-    "tokenize",
-    "perplexity",
-    "show",
-    "verify",
-    "rm",
-    "template",
-];
+fn of_models() -> Vec<String> {
+    let takes_model = |command: &&clap::Command| {
+        let first = command.get_positionals().next();
+        first.is_some_and(|arg| ["model", "models", "name", "names"].contains(&arg.get_id().as_str()))
+    };
+    Cli::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
+}
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
@@ -56,7 +48,7 @@ fn with_words(command: clap::Command) -> clap::Command {
 
 /// The script, with the names of models where a command takes one.
 fn with_names(shell: Shell, script: &str) -> String {
-    let commands = OF_MODELS.join("|");
+    let commands = of_models().join("|");
     match shell {
         Shell::Bash => format!(
             "{script}
@@ -100,7 +92,7 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
 complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
 complete -c tokki -n \"__fish_seen_subcommand_from pull\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
 ",
-            OF_MODELS.join(" ")
+            of_models().join(" ")
         ),
         _ => script.to_owned(),
     }
@@ -122,8 +114,10 @@ mod tests {
             assert!(text.contains("list --names") && text.contains("q8_0"), "{shell}");
         }
         assert!(script(Shell::Zsh).starts_with("#compdef tokki\n") && script(Shell::Zsh).contains(":_tokki_models'"));
-        for command in OF_MODELS {
-            assert!(Cli::command().find_subcommand(command).is_some(), "{command}");
+        let commands = of_models();
+        for command in ["run", "serve", "show", "verify", "rm", "export"] {
+            assert!(commands.iter().any(|known| known == command), "{command}");
         }
+        assert!(!commands.iter().any(|known| ["pull", "import", "history"].contains(&known.as_str())), "{commands:?}");
     }
 }

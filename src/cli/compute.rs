@@ -9,7 +9,7 @@ use crate::model::Model;
 use crate::parallel::Pool;
 use crate::predict::plan;
 use crate::units::show_bytes;
-use crate::{Error, Result, interrupt, machine, store};
+use crate::{Error, ErrorKind, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +113,10 @@ impl Compute {
     pub(super) fn session(&self, needed: usize) -> Result<Session> {
         let kv = self.settings.kv_type();
         let kind = kv.as_deref().map_or(Some(KvKind::F16), KvKind::by_name);
-        let kind = kind.ok_or_else(|| Error::input("kv_type", "f32, f16 or q8_0", kv.unwrap_or_default()))?;
+        let kind = kind.ok_or_else(|| {
+            let (found, known) = (kv.unwrap_or_default(), KvKind::WORDS.join(", "));
+            Error::usage(format!("There is no kv_type {found:?}: it is one of {known}."))
+        })?;
         let wanted = self.settings.ctx().or((needed > plan::DEFAULT_CONTEXT).then_some(needed));
         let free = plan::free_memory_for(&self.model, &Machine::read());
         let batch = self.batch(DEFAULT_BATCH);
@@ -168,13 +171,12 @@ impl Compute {
 fn interleaved(gguf: Gguf) -> Result<Gguf> {
     let (bytes, free) = (gguf.file_bytes(), plan::free_memory(&Machine::read()));
     if bytes > free {
-        let found = format!("{} free", show_bytes(free));
-        return Err(Error::input(
-            "memory",
-            format!("{} for --interleave's copy of the weights", show_bytes(bytes)),
-            found,
-        )
-        .hint("leave --interleave out, or store the model so: tokki import FILE --interleave"));
+        let (need, free) = (show_bytes(bytes), show_bytes(free));
+        let why = format!(
+            "--interleave needs {need} for a copy of the weights, and {free} are free. Leave it out, or store the model so: \
+             tokki import FILE --interleave"
+        );
+        return Err(Error::usage(why).of(ErrorKind::TooLarge));
     }
     let bar = progress::reading("arranging the weights", bytes);
     let outcome = gguf.interleaved(&|done| {

@@ -58,7 +58,10 @@ pub(super) fn run(args: &Logits) -> Result<()> {
     let compute = Compute::open(&args.model, &args.machine)?;
     let vocab = compute.model.spec.vocab;
     if let Some(bad) = args.tokens.iter().find(|&&token| token as usize >= vocab) {
-        return Err(Error::input("--tokens", format!("token ids below {vocab}"), bad.to_string()));
+        return Err(Error::usage(format!(
+            "There is no token {bad}: this model has those from 0 to {}.",
+            vocab.saturating_sub(1)
+        )));
     }
     let mut session = compute.session(args.tokens.len())?;
     let lines = Arc::new(Lines::default());

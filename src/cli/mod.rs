@@ -125,7 +125,7 @@ pub fn main(stdout_closed: bool) -> ExitCode {
     }
 }
 
-/// A quoted prompt may begin with a hyphen ("- first item"): what has blanks in it and is no flag's value is moved behind
+/// A quoted prompt may begin with a hyphen ("- first item"): what has blanks in it and is no flag's value is moved after
 /// `--`, where it is text.
 fn prompts_last(args: Vec<OsString>) -> Vec<OsString> {
     let is = |at: usize, text: &str| args.get(at).is_some_and(|arg| arg == text);

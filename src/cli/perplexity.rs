@@ -137,7 +137,7 @@ fn check_files(args: &Args) -> Result<()> {
     output::check(save)?;
     let same = |base: &PathBuf| matches!((save.canonicalize(), base.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if args.kl_against.as_ref().is_some_and(same) {
-        return Err(Error::input("--save-logits", "another file than --kl-against", save.display().to_string()));
+        return Err(Error::usage("--save-logits would replace the file of --kl-against: name another file."));
     }
     Ok(())
 }

@@ -159,8 +159,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let subject = Subject::find(name, &settings)?;
     let elsewhere = !matches!(subject, Subject::File(_));
     if elsewhere && args.machine.interleave == Some(true) {
-        let found = "one of which only the header is here";
-        return Err(Error::input("--interleave", "a model on this machine, whose weights can be arranged", found));
+        return Err(Error::usage(
+            "--interleave arranges the weights of a model on this machine; of this one only the header is here.",
+        ));
     }
     let compute = Compute::open_path(&subject.path(), &args.machine)?;
     // Without a store there is no place to tell of.

@@ -273,7 +273,7 @@ fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
     if let Some((names, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
         let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {
-            return Err(Error::input("MODEL", "NAME=PATH or NAME,NAME=PATH", model));
+            return Err(Error::usage(format!("{model:?} lacks a name: a model is PATH, NAME=PATH or NAME,NAME=PATH.")));
         }
         return Ok((names, store::resolve(path)?));
     }

@@ -112,7 +112,7 @@ fn template(template: &ChatTemplate) -> String {
     let thinking = match (template.thinking, template.thinking_default) {
         ("none", _) => "no thinking",
         ("forced", _) => "always thinks",
-        ("free", _) => "thinks when it likes",
+        ("free", _) => "thinks by its own choice",
         ("effort", _) => "thinking by effort",
         (_, Some(true)) => "thinks unless told not to",
         _ => "thinks when told to",

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut vars = read_vars(&args.messages)?;
     for assignment in &args.vars {
         let (name, value) =
-            assignment.split_once('=').ok_or_else(|| Error::input("--var", "NAME=VALUE", assignment))?;
+            assignment.split_once('=').ok_or_else(|| Error::usage(format!("--var {assignment}: it is NAME=VALUE.")))?;
         vars.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())));
     }
     let template = match (&args.template, &args.model) {
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             Template::new(source, path.display().to_string())?
         }
         (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
-        (None, None) => return Err(Error::input("template", "MODEL or --template FILE", "neither")),
+        (None, None) => return Err(Error::usage("Whose template? Give a MODEL, or --template FILE.")),
     };
     remarks(&template, &vars, &args.vars);
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();

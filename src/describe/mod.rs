@@ -46,7 +46,7 @@ pub struct Description {
     pub formats: Vec<FormatCount>,
     /// `general.license`.
     pub license: Option<String>,
-    /// Dimensions; absent when the metadata make no sense, or the architecture is unknown.
+    /// Dimensions; absent when the metadata are invalid, or the architecture is unknown.
     pub dimensions: Option<Dimensions>,
     /// The vocabulary.
     pub vocabulary: Vocabulary,

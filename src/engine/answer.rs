@@ -288,7 +288,7 @@ impl Answer {
     /// Closes the thought where its guard or the user wants that, with the model's own closing text.
     fn close_thought(&mut self) {
         if self.wanted.end_thought.swap(false, Ordering::Relaxed) {
-            self.close = Some("the thought was closed as you wished".to_owned());
+            self.close = Some("the thought was ended on request".to_owned());
         }
         let Some(why) = self.close.take() else { return };
         if let Some(closing) = self.wanted.splitter.closing_text() {

@@ -81,9 +81,12 @@ fn callers_can_tell_faults_apart() {
     assert_eq!(session.feed(&[1; 9], &mut |_| {}).map(|_| ()).unwrap_err().kind(), Kind::ContextFull);
 }
 
-/// What an observer was told: name, length of a row, values.
+/// Name, length of a row, values.
+type Rows = Vec<(String, usize, Vec<f32>)>;
+
+/// What an observer was told.
 #[derive(Default)]
-struct Told(std::sync::Mutex<Vec<(String, usize, Vec<f32>)>>);
+struct Told(std::sync::Mutex<Rows>);
 
 impl tokki::engine::Trace for Told {
     fn values(&self, name: &str, row_len: usize, values: &[f32]) {
@@ -92,7 +95,7 @@ impl tokki::engine::Trace for Told {
 }
 
 /// What an observer of three tokens is told, and their logits, which no observer changes.
-fn watched(name: &str) -> (Vec<(String, usize, Vec<f32>)>, Vec<f32>) {
+fn watched(name: &str) -> (Rows, Vec<f32>) {
     let llm = open(name);
     let session = || Session::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
     let alone = session().feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
