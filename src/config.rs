@@ -260,6 +260,13 @@ impl Settings {
         self
     }
 
+    /// What is set for single models: the name, the key, its value and where that is from.
+    pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &Origin)> {
+        self.presets.iter().flat_map(|(name, keys)| {
+            keys.iter().map(|(key, (text, origin))| (name.as_str(), *key, text.as_str(), origin))
+        })
+    }
+
     /// Adds the keys of a TOML text.
     fn add_file(&mut self, path: &Path, text: &str) -> Result<()> {
         let place = path.display().to_string();
@@ -287,7 +294,11 @@ impl Settings {
         for (name, value) in table {
             let Some(key) = KEYS.iter().find(|key| key.name == name) else {
                 let near = suggest::did_you_mean(&name, KEYS.iter().map(|key| key.name));
-                let hint = if near.is_empty() { "the keys are in: tokki config show".to_owned() } else { near };
+                let hint = match &value {
+                    toml::Value::Table(_) => "keys for one model alone stand below [models.NAME]".to_owned(),
+                    _ if near.is_empty() => "the keys are in: tokki config show".to_owned(),
+                    _ => near,
+                };
                 return Err(Error::input(place, "known keys", format!("the key {name:?}")).hint(hint));
             };
             let (kind, text) = match value {

@@ -55,7 +55,7 @@ enum First {
     Remote(String),
     /// One word: a name of the store or the catalogue.
     Name(String),
-    /// Text with blanks: a question to the default model.
+    /// Text with blanks or other letters than names have: a question to the default model.
     Question(String),
 }
 
@@ -74,7 +74,9 @@ impl First {
         if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
             return Self::Path(output::home_path(text));
         }
-        match text.contains(char::is_whitespace) {
+        // One word can be a question too, where no name and no address has such letters.
+        let named = |c: char| c.is_alphanumeric() || "._-+:/@~\\".contains(c);
+        match text.contains(char::is_whitespace) || (!url && !text.chars().all(named)) {
             true => Self::Question(text.to_owned()),
             false if url || repository => Self::Remote(text.to_owned()),
             false if slashes > 0 => Self::Path(path.to_path_buf()),

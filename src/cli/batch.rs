@@ -1,8 +1,9 @@
 //! `tokki batch`: many requests from a file.
 
-use super::output;
+use super::output::{self, count};
 use super::serve::{EngineFlags, Opening, offers};
-use crate::server::{Models, Residency, batch};
+use crate::platform::output as file;
+use crate::server::{Models, Residency, batch, read_lines, read_requests};
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  tokki batch --model model.gguf requests.jsonl answers.jsonl")]
 pub(super) struct BatchArgs {
-    /// The requests
+    /// The requests; - is stdin
     #[arg(value_name = "IN.jsonl")]
     input: PathBuf,
 
@@ -38,24 +39,38 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     if args.input == args.output {
         return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
     }
+    if args.output.as_os_str() == "-" {
+        let wanted = "a file, by which the work can be continued";
+        return Err(Error::input("OUT.jsonl", wanted, "-").hint("give a file, and read it as it grows: tail -f FILE"));
+    }
+    // Before the weights are read.
+    let lines = match args.input.as_os_str() == "-" {
+        true => {
+            super::waiting::comes(false);
+            read_requests(&mut std::io::stdin().lock(), "stdin")?
+        }
+        false => read_lines(&args.input)?,
+    };
+    file::check(&args.output)?;
     let models = Models::new(offers(&args.model, &Opening::new(&args.engine, u16::MAX)?)?, Residency::default());
     models.open_first()?;
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
         bar.set_style(style);
     }
-    let outcome = batch(models, &args.input, &args.output, interrupt::flag(), &mut |done, all| {
+    let outcome = batch(models, lines, &args.output, interrupt::flag(), &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
     let outcome = outcome?;
     output::say(&format!(
-        "tokki: {} requests: {} answered now, {} before, {} with an error",
-        outcome.lines, outcome.answered, outcome.before, outcome.failed
+        "tokki: {}: {} answered now, {} before, {} with an error",
+        count(outcome.lines, "request"),
+        outcome.answered, outcome.before, outcome.failed
     ));
     match outcome.failed {
         0 => Ok(()),
-        failed => Err(Error::failed("the batch", format!("{failed} requests could not be served: see their lines"))),
+        failed => Err(Error::failed("the batch", format!("{} could not be served: see the answers", count(failed, "request")))),
     }
 }

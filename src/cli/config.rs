@@ -77,7 +77,10 @@ fn show(settings: &Settings) -> Result<()> {
         Some((text, origin)) => vec![key.name.to_owned(), format!("{text:?}"), origin.to_string()],
         None => vec![key.name.to_owned(), holds(key), format!("default: {}", key.default)],
     };
-    let rows: Vec<_> = KEYS.iter().map(row).collect();
+    let of_model = |(model, key, text, origin): (&str, &str, &str, &Origin)| {
+        vec![format!("models.{model}.{key}"), format!("{text:?}"), origin.to_string()]
+    };
+    let rows: Vec<_> = KEYS.iter().map(row).chain(settings.of_models().map(of_model)).collect();
     result(|out| table(out, paint, &["SETTING", "VALUE", "FROM"], &rows))?;
     for (name, near) in unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();

@@ -91,7 +91,10 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
             Error::ContextFull { needed, available } => {
                 Error::input(format!("line {number}"), format!("at most {available} tokens"), needed.to_string())
             }
-            Error::Input { wanted, found, .. } => Error::input(format!("line {number}"), wanted, found),
+            Error::Input { wanted, found, .. } => {
+                let error = Error::input(format!("line {number}"), wanted, found);
+                if text.trim().is_empty() { error.hint("leave empty lines out, for example with: grep .") } else { error }
+            }
             other => other,
         };
         line(&Embedder::tokens(&tokenizer, text)).map_err(named)

@@ -1,9 +1,11 @@
 //! `tokki history`: the chats that were kept on this machine.
 
-use super::output::{Paint, foreign, json, result, say, table};
+use super::output::{Paint, count, foreign, json, result, say, table};
+use super::{progress, repl};
 use crate::config::Settings;
 use crate::store::chats::{Chat, Chats};
 use crate::{Error, Result};
+use std::io::IsTerminal;
 
 /// Lists and searches earlier chats
 ///
@@ -15,16 +17,23 @@ Examples:
   tokki history                 the latest first
   tokki history \"salt water\"    those in which that was said
   tokki history --show 2        what was said in the second of the list
+  tokki history --forget 2      forget that one
   tokki history --clear         forget all of them")]
 pub(super) struct Args {
     /// Only chats in which this was said
     text: Option<String>,
     /// Print the chat of this number
-    #[arg(long, value_name = "N", conflicts_with_all = ["clear", "text"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["forget", "clear", "text"])]
     show: Option<usize>,
+    /// Forget the chat of this number, and the lines that were typed in it; may be given several times
+    #[arg(long, value_name = "N", conflicts_with_all = ["clear", "text", "json"])]
+    forget: Vec<usize>,
     /// Forget all chats, and the lines that were typed in them
     #[arg(long, conflicts_with_all = ["text", "json"])]
     clear: bool,
+    /// Do not ask before all are forgotten
+    #[arg(long)]
+    yes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,14 +43,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let chats = Chats::of(&Settings::load()?)?;
     chats.readable()?;
     if args.clear {
-        let count = chats.clear()?;
-        say(&format!("forgotten: {count} {}", if count == 1 { "chat" } else { "chats" }));
-        return Ok(());
+        return clear(&chats, args.yes);
     }
     let all = chats.all();
+    if !args.forget.is_empty() {
+        return forget(&chats, &all, &args.forget);
+    }
     if let Some(number) = args.show {
-        let chat = number.checked_sub(1).and_then(|at| all.get(at));
-        let chat = chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", all.len())))?;
+        let chat = numbered(&all, number)?;
         return if args.json { json(chat) } else { foreign(&transcript(chat)) };
     }
     // A chat has one number, whatever it is searched by: that of `--show`.
@@ -69,6 +78,40 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let rows: Vec<_> = found.iter().map(row).collect();
     result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
+}
+
+/// The chat of this number of the list.
+fn numbered(all: &[Chat], number: usize) -> Result<&Chat> {
+    let chat = number.checked_sub(1).and_then(|at| all.get(at));
+    chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", all.len())))
+}
+
+/// Forgets these, if all of them are there.
+fn forget(chats: &Chats, all: &[Chat], numbers: &[usize]) -> Result<()> {
+    let named: Vec<&Chat> = numbers.iter().map(|&number| numbered(all, number)).collect::<Result<_>>()?;
+    for chat in named {
+        chats.forget(chat)?;
+        repl::forget_lines(chats, chat)?;
+        say(&format!("forgotten: {:?}, of {}", first_line(chat.title()), chat.began()));
+    }
+    Ok(())
+}
+
+/// Forgets all, after a yes.
+fn clear(chats: &Chats, yes: bool) -> Result<()> {
+    let there = count(chats.all().len(), "chat");
+    if !yes {
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            let message = format!("This forgets {there} for good, and nobody is here to agree to it. Give --yes too.");
+            return Err(Error::usage(message));
+        }
+        if !progress::agrees(&format!("Forget {there} and the lines that were typed in them, for good?")) {
+            say("nothing was forgotten");
+            return Ok(());
+        }
+    }
+    say(&format!("forgotten: {}", count(chats.clear()?, "chat")));
+    Ok(())
 }
 
 fn first_line(text: &str) -> String {

@@ -122,6 +122,11 @@ pub(super) fn columns(word: &str, column: usize, meaning: &str) {
     }
 }
 
+/// `1 request`, `2 requests`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Columns of the terminal that stdout, or else stderr, is; `None` where neither is one.
 pub(super) fn width() -> Option<usize> {
     crate::platform::terminal::width()

@@ -9,17 +9,28 @@ use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Draws a bar on stderr; when stderr is no terminal, only news lines appear.
 #[derive(Debug, Default)]
 pub(super) struct Bar {
-    bar: Mutex<Option<ProgressBar>>,
+    bar: Mutex<Option<Shown>>,
     /// A download was not asked for by name: it is announced, and a large one begun only after a yes.
     announce: bool,
     /// The yes was given beforehand.
     yes: bool,
 }
+
+/// A bar of bytes, and when the last of them came.
+#[derive(Debug)]
+struct Shown {
+    bar: ProgressBar,
+    last: Instant,
+    waits: bool,
+}
+
+/// How long nothing may come before the bar says that it waits.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is fetched without asking.
 const SMALL: u64 = 1_000_000_000;
@@ -31,8 +42,8 @@ impl Bar {
     }
 
     fn with(&self, act: impl FnOnce(&ProgressBar)) {
-        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            act(bar);
+        if let Some(shown) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            act(&shown.bar);
         }
     }
 }
@@ -41,15 +52,28 @@ impl Progress for Bar {
     fn begin(&self, what: &str, total: u64, done: u64) {
         // ProgressBar::new draws nothing where stderr is no terminal.
         let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);
-        if let Ok(style) = ProgressStyle::with_template(DISK) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        dress(&bar, DISK);
         bar.reset_eta();
-        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+        let shown = Shown { bar, last: Instant::now(), waits: false };
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
     }
 
     fn advance(&self, bytes: u64) {
-        self.with(|bar| bar.inc(bytes));
+        let mut shown = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Shown { bar, last, waits }) = shown.as_mut() else { return };
+        if bytes > 0 {
+            *last = Instant::now();
+        }
+        let still = last.elapsed() >= PATIENCE;
+        if std::mem::replace(waits, still) != still {
+            dress(bar, if still { WAITS } else { DISK });
+            if !still {
+                bar.reset_eta();
+            }
+        }
+        if bytes > 0 || still {
+            bar.inc(bytes);
+        }
     }
 
     fn end(&self) {
@@ -86,7 +110,7 @@ impl Progress for Bar {
 }
 
 /// Asks a question that only a clear yes answers.
-fn agrees(question: &str) -> bool {
+pub(super) fn agrees(question: &str) -> bool {
     use std::io::Write;
     let mut err = std::io::stderr();
     let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
@@ -111,14 +135,14 @@ impl Prompt {
         if total < LONG {
             return;
         }
-        let template = "{prefix}  {percent:>3}% [{wide_bar}] {pos} of {len} tokens{msg}";
-        let bar = self.bar.get_or_insert_with(|| styled("", total as u64, template).with_prefix("reading the prompt"));
+        let template = "{msg}  {percent:>3}% [{wide_bar}] {pos} of {len} tokens{prefix}";
+        let bar = self.bar.get_or_insert_with(|| styled("reading the prompt", total as u64, template));
         bar.set_position(done as u64);
         let &mut (start, since) = self.first.get_or_insert_with(|| (done, Instant::now()));
         let seconds = since.elapsed().as_secs_f64();
         if done > start && seconds > 0.0 {
             let rate = (done - start) as f64 / seconds;
-            bar.set_message(format!(", {rate:.0}/s, {:.0} s left", (total - done) as f64 / rate));
+            bar.set_prefix(format!(", {rate:.0}/s, {:.0} s left", (total - done) as f64 / rate));
         }
         if done == total {
             bar.finish_and_clear();
@@ -141,7 +165,7 @@ pub(super) fn working(what: &'static str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
@@ -163,11 +187,29 @@ pub(super) fn reading(what: &'static str, total: u64) -> ProgressBar {
 /// Bytes with their speed.
 const DISK: &str =
     "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+/// Bytes of which none come.
+const WAITS: &str = "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, nothing comes: waiting";
 
-fn styled(what: &'static str, total: u64, template: &str) -> ProgressBar {
-    let bar = ProgressBar::new(total).with_message(what);
-    if let Ok(style) = ProgressStyle::with_template(template) {
+/// What is left of a template where a line has this many columns.
+fn narrowed(template: &'static str, columns: usize) -> &'static str {
+    /// A name of usual length, the numbers, and a bar that can be seen.
+    const WIDE: usize = 76;
+    match template {
+        _ if columns >= WIDE => template,
+        WAITS => "{percent:>3}%, waiting {wide_msg}",
+        _ => "{percent:>3}%, {eta} left {wide_msg}",
+    }
+}
+
+fn dress(bar: &ProgressBar, template: &'static str) {
+    let columns = super::output::width().unwrap_or(usize::MAX);
+    if let Ok(style) = ProgressStyle::with_template(narrowed(template, columns)) {
         bar.set_style(style.progress_chars("=> "));
     }
+}
+
+fn styled(what: &'static str, total: u64, template: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_message(what);
+    dress(&bar, template);
     bar
 }

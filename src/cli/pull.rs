@@ -3,10 +3,11 @@
 use super::layout::{self, LayoutFlag};
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::Result;
+use crate::{Error, Result};
 use crate::config::{PullFlags, Settings};
 use crate::gguf::Gguf;
-use crate::store::{self, Request};
+use crate::store::{self, Request, Store};
+use std::path::Path;
 
 /// Fetches a model into the store
 ///
@@ -51,6 +52,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let settings = Settings::load()?.with(&args.network);
+    if Path::new(&args.what).is_file() && Store::of(&settings)?.find(&args.what)?.is_none() {
+        let file = &args.what;
+        let way = format!("Run it where it lies: tokki run {file}, or put it into the store: tokki import {file}");
+        return Err(Error::usage(format!("{file} is a file on this machine: there is nothing to fetch. {way}")));
+    }
     let pays = |gguf: &Gguf| layout::pays(&settings, gguf);
     let request = Request {
         what: &args.what,

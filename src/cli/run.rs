@@ -11,11 +11,11 @@ use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
 use crate::predict::measure;
 use crate::sample::{Constraint, Form};
-use crate::store::{self};
-use crate::{Error, Result, interrupt};
+use crate::store;
+use crate::{Error, ErrorKind, Result, interrupt};
 use clap::Args;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Answers a prompt, or opens a chat
 ///
@@ -91,8 +91,7 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
     let (model, prompt) = match &kept {
         Some(kept) => {
-            let model = store::resolve(&kept.model)
-                .map_err(|error| error.hint("the chat's model is gone; tokki history --show 1 prints what was said"))?;
+            let model = store::resolve(&kept.model).map_err(|error| gone(&kept.model, error))?;
             (model, question(args).or_else(|| given_prompt(args)))
         }
         None => what(args, &settings)?,
@@ -168,6 +167,20 @@ fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
         }
         Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
     })
+}
+
+/// That the model of an earlier chat cannot be opened, with the ways on.
+fn gone(model: &Path, error: Error) -> Error {
+    if model.exists() {
+        return error;
+    }
+    Error::usage(format!(
+        "The last chat was held with {}, which is not there any more. Bring it back, or take what was said to another model: \
+         tokki history --show 1 --json > chat.json, then /load chat.json in a chat. tokki run --continue MODEL goes on with the \
+         last chat of that model.",
+        model.display()
+    ))
+    .of(ErrorKind::NotFound)
 }
 
 /// Says which flags change nothing with this model.
@@ -252,7 +265,8 @@ fn form(args: &Run) -> Result<Option<Form>> {
     };
     let form = match (&args.json_schema, &args.grammar) {
         (Some(path), _) => {
-            let schema = serde_json::from_str(&read(path, |text| text.starts_with('{'))?);
+            let inline = |text: &str| text.starts_with('{') || matches!(text.trim_end(), "true" | "false");
+            let schema = serde_json::from_str(&read(path, inline)?);
             let wrong = |why: serde_json::Error| {
                 Error::usage(format!("The schema of --json-schema is not JSON: {why} in {}", path.display()))
             };

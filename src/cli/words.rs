@@ -92,7 +92,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             if name.contains(char::is_whitespace) {
                 return Some(format!("A question needs a command before it: tokki run {name:?}"));
             }
-            Some(format!("There is no command {name:?}.{near} tokki --help lists them."))
+            Some(format!("There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {name:?}"))
         }
         ErrorKind::UnknownArgument => {
             let arg = text(ContextKind::InvalidArg)?;
@@ -111,7 +111,11 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
             let whole = said.to_string();
             let (_, wanted) = whole.lines().next()?.rsplit_once("': ")?;
-            Some(format!("{arg} takes {}, not {value:?}.", number(wanted)))
+            let otherwise = match value.as_str() {
+                "-1" => " To leave it as it is by default, leave the flag out.",
+                _ => "",
+            };
+            Some(format!("{arg} takes {}, not {value:?}.{otherwise}", number(wanted)))
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = match said.get(ContextKind::InvalidArg) {
@@ -122,6 +126,13 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?;
             let command = usage.split([' ']).take_while(|word| !word.starts_with(['<', '-', '['])).collect::<Vec<_>>();
             let command = command.join(" ");
+            if missing.starts_with("--")
+                && let Some((flag, _)) = NEEDING.iter().find(|(flag, needed)| {
+                    missing.starts_with(needed) && args.iter().any(|arg| arg.to_string_lossy().starts_with(flag))
+                })
+            {
+                return Some(format!("{flag} goes with {missing} only. {command} --help says what both do."));
+            }
             Some(format!("{command} needs {missing}. {command} --help has examples."))
         }
         // A flag at the end, or before another flag.
@@ -159,6 +170,10 @@ fn number(wanted: &str) -> String {
         None => wanted.to_owned(),
     }
 }
+
+/// Flags that mean nothing without another, which they need.
+const NEEDING: &[(&str, &str)] =
+    &[("--special", "--raw"), ("--tls-cert", "--tls-key"), ("--tls-key", "--tls-cert"), ("--cache-disk-size", "--cache-disk")];
 
 /// Flags of `run` that take no value.
 const SWITCHES: &[&str] =

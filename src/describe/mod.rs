@@ -241,8 +241,21 @@ fn dimensions(spec: &Spec) -> Dimensions {
         feed_forward: dense.or(experts.as_ref().map(|experts| experts.width)).unwrap_or(0),
         experts,
         vocabulary: spec.vocab,
-        rope: spec.ropes.iter().map(rope_in_words).collect(),
+        rope: ropes_in_words(spec),
     }
+}
+
+/// The rotary embeddings; of several, each with the number of layers that use it.
+fn ropes_in_words(spec: &Spec) -> Vec<String> {
+    let used = |index| {
+        let mut layers = spec.layers.iter().filter_map(arch::Layer::attention);
+        std::iter::from_fn(move || layers.find(|attn| attn.rope == Some(index))).count()
+    };
+    let words = |(index, rope): (usize, &Rope)| match spec.ropes.len() {
+        1 => rope_in_words(rope),
+        _ => format!("{}, in {} layers", rope_in_words(rope), used(index)),
+    };
+    spec.ropes.iter().enumerate().map(words).collect()
 }
 
 /// `base 1000000, yarn x40 from 4096`.

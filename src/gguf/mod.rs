@@ -65,6 +65,13 @@ struct Shard {
     modified: Option<SystemTime>,
 }
 
+/// Whether the file at `path` begins as a GGUF file does.
+pub fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = |mut file: File| std::io::Read::read_exact(&mut file, &mut magic).is_ok();
+    crate::platform::input::open_regular(path).is_ok_and(read) && &magic == b"GGUF"
+}
+
 impl Gguf {
     /// Opens the model at `path`; for a split model, its first file.
     ///

@@ -3,6 +3,8 @@
 //! `root ::= "yes" | [a-z]{2,5}` becomes `start: "yes" | /[a-z]/{2,5}`: names are lowered and cleaned, the first rule is
 //! `root`, comments begin with `#`, classes and `.` are regular expressions.
 
+use std::collections::HashSet;
+
 /// Whether a grammar is in this notation.
 pub(super) fn is_gbnf(text: &str) -> bool {
     text.contains("::=")
@@ -17,6 +19,7 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
     let chars: Vec<char> = text.chars().collect();
     let line_of = |at: usize| 1 + chars[..at].iter().filter(|&&c| c == '\n').count();
     let (mut at, mut depth) = (0, 0_usize);
+    let (mut rules, mut used) = (HashSet::new(), Vec::new());
     while at < chars.len() {
         match chars[at] {
             '#' => at = until(&chars, at, '\n'),
@@ -44,6 +47,7 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
                 let after = (end..chars.len()).find(|&i| !chars[i].is_whitespace()).unwrap_or(chars.len());
                 if chars[after..].starts_with(&[':', ':', '=']) {
                     out.push_str(&format!("\n{}: ", rule(&name)));
+                    rules.insert(name);
                     at = after + 3;
                     // The rule may begin on the next line.
                     while at < chars.len() && chars[at].is_whitespace() {
@@ -51,6 +55,7 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
                     }
                 } else {
                     out.push_str(&rule(&name));
+                    used.push((name, at));
                     at = end;
                 }
             }
@@ -73,6 +78,9 @@ pub(super) fn to_lark(text: &str) -> Result<String, String> {
     }
     if !out.contains("\nstart:") {
         return Err("there is no rule 'root'".to_owned());
+    }
+    if let Some((name, at)) = used.iter().find(|(name, _)| !rules.contains(name)) {
+        return Err(format!("line {}: there is no rule '{name}'", line_of(*at)));
     }
     Ok(out)
 }

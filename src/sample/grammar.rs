@@ -199,12 +199,7 @@ impl Grammars {
                 if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
             // The compiler names what it was given, of any length.
             let why: String = why.chars().take(MAX_MESSAGE).collect();
-            // The compiler names options that there are none of here.
-            let why = match why.split_once("oneOf constraints are not supported") {
-                Some((before, _)) => format!("{before}two alternatives of a oneOf can both fit; write anyOf instead"),
-                None => why,
-            };
-            Error::usage(format!("{} cannot be used: {why}", sentence(form.name())))
+            Error::usage(format!("{} cannot be used: {}", sentence(form.name()), in_words(why)))
         };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
@@ -238,6 +233,20 @@ impl Grammars {
         }
         Ok(constraint)
     }
+}
+
+/// What the compiler says in words of its own (it names options that there are none of here), in a user's.
+fn in_words(why: String) -> String {
+    if let Some((before, _)) = why.split_once("oneOf constraints are not supported") {
+        return format!("{before}two alternatives of a oneOf can both fit; write anyOf instead");
+    }
+    if let Some((_, reference)) = why.split_once("without 'referencing' feature; ref ") {
+        return format!("its $ref {reference} leads out of it; only $refs within it are followed: #/$defs/NAME");
+    }
+    if why.contains("NoExtensionBias") {
+        return "no text fits it; does a rule begin with itself?".to_owned();
+    }
+    why
 }
 
 /// A constraint by grammar, at some place of an answer.

@@ -15,7 +15,7 @@ use axum::body::to_bytes;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,8 @@ use tokio::sync::mpsc::channel;
 const MAX_LINE: usize = 16 << 20;
 
 /// One line of a batch.
-pub(super) struct Line {
+#[derive(Debug)]
+pub struct Line {
     pub(super) custom_id: String,
     pub(super) path: String,
     body: Value,
@@ -44,20 +45,18 @@ pub struct Outcome {
     pub failed: usize,
 }
 
-/// Answers the lines of `from` that `output` does not answer yet; `progress` is told how many are done and how many
+/// Answers the lines of `lines` that `output` does not answer yet; `progress` is told how many are done and how many
 /// there are. `stop` ends the work between answers.
 ///
 /// # Errors
-/// A line that is no request (before anything is computed), files that cannot be read or written,
-/// [`Error::Interrupted`].
+/// An output that cannot be read or written, [`Error::Interrupted`].
 pub fn batch(
     models: Models,
-    from: &Path,
+    lines: Vec<Line>,
     output: &Path,
     stop: &AtomicBool,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
-    let lines = read_lines(from)?;
     let (mut file, done) = open_output(output)?;
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
@@ -147,22 +146,33 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
 }
 
 /// The requests of a file; every line is checked before anything is computed.
-pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
-    let mut reader = BufReader::new(input::open_regular(path)?);
+///
+/// # Errors
+/// A file that cannot be read, a line that is no request.
+pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
+    read_requests(&mut BufReader::new(input::open_regular(path)?), &path.display().to_string())
+}
+
+/// The requests that `reader` gives, which is called `name` in errors.
+///
+/// # Errors
+/// As [`read_lines`].
+pub fn read_requests(mut reader: &mut dyn BufRead, name: &str) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut known = HashSet::new();
     let mut text = Vec::new();
     for number in 1.. {
         text.clear();
-        let place = format!("{}, line {number}", path.display());
+        let place = format!("{name}, line {number}");
         if input::line(&mut reader, &place, MAX_LINE as u64, &mut text)? == 0 {
             break;
         }
+        let text = text.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&text);
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let wrong = |wanted: &str, found: String| Error::input(&place, wanted, found);
-        let mut value: Value = serde_json::from_slice(&text).map_err(|why| wrong("a JSON object", why.to_string()))?;
+        let mut value: Value = serde_json::from_slice(text).map_err(|why| wrong("a JSON object", why.to_string()))?;
         let Some(custom_id) = value["custom_id"].as_str().map(str::to_owned) else {
             return Err(wrong("a text as custom_id", "none".into()));
         };

@@ -163,7 +163,17 @@ async fn bind(options: &ServerOptions) -> Result<Vec<(TcpListener, SocketAddr)>>
     let mut listeners = Vec::new();
     for &host in &options.hosts {
         let wanted = SocketAddr::new(host, port);
-        let unusable = |why: std::io::Error| Error::failed(format!("address {wanted}"), why.to_string());
+        let unusable = |why: std::io::Error| {
+            let place = format!("address {wanted}");
+            match why.kind() {
+                std::io::ErrorKind::AddrInUse => Error::failed(place, "another program listens there")
+                    .hint("take another port with `port`, or 0 for one that is free"),
+                std::io::ErrorKind::PermissionDenied => Error::failed(place, "this user may not listen there")
+                    .hint("ports from 1024 on are open to all users: `port`"),
+                std::io::ErrorKind::AddrNotAvailable => Error::failed(place, "this machine has no such address"),
+                _ => Error::failed(place, why.to_string()),
+            }
+        };
         let listener = TcpListener::bind(wanted).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
         // A port that was chosen for the first address holds for all.

@@ -33,7 +33,7 @@ mod schemas;
 mod slots;
 mod stream;
 
-pub use batch::{Outcome, batch};
+pub use batch::{Line, Outcome, batch, read_lines, read_requests};
 pub use listen::{Tls, serve};
 pub use models::{Models, Offer, Open, Residency};
 

@@ -51,10 +51,18 @@ impl Chat {
         super::name_of(&self.model)
     }
 
-    /// What was asked first.
+    /// What was asked first, without the files that came with it.
     pub fn title(&self) -> &str {
-        let mut asked = self.messages.iter().filter(|message| message["role"] == "user");
-        asked.next().and_then(|message| message["content"].as_str()).unwrap_or_default().trim()
+        const FENCE: &str = "\n```\n";
+        let asked = self.asked().next().unwrap_or_default().trim();
+        let files = asked.lines().nth(1) == Some("```");
+        asked.rsplit_once(FENCE).filter(|_| files).map_or(asked, |(_, question)| question.trim())
+    }
+
+    /// What was asked.
+    pub fn asked(&self) -> impl Iterator<Item = &str> {
+        let asked = self.messages.iter().filter(|message| message["role"] == "user");
+        asked.filter_map(|message| message["content"].as_str())
     }
 
     /// How many questions were asked.
@@ -98,6 +106,11 @@ impl Chats {
     /// Where they lie.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where the lines that were typed in them are remembered.
+    pub fn lines(&self) -> PathBuf {
+        typed_lines(self.dir.parent().unwrap_or(Path::new("")))
     }
 
     /// Whether they can be read at all; that there is no folder yet is no error.
@@ -174,7 +187,7 @@ impl Chats {
         files
             .iter()
             .try_for_each(|path| std::fs::remove_file(path).map_err(|why| Error::io(path, FileAction::Remove, why)))?;
-        let lines = typed_lines(self.dir.parent().unwrap_or(Path::new("")));
+        let lines = self.lines();
         match std::fs::remove_file(&lines) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&lines, FileAction::Remove, why)),
             _ => Ok(files.len()),
@@ -220,6 +233,8 @@ mod tests {
         assert_eq!(chats.last(Some(Path::new("/a.gguf"))).unwrap(), first);
         assert!(first.says("sea") && !first.says("lake") && first.questions() == 1);
         assert_eq!(second.began(), "9999-12-31 23:59");
+        first.messages[0]["content"] = json!("a.md:\n```\n# A\n```\n\nWhat is it?");
+        assert_eq!(first.title(), "What is it?");
         assert_eq!(chats.clear().unwrap(), 3);
         assert!(chats.all().is_empty());
     }

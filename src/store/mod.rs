@@ -143,6 +143,16 @@ impl Store {
         if path.is_dir() {
             return Err(folder_as_model(path));
         }
+        if let Some((scheme, _)) = name_or_path.split_once("://") {
+            let way = match scheme {
+                "http" | "https" => format!("Fetch it first: tokki pull {name_or_path}"),
+                _ => "Only https:// and http:// are fetched from, by tokki pull.".to_owned(),
+            };
+            return Err(Error::usage(format!("{name_or_path} is an address, and no file of this machine. {way}")));
+        }
+        if let Ok(meta) = std::fs::metadata(path) {
+            return Err(Error::usage(format!("{} is {}, not a file.", path.display(), kind_of(meta.file_type()))));
+        }
         if looks_like_path(name_or_path) {
             return Err(no_such_file(path));
         }

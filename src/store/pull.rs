@@ -138,7 +138,7 @@ impl Pull<'_> {
                 return Ok(pulled);
             }
         }
-        self.fetch(&offer, &there.as_ref().map_or(name, |entry| entry.name.clone()), there.as_ref())
+        self.fetch(&self.sized(offer)?, &there.as_ref().map_or(name, |entry| entry.name.clone()), there.as_ref())
     }
 
     /// The model that is there, if it is what is wanted and need not be fetched again.
@@ -205,6 +205,18 @@ impl Pull<'_> {
             }
             Source::Url(url) => of_files(url.clone(), with_hash(url_files(url)?, hash)?),
         }
+    }
+
+    /// The offer with the lengths of files that no listing tells: the server is asked, so that they can be told and judged
+    /// before anything is fetched.
+    fn sized(&self, mut offer: Offer) -> Result<Offer> {
+        if let (None, [Way::Files(remotes)]) = (offer.total, offer.ways.as_mut_slice()) {
+            for remote in remotes.iter_mut().filter(|remote| remote.size.is_none()) {
+                remote.size = Some(probe(&self.net, remote, tuning(self.settings))?.size);
+            }
+            offer.total = total(remotes);
+        }
+        Ok(offer)
     }
 
     /// Fetches it one way or another, and publishes it.
@@ -342,8 +354,12 @@ fn done_mark(staging: &Staging, remote: &Remote) -> PathBuf {
 /// One way: these files.
 fn of_files(source: String, remotes: Vec<Remote>) -> Result<Offer> {
     let name = name::from_file(remotes.first().map(|remote| remote.name.as_str()).unwrap_or_default())?;
-    let total = remotes.iter().try_fold(0u64, |sum, remote| sum.checked_add(remote.size?));
-    Ok(Offer { name, source, total, ways: vec![Way::Files(remotes)] })
+    Ok(Offer { name, source, total: total(&remotes), ways: vec![Way::Files(remotes)] })
+}
+
+/// Bytes of all of these, if they are known.
+fn total(remotes: &[Remote]) -> Option<u64> {
+    remotes.iter().try_fold(0u64, |sum, remote| sum.checked_add(remote.size?))
 }
 
 /// A model of this name that came from elsewhere is another one.
@@ -351,7 +367,7 @@ fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
     match entry.manifest.as_ref() {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
-            let hint = "give the new one another name (`name`), or replace the old one (`restart`)";
+            let hint = format!("fetch the new one under another name, tokki pull {source} --name NAME, or in place of the old one, with --restart");
             Err(Error::failed(&entry.name, why).hint(hint))
         }
         _ => Ok(()),

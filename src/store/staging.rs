@@ -182,7 +182,7 @@ pub(super) fn order(dir: &Path) -> Option<Order> {
     let files = || entries(dir).filter(|path| path.extension().is_some_and(|e| e == "journal" || e == "done"));
     let alone = name::shard(order.what.rsplit('/').next().unwrap_or_default()).is_none();
     // A server tells how long a file is only when it is asked for it.
-    let told = || files().next().and_then(|path| journal::read(&path)).map(|(head, ..)| head.size).filter(|_| alone);
+    let told = || files().next().and_then(|path| journal::read(&path)).map(|told| told.head.size).filter(|_| alone);
     Some(Order { total: order.total.or_else(told), ..order })
 }
 
@@ -194,14 +194,22 @@ pub(super) fn can_be_continued(dir: &Path) -> bool {
 
 /// The SHA-256 of a reader's content in lower-case hex; `each` sees the length of every piece and may stop the work.
 pub(super) fn sha256(
+    reader: impl Read,
+    each: impl FnMut(u64) -> Result<()>,
+) -> Result<std::io::Result<String>> {
+    Ok(sha256_so_far(reader, each)?.map(|hasher| hex(&hasher.finalize())))
+}
+
+/// The same, which more bytes can follow.
+pub(super) fn sha256_so_far(
     mut reader: impl Read,
     mut each: impl FnMut(u64) -> Result<()>,
-) -> Result<std::io::Result<String>> {
+) -> Result<std::io::Result<Sha256>> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         match reader.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(hex(&hasher.finalize()))),
+            Ok(0) => return Ok(Ok(hasher)),
             Ok(n) => {
                 hasher.update(buffer.get(..n).unwrap_or_default());
                 each(n as u64)?;

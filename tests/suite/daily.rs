@@ -71,7 +71,8 @@ fn chats_are_kept_listed_searched_and_continued() {
     say(&mut later, "/set history false");
     leave(later);
     assert!(!history(&["secret"]).1.contains("secret"));
-    assert!(history(&["--clear"]).2.contains("forgotten: 1 chat"));
+    assert!(history(&["--clear"]).2.contains("--yes") && history(&["--json"]).1.contains("And lakes?"));
+    assert!(history(&["--clear", "--yes"]).2.contains("forgotten: 1 chat"));
 }
 
 /// Starting over and summarizing begin another chat: what was said before stays in the history.
@@ -317,6 +318,6 @@ fn single_questions_are_kept_in_the_chat_they_go_on_with() {
     assert_eq!((all.as_array().unwrap().len(), all[0]["messages"].as_array().unwrap().len()), (1, 6), "{all}");
     // Lines that were typed go with the chats.
     assert!(home.path().join("history").exists());
-    told(&home.run(&["history", "--clear"]));
+    told(&home.run(&["history", "--clear", "--yes"]));
     assert!(!home.path().join("history").exists());
 }

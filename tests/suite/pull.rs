@@ -340,8 +340,21 @@ fn interrupted_politely() {
     assert!(home.models().is_empty());
     let (_, out, _) = told(&home.run(&["list"]));
     assert!(out.contains("partial, ") && out.contains(" of 1.5 MB") && out.contains(&url), "{out}");
+    let part = std::fs::read(home.path().join("partial/m/m.gguf.part")).unwrap();
+    let arrived = part.iter().zip(&bytes).filter(|(a, b)| a == b && **a != 0).count() as u64;
+    let (partial, aside) = (home.path().join("partial/m"), home.path().join("aside"));
+    std::fs::rename(&partial, &aside).unwrap();
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::copy(aside.join("m.gguf.part"), partial.join("m.gguf.part")).unwrap();
     let (code, _, err) = told(&home.run(&["rm", "m"]));
-    assert!(code == Some(0) && !home.path().join("partial/m").exists(), "{err}");
+    assert!(code == Some(0) && !partial.exists(), "{err}");
+    std::fs::rename(&aside, &partial).unwrap();
+    server.forget();
+    let (code, _, err) = told(&home.run(&["pull", &url]));
+    assert!(code == Some(0) && std::fs::read(home.path().join("models/m/m.gguf")).unwrap() == bytes, "{err}");
+    let ranges = server.requests().into_iter().filter_map(|request| request.range).filter(|&range| range != (0, 1));
+    let asked: u64 = ranges.map(|(start, end)| end - start).sum();
+    assert!(arrived > 0 && arrived + asked <= bytes.len() as u64, "{arrived} were there, {asked} asked for");
 }
 
 #[test]

@@ -50,9 +50,11 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
 fn busy(facts: &Facts) -> Option<String> {
     let cores = facts.machine.useful_cores();
     let load = facts.load.filter(|&load| crate::machine::is_busy(load, cores))?;
-    Some(format!(
-        "Other programs keep about {load:.1} of {cores} cores busy: what was measured here is less than the machine can do."
-    ))
+    let so = match facts.read_bandwidth.or(facts.integer_peak) {
+        Some(_) => "what was measured here is less than the machine can do",
+        None => "a model computes more slowly beside them",
+    };
+    Some(format!("Other programs keep about {load:.1} of {cores} cores busy: {so}."))
 }
 
 fn quota(facts: &Facts) -> Option<String> {

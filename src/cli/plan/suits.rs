@@ -51,7 +51,10 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
                 _ => "no",
             }
             .to_owned(),
-            format!("{:.0}", speed(model.about_read())),
+            match speed(model.about_read()) {
+                slow if slow < 3.0 => format!("{slow:.1}"),
+                speed => format!("{speed:.0}"),
+            },
             model.about.to_owned(),
         ]
     };

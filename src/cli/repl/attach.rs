@@ -1,7 +1,7 @@
 //! Files in a message: `@path` in the text, or `/file path` before it.
 
 use super::output;
-use crate::Result;
+use crate::{Error, Result};
 use crate::platform::input;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,10 @@ pub(super) struct Attachment {
 /// # Errors
 /// A file that cannot be read, is too long, or is not text in UTF-8.
 pub(super) fn read(path: &Path) -> Result<Attachment> {
+    if crate::gguf::is_gguf(path) {
+        let path = path.display();
+        return Err(Error::usage(format!("{path} is a model, not a text. /model {path} goes on with it.")));
+    }
     // A FIFO or a device might keep the chat waiting for ever.
     let text = input::read_regular_text(path, MAX_ATTACHED)?;
     Ok(Attachment { path: path.to_path_buf(), text })

@@ -18,6 +18,7 @@ use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::sample::Form;
 use crate::store::chats;
 use crate::{Error, Result, interrupt};
+pub(super) use editor::forget_lines;
 use editor::{Editor, Input};
 use leave::Leave;
 use show::{Screen, Sink};
@@ -396,6 +397,8 @@ impl Chat {
 
     /// What follows is another chat in the history: this one stays there as it was kept last.
     fn begin_another(&mut self) {
+        // What the last answer took belongs to what is over.
+        self.last = None;
         if let Some((_, chat)) = &mut self.kept {
             *chat = chats::Chat::begin(&self.start.model);
         }

@@ -21,7 +21,9 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
     }
     let path = store::resolve(output::home_path(name))?;
     let compute = Compute::open_path(&path, &chat.start.machine)?;
-    let mut other = Conversation::new(compute.session(0)?, chat.start.raw)?;
+    let without_template = format!("a chat needs one: tokki run {name} --raw completes text as it is");
+    let other = Conversation::new(compute.session(0)?, chat.start.raw);
+    let mut other = other.map_err(|error| if chat.start.raw { error } else { error.hint(without_template) })?;
     other.stop_when(interrupt::flag());
     if let Some(form) = &chat.form {
         super::constraint(form, &other)?;

@@ -2,24 +2,25 @@
 //! each block and of the whole.
 //!
 //! A run is what one request asks for (64 MiB), a block is that divided by the number of connections. Whatever moment
-//! the process dies, at most one block per connection, so one run in all, is fetched again. Bytes go to their place in
-//! `FILE.part`; nothing here ever touches the final name.
+//! the process dies, at most one block per connection, so one run in all, is fetched again; where it ends in order (it is
+//! interrupted, the network is gone), nothing is. Bytes go to their place in `FILE.part`; nothing here ever touches the
+//! final name.
 //!
 //! Bytes of two answers are put together only where they are proven to be of one file: by the hash of the whole, or by a
 //! strong ETag that both carry. A server that gives neither is read in one answer, and what that leaves unfinished is
 //! thrown away.
 
 use super::http::{Answer, Fault, Net, shown};
-use super::journal::{Done, Head, Journal};
+use super::journal::{self, Done, Head, Journal};
 use super::probe::{Probe, content_range, probe, rest};
 use crate::error::FileAction;
 use crate::platform::files;
-use crate::store::staging::sha256;
+use crate::store::staging::{sha256, sha256_so_far};
 use crate::store::{Progress, disk};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result, interrupt};
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -85,6 +86,9 @@ impl From<Fault> for Halt {
     }
 }
 
+/// Blocks of which the front is on disk: how many bytes, and the hash of these so far.
+type Fronts = BTreeMap<u64, (u64, Sha256)>;
+
 /// What the threads of one fetch share. They may outlive it, stuck in a read: the gate then keeps them from writing.
 struct Shared {
     net: Net,
@@ -96,6 +100,7 @@ struct Shared {
     part: PathBuf,
     journal: Journal,
     done: Mutex<Done>,
+    begun: Mutex<Fronts>,
     queue: Mutex<VecDeque<Range<u64>>>,
     gate: RwLock<bool>,
     /// Bytes on disk, for the progress.
@@ -147,7 +152,7 @@ impl Shared {
         let mut head = opened.head;
         head.sha256 = remote.sha256.clone().or(head.sha256);
         let file = disk::open_own(part)?;
-        if opened.done.is_empty() {
+        if opened.done.is_empty() && opened.begun.is_empty() {
             file.set_len(0).map_err(|e| Error::io(part, FileAction::Write, e))?;
         }
         if opened.started_over {
@@ -155,6 +160,7 @@ impl Shared {
             progress.note(&format!("{}: {why}; starting over", remote.name));
         }
         file.set_len(probe.size).map_err(|e| Error::io(part, FileAction::Write, e))?;
+        let begun = fronts_on_disk(&head, part, opened.begun)?;
         Ok(Arc::new(Self {
             net: net.clone(),
             remote: remote.clone(),
@@ -165,6 +171,7 @@ impl Shared {
             part: part.to_path_buf(),
             journal: opened.journal,
             done: Mutex::new(opened.done),
+            begun: Mutex::new(begun),
             queue: Mutex::default(),
             gate: RwLock::new(true),
             bytes: AtomicU64::new(0),
@@ -184,13 +191,16 @@ impl Shared {
     /// After a failure: removes what no later try could prove to be of its file.
     fn keep_what_can_be_continued(&self, error: Error, progress: &dyn Progress) -> Result<Error> {
         let provable = self.head.provable();
-        if provable && !lock(&self.done).is_empty() {
-            return Ok(error);
+        if provable {
+            self.record_begun();
+            if !(lock(&self.done).is_empty() && lock(&self.begun).is_empty()) {
+                return Ok(error);
+            }
         }
         disk::remove(&self.part)?;
         disk::remove(&journal_of(&self.part))?;
         let why = "nothing was kept: the server gives no strong ETag that would prove a later part to be of the same \
-                   file; with `sha256` HEX a download can be continued";
+                   file; where its hash is given, by tokki pull with `sha256` HEX, a download can be continued";
         match error {
             Error::Interrupted if !provable => progress.note(&format!("{}: {why}", self.remote.name)),
             error if !provable => return Ok(error.hint(why)),
@@ -199,23 +209,35 @@ impl Shared {
         Ok(error)
     }
 
-    fn blocks(&self) -> u64 {
-        self.head.size.div_ceil(self.head.block)
+    /// Writes down how much of the blocks under way is there, for a later try. Where that fails, they come again.
+    fn record_begun(&self) {
+        let told = |(&index, (length, hasher)): (&u64, &(u64, Sha256))| {
+            (index, (*length, hex(&hasher.clone().finalize())))
+        };
+        let begun = lock(&self.begun).iter().map(told).collect();
+        drop(self.journal.record_begun(&begun));
     }
 
     fn block_range(&self, index: u64) -> Range<u64> {
-        let start = index.saturating_mul(self.head.block);
-        start..start.saturating_add(self.head.block).min(self.head.size)
+        self.head.range(index)
     }
 
-    /// Runs of blocks that are not there: as long as a part, or as long as can be where the server serves no ranges.
+    /// Forgets all that came, for it is not of the wanted file.
+    fn forget_all(&self) {
+        lock(&self.done).clear();
+        lock(&self.begun).clear();
+    }
+
+    /// Runs of blocks that are not there: as long as a part, or as long as can be where the server serves no ranges. Where
+    /// it does, a block of which the front is there begins its run.
     fn missing(&self) -> VecDeque<Range<u64>> {
-        let done = lock(&self.done);
+        let (done, begun) = (lock(&self.done), lock(&self.begun));
+        let joins = |index: &u64| !(self.ranges && begun.contains_key(index));
         let most = if self.ranges { (self.tuning.part / self.head.block).max(1) } else { u64::MAX };
         let mut runs: VecDeque<Range<u64>> = VecDeque::new();
-        for index in (0..self.blocks()).filter(|index| !done.contains_key(index)) {
+        for index in (0..self.head.blocks()).filter(|index| !done.contains_key(index)) {
             match runs.back_mut() {
-                Some(run) if run.end == index && run.end - run.start < most => run.end += 1,
+                Some(run) if run.end == index && run.end - run.start < most && joins(&index) => run.end += 1,
                 _ => runs.push_back(index..index + 1),
             }
         }
@@ -256,8 +278,7 @@ impl Shared {
         // Blocks in flight are what a crash loses: no more of them than make up a part.
         let most = usize::try_from(self.tuning.part / self.head.block).unwrap_or(usize::MAX).min(runs.len()).max(1);
         let workers = if self.ranges { self.tuning.connections.clamp(1, most) } else { 1 };
-        let missing: u64 =
-            runs.iter().map(|run| self.block_range(run.end - 1).end - self.block_range(run.start).start).sum();
+        let missing: u64 = runs.iter().map(|run| self.block_range(run.end - 1).end - self.front(run.start).at).sum();
         if missing == 0 {
             return Ok(());
         }
@@ -300,6 +321,15 @@ impl Shared {
         outcome
     }
 
+    /// Where a run that starts with this block goes on.
+    fn front(&self, index: u64) -> Cursor {
+        let start = self.block_range(index).start;
+        match lock(&self.begun).get(&index) {
+            Some((length, hasher)) => Cursor { at: start + length, hasher: hasher.clone() },
+            None => Cursor { at: start, hasher: Sha256::new() },
+        }
+    }
+
     /// A thread's life: runs from the queue until there are none.
     fn work(&self) {
         loop {
@@ -325,7 +355,7 @@ impl Shared {
     /// One run, with as many requests as it takes: what arrived before a connection broke is kept.
     fn run(&self, blocks: Range<u64>) -> std::result::Result<(), Halt> {
         let end = self.block_range(blocks.end.saturating_sub(1)).end;
-        let mut cursor = Cursor { at: self.block_range(blocks.start).start, hasher: Sha256::new() };
+        let mut cursor = self.front(blocks.start);
         let mut misses = 0;
         while cursor.at < end {
             let before = cursor.at;
@@ -347,7 +377,7 @@ impl Shared {
             }
             if !self.head.provable() {
                 // The next answer may be of another file: none of this one's bytes may stay.
-                lock(&self.done).clear();
+                self.forget_all();
                 self.bytes.store(0, Ordering::Relaxed);
                 cursor = Cursor { at: 0, hasher: Sha256::new() };
             }
@@ -427,6 +457,10 @@ impl Shared {
                 let hash = hex(&std::mem::take(&mut cursor.hasher).finalize());
                 self.journal.record(index, &hash).map_err(Halt::Error)?;
                 lock(&self.done).insert(index, hash);
+                lock(&self.begun).remove(&index);
+            } else {
+                let front = (cursor.at - self.block_range(index).start, cursor.hasher.clone());
+                lock(&self.begun).insert(index, front);
             }
             bytes = later;
         }
@@ -451,14 +485,14 @@ impl Shared {
             "{}: the bytes are not those of the wanted hash; fetching them a second time",
             self.remote.name
         ));
-        lock(&self.done).clear();
+        self.forget_all();
         self.run_all(self.missing(), progress)?;
         let found = self.whole_hash(progress)?;
         if found == wanted {
             return Ok(found);
         }
         // No continuation can make it right.
-        lock(&self.done).clear();
+        self.forget_all();
         let why = format!("sha256 is {found}, but it has to be {wanted}");
         Err(Error::failed(self.remote.name.as_str(), why)
             .of(ErrorKind::Mismatch)
@@ -476,6 +510,21 @@ impl Shared {
         progress.end();
         found?.map_err(io)
     }
+}
+
+/// The fronts of blocks that are on disk as the journal says, with the hash to go on from.
+fn fronts_on_disk(head: &Head, part: &Path, told: journal::Begun) -> Result<Fronts> {
+    let io = |e| Error::io(part, FileAction::Read, e);
+    let mut fronts = Fronts::new();
+    for (index, (length, hash)) in told {
+        let mut file = File::open(part).map_err(io)?;
+        file.seek(SeekFrom::Start(head.range(index).start)).map_err(io)?;
+        let hasher = sha256_so_far(file.take(length), |_| interrupt::check())?.map_err(io)?;
+        if hex(&hasher.clone().finalize()) == hash {
+            fronts.insert(index, (length, hasher));
+        }
+    }
+    Ok(fronts)
 }
 
 #[cfg(test)]

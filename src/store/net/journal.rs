@@ -6,7 +6,11 @@
 //! 3 ...
 //! ```
 //! A line is appended, and synced, only after its block is synced; so a line never promises what a power cut could take
-//! away. The last line may be torn and is then ignored. A later line on the same block replaces the earlier one.
+//! away. The last line may be torn and is then ignored. A later line on the same block replaces the earlier one. A fetch
+//! that ends in order, though unfinished, adds a line for each block that it had begun: how many bytes of it are there.
+//! ```text
+//! 4 5242880 9b74c9897bac770ffc029102a200c5de68f1f2c9...
+//! ```
 //!
 //! Two things prove that a server's file is still the one that the blocks came from: the hash of the whole, or a strong
 //! ETag at the same address. Length, date and weak marks prove nothing. Where there is no proof, it starts over.
@@ -19,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -59,6 +64,16 @@ impl Head {
         self.sha256.is_some() || self.etag.is_some()
     }
 
+    pub(in crate::store) fn blocks(&self) -> u64 {
+        self.size.div_ceil(self.block)
+    }
+
+    /// The bytes of a block.
+    pub(in crate::store) fn range(&self, index: u64) -> Range<u64> {
+        let start = index.saturating_mul(self.block);
+        start..start.saturating_add(self.block).min(self.size)
+    }
+
     fn makes_sense(&self) -> bool {
         self.version == VERSION && (1 << 12..=1 << 30).contains(&self.block) && self.size > 0
     }
@@ -73,12 +88,24 @@ pub(in crate::store) struct Journal {
 
 /// Blocks that are there, with their hashes.
 pub(in crate::store) type Done = BTreeMap<u64, String>;
+/// Blocks of which the front is there: how many bytes, and what these hash to.
+pub(in crate::store) type Begun = BTreeMap<u64, (u64, String)>;
+
+/// What a journal says.
+pub(in crate::store) struct Told {
+    pub(in crate::store) head: Head,
+    pub(in crate::store) done: Done,
+    pub(in crate::store) begun: Begun,
+    /// How many bytes of the journal are whole lines.
+    whole: u64,
+}
 
 /// A journal with what it says.
 pub(in crate::store) struct Opened {
     pub(in crate::store) journal: Journal,
     pub(in crate::store) head: Head,
     pub(in crate::store) done: Done,
+    pub(in crate::store) begun: Begun,
     /// There was one that is of no use: nothing that is on the disk counts.
     pub(in crate::store) started_over: bool,
 }
@@ -88,12 +115,12 @@ impl Journal {
     /// keeps its block length.
     pub(in crate::store) fn open(path: &Path, head: Head) -> Result<Opened> {
         let there = std::fs::symlink_metadata(path).is_ok();
-        if let Some((found, done, length)) = read(path).filter(|(found, ..)| found.same_file(&head)) {
+        if let Some(Told { head, done, begun, whole }) = read(path).filter(|told| told.head.same_file(&head)) {
             let mut file = disk::open_own(path)?;
             // A torn line must not run into the next one.
-            file.set_len(length).map_err(|e| Error::io(path, FileAction::Write, e))?;
+            file.set_len(whole).map_err(|e| Error::io(path, FileAction::Write, e))?;
             file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, FileAction::Write, e))?;
-            return Ok(Opened { journal: Self::of(file, path), head: found, done, started_over: false });
+            return Ok(Opened { journal: Self::of(file, path), head, done, begun, started_over: false });
         }
         if there {
             disk::remove(path)?;
@@ -103,7 +130,8 @@ impl Journal {
         output::write(path, line.as_bytes())?;
         let mut file = disk::open_own(path)?;
         file.seek(SeekFrom::End(0)).map_err(|e| Error::io(path, FileAction::Write, e))?;
-        Ok(Opened { journal: Self::of(file, path), head, done: Done::new(), started_over: there })
+        let journal = Self::of(file, path);
+        Ok(Opened { journal, head, done: Done::new(), begun: Begun::new(), started_over: there })
     }
 
     fn of(file: File, path: &Path) -> Self {
@@ -112,15 +140,25 @@ impl Journal {
 
     /// Records that a block is on disk and synced.
     pub(in crate::store) fn record(&self, index: u64, hash: &str) -> Result<()> {
+        self.append(&format!("{index} {hash}\n"))
+    }
+
+    /// Records the fronts of blocks: how many bytes are there, and what these hash to. They need not be synced, for a later
+    /// try believes the bytes alone.
+    pub(in crate::store) fn record_begun(&self, begun: &Begun) -> Result<()> {
+        let line = |(index, (length, hash)): (&u64, &(u64, String))| format!("{index} {length} {hash}\n");
+        self.append(&begun.iter().map(line).collect::<String>())
+    }
+
+    fn append(&self, line: &str) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let line = format!("{index} {hash}\n");
         file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, FileAction::Write, e))?;
         file.sync_data().map_err(|e| Error::io(&self.path, FileAction::Sync, e))
     }
 }
 
-/// What the journal at `path` says, and how many bytes of it are whole lines; `None` for one that cannot be used.
-pub(in crate::store) fn read(path: &Path) -> Option<(Head, Done, u64)> {
+/// What the journal at `path` says; `None` for one that cannot be used.
+pub(in crate::store) fn read(path: &Path) -> Option<Told> {
     let mut bytes = Vec::new();
     if !std::fs::symlink_metadata(path).ok()?.is_file() {
         return None;
@@ -129,23 +167,39 @@ pub(in crate::store) fn read(path: &Path) -> Option<(Head, Done, u64)> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n')? + 1;
     let mut lines = std::str::from_utf8(bytes.get(..whole)?).ok()?.lines();
     let head: Head = serde_json::from_str(lines.next()?).ok().filter(Head::makes_sense)?;
-    let blocks = head.size.div_ceil(head.block);
-    let done = lines.filter_map(parse_line).filter(|(index, _)| *index < blocks).collect();
-    Some((head, done, whole as u64))
+    let (mut done, mut begun) = (Done::new(), Begun::new());
+    for (index, length, hash) in lines.filter_map(parse_line).filter(|(index, ..)| *index < head.blocks()) {
+        let range = head.range(index);
+        match length {
+            None => drop(done.insert(index, hash)),
+            Some(length) if (1..range.end - range.start).contains(&length) => drop(begun.insert(index, (length, hash))),
+            Some(_) => {}
+        }
+    }
+    begun.retain(|index, _| !done.contains_key(index));
+    Some(Told { head, done, begun, whole: whole as u64 })
 }
 
 /// The length of the file that the record of a download at `path` is about, and the bytes that it says are there; `None`
 /// for a record that cannot be used.
-pub fn vouched(path: &Path) -> Option<(u64, Vec<std::ops::Range<u64>>)> {
-    let (head, done, _) = read(path)?;
-    let range = |index: &u64| index * head.block..((index + 1) * head.block).min(head.size);
-    Some((head.size, done.keys().map(range).collect()))
+pub fn vouched(path: &Path) -> Option<(u64, Vec<Range<u64>>)> {
+    let Told { head, done, begun, .. } = read(path)?;
+    let front = |(&index, (length, _)): (&u64, &(u64, String))| {
+        let start = head.range(index).start;
+        start..start.saturating_add(*length)
+    };
+    Some((head.size, done.keys().map(|&index| head.range(index)).chain(begun.iter().map(front)).collect()))
 }
 
-fn parse_line(line: &str) -> Option<(u64, String)> {
-    let (index, hash) = line.split_once(' ')?;
+/// Index, length where it is of a block that has only begun, and hash.
+fn parse_line(line: &str) -> Option<(u64, Option<u64>, String)> {
+    let (index, rest) = line.split_once(' ')?;
+    let (length, hash) = match rest.split_once(' ') {
+        Some((length, hash)) => (Some(length.parse().ok()?), hash),
+        None => (None, rest),
+    };
     let good = hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    Some((index.parse().ok()?, good.then(|| hash.to_owned())?))
+    Some((index.parse().ok()?, length, good.then(|| hash.to_owned())?))
 }
 
 /// The record of a file of a split model that is all there, while others are under way.
@@ -195,6 +249,26 @@ mod tests {
         opened.journal.record(2, &a).unwrap();
         let opened = Journal::open(&path, head()).unwrap();
         assert_eq!(opened.done, Done::from([(0, a.clone()), (1, b), (2, a)]));
+    }
+
+    #[test]
+    fn fronts_of_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let journal = Journal::open(&path, head()).unwrap().journal;
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let begun = |index, length, hash: &String| journal.record_begun(&Begun::from([(index, (length, hash.clone()))]));
+        begun(0, 100, &a).unwrap();
+        begun(0, 200, &b).unwrap();
+        begun(1, 300, &a).unwrap();
+        journal.record(1, &b).unwrap();
+        for (index, length) in [(2, 0), (2, 1808), (2, u64::MAX), (3, 1)] {
+            begun(index, length, &a).unwrap();
+        }
+        let opened = Journal::open(&path, head()).unwrap();
+        assert_eq!(opened.begun, Begun::from([(0, (200, b.clone()))]), "the later line, and only what can be");
+        assert_eq!(opened.done, Done::from([(1, b)]));
+        assert_eq!(vouched(&path), Some((10_000, vec![4096..8192, 0..200])));
     }
 
     #[test]

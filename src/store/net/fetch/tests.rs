@@ -254,6 +254,34 @@ fn what_is_proven_is_continued() {
 }
 
 #[test]
+fn what_came_of_a_block_is_not_fetched_again() {
+    for (ranges, damaged) in [(true, false), (true, true), (false, false)] {
+        let case = Case { listed: false, ..Case::new() };
+        let (bytes, whole) = (case.bytes.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let whole_now = Arc::clone(&whole);
+        let server = Server::start(move |request| {
+            let cut = (request.range != Some((0, 1)) && !whole_now.load(Ordering::SeqCst)).then_some(9_000);
+            let reply = if ranges { Reply::file(request, &bytes) } else { Reply::new(200, bytes.clone()) };
+            Reply { cut, ..reply }.header("ETag", "\"a\"")
+        });
+        case.wrong(&server);
+        let told = journal::read(&journal_of(&case.part())).unwrap();
+        assert!(told.done.is_empty() && told.begun.contains_key(&0), "{:?}", told.begun);
+        if damaged {
+            let file = File::options().write(true).open(case.part()).unwrap();
+            files::write_at(&file, &[0; 8], 5).unwrap();
+        }
+        whole.store(true, Ordering::SeqCst);
+        server.forget();
+        case.right(&server);
+        let starts: Vec<_> = server.requests().iter().filter_map(|request| request.range).skip(1).collect();
+        let first = if damaged { 0 } else { told.begun[&0].0 };
+        assert!(!ranges || starts.iter().any(|&(start, _)| start == first), "{first}: {starts:?}");
+        assert!(damaged || starts.iter().all(|&(start, _)| start != 0 || !ranges), "{starts:?}");
+    }
+}
+
+#[test]
 fn a_file_that_changes_meanwhile_is_not_mixed() {
     let (old, new) = (model(SIZE, 7), model(SIZE, 8));
     for marks in [["\"a\"", "\"b\""], ["\"a\"", ""], ["", ""]] {
