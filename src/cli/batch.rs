@@ -67,10 +67,15 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     output::say(&format!(
         "tokki: {}: {} answered now, {} before, {} with an error",
         count(outcome.lines, "request"),
-        outcome.answered, outcome.before, outcome.failed
+        outcome.answered,
+        outcome.before,
+        outcome.failed
     ));
     match outcome.failed {
         0 => Ok(()),
-        failed => Err(Error::failed("the batch", format!("{} could not be served: see the answers", count(failed, "request")))),
+        failed => Err(Error::failed(
+            "the batch",
+            format!("{} could not be served: see the answers", count(failed, "request")),
+        )),
     }
 }

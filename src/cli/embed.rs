@@ -93,7 +93,11 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
             }
             Error::Input { wanted, found, .. } => {
                 let error = Error::input(format!("line {number}"), wanted, found);
-                if text.trim().is_empty() { error.hint("leave empty lines out, for example with: grep .") } else { error }
+                if text.trim().is_empty() {
+                    error.hint("leave empty lines out, for example with: grep .")
+                } else {
+                    error
+                }
             }
             other => other,
         };

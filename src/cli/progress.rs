@@ -188,7 +188,8 @@ pub(super) fn reading(what: &'static str, total: u64) -> ProgressBar {
 const DISK: &str =
     "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
 /// Bytes of which none come.
-const WAITS: &str = "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, nothing comes: waiting";
+const WAITS: &str =
+    "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, nothing comes: waiting";
 
 /// What is left of a template where a line has this many columns.
 fn narrowed(template: &'static str, columns: usize) -> &'static str {

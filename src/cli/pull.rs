@@ -3,10 +3,10 @@
 use super::layout::{self, LayoutFlag};
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::{Error, Result};
 use crate::config::{PullFlags, Settings};
 use crate::gguf::Gguf;
 use crate::store::{self, Request, Store};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Fetches a model into the store

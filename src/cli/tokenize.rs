@@ -73,7 +73,9 @@ fn convert(args: &Args, tokenizer: &Tokenizer, input: &[u8]) -> Result<String> {
     match (args.decode, args.nul) {
         (false, false) => encode(args, tokenizer, input),
         // A NUL ends a text, as a line break ends a line.
-        (false, true) => input.strip_suffix('\0').unwrap_or(input).split('\0').map(|text| encode(args, tokenizer, text)).collect(),
+        (false, true) => {
+            input.strip_suffix('\0').unwrap_or(input).split('\0').map(|text| encode(args, tokenizer, text)).collect()
+        }
         (true, false) => decode(args, tokenizer, input, 1),
         (true, true) => {
             let texts = input.lines().zip(1..).map(|(line, number)| decode(args, tokenizer, line, number));

@@ -92,7 +92,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             if name.contains(char::is_whitespace) {
                 return Some(format!("A question needs a command before it: tokki run {name:?}"));
             }
-            Some(format!("There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {name:?}"))
+            Some(format!(
+                "There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {name:?}"
+            ))
         }
         ErrorKind::UnknownArgument => {
             let arg = text(ContextKind::InvalidArg)?;
@@ -172,8 +174,12 @@ fn number(wanted: &str) -> String {
 }
 
 /// Flags that mean nothing without another, which they need.
-const NEEDING: &[(&str, &str)] =
-    &[("--special", "--raw"), ("--tls-cert", "--tls-key"), ("--tls-key", "--tls-cert"), ("--cache-disk-size", "--cache-disk")];
+const NEEDING: &[(&str, &str)] = &[
+    ("--special", "--raw"),
+    ("--tls-cert", "--tls-key"),
+    ("--tls-key", "--tls-cert"),
+    ("--cache-disk-size", "--cache-disk"),
+];
 
 /// Flags of `run` that take no value.
 const SWITCHES: &[&str] =

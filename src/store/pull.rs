@@ -367,7 +367,9 @@ fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
     match entry.manifest.as_ref() {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
-            let hint = format!("fetch the new one under another name, tokki pull {source} --name NAME, or in place of the old one, with --restart");
+            let hint = format!(
+                "fetch the new one under another name, tokki pull {source} --name NAME, or in place of the old one, with --restart"
+            );
             Err(Error::failed(&entry.name, why).hint(hint))
         }
         _ => Ok(()),

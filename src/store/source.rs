@@ -50,7 +50,9 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
             near.replacen('d', "D", 1)
         };
         if let Some((scheme, _)) = text.split_once("://") {
-            return Error::usage(format!("{text:?} is an address that begins with {scheme}://; only https:// and http:// are fetched from."));
+            return Error::usage(format!(
+                "{text:?} is an address that begins with {scheme}://; only https:// and http:// are fetched from."
+            ));
         }
         // A server and a file, without what makes them an address.
         let server = text.split_once('/').is_some_and(|(host, _)| host.contains([':', '.']) && !host.starts_with('.'));

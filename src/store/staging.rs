@@ -193,10 +193,7 @@ pub(super) fn can_be_continued(dir: &Path) -> bool {
 }
 
 /// The SHA-256 of a reader's content in lower-case hex; `each` sees the length of every piece and may stop the work.
-pub(super) fn sha256(
-    reader: impl Read,
-    each: impl FnMut(u64) -> Result<()>,
-) -> Result<std::io::Result<String>> {
+pub(super) fn sha256(reader: impl Read, each: impl FnMut(u64) -> Result<()>) -> Result<std::io::Result<String>> {
     Ok(sha256_so_far(reader, each)?.map(|hasher| hex(&hasher.finalize())))
 }
 

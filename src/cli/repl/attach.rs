@@ -1,8 +1,8 @@
 //! Files in a message: `@path` in the text, or `/file path` before it.
 
 use super::output;
-use crate::{Error, Result};
 use crate::platform::input;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// More than any context holds.

@@ -342,7 +342,8 @@ fn needed(argument: &str, what: &str) -> Result<PathBuf> {
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {
     let path = needed(argument, "/save")?;
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
-        let message = "/save keeps the chat, and .gguf is the ending of models. Give .md, .txt, .json, or another for a session.";
+        let message =
+            "/save keeps the chat, and .gguf is the ending of models. Give .md, .txt, .json, or another for a session.";
         return Err(Error::usage(message));
     }
     crate::platform::output::check(&path)?;

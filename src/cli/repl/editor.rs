@@ -99,7 +99,8 @@ pub(in crate::cli) fn forget_lines(chats: &Chats, chat: &Chat) -> Result<()> {
         return Ok(());
     }
     // A question may stand beside the text of files that it named.
-    let plain = |line: &str| line.split_whitespace().filter(|word| !word.starts_with('@')).collect::<Vec<_>>().join(" ");
+    let plain =
+        |line: &str| line.split_whitespace().filter(|word| !word.starts_with('@')).collect::<Vec<_>>().join(" ");
     let asked: Vec<String> = chat.asked().map(plain).collect();
     let mut left = FileHistory::with_config(&Config::builder().max_history_size(HISTORY).map_err(failed)?.build());
     for line in typed.iter() {

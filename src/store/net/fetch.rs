@@ -211,9 +211,8 @@ impl Shared {
 
     /// Writes down how much of the blocks under way is there, for a later try. Where that fails, they come again.
     fn record_begun(&self) {
-        let told = |(&index, (length, hasher)): (&u64, &(u64, Sha256))| {
-            (index, (*length, hex(&hasher.clone().finalize())))
-        };
+        let told =
+            |(&index, (length, hasher)): (&u64, &(u64, Sha256))| (index, (*length, hex(&hasher.clone().finalize())));
         let begun = lock(&self.begun).iter().map(told).collect();
         drop(self.journal.record_begun(&begun));
     }

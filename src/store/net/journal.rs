@@ -257,7 +257,8 @@ mod tests {
         let path = dir.path().join("j");
         let journal = Journal::open(&path, head()).unwrap().journal;
         let (a, b) = ("a".repeat(64), "b".repeat(64));
-        let begun = |index, length, hash: &String| journal.record_begun(&Begun::from([(index, (length, hash.clone()))]));
+        let begun =
+            |index, length, hash: &String| journal.record_begun(&Begun::from([(index, (length, hash.clone()))]));
         begun(0, 100, &a).unwrap();
         begun(0, 200, &b).unwrap();
         begun(1, 300, &a).unwrap();
