@@ -40,8 +40,9 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         return Err(Error::input("OUT.jsonl", "another file than IN.jsonl", "the same"));
     }
     if args.output.as_os_str() == "-" {
-        let wanted = "a file, by which the work can be continued";
-        return Err(Error::input("OUT.jsonl", wanted, "-").hint("give a file, and read it as it grows: tail -f FILE"));
+        let why =
+            "OUT.jsonl has to be a file: by what is in it the work is continued. tail -f FILE reads it as it grows.";
+        return Err(Error::usage(why));
     }
     // Before the weights are read.
     let lines = match args.input.as_os_str() == "-" {
