@@ -76,7 +76,11 @@ impl First {
         }
         // One word can be a question too, where no name and no address has such letters.
         let named = |c: char| c.is_alphanumeric() || "._-+:/@~\\".contains(c);
+<<<<<<< HEAD
         match !url && !text.chars().all(named) {
+=======
+        match text.contains(char::is_whitespace) || (!url && !text.chars().all(named)) {
+>>>>>>> x22
             true => Self::Question(text.to_owned()),
             false if url || repository => Self::Remote(text.to_owned()),
             false if slashes > 0 => Self::Path(path.to_path_buf()),
@@ -151,10 +155,10 @@ mod tests {
         for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {
             assert_eq!(kind(remote), "remote", "{remote}");
         }
-        for name in ["qwen3:0.6b", "hello", "Why?"] {
+        for name in ["qwen3:0.6b", "hello"] {
             assert_eq!(kind(name), "name", "{name}");
         }
-        for question in ["Why is it so?", "what is /etc for", "./x or y?"] {
+        for question in ["Why?", "Why is it so?", "what is /etc for", "./x or y?"] {
             assert_eq!(kind(question), "question", "{question}");
         }
     }

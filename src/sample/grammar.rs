@@ -91,7 +91,8 @@ impl Form {
             Self::Lark(grammar) => {
                 size(grammar.len())?;
                 let lark = match gbnf::is_gbnf(grammar) {
-                    true => gbnf::to_lark(grammar).map_err(|why| Error::input("the grammar", "GBNF or Lark", why))?,
+                    true => gbnf::to_lark(grammar)
+                        .map_err(|why| Error::usage(format!("The grammar cannot be read: {why}.")))?,
                     false => grammar.clone(),
                 };
                 Ok(TopLevelGrammar::from_lark(lark))

@@ -29,6 +29,11 @@ fn a_chat_has_one_number_however_it_is_found() {
     assert!(typed(&home, &["history", "--show", "2"]).1.contains("salty"));
     let (code, out, err) = typed(&home, &["history", "mountains"]);
     assert!(code == Some(0) && out.is_empty() && err.contains("none of 2 chats"), "{err}");
+    // One can be forgotten, with what was typed in it.
+    let (code, _, err) = typed(&home, &["history", "--forget", "1"]);
+    let lines = fs::read_to_string(home.path().join("history")).unwrap();
+    assert!(code == Some(0) && lines.contains("salty") && !lines.contains("lakes"), "{err}\n{lines}");
+    assert!(!typed(&home, &["history"]).1.contains("lakes") && typed(&home, &["history"]).1.contains("salty"));
     // A model that was not chatted with is told from no chats at all.
     let other = path("llama-mixed.gguf");
     let (code, _, err) = typed(&home, &["run", &other, "--continue"]);
@@ -100,7 +105,9 @@ fn what_people_mistype_is_told() {
     fs::write(home.path().join("note.txt"), "a note").unwrap();
     fs::create_dir(home.path().join("models")).unwrap();
     fs::copy(model("llama.gguf"), home.path().join("models/a.gguf")).unwrap();
-    let run = |more: &[&str]| typed(&home, &[&["run", &llama], more, &["--ctx", "512"]].concat());
+    fs::write(home.path().join("in.jsonl"), "").unwrap();
+    // The most likely token: what a model of random weights draws may also end the answer, or begin a thought.
+    let run = |more: &[&str]| typed(&home, &[&["run", &llama], more, &["--ctx", "512", "--temperature", "0"]].concat());
     for (said, words) in [
         (run(&[""]), "The prompt is empty"),
         (run(&["  "]), "The prompt is empty"),
@@ -109,11 +116,24 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["rm", "qwen3-8c"]), "No model named \"qwen3-8c\" in"),
         (typed(&home, &["rm"]), "tokki rm needs NAME"),
         (typed(&home, &["logits", &llama, "--tokens", "1"]), "needs --output"),
-        (run(&["hi", "--temperature"]), "--temperature <T> needs a value"),
+        (typed(&home, &["run", &llama, "hi", "--temperature"]), "--temperature <T> needs a value"),
         (typed(&home, &["completions", "tcsh"]), "takes bash"),
         (run(&["hi", "--thinking", "on"]), "This model does not think"),
         (typed(&home, &["import", &llama, "--name", "my model"]), "cannot be a model's name"),
         (run(&["hi", "--session", "models"]), "models is a folder, not a file"),
+        (run(&["hi", "--special"]), "--special goes with --raw"),
+        (run(&["hi", "--seed", "-1"]), "leave the flag out"),
+        (run(&["hi", "--grammar", "root ::= foo"]), "there is no rule 'foo'"),
+        (run(&["hi", "--grammar", "root ::= root \"a\""]), "begin with itself"),
+        (run(&["hi", "--json-schema", "{\"$ref\":\"http://x/y\"}"]), "leads out of it"),
+        (typed(&home, &["run", "ftp://x/y.gguf", "hi"]), "is an address"),
+        (typed(&home, &["show", "http://x/y.gguf"]), "tokki pull http://x/y.gguf"),
+        (typed(&home, &["pull", "ftp://x/y.gguf"]), "begins with ftp://"),
+        (typed(&home, &["pull", "models/a.gguf"]), "tokki import models/a.gguf"),
+        (typed(&home, &["hi"]), "tokki run \"hi\""),
+        (typed(&home, &["batch", "--model", &llama, "in.jsonl", "-"]), "has to be a file"),
+        (typed(&home, &["batch", "--model", &llama, "none.jsonl", "o"]), "none.jsonl"),
+        (typed(&home, &["history", "--clear"]), "Give --yes"),
         (typed(&home, &["verify", "none"]), "tokki list shows what there is"),
     ] {
         let (code, _, err) = said;

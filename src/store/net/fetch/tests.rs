@@ -269,7 +269,7 @@ fn what_came_of_a_block_is_not_fetched_again() {
         assert!(told.done.is_empty() && told.begun.contains_key(&0), "{:?}", told.begun);
         if damaged {
             let file = File::options().write(true).open(case.part()).unwrap();
-            disk::write_at(&file, &[0; 8], 5).unwrap();
+            files::write_at(&file, &[0; 8], 5).unwrap();
         }
         whole.store(true, Ordering::SeqCst);
         server.forget();
