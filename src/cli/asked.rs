@@ -76,11 +76,7 @@ impl First {
         }
         // One word can be a question too, where no name and no address has such letters.
         let named = |c: char| c.is_alphanumeric() || "._-+:/@~\\".contains(c);
-<<<<<<< HEAD
-        match !url && !text.chars().all(named) {
-=======
         match text.contains(char::is_whitespace) || (!url && !text.chars().all(named)) {
->>>>>>> x22
             true => Self::Question(text.to_owned()),
             false if url || repository => Self::Remote(text.to_owned()),
             false if slashes > 0 => Self::Path(path.to_path_buf()),

@@ -40,14 +40,9 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         return Err(Error::usage("OUT.jsonl is IN.jsonl: name another file for the answers."));
     }
     if args.output.as_os_str() == "-" {
-<<<<<<< HEAD
-        let wanted = "a file, by which the work can be continued";
-        return Err(Error::input("OUT.jsonl", wanted, "-").hint("give a file, and read it as it grows: tail -f FILE"));
-=======
         let why =
             "OUT.jsonl has to be a file: by what is in it the work is continued. tail -f FILE reads it as it grows.";
         return Err(Error::usage(why));
->>>>>>> x22
     }
     // Before the weights are read.
     let lines = match args.input.as_os_str() == "-" {

@@ -11,11 +11,7 @@ use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
 use crate::predict::measure;
 use crate::sample::{Constraint, Form};
-<<<<<<< HEAD
-use crate::store::{self};
-=======
 use crate::store;
->>>>>>> x22
 use crate::{Error, ErrorKind, Result, interrupt};
 use clap::Args;
 use std::ffi::OsString;

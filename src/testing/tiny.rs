@@ -41,13 +41,24 @@ fn dimensions(arch: &str) -> Writer {
         .u32(&key("attention.value_length"), 16)
         .f32(&key("attention.layer_norm_rms_epsilon"), 1e-5)
         .f32(&key("rope.freq_base"), 10_000.0);
-    if arch == "deepseek2" {
+    if matches!(arch, "deepseek2" | "deepseek32" | "glm-dsa") {
         writer = writer
             .u32(&key("attention.q_lora_rank"), 32)
             .u32(&key("attention.kv_lora_rank"), 32)
             .u32(&key("rope.dimension_count"), 8);
     }
-    if matches!(arch, "deepseek2" | "exaone-moe" | "glm4moe" | "gpt-oss" | "granitemoe" | "qwen3moe") {
+    if matches!(
+        arch,
+        "deepseek2"
+            | "deepseek32"
+            | "exaone-moe"
+            | "glm-dsa"
+            | "minimax-m3"
+            | "glm4moe"
+            | "gpt-oss"
+            | "granitemoe"
+            | "qwen3moe"
+    ) {
         writer = writer
             .u32(&key("expert_count"), 4)
             .u32(&key("expert_used_count"), 2)

@@ -92,7 +92,10 @@ fn every_name_that_llama_cpp_knows() {
             let (mut vocab, _) = reduced("own-bytes.json");
             vocab.pre = Some(name.to_owned());
             let tokenizer = Tokenizer::new(vocab).unwrap();
-            assert_eq!(differences(&tokenizer, None, &oracle, &group["ids"]), [""; 0], "{name}");
+            let mut found = differences(&tokenizer, None, &oracle, &group["ids"]);
+            // Their tokenizer.json cuts no group out of digits that end with a letter; llama.cpp does.
+            found.retain(|text| !(matches!(name, "tiny_aya" | "cohere2moe") && text.starts_with("\"3.14159e-10\"")));
+            assert_eq!(found, [""; 0], "{name}");
             names += 1;
         }
     }
