@@ -116,7 +116,14 @@ pub(super) fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<S
         },
         First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
             (None, Some(known)) => fetched(known)?,
-            _ => store::resolve(&name)?,
+            _ => store::resolve(&name).map_err(|error| match args.prompt.is_empty() {
+                true => Error::usage(format!(
+                    "{error} As a question: tokki run {} {name}",
+                    store::catalogue::default_entry().name
+                ))
+                .of(error.kind()),
+                false => error,
+            })?,
         },
     };
     Ok((path, given_prompt(args)))

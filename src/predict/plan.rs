@@ -82,7 +82,9 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
              not supported"
         ));
     } else if wanted.is_some_and(|wanted| wanted > trained) {
-        remark = Some(format!("context {context} is more than the {trained} that the model was trained for"));
+        remark = Some(format!(
+            "context {context} is more than the {trained} that the model was trained for: past those its answers may make no sense"
+        ));
     }
     if need.total() > free {
         remark = Some(format!(

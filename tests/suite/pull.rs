@@ -345,7 +345,10 @@ fn interrupted_politely() {
     let (partial, aside) = (home.path().join("partial/m"), home.path().join("aside"));
     std::fs::rename(&partial, &aside).unwrap();
     std::fs::create_dir(&partial).unwrap();
-    std::fs::copy(aside.join("m.gguf.part"), partial.join("m.gguf.part")).unwrap();
+    let files = std::fs::read_dir(&aside).unwrap().map(|entry| entry.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        std::fs::copy(&file, partial.join(file.file_name().unwrap())).unwrap();
+    }
     let (code, _, err) = told(&home.run(&["rm", "m"]));
     assert!(code == Some(0) && !partial.exists(), "{err}");
     std::fs::rename(&aside, &partial).unwrap();
