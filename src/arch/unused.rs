@@ -86,6 +86,10 @@ const SPARE: &[(&str, &str)] = &[
     // Angles that engines have long computed themselves.
     ("*", "attn_rot_embd*"),
     ("*", "rope.freqs"),
+    // Encoders of images and sounds, and what leads from them into the model: text goes past them.
+    ("*", "v.*"),
+    ("*", "a.*"),
+    ("*", "mm.*"),
     // Experts for images, which sees no text.
     ("cogvlm", "vis_*"),
     // Choosing positions by an index sees all of them in the lengths that are allowed.

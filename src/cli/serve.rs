@@ -98,7 +98,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "KEY", env = "TOKKI_API_KEY", hide_env_values = true, value_delimiter = ',')]
     api_key: Vec<String>,
 
-    /// A file with one key per line; read again at SIGHUP
+    /// A file with one key per line; read again at SIGHUP, as certificates are
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 

@@ -240,9 +240,13 @@ impl Page<'_> {
 
     fn verdict(&mut self, model: &Description) -> io::Result<()> {
         writeln!(self.out)?;
-        if !model.ignored_tensors.is_empty() {
-            let first = model.ignored_tensors.first().map_or("", String::as_str);
-            writeln!(self.out, "{} tensors are not used ({}, ...)", model.ignored_tensors.len(), clean(first))?;
+        let beside = |name: &&String| ["v.", "mm.", "a."].iter().any(|start| name.starts_with(start));
+        let (beside, others): (Vec<&String>, Vec<&String>) = model.ignored_tensors.iter().partition(beside);
+        if !beside.is_empty() {
+            writeln!(self.out, "{} tensors for images and sounds are not used: text alone is computed", beside.len())?;
+        }
+        if let Some(first) = others.first() {
+            writeln!(self.out, "{} tensors are not used ({}, ...)", others.len(), clean(first))?;
         }
         for warning in &model.warnings {
             writeln!(self.out, "warning: {}", clean(warning))?;

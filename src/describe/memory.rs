@@ -31,7 +31,9 @@ pub(super) fn table(spec: &Spec) -> Vec<Memory> {
             context,
             kv_type: shape.kind().name(),
             // Saturating: a file may claim dimensions whose cache no number holds.
-            cache_bytes: (context.div_ceil(TILE) as u64).saturating_mul(shape.page_bytes() as u64),
+            cache_bytes: (context.div_ceil(TILE) as u64)
+                .saturating_mul(shape.page_bytes() as u64)
+                .saturating_add(shape.states_bytes() as u64),
         })
     };
     contexts.into_iter().flat_map(row).collect()

@@ -153,7 +153,7 @@ impl Description {
             files: gguf.paths().count(),
             file_bytes: gguf.file_bytes(),
             architecture: text("general.architecture"),
-            quantization: quantization(gguf, &formats),
+            quantization: quantization(gguf),
             layout: layout_name(gguf.layout()),
             parameters: gguf.tensors().map(TensorInfo::elements).sum(),
             active_parameters: spec.map_or(0, |spec| active_parameters(gguf, spec)),
@@ -191,7 +191,8 @@ fn formats(gguf: &Gguf) -> Vec<FormatCount> {
 }
 
 /// The recipe that the file names, if its main format bears it out; else the main format.
-fn quantization(gguf: &Gguf, formats: &[FormatCount]) -> String {
+pub fn quantization(gguf: &Gguf) -> String {
+    let formats = formats(gguf);
     let main = formats.first().map_or("none", |count| count.name.as_str());
     let id = gguf.u32("general.file_type").ok().flatten();
     let recipe = Recipe::all().find(|recipe| Some(recipe.file_type()) == id).map(|recipe| recipe.name().to_uppercase());

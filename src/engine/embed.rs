@@ -171,7 +171,9 @@ impl Embedder {
         if tokens.last().copied() != eos {
             tokens.extend(eos);
         }
-        tokens.extend(tokenizer.separator());
+        // BERT's pairs have one separator between them, RoBERTa's two.
+        let wordpiece = self.model.gguf.str("tokenizer.ggml.model").ok().flatten() == Some("bert");
+        tokens.extend(tokenizer.separator().filter(|_| !wordpiece));
         tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain));
         tokens.extend(eos);
         tokens

@@ -85,9 +85,14 @@ impl CacheShape {
         self.page_bytes
     }
 
+    /// Bytes of the recurrent states of a sequence, with those that it can go back to.
+    pub fn states_bytes(&self) -> usize {
+        (1 + state::MAX_CHECKPOINTS).saturating_mul(self.state_bytes())
+    }
+
     /// Bytes of a cache for `positions`, with the recurrent states that it can go back to.
     pub fn bytes(&self, positions: usize) -> usize {
-        positions.div_ceil(TILE) * self.page_bytes + (1 + state::MAX_CHECKPOINTS) * self.state_bytes()
+        positions.div_ceil(TILE) * self.page_bytes + self.states_bytes()
     }
 
     /// Layout of a layer's tiles.

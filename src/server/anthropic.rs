@@ -122,9 +122,12 @@ fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
     ask.n = 1;
     let tools = tools(fields, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
-    fields.skip(&["betas", "container", "context_management", "mcp_servers", "cache_control", "inference_geo"]);
+    fields.skip(&["betas", "context_management", "cache_control", "inference_geo"]);
+    // The assistant's own words at the end are gone on with.
+    let last = turns.last().filter(|turn| turn["role"] == "assistant" && turn["tool_calls"].is_null());
+    let go_on = last.is_some_and(|turn| turn["content"].as_str().is_some_and(|text| !text.is_empty()));
     vars.insert("messages".into(), turns.into());
-    ask.input = Input::Chat(vars);
+    ask.input = if go_on { Input::Continue(vars) } else { Input::Chat(vars) };
     Ok(Read { ask, tools, stream, ignored: fields.rest() })
 }
 
@@ -169,7 +172,10 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
         .collect();
     let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
     if tools.is_empty() {
-        return Ok(tools);
+        return match choice.get("type").and_then(Value::as_str) {
+            Some("any" | "tool") => Err(ApiError::field("tool_choice", "may only be specified while providing tools")),
+            _ => Ok(tools),
+        };
     }
     match choice.get("type").and_then(Value::as_str) {
         None | Some("auto") => {}

@@ -2,6 +2,7 @@
 
 use super::models::Entry;
 use crate::chat::Thinking;
+use crate::describe::quantization;
 use crate::engine::Llm;
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ pub(super) fn details(llm: &Llm) -> Value {
     let arch = &llm.model().spec.arch;
     let size = gguf.str("general.size_label").ok().flatten().unwrap_or_default();
     json!({ "parent_model": "", "format": "gguf", "family": arch, "families": [arch],
-            "parameter_size": size, "quantization_level": llm.model().output.dtype().name() })
+            "parameter_size": size, "quantization_level": quantization(gguf) })
 }
 
 /// One model in Ollama's lists.

@@ -230,12 +230,24 @@ pub(super) fn off(llm: &Llm) -> ThinkingMode {
 pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
-    let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
+    let mut tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
     if tools.is_empty() {
-        return Ok(tools);
+        return match choice.as_ref().map(|choice| choice.as_str().unwrap_or_default()) {
+            None | Some("none" | "auto") => Ok(tools),
+            Some(_) => Err(ApiError::field("tool_choice", "is only allowed when 'tools' are specified")),
+        };
     }
     let forced = match &choice {
         None => None,
+        Some(allowed) if allowed["type"] == "allowed_tools" => {
+            let allowed = if allowed["allowed_tools"].is_object() { &allowed["allowed_tools"] } else { allowed };
+            tools = some_of(&list, &tools, &allowed["tools"])?;
+            match allowed["mode"].as_str() {
+                None | Some("auto") => None,
+                Some("required") => Some(None),
+                Some(mode) => return Err(ApiError::field("tool_choice", format!("the mode '{mode}' is not known"))),
+            }
+        }
         Some(Value::String(word)) => match word.as_str() {
             "none" => return Ok(Tools::default()),
             "auto" => None,
@@ -254,6 +266,18 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
     Ok(tools)
+}
+
+/// Those of the tools that a request allows for this answer; the prompt keeps all of them, so that it stays in the cache.
+fn some_of(list: &[Value], all: &Tools, allowed: &Value) -> Result<Tools> {
+    let name = |tool: &Value| tool["function"]["name"].as_str().or_else(|| tool["name"].as_str()).map(str::to_owned);
+    let names: Vec<String> = allowed.as_array().into_iter().flatten().filter_map(name).collect();
+    if names.is_empty() || !names.iter().all(|name| all.has(name)) {
+        return Err(ApiError::field("tool_choice", "it names no tool of this request"));
+    }
+    let kept: Vec<Value> =
+        list.iter().filter(|tool| name(tool).is_some_and(|name| names.contains(&name))).cloned().collect();
+    Tools::read(&kept).map_err(|why| ApiError::field("tools", why))
 }
 
 /// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.

@@ -13,6 +13,17 @@ pub(super) enum Dialect {
     Ollama,
 }
 
+impl Dialect {
+    /// Whose errors a client expects at a path that leads nowhere.
+    pub(super) fn of_path(path: &str) -> Self {
+        match path {
+            _ if path.starts_with("/api/") => Self::Ollama,
+            _ if path.starts_with("/v1/messages") => Self::Anthropic,
+            _ => Self::OpenAi,
+        }
+    }
+}
+
 /// An error that a client gets.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {

@@ -107,7 +107,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
     }))
 }
 
-async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
+async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
     let listeners = bind(&state.options).await?;
     let (mut stop, mut reload) = signals::watch()?;
     for (_, address) in &listeners {
@@ -134,7 +134,13 @@ async fn run(state: Arc<State>, tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
                 () = stop.asked() => break,
-                () = reload.asked() => drop(state.keys.reload(&state.options)),
+                () = reload.asked() => {
+                    // What cannot be read leaves what was there.
+                    drop(state.keys.reload(&state.options));
+                    if let Some(Ok(acceptor)) = state.options.tls.as_ref().map(Tls::acceptor) {
+                        tls = Some(acceptor);
+                    }
+                }
             },
             () = stop.asked() => break,
         }

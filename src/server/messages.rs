@@ -29,6 +29,9 @@ fn one(llm: &Llm, index: usize, message: Value) -> Result<Value> {
         "function" => "tool".to_owned(),
         _ => role,
     };
+    if fields.array("images")?.is_some_and(|images| !images.is_empty()) {
+        return Err(fields.wrong("images", "images are not supported: this server runs text models"));
+    }
     let content = match fields.take("content") {
         None => String::new(),
         Some(content) => text(content, &format!("messages[{index}].content"))?,

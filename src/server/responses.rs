@@ -252,7 +252,11 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 
 /// `GET /v1/responses/ID`; with `?stream=true`, the events of one that is made in the background.
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let id = call.uri.path().rsplit('/').next().unwrap_or_default();
+    let path = call.uri.path();
+    let id = path.strip_prefix("/v1/responses/").unwrap_or_default();
+    if id.contains('/') {
+        return Err(ApiError::not_found(format!("there is no GET {path}")));
+    }
     let object = state.stored.find(id, |kept| kept.object.clone())?;
     let query = resume::query(&call.uri)?;
     let after = resume::number(&query, "starting_after")?;

@@ -177,7 +177,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let path = if path.is_empty() { "/" } else { path };
     let on_path = || ROUTES.iter().filter(|route| matches(route.path, path));
     let route = on_path().find(|route| route.method == parts.method.as_str());
-    let dialect = route.or_else(|| on_path().next()).map_or(Dialect::OpenAi, |route| route.dialect);
+    let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
         if parts.uri.path().is_empty() {

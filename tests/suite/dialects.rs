@@ -488,3 +488,77 @@ fn responses_in_the_background() {
     unstored["store"] = false.into();
     assert_eq!(server.post("/v1/responses", &unstored).status, 400);
 }
+
+/// What a server cannot do, or what contradicts itself, is said; it is never left out in silence.
+#[test]
+fn what_cannot_be_done_is_refused() {
+    let server = serve(&[]);
+    let hello = || json!([{ "role": "user", "content": "Hello" }]);
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+    let allowed = |name: &str| {
+        let tools = json!([{ "type": "function", "function": { "name": name } }]);
+        json!({ "type": "allowed_tools", "allowed_tools": { "mode": "auto", "tools": tools } })
+    };
+    for (path, body, status, word) in [
+        ("/api/chat", json!({ "messages": [{ "role": "user", "content": "x", "images": ["iVBOR"] }] }), 400, "images"),
+        ("/v1/chat/completions", json!({ "messages": hello(), "tool_choice": "required" }), 400, "tools"),
+        ("/v1/chat/completions", json!({ "messages": hello(), "tool_choice": "none", "max_tokens": 1 }), 200, ""),
+        (
+            "/v1/chat/completions",
+            json!({ "messages": hello(), "tools": [tool], "tool_choice": allowed("g"), "max_tokens": 1 }),
+            400,
+            "names no tool",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({ "messages": hello(), "tools": [tool], "tool_choice": allowed("f"), "max_tokens": 1 }),
+            200,
+            "",
+        ),
+        (
+            "/v1/messages",
+            json!({ "messages": hello(), "max_tokens": 1, "tool_choice": { "type": "any" } }),
+            400,
+            "providing tools",
+        ),
+        ("/v1/messages/zzz", json!({}), 404, "\"type\":\"error\""),
+        ("/api/pull", json!({ "model": "x" }), 404, "{\"error\":\""),
+    ] {
+        let reply = server.post(path, &body);
+        assert!(reply.status == status && reply.body.contains(word), "{path} {body}: {} {}", reply.status, reply.body);
+    }
+    assert_eq!(server.get("/v1/responses/resp_1/input_items").status, 404);
+}
+
+/// The assistant's words at the end are gone on with, by Anthropic's clients as by OpenAI's.
+#[test]
+fn a_prefilled_answer_is_gone_on_with() {
+    let server = serve(&[]);
+    let messages = json!([{ "role": "user", "content": "Hello" }, { "role": "assistant", "content": "The answer" }]);
+    let body = json!({ "messages": messages, "max_tokens": 4, "temperature": 0 });
+    let chat = server.post("/v1/chat/completions", &body).json();
+    let message = server.post("/v1/messages", &body).json();
+    let read = ["input_tokens", "cache_read_input_tokens"].map(|name| message["usage"][name].as_u64().unwrap_or(0));
+    assert_eq!(chat["usage"]["prompt_tokens"], read.iter().sum::<u64>(), "{chat} {message}");
+    assert_eq!(chat["choices"][0]["message"]["content"], message["content"][0]["text"]);
+}
+
+/// Completions tell probabilities in lists, whole and in streams.
+#[test]
+fn probabilities_of_completions() {
+    let server = serve(&[]);
+    let body = json!({ "prompt": [5, 6], "max_tokens": 3, "logprobs": 2, "temperature": 0, "ignore_eos": true });
+    let whole = server.post("/v1/completions", &body).json()["choices"][0]["logprobs"].clone();
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset", "content"] {
+        assert_eq!(list(&whole, name).len(), 3, "{name}: {whole}");
+    }
+    let mut streamed = body.clone();
+    streamed["stream"] = true.into();
+    let reply = server.post("/v1/completions", &streamed);
+    let told: Vec<Value> = reply.events().iter().map(|chunk| chunk["choices"][0]["logprobs"].clone()).collect();
+    for name in ["tokens", "token_logprobs", "text_offset"] {
+        let pieces: Vec<Value> = told.iter().flat_map(|part| list(part, name)).collect();
+        assert_eq!(pieces, list(&whole, name), "{name}");
+    }
+}

@@ -176,6 +176,14 @@ fn limits_of_a_model_are_told_with_their_reason() {
             assert!(code == Some(2) && said.contains("indexer") && said.contains("20"), "{arch}: {said}");
         }
     }
+    // What a file holds for images and sounds is left out, and said.
+    let seeing = ["v.patch_embd.weight", "mm.0.weight", "a.blk.0.ln1.weight"]
+        .iter()
+        .fold(tiny("qwen3", 1).unwrap(), |model, name| model.tensor_f32(name, &[4, 4], &[0.5; 16]));
+    std::fs::write(&path, seeing.bytes()).unwrap();
+    let (code, said, _) = told(&home.run(&["show", file]));
+    assert!(code == Some(0) && said.contains("3 tensors for images") && said.contains("can be run"), "{said}");
+    assert_eq!(told(&home.run(&["logits", file, "--tokens", "1,2", "--output", "-"])).0, Some(0));
     let mut short = tiny("llama", 1).unwrap();
     for tensor in short.tensors.iter_mut().filter(|t| t.name == b"token_embd.weight" || t.name == b"output.weight") {
         tensor.shape[1] = 100;

@@ -9,7 +9,7 @@ use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::super::routes::{Call, State, json as respond_json, note_ignored};
 use super::super::stream::{self, Writer, data};
 use super::{Head, MAX_LOGPROBS, Result, usage as usage_of};
-use crate::engine::Stats;
+use crate::engine::{Llm, Logprob, Stats};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -44,8 +44,8 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
         let [input] = <[Input; 1]>::try_from(prompts)
             .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
         let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
-        let stats = vec![None; running.n];
-        let writer = TextStream { head: Head::new("cmpl", &running), stats, usage, prompt: running.prompt_tokens };
+        let choices = vec![Choice::default(); running.n];
+        let writer = TextStream { head: Head::new("cmpl", &running), choices, usage, prompt: running.prompt_tokens };
         stream::respond(running, writer)
     } else {
         let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
@@ -55,8 +55,7 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
             let (answers, running) = running.whole().await?;
             prompt_tokens += running.prompt_tokens;
             for answer in answers {
-                let logprobs = (!answer.logprobs.is_empty())
-                    .then(|| json!({ "content": common::logprobs(&llm, &answer.logprobs) }));
+                let logprobs = told(&llm, &answer.logprobs, &mut 0);
                 choices.push(json!({ "index": choices.len(), "text": answer.reasoning + &answer.content,
                                      "finish_reason": finish_reason(&answer.stats), "logprobs": logprobs }));
                 all.push(answer.stats);
@@ -71,16 +70,48 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
     Ok(response)
 }
 
+/// Probabilities in the lists that completions have had from the beginning, and as chats (and llama-server) tell them; `offset`
+/// is where the first token's text begins in the answer.
+fn told(llm: &Llm, chosen: &[Logprob], offset: &mut usize) -> Value {
+    if chosen.is_empty() {
+        return Value::Null;
+    }
+    let content = common::logprobs(llm, chosen);
+    let (mut tokens, mut logprobs, mut top, mut offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for entry in content.as_array().into_iter().flatten() {
+        offsets.push(*offset);
+        *offset += entry["token"].as_str().map_or(0, |text| text.chars().count());
+        tokens.push(entry["token"].clone());
+        logprobs.push(entry["logprob"].clone());
+        let likeliest = entry["top_logprobs"].as_array().into_iter().flatten();
+        let pairs = likeliest.map(|one| (one["token"].as_str().unwrap_or_default().to_owned(), one["logprob"].clone()));
+        top.push(Value::Object(pairs.collect()));
+    }
+    json!({ "tokens": tokens, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": offsets, "content": content })
+}
+
+/// What has been sent of one answer.
+#[derive(Clone, Default)]
+struct Choice {
+    stats: Option<Stats>,
+    /// Of tokens whose text has not been sent yet.
+    logprobs: Vec<Logprob>,
+    offset: usize,
+}
+
 struct TextStream {
     head: Head,
-    stats: Vec<Option<Stats>>,
+    choices: Vec<Choice>,
     usage: bool,
     prompt: usize,
 }
 
 impl TextStream {
-    fn chunk(&self, index: usize, text: &str, finish: Option<&str>) -> String {
-        let choice = json!({ "index": index, "text": text, "finish_reason": finish, "logprobs": null });
+    fn chunk(&mut self, index: usize, text: &str, finish: Option<&str>) -> String {
+        let own = &mut self.choices[index];
+        let chosen = std::mem::take(&mut own.logprobs);
+        let logprobs = told(self.head.llm(), &chosen, &mut own.offset);
+        let choice = json!({ "index": index, "text": text, "finish_reason": finish, "logprobs": logprobs });
         data(&self.head.object("text_completion", json!([choice])))
     }
 }
@@ -98,10 +129,14 @@ impl Writer for TextStream {
             Progress::Piece { choice, text, .. } => self.chunk(choice, &text, None),
             Progress::Done { choice, stats, .. } => {
                 let last = self.chunk(choice, "", Some(finish_reason(&stats)));
-                self.stats[choice] = Some(stats);
+                self.choices[choice].stats = Some(stats);
                 last
             }
-            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+            Progress::Token { choice, chosen } => {
+                self.choices[choice].logprobs.push(chosen);
+                String::new()
+            }
+            Progress::Prefill { .. } => String::new(),
         }
     }
 
@@ -109,7 +144,7 @@ impl Writer for TextStream {
         let mut out = String::new();
         if self.usage {
             let mut chunk = self.head.object("text_completion", json!([]));
-            chunk["usage"] = usage_of(self.prompt, self.stats.iter().flatten());
+            chunk["usage"] = usage_of(self.prompt, self.choices.iter().filter_map(|choice| choice.stats.as_ref()));
             out += &data(&chunk);
         }
         out + "data: [DONE]\n\n"

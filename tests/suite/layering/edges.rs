@@ -32,7 +32,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("describe", &["arch", "chat", "gguf", "kv", "sample", "shapes", "tokenizer"]),
     ("store", &["config", "gguf", "interrupt", "platform"]),
     ("perplexity", &["engine", "platform"]),
-    ("server", &["chat", "engine", "platform", "sample", "tokenizer"]),
+    ("server", &["chat", "describe", "engine", "platform", "sample", "tokenizer"]),
     (
         "cli",
         &[
