@@ -171,9 +171,7 @@ impl Embedder {
         if tokens.last().copied() != eos {
             tokens.extend(eos);
         }
-        // BERT's pairs have one separator between them, RoBERTa's two.
-        let wordpiece = self.model.gguf.str("tokenizer.ggml.model").ok().flatten() == Some("bert");
-        tokens.extend(tokenizer.separator().filter(|_| !wordpiece));
+        tokens.extend(tokenizer.separator());
         tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain));
         tokens.extend(eos);
         tokens

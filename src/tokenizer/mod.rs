@@ -301,9 +301,10 @@ impl Tokenizer {
         self.roles.eos
     }
 
-    /// The token between two texts.
+    /// The token between two texts of a pair, after the one that ends the first; none where the end itself separates them
+    /// (BERT's pairs hold one such token between them, RoBERTa's two).
     pub fn separator(&self) -> Option<u32> {
-        self.roles.separator
+        self.roles.separator.filter(|_| !matches!(self.model, Model::WordPiece(_)))
     }
 
     /// The tokens that end a generation, in rising order.
