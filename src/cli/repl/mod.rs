@@ -322,7 +322,8 @@ impl Chat {
                 self.begun.insert_str(0, &waiting);
             }
         }
-        screen.end()?;
+        // A terminal that was closed takes no more: what was said is kept before that is told.
+        let shown = screen.end();
         // Asked to leave, the flag stays up: nothing begins any more.
         interrupt::answered(leave.asked());
         match result {
@@ -350,7 +351,7 @@ impl Chat {
                 }
             }
         }
-        Ok(())
+        shown
     }
 
     fn after(&self, turn: &Turn) {
