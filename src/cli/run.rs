@@ -2,7 +2,7 @@
 
 use super::asked::{given_prompt, joined, question, what};
 use super::compute::Compute;
-use super::output::{self};
+use super::output;
 use super::shown::Show;
 use crate::chat::{self, ThinkingMode};
 use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags};

@@ -1,7 +1,7 @@
 //! How much memory a model's cache takes, by context and kind.
 
 use serde::Serialize;
-use tokki_quant::attention::{KvKind, TILE};
+use tokki_quant::attention::KvKind;
 
 use crate::arch::Spec;
 use crate::kv::CacheShape;
@@ -30,10 +30,7 @@ pub(super) fn table(spec: &Spec) -> Vec<Memory> {
         shapes.iter().map(move |shape| Memory {
             context,
             kv_type: shape.kind().name(),
-            // Saturating: a file may claim dimensions whose cache no number holds.
-            cache_bytes: (context.div_ceil(TILE) as u64)
-                .saturating_mul(shape.page_bytes() as u64)
-                .saturating_add(shape.states_bytes() as u64),
+            cache_bytes: shape.bytes(context) as u64,
         })
     };
     contexts.into_iter().flat_map(row).collect()

@@ -85,14 +85,11 @@ impl CacheShape {
         self.page_bytes
     }
 
-    /// Bytes of the recurrent states of a sequence, with those that it can go back to.
-    pub fn states_bytes(&self) -> usize {
-        (1 + state::MAX_CHECKPOINTS).saturating_mul(self.state_bytes())
-    }
-
     /// Bytes of a cache for `positions`, with the recurrent states that it can go back to.
     pub fn bytes(&self, positions: usize) -> usize {
-        positions.div_ceil(TILE) * self.page_bytes + self.states_bytes()
+        // Saturating: a file may claim dimensions whose cache no number holds.
+        let states = (1 + state::MAX_CHECKPOINTS).saturating_mul(self.state_bytes());
+        positions.div_ceil(TILE).saturating_mul(self.page_bytes).saturating_add(states)
     }
 
     /// Layout of a layer's tiles.

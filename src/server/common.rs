@@ -255,8 +255,7 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
             _ => return Err(ApiError::field("tool_choice", format!("'{word}' is not known"))),
         },
         Some(named) => {
-            let name = named["function"]["name"].as_str().or_else(|| named["name"].as_str());
-            let name = name.filter(|name| tools.has(name));
+            let name = tool_name(named).filter(|name| tools.has(name));
             Some(Some(name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?))
         }
     };
@@ -268,15 +267,19 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
     Ok(tools)
 }
 
+/// The name of a tool, in the form of chats or of responses.
+fn tool_name(tool: &Value) -> Option<&str> {
+    tool["function"]["name"].as_str().or_else(|| tool["name"].as_str())
+}
+
 /// Those of the tools that a request allows for this answer; the prompt keeps all of them, so that it stays in the cache.
 fn some_of(list: &[Value], all: &Tools, allowed: &Value) -> Result<Tools> {
-    let name = |tool: &Value| tool["function"]["name"].as_str().or_else(|| tool["name"].as_str()).map(str::to_owned);
-    let names: Vec<String> = allowed.as_array().into_iter().flatten().filter_map(name).collect();
+    let names: Vec<&str> = allowed.as_array().into_iter().flatten().filter_map(tool_name).collect();
     if names.is_empty() || !names.iter().all(|name| all.has(name)) {
         return Err(ApiError::field("tool_choice", "it names no tool of this request"));
     }
-    let kept: Vec<Value> =
-        list.iter().filter(|tool| name(tool).is_some_and(|name| names.contains(&name))).cloned().collect();
+    let is_allowed = |tool: &&Value| tool_name(tool).is_some_and(|name| names.contains(&name));
+    let kept: Vec<Value> = list.iter().filter(is_allowed).cloned().collect();
     Tools::read(&kept).map_err(|why| ApiError::field("tools", why))
 }
 

@@ -8,8 +8,8 @@ use super::super::infill::Fim;
 use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::super::routes::{Call, State, json as respond_json, note_ignored};
 use super::super::stream::{self, Writer, data};
-use super::{Head, MAX_LOGPROBS, Result, usage as usage_of};
-use crate::engine::{Llm, Logprob, Stats};
+use super::{Choice, Head, MAX_LOGPROBS, Result, usage as usage_of};
+use crate::engine::{Llm, Logprob};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -44,8 +44,9 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
         let [input] = <[Input; 1]>::try_from(prompts)
             .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
         let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
-        let choices = vec![Choice::default(); running.n];
-        let writer = TextStream { head: Head::new("cmpl", &running), choices, usage, prompt: running.prompt_tokens };
+        let (choices, offsets) = (vec![Choice::default(); running.n], vec![0; running.n]);
+        let (head, prompt) = (Head::new("cmpl", &running), running.prompt_tokens);
+        let writer = TextStream { head, choices, offsets, usage, prompt };
         stream::respond(running, writer)
     } else {
         let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
@@ -90,27 +91,19 @@ fn told(llm: &Llm, chosen: &[Logprob], offset: &mut usize) -> Value {
     json!({ "tokens": tokens, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": offsets, "content": content })
 }
 
-/// What has been sent of one answer.
-#[derive(Clone, Default)]
-struct Choice {
-    stats: Option<Stats>,
-    /// Of tokens whose text has not been sent yet.
-    logprobs: Vec<Logprob>,
-    offset: usize,
-}
-
 struct TextStream {
     head: Head,
     choices: Vec<Choice>,
+    /// How many characters of each answer have been told with probabilities.
+    offsets: Vec<usize>,
     usage: bool,
     prompt: usize,
 }
 
 impl TextStream {
     fn chunk(&mut self, index: usize, text: &str, finish: Option<&str>) -> String {
-        let own = &mut self.choices[index];
-        let chosen = std::mem::take(&mut own.logprobs);
-        let logprobs = told(self.head.llm(), &chosen, &mut own.offset);
+        let chosen = std::mem::take(&mut self.choices[index].logprobs);
+        let logprobs = told(self.head.llm(), &chosen, &mut self.offsets[index]);
         let choice = json!({ "index": index, "text": text, "finish_reason": finish, "logprobs": logprobs });
         data(&self.head.object("text_completion", json!([choice])))
     }
