@@ -18,13 +18,12 @@ pub(crate) fn second_level() -> usize {
 /// the same layout).
 #[cfg(target_arch = "x86_64")]
 fn asked(level: u32) -> Option<usize> {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
     const MAX_CACHES: u32 = 8;
     [4, 0x8000_001d].into_iter().find_map(|leaf: u32| {
-        if __cpuid(leaf & 0x8000_0000).eax < leaf {
+        if cpuid(leaf & 0x8000_0000, 0).eax < leaf {
             return None;
         }
-        (0..MAX_CACHES).map(|i| __cpuid_count(leaf, i)).find_map(|cache| {
+        (0..MAX_CACHES).map(|i| cpuid(leaf, i)).find_map(|cache| {
             let (kind, found) = (cache.eax & 31, cache.eax >> 5 & 7);
             // Data or unified caches alone.
             let fits = found == level && matches!(kind, 1 | 3);
@@ -32,6 +31,16 @@ fn asked(level: u32) -> Option<usize> {
             fits.then(|| (ways as usize + 1) * (parts as usize + 1) * (line as usize + 1) * (cache.ecx as usize + 1))
         })
     })
+}
+
+/// What the CPU tells of itself under a leaf and its sub-leaf.
+#[cfg(target_arch = "x86_64")]
+fn cpuid(leaf: u32, sub_leaf: u32) -> std::arch::x86_64::CpuidResult {
+    // SAFETY: every x86-64 CPU has the instruction, and it only reads. (Newer compilers call it safe, older ones do not.)
+    #[allow(unused_unsafe)]
+    unsafe {
+        std::arch::x86_64::__cpuid_count(leaf, sub_leaf)
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
