@@ -143,7 +143,7 @@ impl Spec {
         self.embedding.positions = gguf.tensor("position_embd.weight").and_then(|tensor| tensor.shape.get(1)).copied();
     }
 
-    /// Row 0 of the types of tokens, where the file has them.
+    /// Types of tokens, where the file has them.
     pub(super) fn token_types(&mut self, gguf: &Gguf) {
         let shape = gguf.tensor("token_types.weight").map(|tensor| tensor.shape.as_slice());
         self.embedding.types = shape.map(|shape| shape.get(1).copied().unwrap_or(1));

@@ -62,7 +62,7 @@ pub struct Embedding {
     pub scale: f32,
     /// A row of `position_embd` is added; the number of its rows.
     pub positions: Option<usize>,
-    /// Row 0 of `token_types`, of so many, is added.
+    /// A row of `token_types`, of so many, is added: the first, and to the second of two texts the second.
     pub types: Option<usize>,
     /// Norm of the sum.
     pub norm: Option<Norm>,

@@ -79,6 +79,15 @@ impl Embedder {
     /// [`Error::ContextFull`] for a text that is too long, [`Error::Input`] for none or a token outside the vocabulary,
     /// [`Error::Interrupted`].
     pub fn embed(&mut self, tokens: &[u32], cancel: &AtomicBool) -> Result<Vec<f32>> {
+        self.embed_two(tokens, usize::MAX, cancel)
+    }
+
+    /// The same of two texts one after the other, the second from token `second_text` on: models with types of tokens
+    /// tell the two apart.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn embed_two(&mut self, tokens: &[u32], second_text: usize, cancel: &AtomicBool) -> Result<Vec<f32>> {
         if tokens.is_empty() {
             return Err(Error::input("the text", "at least one token", "none"));
         }
@@ -87,13 +96,10 @@ impl Embedder {
             return Err(Error::ContextFull { needed, available });
         }
         let setting = Setting {
-            model: &self.model,
-            pool: &self.pool,
             read_ahead: self.options.read_ahead,
-            expand_latents: false,
-            cancel,
             vectors: true,
-            trace: None,
+            second_text,
+            ..Setting::new(&self.model, &self.pool, cancel)
         };
         let mut cache = KvCache::new(Arc::clone(&self.shape));
         cache.aim(needed);
@@ -142,13 +148,14 @@ impl Embedder {
             return Err(Error::input(place, "a model that ranks documents (pooling_type 4)", "another one")
                 .hint("embed query and documents with `tokki embed` and compare their vectors"));
         }
-        let tokens = self.pair(tokenizer, query, document);
-        let scores = self.embed(&tokens, cancel)?;
+        let (tokens, second) = self.pair(tokenizer, query, document);
+        let scores = self.embed_two(&tokens, second, cancel)?;
         Ok((scores.first().copied().unwrap_or(0.0), tokens.len()))
     }
 
-    /// A query and a document as the model reads them: by the file's template for it, or with separators between.
-    fn pair(&self, tokenizer: &Tokenizer, query: &str, document: &str) -> Vec<u32> {
+    /// A query and a document as the model reads them, by the file's template for it or with separators between, and
+    /// where the document begins for a model that tells the two apart.
+    fn pair(&self, tokenizer: &Tokenizer, query: &str, document: &str) -> (Vec<u32>, usize) {
         let template = self.model.gguf.str("tokenizer.chat_template.rerank").ok().flatten();
         if let Some(template) = template {
             let mut tokens = Vec::new();
@@ -164,7 +171,7 @@ impl Embedder {
                     tokens.insert(0, bos);
                 }
             }
-            return tokens;
+            return (tokens, usize::MAX);
         }
         let mut tokens = Self::tokens(tokenizer, query);
         let eos = tokenizer.eos();
@@ -172,9 +179,10 @@ impl Embedder {
             tokens.extend(eos);
         }
         tokens.extend(tokenizer.separator());
+        let second = if tokenizer.types_pairs() { tokens.len() } else { usize::MAX };
         tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain));
         tokens.extend(eos);
-        tokens
+        (tokens, second)
     }
 }
 

@@ -337,8 +337,7 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let read_ahead = self.options.session.read_ahead;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting =
-            Setting { model, pool: &self.pool, read_ahead, expand_latents: false, cancel, vectors: false, trace: None };
+        let setting = Setting { read_ahead, ..Setting::new(model, &self.pool, cancel) };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {

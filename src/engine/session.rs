@@ -225,13 +225,10 @@ impl Session {
 
     fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
         let setting = Setting {
-            model: &self.model,
-            pool: &self.pool,
             read_ahead: self.options.read_ahead,
             expand_latents: self.options.expand_latents,
-            cancel: &self.cancel,
-            vectors: false,
             trace: self.trace.as_deref(),
+            ..Setting::new(&self.model, &self.pool, &self.cancel)
         };
         let span = Span { cache: &mut self.cache, tokens, want };
         let done = forward(&setting, &mut self.scratch, &mut [span]).map(<[f32]>::len);

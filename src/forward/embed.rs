@@ -19,8 +19,9 @@ impl Pass<'_> {
             if scale != 1.0 {
                 ops::scale(isa, row, scale);
             }
-            if let Some(types) = &model.token_type {
-                ops::add(isa, row, types);
+            if let Some(last) = model.token_types.len().checked_sub(1) {
+                let second = self.position(t) >= self.second_text;
+                ops::add(isa, row, &model.token_types[usize::from(second).min(last)]);
             }
             if let Some(positions) = &model.positions {
                 // A context beyond the table is refused when a session is made.

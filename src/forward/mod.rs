@@ -67,6 +67,17 @@ pub struct Setting<'a> {
     pub trace: Option<&'a dyn Trace>,
     /// The rows asked for are the stream after the last norm, `[rows][E]`, instead of logits.
     pub vectors: bool,
+    /// The position at which the second of two texts begins, for models that tell them apart; `usize::MAX` where there is
+    /// one text.
+    pub second_text: usize,
+}
+
+impl<'a> Setting<'a> {
+    /// Passes that ask for logits, read nothing ahead and tell nobody of the intermediates.
+    pub fn new(model: &'a Model, pool: &'a Pool, cancel: &'a AtomicBool) -> Self {
+        let (read_ahead, expand_latents, trace, vectors, second_text) = (0, false, None, false, usize::MAX);
+        Self { model, pool, read_ahead, expand_latents, cancel, trace, vectors, second_text }
+    }
 }
 
 /// One sequence's part of a pass.
@@ -106,6 +117,8 @@ struct Pass<'a> {
     expand_latents: bool,
     /// Ids of the rows.
     tokens: &'a [u32],
+    /// The position from which on tokens are of a second text.
+    second_text: usize,
     /// Told of the intermediates.
     trace: Option<&'a dyn Trace>,
 }
@@ -141,8 +154,9 @@ pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut 
         let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
         let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
         let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
-        let (tokens, trace) = (&tokens[..], setting.trace);
-        let pass = Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents, tokens, trace };
+        let (tokens, second_text, trace) = (&tokens[..], setting.second_text, setting.trace);
+        let pass =
+            Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents, tokens, second_text, trace };
         pass.embed(scratch);
         pass.tell_rows("inp_embd", n, model.spec.embd, &scratch.x);
         for layer in 0..model.layers.len() {

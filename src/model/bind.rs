@@ -32,7 +32,7 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
         .collect::<Result<_>>()?;
     Ok(Model {
         positions: spec.embedding.positions.map(|_| scope.plain("position_embd")).transpose()?,
-        token_type: spec.embedding.types.map(|_| scope.first_row("token_types", e)).transpose()?,
+        token_types: scope.rows("token_types", e, spec.embedding.types.map_or(0, |rows| rows.min(2)))?,
         second: spec.embedding.second.then(|| scope.vector("hrm.z_l_init")).transpose()?,
         embed_norm: scope.norm(spec.embedding.norm, e)?,
         per_layer: spec.embedding.per_layer.map(|len| scope.per_layer(len, &spec)).transpose()?,
@@ -190,11 +190,18 @@ impl Scope<'_> {
         vector(self.gguf, &full, len)
     }
 
-    /// The first `len` values of a matrix.
-    fn first_row(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        let mut row = vec![0.0; len];
-        self.plain(name)?.matrix(0).decode_row(0, &mut row);
-        Ok(row)
+    /// The first rows of a matrix, `len` values each.
+    fn rows(&self, name: &str, len: usize, rows: usize) -> Result<Vec<Vec<f32>>> {
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let matrix = self.plain(name)?;
+        let row = |r| {
+            let mut row = vec![0.0; len];
+            matrix.matrix(0).decode_row(r, &mut row);
+            row
+        };
+        Ok((0..rows).map(row).collect())
     }
 
     fn norm(&self, norm: Option<Norm>, len: usize) -> Result<Option<NormWeights>> {

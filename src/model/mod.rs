@@ -29,8 +29,8 @@ pub struct Model {
     pub embed: Stack,
     /// Learned positions, `rows x E`.
     pub positions: Option<Stack>,
-    /// What is added to every embedding, `E`.
-    pub token_type: Option<Vec<f32>>,
+    /// What is added to the embeddings of a first and of a second text, `E` each; empty where the model has no types.
+    pub token_types: Vec<Vec<f32>>,
     /// What a second stream begins as, `E`.
     pub second: Option<Vec<f32>>,
     /// Norm of the embedding.

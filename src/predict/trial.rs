@@ -82,7 +82,7 @@ impl Trial {
         let model = Model {
             embed: noise(TOKENS.min(spec.vocab), spec.embd, 1.0)?,
             positions: None,
-            token_type: None,
+            token_types: Vec::new(),
             second: None,
             embed_norm: None,
             per_layer: None,
@@ -121,9 +121,7 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let (read_ahead, expand_latents) = (0, false);
-        let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors, trace: None };
+        let setting = Setting::new(&self.model, pool, &cancel);
         let tokens = vec![0; n];
         let mut seconds = 0.0;
         for _ in 0..2 {
@@ -142,9 +140,7 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let (read_ahead, expand_latents) = (0, false);
-        let (model, cancel, vectors) = (&self.model, &cancel, false);
-        let setting = Setting { model, pool, read_ahead, expand_latents, cancel, vectors, trace: None };
+        let setting = Setting::new(&self.model, pool, &cancel);
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };

@@ -307,6 +307,11 @@ impl Tokenizer {
         self.roles.separator.filter(|_| !matches!(self.model, Model::WordPiece(_)))
     }
 
+    /// Whether the second text of a pair is of a type of its own (BERT's is; RoBERTa's tokens are all of one type).
+    pub fn types_pairs(&self) -> bool {
+        matches!(self.model, Model::WordPiece(_))
+    }
+
     /// The tokens that end a generation, in rising order.
     pub fn eog(&self) -> &[u32] {
         &self.ends

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokki::arch::ARCHITECTURES;
+use tokki::arch::{ARCHITECTURES, Pooling};
 use tokki::engine::{Embedder, Options, Session, saved};
 use tokki::gguf::{Gguf, RowLayout};
 use tokki::kv::CacheShape;
-use tokki::model::Model;
+use tokki::model::{Model, Stack};
 use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;
+use tokki_quant::dtype::DType;
 
 fn options(batch: usize) -> Options {
     Options { context: 256, kv: KvKind::F32, batch, read_ahead: 0, expand_latents: false }
@@ -154,4 +155,37 @@ fn interleaved_rows_do_not_change_the_bits() {
         assert_eq!(wanted, run(other, batch), "{} in batches of {batch}", row.name);
     }
     assert!(arranged > 150, "{arranged} models have rows to interleave");
+}
+
+/// A query is of the first type of tokens, the document of the second, as cross-encoders are trained.
+#[test]
+fn the_second_of_two_texts_has_a_type_of_its_own() {
+    let rows = rows();
+    let row = rows.iter().find(|row| row.name == "bert-mean-dense").unwrap();
+    let model = || Arc::into_inner(row.model()).unwrap();
+    let vectors = |model: Model, second_text: usize| {
+        let mut embedder = Embedder::new(Arc::new(model), pool(2), options(512));
+        embedder.set_pooling(Pooling::None);
+        embedder.embed_two(&row.tokens, second_text, &AtomicBool::new(false)).unwrap()
+    };
+    let types = model().token_types;
+    assert_ne!(types[0], types[1]);
+    let only = |types: &[Vec<f32>]| Model { token_types: types.to_vec(), ..model() };
+    assert_eq!(vectors(model(), usize::MAX), vectors(only(&types[..1]), usize::MAX), "one text is of the first type");
+    assert_eq!(vectors(model(), 0), vectors(only(&types[1..]), 0), "a document alone is of the second");
+    // The same sum from elsewhere: the positions of the document hold the difference of the types.
+    let moved = model();
+    let mut table = Vec::new();
+    let positions = moved.positions.as_ref().unwrap();
+    for at in 0..positions.rows() {
+        let mut position = vec![0.0; positions.cols()];
+        positions.matrix(0).decode_row(at, &mut position);
+        let more = if at < 3 { &types[0] } else { &types[1] };
+        table.extend(position.iter().zip(more).flat_map(|(position, more)| (position + more).to_le_bytes()));
+    }
+    let positions = Some(Stack::owned(DType::F32, table, 1, positions.rows(), positions.cols()).unwrap());
+    let moved = vectors(Model { positions, token_types: Vec::new(), ..moved }, usize::MAX);
+    let typed = vectors(model(), 3);
+    let far = typed.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far < 1e-4, "{far}");
 }

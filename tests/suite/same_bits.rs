@@ -177,15 +177,7 @@ fn sequences_in_one_pass_have_the_bits_that_each_has_alone() {
             for threads in [1, 3] {
                 let pool = Pool::with_isa(threads, Isa::best()).unwrap();
                 let cancel = AtomicBool::new(false);
-                let setting = Setting {
-                    model: &model,
-                    pool: &pool,
-                    read_ahead: 0,
-                    expand_latents: false,
-                    cancel: &cancel,
-                    vectors: false,
-                    trace: None,
-                };
+                let setting = Setting::new(&model, &pool, &cancel);
                 let (mut scratch, shape) = (Scratch::default(), Arc::new(CacheShape::new(&model.spec, kv)));
                 let mut first = KvCache::new(Arc::clone(&shape));
                 let span = Span { cache: &mut first, tokens: &tokens[..140], want: Want::Nothing };
