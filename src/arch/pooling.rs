@@ -18,7 +18,8 @@ impl Keys<'_> {
                 let mean = self.usize("classifier.pooling_type")? == Some(1);
                 Pooling::Rank(Classifier {
                     from: if mean { Pooled::Mean } else { from },
-                    labels: self.labels(),
+                    labels: self.rows("cls.output.weight").or(self.rows("cls.weight")).unwrap_or(1),
+                    single: self.rows("cls.output.weight").is_none() && self.rows("cls.weight").is_some(),
                     gelu: false,
                     softmax: causal,
                 })
@@ -27,9 +28,8 @@ impl Keys<'_> {
         })
     }
 
-    /// Rows of the classification head.
-    fn labels(&self) -> usize {
-        let shape = self.gguf.tensor("cls.output.weight").map(|tensor| tensor.shape.as_slice());
-        shape.and_then(|shape| shape.get(1)).copied().unwrap_or(1)
+    /// Rows of a matrix that the file may have.
+    fn rows(&self, name: &str) -> Option<usize> {
+        self.gguf.tensor(name).map(|tensor| tensor.shape.get(1).copied().unwrap_or(1))
     }
 }

@@ -141,6 +141,8 @@ pub struct Classifier {
     pub from: Pooled,
     /// Labels, each with a score.
     pub labels: usize,
+    /// The activated rows of the first layer are the scores: no second one follows.
+    pub single: bool,
     /// The activation between is GELU instead of tanh.
     pub gelu: bool,
     /// The scores are the softmax over the labels.

@@ -134,12 +134,15 @@ impl List {
         if matches!(spec.output, Output::Logits { .. }) {
             self.companions("output", &[e, spec.vocab]);
         }
-        if let Pooling::Rank(Classifier { labels, .. }) = spec.pooling {
-            self.maybe("cls", &[e, e]);
-            self.companions("cls", &[e, e]);
-            self.maybe("cls.norm", &[e]);
-            self.bias("cls.norm", e);
-            self.product("cls.output", &[e, labels]);
+        if let Pooling::Rank(Classifier { labels, single, .. }) = spec.pooling {
+            let rows = if single { labels } else { e };
+            self.maybe("cls", &[e, rows]);
+            self.companions("cls", &[e, rows]);
+            self.maybe("cls.norm", &[rows]);
+            self.bias("cls.norm", rows);
+            if !single {
+                self.product("cls.output", &[e, labels]);
+            }
         }
         for rope in &spec.ropes {
             match &rope.factors {

@@ -38,8 +38,7 @@ fn pick(which: Pooled, isa: Isa, e: usize, vectors: &[f32]) -> Vec<f32> {
     }
 }
 
-fn classify(isa: Isa, w: &ClassifierWeights, (gelu, softmax): (bool, bool), vector: Vec<f32>) -> Vec<f32> {
-    let mut vector = vector;
+fn classify(isa: Isa, w: &ClassifierWeights, (gelu, softmax): (bool, bool), mut vector: Vec<f32>) -> Vec<f32> {
     if let Some(dense) = &w.dense {
         vector = multiply(isa, dense, &vector);
         if gelu { gates::gelu_tanh(isa, &mut vector) } else { gates::tanh(isa, &mut vector) }
@@ -47,11 +46,13 @@ fn classify(isa: Isa, w: &ClassifierWeights, (gelu, softmax): (bool, bool), vect
     if let Some(weights) = &w.norm {
         norm::in_place(isa, weights, &mut vector);
     }
-    let mut scores = multiply(isa, &w.output, &vector);
-    if softmax {
-        ops::softmax(isa, &mut scores);
+    if let Some(output) = &w.output {
+        vector = multiply(isa, output, &vector);
     }
-    scores
+    if softmax {
+        ops::softmax(isa, &mut vector);
+    }
+    vector
 }
 
 /// One product with its bias.

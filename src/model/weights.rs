@@ -436,12 +436,12 @@ pub struct ExpertWeights {
 /// Weights of a classification head.
 #[derive(Clone)]
 pub struct ClassifierWeights {
-    /// `E x E`.
+    /// `E x E`, or `labels x E` where it is the only one.
     pub dense: Option<Stack>,
     /// Norm after the activation.
     pub norm: Option<NormWeights>,
     /// `labels x E`.
-    pub output: Stack,
+    pub output: Option<Stack>,
 }
 
 crate::text::opaque!(

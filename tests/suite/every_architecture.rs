@@ -189,3 +189,29 @@ fn the_second_of_two_texts_has_a_type_of_its_own() {
     let far = typed.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(far < 1e-4, "{far}");
 }
+
+/// Rerankers of jina-bert-v2 have one layer: its activated rows are the scores.
+#[test]
+fn a_classification_head_may_be_one_layer() {
+    let mut rows = rows();
+    let row = rows.iter_mut().find(|row| row.name == "bert-rank-dense").unwrap();
+    row.tensors.retain(|(_, name, _)| !name.starts_with("cls.output."));
+    for (half, name, shape) in &mut row.tensors {
+        match name.as_str() {
+            "cls.weight" => (*half, *shape) = (false, vec![256, 1]),
+            "cls.bias" => *shape = vec![1],
+            _ => {}
+        }
+    }
+    let model = row.model();
+    let head = model.classifier.as_ref().unwrap();
+    let (weights, bias) = (head.dense.as_ref().unwrap(), head.dense.as_ref().unwrap().bias(0).unwrap()[0]);
+    let mut line = vec![0.0; 256];
+    weights.matrix(0).decode_row(0, &mut line);
+    let mut embedder = Embedder::new(Arc::clone(&model), pool(2), options(512));
+    let score = embedder.embed(&row.tokens, &AtomicBool::new(false)).unwrap();
+    embedder.set_pooling(Pooling::None);
+    let first = embedder.embed(&row.tokens, &AtomicBool::new(false)).unwrap();
+    let wanted = (first.iter().zip(&line).map(|(x, w)| x * w).sum::<f32>() + bias).tanh();
+    assert!(score.len() == 1 && (score[0] - wanted).abs() < 1e-5, "{score:?} {wanted}");
+}

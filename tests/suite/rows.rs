@@ -26,7 +26,8 @@ pub struct Row {
     /// What it reads.
     pub tokens: Vec<u32>,
     keys: Vec<Vec<String>>,
-    tensors: Vec<(bool, String, Vec<u64>)>,
+    /// Whether in half precision, name, shape.
+    pub tensors: Vec<(bool, String, Vec<u64>)>,
     /// Row, step, numbers.
     pub expected: Vec<(usize, usize, Vec<f32>)>,
 }

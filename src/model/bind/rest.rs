@@ -7,14 +7,13 @@ use crate::{Error, ErrorKind, Result};
 
 impl Scope<'_> {
     pub(super) fn classifier(&self, spec: &Spec) -> Result<Option<ClassifierWeights>> {
-        if !matches!(spec.pooling, Pooling::Rank(_)) {
-            return Ok(None);
-        }
+        let Pooling::Rank(head) = spec.pooling else { return Ok(None) };
+        let rows = if head.single { head.labels } else { spec.embd };
         let norm = Norm { tensor: Some("cls.norm"), kind: NormKind::Layer, eps: spec.output_norm.unwrap_or(NORM).eps };
         Ok(Some(ClassifierWeights {
             dense: self.has("cls.weight").then(|| self.product("cls")).transpose()?,
-            norm: self.norm(Some(norm).filter(|_| self.has("cls.norm.weight")), spec.embd)?,
-            output: self.product("cls.output")?,
+            norm: self.norm(Some(norm).filter(|_| self.has("cls.norm.weight")), rows)?,
+            output: (!head.single).then(|| self.product("cls.output")).transpose()?,
         }))
     }
 
