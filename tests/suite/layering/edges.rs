@@ -12,24 +12,37 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("interrupt", &["platform"]),
     ("machine", &[]),
-    ("parallel", &[]),
-    ("config", &["platform", "sample"]),
-    ("gguf", &["platform"]),
+    ("parallel", &["tokki_quant"]),
+    ("config", &["platform", "sample", "tokki_quant"]),
+    ("gguf", &["platform", "tokki_quant"]),
     ("arch", &["gguf"]),
-    ("model", &["arch", "gguf"]),
-    ("kv", &["arch"]),
-    ("forward", &["arch", "kv", "model", "parallel"]),
+    ("model", &["arch", "gguf", "tokki_quant"]),
+    ("kv", &["arch", "tokki_quant"]),
+    ("forward", &["arch", "kv", "model", "parallel", "tokki_quant"]),
     ("tokenizer", &["gguf"]),
     ("sample", &["gguf"]),
     ("chat", &["gguf", "interrupt", "sample"]),
-    ("shapes", &["gguf"]),
-    ("testing", &["arch", "gguf"]),
-    ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel"]),
+    ("shapes", &["gguf", "tokki_quant"]),
+    ("testing", &["arch", "gguf", "tokki_quant"]),
+    ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "tokki_quant"]),
     (
         "engine",
-        &["arch", "chat", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "sample", "tokenizer"],
+        &[
+            "arch",
+            "chat",
+            "forward",
+            "gguf",
+            "kv",
+            "machine",
+            "model",
+            "parallel",
+            "platform",
+            "sample",
+            "tokenizer",
+            "tokki_quant",
+        ],
     ),
-    ("describe", &["arch", "chat", "gguf", "kv", "sample", "shapes", "tokenizer"]),
+    ("describe", &["arch", "chat", "gguf", "kv", "sample", "shapes", "tokenizer", "tokki_quant"]),
     ("store", &["config", "gguf", "interrupt", "platform"]),
     ("perplexity", &["engine", "platform"]),
     ("server", &["chat", "describe", "engine", "platform", "sample", "tokenizer"]),
@@ -53,8 +66,10 @@ pub const SRC: &[(&str, &[&str])] = &[
             "shapes",
             "store",
             "tokenizer",
+            "tokki_quant",
         ],
     ),
+    ("main", &["cli"]),
 ];
 
 /// Modules of `quant`: leaves, instruction sets, formats, then products that put them together.
@@ -127,32 +142,44 @@ pub const COMMANDS: &[&str] = &[
 
 /// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; what has to
 /// come before `main`; and an error that the line editor has on some systems only.
-pub const SYSTEMS: &[&str] = &[
-    "cfg(unix)",
-    "cfg(not(unix))",
-    "cfg(windows)",
-    "cfg!(windows)",
-    "cfg!(unix)",
-    "target_os",
-    "std::os::",
-    "rustix::",
-    "libc::",
-];
+pub const SYSTEMS: &[&str] = &["std::os", "rustix", "libc"];
+
+/// What a `cfg` asks of a system.
+pub const SYSTEM_SWITCHES: &[&str] = &["unix", "windows", "target_os", "target_family", "target_env", "target_arch"];
+
 pub const SYSTEM_ROOMS: &[&str] =
     &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs", "src/cli/repl/editor.rs"];
 
-/// Words that stay in their rooms.
+/// Rooms whose numbers are the same on every system.
+pub const COMPUTE: &[&str] =
+    &["src/arch/", "src/forward/", "src/model/", "src/kv/", "src/engine/", "src/sample/", "src/server/", "quant/src/"];
+
+/// Rooms that know words of mathematics, not of families.
+pub const NAMELESS: &[&str] = &["src/forward/", "src/kv/", "src/engine/", "src/model/", "src/predict/", "quant/src/"];
+
+/// Names of architectures that are words of their own, too.
+pub const ALSO_WORDS: &[&str] = &["plm", "stack", "dream", "orion", "pangu"];
+
+/// Words that stay in their rooms: a name, the beginning of a path, or with `*` the beginning of a name.
 pub const WORDS: &[(&str, &[&str])] = &[
     ("std::arch", &["quant/src/isa/"]),
     ("core::arch", &["quant/src/isa/"]),
-    ("asm!", &["quant/src/isa/"]),
+    ("asm", &["quant/src/isa/"]),
     ("target_feature", &["quant/src/isa/"]),
     ("is_x86_feature_detected", &["quant/src/isa/"]),
-    ("_mm256_", &["quant/src/isa/"]),
-    ("_mm512_", &["quant/src/isa/"]),
+    ("is_aarch64_feature_detected", &["quant/src/isa/"]),
+    ("_mm*", &["quant/src/isa/"]),
+    ("vdotq*", &["quant/src/isa/"]),
+    ("vld1q*", &["quant/src/isa/"]),
+    ("vfmaq*", &["quant/src/isa/"]),
     ("ureq", &["src/store/net/"]),
+    ("hyper", &["src/server/listen.rs"]),
     ("TcpStream", &["src/store/net/", "src/server/listen.rs"]),
     ("TcpListener", &["src/server/listen.rs"]),
+    ("UdpSocket", &[]),
+    ("ToSocketAddrs", &["src/server/listen.rs"]),
+    ("lookup_host", &[]),
+    ("std::process::Command", &["src/platform/", "src/machine/", "src/store/net/"]),
     ("memmap2", &["src/gguf/"]),
     ("gguf_rs", &["src/gguf/"]),
 ];

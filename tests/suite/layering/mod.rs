@@ -6,7 +6,7 @@ mod uses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use uses::{Use, uses};
+use uses::{Said, given_by_root, said, uses};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -30,7 +30,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 fn module(src: &Path, path: &Path) -> Vec<String> {
     let inside = path.strip_prefix(src).unwrap().with_extension("");
     let mut names: Vec<String> = inside.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-    if names.last().is_some_and(|name| name == "mod" || name == "lib" || name == "main") {
+    if names.last().is_some_and(|name| name == "mod" || name == "lib") {
         names.pop();
     }
     names
@@ -41,33 +41,55 @@ fn is_tests(module: &[String]) -> bool {
     module.iter().any(|name| name == "tests" || name.ends_with("_tests"))
 }
 
-/// A crate's files with their modules and what they use.
-fn crate_uses(src: &Path) -> Vec<(PathBuf, Vec<String>, Vec<Use>)> {
+/// A file of a crate, without its unit tests.
+struct File {
+    path: PathBuf,
+    /// Below the root of the repository.
+    inside: String,
+    module: Vec<String>,
+    said: Said,
+}
+
+/// A crate's files but those of unit tests.
+fn files(src: &Path) -> Vec<File> {
     let read = |path: PathBuf| {
         let module = module(src, &path);
         let names: Vec<&str> = module.iter().map(String::as_str).collect();
-        let found = if is_tests(&module) { Vec::new() } else { uses(&fs::read_to_string(&path).unwrap(), &names) };
-        (path, module, found)
+        let said = said(&fs::read_to_string(&path).unwrap(), &names);
+        let inside = path.strip_prefix(root()).map_or(path.clone(), Path::to_owned);
+        File { inside: inside.to_str().unwrap().to_owned(), path, module, said }
     };
-    sources(src).into_iter().map(read).collect()
+    sources(src).into_iter().filter(|path| !is_tests(&module(src, path))).map(read).collect()
+}
+
+/// The files of both crates.
+fn all_files() -> Vec<File> {
+    ["src", "quant/src"].iter().flat_map(|folder| files(&root().join(folder))).collect()
 }
 
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Which top-level module uses which, and a place for each.
-fn edges_of(files: &[(PathBuf, Vec<String>, Vec<Use>)]) -> (Edges, BTreeMap<(String, String), String>) {
-    let files = || files.iter().filter(|(_, module, _)| !is_tests(module));
-    let known: BTreeSet<&str> = files().filter_map(|(_, module, _)| Some(module.first()?.as_str())).collect();
+/// Which top-level module uses which (`given`: the module behind each name that the root gives), and a place for each.
+/// `tokki_quant` counts as a module; what names `crate` itself hides what it uses.
+fn edges_of(files: &[File], given: &[(String, Vec<String>)]) -> (Edges, BTreeMap<(String, String), String>) {
+    let mut known: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.module.first()?.as_str())).collect();
+    known.extend(["tokki_quant", "crate"]);
     let (mut edges, mut places) = (Edges::new(), BTreeMap::new());
-    for (path, module, uses) in files() {
-        let Some(own) = module.first() else { continue };
-        edges.entry(own.clone()).or_default();
-        for used in uses {
-            let target = &used.path[0];
-            if known.contains(target.as_str()) && target != own {
-                edges.entry(own.clone()).or_default().insert(target.clone());
-                let place = || format!("{}:{}", path.display(), used.line);
-                places.entry((own.clone(), target.clone())).or_insert_with(place);
+    for file in files {
+        let Some(own) = file.module.first() else { continue };
+        let uses = edges.entry(own.clone()).or_insert_with(BTreeSet::new);
+        let elsewhere = file.said.paths.iter().filter_map(|path| match path[0].as_str() {
+            "tokki_quant" => Some((&path[0], 1)),
+            // The command, which is a crate of its own.
+            "tokki" => path.get(1).map(|name| (name, 1)),
+            _ => None,
+        });
+        for (target, line) in file.said.uses.iter().map(|used| (&used.path[0], used.line)).chain(elsewhere) {
+            let behind = given.iter().find(|(name, _)| name == target).map_or(target, |(_, path)| &path[0]);
+            if known.contains(behind.as_str()) && behind != own {
+                uses.insert(behind.clone());
+                let place = || format!("{}:{line}", file.path.display());
+                places.entry((own.clone(), behind.clone())).or_insert_with(place);
             }
         }
     }
@@ -115,8 +137,8 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 }
 
 fn check(src: &Path, untied: bool, allowed: &[(&str, &[&str])], everywhere: &[&str]) {
-    let files = crate_uses(src);
-    let (edges, places) = edges_of(&files);
+    let given = given_by_root(&fs::read_to_string(src.join("lib.rs")).unwrap());
+    let (edges, places) = edges_of(&files(src), &given);
     let wrong: Vec<String> = breaches(&edges, allowed, everywhere);
     let place = |text: &String| {
         let found = places.iter().find(|((from, to), _)| *text == format!("{from} may not use {to}"));
@@ -136,50 +158,80 @@ fn modules_of_the_number_crate_use_only_what_the_list_allows() {
     check(&root().join("quant/src"), false, edges::QUANT, &[]);
 }
 
+/// The page of the architecture shows the same lists.
+#[test]
+fn the_page_of_the_architecture_has_the_lists() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let names = |list: &[&str]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    for (title, list) in [("### Modules of tokki\n", edges::SRC), ("### Modules of tokki-quant\n", edges::QUANT)] {
+        let section = page.split(title).nth(1).unwrap_or_else(|| panic!("no section {title}"));
+        let shown: Vec<&str> = section.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2).collect();
+        let wanted: Vec<String> = list.iter().map(|(name, uses)| format!("| `{name}` | {} |", names(uses))).collect();
+        assert_eq!(shown, wanted, "{title}{}", wanted.join("\n"));
+    }
+}
+
 #[test]
 fn dialects_and_commands_do_not_know_each_other() {
     for (folder, rooms) in [("src/server", edges::DIALECTS), ("src/cli", edges::COMMANDS)] {
         let name = folder.trim_start_matches("src/");
-        for (path, module, uses) in crate_uses(&root().join("src")) {
-            let [own_folder, own, ..] = &module[..] else { continue };
+        for file in files(&root().join("src")) {
+            let [own_folder, own, ..] = &file.module[..] else { continue };
             if own_folder != name || !rooms.contains(&own.as_str()) {
                 continue;
             }
-            for used in uses.iter().filter(|used| used.path[0] == name && used.path.len() > 1) {
+            for used in file.said.uses.iter().filter(|used| used.path[0] == name && used.path.len() > 1) {
                 let other = used.path[1].as_str();
                 let fine = other == own || !rooms.contains(&other);
-                assert!(fine, "{}:{} names its sibling {other}", path.display(), used.line);
+                assert!(fine, "{}:{} names its sibling {other}", file.inside, used.line);
             }
         }
+    }
+}
+
+/// Whether a source says a word: a name, a path, or with `*` at the end a name that begins so.
+fn says(said: &Said, word: &str) -> bool {
+    let path = |path: &str, beginning: &str| path == beginning || path.starts_with(&format!("{beginning}::"));
+    match word.strip_suffix('*') {
+        Some(beginning) => said.names.iter().any(|name| name.starts_with(beginning)),
+        None if word.contains("::") => said.names.iter().any(|name| path(name, word)),
+        None => said.names.contains(word),
     }
 }
 
 #[test]
 fn words_stay_in_their_rooms() {
-    let src = ["src", "quant/src"].map(|folder| sources(&root().join(folder)));
-    for path in src.into_iter().flatten() {
-        let inside = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        let text = fs::read_to_string(&path).unwrap();
+    let mut wrong = Vec::new();
+    for file in all_files() {
         for (word, rooms) in edges::WORDS {
-            let here = rooms.iter().any(|room| inside.starts_with(room));
-            assert!(here || !text.contains(word), "{inside} says {word}");
+            let here = rooms.iter().any(|room| file.inside.starts_with(room));
+            wrong.extend((!here && says(&file.said, word)).then(|| format!("{} says {word}", file.inside)));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Another system is a change in few rooms: what differs is not spread over the code that uses it.
 #[test]
 fn systems_differ_in_their_rooms() {
-    for path in sources(&root().join("src")) {
-        let inside = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        let here = edges::SYSTEM_ROOMS.iter().any(|room| inside.starts_with(room));
-        if here || is_tests(&module(&root().join("src"), &path)) {
+    for file in files(&root().join("src")) {
+        let here = edges::SYSTEM_ROOMS.iter().any(|room| file.inside.starts_with(room));
+        if here {
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap();
-        let said: Vec<_> = edges::SYSTEMS.iter().filter(|word| text.contains(**word)).collect();
-        assert!(said.is_empty(), "{inside} says {said:?}");
+        let words = edges::SYSTEMS.iter().filter(|word| says(&file.said, word));
+        let switches = edges::SYSTEM_SWITCHES.iter().filter(|word| file.said.switches.contains(**word));
+        let found: Vec<_> = words.chain(switches).collect();
+        assert!(found.is_empty(), "{} says {found:?}", file.inside);
+    }
+}
+
+/// What is called tests is compiled for tests alone: it is not looked at.
+#[test]
+fn tests_are_no_part_of_the_crates() {
+    for file in all_files() {
+        let tests: Vec<_> = file.said.modules.iter().filter(|name| is_tests(&[(*name).clone()])).collect();
+        assert!(tests.is_empty(), "{}: {tests:?} without #[cfg(test)]", file.inside);
     }
 }
 
@@ -207,17 +259,24 @@ fn the_library_names_no_flag() {
 
 #[test]
 fn no_architecture_is_named_where_things_are_computed() {
-    let names = tokki::arch::ARCHITECTURES.iter().map(|(name, _)| name.replace('-', "_"));
+    let names: Vec<String> = tokki::arch::ARCHITECTURES.iter().map(|(name, _)| name.replace('-', "_")).collect();
+    // A name alone, or a part of one: `is_phi3`, `Phi3Thing`.
+    let parts = |name: &str| {
+        let spaced: String =
+            name.chars().flat_map(|c| [Some(' ').filter(|_| c.is_uppercase()), Some(c)]).flatten().collect();
+        let words = spaced.to_lowercase().split([' ', '_']).map(str::to_owned).collect::<Vec<_>>();
+        [name.to_lowercase()].into_iter().chain(words).collect::<Vec<_>>()
+    };
     // Words that mean something else, too.
-    let names: Vec<String> = names.filter(|name| !["plm"].contains(&name.as_str())).collect();
-    for room in ["forward", "kv", "engine"] {
-        for path in sources(&root().join("src").join(room)) {
-            let text = fs::read_to_string(&path).unwrap().to_lowercase();
-            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-            let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-            let named = names.iter().find(|name| words.contains(name.as_str()));
-            assert_eq!(named, None, "{} names an architecture", path.display());
-        }
+    let other = |name: &&String| !edges::ALSO_WORDS.contains(&name.as_str());
+    let named = |said: &Said| {
+        said.names.iter().flat_map(|name| parts(name)).find(|part| names.iter().filter(other).any(|name| name == part))
+    };
+    for file in all_files().iter().filter(|file| edges::NAMELESS.iter().any(|room| file.inside.starts_with(room))) {
+        assert_eq!(named(&file.said), None, "{} names an architecture", file.inside);
+    }
+    for source in ["fn is_phi3() {}", "struct Phi3Thing;", "fn f() { x(phi3); }", "fn f() { m!(a.phi3); }"] {
+        assert_eq!(named(&said(source, &[])).as_deref(), Some("phi3"), "{source}");
     }
 }
 
@@ -226,24 +285,23 @@ fn no_architecture_is_named_where_things_are_computed() {
 #[test]
 fn functions_that_systems_round_differently_are_libm_s() {
     let own = [
-        "ln", "log2", "log10", "exp", "exp2", "exp_m1", "ln_1p", "powf", "powi", "sin", "cos", "sin_cos", "tan", "tanh",
+        "ln", "log", "log2", "log10", "exp", "exp2", "exp_m1", "ln_1p", "powf", "powi", "sin", "cos", "sin_cos", "tan",
+        "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "cbrt", "hypot",
     ];
-    let breach = |text: &str| own.iter().find(|name| text.contains(&format!(".{name}("))).copied();
-    let rooms =
-        ["src/arch", "src/forward", "src/model", "src/kv", "src/engine", "src/sample", "src/server", "quant/src"];
-    for path in rooms.iter().flat_map(|room| sources(&root().join(room))) {
-        let inside = path.strip_prefix(root()).unwrap().with_extension("");
-        let module: Vec<_> = inside.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-        if is_tests(&module) || inside.ends_with("testing") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap();
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found: Vec<_> = lines.filter_map(breach).collect();
-        assert_eq!(found, [""; 0], "{}", path.display());
+    let breach = |said: &Said| {
+        own.iter().copied().find(|name| {
+            let path = |of: &str| said.names.contains(&format!("{of}::{name}"));
+            said.methods.contains(*name) || path("f32") || path("f64")
+        })
+    };
+    for file in all_files().iter().filter(|file| edges::COMPUTE.iter().any(|room| file.inside.starts_with(room))) {
+        assert_eq!(breach(&file.said), None, "{}", file.inside);
     }
-    assert_eq!((breach("x.ln()"), breach("libm::logf(x)")), (Some("ln"), None));
+    let breach = |source: &str| breach(&said(source, &[]));
+    for source in ["fn f() { x.ln() }", "fn f() { f32::ln(x) }", "fn f() { vec![x.ln()] }", "fn f() { map(f32::ln) }"] {
+        assert_eq!(breach(source), Some("ln"), "{source}");
+    }
+    assert_eq!(breach("fn f() { libm::logf(x); log(1) }"), None);
 }
 
 /// Every kind of breach that a test of lines would not see is seen.
@@ -272,6 +330,38 @@ fn planted_breaches_are_found() {
         paths("#[cfg(test)]\nmod tests { use crate::cli; }\n#[cfg(test)]\nuse crate::engine;"),
         Vec::<String>::new()
     );
+    for (source, word) in [
+        ("use std::{fs, os::fd};", "std::os"),
+        ("use core::{arch::x86_64};", "core::arch"),
+        ("fn f() { ::libc::kill(1, 2) }", "libc"),
+        ("fn f() { say!(std::net::UdpSocket::bind(x)) }", "UdpSocket"),
+        ("#[cfg(test)]\nfn early() {}\nuse std::os::fd;", "std::os"),
+        ("fn f() { _mm_add_ps(a, b) }", "_mm*"),
+    ] {
+        assert!(says(&said(source, &[]), word), "{source}");
+    }
+    for source in [
+        "#[cfg(not(windows))]\nfn f() {}",
+        "#[cfg(all(unix, debug))]\nuse a::b;",
+        "fn f() { if cfg!(target_family = \"unix\") {} }",
+        "fn f() { m!(cfg!(unix)) }",
+    ] {
+        assert!(edges::SYSTEM_SWITCHES.iter().any(|word| said(source, &[]).switches.contains(*word)), "{source}");
+    }
+    assert_eq!(said("mod hidden_tests;\n#[cfg(test)]\nmod tests;", &[]).modules, ["hidden_tests"]);
+    assert_eq!(paths("use crate as root;"), ["crate"]);
+    let given = given_by_root("pub use engine::{Llm, Listener as Observer};\npub use crate::a::B;");
+    let given: Vec<_> = given.iter().map(|(name, path)| (name.as_str(), path.join("::"))).collect();
+    assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Listener".into()), ("B", "a::B".into())]);
+    let file = |module: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec![module.to_owned()],
+        said: said(source, &[module]),
+    };
+    let files = [file("engine", ""), file("kv", "use crate::Llm; fn f() { tokki_quant::x() }")];
+    let given = [("Llm".to_owned(), vec!["engine".to_owned(), "Llm".to_owned()])];
+    assert_eq!(Vec::from_iter(&edges_of(&files, &given).0["kv"]), ["engine", "tokki_quant"]);
     let edges = |list: &[(&str, &str)]| {
         let mut edges = Edges::new();
         for (from, to) in list {

@@ -1,4 +1,6 @@
-//! Which modules a source uses: every path in it, whatever it is written in.
+//! Which modules a source uses: every path in it, whatever it is written in; and which other words it says.
+
+use std::collections::BTreeSet;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -10,18 +12,64 @@ pub struct Use {
     pub line: usize,
 }
 
-/// All paths that `source`, which is module `module` of its crate, names from `crate`, `super` or `self`; unit tests are
-/// left out, and nothing else is.
-pub fn uses(source: &str, module: &[&str]) -> Vec<Use> {
+/// What a source says outside of its unit tests.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Paths from the root of the crate on: what begins with `crate`, `super` or `self`. `use crate as x`, which would hide
+    /// the others, is the path `crate`.
+    pub uses: Vec<Use>,
+    /// Paths as they are written, with what stands before a group in front of each of its parts.
+    pub paths: Vec<Vec<String>>,
+    /// Every name, and every path joined by `::`.
+    pub names: BTreeSet<String>,
+    /// Methods that are called.
+    pub methods: BTreeSet<String>,
+    /// Names within `cfg(...)`, `cfg_attr(...)` and `cfg!(...)`.
+    pub switches: BTreeSet<String>,
+    /// Modules that are compiled into the crate.
+    pub modules: Vec<String>,
+}
+
+/// What `source`, which is module `module` of its crate, says; unit tests are left out, and nothing else is.
+pub fn said(source: &str, module: &[&str]) -> Said {
     let file = syn::parse_file(source).unwrap_or_else(|why| panic!("{}: {why}", module.join("::")));
-    let mut found = Finder { module: module.iter().map(|name| (*name).to_owned()).collect(), uses: Vec::new() };
+    let module = module.iter().map(|name| (*name).to_owned()).collect();
+    let mut found = Finder { module, said: Said::default() };
     found.visit_file(&file);
-    found.uses
+    found.said.names.extend(found.said.paths.iter().map(|path| path.join("::")));
+    found.said
+}
+
+/// All paths that `source`, which is module `module` of its crate, names from `crate`, `super` or `self`.
+pub fn uses(source: &str, module: &[&str]) -> Vec<Use> {
+    said(source, module).uses
+}
+
+/// The names that the root of a crate gives to things of its modules.
+pub fn given_by_root(source: &str) -> Vec<(String, Vec<String>)> {
+    fn names(tree: &syn::UseTree, before: &[String], into: &mut Vec<(String, Vec<String>)>) {
+        let with = |name: &syn::Ident| before.iter().cloned().chain([name.to_string()]).collect::<Vec<_>>();
+        match tree {
+            syn::UseTree::Path(path) => names(&path.tree, &with(&path.ident), into),
+            syn::UseTree::Name(name) => into.push((name.ident.to_string(), with(&name.ident))),
+            syn::UseTree::Rename(name) => into.push((name.rename.to_string(), with(&name.ident))),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| names(tree, before, into)),
+            syn::UseTree::Glob(_) => {}
+        }
+    }
+    let mut given = Vec::new();
+    for item in syn::parse_file(source).unwrap().items {
+        if let syn::Item::Use(item) = item {
+            names(&item.tree, &[], &mut given);
+        }
+    }
+    given.iter_mut().filter(|(_, path)| path[0] == "crate").for_each(|(_, path)| drop(path.remove(0)));
+    given
 }
 
 struct Finder {
     module: Vec<String>,
-    uses: Vec<Use>,
+    said: Said,
 }
 
 impl Finder {
@@ -46,8 +94,21 @@ impl Finder {
     }
 
     fn note(&mut self, path: &[String], line: usize) {
+        self.said.names.extend(path.iter().cloned());
+        self.said.paths.push(path.to_vec());
         if let Some(path) = self.absolute(path).filter(|path| !path.is_empty()) {
-            self.uses.push(Use { path, line });
+            self.said.uses.push(Use { path, line });
+        }
+    }
+
+    /// The names within a `cfg`.
+    fn switches(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.switches(group.stream()),
+                TokenTree::Ident(name) => drop(self.said.switches.insert(name.to_string())),
+                _ => {}
+            }
         }
     }
 
@@ -57,6 +118,10 @@ impl Finder {
             syn::UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident)),
             syn::UseTree::Name(name) if name.ident == "self" => self.note(before, name.ident.span().start().line),
             syn::UseTree::Name(name) => self.note(&with(&name.ident), name.ident.span().start().line),
+            syn::UseTree::Rename(name) if before.is_empty() && name.ident == "crate" => {
+                let line = name.ident.span().start().line;
+                self.said.uses.push(Use { path: vec!["crate".into()], line });
+            }
             syn::UseTree::Rename(name) => self.note(&with(&name.ident), name.ident.span().start().line),
             syn::UseTree::Glob(glob) => self.note(before, glob.star_token.spans[0].start().line),
             syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
@@ -73,6 +138,14 @@ impl Finder {
                 TokenTree::Ident(first) => {
                     let line = first.span().start().line;
                     let mut path = vec![first.to_string()];
+                    if at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(dot) if dot.as_char() == '.') {
+                        self.said.methods.insert(first.to_string());
+                    }
+                    if let ("cfg", [TokenTree::Punct(_), TokenTree::Group(group), ..] | [TokenTree::Group(group), ..]) =
+                        (path[0].as_str(), &tokens[at + 1..])
+                    {
+                        self.switches(group.stream());
+                    }
                     while let [TokenTree::Punct(a), TokenTree::Punct(b), TokenTree::Ident(next), ..] = &tokens[at + 1..]
                         && a.as_char() == ':'
                         && b.as_char() == ':'
@@ -128,12 +201,14 @@ impl<'ast> Visit<'ast> for Finder {
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.said.modules.push(item.ident.to_string());
         self.module.push(item.ident.to_string());
         visit::visit_item_mod(self, item);
         self.module.pop();
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        item.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
         self.tree(&item.tree, &[]);
     }
 
@@ -146,7 +221,27 @@ impl<'ast> Visit<'ast> for Finder {
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.visit_path(&call.path);
+        if call.path.is_ident("cfg") {
+            self.switches(call.tokens.clone());
+        }
         self.tokens(call.tokens.clone());
+    }
+
+    fn visit_meta_list(&mut self, list: &'ast syn::MetaList) {
+        if list.path.is_ident("cfg") || list.path.is_ident("cfg_attr") {
+            self.switches(list.tokens.clone());
+        }
+        self.visit_path(&list.path);
+        self.tokens(list.tokens.clone());
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        self.said.methods.insert(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_ident(&mut self, name: &'ast syn::Ident) {
+        self.said.names.insert(name.to_string());
     }
 }
 
