@@ -126,12 +126,12 @@ impl Entry {
 
     /// Requests that wait.
     pub(super) fn waiting(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().waiting.load(Ordering::Relaxed) as f64)
+        self.gauge(|engine| engine.gauges().load().waiting as f64)
     }
 
     /// Answers under way.
     pub(super) fn running(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().running.load(Ordering::Relaxed) as f64)
+        self.gauge(|engine| engine.gauges().load().running as f64)
     }
 
     /// The part of the cache that is in use.
@@ -281,7 +281,7 @@ impl Models {
             let _turn = turn;
             models
                 .open(&entry)
-                .map_err(|why| ApiError::unavailable(format!("model '{}' cannot be opened: {why}", entry.name())))
+                .map_err(|why| ApiError::broken(format!("model '{}' cannot be opened: {why}", entry.name())))
         });
         work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed")))
     }

@@ -66,14 +66,23 @@ fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let go_on = continues(fields, &vars, &list)?;
     vars.insert("messages".into(), list.into());
     ask.input = if go_on { Input::Continue(vars) } else { Input::Chat(vars) };
-    let mut options = fields.object("stream_options")?.unwrap_or_default();
-    let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
+    let usage = wants_usage(fields)?;
     let (stream, progress) =
         (fields.bool("stream")?.unwrap_or(false), fields.bool("return_progress")?.unwrap_or(false));
     let parallel_calls = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let verbose = fields.bool("verbose")?.unwrap_or(false);
     Ok(Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored: fields.rest() })
+}
+
+/// Whether a stream ends with what it took.
+fn wants_usage(fields: &mut Fields) -> Result<bool> {
+    let Some(mut options) = fields.within("stream_options")? else { return Ok(false) };
+    let usage = options.bool("include_usage")?.unwrap_or(false);
+    // Padding against listeners is not added; all numbers come at the end.
+    options.skip(&["include_obfuscation", "continuous_usage_stats"]);
+    fields.leave(options);
+    Ok(usage)
 }
 
 fn strip_billing_line(list: &mut [Value]) {
@@ -260,7 +269,8 @@ fn whole_chat(
     object
 }
 
-fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
+/// Calls, of which only the first counts where a request wants no more.
+pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
     if only_one {
         calls.truncate(1);
     }
@@ -365,7 +375,7 @@ impl Writer for ChatStream {
             pace.note(&progress);
         }
         match progress {
-            Progress::Prefill { done, total, cached, seconds } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds, .. } if self.progress => {
                 let mut chunk = self.head.object("chat.completion.chunk", json!([]));
                 (chunk["prompt_progress"], chunk["timings"]) = completion::prefill(done, total, cached, seconds);
                 data(&chunk)

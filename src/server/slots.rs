@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -70,7 +69,7 @@ pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
     let model = state.models.get(None).await?;
-    let running = model.engine.gauges().running.load(Ordering::Relaxed);
+    let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
     let slots = model.slots.all();
     let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });

@@ -51,6 +51,7 @@ fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::Result
         choices,
         priority: 0,
         client: 0,
+        reuse: true,
         events: Box::new(move |event| drop(sender.send(event))),
         cancelled: Arc::clone(&cancelled),
     })?;
