@@ -16,6 +16,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokki_quant::attention::TILE;
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone)]
@@ -102,6 +103,12 @@ impl Engine {
     /// Bytes of the cache that are in use, and how many there may be.
     pub fn cache(&self) -> (usize, usize) {
         (self.budget.used(), self.budget.limit())
+    }
+
+    /// Tokens of a page of the cache, and how many pages it has.
+    pub fn pages(&self) -> (usize, usize) {
+        let shape = CacheShape::new(&self.llm.model().spec, self.options.session.kv);
+        (TILE, self.budget.limit() / shape.page_bytes().max(1))
     }
 
     /// Whether nothing is waiting or running.

@@ -4,7 +4,6 @@ use super::body::Fields;
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
-use super::openai::first_if;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
@@ -139,7 +138,8 @@ fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
 }
 
 /// Where tools have to run.
-const HERE: &str = "nothing runs on the server; offer the tool as your own, with a name and an input_schema, and run it";
+const HERE: &str =
+    "nothing runs on the server; offer the tool as your own, with a name and an input_schema, and run it";
 
 /// `output_config`: the form of the answer, and the effort, which goes where all dialects' efforts are read.
 fn output_config(fields: &mut Fields) -> Result<Option<Form>> {
@@ -231,7 +231,7 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);
         let (text, calls) = finder.whole(&answer.content);
-        let calls = first_if(calls, one_call);
+        let calls = common::first_if(calls, one_call);
         let mut content = Vec::new();
         if !answer.reasoning.is_empty() {
             content.push(json!({ "type": "thinking", "thinking": answer.reasoning, "signature": "" }));
@@ -356,7 +356,7 @@ impl Writer for MessageStream {
             }
             Progress::Done { stats, .. } => {
                 let (rest, calls) = self.finder.finish();
-                let calls = first_if(calls, self.one_call);
+                let calls = common::first_if(calls, self.one_call);
                 let mut out = self.text(&rest);
                 if !self.started && calls.is_empty() {
                     out += &self.block("text", &json!({ "type": "text", "text": "" }));

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::Ask;
 use super::routes::State;
-use crate::chat::{Thinking, ThinkingMode, Tools, Vars};
+use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars};
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, PARAMETERS, Params};
 use crate::tokenizer::Special;
@@ -104,7 +104,9 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     match fields.str("reasoning_format")?.as_deref() {
         None | Some("auto" | "deepseek") => {}
         Some("none") if !thinks => {}
-        Some(_) => return Err(fields.wrong("reasoning_format", "thoughts are told apart from the answer: auto is wanted")),
+        Some(_) => {
+            return Err(fields.wrong("reasoning_format", "thoughts are told apart from the answer: auto is wanted"));
+        }
     }
     fields.skip(HINTS);
     fields.refuse_any(NEVER)?;
@@ -411,6 +413,14 @@ fn some_of(list: &[Value], all: &Tools, allowed: &Value) -> Result<Tools> {
     let is_allowed = |tool: &&Value| tool_name(tool).is_some_and(|name| names.contains(&name));
     let kept: Vec<Value> = list.iter().filter(is_allowed).cloned().collect();
     Tools::read(&kept).map_err(|why| ApiError::field("tools", why))
+}
+
+/// Calls, of which only the first counts where a request wants no more.
+pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
+    if only_one {
+        calls.truncate(1);
+    }
+    calls
 }
 
 /// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.

@@ -1,6 +1,7 @@
 //! The models that are offered, by name: opened when first asked for, let go of when idle for a while.
 
 use super::error::ApiError;
+use super::metrics::Measured;
 use super::slots::Slots;
 use crate::Result;
 use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
@@ -52,6 +53,7 @@ pub(super) struct Served {
     /// Makes vectors with the same model.
     pub(super) embedder: Mutex<Embedder>,
     pub(super) slots: Slots,
+    pub(super) measured: Arc<Measured>,
 }
 
 /// One model of the list, open or not.
@@ -65,6 +67,8 @@ pub(super) struct Entry {
     props: Mutex<Option<serde_json::Value>>,
     /// What its engines have counted that are gone.
     past: Gauges,
+    /// What was measured of its answers.
+    pub(super) measured: Arc<Measured>,
 }
 
 struct Loaded {
@@ -134,9 +138,9 @@ impl Entry {
         self.gauge(|engine| engine.gauges().load().running as f64)
     }
 
-    /// The part of the cache that is in use.
-    pub(super) fn cache_usage(&self) -> f64 {
-        self.gauge(|engine| engine.cache().0 as f64 / engine.cache().1.max(1) as f64)
+    /// Bytes of the cache that are in use, and how many there may be.
+    pub(super) fn cache(&self) -> (usize, usize) {
+        self.gauge(Engine::cache)
     }
 
     fn gauge<T: Default>(&self, value: impl Fn(&Engine) -> T) -> T {
@@ -213,6 +217,7 @@ impl Models {
                 loaded: Mutex::default(),
                 props: Mutex::default(),
                 past: Gauges::default(),
+                measured: Arc::default(),
             })
         };
         let entries = offers.into_iter().map(entry).collect();
@@ -324,6 +329,7 @@ impl Models {
             embedder: Mutex::new(self.embedder(&engine)),
             engine,
             slots,
+            measured: Arc::clone(&entry.measured),
         });
         let loaded = Loaded { served: Arc::clone(&served), used: Instant::now(), keep: self.residency.keep };
         *entry.loaded() = Some(loaded);

@@ -240,7 +240,7 @@ fn whole_chat(
     let mut choices = Vec::new();
     for (index, (answer, finder)) in answers.into_iter().zip(finders).enumerate() {
         let (content, calls) = finder.whole(&answer.content);
-        let calls = first_if(calls, !parallel_calls);
+        let calls = common::first_if(calls, !parallel_calls);
         let mut message = json!({ "role": "assistant", "content": content });
         if !answer.reasoning.is_empty() {
             message["reasoning_content"] = answer.reasoning.into();
@@ -267,14 +267,6 @@ fn whole_chat(
     object["usage"] = usage;
     object["timings"] = timings.unwrap_or_default();
     object
-}
-
-/// Calls, of which only the first counts where a request wants no more.
-pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
-    if only_one {
-        calls.truncate(1);
-    }
-    calls
 }
 
 fn call_id(head: &Head, choice: usize, call: usize) -> String {
@@ -343,7 +335,7 @@ impl ChatStream {
         if !rest.is_empty() {
             out += &self.delta(index, &json!({ "content": rest }));
         }
-        for (at, call) in first_if(calls, !self.parallel_calls).into_iter().enumerate() {
+        for (at, call) in common::first_if(calls, !self.parallel_calls).into_iter().enumerate() {
             let header = json!({ "index": at, "id": call_id(&self.head, index, at), "type": "function",
                                  "function": { "name": call.name, "arguments": "" } });
             out += &self.delta(index, &json!({ "tool_calls": [header] }));

@@ -2,6 +2,7 @@
 
 use super::common;
 use super::error::ApiError;
+use super::metrics::{Broken, Measure, Measured};
 use super::models::Served;
 use super::routes::State;
 use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
@@ -12,7 +13,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -118,16 +119,19 @@ pub(super) struct Running {
     first: usize,
 }
 
-/// Tells the metrics how long things took.
+/// Tells the metrics how long things took, and how they ended.
 struct Clock {
-    state: Arc<State>,
+    measured: Arc<Measured>,
     start: Instant,
     spoke: bool,
+    /// Answers that have not ended.
+    open: usize,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        self.clock.broke(Broken::Abort);
     }
 }
 
@@ -179,7 +183,10 @@ impl Running {
                 }
                 Progress::Done { choice: first + choice, stats, tokens }
             }
-            Event::Failed(error) => return Err(error.into()),
+            Event::Failed(error) => {
+                self.clock.broke(Broken::Error);
+                return Err(error.into());
+            }
         })
     }
 
@@ -193,16 +200,17 @@ impl Running {
 impl Clock {
     fn speak(&mut self) {
         if !std::mem::replace(&mut self.spoke, true) {
-            self.state.metrics.time_to_first_token.record(self.start.elapsed());
+            self.measured.record(Measure::FirstToken, self.start.elapsed().as_secs_f64());
         }
     }
 
     fn end(&mut self, stats: &Stats) {
-        self.state.metrics.request_time.record(self.start.elapsed());
-        if stats.tokens > 1 {
-            let each = stats.decode_s / (stats.tokens - 1) as f64;
-            self.state.metrics.time_per_token.record(Duration::from_secs_f64(each.max(0.0)));
-        }
+        self.open -= 1;
+        self.measured.ended(stats, self.start.elapsed().as_secs_f64());
+    }
+
+    fn broke(&mut self, why: Broken) {
+        self.measured.broke(why, std::mem::take(&mut self.open));
     }
 }
 
@@ -400,7 +408,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         }),
         cancelled: Arc::clone(&cancelled),
     })?;
-    let clock = Clock { state: Arc::clone(state), start, spoke: false };
+    let clock = Clock { measured: Arc::clone(&model.measured), start, spoke: false, open: ask.n };
     let slot = model.slots.choose(ask.slot, &tokens);
     let said = Vec::new();
     Ok(Running {

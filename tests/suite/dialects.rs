@@ -527,7 +527,7 @@ fn what_cannot_be_done_is_refused() {
         let reply = server.post(path, &body);
         assert!(reply.status == status && reply.body.contains(word), "{path} {body}: {} {}", reply.status, reply.body);
     }
-    assert_eq!(server.get("/v1/responses/resp_1/input_items").status, 404);
+    assert_eq!(server.get("/v1/responses/resp_1/other").status, 404);
 }
 
 /// The assistant's words at the end are gone on with, by Anthropic's clients as by OpenAI's.

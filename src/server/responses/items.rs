@@ -39,7 +39,10 @@ pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Val
     fields.refuse_any(ELSEWHERE)?;
     let truncation = fields.str("truncation")?.unwrap_or_else(|| "disabled".to_owned());
     if truncation != "disabled" {
-        return Err(fields.wrong("truncation", "only 'disabled' is supported: nothing is cut; a prompt that is too long is refused"));
+        return Err(fields.wrong(
+            "truncation",
+            "only 'disabled' is supported: nothing is cut; a prompt that is too long is refused",
+        ));
     }
     // Such tools do not run here: none is called more often than this.
     let max_tool_calls = fields.count("max_tool_calls", 1, i64::MAX)?;
@@ -78,12 +81,14 @@ fn metadata(fields: &mut Fields) -> Result<Map<String, Value>> {
     let pairs = fields.object("metadata")?.unwrap_or_default();
     let (most, key, value) = METADATA;
     let fits = |text: &str, most: usize| text.chars().count() <= most;
-    let short = |(name, text): (&String, &Value)| fits(name, key) && text.as_str().is_some_and(|text| fits(text, value));
+    let short =
+        |(name, text): (&String, &Value)| fits(name, key) && text.as_str().is_some_and(|text| fits(text, value));
     match pairs.len() <= most && pairs.iter().all(short) {
         true => Ok(pairs),
-        false => Err(fields.wrong("metadata", format!(
-            "at most {most} pairs of texts are wanted, of {key} characters and {value} characters at most"
-        ))),
+        false => Err(fields.wrong(
+            "metadata",
+            format!("at most {most} pairs of texts are wanted, of {key} characters and {value} characters at most"),
+        )),
     }
 }
 

@@ -4,7 +4,6 @@ use super::super::common;
 use super::super::completion::{self, Pace};
 use super::super::error::{ApiError, Dialect};
 use super::super::messages;
-use super::super::openai::first_if;
 use super::super::request::{Progress, Running};
 use super::super::routes::State;
 use super::super::stream::{Writer, named};
@@ -214,7 +213,7 @@ impl Made {
     /// Everything that comes after the last piece, and the whole answer.
     pub(super) fn finish(&mut self, stats: &Stats) -> (String, Value) {
         let (rest, calls) = self.finder.finish();
-        let calls = first_if(calls, self.echo["parallel_tool_calls"] == false);
+        let calls = common::first_if(calls, self.echo["parallel_tool_calls"] == false);
         let cut = matches!(stats.finish, Some(Finish::Length | Finish::Context));
         let mut out = self.delta(Kind::Answer, &rest);
         if self.open.is_none() && self.items.iter().all(|item| item["type"] == "reasoning") && calls.is_empty() {
