@@ -39,6 +39,8 @@ pub struct Load {
     pub waiting: usize,
     /// Answers of the requests that are served, as far as they have not ended.
     pub running: usize,
+    /// Answers that the requests wait for.
+    pub(super) wanted: usize,
 }
 
 /// Numbers about an engine that change as it runs.
@@ -67,11 +69,12 @@ impl Gauges {
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
         let free = parallel.saturating_sub(load.running);
         // Those that have just come and will be served in the next pass take free places, not those of the queue.
-        let places = queue + if answers <= free { free } else { 0 };
-        if load.waiting >= places {
-            return Err(load.waiting);
+        let queued = load.waiting.saturating_sub(free);
+        if load.wanted + answers > free && queued >= queue {
+            return Err(queued);
         }
         load.waiting += 1;
+        load.wanted += answers;
         Ok(())
     }
 

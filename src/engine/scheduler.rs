@@ -208,10 +208,12 @@ impl Scheduler {
 
     /// Lets go of sequences whose caller is gone.
     fn drop_cancelled(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain(|job| !job.cancelled.load(Ordering::Relaxed));
-        let left = before - self.waiting.len();
-        self.gauges.change(|load| load.waiting -= left);
+        for job in self.waiting.extract_if(.., |job| job.cancelled.load(Ordering::Relaxed)) {
+            self.gauges.change(|load| {
+                load.waiting -= 1;
+                load.wanted -= job.open;
+            });
+        }
         let gone: Vec<u64> =
             self.jobs.iter().filter(|job| job.cancelled.load(Ordering::Relaxed)).map(|job| job.id).collect();
         gone.into_iter().for_each(|id| self.end_job(id));
@@ -255,6 +257,7 @@ impl Scheduler {
             let job = self.waiting.remove(at);
             self.gauges.change(|load| {
                 load.waiting -= 1;
+                load.wanted -= job.open;
                 load.running += job.open;
             });
             self.begin(job);

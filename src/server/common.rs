@@ -71,7 +71,7 @@ const NEVER: &[(&str, &str)] = &[
 ];
 
 /// Efforts of thinking; the first ones stand for none.
-const EFFORTS: [&str; 8] = ["none", "off", "minimal", "low", "medium", "high", "xhigh", "max"];
+pub(super) const EFFORTS: [&str; 8] = ["none", "off", "minimal", "low", "medium", "high", "xhigh", "max"];
 /// How many of them stand for none.
 const NO_EFFORTS: usize = 3;
 

@@ -40,15 +40,34 @@ impl Drop for Guard {
     }
 }
 
+/// A place at the model's embedder, or in the queue for it.
+struct Place(Arc<Served>);
+
+impl Place {
+    fn take(model: &Arc<Served>) -> Result<Self> {
+        let most = 1 + model.engine.options().queue;
+        let enter = |present: usize| (present < most).then_some(present + 1);
+        let entered = model.embedding.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
+        entered.map_err(|present| crate::Error::Busy { waiting: present - 1 })?;
+        Ok(Self(Arc::clone(model)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.embedding.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Does `work` with the model's embedder, away from the threads that speak with clients.
 async fn with_embedder<R: Send + 'static>(
     model: &Arc<Served>,
     work: impl FnOnce(&mut Embedder, &AtomicBool) -> Result<R> + Send + 'static,
 ) -> Result<R> {
     let guard = Guard::default();
-    let (cancel, model) = (Arc::clone(&guard.0), Arc::clone(model));
+    let (cancel, place) = (Arc::clone(&guard.0), Place::take(model)?);
     let work = tokio::task::spawn_blocking(move || {
-        let mut embedder = model.embedder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut embedder = place.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut embedder, &cancel)
     });
     work.await.unwrap_or_else(|_| Err(ApiError::internal("the work on these texts failed")))

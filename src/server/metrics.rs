@@ -370,7 +370,9 @@ impl Row {
         let engine = if prefix == "vllm:" { ",engine=\"0\"" } else { "" };
         for entry in models.all() {
             let labels = format!("{of}=\"{}\"{engine}", label(entry.name()));
-            let mut one = |value: f64| drop(writeln!(out, "{name}{{{labels}}} {value}"));
+            let mut one = |value: f64| {
+                let _ = writeln!(out, "{name}{{{labels}}} {value}");
+            };
             match &self.value {
                 Value::Gauge(value) | Value::Counter(value) => one(value(entry)),
                 Value::Count(count) => one(entry.total(*count) as f64),

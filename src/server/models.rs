@@ -6,7 +6,7 @@ use super::slots::Slots;
 use crate::Result;
 use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,8 +50,10 @@ impl Default for Residency {
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
-    /// Makes vectors with the same model.
+    /// Makes vectors with the same model, for one request at a time.
     pub(super) embedder: Mutex<Embedder>,
+    /// Requests that use it or wait for it.
+    pub(super) embedding: AtomicUsize,
     pub(super) slots: Slots,
     pub(super) measured: Arc<Measured>,
 }
@@ -327,6 +329,7 @@ impl Models {
         let served = Arc::new(Served {
             name: entry.name().to_owned(),
             embedder: Mutex::new(self.embedder(&engine)),
+            embedding: AtomicUsize::new(0),
             engine,
             slots,
             measured: Arc::clone(&entry.measured),

@@ -15,7 +15,7 @@ use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
-use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
+use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::{Llm, Logprob, Stats};
 use axum::body::Body;
 use axum::http::Response;

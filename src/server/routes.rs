@@ -200,7 +200,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         }
         let route = match (route, on_path().next()) {
             (Some(route), _) => route,
-            (None, Some(_)) => return Err(ApiError::method_not_allowed()),
+            (None, Some(_)) => {
+                return Err(ApiError::method_not_allowed(on_path().map(|route| route.method).collect()));
+            }
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
         let limit = if path == "/v1/files" { files::MAX_FILE } else { state.options.max_body };

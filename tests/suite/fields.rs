@@ -133,7 +133,12 @@ fn forms_by_the_names_of_vllm() {
         (json!({ "structured_outputs": { "regex": "[7]{2}" } }), "77"),
     ] {
         for (path, body) in requests().into_iter().take(2) {
-            let answer = answered(&server, path, &with(with(body, form.clone()), json!({ "max_tokens": 40 }))).json();
+            let answer = answered(
+                &server,
+                path,
+                &with(with(body, form.clone()), json!({ "max_tokens": 40, "reasoning_effort": "none" })),
+            )
+            .json();
             let choice = &answer["choices"][0];
             let text = choice["text"].as_str().or(choice["message"]["content"].as_str()).unwrap();
             assert_eq!(text, wanted, "{path} {form}");
@@ -144,7 +149,12 @@ fn forms_by_the_names_of_vllm() {
         json!({ "guided_json": schema.to_string() }),
         json!({ "structured_outputs": { "json": schema } }),
     ] {
-        let answer = answered(&server, "/v1/chat/completions", &chat(&with(form, json!({ "max_tokens": 60 })))).json();
+        let answer = answered(
+            &server,
+            "/v1/chat/completions",
+            &chat(&with(form, json!({ "max_tokens": 60, "reasoning_effort": "none" }))),
+        )
+        .json();
         let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), json!({ "x": "yes" }), "{text}");
     }
@@ -395,4 +405,27 @@ fn vectors_are_cut_where_that_is_asked_for() {
     );
     refused(&server, "/api/embed", &json!({ "input": long, "truncate": false }), &["too large"]);
     refused(&server, "/v1/embeddings", &json!({ "input": long }), &["too large"]);
+}
+
+#[test]
+fn a_wrong_method_or_query_is_told_what_is_right() {
+    let server = serve(&[]);
+    for (method, path, allowed) in [
+        ("PUT", "/v1/models", "get"),
+        ("TRACE", "/v1/responses/resp_1", "get, delete"),
+        ("GET", "/v1/responses/resp_1/cancel", "post"),
+        ("DELETE", "/v1/batches", "post, get"),
+        ("PUT", "/", "get, head"),
+    ] {
+        let reply = server.send(method, path, "", "");
+        assert_eq!(reply.status, 405, "{method} {path}: {}", reply.body);
+        assert!(reply.head.contains(&format!("\r\nallow: {allowed}\r\n")), "{method} {path}: {}", reply.head);
+    }
+    for path in ["/v1/responses/a/b", "/v1/batches/a/b", "/v1/files/a/b", "/slots/0/1", "/v1/responses/"] {
+        let method = if path.starts_with("/slots") { "POST" } else { "GET" };
+        assert!([404, 405].contains(&server.send(method, path, "", "").status), "{path}");
+    }
+    // A slot is not erased by a request that makes no sense.
+    assert_eq!(server.post("/slots/0?action=erase", &json!({ "filename": 3 })).status, 400);
+    assert_eq!(server.post("/slots/0?x=1&action=erase", &json!({})).status, 200);
 }

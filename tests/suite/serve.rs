@@ -374,6 +374,15 @@ fn a_full_queue_is_429_with_retry_after() {
             assert!(refused.iter().all(|status| status == "429"), "{parallel}, {queue}: {statuses:?}");
         }
     }
+    // Vectors have a queue of the same length.
+    let server = serve(&["--queue", "0", "--pooling", "mean"]);
+    let texts: Vec<Vec<u32>> = vec![vec![5; 500]; 200];
+    std::thread::scope(|scope| {
+        let long = || server.post("/v1/embeddings", &json!({ "input": texts })).status;
+        let both = [scope.spawn(long), scope.spawn(long)].map(|thread| thread.join().unwrap());
+        assert!(both.contains(&429) && both.contains(&200), "{both:?}");
+    });
+    assert_eq!(server.post("/v1/embeddings", &json!({ "input": "Hello" })).status, 200);
     // One after the other they never wait, even where nobody may.
     let server = serve(&["--parallel", "1", "--queue", "0"]);
     for _ in 0..20 {
