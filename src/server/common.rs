@@ -358,6 +358,7 @@ pub(super) fn off(llm: &Llm) -> ThinkingMode {
 /// The tools of a request and what is to be done with them.
 pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     let list = fields.array("tools")?.unwrap_or_default();
+    let parsed = fields.bool("parse_tool_calls")?.unwrap_or(true);
     let choice = fields.take("tool_choice");
     let mut tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
     if tools.is_empty() {
@@ -393,10 +394,8 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
     }
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
-    match fields.bool("parse_tool_calls")? {
-        Some(false) => Ok(Tools::default()),
-        _ => Ok(tools),
-    }
+    // Whether calls are told apart from text.
+    if parsed { Ok(tools) } else { Ok(Tools::default()) }
 }
 
 /// The name of a tool, in the form of chats or of responses.

@@ -182,7 +182,10 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let id = request_id(&parts.headers, number);
     let path = parts.uri.path().trim_end_matches('/');
     let path = if path.is_empty() { "/" } else { path };
-    let on_path = || ROUTES.iter().filter(|route| matches(route.path, path));
+    // A path of its own comes before those that it could be a part of.
+    let exact = ROUTES.iter().any(|route| route.path == path);
+    let is_on_path = |route: &&Route| if exact { route.path == path } else { matches(route.path, path) };
+    let on_path = || ROUTES.iter().filter(is_on_path);
     let route = on_path().find(|route| route.method == parts.method.as_str());
     let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
     let origin = auth::allowed_origin(&state.options, &parts.headers);

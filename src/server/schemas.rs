@@ -9,7 +9,7 @@ pub(super) fn object(required: &[&str], properties: Value) -> Value {
 }
 
 /// An object whose members are of these kinds: `kind name`, with `!` after those that must be there. `1..20` is a whole number
-/// within these bounds.
+/// within these bounds, `string|number` either of these.
 fn fields(rows: &[(&str, &str)]) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
@@ -59,7 +59,7 @@ fn kind_of(kind: &str, needed: bool) -> Value {
         // As many as a number of most programs holds exactly.
         "integer" => whole(types(&["integer"]), "-9007199254740991..9007199254740991"),
         range if range.contains("..") => whole(types(&["integer"]), range),
-        kind => types(&[kind]),
+        kinds => types(&kinds.split('|').collect::<Vec<_>>()),
     }
 }
 
@@ -216,7 +216,9 @@ fn ollama(rows: &[(&str, &str)]) -> Value {
         ("object", "options"),
         ("boolean", "stream logprobs"),
         ("0..20", "top_logprobs"),
-        ("any", "format think keep_alive"),
+        ("string|object", "format"),
+        ("boolean|string", "think"),
+        ("number|string", "keep_alive"),
     ]);
     with(fields(rows), &common)
 }
@@ -314,9 +316,7 @@ pub(super) fn slot() -> Value {
 }
 
 pub(super) fn control() -> Value {
-    let mut schema = fields(&[("string", "id!")]);
-    schema["properties"]["action"] = json!({ "enum": ["reasoning_end"] });
-    schema
+    object(&["id", "action"], json!({ "id": { "type": "string" }, "action": { "enum": ["reasoning_end"] } }))
 }
 
 pub(super) fn lookup() -> Value {

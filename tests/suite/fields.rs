@@ -136,7 +136,7 @@ fn forms_by_the_names_of_vllm() {
             let answer = answered(
                 &server,
                 path,
-                &with(with(body, form.clone()), json!({ "max_tokens": 40, "reasoning_effort": "none" })),
+                &with(with(body, form.clone()), json!({ "max_tokens": 40, "logit_bias": [["<think>", false]] })),
             )
             .json();
             let choice = &answer["choices"][0];
@@ -152,7 +152,7 @@ fn forms_by_the_names_of_vllm() {
         let answer = answered(
             &server,
             "/v1/chat/completions",
-            &chat(&with(form, json!({ "max_tokens": 60, "reasoning_effort": "none" }))),
+            &chat(&with(form, json!({ "max_tokens": 60, "logit_bias": [["<think>", false]] }))),
         )
         .json();
         let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
@@ -416,6 +416,7 @@ fn a_wrong_method_or_query_is_told_what_is_right() {
         ("GET", "/v1/responses/resp_1/cancel", "post"),
         ("DELETE", "/v1/batches", "post, get"),
         ("PUT", "/", "get, head"),
+        ("GET", "/v1/responses/input_tokens", "post"),
     ] {
         let reply = server.send(method, path, "", "");
         assert_eq!(reply.status, 405, "{method} {path}: {}", reply.body);
