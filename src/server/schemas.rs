@@ -71,8 +71,10 @@ fn whole(mut schema: Value, range: &str) -> Value {
     schema
 }
 
+/// A part of a message: a text, or an object with one.
 fn part() -> Value {
-    object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }))
+    let object = object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }));
+    json!({ "anyOf": [{ "type": "string" }, object] })
 }
 
 /// `one` with the members of `other`.

@@ -62,11 +62,11 @@ pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Val
         ("instructions", Value::Null),
         ("reasoning", json!({ "effort": null, "summary": null })),
         ("text", json!({ "format": { "type": "text" } })),
-        ("user", Value::Null),
-        ("safety_identifier", Value::Null),
-        ("prompt_cache_key", Value::Null),
     ] {
         echo.insert(name.to_owned(), asked(name, or));
+    }
+    for name in ["user", "safety_identifier", "prompt_cache_key"] {
+        echo.insert(name.to_owned(), fields.str(name)?.into());
     }
     echo.insert("metadata".to_owned(), metadata(fields)?.into());
     echo.insert("max_tool_calls".to_owned(), max_tool_calls.into());
