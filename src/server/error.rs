@@ -36,8 +36,6 @@ pub(super) struct ApiError {
     code: Option<&'static str>,
     /// Seconds until another try makes sense.
     retry_after: Option<u32>,
-    /// Methods that the path takes.
-    allowed: Vec<&'static str>,
     /// Further members of the error.
     extra: Vec<(&'static str, Value)>,
 }
@@ -45,16 +43,7 @@ pub(super) struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let message = shortened(message.into());
-        Self {
-            status,
-            kind,
-            message,
-            param: None,
-            code: None,
-            retry_after: None,
-            allowed: Vec::new(),
-            extra: Vec::new(),
-        }
+        Self { status, kind, message, param: None, code: None, retry_after: None, extra: Vec::new() }
     }
 
     /// A request that cannot be served as it is.
@@ -98,9 +87,9 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
-    pub(super) fn method_not_allowed(allowed: Vec<&'static str>) -> Self {
-        let message = format!("this path takes another method: {}", allowed.join(", "));
-        Self { allowed, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message) }
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        let message = format!("this path takes another method: {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
     }
 
     /// What this server does not do.
@@ -170,9 +159,6 @@ impl ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let (false, Ok(allowed)) = (self.allowed.is_empty(), HeaderValue::from_str(&self.allowed.join(", "))) {
-            headers.insert(header::ALLOW, allowed);
         }
         if matches!(self.status.as_u16(), 500 | 501) {
             // The same request fails again.

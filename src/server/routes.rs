@@ -10,7 +10,7 @@ use super::{
     responses, resume, slots,
 };
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use futures_util::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -188,6 +188,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let on_path = || ROUTES.iter().filter(is_on_path);
     let route = on_path().find(|route| route.method == parts.method.as_str());
     let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
+    let allowed = on_path().map(|route| route.method).collect::<Vec<_>>().join(", ");
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
         if parts.uri.path().is_empty() {
@@ -203,9 +204,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         }
         let route = match (route, on_path().next()) {
             (Some(route), _) => route,
-            (None, Some(_)) => {
-                return Err(ApiError::method_not_allowed(on_path().map(|route| route.method).collect()));
-            }
+            (None, Some(_)) => return Err(ApiError::method_not_allowed(&allowed)),
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
         let limit = if path == "/v1/files" { files::MAX_FILE } else { state.options.max_body };
@@ -228,6 +227,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);
+    }
+    if let (StatusCode::METHOD_NOT_ALLOWED, Ok(allowed)) = (response.status(), HeaderValue::from_str(&allowed)) {
+        response.headers_mut().insert(header::ALLOW, allowed);
     }
     if let Some(origin) = origin {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
