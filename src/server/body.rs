@@ -19,7 +19,7 @@ pub(super) struct Fields {
 impl Fields {
     /// Parses a body; an empty one has no fields.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        if bytes.iter().all(u8::is_ascii_whitespace) {
+        if bytes.is_empty() {
             return Ok(Self::default());
         }
         match serde_json::from_slice(bytes) {

@@ -9,7 +9,7 @@ pub(super) fn object(required: &[&str], properties: Value) -> Value {
 }
 
 /// An object whose members are of these kinds: `kind name`, with `!` after those that must be there. `1..20` is a whole number
-/// within these bounds, `string|number` either of these.
+/// within these bounds, `1..` one from 1 on, `string|number` either of these.
 fn fields(rows: &[(&str, &str)]) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
@@ -56,8 +56,7 @@ fn kind_of(kind: &str, needed: bool) -> Value {
             schema["items"] = json!({ "type": "integer", "minimum": 0 });
             schema
         }
-        // As many as a number of most programs holds exactly.
-        "integer" => whole(types(&["integer"]), "-9007199254740991..9007199254740991"),
+        "integer" => whole(types(&["integer"]), ".."),
         range if range.contains("..") => whole(types(&["integer"]), range),
         kinds => types(&kinds.split('|').collect::<Vec<_>>()),
     }
@@ -130,7 +129,7 @@ fn thinking() -> Value {
 pub(super) fn chat() -> Value {
     let own = fields(&[
         ("messages", "messages!"),
-        ("-1..9007199254740991", "max_tokens max_completion_tokens n_predict"),
+        ("-1..", "max_tokens max_completion_tokens n_predict"),
         ("0..20", "top_logprobs"),
         (
             "boolean",
@@ -147,7 +146,7 @@ pub(super) fn chat() -> Value {
 pub(super) fn completions() -> Value {
     let own = fields(&[
         ("input", "prompt!"),
-        ("-1..9007199254740991", "max_tokens max_completion_tokens n_predict"),
+        ("-1..", "max_tokens max_completion_tokens n_predict"),
         ("0..20", "logprobs"),
         ("string", "suffix"),
         ("boolean", "stream"),
@@ -159,7 +158,7 @@ pub(super) fn completions() -> Value {
 pub(super) fn completion() -> Value {
     let own = fields(&[
         ("any", "prompt!"),
-        ("-1..9007199254740991", "n_predict max_tokens"),
+        ("-1..", "n_predict max_tokens"),
         ("0..100", "n_probs"),
         ("texts", "response_fields"),
         ("boolean", "stream post_sampling_probs return_tokens return_progress"),
@@ -171,7 +170,7 @@ pub(super) fn infill() -> Value {
     let own = fields(&[
         ("string", "input_prefix input_suffix prompt"),
         ("array", "input_extra"),
-        ("-1..9007199254740991", "n_predict max_tokens"),
+        ("-1..", "n_predict max_tokens"),
         ("0..100", "n_probs"),
         ("boolean", "stream"),
     ]);
@@ -182,8 +181,8 @@ pub(super) fn responses() -> Value {
     let own = fields(&[
         ("input", "input"),
         ("string", "instructions previous_response_id user"),
-        ("-1..9007199254740991", "max_output_tokens max_tokens"),
-        ("1..9223372036854775807", "max_tool_calls"),
+        ("-1..", "max_output_tokens max_tokens"),
+        ("1..", "max_tool_calls"),
         ("0..20", "top_logprobs"),
         ("texts", "include"),
         ("tools", "tools"),
@@ -201,7 +200,7 @@ pub(super) fn messages() -> Value {
     let own = fields(&[
         ("messages", "messages!"),
         ("input", "system"),
-        ("-1..9007199254740991", "max_tokens"),
+        ("-1..", "max_tokens"),
         ("texts", "stop_sequences"),
         ("boolean", "stream"),
         ("object", "output_config tool_choice"),
@@ -238,12 +237,7 @@ pub(super) fn generate() -> Value {
 }
 
 pub(super) fn ollama_embed() -> Value {
-    fields(&[
-        ("string", "model"),
-        ("input", "input!"),
-        ("1..9223372036854775807", "dimensions"),
-        ("boolean", "truncate"),
-    ])
+    fields(&[("string", "model"), ("input", "input!"), ("1..", "dimensions"), ("boolean", "truncate")])
 }
 
 pub(super) fn prompted() -> Value {
@@ -251,7 +245,7 @@ pub(super) fn prompted() -> Value {
 }
 
 pub(super) fn embeddings() -> Value {
-    let mut schema = fields(&[("string", "model"), ("any", "input"), ("1..9223372036854775807", "dimensions")]);
+    let mut schema = fields(&[("string", "model"), ("any", "input"), ("1..", "dimensions")]);
     schema["properties"]["encoding_format"] = json!({ "enum": ["float", "base64", null] });
     schema
 }
@@ -264,7 +258,7 @@ pub(super) fn rerank() -> Value {
     fields(&[
         ("string", "model query!"),
         ("array", "documents texts"),
-        ("0..9223372036854775807", "top_n"),
+        ("0..", "top_n"),
         ("boolean", "return_documents return_text"),
     ])
 }
