@@ -204,7 +204,7 @@ pub enum Error {
         hint: String,
     },
     /// More work is waiting than may.
-    #[error("busy: {waiting} requests are waiting already; try again later")]
+    #[error("busy: as many requests as may wait are waiting already ({waiting}); try again later")]
     Busy {
         /// How many are waiting.
         waiting: usize,

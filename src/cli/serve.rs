@@ -102,7 +102,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
-    /// Requests that may wait; more get "429 Too Many Requests"
+    /// Requests that may wait besides those that are answered; more get "429 Too Many Requests"
     #[arg(long, default_value_t = 128, value_name = "N")]
     queue: u16,
 

@@ -33,6 +33,14 @@ pub struct Wanted {
     pub after_filters: bool,
     /// Whether the answer goes on after end-of-generation tokens.
     pub ignore_eos: bool,
+    /// Fewest tokens: before them neither the model nor a stop text ends the answer.
+    pub min_tokens: usize,
+    /// Tokens that end the answer beside those of the model.
+    pub stop_tokens: Vec<u32>,
+    /// Whether the text or token of these that ended the answer is part of it.
+    pub keep_stop: bool,
+    /// Whether control tokens are part of the answer's text.
+    pub show_control: bool,
     /// Texts of control tokens that are part of the answer's text.
     pub shown: Vec<&'static str>,
 }
@@ -51,6 +59,10 @@ impl Wanted {
             logprobs: None,
             after_filters: false,
             ignore_eos: false,
+            min_tokens: 0,
+            stop_tokens: Vec::new(),
+            keep_stop: false,
+            show_control: false,
             shown: Vec::new(),
         }
     }
@@ -73,6 +85,9 @@ pub enum Finish {
 /// What a generation took.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Stats {
+    /// Seconds in the queue.
+    #[serde(skip)]
+    pub queue_s: f64,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Of these, how many were in the cache.
@@ -206,13 +221,27 @@ impl Answer {
             Some(token) => token,
             None => self.choose(logits, history, thinking)?,
         };
-        if given.is_none() && self.tokenizer.is_eog(token) && !self.wanted.ignore_eos {
+        if given.is_none() && self.is_end(token) {
+            if self.wanted.keep_stop && self.wanted.stop_tokens.contains(&token) {
+                self.read(token, thinking);
+            }
             self.finish(Finish::Stop);
             return Ok(None);
         }
         self.count(token, thinking, given.is_some());
         self.read(token, thinking);
         Ok(Some(token))
+    }
+
+    /// Whether a token ends the answer.
+    fn is_end(&self, token: u32) -> bool {
+        let by_model = !self.wanted.ignore_eos && self.tokenizer.is_eog(token);
+        by_model || self.wanted.stop_tokens.contains(&token)
+    }
+
+    /// Whether the answer, with the token that was counted last, may end by a stop text.
+    fn may_stop(&self) -> bool {
+        self.stats.tokens > self.wanted.min_tokens
     }
 
     /// Makes text of a token.
@@ -227,8 +256,14 @@ impl Answer {
             let text = self.decoder.push(token).unwrap_or_default();
             self.wanted.splitter.push(&text)
         } else {
-            if let Some(name) = self.tokenizer.token_text(token).filter(|name| !thinking && self.stop.is_stop(name)) {
-                self.stats.stopped_by = Some(name.into_owned());
+            let name = self.tokenizer.token_text(token).unwrap_or_default().into_owned();
+            let stops = !thinking && self.may_stop() && self.stop.is_stop(&name);
+            let shown = self.wanted.show_control || stops && self.wanted.keep_stop;
+            if shown {
+                self.wanted.splitter.push(&name).into_iter().for_each(|part| self.pass_on(part));
+            }
+            if stops {
+                self.stats.stopped_by = Some(name);
                 self.finish(Finish::Stop);
             }
             Vec::new()
@@ -270,6 +305,12 @@ impl Answer {
             mask.insert(opening);
         }
         let total = likely.as_ref().map(|(total, _)| (*total, logits.to_vec()));
+        if self.stats.tokens < self.wanted.min_tokens {
+            let ends = self.tokenizer.eog().iter().filter(|_| !self.wanted.ignore_eos).chain(&self.wanted.stop_tokens);
+            for &end in ends {
+                logits.get_mut(end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
+            }
+        }
         let token = self.wanted.sampler.sample_masked(logits, history, history.len() as u64, mask.as_ref())?;
         if let Some(constraint) = constraint
             && Some(token) != opening
@@ -307,10 +348,16 @@ impl Answer {
         if part.kind != Kind::Answer {
             return self.emit(part.kind, part.text);
         }
+        if !self.may_stop() {
+            return self.emit(part.kind, part.text);
+        }
         let found = self.stop.push(&part.text);
         self.emit(part.kind, found.text);
-        if let Some(index) = found.stopped {
-            self.stats.stopped_by = self.wanted.stop.get(index).cloned();
+        if let Some(stop) = found.stopped.and_then(|index| self.wanted.stop.get(index).cloned()) {
+            if self.wanted.keep_stop {
+                self.emit(part.kind, stop.clone());
+            }
+            self.stats.stopped_by = Some(stop);
             self.finish(Finish::Stop);
         }
     }

@@ -23,7 +23,7 @@ impl Scheduler {
         let most = self.options.session.batch;
         let mut left = ((piece.as_secs_f64() * self.rows_per_second) as usize).clamp(MIN_PIECE, most.max(MIN_PIECE));
         // A page's worth of tokens that another sequence has computed by now is not computed again.
-        for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > TILE) {
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.reuse && sequence.pending() > TILE) {
             let (known, len) = (&sequence.tokens[..sequence.tokens.len() - 1], sequence.tokens.len());
             if self.tree.known(known, len, &self.shape) >= sequence.cache.len() + TILE {
                 sequence.cache = self.tree.find(known, len, &self.shape, &self.budget);

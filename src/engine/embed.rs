@@ -132,6 +132,18 @@ impl Embedder {
         tokenizer.encode_with_bos(&tokenizer.normalized(text), Special::Plain)
     }
 
+    /// Cuts a text that is too long; a token that the model was trained to find at its end stays there.
+    pub fn cut(&self, tokenizer: &Tokenizer, tokens: &mut Vec<u32>) {
+        if tokens.len() <= self.options.context {
+            return;
+        }
+        let end = tokens.last().copied().filter(|&token| tokenizer.is_control(token));
+        tokens.truncate(self.options.context);
+        if let (Some(end), Some(last)) = (end, tokens.last_mut()) {
+            *last = end;
+        }
+    }
+
     /// How well `document` answers `query`, by the model's classification head, and how many tokens the two are.
     ///
     /// # Errors
@@ -213,7 +225,7 @@ fn split_template(template: &str) -> Vec<Slot<'_>> {
 }
 
 /// `vector` with length 1; zeros stay.
-fn normalize(vector: &mut [f32]) {
+pub fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

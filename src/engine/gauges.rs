@@ -1,6 +1,7 @@
 //! What an engine counts.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What is counted, from the start on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +32,52 @@ pub enum Count {
 /// How many there are.
 const COUNTS: usize = Count::DecodeMicros as usize + 1;
 
+/// How busy an engine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Answers of the requests that are served, as far as they have not ended.
+    pub running: usize,
+    /// Answers that the requests wait for.
+    pub(super) wanted: usize,
+}
+
 /// Numbers about an engine that change as it runs.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Requests that wait.
-    pub waiting: AtomicUsize,
-    /// Answers that are being written or whose prompt is being read.
-    pub running: AtomicUsize,
+    /// Both numbers change at once: a request that is admitted never counts twice.
+    load: Mutex<Load>,
     /// Most tokens that a sequence has had.
     longest: AtomicUsize,
     counts: [AtomicU64; COUNTS],
 }
 
 impl Gauges {
+    /// How busy the engine is.
+    pub fn load(&self) -> Load {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Load)) {
+        change(&mut self.load.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets a request for so many answers in, to be served at once or to wait where fewer than `queue` others do; how many
+    /// wait, where it may not.
+    pub(super) fn enter(&self, answers: usize, parallel: usize, queue: usize) -> Result<(), usize> {
+        let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = parallel.saturating_sub(load.running);
+        // Those that have just come and will be served in the next pass take free places, not those of the queue.
+        let queued = load.waiting.saturating_sub(free);
+        if load.wanted + answers > free && queued >= queue {
+            return Err(queued);
+        }
+        load.waiting += 1;
+        load.wanted += answers;
+        Ok(())
+    }
+
     /// Counts `n` more.
     pub fn add(&self, what: Count, n: u64) {
         self.counts[what as usize].fetch_add(n, Ordering::Relaxed);

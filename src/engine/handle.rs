@@ -1,7 +1,7 @@
 //! A model that serves many at once, as its users see it: what is asked goes to the thread that schedules.
 
 use super::disk::{Disk, DiskCache};
-use super::gauges::Gauges;
+use super::gauges::{Gauges, Load};
 use super::generate::check_prompt;
 use super::scheduler::{Command, Scheduler};
 use super::sequence::{Job, Submission};
@@ -16,6 +16,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokki_quant::attention::TILE;
 
 /// How an [`Engine`] runs.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct EngineOptions {
     pub session: Options,
     /// Answers that are written at the same time.
     pub parallel: usize,
-    /// Requests that wait at most; more are refused.
+    /// Requests that wait at most besides those that are served; more are refused.
     pub queue: usize,
     /// Bytes of the cache, all conversations and what is kept of past ones together.
     pub cache_bytes: usize,
@@ -104,18 +105,24 @@ impl Engine {
         (self.budget.used(), self.budget.limit())
     }
 
+    /// Tokens of a page of the cache, and how many pages it has.
+    pub fn pages(&self) -> (usize, usize) {
+        let shape = CacheShape::new(&self.llm.model().spec, self.options.session.kv);
+        (TILE, self.budget.limit() / shape.page_bytes().max(1))
+    }
+
     /// Whether nothing is waiting or running.
     pub fn is_idle(&self) -> bool {
-        self.gauges.waiting.load(Ordering::Acquire) == 0 && self.gauges.running.load(Ordering::Acquire) == 0
+        self.gauges.load() == Load::default()
     }
 
     /// Puts a request into the queue. What comes of it is told to its `events`.
     ///
     /// # Errors
     /// [`Error::ContextFull`] or [`Error::Input`] for a prompt that leaves no room for an answer or answers that are too
-    /// many, [`Error::Busy`] when the queue is full.
+    /// many, [`Error::Busy`] when the queue is full, [`Error::Failed`] when the model's file is no longer what it was.
     pub fn submit(&self, submission: Submission) -> Result<()> {
-        let Submission { prompt, choices, priority, client, events, cancelled } = submission;
+        let Submission { prompt, choices, priority, client, reuse, events, cancelled } = submission;
         if let Some(why) = not_generative(&self.llm.model().spec) {
             return Err(Error::input("the model", "one that continues text", why));
         }
@@ -124,16 +131,14 @@ impl Engine {
             let wanted = format!("1 to {} answers at once", self.options.parallel);
             return Err(Error::input("n", wanted, choices.len().to_string()));
         }
-        let limit = self.options.queue + self.options.parallel;
-        let enter = |waiting: usize| (waiting < limit).then_some(waiting + 1);
-        let entered = self.gauges.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
-        if let Err(waiting) = entered {
-            return Err(Error::Busy { waiting });
-        }
+        // What is known to be damaged is said before anything is promised.
+        self.llm.model().gguf.intact()?;
         let open = choices.len();
+        let entered = self.gauges.enter(open, self.options.parallel, self.options.queue);
+        entered.map_err(|waiting| Error::Busy { waiting })?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let job = Job { id, priority, client, prompt, choices, open, events, cancelled, started };
+        let job = Job { id, priority, client, reuse, prompt, choices, open, events, cancelled, started };
         self.send(Command::Submit(Box::new(job)))
     }
 

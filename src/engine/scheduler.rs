@@ -121,7 +121,6 @@ impl Scheduler {
             self.drop_cancelled();
             self.admit();
             self.pass();
-            self.gauges.running.store(self.running.len(), Ordering::Release);
         }
     }
 
@@ -177,7 +176,7 @@ impl Scheduler {
         }
         for index in 0..self.running.len() {
             let sequence = &self.running[index];
-            if sequence.pending() > TILE {
+            if sequence.reuse && sequence.pending() > TILE {
                 let tokens = sequence.tokens.clone();
                 self.recall(&tokens);
             }
@@ -209,9 +208,12 @@ impl Scheduler {
 
     /// Lets go of sequences whose caller is gone.
     fn drop_cancelled(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain(|job| !job.cancelled.load(Ordering::Relaxed));
-        self.gauges.waiting.fetch_sub(before - self.waiting.len(), Ordering::AcqRel);
+        for job in self.waiting.extract_if(.., |job| job.cancelled.load(Ordering::Relaxed)) {
+            self.gauges.change(|load| {
+                load.waiting -= 1;
+                load.wanted -= job.open;
+            });
+        }
         let gone: Vec<u64> =
             self.jobs.iter().filter(|job| job.cancelled.load(Ordering::Relaxed)).map(|job| job.id).collect();
         gone.into_iter().for_each(|id| self.end_job(id));
@@ -219,7 +221,10 @@ impl Scheduler {
 
     /// Takes a job and its sequences out; what they computed is kept.
     pub(super) fn end_job(&mut self, id: u64) {
-        self.jobs.retain(|job| job.id != id);
+        if let Some(at) = self.jobs.iter().position(|job| job.id == id) {
+            let open = self.jobs.remove(at).open;
+            self.gauges.change(|load| load.running -= open);
+        }
         self.retire(|sequence| sequence.job == id);
     }
 
@@ -232,6 +237,8 @@ impl Scheduler {
 
     pub(super) fn fail_job(&mut self, id: u64, error: Error) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
+            let open = std::mem::take(&mut job.open);
+            self.gauges.change(|load| load.running -= open);
             (job.events)(Event::Failed(error));
         }
         self.end_job(id);
@@ -248,8 +255,11 @@ impl Scheduler {
             let Some(id) = self.waiting.iter().filter(fits).min_by_key(rank).map(|job| job.id) else { return };
             let Some(at) = self.waiting.iter().position(|job| job.id == id) else { return };
             let job = self.waiting.remove(at);
-            self.gauges.running.fetch_add(1, Ordering::AcqRel);
-            self.gauges.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.gauges.change(|load| {
+                load.waiting -= 1;
+                load.wanted -= job.open;
+                load.running += job.open;
+            });
             self.begin(job);
         }
     }
@@ -264,16 +274,21 @@ impl Scheduler {
 
     fn begin(&mut self, mut job: Job) {
         let wanted = job.choices.remove(0);
+        let queue_s = job.started.elapsed().as_secs_f64();
         job.started = Instant::now();
-        self.recall(&job.prompt);
-        let stats = Stats { prompt_tokens: job.prompt.len(), ..Stats::default() };
+        let stats = Stats { prompt_tokens: job.prompt.len(), queue_s, ..Stats::default() };
         let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
+        // The last token is always computed, for its logits.
+        let known = if job.reuse { &job.prompt[..job.prompt.len() - 1] } else { &[] };
+        if job.reuse {
+            self.recall(&job.prompt);
+        }
         let mut sequence = Sequence {
             job: job.id,
             choice: 0,
             tokens: job.prompt.clone(),
-            // The last token is always computed, for its logits.
-            cache: self.tree.find(&job.prompt[..job.prompt.len() - 1], job.prompt.len(), &self.shape, &self.budget),
+            cache: self.tree.find(known, job.prompt.len(), &self.shape, &self.budget),
+            reuse: job.reuse,
             answer,
             untold: Vec::new(),
             began: job.started,

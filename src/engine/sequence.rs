@@ -18,6 +18,8 @@ pub struct Submission {
     pub priority: i32,
     /// Who asks: those with the fewest running answers are served first.
     pub client: u64,
+    /// Whether what was computed before, for others, is used.
+    pub reuse: bool,
     /// Told what happens, on the engine's thread: it must not wait.
     pub events: Box<dyn FnMut(Event) + Send>,
     /// Set it when the answer is no longer wanted.
@@ -72,6 +74,7 @@ pub(super) struct Job {
     pub(super) id: u64,
     pub(super) priority: i32,
     pub(super) client: u64,
+    pub(super) reuse: bool,
     pub(super) prompt: Vec<u32>,
     /// Answers that have not been begun.
     pub(super) choices: Vec<Wanted>,
@@ -79,7 +82,7 @@ pub(super) struct Job {
     pub(super) open: usize,
     pub(super) events: Box<dyn FnMut(Event) + Send>,
     pub(super) cancelled: Arc<AtomicBool>,
-    /// When it was admitted.
+    /// When it came, then when it was admitted.
     pub(super) started: Instant,
 }
 
@@ -90,6 +93,8 @@ pub(super) struct Sequence {
     pub(super) choice: usize,
     pub(super) tokens: Vec<u32>,
     pub(super) cache: KvCache,
+    /// Whether what others have computed may stand in it.
+    pub(super) reuse: bool,
     pub(super) answer: Answer,
     /// Tokens whose text has not been told yet.
     pub(super) untold: Vec<u32>,

@@ -71,8 +71,8 @@ impl Scheduler {
             let stats = sequence.answer.stats().clone();
             let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
             let (tokens, cache) = (sequence.tokens.clone(), sequence.cache.clone());
-            let (began, untold) = (sequence.began, Vec::new());
-            let fork = Sequence { job: id, choice: number + 1, tokens, cache, answer, untold, began };
+            let (began, reuse, untold) = (sequence.began, sequence.reuse, Vec::new());
+            let fork = Sequence { job: id, choice: number + 1, tokens, cache, reuse, answer, untold, began };
             self.running.push(fork);
         }
         first..self.running.len()
@@ -134,6 +134,8 @@ impl Scheduler {
             self.gauges.add(Count::DecodeMicros, (stats.decode_s * 1e6) as u64);
             self.gauges.note_length(sequence.tokens.len());
             let (stats, tokens) = (sequence.answer.stats().clone(), std::mem::take(&mut sequence.untold));
+            // Whoever hears of it may ask for more: there is a place for that.
+            self.gauges.change(|load| load.running -= 1);
             (job.events)(Event::Done { choice, stats, tokens });
         }
     }

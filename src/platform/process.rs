@@ -37,6 +37,17 @@ pub(crate) fn end_group(child: &mut Child) {
     drop(child.wait());
 }
 
+/// Bytes of this process that are resident, and of these those that are no pages of files. 0 where the system does not tell.
+#[cfg(feature = "server")]
+pub(crate) fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    };
+    (of("VmRSS:"), of("RssAnon:"))
+}
+
 /// Calls `received` with the number of each signal that asks to stop, on a thread of its own. Where the system refuses,
 /// the default action stays.
 pub(crate) fn on_signals(received: fn(i32)) {

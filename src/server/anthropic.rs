@@ -7,7 +7,7 @@ use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, named};
-use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, ToolCall, Tools, Vars};
+use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
 use crate::sample::Form;
 use axum::body::Body;
@@ -91,6 +91,8 @@ fn system(value: Value) -> Result<String> {
 struct Read {
     ask: Ask,
     tools: Tools,
+    /// Whether only the first call of an answer counts.
+    one_call: bool,
     stream: bool,
     ignored: Vec<String>,
 }
@@ -114,62 +116,72 @@ fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let mut vars = Vars::new();
     let stop = fields.strings("stop_sequences")?;
     ask.max_tokens = common::max_tokens(fields, &["max_tokens"])?;
-    ask.thinking = thinking(fields, &mut vars, llm)?;
-    let form = output_format(fields)?;
+    let form = output_config(fields)?;
+    ask.thinking = common::thinking(fields, &mut vars, llm)?;
+    fields.refuse_any(&[("mcp_servers", HERE), ("container", HERE)])?;
     common::sampling(fields, &mut ask, llm)?;
     ask.stop = stop.unwrap_or_default();
     ask.form = form.or(ask.form.take());
     ask.n = 1;
+    let choice = fields.peek("tool_choice").unwrap_or_default();
+    let one_call = choice["disable_parallel_tool_use"] == true;
     let tools = tools(fields, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
-    fields.skip(&["betas", "context_management", "cache_control", "inference_geo"]);
+    common::warn_of(fields, "context_management", &mut ask);
+    fields.skip(&["betas", "cache_control", "inference_geo"]);
     // The assistant's own words at the end are gone on with.
     let last = turns.last().filter(|turn| turn["role"] == "assistant" && turn["tool_calls"].is_null());
     let go_on = last.is_some_and(|turn| turn["content"].as_str().is_some_and(|text| !text.is_empty()));
     vars.insert("messages".into(), turns.into());
     ask.input = if go_on { Input::Continue(vars) } else { Input::Chat(vars) };
-    Ok(Read { ask, tools, stream, ignored: fields.rest() })
+    Ok(Read { ask, tools, one_call, stream, ignored: fields.rest() })
 }
 
-fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
-    let thinks = llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
-    let mode = match fields.take("thinking") {
-        None => ThinkingMode::Default,
-        Some(value) => {
-            let mut value = Fields::of(value, "thinking")?;
-            let budget = value.count("budget_tokens", 0, i64::from(i32::MAX))?;
-            match (value.str("type")?.as_deref(), budget) {
-                (Some("disabled"), _) => common::off(llm),
-                (Some("enabled" | "adaptive"), Some(tokens)) if thinks => ThinkingMode::Budget(tokens),
-                (Some("enabled" | "adaptive"), None) if thinks => ThinkingMode::On,
-                (Some("enabled" | "adaptive"), _) => ThinkingMode::Default,
-                _ => return Err(value.wrong("type", "enabled, adaptive or disabled is wanted")),
-            }
+/// Where tools have to run.
+const HERE: &str =
+    "nothing runs on the server; offer the tool as your own, with a name and an input_schema, and run it";
+
+/// `output_config`: the form of the answer, and the effort, which goes where all dialects' efforts are read.
+fn output_config(fields: &mut Fields) -> Result<Option<Form>> {
+    let mut form = fields.within("output_format")?.map(format).transpose()?;
+    if let Some(mut config) = fields.within("output_config")? {
+        if let Some(effort) = common::effort(&mut config, "effort")? {
+            fields.put("reasoning_effort", effort.into());
         }
-    };
-    match common::thinking(fields, vars, llm)? {
-        ThinkingMode::Default => Ok(mode),
-        other => Ok(other),
+        form = config.within("format")?.map(format).transpose()?.or(form);
+        fields.leave(config);
+    }
+    Ok(form)
+}
+
+/// The form that `output_config.format` asks for.
+fn format(mut fields: Fields) -> Result<Form> {
+    match (fields.str("type")?.as_deref(), fields.take("schema")) {
+        (Some("json_schema"), Some(schema)) => Ok(Form::JsonSchema(schema)),
+        (Some("json_schema"), None) => Err(fields.wrong("schema", "is missing")),
+        _ => Err(fields.wrong("type", "json_schema is wanted")),
     }
 }
 
-fn output_format(fields: &mut Fields) -> Result<Option<Form>> {
-    let config = fields.object("output_config")?.unwrap_or_default();
-    let format = config.get("format").cloned().or_else(|| fields.take("output_format"));
-    Ok(format.filter(|format| format["type"] == "json_schema").map(|format| Form::JsonSchema(format["schema"].clone())))
+/// A client's own tool, in the form that templates read. Those with a type of their own run at Anthropic's, or have a schema
+/// that only its models know.
+fn own_tool(index: usize, tool: Value) -> Result<Value> {
+    let mut tool = Fields::of(tool, &format!("tools[{index}]"))?;
+    if let Some(kind) = tool.str("type")?.filter(|kind| kind != "custom") {
+        return Err(tool.wrong("type", format!("'{kind}' is not supported by this server: {HERE}")));
+    }
+    let schema = tool.take("input_schema").filter(Value::is_object);
+    let schema = schema.ok_or_else(|| tool.wrong("input_schema", "a JSON schema is wanted"))?;
+    Ok(json!({ "type": "function", "function": { "name": tool.str("name")?, "parameters": schema,
+               "description": tool.str("description")?.unwrap_or_default() } }))
 }
 
 /// Tools, in the form that templates read.
 fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.object("tool_choice")?.unwrap_or_default();
-    let own = list.iter().filter(|tool| tool["input_schema"].is_object());
-    let list: Vec<Value> = own
-        .map(|tool| {
-            json!({ "type": "function", "function": { "name": tool["name"], "parameters": tool["input_schema"],
-                    "description": tool["description"].as_str().unwrap_or_default() } })
-        })
-        .collect();
+    let own = list.into_iter().enumerate().map(|(index, tool)| own_tool(index, tool));
+    let list: Vec<Value> = own.collect::<Result<_>>()?;
     let tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
     if tools.is_empty() {
         return match choice.get("type").and_then(Value::as_str) {
@@ -206,18 +218,20 @@ pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Respon
 pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, tools, stream, ignored } = read(&mut fields, model.engine.llm())?;
+    let Read { ask, tools, one_call, stream, ignored } = read(&mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let warnings = running.warnings.clone();
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));
     let finder = CallFinder::new(tools);
     let mut response = if stream {
         let prompt = running.prompt_tokens;
-        stream::respond(running, MessageStream { id, finder, prompt, cached: 0, index: 0, open: None, started: false })
+        let (cached, index, open, started) = Default::default();
+        stream::respond(running, MessageStream { id, finder, one_call, prompt, cached, index, open, started })
     } else {
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);
         let (text, calls) = finder.whole(&answer.content);
+        let calls = common::first_if(calls, one_call);
         let mut content = Vec::new();
         if !answer.reasoning.is_empty() {
             content.push(json!({ "type": "thinking", "thinking": answer.reasoning, "signature": "" }));
@@ -264,6 +278,7 @@ fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
 struct MessageStream {
     id: String,
     finder: CallFinder,
+    one_call: bool,
     prompt: usize,
     cached: usize,
     /// Number of the present block, or of the next one.
@@ -341,6 +356,7 @@ impl Writer for MessageStream {
             }
             Progress::Done { stats, .. } => {
                 let (rest, calls) = self.finder.finish();
+                let calls = common::first_if(calls, self.one_call);
                 let mut out = self.text(&rest);
                 if !self.started && calls.is_empty() {
                     out += &self.block("text", &json!({ "type": "text", "text": "" }));

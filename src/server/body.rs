@@ -12,16 +12,18 @@ pub(super) struct Fields {
     map: Map<String, Value>,
     /// What errors put before a field's name.
     place: String,
+    /// Fields of objects within this one that were not read.
+    inner: Vec<String>,
 }
 
 impl Fields {
     /// Parses a body; an empty one has no fields.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        if bytes.iter().all(u8::is_ascii_whitespace) {
+        if bytes.is_empty() {
             return Ok(Self::default());
         }
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Self { map, place: String::new() }),
+            Ok(Value::Object(map)) => Ok(Self { map, ..Self::default() }),
             Ok(_) => Err(ApiError::bad("the body is JSON, but not an object")),
             Err(why) => Err(ApiError::bad(format!("the body is not valid JSON: {why}"))),
         }
@@ -30,7 +32,7 @@ impl Fields {
     /// The members of a value that has to be an object.
     pub(super) fn of(value: Value, place: &str) -> Result<Self> {
         match value {
-            Value::Object(map) => Ok(Self { map, place: format!("{place}.") }),
+            Value::Object(map) => Ok(Self { map, place: format!("{place}."), inner: Vec::new() }),
             other => Err(ApiError::field(place, format!("an object is wanted, not {}", kind(&other)))),
         }
     }
@@ -38,6 +40,17 @@ impl Fields {
     /// A field's value, whatever it is.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// The fields of an object within this one; give them back to [`Fields::leave`] when they have been read.
+    pub(super) fn within(&mut self, name: &str) -> Result<Option<Self>> {
+        let place = format!("{}{name}", self.place);
+        self.take(name).map(|value| Self::of(value, &place)).transpose()
+    }
+
+    /// What was not read of an object within this one counts as not read.
+    pub(super) fn leave(&mut self, inner: Self) {
+        self.inner.extend(inner.rest());
     }
 
     /// A field's value, left where it is.
@@ -110,7 +123,8 @@ impl Fields {
             Value::Array(items) => items.is_empty(),
             Value::Object(map) => map.is_empty(),
             Value::String(text) => text.is_empty(),
-            Value::Number(n) => n.as_f64() == Some(0.0),
+            // What may be switched off is off at 0, or at -1.
+            Value::Number(n) => n.as_f64().is_some_and(|n| n <= 0.0),
             Value::Null => true,
         };
         for name in names {
@@ -119,6 +133,14 @@ impl Fields {
             }
         }
         Ok(())
+    }
+
+    /// Refuses fields whatever they say, and tells what to do instead.
+    pub(super) fn refuse_any(&mut self, rows: &[(&str, &str)]) -> Result<()> {
+        match rows.iter().find(|(name, _)| self.take(name).is_some()) {
+            Some((name, instead)) => Err(self.wrong(name, format!("is not supported by this server: {instead}"))),
+            None => Ok(()),
+        }
     }
 
     /// Sets a field.
@@ -133,7 +155,8 @@ impl Fields {
 
     /// Names of the fields that were not read.
     pub(super) fn rest(&self) -> Vec<String> {
-        self.map.keys().map(|name| format!("{}{name}", self.place)).collect()
+        let own = self.map.keys().map(|name| format!("{}{name}", self.place));
+        own.chain(self.inner.iter().cloned()).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::Ask;
 use super::routes::State;
-use crate::chat::{Thinking, ThinkingMode, Tools, Vars};
+use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars};
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, PARAMETERS, Params};
 use crate::tokenizer::Special;
@@ -20,7 +20,7 @@ pub(super) const BUILD: &str = concat!("b0-tokki-", env!("CARGO_PKG_VERSION"));
 const MAX_STOPS: usize = 64;
 /// Most answers to one request.
 const MAX_CHOICES: i64 = 64;
-/// Fields that steer others' servers and change no answer here.
+/// Fields that steer others' servers and change no answer here: who asks, where it is kept, how a form is compiled.
 const HINTS: &[&str] = &[
     "user",
     "metadata",
@@ -30,16 +30,14 @@ const HINTS: &[&str] = &[
     "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
-    "cache_prompt",
     "verbosity",
     "prediction",
-    "reasoning_format",
     "sse_ping_interval",
-    "parse_tool_calls",
-    "extra_body",
+    "guided_decoding_backend",
+    "spaces_between_special_tokens",
 ];
 
-/// Fields that would change the answer.
+/// Fields that would change the answer, unless they say that it is to be as it is.
 const REFUSED: &[&str] = &[
     "modalities",
     "audio",
@@ -50,11 +48,32 @@ const REFUSED: &[&str] = &[
     "mirostat",
     "dynatemp_range",
     "top_n_sigma",
-    "best_of",
     "echo",
     "use_beam_search",
-    "guided_json",
+    "documents",
+    "mm_processor_kwargs",
+    "allowed_token_ids",
+    "bad_words",
+    "logits_processors",
+    "truncate_prompt_tokens",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+    "guided_whitespace_pattern",
+    "structural_tag",
+    "t_max_predict_ms",
+    "n_indent",
 ];
+
+/// Fields that are refused whatever they say, and what to do instead.
+const NEVER: &[(&str, &str)] = &[
+    ("prompt_logprobs", "it tells probabilities of answers ('logprobs'), not of prompts"),
+    ("chat_template", "the template is the model's own; give variables for it in 'chat_template_kwargs'"),
+];
+
+/// Efforts of thinking; the first ones stand for none.
+pub(super) const EFFORTS: [&str; 8] = ["none", "off", "minimal", "low", "medium", "high", "xhigh", "max"];
+/// How many of them stand for none.
+const NO_EFFORTS: usize = 3;
 
 /// Reads the fields that all of OpenAI's requests, and llama-server's, have in common.
 pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
@@ -76,8 +95,46 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     ask.priority = fields.count("priority", -1000, 1000)?.map_or(0, |n| n as i32);
     ask.logit_bias = logit_bias(fields, llm)?;
     ask.form = form(fields)?;
+    ends(fields, ask, llm)?;
+    ask.reuse = fields.bool("cache_prompt")?.unwrap_or(true);
+    if fields.int("best_of")?.is_some_and(|most| most != 1) {
+        return Err(fields.wrong("best_of", "only 1 is supported: with 'n' all answers are told"));
+    }
+    let thinks = llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
+    match fields.str("reasoning_format")?.as_deref() {
+        None | Some("auto" | "deepseek") => {}
+        Some("none") if !thinks => {}
+        Some(_) => {
+            return Err(fields.wrong("reasoning_format", "thoughts are told apart from the answer: auto is wanted"));
+        }
+    }
     fields.skip(HINTS);
+    fields.refuse_any(NEVER)?;
     fields.refuse(REFUSED)
+}
+
+/// What ends an answer besides the model and stop texts, and how that is shown: by vLLM's names.
+fn ends(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
+    let vocab = llm.model().spec.vocab as u64;
+    let id = |value: &Value| value.as_u64().filter(|&id| id < vocab).map(|id| id as u32);
+    let list = fields.array("stop_token_ids")?.unwrap_or_default();
+    let tokens: Option<Vec<u32>> = list.iter().map(id).collect();
+    let wrong = || fields.wrong("stop_token_ids", format!("token ids below {vocab} are wanted"));
+    ask.stop_tokens = tokens.filter(|tokens| tokens.len() <= MAX_STOPS).ok_or_else(wrong)?;
+    ask.min_tokens = fields.count("min_tokens", 0, i64::from(i32::MAX))?.unwrap_or(0);
+    if ask.min_tokens > 0 && ask.form.is_some() {
+        return Err(fields.wrong("min_tokens", "a form that the answer has to keep ends where it is complete"));
+    }
+    ask.keep_stop = fields.bool("include_stop_str_in_output")?.unwrap_or(false);
+    ask.show_control = !fields.bool("skip_special_tokens")?.unwrap_or(true);
+    Ok(())
+}
+
+/// Takes a field that has no effect here, and says so in the answer's head.
+pub(super) fn warn_of(fields: &mut Fields, name: &str, ask: &mut Ask) {
+    if fields.take(name).is_some() {
+        ask.warnings.push(format!("'{name}' has no effect here"));
+    }
 }
 
 /// What a value is: a number as it is, else its kind.
@@ -147,19 +204,53 @@ fn logit_bias(fields: &mut Fields, llm: &Llm) -> Result<Vec<(u32, f32)>> {
 
 /// The form that the answer has to keep.
 fn form(fields: &mut Fields) -> Result<Option<Form>> {
-    let schema = fields.take("json_schema").map(Form::JsonSchema);
-    let grammar = match fields.str("grammar")? {
-        Some(text) if !text.trim().is_empty() => Some(Form::Lark(text)),
-        _ => None,
-    };
-    let regex = fields.str("regex")?.map(Form::Regex);
-    let format = fields.take("response_format").map(response_format).transpose()?.flatten();
-    let mut forms = [schema, grammar, regex, format].into_iter().flatten();
-    let first = forms.next();
-    match forms.next() {
-        Some(_) => Err(ApiError::bad("'response_format', 'json_schema', 'grammar' and 'regex' exclude each other")),
-        None => Ok(first),
+    let mut forms = Vec::new();
+    forms.extend(fields.take("json_schema").map(Form::JsonSchema));
+    forms.extend(fields.str("grammar")?.filter(|text| !text.trim().is_empty()).map(Form::Lark));
+    forms.extend(fields.str("regex")?.map(Form::Regex));
+    forms.extend(fields.take("response_format").map(response_format).transpose()?.flatten());
+    // As vLLM calls them, and as it called them before.
+    forms_within(fields, "guided_", &mut forms)?;
+    if let Some(mut inner) = fields.within("structured_outputs")? {
+        forms_within(&mut inner, "", &mut forms)?;
+        inner.refuse(&["structural_tag", "whitespace_pattern", "disable_additional_properties"])?;
+        inner.skip(&["disable_fallback", "disable_any_whitespace", "_backend", "_backend_was_auto"]);
+        fields.leave(inner);
     }
+    let form = forms.pop();
+    match forms.is_empty() {
+        true => Ok(form),
+        false => Err(ApiError::bad(
+            "two forms of one answer exclude each other: 'response_format', 'json_schema', 'grammar', 'regex', \
+             'structured_outputs', 'guided_...'",
+        )),
+    }
+}
+
+/// Forms whose names begin so: a schema (or its text), a regular expression, texts to choose from, a grammar, any object.
+fn forms_within(fields: &mut Fields, head: &str, forms: &mut Vec<Form>) -> Result<()> {
+    let name = |rest: &str| format!("{head}{rest}");
+    match fields.take(&name("json")) {
+        None => {}
+        Some(Value::String(text)) => {
+            let wrong = |why| fields.wrong(&name("json"), format!("a JSON schema is wanted: {why}"));
+            forms.push(Form::JsonSchema(serde_json::from_str(&text).map_err(wrong)?));
+        }
+        Some(schema) => forms.push(Form::JsonSchema(schema)),
+    }
+    forms.extend(fields.str(&name("regex"))?.map(Form::Regex));
+    forms.extend(fields.str(&name("grammar"))?.map(Form::Lark));
+    if let Some(choices) = fields.strings(&name("choice"))? {
+        let quoted: Vec<String> = choices.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+        if choices.is_empty() || choices.iter().any(String::is_empty) {
+            return Err(fields.wrong(&name("choice"), "texts to choose from are wanted"));
+        }
+        forms.push(Form::Lark(format!("start: {}", quoted.join(" | "))));
+    }
+    if fields.bool(&name("json_object"))?.unwrap_or(false) {
+        forms.push(Form::JsonSchema(json!({ "type": "object" })));
+    }
+    Ok(())
 }
 
 fn response_format(value: Value) -> Result<Option<Form>> {
@@ -185,35 +276,73 @@ fn response_format(value: Value) -> Result<Option<Form>> {
     }
 }
 
-/// How much to think: an effort, a budget, or switches of the template.
-pub(super) fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
-    let mut budget = None;
-    let mut effort = fields.str("reasoning_effort")?;
-    if let Some(mut reasoning) = fields.object("reasoning")? {
-        effort = effort.or_else(|| reasoning.remove("effort").and_then(|e| e.as_str().map(str::to_owned)));
+/// An effort that is known.
+///
+/// # Errors
+/// 400 with the list of those that are.
+pub(super) fn effort(fields: &mut Fields, name: &str) -> Result<Option<String>> {
+    let Some(effort) = fields.str(name)? else { return Ok(None) };
+    match EFFORTS.contains(&effort.as_str()) {
+        true => Ok(Some(effort)),
+        false => Err(fields.wrong(name, format!("one of {} is wanted, not '{effort}'", EFFORTS.join(", ")))),
     }
+}
+
+/// Whether to think, and how much, as an object or as true or false.
+fn thinking_field(fields: &mut Fields) -> Result<(Option<bool>, Option<usize>)> {
+    if let Some(Value::Bool(on)) = fields.peek("thinking") {
+        fields.skip(&["thinking"]);
+        return Ok((Some(on), None));
+    }
+    let Some(mut inner) = fields.within("thinking")? else { return Ok((None, None)) };
+    let budget = inner.count("budget_tokens", 0, i64::from(i32::MAX))?;
+    let on = match inner.str("type")?.as_deref() {
+        Some("enabled" | "adaptive" | "auto") => true,
+        Some("disabled") => false,
+        _ => return Err(inner.wrong("type", "enabled, adaptive or disabled is wanted")),
+    };
+    fields.leave(inner);
+    Ok((Some(on), budget))
+}
+
+/// How much to think: an effort, a budget, a switch, or variables of the template.
+pub(super) fn thinking(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
+    let mut effort = effort(fields, "reasoning_effort")?;
+    let (mut on, mut budget) = thinking_field(fields)?;
+    if let Some(mut reasoning) = fields.within("reasoning")? {
+        effort = effort.or(self::effort(&mut reasoning, "effort")?);
+        budget = budget.or(reasoning.count("max_tokens", 0, i64::from(i32::MAX))?);
+        on = on.or(reasoning.bool("enabled")?);
+        reasoning.skip(&["summary", "generate_summary"]);
+        fields.leave(reasoning);
+    }
+    on = on.or(fields.bool("enable_thinking")?);
     let kwargs = fields.object("chat_template_kwargs")?.unwrap_or_default();
-    const BUDGETS: [&str; 4] =
-        ["reasoning_budget_tokens", "thinking_budget_tokens", "thinking_budget", "reasoning_budget"];
+    const BUDGETS: [&str; 5] = [
+        "reasoning_budget_tokens",
+        "thinking_budget_tokens",
+        "thinking_token_budget",
+        "thinking_budget",
+        "reasoning_budget",
+    ];
     for name in BUDGETS {
         let tokens = fields.int(name)?.or_else(|| kwargs.get(name).and_then(Value::as_i64));
         budget = budget.or(tokens.filter(|&n| n >= 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
     }
     vars.extend(kwargs.into_iter().filter(|(name, _)| name != "messages" && !BUDGETS.contains(&name.as_str())));
-    let mut mode = ThinkingMode::Default;
-    if let Some(effort) = effort {
-        match effort.as_str() {
-            "none" | "minimal" | "off" => mode = off(llm),
-            "low" | "medium" | "high" | "xhigh" | "max" => drop(vars.insert("reasoning_effort".into(), effort.into())),
-            _ => return Err(ApiError::field("reasoning_effort", format!("'{effort}' is not known"))),
-        }
+    let none = effort.as_ref().is_some_and(|effort| EFFORTS[..NO_EFFORTS].contains(&effort.as_str()));
+    if let Some(effort) = effort.filter(|_| !none) {
+        vars.insert("reasoning_effort".into(), effort.into());
     }
+    if none || on == Some(false) || budget == Some(0) {
+        return Ok(off(llm));
+    }
+    let thinks = llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
     Ok(match budget {
-        Some(0) => off(llm),
-        Some(tokens) if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) => {
-            ThinkingMode::Budget(tokens)
-        }
-        _ => mode,
+        _ if !thinks => ThinkingMode::Default,
+        Some(tokens) => ThinkingMode::Budget(tokens),
+        None if on == Some(true) => ThinkingMode::On,
+        None => ThinkingMode::Default,
     })
 }
 
@@ -229,6 +358,7 @@ pub(super) fn off(llm: &Llm) -> ThinkingMode {
 /// The tools of a request and what is to be done with them.
 pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     let list = fields.array("tools")?.unwrap_or_default();
+    let parsed = fields.bool("parse_tool_calls")?.unwrap_or(true);
     let choice = fields.take("tool_choice");
     let mut tools = Tools::read(&list).map_err(|why| ApiError::field("tools", why))?;
     if tools.is_empty() {
@@ -264,7 +394,8 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
     }
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
-    Ok(tools)
+    // Whether calls are told apart from text.
+    if parsed { Ok(tools) } else { Ok(Tools::default()) }
 }
 
 /// The name of a tool, in the form of chats or of responses.
@@ -281,6 +412,14 @@ fn some_of(list: &[Value], all: &Tools, allowed: &Value) -> Result<Tools> {
     let is_allowed = |tool: &&Value| tool_name(tool).is_some_and(|name| names.contains(&name));
     let kept: Vec<Value> = list.iter().filter(is_allowed).cloned().collect();
     Tools::read(&kept).map_err(|why| ApiError::field("tools", why))
+}
+
+/// Calls, of which only the first counts where a request wants no more.
+pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
+    if only_one {
+        calls.truncate(1);
+    }
+    calls
 }
 
 /// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.

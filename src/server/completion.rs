@@ -144,10 +144,8 @@ pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response
         after_filters: ask.after_filters,
     };
     let mut response = if stream {
-        let [input] = <[Input; 1]>::try_from(prompts)
-            .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
-        let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
-        stream::respond(running, CompletionStream { head: None, form, pending: None })
+        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        stream::respond_all(begun, CompletionStream { heads: Vec::new(), form, pending: Vec::new() })
     } else {
         let single = prompts.len() == 1;
         let mut all = Vec::new();
@@ -238,6 +236,7 @@ pub(super) async fn infill(state: Arc<State>, call: Call) -> Result<Response<Bod
 }
 
 /// What every object of a completion has.
+#[derive(Clone)]
 pub(super) struct Head {
     model: String,
     llm: Arc<Llm>,
@@ -311,17 +310,19 @@ fn probabilities(llm: &Llm, chosen: &[Logprob], after_filters: bool) -> Value {
 }
 
 struct CompletionStream {
-    head: Option<Head>,
+    /// Of each answer.
+    heads: Vec<Head>,
     form: Written,
-    /// A token whose text has not come yet, where probabilities are told.
-    pending: Option<Logprob>,
+    /// Of each answer, a token whose text has not come yet, where probabilities are told.
+    pending: Vec<Option<Logprob>>,
 }
 
 impl CompletionStream {
     fn chunk(&mut self, choice: usize, text: &str, tokens: &[u32]) -> String {
         let mut object = json!({ "index": choice, "content": text, "tokens": tokens, "stop": false });
-        if let (Some(chosen), Some(head)) = (self.pending.take(), &self.head) {
-            object["completion_probabilities"] = probabilities(&head.llm, &[chosen], self.form.after_filters);
+        if let Some(chosen) = self.pending[choice].take() {
+            let llm = &self.heads[choice].llm;
+            object["completion_probabilities"] = probabilities(llm, &[chosen], self.form.after_filters);
         }
         data(&object)
     }
@@ -332,7 +333,8 @@ impl Writer for CompletionStream {
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {
-        self.head = Some(Head::new(running));
+        self.heads.resize(self.heads.len() + running.n, Head::new(running));
+        self.pending.resize(self.heads.len(), None);
         ":\n\n".to_owned()
     }
 
@@ -340,19 +342,19 @@ impl Writer for CompletionStream {
         match progress {
             Progress::Piece { choice, text, tokens, .. } => self.chunk(choice, &text, &tokens),
             Progress::Token { choice, chosen } => {
-                let before = if self.pending.is_some() { self.chunk(choice, "", &[]) } else { String::new() };
-                self.pending = Some(chosen);
+                let waits = self.pending[choice].is_some();
+                let before = if waits { self.chunk(choice, "", &[]) } else { String::new() };
+                self.pending[choice] = Some(chosen);
                 before
             }
             Progress::Done { choice, stats, tokens } => {
-                let waiting = self.pending.is_some() || !tokens.is_empty();
+                let waiting = self.pending[choice].is_some() || !tokens.is_empty();
                 let before = if waiting { self.chunk(choice, "", &tokens) } else { String::new() };
-                let last = self.head.as_ref().map(|head| data(&head.last(choice, "", &stats, &self.form)));
-                before + &last.unwrap_or_default()
+                before + &data(&self.heads[choice].last(choice, "", &stats, &self.form))
             }
-            Progress::Prefill { done, total, cached, seconds } if self.form.progress => {
+            Progress::Prefill { choice, done, total, cached, seconds } if self.form.progress => {
                 let (progress, timings) = prefill(done, total, cached, seconds);
-                data(&json!({ "index": 0, "content": "", "tokens": [], "stop": false,
+                data(&json!({ "index": choice, "content": "", "tokens": [], "stop": false,
                               "prompt_progress": progress, "timings": timings }))
             }
             Progress::Prefill { .. } => String::new(),

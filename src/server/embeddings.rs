@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::Input;
 use super::routes::{Call, State, json as respond_json};
-use crate::engine::{Embedder, Pooling};
+use crate::engine::{Embedder, Pooling, normalize};
 use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
@@ -40,15 +40,34 @@ impl Drop for Guard {
     }
 }
 
+/// A place at the model's embedder, or in the queue for it.
+struct Place(Arc<Served>);
+
+impl Place {
+    fn take(model: &Arc<Served>) -> Result<Self> {
+        let most = 1 + model.engine.options().queue;
+        let enter = |present: usize| (present < most).then_some(present + 1);
+        let entered = model.embedding.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
+        entered.map_err(|present| crate::Error::Busy { waiting: present - 1 })?;
+        Ok(Self(Arc::clone(model)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.embedding.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Does `work` with the model's embedder, away from the threads that speak with clients.
 async fn with_embedder<R: Send + 'static>(
     model: &Arc<Served>,
     work: impl FnOnce(&mut Embedder, &AtomicBool) -> Result<R> + Send + 'static,
 ) -> Result<R> {
     let guard = Guard::default();
-    let (cancel, model) = (Arc::clone(&guard.0), Arc::clone(model));
+    let (cancel, place) = (Arc::clone(&guard.0), Place::take(model)?);
     let work = tokio::task::spawn_blocking(move || {
-        let mut embedder = model.embedder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut embedder = place.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut embedder, &cancel)
     });
     work.await.unwrap_or_else(|_| Err(ApiError::internal("the work on these texts failed")))
@@ -82,22 +101,57 @@ fn without_parts(value: Value) -> Result<Value> {
     }
 }
 
-/// The vectors of all texts of `input`, with length 1 unless the model pools none or `normalized` is false.
-async fn vectors(model: &Arc<Served>, input: Value, normalized: bool) -> Result<Vectors> {
+/// What vectors are wanted.
+#[derive(Clone, Copy)]
+struct Form {
+    /// With length 1, unless the model pools none.
+    normalized: bool,
+    /// So many of their first numbers; `None` = all.
+    size: Option<usize>,
+    /// A text that is too long is cut.
+    cut: bool,
+}
+
+impl Form {
+    /// As OpenAI's vectors are.
+    const PLAIN: Self = Self { normalized: true, size: None, cut: false };
+}
+
+/// Cuts a vector, for models that were trained so that the first numbers of a vector are a vector, too.
+fn shorten(vector: &mut Vec<f32>, size: usize) -> Result<()> {
+    if size > vector.len() {
+        let why = format!("a number from 1 to {} is wanted: this model's vectors have so many", vector.len());
+        return Err(ApiError::field("dimensions", why));
+    }
+    vector.truncate(size);
+    normalize(vector);
+    Ok(())
+}
+
+/// The vectors of all texts of `input`.
+async fn vectors(model: &Arc<Served>, input: Value, form: Form) -> Result<Vectors> {
     let inputs = completion::prompts(model.engine.llm(), without_parts(input)?)?;
     if inputs.is_empty() || inputs.len() > MAX_TEXTS {
         return Err(ApiError::field("input", format!("1 to {MAX_TEXTS} texts are wanted")));
     }
-    let texts: Vec<Vec<u32>> = inputs.into_iter().map(|input| tokens(model, input)).collect::<Result<_>>()?;
+    let mut texts: Vec<Vec<u32>> = inputs.into_iter().map(|input| tokens(model, input)).collect::<Result<_>>()?;
     if texts.iter().any(Vec::is_empty) {
         return Err(ApiError::field("input", "a text has no tokens"));
     }
-    let count = texts.iter().map(Vec::len).sum();
+    let llm = Arc::clone(model.engine.llm());
     with_embedder(model, move |embedder, cancel| {
+        if form.cut {
+            texts.iter_mut().for_each(|text| embedder.cut(llm.tokenizer(), text));
+        }
+        let count = texts.iter().map(Vec::len).sum();
         let pooled = embedder.pooling() != Pooling::None;
         let mut all = Vec::with_capacity(texts.len());
         for text in &texts {
-            all.push(embedder.vectors(text, pooled && normalized, cancel).map_err(too_long)?);
+            let mut rows = embedder.vectors(text, pooled && form.normalized, cancel).map_err(too_long)?;
+            if let (Some(size), true) = (form.size, pooled) {
+                rows.iter_mut().try_for_each(|row| shorten(row, size))?;
+            }
+            all.push(rows);
         }
         Ok(Vectors { texts: all, pooled, tokens: count })
     })
@@ -125,8 +179,9 @@ pub(super) async fn embeddings(state: Arc<State>, call: Call) -> Result<Response
         return Err(ApiError::field("encoding_format", "float or base64 is wanted"));
     }
     let size = fields.count("dimensions", 1, i64::MAX)?;
-    fields.skip(&["user"]);
-    let vectors = vectors(&model, input, true).await?;
+    fields.skip(&["user", "priority"]);
+    fields.refuse(&["truncate_prompt_tokens"])?;
+    let vectors = vectors(&model, input, Form { size, ..Form::PLAIN }).await?;
     if !vectors.pooled {
         let message =
             "Pooling type 'none' is not OAI compatible: this model makes a vector of every token; use /embeddings";
@@ -135,9 +190,6 @@ pub(super) async fn embeddings(state: Arc<State>, call: Call) -> Result<Response
     let mut data = Vec::with_capacity(vectors.texts.len());
     for (index, rows) in vectors.texts.into_iter().enumerate() {
         let vector = rows.into_iter().next().unwrap_or_default();
-        if size.is_some_and(|size| size != vector.len()) {
-            return Err(ApiError::field("dimensions", format!("this model's vectors have {}", vector.len())));
-        }
         data.push(json!({ "object": "embedding", "index": index, "embedding": written(&vector, &format) }));
     }
     let usage = json!({ "prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens });
@@ -162,7 +214,7 @@ pub(super) async fn plain(state: Arc<State>, call: Call) -> Result<Response<Body
     if !matches!(normalized, -1 | 2) {
         return Err(ApiError::field("embd_normalize", "2 (length 1) or -1 (as they are) is wanted"));
     }
-    let vectors = vectors(&model, input, normalized == 2).await?;
+    let vectors = vectors(&model, input, Form { normalized: normalized == 2, ..Form::PLAIN }).await?;
     let texts = vectors.texts.into_iter().enumerate();
     let all: Vec<Value> = texts.map(|(index, rows)| json!({ "index": index, "embedding": rows })).collect();
     Ok(respond_json(&all.into(), &fields.rest()))
@@ -175,15 +227,12 @@ pub(super) async fn ollama(state: Arc<State>, call: Call) -> Result<Response<Bod
     let model = common::model_of(&state, &mut fields).await?;
     let input = fields.take("input").ok_or_else(|| ApiError::field("input", "is missing"))?;
     let size = fields.count("dimensions", 1, i64::MAX)?;
-    fields.skip(&["truncate", "options", "keep_alive"]);
+    let cut = fields.bool("truncate")?.unwrap_or(true);
+    fields.skip(&["options", "keep_alive"]);
     let nothing = input.as_array().is_some_and(Vec::is_empty) || input.as_str() == Some("");
     let (mut rows, mut tokens) = (Vec::new(), 0);
     if !nothing {
-        let vectors = pooled(vectors(&model, input, true).await?)?;
-        (rows, tokens) = vectors;
-    }
-    if let Some(odd) = rows.iter().find(|row| size.is_some_and(|size| size != row.len())) {
-        return Err(ApiError::field("dimensions", format!("this model's vectors have {}", odd.len())));
+        (rows, tokens) = pooled(vectors(&model, input, Form { normalized: true, size, cut }).await?)?;
     }
     let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let answer = json!({ "model": model.name, "embeddings": rows, "total_duration": time, "load_duration": 0,
@@ -199,7 +248,7 @@ pub(super) async fn ollama_old(state: Arc<State>, call: Call) -> Result<Response
     fields.skip(&["options", "keep_alive"]);
     let vector = match prompt.is_empty() {
         true => Vec::new(),
-        false => pooled(vectors(&model, prompt.into(), false).await?)?.0.remove(0),
+        false => pooled(vectors(&model, prompt.into(), Form { normalized: false, ..Form::PLAIN }).await?)?.0.remove(0),
     };
     Ok(respond_json(&json!({ "embedding": vector }), &fields.rest()))
 }
@@ -238,7 +287,9 @@ pub(super) async fn rerank(state: Arc<State>, call: Call) -> Result<Response<Bod
     let documents: Vec<String> = list.into_iter().map(text).collect::<Result<_>>()?;
     let top = fields.count("top_n", 0, i64::MAX)?.filter(|&top| top > 0).unwrap_or(documents.len());
     let shown = fields.bool("return_documents")?.or(fields.bool("return_text")?).unwrap_or(false);
-    fields.skip(&["max_chunks_per_doc", "raw_scores", "truncate"]);
+    // Scores are as the model gives them, and a pair that is too long is refused.
+    fields.skip(&["raw_scores"]);
+    fields.refuse(&["max_chunks_per_doc", "max_tokens_per_doc", "truncate", "truncate_prompt_tokens"])?;
     let (served, asked) = (Arc::clone(&model), documents.clone());
     let (scores, tokens) = with_embedder(&model, move |embedder, cancel| {
         let tokenizer = served.engine.llm().tokenizer();

@@ -87,8 +87,9 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this path takes another method")
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        let message = format!("this path takes another method: {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
     }
 
     /// What this server does not do.
@@ -99,6 +100,16 @@ impl ApiError {
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         let this = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
         Self { retry_after: Some(5), ..this }
+    }
+
+    /// What fails now and will fail again: a model's file that is damaged, a thread that has ended.
+    pub(super) fn broken(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message)
+    }
+
+    /// Whether another try, in a moment, makes sense where this one was not served.
+    fn is_overload(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE && self.retry_after.is_some()
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
@@ -126,7 +137,7 @@ impl ApiError {
                     404 => "not_found_error",
                     413 => "request_too_large",
                     429 => "rate_limit_error",
-                    503 => "overloaded_error",
+                    _ if self.is_overload() => "overloaded_error",
                     _ => "api_error",
                 };
                 let error = json!({ "type": kind, "message": self.message });
@@ -139,9 +150,9 @@ impl ApiError {
     /// The whole answer.
     pub(super) fn response(&self, dialect: Dialect, request_id: &str) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body(dialect, request_id).to_string()));
-        *response.status_mut() = match (dialect, self.status.as_u16()) {
+        *response.status_mut() = match dialect {
             // What Anthropic's clients know as "overloaded".
-            (Dialect::Anthropic, 503) => StatusCode::from_u16(529).unwrap_or(self.status),
+            Dialect::Anthropic if self.is_overload() => StatusCode::from_u16(529).unwrap_or(self.status),
             _ => self.status,
         };
         let headers = response.headers_mut();
@@ -178,12 +189,12 @@ impl From<Error> for ApiError {
                 ..Self::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     "rate_limit_error",
-                    format!("{waiting} requests are waiting already; try again in a moment"),
+                    format!("as many requests as may wait are waiting already ({waiting}); try again in a moment"),
                 )
             },
             Error::Input { .. } | Error::Usage { .. } => Self::bad(error.to_string()),
             Error::Interrupted => Self::unavailable("the server is stopping"),
-            Error::Failed { .. } | Error::Io { .. } => Self::unavailable(error.to_string()),
+            Error::Failed { .. } | Error::Io { .. } => Self::broken(error.to_string()),
         }
     }
 }

@@ -179,12 +179,14 @@ pub(super) async fn files(state: Arc<State>, _: Call) -> Result<Response<Body>> 
     Ok(respond_json(&list_of(state.files.list("file")), &[]))
 }
 
-/// `GET /v1/files/ID`, `/v1/files/ID/content`
+/// `GET /v1/files/ID`
 pub(super) async fn file(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    Ok(respond_json(&state.files.get("file", id_of(&call, ""))?, &[]))
+}
+
+/// `GET /v1/files/ID/content`
+pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let object = state.files.get("file", id_of(&call, "/content"))?;
-    if !call.uri.path().ends_with("/content") {
-        return Ok(respond_json(&object, &[]));
-    }
     let path = state.files.path(object["id"].as_str().unwrap_or_default());
     let bytes = tokio::task::spawn_blocking(move || {
         std::fs::read(&path).map_err(|why| crate::Error::io(&path, FileAction::Read, why))

@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::{self, Input};
 use super::routes::{Call, State, json as respond_json};
-use crate::chat::{Thinking, Vars};
+use crate::chat::{Thinking, Tools, Vars};
 use crate::tokenizer::Special;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
@@ -176,6 +176,7 @@ pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Resp
     let mut vars = Vars::new();
     let thinking = common::thinking(&mut fields, &mut vars, &llm)?;
     if let Some(tools) = fields.array("tools")? {
+        Tools::read(&tools).map_err(|why| ApiError::field("tools", why))?;
         vars.insert("tools".into(), tools.into());
     }
     if let Some(add) = fields.bool("add_generation_prompt")? {

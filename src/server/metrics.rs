@@ -1,53 +1,125 @@
-//! What the server counts, in Prometheus' text format.
+//! What the server counts, in Prometheus' text format: THE TABLE OF METRICS.
 
 use super::auth::Keys;
 use super::models::{Entry, Models};
-use crate::engine::Count;
+use crate::engine::{Count, Finish, Stats};
+use crate::platform::process::memory;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-/// Upper bounds of the histograms' buckets in milliseconds.
-const BOUNDS: [u64; 14] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000];
+/// What is measured of every answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(super) enum Measure {
+    FirstToken,
+    PerToken,
+    Whole,
+    Queue,
+    Prefill,
+    Decode,
+    PromptTokens,
+    GeneratedTokens,
+}
 
-/// Durations, counted by size.
+const MEASURES: usize = Measure::GeneratedTokens as usize + 1;
+
+/// Upper bounds of the buckets of times, in seconds.
+const SECONDS: [f64; 20] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 960.0,
+    1920.0, 7680.0,
+];
+/// The same of numbers of tokens.
+const TOKENS: [f64; 18] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5];
+
+impl Measure {
+    fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::PromptTokens | Self::GeneratedTokens => &TOKENS,
+            _ => &SECONDS,
+        }
+    }
+}
+
+/// Values, counted by size.
 #[derive(Default)]
-pub(super) struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len()],
+struct Histogram {
+    buckets: [AtomicU64; SECONDS.len()],
     count: AtomicU64,
-    micros: AtomicU64,
+    millionths: AtomicU64,
 }
 
 impl Histogram {
-    pub(super) fn record(&self, time: Duration) {
-        let bucket = BOUNDS.iter().position(|&bound| time.as_millis() as u64 <= bound);
-        if let Some(bucket) = bucket {
+    fn record(&self, bounds: &[f64], value: f64) {
+        if let Some(bucket) = bounds.iter().position(|&bound| value <= bound) {
             self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+        self.millionths.fetch_add((value.max(0.0) * 1e6) as u64, Ordering::Relaxed);
     }
 
-    fn write(&self, out: &mut String, name: &str, help: &str) {
-        family(out, name, "histogram", help);
+    fn write(&self, out: &mut String, bounds: &[f64], name: &str, labels: &str) {
         let mut below = 0;
-        for (bound, bucket) in BOUNDS.iter().zip(&self.buckets) {
+        for (bound, bucket) in bounds.iter().zip(&self.buckets) {
             below += bucket.load(Ordering::Relaxed);
-            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {below}", *bound as f64 / 1000.0);
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
         }
         let count = self.count.load(Ordering::Relaxed);
-        let sum = self.micros.load(Ordering::Relaxed) as f64 / 1e6;
-        let _ = write!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n");
+        let sum = self.millionths.load(Ordering::Relaxed) as f64 / 1e6;
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
+    }
+}
+
+/// How answers end, in the words of vLLM.
+const ENDS: [&str; 4] = ["stop", "length", "abort", "error"];
+
+/// How an answer ended that did not end by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Broken {
+    /// The client went away.
+    Abort = 2,
+    /// The work failed.
+    Error = 3,
+}
+
+/// What was measured of the answers of one model.
+#[derive(Default)]
+pub(super) struct Measured {
+    histograms: [Histogram; MEASURES],
+    ends: [AtomicU64; ENDS.len()],
+}
+
+impl Measured {
+    pub(super) fn record(&self, what: Measure, value: f64) {
+        self.histograms[what as usize].record(what.bounds(), value);
+    }
+
+    /// An answer has ended, so many seconds after it was asked for.
+    pub(super) fn ended(&self, stats: &Stats, seconds: f64) {
+        let length = matches!(stats.finish, Some(Finish::Length | Finish::Context));
+        self.ends[usize::from(length)].fetch_add(1, Ordering::Relaxed);
+        self.record(Measure::Whole, seconds);
+        self.record(Measure::Queue, stats.queue_s);
+        self.record(Measure::Prefill, stats.prefill_s);
+        self.record(Measure::Decode, stats.decode_s);
+        self.record(Measure::PromptTokens, stats.prompt_tokens as f64);
+        self.record(Measure::GeneratedTokens, stats.tokens as f64);
+        if stats.tokens > 1 {
+            self.record(Measure::PerToken, stats.decode_s / (stats.tokens - 1) as f64);
+        }
+    }
+
+    /// So many answers ended before their time.
+    pub(super) fn broke(&self, why: Broken, answers: usize) {
+        self.ends[why as usize].fetch_add(answers as u64, Ordering::Relaxed);
     }
 }
 
 /// Counters of the whole server.
 #[derive(Default)]
 pub(super) struct Metrics {
-    pub(super) time_to_first_token: Histogram,
-    pub(super) time_per_token: Histogram,
-    pub(super) request_time: Histogram,
     /// Requests by hundreds of the status.
     pub(super) answers: [AtomicU64; 6],
     /// Tokens and seconds of reading and of writing when they were last read.
@@ -64,28 +136,42 @@ impl Metrics {
     /// Everything as text, with the names of vLLM if `as_vllm`.
     pub(super) fn text(&self, models: &Models, keys: &Keys, as_vllm: bool) -> String {
         let mut out = String::new();
-        family(&mut out, "tokki_http_requests_total", "counter", "Requests answered");
+        self.of_server(&mut out, keys);
+        for row in TABLE {
+            row.write(&mut out, models, ("tokki_", "model"), row.tokki);
+        }
+        if as_vllm {
+            for row in TABLE {
+                row.vllm.split_whitespace().for_each(|name| row.write(&mut out, models, ("vllm:", "model_name"), name));
+            }
+        }
+        self.llama_server(&mut out, models);
+        out
+    }
+
+    /// What is told of the whole process.
+    fn of_server(&self, out: &mut String, keys: &Keys) {
+        family(out, "tokki_http_requests_total", "counter", "Requests answered");
         for (hundreds, counter) in self.answers.iter().enumerate().skip(1) {
             let count = counter.load(Ordering::Relaxed);
             let _ = writeln!(out, "tokki_http_requests_total{{status=\"{hundreds}xx\"}} {count}");
         }
         let used = keys.used();
         if !used.is_empty() {
-            family(&mut out, "tokki_key_requests_total", "counter", "Requests by the key that they showed");
+            family(out, "tokki_key_requests_total", "counter", "Requests by the key that they showed");
         }
         for (name, count) in used {
             let _ = writeln!(out, "tokki_key_requests_total{{key=\"{}\"}} {count}", label(&name));
         }
-        of_models(&mut out, models, ("tokki_", "model"), &GAUGES);
-        if as_vllm {
-            of_models(&mut out, models, ("vllm:", "model_name"), &VLLM);
+        let (resident, anonymous) = memory();
+        for (name, help, bytes) in [
+            ("resident", "Memory of the process, pages of models' files included", resident),
+            ("anonymous", "The part of it that is no pages of files", anonymous),
+        ] {
+            let name = format!("tokki_process_{name}_memory_bytes");
+            family(out, &name, "gauge", help);
+            let _ = writeln!(out, "{name} {bytes}");
         }
-        self.llama_server(&mut out, models);
-        let first = "From a request to the first token of its answer";
-        self.time_to_first_token.write(&mut out, "tokki_time_to_first_token_seconds", first);
-        self.time_per_token.write(&mut out, "tokki_time_per_output_token_seconds", "Mean time per token of an answer");
-        self.request_time.write(&mut out, "tokki_request_seconds", "From a request to the end of its answer");
-        out
     }
 
     /// The names under which gateways know these numbers from llama-server.
@@ -101,27 +187,18 @@ impl Metrics {
         let before = std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), now);
         let since = |i: usize| now[i] - before[i];
         let rate = |tokens: f64, seconds: f64| if seconds > 0.0 { tokens / seconds } else { 0.0 };
+        let longest = models.all().iter().map(|e| e.longest()).max().unwrap_or(0) as f64;
         let rows: [(&str, &str, &str, f64); 15] = [
             ("prompt_tokens_total", "counter", "Tokens of prompts that were read", read),
-            (
-                "prompt_tokens_cached_total",
-                "counter",
-                "Tokens of prompts that were in the cache",
-                sum(|e| e.total(Count::CachedTokens) as f64),
-            ),
+            ("prompt_tokens_cached_total", "counter", CACHED, sum(|e| e.total(Count::CachedTokens) as f64)),
             ("prompt_seconds_total", "counter", "Time of reading prompts", read_seconds),
             ("tokens_predicted_total", "counter", "Tokens generated", sum(|e| e.total(Count::GeneratedTokens) as f64)),
             ("tokens_predicted_seconds_total", "counter", "Time of generating", seconds),
             ("n_decode_total", "counter", "Passes over the model", passes),
-            (
-                "n_tokens_max",
-                "counter",
-                "Most tokens that a sequence has had",
-                models.all().iter().map(|e| e.longest()).max().unwrap_or(0) as f64,
-            ),
-            ("spec_decode_num_draft_tokens_total", "counter", "Guessed tokens", 0.0),
-            ("spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right", 0.0),
-            ("spec_decode_num_drafts_total", "counter", "Guesses", 0.0),
+            ("n_tokens_max", "counter", "Most tokens that a sequence has had", longest),
+            ("spec_decode_num_draft_tokens_total", "counter", "Guessed tokens", NO_GUESSES),
+            ("spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens that were right", NO_GUESSES),
+            ("spec_decode_num_drafts_total", "counter", "Guesses", NO_GUESSES),
             ("prompt_tokens_seconds", "gauge", "Tokens of prompts per second", rate(since(0), since(1))),
             ("predicted_tokens_seconds", "gauge", "Generated tokens per second", rate(since(2), since(3))),
             ("requests_processing", "gauge", "Answers under way", sum(Entry::running)),
@@ -135,44 +212,184 @@ impl Metrics {
     }
 }
 
-/// Name after `tokki_`, kind, help, value.
-type Row = (&'static str, &'static str, &'static str, fn(&Entry) -> f64);
+const CACHED: &str = "Tokens of prompts that were in the cache";
+/// The engine computes every token: none is guessed, and none of these is accepted.
+const NO_GUESSES: f64 = 0.0;
+
+/// How a number of a model is got.
+enum Value {
+    Gauge(fn(&Entry) -> f64),
+    Counter(fn(&Entry) -> f64),
+    /// One of the engine's own counts.
+    Count(Count),
+    /// Several that differ in a label.
+    Counters(fn(&Entry) -> Vec<(String, f64)>),
+    /// Facts as labels of a number that says nothing.
+    Facts(fn(&Entry) -> Option<String>),
+    Histogram(Measure),
+}
+
+/// One row: the name after `tokki_` (none: it is not told), the names after `vllm:` (its documentation, "Production
+/// metrics"), by which gateways choose a replica, what it is, and where it comes from.
+struct Row {
+    tokki: &'static str,
+    vllm: &'static str,
+    help: &'static str,
+    value: Value,
+}
+
+const fn row(tokki: &'static str, vllm: &'static str, help: &'static str, value: Value) -> Row {
+    Row { tokki, vllm, help, value }
+}
 
 /// What is told of every model.
-const GAUGES: [Row; 11] = [
-    ("model_open", "gauge", "Whether the model is open", |e| f64::from(u8::from(e.served().is_some()))),
-    ("requests_waiting", "gauge", "Requests in the queue", Entry::waiting),
-    ("requests_running", "gauge", "Answers under way", Entry::running),
-    ("cache_usage_ratio", "gauge", "Part of the key-value cache that is in use", Entry::cache_usage),
-    ("requests_total", "counter", "Requests begun", |e| e.total(Count::Requests) as f64),
-    ("prompt_tokens_total", "counter", "Tokens of prompts", |e| e.total(Count::PromptTokens) as f64),
-    ("prompt_tokens_cached_total", "counter", "Tokens of prompts that were in the cache", |e| {
-        e.total(Count::CachedTokens) as f64
-    }),
-    ("tokens_generated_total", "counter", "Tokens generated", |e| e.total(Count::GeneratedTokens) as f64),
-    ("passes_total", "counter", "Passes over the model", |e| e.total(Count::Passes) as f64),
-    ("rows_total", "counter", "Sequences in all passes", |e| e.total(Count::Rows) as f64),
-    ("preemptions_total", "counter", "Times that a sequence gave its pages to others", |e| {
-        e.total(Count::Preemptions) as f64
-    }),
+const TABLE: &[Row] = &[
+    row("model_open", "", "Whether the model is open", Value::Gauge(|e| f64::from(u8::from(e.served().is_some())))),
+    row("requests_waiting", "num_requests_waiting", "Requests in the queue", Value::Gauge(Entry::waiting)),
+    row("requests_running", "num_requests_running", "Answers under way", Value::Gauge(Entry::running)),
+    row(
+        "cache_usage_ratio",
+        "kv_cache_usage_perc gpu_cache_usage_perc",
+        "Part of the key-value cache that is in use, from 0 to 1",
+        Value::Gauge(|e| e.cache().0 as f64 / e.cache().1.max(1) as f64),
+    ),
+    row("cache_bytes", "", "Bytes of the key-value cache that are in use", Value::Gauge(|e| e.cache().0 as f64)),
+    row("cache_limit_bytes", "", "Bytes that the cache may have", Value::Gauge(|e| e.cache().1 as f64)),
+    row("", "cache_config_info", "Tokens of a page of the cache, and how many pages it has", Value::Facts(pages)),
+    row("requests_total", "", "Requests begun", Value::Count(Count::Requests)),
+    row(
+        "answers_total",
+        "request_success_total",
+        "Answers that have ended, by why",
+        Value::Counters(|e| {
+            let count = |(name, n): (&str, &AtomicU64)| {
+                (format!("finished_reason=\"{name}\""), n.load(Ordering::Relaxed) as f64)
+            };
+            ENDS.into_iter().zip(&e.measured.ends).map(count).collect()
+        }),
+    ),
+    row(
+        "prompt_tokens_total",
+        "prompt_tokens_total prefix_cache_queries_total",
+        "Tokens of prompts",
+        Value::Count(Count::PromptTokens),
+    ),
+    row("prompt_tokens_cached_total", "prefix_cache_hits_total", CACHED, Value::Count(Count::CachedTokens)),
+    row("tokens_generated_total", "generation_tokens_total", "Tokens generated", Value::Count(Count::GeneratedTokens)),
+    row(
+        "guessed_tokens_offered_total",
+        "spec_decode_num_draft_tokens_total",
+        "Tokens that were guessed ahead",
+        Value::Counter(|_| NO_GUESSES),
+    ),
+    row(
+        "guessed_tokens_accepted_total",
+        "spec_decode_num_accepted_tokens_total",
+        "Guessed tokens that were right",
+        Value::Counter(|_| NO_GUESSES),
+    ),
+    row("passes_total", "", "Passes over the model", Value::Count(Count::Passes)),
+    row("rows_total", "", "Sequences in all passes", Value::Count(Count::Rows)),
+    row(
+        "preemptions_total",
+        "num_preemptions_total",
+        "Times that a sequence gave its pages to others",
+        Value::Count(Count::Preemptions),
+    ),
+    row(
+        "time_to_first_token_seconds",
+        "time_to_first_token_seconds",
+        "From a request to the first token of its answer",
+        Value::Histogram(Measure::FirstToken),
+    ),
+    row(
+        "time_per_output_token_seconds",
+        "time_per_output_token_seconds request_time_per_output_token_seconds inter_token_latency_seconds",
+        "Mean time per token of an answer",
+        Value::Histogram(Measure::PerToken),
+    ),
+    row(
+        "request_seconds",
+        "e2e_request_latency_seconds",
+        "From a request to the end of its answer",
+        Value::Histogram(Measure::Whole),
+    ),
+    row(
+        "request_queue_seconds",
+        "request_queue_time_seconds",
+        "Time of an answer in the queue",
+        Value::Histogram(Measure::Queue),
+    ),
+    row(
+        "request_prefill_seconds",
+        "request_prefill_time_seconds",
+        "Time of reading an answer's prompt",
+        Value::Histogram(Measure::Prefill),
+    ),
+    row(
+        "request_decode_seconds",
+        "request_decode_time_seconds",
+        "Time of writing an answer after its first token",
+        Value::Histogram(Measure::Decode),
+    ),
+    row(
+        "request_prompt_tokens",
+        "request_prompt_tokens",
+        "Tokens of an answer's prompt",
+        Value::Histogram(Measure::PromptTokens),
+    ),
+    row(
+        "request_generated_tokens",
+        "request_generation_tokens",
+        "Tokens of an answer",
+        Value::Histogram(Measure::GeneratedTokens),
+    ),
 ];
 
-/// The same numbers as vLLM calls them (its documentation, "Production metrics"): what gateways choose a replica by.
-const VLLM: [Row; 6] = [
-    ("num_requests_waiting", "gauge", "Requests in the queue", Entry::waiting),
-    ("num_requests_running", "gauge", "Answers under way", Entry::running),
-    ("kv_cache_usage_perc", "gauge", "Part of the key-value cache that is in use, from 0 to 1", Entry::cache_usage),
-    ("gpu_cache_usage_perc", "gauge", "The same under its older name", Entry::cache_usage),
-    ("prompt_tokens_total", "counter", "Tokens of prompts", |e| e.total(Count::PromptTokens) as f64),
-    ("generation_tokens_total", "counter", "Tokens generated", |e| e.total(Count::GeneratedTokens) as f64),
-];
+/// Pages of an open model's cache.
+fn pages(entry: &Entry) -> Option<String> {
+    let served = entry.served()?;
+    let (tokens, pages) = served.engine.pages();
+    Some(format!("block_size=\"{tokens}\",num_gpu_blocks=\"{pages}\",enable_prefix_caching=\"True\""))
+}
 
-/// Numbers of every model, with this prefix and this name of the label.
-fn of_models(out: &mut String, models: &Models, (prefix, of): (&str, &str), rows: &[Row]) {
-    for (name, kind, help, value) in rows {
-        family(out, &format!("{prefix}{name}"), kind, help);
+impl Row {
+    /// This number of every model, with this prefix, name of the label and name; none for an empty one.
+    fn write(&self, out: &mut String, models: &Models, (prefix, of): (&str, &str), name: &str) {
+        if name.is_empty() {
+            return;
+        }
+        let name = format!("{prefix}{name}");
+        let kind = match self.value {
+            Value::Gauge(_) | Value::Facts(_) => "gauge",
+            Value::Counter(_) | Value::Count(_) | Value::Counters(_) => "counter",
+            Value::Histogram(_) => "histogram",
+        };
+        family(out, &name, kind, self.help);
+        // Engines of vLLM are numbered; here each model has one.
+        let engine = if prefix == "vllm:" { ",engine=\"0\"" } else { "" };
         for entry in models.all() {
-            let _ = writeln!(out, "{prefix}{name}{{{of}=\"{}\"}} {}", label(entry.name()), value(entry));
+            let labels = format!("{of}=\"{}\"{engine}", label(entry.name()));
+            let mut one = |value: f64| {
+                let _ = writeln!(out, "{name}{{{labels}}} {value}");
+            };
+            match &self.value {
+                Value::Gauge(value) | Value::Counter(value) => one(value(entry)),
+                Value::Count(count) => one(entry.total(*count) as f64),
+                Value::Counters(values) => {
+                    for (more, value) in values(entry) {
+                        let _ = writeln!(out, "{name}{{{labels},{more}}} {value}");
+                    }
+                }
+                Value::Facts(facts) => {
+                    if let Some(more) = facts(entry) {
+                        let _ = writeln!(out, "{name}{{{labels},{more}}} 1");
+                    }
+                }
+                Value::Histogram(what) => {
+                    entry.measured.histograms[*what as usize].write(out, what.bounds(), &name, &labels);
+                }
+            }
         }
     }
 }
@@ -184,4 +401,37 @@ fn label(text: &str) -> String {
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_in_the_smallest_bucket_that_holds_them() {
+        let measured = Measured::default();
+        for value in [0.0, 0.001, 0.002, 9000.0] {
+            measured.record(Measure::Whole, value);
+        }
+        let mut out = String::new();
+        measured.histograms[Measure::Whole as usize].write(&mut out, &SECONDS, "n", "model=\"m\"");
+        let has = |line: &str| assert!(out.lines().any(|own| own == line), "{line} in {out}");
+        has("n_bucket{model=\"m\",le=\"0.001\"} 2");
+        has("n_bucket{model=\"m\",le=\"0.005\"} 3");
+        has("n_bucket{model=\"m\",le=\"7680\"} 3");
+        has("n_bucket{model=\"m\",le=\"+Inf\"} 4");
+        has("n_count{model=\"m\"} 4");
+    }
+
+    #[test]
+    fn every_name_is_told_once() {
+        for names in [|row: &Row| row.tokki.to_owned(), |row: &Row| row.vllm.to_owned()] {
+            let all: Vec<String> = TABLE.iter().map(names).collect();
+            let mut names: Vec<&str> = all.iter().flat_map(|names| names.split_whitespace()).collect();
+            let before = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), before);
+        }
+    }
 }

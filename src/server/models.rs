@@ -1,11 +1,12 @@
 //! The models that are offered, by name: opened when first asked for, let go of when idle for a while.
 
 use super::error::ApiError;
+use super::metrics::Measured;
 use super::slots::Slots;
 use crate::Result;
 use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,9 +50,12 @@ impl Default for Residency {
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
-    /// Makes vectors with the same model.
+    /// Makes vectors with the same model, for one request at a time.
     pub(super) embedder: Mutex<Embedder>,
+    /// Requests that use it or wait for it.
+    pub(super) embedding: AtomicUsize,
     pub(super) slots: Slots,
+    pub(super) measured: Arc<Measured>,
 }
 
 /// One model of the list, open or not.
@@ -65,6 +69,8 @@ pub(super) struct Entry {
     props: Mutex<Option<serde_json::Value>>,
     /// What its engines have counted that are gone.
     past: Gauges,
+    /// What was measured of its answers.
+    pub(super) measured: Arc<Measured>,
 }
 
 struct Loaded {
@@ -126,17 +132,17 @@ impl Entry {
 
     /// Requests that wait.
     pub(super) fn waiting(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().waiting.load(Ordering::Relaxed) as f64)
+        self.gauge(|engine| engine.gauges().load().waiting as f64)
     }
 
     /// Answers under way.
     pub(super) fn running(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().running.load(Ordering::Relaxed) as f64)
+        self.gauge(|engine| engine.gauges().load().running as f64)
     }
 
-    /// The part of the cache that is in use.
-    pub(super) fn cache_usage(&self) -> f64 {
-        self.gauge(|engine| engine.cache().0 as f64 / engine.cache().1.max(1) as f64)
+    /// Bytes of the cache that are in use, and how many there may be.
+    pub(super) fn cache(&self) -> (usize, usize) {
+        self.gauge(Engine::cache)
     }
 
     fn gauge<T: Default>(&self, value: impl Fn(&Engine) -> T) -> T {
@@ -213,6 +219,7 @@ impl Models {
                 loaded: Mutex::default(),
                 props: Mutex::default(),
                 past: Gauges::default(),
+                measured: Arc::default(),
             })
         };
         let entries = offers.into_iter().map(entry).collect();
@@ -281,7 +288,7 @@ impl Models {
             let _turn = turn;
             models
                 .open(&entry)
-                .map_err(|why| ApiError::unavailable(format!("model '{}' cannot be opened: {why}", entry.name())))
+                .map_err(|why| ApiError::broken(format!("model '{}' cannot be opened: {why}", entry.name())))
         });
         work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed")))
     }
@@ -322,8 +329,10 @@ impl Models {
         let served = Arc::new(Served {
             name: entry.name().to_owned(),
             embedder: Mutex::new(self.embedder(&engine)),
+            embedding: AtomicUsize::new(0),
             engine,
             slots,
+            measured: Arc::clone(&entry.measured),
         });
         let loaded = Loaded { served: Arc::clone(&served), used: Instant::now(), keep: self.residency.keep };
         *entry.loaded() = Some(loaded);

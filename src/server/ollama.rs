@@ -10,7 +10,7 @@ use super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
-use crate::engine::{Llm, Stats};
+use crate::engine::{Llm, Logprob, Stats};
 use crate::sample::Form;
 use crate::tokenizer::Special;
 use axum::body::Body;
@@ -21,8 +21,11 @@ use std::time::{Duration, SystemTime};
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// Most tokens whose probabilities are told beside each chosen one.
+const MAX_LOGPROBS: i64 = 20;
+
 /// The version of the protocol: clients switch features by it.
-const PROTOCOL: &str = "0.12.6";
+const PROTOCOL: &str = "0.12.11";
 
 /// `GET /`: the chat page for a browser, the words that Ollama's clients look for for everybody else.
 pub(super) async fn root(state: Arc<State>, call: Call) -> Result<Response<Body>> {
@@ -93,8 +96,7 @@ pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>
 /// `options`, `format` and `think` of a request.
 fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
-    let options = fields.object("options")?.unwrap_or_default();
-    let mut options = Fields::of(options.into(), "options")?;
+    let mut options = fields.within("options")?.unwrap_or_default();
     ask.max_tokens = match options.int("num_predict")? {
         Some(n) if n >= 0 => usize::try_from(n).ok(),
         _ => None,
@@ -102,6 +104,15 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
     // The context is the server's, and how it computes is, too.
     options.skip(&["num_ctx", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap", "low_vram"]);
     common::sampling(&mut options, &mut ask, llm)?;
+    fields.leave(options);
+    let wants = fields.bool("logprobs")?.unwrap_or(false);
+    let top = fields.count("top_logprobs", 0, MAX_LOGPROBS)?;
+    if top.is_some_and(|top| top > 0) && !wants {
+        return Err(ApiError::field("top_logprobs", "needs 'logprobs': true"));
+    }
+    ask.logprobs = wants.then_some(top.unwrap_or(0));
+    // Nothing is cut in silence.
+    fields.refuse(&["truncate", "shift"])?;
     ask.form = match fields.take("format") {
         None => ask.form,
         Some(Value::String(word)) if word.is_empty() => ask.form,
@@ -109,18 +120,35 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
         Some(schema @ Value::Object(_)) => Some(Form::JsonSchema(schema)),
         Some(_) => return Err(ApiError::field("format", "\"json\" or a JSON schema is wanted")),
     };
-    ask.thinking = match fields.take("think") {
-        None => ThinkingMode::Default,
-        Some(Value::Bool(false)) => common::off(llm),
-        Some(Value::Bool(true) | Value::String(_)) => {
-            if llm.capabilities().is_none_or(|c| c.thinking == Thinking::None) {
-                return Err(ApiError::bad("this model does not support thinking"));
-            }
-            ThinkingMode::On
-        }
-        Some(_) => return Err(ApiError::field("think", "true, false or an effort is wanted")),
-    };
     Ok(ask)
+}
+
+/// `think`: whether to think, or with how much effort.
+fn think(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode> {
+    let thinks = llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
+    match fields.peek("think") {
+        None | Some(Value::Null) => {
+            fields.skip(&["think"]);
+            Ok(ThinkingMode::Default)
+        }
+        Some(Value::Bool(false)) => {
+            fields.skip(&["think"]);
+            Ok(common::off(llm))
+        }
+        Some(Value::Bool(true) | Value::String(_)) if !thinks => {
+            Err(ApiError::bad("this model does not support thinking"))
+        }
+        Some(Value::Bool(true)) => {
+            fields.skip(&["think"]);
+            Ok(ThinkingMode::On)
+        }
+        Some(Value::String(_)) => {
+            let effort = common::effort(fields, "think")?.unwrap_or_default();
+            let mut inner = Fields::of(json!({ "reasoning_effort": effort, "enable_thinking": true }), "think")?;
+            common::thinking(&mut inner, vars, llm)
+        }
+        Some(_) => Err(ApiError::field("think", "true, false or an effort is wanted")),
+    }
 }
 
 /// `POST /api/chat`
@@ -129,6 +157,8 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let model = common::model_of(&state, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
+    let mut vars = Vars::new();
+    ask.thinking = think(&mut fields, &mut vars, &llm)?;
     let keep = keep_alive(&mut fields)?;
     let list = fields.array("messages")?.unwrap_or_default();
     let tools = fields.array("tools")?.unwrap_or_default();
@@ -137,7 +167,6 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
         return no_prompt(&state, model, keep, &mut fields, ("message", messages::plain("assistant", "")));
     }
     keep_for(&state, &model, keep);
-    let mut vars = Vars::new();
     vars.insert("messages".into(), messages::read(&llm, list)?.into());
     if !tools.is_empty() {
         ask.shown = Tools::markers().collect();
@@ -154,6 +183,8 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     let model = common::model_of(&state, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
+    let mut vars = Vars::new();
+    ask.thinking = think(&mut fields, &mut vars, &llm)?;
     let keep = keep_alive(&mut fields)?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
     let raw = fields.bool("raw")?.unwrap_or(false) || llm.template().is_none();
@@ -168,7 +199,8 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     } else {
         let system = system.map(|text| messages::plain("system", &text));
         let list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
-        Input::Chat(Vars::from_iter([("messages".to_owned(), list.into())]))
+        vars.insert("messages".into(), list.into());
+        Input::Chat(vars)
     };
     respond(&state, model, ask, call.client, &mut fields, false, CallFinder::new(Tools::default())).await
 }
@@ -250,7 +282,8 @@ async fn respond(
     let ignored = fields.rest();
     let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
     let warnings = running.warnings.clone();
-    let lines = Lines { model: running.model.name.clone(), chat, finder };
+    let (model, llm) = (running.model.name.clone(), Arc::clone(running.model.engine.llm()));
+    let mut lines = Lines { model, llm, chat, finder, logprobs: Vec::new() };
     let mut response = if stream {
         stream::respond(running, lines)
     } else {
@@ -258,6 +291,7 @@ async fn respond(
         let answer = answers.remove(0);
         let (content, calls) = lines.finder.clone().whole(&answer.content);
         let calls = calls.iter().map(call_object).collect();
+        lines.logprobs = answer.logprobs;
         respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
     };
     note_ignored(&mut response, &ignored);
@@ -273,13 +307,20 @@ fn call_object(call: &crate::chat::ToolCall) -> Value {
 
 struct Lines {
     model: String,
+    llm: Arc<Llm>,
     chat: bool,
     finder: CallFinder,
+    /// Chosen tokens that have not been told yet.
+    logprobs: Vec<Logprob>,
 }
 
 impl Lines {
-    fn object(&self, content: &str, thinking: &str, calls: Vec<Value>) -> Value {
+    fn object(&mut self, content: &str, thinking: &str, calls: Vec<Value>) -> Value {
         let mut object = json!({ "model": self.model, "created_at": card::rfc3339(SystemTime::now()), "done": false });
+        let chosen = std::mem::take(&mut self.logprobs);
+        if !chosen.is_empty() {
+            object["logprobs"] = common::logprobs(&self.llm, &chosen);
+        }
         if self.chat {
             let mut message = messages::plain("assistant", content);
             if !thinking.is_empty() {
@@ -298,7 +339,7 @@ impl Lines {
         object
     }
 
-    fn last(&self, content: &str, thinking: &str, calls: Vec<Value>, stats: &Stats) -> Value {
+    fn last(&mut self, content: &str, thinking: &str, calls: Vec<Value>, stats: &Stats) -> Value {
         let nanos = |seconds: f64| (seconds.max(0.0) * 1e9) as u64;
         let mut object = self.object(content, thinking, calls);
         object["done"] = true.into();
@@ -340,7 +381,11 @@ impl Writer for Lines {
                 }
                 out + &line(&self.last("", "", Vec::new(), &stats))
             }
-            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+            Progress::Token { chosen, .. } => {
+                self.logprobs.push(chosen);
+                String::new()
+            }
+            Progress::Prefill { .. } => String::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
-use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
+use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::{Llm, Logprob, Stats};
 use axum::body::Body;
 use axum::http::Response;
@@ -66,14 +66,23 @@ fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let go_on = continues(fields, &vars, &list)?;
     vars.insert("messages".into(), list.into());
     ask.input = if go_on { Input::Continue(vars) } else { Input::Chat(vars) };
-    let mut options = fields.object("stream_options")?.unwrap_or_default();
-    let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
+    let usage = wants_usage(fields)?;
     let (stream, progress) =
         (fields.bool("stream")?.unwrap_or(false), fields.bool("return_progress")?.unwrap_or(false));
     let parallel_calls = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let verbose = fields.bool("verbose")?.unwrap_or(false);
     Ok(Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored: fields.rest() })
+}
+
+/// Whether a stream ends with what it took.
+fn wants_usage(fields: &mut Fields) -> Result<bool> {
+    let Some(mut options) = fields.within("stream_options")? else { return Ok(false) };
+    let usage = options.bool("include_usage")?.unwrap_or(false);
+    // Padding against listeners is not added; all numbers come at the end.
+    options.skip(&["include_obfuscation", "continuous_usage_stats"]);
+    fields.leave(options);
+    Ok(usage)
 }
 
 fn strip_billing_line(list: &mut [Value]) {
@@ -231,7 +240,7 @@ fn whole_chat(
     let mut choices = Vec::new();
     for (index, (answer, finder)) in answers.into_iter().zip(finders).enumerate() {
         let (content, calls) = finder.whole(&answer.content);
-        let calls = first_if(calls, !parallel_calls);
+        let calls = common::first_if(calls, !parallel_calls);
         let mut message = json!({ "role": "assistant", "content": content });
         if !answer.reasoning.is_empty() {
             message["reasoning_content"] = answer.reasoning.into();
@@ -258,13 +267,6 @@ fn whole_chat(
     object["usage"] = usage;
     object["timings"] = timings.unwrap_or_default();
     object
-}
-
-fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
-    if only_one {
-        calls.truncate(1);
-    }
-    calls
 }
 
 fn call_id(head: &Head, choice: usize, call: usize) -> String {
@@ -333,7 +335,7 @@ impl ChatStream {
         if !rest.is_empty() {
             out += &self.delta(index, &json!({ "content": rest }));
         }
-        for (at, call) in first_if(calls, !self.parallel_calls).into_iter().enumerate() {
+        for (at, call) in common::first_if(calls, !self.parallel_calls).into_iter().enumerate() {
             let header = json!({ "index": at, "id": call_id(&self.head, index, at), "type": "function",
                                  "function": { "name": call.name, "arguments": "" } });
             out += &self.delta(index, &json!({ "tool_calls": [header] }));
@@ -365,7 +367,7 @@ impl Writer for ChatStream {
             pace.note(&progress);
         }
         match progress {
-            Progress::Prefill { done, total, cached, seconds } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds, .. } if self.progress => {
                 let mut chunk = self.head.object("chat.completion.chunk", json!([]));
                 (chunk["prompt_progress"], chunk["timings"]) = completion::prefill(done, total, cached, seconds);
                 data(&chunk)

@@ -31,6 +31,12 @@ enum Kind {
     Count,
     /// A text that must be there.
     Needed,
+    /// A text.
+    Text,
+    /// How many entries of a list.
+    Page,
+    /// In which order.
+    Order,
     /// What is done with a slot.
     Action,
 }
@@ -102,6 +108,10 @@ pub(super) const RESPONSE: Doc = asks(
     streams(get("A stored answer, or its events after one of them", Answer::Object(&["id", "status"])), EVENTS),
     &[("stream", Kind::Bool), ("starting_after", Kind::Count)],
 );
+pub(super) const RESPONSE_ITEMS: Doc = asks(
+    get("What a stored answer answers, item by item", Answer::Object(&["object", "data", "has_more"])),
+    &[("order", Kind::Order), ("limit", Kind::Page), ("after", Kind::Text)],
+);
 pub(super) const RESPONSE_CANCEL: Doc =
     Doc { body: None, ..post("Ends an answer in the background", nothing, &["id", "status"]) };
 pub(super) const RESPONSE_GONE: Doc = get("Forgets a stored answer", Answer::Object(&["id", "deleted"]));
@@ -114,7 +124,8 @@ pub(super) const STREAM_STOP: Doc =
 pub(super) const STREAMS: Doc = Doc { answer: Answer::Json, ..post("Which of these streams there are", lookup, &[]) };
 pub(super) const UPLOAD: Doc = Doc { body: Some(upload), ..get("Uploads a file", Answer::Object(&["id", "object"])) };
 pub(super) const FILES: Doc = get("Uploaded files", Answer::Object(&["object", "data"]));
-pub(super) const FILE: Doc = get("A file, or with /content what is in it", Answer::Json);
+pub(super) const FILE: Doc = get("A file", Answer::Object(&["id", "object"]));
+pub(super) const FILE_CONTENT: Doc = get("What is in a file", Answer::Other("application/octet-stream"));
 pub(super) const FILE_GONE: Doc = get("Deletes a file", Answer::Object(&["id", "deleted"]));
 pub(super) const BATCH: Doc = post("Begins a batch", batch, &["id", "object", "status"]);
 pub(super) const BATCHES: Doc = get("All batches", Answer::Object(&["object", "data"]));
@@ -167,8 +178,8 @@ fn whole(keys: bool) -> Value {
 fn operation(route: &Route, key: bool) -> Value {
     let doc = &route.doc;
     let mut parameters: Vec<Value> = Vec::new();
-    if let Some((_, name)) = route.path.split_once("{*") {
-        let name = name.trim_end_matches('}');
+    if let Some((_, rest)) = route.path.split_once('{') {
+        let name = rest.split('}').next().unwrap_or_default().trim_start_matches('*');
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
     for (name, kind) in doc.query {
@@ -176,6 +187,9 @@ fn operation(route: &Route, key: bool) -> Value {
             Kind::Bool => (false, json!({ "enum": ["true", "false"] })),
             Kind::Count => (false, json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })),
             Kind::Needed => (true, json!({ "type": "string", "minLength": 1 })),
+            Kind::Text => (false, json!({ "type": "string" })),
+            Kind::Page => (false, json!({ "type": "integer", "minimum": 1, "maximum": 100 })),
+            Kind::Order => (false, json!({ "enum": ["asc", "desc"] })),
             Kind::Action => (true, json!({ "enum": ["save", "restore", "erase"] })),
         };
         parameters.push(json!({ "name": name, "in": "query", "required": needed, "schema": schema }));
@@ -213,7 +227,7 @@ fn content(doc: &Doc) -> Value {
         Answer::Object(members) => {
             json!({ "application/json": { "schema": { "type": "object", "required": members } } })
         }
-        Answer::Json => json!({ "application/json": { "schema": {} }, "application/octet-stream": {} }),
+        Answer::Json => json!({ "application/json": { "schema": {} } }),
         Answer::Other(kind) => json!({ kind: { "schema": { "type": "string" } } }),
         Answer::Empty => json!({}),
     };

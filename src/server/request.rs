@@ -2,15 +2,18 @@
 
 use super::common;
 use super::error::ApiError;
+use super::metrics::{Broken, Measure, Measured};
 use super::models::Served;
 use super::routes::State;
 use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
 use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -47,7 +50,19 @@ pub(super) struct Ask {
     pub(super) form: Option<Form>,
     pub(super) thinking: ThinkingMode,
     pub(super) ignore_eos: bool,
+    /// Fewest tokens of an answer.
+    pub(super) min_tokens: usize,
+    /// Tokens that end an answer beside those of the model.
+    pub(super) stop_tokens: Vec<u32>,
+    /// Whether what ended an answer is part of it.
+    pub(super) keep_stop: bool,
+    /// Whether control tokens are part of the answer's text.
+    pub(super) show_control: bool,
     pub(super) priority: i32,
+    /// Whether what was computed for others is used.
+    pub(super) reuse: bool,
+    /// What of the request is not kept to.
+    pub(super) warnings: Vec<String>,
     /// Texts of control tokens that are part of the answer's text.
     pub(super) shown: Vec<&'static str>,
 }
@@ -69,7 +84,13 @@ impl Ask {
             form: None,
             thinking: ThinkingMode::Default,
             ignore_eos: false,
+            min_tokens: 0,
+            stop_tokens: Vec::new(),
+            keep_stop: false,
+            show_control: false,
             priority: 0,
+            reuse: true,
+            warnings: Vec::new(),
             shown: Vec::new(),
         }
     }
@@ -94,18 +115,23 @@ pub(super) struct Running {
     events: UnboundedReceiver<Event>,
     cancelled: Arc<AtomicBool>,
     clock: Clock,
+    /// The number of its first answer in what the client gets.
+    first: usize,
 }
 
-/// Tells the metrics how long things took.
+/// Tells the metrics how long things took, and how they ended.
 struct Clock {
-    state: Arc<State>,
+    measured: Arc<Measured>,
     start: Instant,
     spoke: bool,
+    /// Answers that have not ended.
+    open: usize,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        self.clock.broke(Broken::Abort);
     }
 }
 
@@ -113,7 +139,7 @@ impl Drop for Running {
 #[derive(Debug)]
 pub(super) enum Progress {
     /// Tokens of the prompt that have been read.
-    Prefill { done: usize, total: usize, cached: usize, seconds: f64 },
+    Prefill { choice: usize, done: usize, total: usize, cached: usize, seconds: f64 },
     /// A chosen token with its probability.
     Token { choice: usize, chosen: Logprob },
     /// A piece of an answer.
@@ -128,14 +154,26 @@ impl Running {
     /// # Errors
     /// What stopped the work.
     pub(super) async fn next(&mut self) -> Result<Option<Progress>> {
-        let Some(event) = self.events.recv().await else { return Ok(None) };
-        Ok(Some(match event {
-            Event::Prefill { done, total, cached, seconds } => Progress::Prefill { done, total, cached, seconds },
-            Event::Token { choice, chosen } => Progress::Token { choice, chosen },
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Progress>>> {
+        let event = self.events.poll_recv(context);
+        event.map(|event| event.map(|event| self.progress(event)).transpose())
+    }
+
+    /// What an event is to a handler.
+    fn progress(&mut self, event: Event) -> Result<Progress> {
+        let first = self.first;
+        Ok(match event {
+            Event::Prefill { done, total, cached, seconds } => {
+                Progress::Prefill { choice: first, done, total, cached, seconds }
+            }
+            Event::Token { choice, chosen } => Progress::Token { choice: first + choice, chosen },
             Event::Part { choice, part, tokens } => {
                 self.clock.speak();
                 self.remember(choice, &tokens);
-                Progress::Piece { choice, kind: part.kind, text: part.text, tokens }
+                Progress::Piece { choice: first + choice, kind: part.kind, text: part.text, tokens }
             }
             Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
@@ -143,10 +181,13 @@ impl Running {
                 if choice == 0 {
                     self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
                 }
-                Progress::Done { choice, stats, tokens }
+                Progress::Done { choice: first + choice, stats, tokens }
             }
-            Event::Failed(error) => return Err(error.into()),
-        }))
+            Event::Failed(error) => {
+                self.clock.broke(Broken::Error);
+                return Err(error.into());
+            }
+        })
     }
 
     fn remember(&mut self, choice: usize, tokens: &[u32]) {
@@ -159,17 +200,37 @@ impl Running {
 impl Clock {
     fn speak(&mut self) {
         if !std::mem::replace(&mut self.spoke, true) {
-            self.state.metrics.time_to_first_token.record(self.start.elapsed());
+            self.measured.record(Measure::FirstToken, self.start.elapsed().as_secs_f64());
         }
     }
 
     fn end(&mut self, stats: &Stats) {
-        self.state.metrics.request_time.record(self.start.elapsed());
-        if stats.tokens > 1 {
-            let each = stats.decode_s / (stats.tokens - 1) as f64;
-            self.state.metrics.time_per_token.record(Duration::from_secs_f64(each.max(0.0)));
-        }
+        self.open -= 1;
+        self.measured.ended(stats, self.start.elapsed().as_secs_f64());
     }
+
+    fn broke(&mut self, why: Broken) {
+        self.measured.broke(why, std::mem::take(&mut self.open));
+    }
+}
+
+/// What happens next in any of these requests; `None` when all answers of all have ended.
+///
+/// # Errors
+/// What stopped the work of one.
+pub(super) async fn next_of(all: &mut [Running]) -> Result<Option<Progress>> {
+    poll_fn(|context| {
+        let mut over = true;
+        for running in all.iter_mut() {
+            match running.poll_next(context) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Pending => over = false,
+                told => return told,
+            }
+        }
+        if over { Poll::Ready(Ok(None)) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// A whole answer.
@@ -203,6 +264,7 @@ impl Running {
     /// # Errors
     /// What stopped the work.
     pub(super) async fn whole(mut self) -> Result<(Vec<Whole>, Self)> {
+        self.first = 0;
         let mut answers = vec![Whole::default(); self.n];
         let mut open = self.n;
         while let Some(progress) = self.next().await? {
@@ -286,9 +348,11 @@ pub(super) async fn start_all(
     inputs: Vec<Input>,
     client: u64,
 ) -> Result<Vec<Running>> {
-    let mut begun = Vec::with_capacity(inputs.len());
+    let mut begun: Vec<Running> = Vec::with_capacity(inputs.len());
     for input in inputs {
-        begun.push(start(state, Arc::clone(model), Ask { input, ..ask.clone() }, client).await?);
+        let mut running = start(state, Arc::clone(model), Ask { input, ..ask.clone() }, client).await?;
+        running.first = begun.last().map_or(0, |before| before.first + before.n);
+        begun.push(running);
     }
     Ok(begun)
 }
@@ -302,7 +366,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
     params.logit_bias = ask.logit_bias;
     params.check()?;
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
-    let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), Vec::new());
+    let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), ask.warnings);
     let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
     for (choice, end_thought) in end_thought.iter().enumerate() {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
@@ -318,6 +382,10 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
             logprobs: ask.logprobs,
             after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
+            min_tokens: ask.min_tokens,
+            stop_tokens: ask.stop_tokens.clone(),
+            keep_stop: ask.keep_stop,
+            show_control: ask.show_control,
             shown: ask.shown.clone(),
             end_thought: Arc::clone(end_thought),
             ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
@@ -332,6 +400,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         choices,
         priority: ask.priority,
         client,
+        reuse: ask.reuse,
         events: Box::new(move |event| {
             if sender.send(event).is_err() {
                 gone.store(true, Ordering::Relaxed);
@@ -339,7 +408,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         }),
         cancelled: Arc::clone(&cancelled),
     })?;
-    let clock = Clock { state: Arc::clone(state), start, spoke: false };
+    let clock = Clock { measured: Arc::clone(&model.measured), start, spoke: false, open: ask.n };
     let slot = model.slots.choose(ask.slot, &tokens);
     let said = Vec::new();
     Ok(Running {
@@ -355,6 +424,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         events,
         cancelled,
         clock,
+        first: 0,
     })
 }
 

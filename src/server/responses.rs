@@ -1,5 +1,6 @@
 //! OpenAI's responses: one request with items instead of messages, answered by a sequence of typed events.
 
+mod items;
 mod made;
 
 use super::body::Fields;
@@ -34,6 +35,8 @@ struct Kept {
     id: String,
     /// The whole conversation, the answer included.
     turns: Vec<Value>,
+    /// The same before the answer, as items.
+    items: Vec<Value>,
     object: Value,
     bytes: usize,
 }
@@ -42,11 +45,12 @@ impl Stored {
     /// Bytes of text that are kept at most.
     const MAX_BYTES: usize = 64 << 20;
 
-    fn keep(&self, id: &str, turns: Vec<Value>, object: Value) {
+    fn keep(&self, id: &str, turns: Vec<Value>, items: Vec<Value>, object: Value) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = object.to_string().len() + turns.iter().map(|turn| turn.to_string().len()).sum::<usize>();
+        let all = turns.iter().chain(&items).chain([&object]);
+        let bytes = all.map(|value| value.to_string().len()).sum();
         kept.retain(|kept| kept.id != id);
-        kept.push_back(Kept { id: id.to_owned(), turns, object, bytes });
+        kept.push_back(Kept { id: id.to_owned(), turns, items, object, bytes });
         while kept.iter().map(|kept| kept.bytes).sum::<usize>() > Self::MAX_BYTES {
             kept.pop_front();
         }
@@ -108,6 +112,8 @@ pub(super) fn turns(llm: &Llm, input: Value) -> Result<Vec<Value>> {
 struct Read {
     ask: Ask,
     turns: Vec<Value>,
+    /// The conversation before the answer as items; those of this request have no ids yet.
+    items: Vec<Value>,
     tools: Tools,
     stream: bool,
     store: bool,
@@ -122,70 +128,90 @@ struct Read {
 }
 
 fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
-    let mut turns = match fields.str("previous_response_id")? {
-        Some(id) => state.stored.find(&id, |kept| kept.turns.clone())?,
-        None => Vec::new(),
+    let (mut turns, mut items) = match fields.str("previous_response_id")? {
+        Some(id) => state.stored.find(&id, |kept| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object)))?,
+        None => Default::default(),
     };
+    let mut ask = Ask::new(Input::Tokens(Vec::new()));
+    let mut echo = items::echo(fields, &mut ask)?;
     if let Some(text) = fields.str("instructions")? {
         turns.retain(|turn| turn["role"] != "system");
         turns.insert(0, messages::plain("system", &text));
     }
+    items.extend(fields.peek("input").map(items::of_input).unwrap_or_default());
     turns.extend(fields.take("input").map(|input| self::turns(llm, input)).transpose()?.unwrap_or_default());
     if turns.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }
     let mut vars = Vars::new();
-    let mut ask = Ask::new(Input::Tokens(Vec::new()));
-    let reasoning = fields.object("reasoning")?.unwrap_or_default();
-    let summary = reasoning.get("summary").is_some_and(|summary| !summary.is_null());
-    if let Some(effort) = reasoning.get("effort").and_then(Value::as_str) {
-        let mut fields = Fields::of(json!({ "reasoning_effort": effort }), "reasoning")?;
-        ask.thinking = common::thinking(&mut fields, &mut vars, llm)?;
-    }
-    let text = fields.object("text")?.unwrap_or_default();
-    let form = match text.get("format") {
-        Some(format) if format["type"] == "json_schema" => Some(Form::JsonSchema(format["schema"].clone())),
-        Some(format) if format["type"] == "json_object" => Some(Form::JsonSchema(json!({ "type": "object" }))),
-        _ => None,
-    };
+    let summary = fields.peek("reasoning").is_some_and(|reasoning| !reasoning["summary"].is_null());
+    let form = form(fields)?;
     let store = fields.bool("store")?.unwrap_or(true);
     let background = fields.bool("background")?.unwrap_or(false);
     if background && !store {
         return Err(ApiError::field("background", "needs an answer that is stored"));
     }
-    let thinking = ask.thinking;
     common::sampling(fields, &mut ask, llm)?;
     ask.form = form.or(ask.form.take());
     ask.max_tokens = common::max_tokens(fields, &["max_output_tokens", "max_tokens"])?;
-    ask.thinking = match common::thinking(fields, &mut vars, llm)? {
-        crate::chat::ThinkingMode::Default => thinking,
-        other => other,
-    };
+    ask.thinking = common::thinking(fields, &mut vars, llm)?;
     ask.n = 1;
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
-    // Tools that run elsewhere (web search, ...) are left out.
-    let own = list.iter().filter(|tool| tool["type"] == "function" || tool["function"].is_object());
-    let wrapped: Vec<Value> = own
-        .map(|tool| match tool["function"].is_object() {
-            true => tool.clone(),
-            false => json!({ "type": "function", "function": { "name": tool["name"], "parameters": tool["parameters"],
-                             "description": tool["description"].as_str().unwrap_or_default() } }),
-        })
-        .collect();
-    let mut inner = Fields::of(json!({ "tools": wrapped, "tool_choice": choice }), "tools")?;
+    let mut inner = Fields::of(json!({ "tools": own_tools(&list, &mut ask), "tool_choice": choice }), "tools")?;
     let tools = common::tools(&mut inner, &mut vars, &mut ask)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let progress = fields.bool("return_progress")?.unwrap_or(false);
     let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
-    fields.skip(&["include", "truncation", "max_tool_calls", "conversation", "context_management"]);
+    common::warn_of(fields, "context_management", &mut ask);
+    // What it may ask for beyond usage, padding against listeners, is not done.
+    fields.skip(&["stream_options"]);
     vars.insert("messages".into(), turns.clone().into());
     ask.input = Input::Chat(vars);
-    let echo = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
+    let more = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
                        "parallel_tool_calls": parallel, "temperature": ask.sampling.temperature,
                        "top_p": ask.sampling.top_p, "max_output_tokens": ask.max_tokens, "store": store, "background": background });
-    Ok(Read { ask, turns, tools, stream, store, background, echo, summary, progress, pace, ignored: fields.rest() })
+    echo.extend(more.as_object().cloned().unwrap_or_default());
+    let (echo, ignored) = (echo.into(), fields.rest());
+    Ok(Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored })
+}
+
+/// `text`: the form of the answer.
+fn form(fields: &mut Fields) -> Result<Option<Form>> {
+    let Some(mut text) = fields.within("text")? else { return Ok(None) };
+    let mut form = None;
+    if let Some(mut format) = text.within("format")? {
+        form = match format.str("type")?.as_deref() {
+            Some("json_schema") => Some(Form::JsonSchema(
+                format.take("schema").ok_or_else(|| format.wrong("schema", "a JSON schema is wanted"))?,
+            )),
+            Some("json_object") => Some(Form::JsonSchema(json!({ "type": "object" }))),
+            None | Some("text") => None,
+            Some(_) => return Err(format.wrong("type", "text, json_object or json_schema is wanted")),
+        };
+    }
+    text.skip(&["verbosity"]);
+    fields.leave(text);
+    Ok(form)
+}
+
+/// The tools that the client runs, in the form of chats. Others (web search, ...) would run at OpenAI's: coding agents name them
+/// with every request, so they are left out with a warning.
+fn own_tools(list: &[Value], ask: &mut Ask) -> Vec<Value> {
+    let mut own = Vec::new();
+    for tool in list {
+        if tool["function"].is_object() {
+            own.push(tool.clone());
+        } else if tool["type"] == "function" {
+            own.push(json!({ "type": "function", "function": { "name": tool["name"], "parameters": tool["parameters"],
+                             "description": tool["description"].as_str().unwrap_or_default() } }));
+        } else {
+            let kind = tool["type"].as_str().unwrap_or("none");
+            ask.warnings.push(format!("tools of type '{kind}' are left out"));
+        }
+    }
+    own
 }
 
 /// `POST /v1/responses`
@@ -193,16 +219,18 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
     let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, turns, tools, stream, store, background, echo, summary, progress, pace, ignored } =
+    let Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored } =
         read(&state, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, call.client).await?;
     let warnings = running.warnings.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = format!("{:x}{:08x}", now.as_micros(), running.seed as u32);
     let mut made = Made {
+        inputs: items::numbered(items, &number),
         number,
         created: now.as_secs(),
         model: running.model.name.clone(),
+        llm: Arc::clone(running.model.engine.llm()),
         echo,
         previous,
         finder: CallFinder::new(tools),
@@ -215,13 +243,15 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         progress,
         pace,
         items: Vec::new(),
+        logprobs: Vec::new(),
+        told: Vec::new(),
         text: String::new(),
         open: None,
         sequence: 0,
     };
     let mut response = if background {
         let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
-        made.state.stored.keep(&id, made.turns.clone(), begun.clone());
+        made.state.stored.keep(&id, made.turns.clone(), made.inputs.clone(), begun.clone());
         let followed = state.streams.keep(call.owner, id, stream::respond(running, made));
         if stream { followed } else { respond_json(&begun, &[]) }
     } else if stream {
@@ -233,6 +263,8 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         if !answer.reasoning.is_empty() {
             made.event(piece(Kind::Reasoning, answer.reasoning));
         }
+        // Those of a thought are not told.
+        made.logprobs = answer.logprobs.into_iter().skip(answer.stats.reasoning_tokens).collect();
         made.event(piece(Kind::Answer, answer.content));
         respond_json(&made.finish(&answer.stats).1, &[])
     };
@@ -252,11 +284,7 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 
 /// `GET /v1/responses/ID`; with `?stream=true`, the events of one that is made in the background.
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let path = call.uri.path();
-    let id = path.strip_prefix("/v1/responses/").unwrap_or_default();
-    if id.contains('/') {
-        return Err(ApiError::not_found(format!("there is no GET {path}")));
-    }
+    let id = id_of(&call);
     let object = state.stored.find(id, |kept| kept.object.clone())?;
     let query = resume::query(&call.uri)?;
     let after = resume::number(&query, "starting_after")?;
@@ -267,25 +295,33 @@ pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>>
     }
 }
 
+/// The answer that a path names.
+fn id_of(call: &Call) -> &str {
+    let rest = call.uri.path().strip_prefix("/v1/responses/").unwrap_or_default();
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
+pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let items = state.stored.find(id_of(&call), |kept| kept.items.clone())?;
+    Ok(respond_json(&items::page(items, &resume::query(&call.uri)?)?, &[]))
+}
+
 /// `POST /v1/responses/ID/cancel`
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let path = call.uri.path();
-    let (rest, action) = path.rsplit_once('/').unwrap_or_default();
-    if action != "cancel" {
-        return Err(ApiError::not_found(format!("there is no POST {path}")));
-    }
-    let id = rest.rsplit('/').next().unwrap_or_default();
-    let (turns, mut object) = state.stored.find(id, |kept| (kept.turns.clone(), kept.object.clone()))?;
+    let id = id_of(&call);
+    let kept = |kept: &Kept| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
+    let (turns, items, mut object) = state.stored.find(id, kept)?;
     if state.streams.stop(call.owner, id) {
         object["status"] = "cancelled".into();
-        state.stored.keep(id, turns, object.clone());
+        state.stored.keep(id, turns, items, object.clone());
     }
     Ok(respond_json(&object, &[]))
 }
 
 /// `DELETE /v1/responses/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let id = call.uri.path().rsplit('/').next().unwrap_or_default();
+    let id = id_of(&call);
     state.stored.find(id, |_| ())?;
     state.stored.remove(id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))

@@ -10,7 +10,7 @@ use super::{
     responses, resume, slots,
 };
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use futures_util::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -101,7 +101,7 @@ pub(super) const ROUTES: &[Route] = table! {
     "GET" "/metrics" OpenAi false llama_server::metrics => METRICS;
     "GET" "/props" OpenAi false llama_server::props => PROPS;
     "GET" "/slots" OpenAi false slots::list => SLOTS;
-    "POST" "/slots/{*id}" OpenAi false slots::act => SLOT;
+    "POST" "/slots/{id}" OpenAi false slots::act => SLOT;
     "POST" "/tokenize" OpenAi false llama_server::tokenize => TOKENIZE;
     "POST" "/detokenize" OpenAi false llama_server::detokenize => DETOKENIZE;
     "POST" "/apply-template" OpenAi false llama_server::apply_template => TEMPLATE;
@@ -123,20 +123,22 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
     "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
     "POST" "/v1/responses" OpenAi false responses::create => RESPONSES;
-    "GET" "/v1/responses/{*id}" OpenAi false responses::get => RESPONSE;
-    "DELETE" "/v1/responses/{*id}" OpenAi false responses::delete => RESPONSE_GONE;
-    "POST" "/v1/responses/{*id}" OpenAi false responses::cancel => RESPONSE_CANCEL;
+    "GET" "/v1/responses/{id}" OpenAi false responses::get => RESPONSE;
+    "GET" "/v1/responses/{id}/input_items" OpenAi false responses::input_items => RESPONSE_ITEMS;
+    "DELETE" "/v1/responses/{id}" OpenAi false responses::delete => RESPONSE_GONE;
+    "POST" "/v1/responses/{id}/cancel" OpenAi false responses::cancel => RESPONSE_CANCEL;
     "GET" "/v1/stream" OpenAi false resume::follow => STREAM;
     "DELETE" "/v1/stream" OpenAi false resume::stop => STREAM_STOP;
     "POST" "/v1/streams/lookup" OpenAi false resume::lookup => STREAMS;
     "POST" "/v1/files" OpenAi false files::upload => UPLOAD;
     "GET" "/v1/files" OpenAi false files::files => FILES;
-    "GET" "/v1/files/{*id}" OpenAi false files::file => FILE;
-    "DELETE" "/v1/files/{*id}" OpenAi false files::delete => FILE_GONE;
+    "GET" "/v1/files/{id}" OpenAi false files::file => FILE;
+    "GET" "/v1/files/{id}/content" OpenAi false files::content => FILE_CONTENT;
+    "DELETE" "/v1/files/{id}" OpenAi false files::delete => FILE_GONE;
     "POST" "/v1/batches" OpenAi false files::create => BATCH;
     "GET" "/v1/batches" OpenAi false files::batches => BATCHES;
-    "GET" "/v1/batches/{*id}" OpenAi false files::batch => BATCH_ONE;
-    "POST" "/v1/batches/{*id}" OpenAi false files::cancel => BATCH_CANCEL;
+    "GET" "/v1/batches/{id}" OpenAi false files::batch => BATCH_ONE;
+    "POST" "/v1/batches/{id}/cancel" OpenAi false files::cancel => BATCH_CANCEL;
     "POST" "/v1/decisions" OpenAi false decisions::create => DECISIONS;
     "POST" "/infill" OpenAi false completion::infill => INFILL;
     "POST" "/embedding" OpenAi false embeddings::plain => EMBED_PLAIN;
@@ -160,11 +162,16 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/api/embeddings" Ollama false embeddings::ollama_old => OLLAMA_EMBED_OLD;
 };
 
-/// Whether a path of the table, whose last part may stand for several, is this one.
+/// Whether a path of the table is this one: `{id}` stands for one part, `{*name}` for all that are left.
 fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.split_once("{*") {
-        Some((head, _)) => path.strip_prefix(head).is_some_and(|rest| !rest.is_empty()),
-        None => pattern == path,
+    let (mut wanted, mut parts) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), parts.next()) {
+            (None, None) => return true,
+            (Some(own), Some(part)) if own.starts_with("{*") => return !part.is_empty() || parts.next().is_some(),
+            (Some(own), Some(part)) if own == part || own.starts_with('{') && !part.is_empty() => {}
+            _ => return false,
+        }
     }
 }
 
@@ -175,9 +182,13 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let id = request_id(&parts.headers, number);
     let path = parts.uri.path().trim_end_matches('/');
     let path = if path.is_empty() { "/" } else { path };
-    let on_path = || ROUTES.iter().filter(|route| matches(route.path, path));
+    // A path of its own comes before those that it could be a part of.
+    let exact = ROUTES.iter().any(|route| route.path == path);
+    let is_on_path = |route: &&Route| if exact { route.path == path } else { matches(route.path, path) };
+    let on_path = || ROUTES.iter().filter(is_on_path);
     let route = on_path().find(|route| route.method == parts.method.as_str());
     let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
+    let allowed = on_path().map(|route| route.method).collect::<Vec<_>>().join(", ");
     let origin = auth::allowed_origin(&state.options, &parts.headers);
     let outcome = async {
         if parts.uri.path().is_empty() {
@@ -193,7 +204,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         }
         let route = match (route, on_path().next()) {
             (Some(route), _) => route,
-            (None, Some(_)) => return Err(ApiError::method_not_allowed()),
+            (None, Some(_)) => return Err(ApiError::method_not_allowed(&allowed)),
             (None, None) => return Err(ApiError::not_found(format!("there is no {} {path}", parts.method))),
         };
         let limit = if path == "/v1/files" { files::MAX_FILE } else { state.options.max_body };
@@ -216,6 +227,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);
+    }
+    if let (StatusCode::METHOD_NOT_ALLOWED, Ok(allowed)) = (response.status(), HeaderValue::from_str(&allowed)) {
+        response.headers_mut().insert(header::ALLOW, allowed);
     }
     if let Some(origin) = origin {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

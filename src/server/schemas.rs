@@ -1,5 +1,6 @@
 //! Schemas of requests' bodies, for the OpenAPI document.
 
+use super::common::EFFORTS;
 use crate::sample::PARAMETERS;
 use serde_json::{Map, Value, json};
 
@@ -7,7 +8,8 @@ pub(super) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-/// An object whose members are of these kinds: `kind name`, with `!` after those that must be there.
+/// An object whose members are of these kinds: `kind name`, with `!` after those that must be there. `1..20` is a whole number
+/// within these bounds, `1..` one from 1 on, `string|number` either of these.
 fn fields(rows: &[(&str, &str)]) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
@@ -41,12 +43,37 @@ fn kind_of(kind: &str, needed: bool) -> Value {
         }
         "input" => json!({ "type": ["string", "array"] }),
         "any" => json!({}),
-        kind => types(&[kind]),
+        "effort" => {
+            json!({ "enum": EFFORTS.iter().map(|&effort| json!(effort)).chain([Value::Null]).collect::<Vec<_>>() })
+        }
+        "tools" => {
+            let mut schema = types(&["array"]);
+            schema["items"] = json!({ "type": "object" });
+            schema
+        }
+        "ids" => {
+            let mut schema = types(&["array"]);
+            schema["items"] = json!({ "type": "integer", "minimum": 0 });
+            schema
+        }
+        "integer" => whole(types(&["integer"]), ".."),
+        range if range.contains("..") => whole(types(&["integer"]), range),
+        kinds => types(&kinds.split('|').collect::<Vec<_>>()),
     }
 }
 
+/// A whole number within bounds.
+fn whole(mut schema: Value, range: &str) -> Value {
+    let (least, most) = range.split_once("..").unwrap_or_default();
+    schema["minimum"] = json!(least.parse::<i64>().unwrap_or(i64::MIN));
+    schema["maximum"] = json!(most.parse::<i64>().unwrap_or(i64::MAX));
+    schema
+}
+
+/// A part of a message: a text, or an object with one.
 fn part() -> Value {
-    object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }))
+    let object = object(&["text"], json!({ "type": { "enum": ["text", null] }, "text": { "type": "string" } }));
+    json!({ "anyOf": [{ "type": "string" }, object] })
 }
 
 /// `one` with the members of `other`.
@@ -64,18 +91,22 @@ fn with(mut one: Value, other: &Value) -> Value {
 /// Fields that all requests for an answer have in common.
 fn sampling() -> Value {
     let mut schema = fields(&[
-        ("string", "model grammar regex"),
-        ("integer", "seed id_slot priority"),
-        ("boolean", "ignore_eos"),
-        ("texts", "stop"),
-        ("object", "response_format"),
-        ("any", "json_schema logit_bias"),
+        ("string", "model grammar regex guided_regex guided_grammar reasoning_format"),
+        ("integer", "seed id_slot"),
+        ("-1000..1000", "priority"),
+        ("0..2147483647", "min_tokens"),
+        ("1..1", "best_of"),
+        ("boolean", "ignore_eos cache_prompt skip_special_tokens include_stop_str_in_output guided_json_object"),
+        ("texts", "stop guided_choice"),
+        ("ids", "stop_token_ids"),
+        ("object", "response_format structured_outputs"),
+        ("any", "json_schema logit_bias guided_json"),
     ]);
     for row in PARAMETERS {
         for key in row.keys {
             let schema_of = if row.texts { kind_of("texts", false) } else { kind_of("number", false) };
             let mut one = schema_of;
-            one["description"] = row.help.trim().into();
+            one["description"] = format!("{}: {}", row.help.trim(), row.wanted).into();
             schema["properties"][key] = one;
         }
     }
@@ -86,9 +117,11 @@ fn sampling() -> Value {
 /// [`sampling`], and how much to think.
 fn thinking() -> Value {
     let own = fields(&[
-        ("string", "reasoning_effort"),
-        ("integer", "reasoning_budget_tokens"),
-        ("object", "chat_template_kwargs"),
+        ("effort", "reasoning_effort"),
+        ("integer", "reasoning_budget_tokens thinking_token_budget"),
+        ("boolean", "enable_thinking"),
+        ("object", "chat_template_kwargs reasoning"),
+        ("any", "thinking"),
     ]);
     with(own, &sampling())
 }
@@ -96,13 +129,15 @@ fn thinking() -> Value {
 pub(super) fn chat() -> Value {
     let own = fields(&[
         ("messages", "messages!"),
-        ("integer", "max_tokens max_completion_tokens n_predict top_logprobs"),
+        ("-1..", "max_tokens max_completion_tokens n_predict"),
+        ("0..20", "top_logprobs"),
         (
             "boolean",
-            "stream logprobs return_progress parallel_tool_calls timings_per_token verbose add_generation_prompt continue_final_message",
+            "stream logprobs return_progress parallel_tool_calls timings_per_token verbose add_generation_prompt \
+             continue_final_message parse_tool_calls",
         ),
         ("object", "stream_options"),
-        ("array", "tools"),
+        ("tools", "tools"),
         ("any", "tool_choice"),
     ]);
     with(own, &thinking())
@@ -111,7 +146,8 @@ pub(super) fn chat() -> Value {
 pub(super) fn completions() -> Value {
     let own = fields(&[
         ("input", "prompt!"),
-        ("integer", "max_tokens max_completion_tokens n_predict logprobs"),
+        ("-1..", "max_tokens max_completion_tokens n_predict"),
+        ("0..20", "logprobs"),
         ("string", "suffix"),
         ("boolean", "stream"),
         ("object", "stream_options"),
@@ -122,7 +158,8 @@ pub(super) fn completions() -> Value {
 pub(super) fn completion() -> Value {
     let own = fields(&[
         ("any", "prompt!"),
-        ("integer", "n_predict max_tokens n_probs"),
+        ("-1..", "n_predict max_tokens"),
+        ("0..100", "n_probs"),
         ("texts", "response_fields"),
         ("boolean", "stream post_sampling_probs return_tokens return_progress"),
     ]);
@@ -133,7 +170,8 @@ pub(super) fn infill() -> Value {
     let own = fields(&[
         ("string", "input_prefix input_suffix prompt"),
         ("array", "input_extra"),
-        ("integer", "n_predict max_tokens n_probs"),
+        ("-1..", "n_predict max_tokens"),
+        ("0..100", "n_probs"),
         ("boolean", "stream"),
     ]);
     with(own, &sampling())
@@ -141,26 +179,32 @@ pub(super) fn infill() -> Value {
 
 pub(super) fn responses() -> Value {
     let own = fields(&[
-        ("input", "input!"),
-        ("string", "instructions previous_response_id"),
-        ("integer", "max_output_tokens max_tokens"),
+        ("input", "input"),
+        ("string", "instructions previous_response_id user"),
+        ("-1..", "max_output_tokens max_tokens"),
+        ("1..", "max_tool_calls"),
+        ("0..20", "top_logprobs"),
+        ("texts", "include"),
+        ("tools", "tools"),
         ("boolean", "stream store background return_progress timings_per_token parallel_tool_calls"),
-        ("object", "reasoning text"),
-        ("array", "tools"),
+        ("object", "text metadata"),
         ("any", "tool_choice"),
     ]);
-    with(own, &thinking())
+    let mut schema = with(own, &thinking());
+    schema["properties"]["truncation"] = json!({ "enum": ["disabled", null] });
+    schema["properties"]["service_tier"] = json!({ "enum": ["auto", "default", "flex", "scale", "priority", null] });
+    schema
 }
 
 pub(super) fn messages() -> Value {
     let own = fields(&[
         ("messages", "messages!"),
         ("input", "system"),
-        ("integer", "max_tokens"),
+        ("-1..", "max_tokens"),
         ("texts", "stop_sequences"),
         ("boolean", "stream"),
-        ("object", "thinking output_config tool_choice"),
-        ("array", "tools"),
+        ("object", "output_config tool_choice"),
+        ("tools", "tools"),
     ]);
     let mut schema = with(own, &thinking());
     schema["properties"]["system"] = json!({ "type": ["string", "array", "null"], "items": part() });
@@ -171,14 +215,17 @@ fn ollama(rows: &[(&str, &str)]) -> Value {
     let common = fields(&[
         ("string", "model"),
         ("object", "options"),
-        ("boolean", "stream"),
-        ("any", "format think keep_alive"),
+        ("boolean", "stream logprobs"),
+        ("0..20", "top_logprobs"),
+        ("string|object", "format"),
+        ("boolean|string", "think"),
+        ("number|string", "keep_alive"),
     ]);
     with(fields(rows), &common)
 }
 
 pub(super) fn ollama_chat() -> Value {
-    let mut schema = ollama(&[("array", "tools messages")]);
+    let mut schema = ollama(&[("tools", "tools"), ("array", "messages")]);
     schema["properties"]["messages"] = kind_of("messages", true);
     // Without any, the model is opened.
     schema["properties"]["messages"]["minItems"] = 0.into();
@@ -190,7 +237,7 @@ pub(super) fn generate() -> Value {
 }
 
 pub(super) fn ollama_embed() -> Value {
-    fields(&[("string", "model"), ("input", "input!"), ("integer", "dimensions")])
+    fields(&[("string", "model"), ("input", "input!"), ("1..", "dimensions"), ("boolean", "truncate")])
 }
 
 pub(super) fn prompted() -> Value {
@@ -198,7 +245,7 @@ pub(super) fn prompted() -> Value {
 }
 
 pub(super) fn embeddings() -> Value {
-    let mut schema = fields(&[("string", "model"), ("any", "input"), ("integer", "dimensions")]);
+    let mut schema = fields(&[("string", "model"), ("any", "input"), ("1..", "dimensions")]);
     schema["properties"]["encoding_format"] = json!({ "enum": ["float", "base64", null] });
     schema
 }
@@ -211,7 +258,7 @@ pub(super) fn rerank() -> Value {
     fields(&[
         ("string", "model query!"),
         ("array", "documents texts"),
-        ("integer", "top_n"),
+        ("0..", "top_n"),
         ("boolean", "return_documents return_text"),
     ])
 }
@@ -244,10 +291,11 @@ pub(super) fn detokenize() -> Value {
 pub(super) fn template() -> Value {
     fields(&[
         ("messages", "messages!"),
-        ("string", "model reasoning_effort"),
+        ("string", "model"),
+        ("effort", "reasoning_effort"),
         ("boolean", "add_generation_prompt"),
         ("object", "chat_template_kwargs"),
-        ("array", "tools"),
+        ("tools", "tools"),
     ])
 }
 
@@ -264,9 +312,7 @@ pub(super) fn slot() -> Value {
 }
 
 pub(super) fn control() -> Value {
-    let mut schema = fields(&[("string", "id!")]);
-    schema["properties"]["action"] = json!({ "enum": ["reasoning_end"] });
-    schema
+    object(&["id", "action"], json!({ "id": { "type": "string" }, "action": { "enum": ["reasoning_end"] } }))
 }
 
 pub(super) fn lookup() -> Value {

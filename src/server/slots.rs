@@ -5,13 +5,13 @@
 
 use super::body::Fields;
 use super::error::ApiError;
+use super::resume;
 use super::routes::{Call, State, json as respond_json};
 use crate::engine::Engine;
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -70,7 +70,7 @@ pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
     let model = state.models.get(None).await?;
-    let running = model.engine.gauges().running.load(Ordering::Relaxed);
+    let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
     let slots = model.slots.all();
     let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });
@@ -84,17 +84,18 @@ pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>>
     let id: Option<usize> = call.uri.path().rsplit('/').next().and_then(|id| id.parse().ok());
     let found = id.and_then(|id| Some((id, model.slots.tokens(id)?)));
     let (id, tokens) = found.ok_or_else(|| ApiError::bad("Invalid slot ID"))?;
-    let action = call.uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("action="));
+    let action = resume::query(&call.uri)?.remove("action");
+    let name = Fields::parse(&call.body)?.str("filename")?;
     let start = Instant::now();
-    let answer = match action {
+    let answer = match action.as_deref() {
         Some("save") => {
-            let (name, path) = file(&state, &call)?;
+            let (name, path) = file(&state, name)?;
             let served = Arc::clone(&model);
             let saved = in_background(move || served.engine.save(&tokens, &path)).await?;
             json!({ "id_slot": id, "filename": name, "n_saved": saved, "timings": { "save_ms": ms(start) } })
         }
         Some("restore") => {
-            let (name, path) = file(&state, &call)?;
+            let (name, path) = file(&state, name)?;
             if !path.is_file() {
                 return Err(ApiError::field("filename", format!("no slot was saved as {name}")));
             }
@@ -126,12 +127,11 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T
 }
 
 /// The file that a request names, within the folder for them.
-fn file(state: &State, call: &Call) -> Result<(String, PathBuf)> {
+fn file(state: &State, name: Option<String>) -> Result<(String, PathBuf)> {
     let Some(folder) = &state.options.slot_dir else {
         return Err(ApiError::unsupported("this server was started without --slot-save-path"));
     };
-    let mut fields = Fields::parse(&call.body)?;
-    let name = fields.str("filename")?.ok_or_else(|| ApiError::field("filename", "is missing"))?;
+    let name = name.ok_or_else(|| ApiError::field("filename", "is missing"))?;
     let harmless = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
     if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.chars().all(harmless) {
         return Err(ApiError::field(

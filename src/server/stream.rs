@@ -1,7 +1,7 @@
 //! Answers that come piece by piece: events of a running request, written as a dialect wants them.
 
 use super::error::{ApiError, Dialect};
-use super::request::{Progress, Running};
+use super::request::{self, Progress, Running};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub(super) trait Writer: Send + 'static {
     /// Of the answer's head.
     const CONTENT_TYPE: &'static str;
 
-    /// What is sent at once.
+    /// What is sent at once, for each request that the stream answers.
     fn begin(&mut self, running: &Running) -> String;
 
     /// What an event becomes; may be empty.
@@ -43,11 +43,16 @@ pub(super) trait Writer: Send + 'static {
 }
 
 /// Writes the events of `running` until it ends or the client is gone.
-pub(super) fn respond(mut running: Running, mut writer: impl Writer) -> Response<Body> {
+pub(super) fn respond(running: Running, writer: impl Writer) -> Response<Body> {
+    respond_all(vec![running], writer)
+}
+
+/// The same for several requests that are answered together.
+pub(super) fn respond_all(mut running: Vec<Running>, mut writer: impl Writer) -> Response<Body> {
     let (sender, mut receiver) = channel::<Bytes>(BUFFERED);
     let content_type = content_type(&writer);
     tokio::spawn(async move {
-        let begin = writer.begin(&running);
+        let begin = running.iter().map(|running| writer.begin(running)).collect();
         if send(&sender, begin).await {
             pump(&mut running, &mut writer, &sender).await;
         }
@@ -68,10 +73,10 @@ fn content_type<W: Writer>(_: &W) -> &'static str {
     W::CONTENT_TYPE
 }
 
-async fn pump<W: Writer>(running: &mut Running, writer: &mut W, sender: &Sender<Bytes>) {
+async fn pump<W: Writer>(running: &mut [Running], writer: &mut W, sender: &Sender<Bytes>) {
     loop {
         let text = tokio::select! {
-            next = running.next() => match next {
+            next = request::next_of(running) => match next {
                 Ok(Some(progress)) => writer.event(progress),
                 Ok(None) => {
                     let end = writer.end();

@@ -51,6 +51,7 @@ fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::Result
         choices,
         priority: 0,
         client: 0,
+        reuse: true,
         events: Box::new(move |event| drop(sender.send(event))),
         cancelled: Arc::clone(&cancelled),
     })?;
@@ -148,19 +149,39 @@ fn a_full_queue_refuses_and_a_cancelled_request_makes_room() {
     let running = long().unwrap();
     // It has left the queue when its first event comes.
     running.events.recv().unwrap();
-    let queued = [long().unwrap(), long().unwrap()];
-    assert!(matches!(long(), Err(tokki::Error::Busy { .. })));
+    let queued = long().unwrap();
+    assert!(matches!(long(), Err(tokki::Error::Busy { waiting: 1 })));
     running.cancelled.store(true, Ordering::Relaxed);
-    queued[0].cancelled.store(true, Ordering::Relaxed);
     let start = std::time::Instant::now();
-    while queued[1].events.try_recv().is_err() {
+    while queued.events.try_recv().is_err() {
         assert!(start.elapsed().as_secs() < 20);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    queued[1].cancelled.store(true, Ordering::Relaxed);
+    // It is served now: another one may wait, and what waits may give up.
+    let waiting = long().unwrap();
+    assert!(matches!(long(), Err(tokki::Error::Busy { waiting: 1 })));
+    waiting.cancelled.store(true, Ordering::Relaxed);
+    while engine.gauges().load().waiting > 0 {
+        assert!(start.elapsed().as_secs() < 20);
+    }
+    queued.cancelled.store(true, Ordering::Relaxed);
     while !engine.is_idle() {
         assert!(start.elapsed().as_secs() < 20);
         std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Two answers to one request need two places; where only one is free, it has to wait.
+#[test]
+fn places_are_counted_by_answers() {
+    let engine = engine(2, 0, 10);
+    let long = |n: usize| ask(&engine, prompt(0, 50), (0..n).map(|_| wanted(1, 400)).collect());
+    let first = long(1).unwrap();
+    assert!(matches!(long(2), Err(tokki::Error::Busy { .. })));
+    let second = long(1).unwrap();
+    assert!(matches!(long(1), Err(tokki::Error::Busy { .. })));
+    for running in [first, second] {
+        running.cancelled.store(true, Ordering::Relaxed);
     }
 }
 

@@ -23,6 +23,8 @@ mod every_architecture;
 #[cfg(unix)]
 mod every_flag;
 #[cfg(target_os = "linux")]
+mod fields;
+#[cfg(target_os = "linux")]
 mod first_hour;
 mod front_door;
 mod fuzzed;

@@ -1,6 +1,6 @@
 //! What operators do with a server: several models, slots, addresses, numbers.
 
-use super::serve::{chat, serve, serve_with};
+use super::serve::{chat, serve, serve_model, serve_with};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -162,11 +162,101 @@ fn metrics_have_vllms_names_on_request() {
     let server = serve(&["--vllm-metrics"]);
     server.post("/completion", &json!({ "prompt": [7, 8, 9], "n_predict": 5, "ignore_eos": true }));
     let text = server.get("/metrics").body;
-    for row in ["num_requests_waiting", "num_requests_running", "kv_cache_usage_perc", "generation_tokens_total"] {
-        let found = text.lines().find_map(|line| line.strip_prefix(&format!("vllm:{row}{{model_name=\"")));
-        let value: f64 = found.unwrap_or_else(|| panic!("{row}: {text}")).rsplit(' ').next().unwrap().parse().unwrap();
-        assert!(row != "generation_tokens_total" || value == 5.0, "{row} {value}");
+    let value = |row: &str| -> f64 {
+        let found = text.lines().find(|line| line.starts_with(row));
+        found.unwrap_or_else(|| panic!("{row}: {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let named = |row: &str| value(&format!("vllm:{row}{{model_name=\"llama\",engine=\"0\""));
+    assert_eq!(["num_requests_waiting", "num_requests_running"].map(named), [0.0; 2]);
+    assert!(named("kv_cache_usage_perc") > 0.0);
+    assert_eq!(
+        ["generation_tokens_total", "prefix_cache_queries_total", "prefix_cache_hits_total"].map(named),
+        [5.0, 3.0, 0.0]
+    );
+    for histogram in [
+        "e2e_request_latency_seconds",
+        "request_queue_time_seconds",
+        "request_prefill_time_seconds",
+        "request_decode_time_seconds",
+        "time_to_first_token_seconds",
+        "request_prompt_tokens",
+        "request_generation_tokens",
+    ] {
+        assert_eq!(named(&format!("{histogram}_count")), 1.0, "{histogram}");
+        assert!(text.contains(&format!("# TYPE vllm:{histogram} histogram\n")));
     }
+    assert_eq!(["request_prompt_tokens_sum", "request_generation_tokens_sum"].map(named), [3.0, 5.0]);
+    let ends = |why: &str| {
+        value(&format!("vllm:request_success_total{{model_name=\"llama\",engine=\"0\",finished_reason=\"{why}\"}}"))
+    };
+    assert_eq!(["stop", "length", "abort", "error"].map(ends), [0.0, 1.0, 0.0, 0.0]);
+    let facts = text.lines().find(|line| line.starts_with("vllm:cache_config_info{")).unwrap();
+    assert!(
+        facts.contains("block_size=\"128\"") && facts.contains("num_gpu_blocks=\"") && facts.ends_with(" 1"),
+        "{facts}"
+    );
+    // Memory and guesses under the own names.
+    for row in ["process_resident_memory_bytes", "cache_bytes{", "cache_limit_bytes{"] {
+        assert!(value(&format!("tokki_{row}")) > 0.0, "{row}");
+    }
+    assert_eq!(
+        ["guessed_tokens_offered_total", "guessed_tokens_accepted_total"].map(|row| value(&format!("tokki_{row}"))),
+        [0.0; 2]
+    );
+}
+
+/// What became of a model's file is said in each dialect's shape, before anything is promised.
+#[test]
+fn a_model_whose_file_is_cut_is_a_503_in_every_dialect() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("model.gguf");
+    std::fs::copy(fixture("llama.gguf"), &path).unwrap();
+    let server = serve_model(&path, &["--pooling", "mean"], &[]);
+    let messages = json!([{ "role": "user", "content": "Hello there" }]);
+    let long = json!({ "messages": messages, "max_tokens": 480, "ignore_eos": true, "stream": true }).to_string();
+    // One stream is under way when it happens.
+    let mut stream = server.connect();
+    use std::io::{Read, Write};
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        long.len()
+    );
+    stream.write_all(format!("{head}{long}").as_bytes()).unwrap();
+    let mut begun = [0; 600];
+    stream.read_exact(&mut begun).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    assert!(rest.contains("event: error") && rest.contains("\"api_error\""), "{rest}");
+    for (path, body, shape) in [
+        ("/v1/chat/completions", json!({ "messages": messages }), "{\"error\":{"),
+        ("/v1/completions", json!({ "prompt": "Hello" }), "{\"error\":{"),
+        ("/v1/responses", json!({ "input": "Hello" }), "{\"error\":{"),
+        ("/completion", json!({ "prompt": "Hello" }), "{\"error\":{"),
+        ("/v1/embeddings", json!({ "input": "Hello" }), "{\"error\":{"),
+        ("/v1/messages", json!({ "messages": messages, "max_tokens": 3 }), "{\"type\":\"error\",\"error\":{"),
+        ("/api/chat", json!({ "messages": messages }), "{\"error\":\""),
+        ("/api/generate", json!({ "prompt": "Hello" }), "{\"error\":\""),
+        ("/api/embed", json!({ "input": "Hello" }), "{\"error\":\""),
+    ] {
+        for stream in [false, true] {
+            let mut body = body.clone();
+            body["stream"] = stream.into();
+            let reply = server.post(path, &body);
+            assert_eq!(reply.status, 503, "{path} {body}: {}", reply.body);
+            assert!(reply.head.contains("content-type: application/json"), "{path}: {}", reply.head);
+            assert!(
+                reply.body.starts_with(shape) && reply.body.contains("while it was in use"),
+                "{path}: {}",
+                reply.body
+            );
+            if path == "/v1/messages" {
+                let error = reply.json();
+                assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("api_error")));
+            }
+        }
+    }
+    assert_eq!(server.get("/health").status, 200);
 }
 
 #[test]
@@ -357,7 +447,7 @@ fn vectors_come_in_every_dialect() {
     assert_eq!(plain[0]["embedding"][0], data[0]["embedding"]);
     // A chat goes on beside it.
     assert_eq!(server.post("/v1/chat/completions", &chat(&json!({}))).status, 200);
-    for bad in [json!({}), json!({ "input": [] }), json!({ "input": 5 }), json!({ "input": "x", "dimensions": 3 })] {
+    for bad in [json!({}), json!({ "input": [] }), json!({ "input": 5 }), json!({ "input": "x", "dimensions": 3000 })] {
         assert_eq!(server.post("/v1/embeddings", &bad).status, 400, "{bad}");
     }
     let long: Vec<u32> = vec![5; 600];

@@ -345,28 +345,49 @@ fn a_client_that_goes_away_frees_its_work() {
 
 #[test]
 fn a_full_queue_is_429_with_retry_after() {
-    let server = serve(&["--parallel", "1", "--queue", "1"]);
     let body = chat(&json!({ "max_tokens": 480, "ignore_eos": true, "stream": true })).to_string();
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut held = Vec::new();
-    let mut refused = 0;
-    for _ in 0..12 {
-        let mut connection = server.connect();
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut head = [0; 12];
-        connection.read_exact(&mut head).unwrap();
-        if head.ends_with(b"429") {
-            let mut rest = vec![0; 200];
-            let n = connection.read(&mut rest).unwrap();
-            assert!(String::from_utf8_lossy(&rest[..n]).to_lowercase().contains("retry-after:"));
-            refused += 1;
+    for (parallel, queue) in [(1, 0), (2, 0), (1, 1), (2, 3)] {
+        let server = serve(&["--parallel", &parallel.to_string(), "--queue", &queue.to_string()]);
+        let mut held = Vec::new();
+        let mut statuses = Vec::new();
+        for _ in 0..parallel + queue + 2 {
+            let mut connection = server.connect();
+            connection.write_all(request.as_bytes()).unwrap();
+            let mut head = [0; 12];
+            connection.read_exact(&mut head).unwrap();
+            if head.ends_with(b"429") {
+                let mut rest = vec![0; 200];
+                let n = connection.read(&mut rest).unwrap();
+                assert!(String::from_utf8_lossy(&rest[..n]).to_lowercase().contains("retry-after:"));
+            }
+            statuses.push(String::from_utf8_lossy(&head[9..]).into_owned());
+            held.push(connection);
         }
-        held.push(connection);
+        // Exactly those that are served and those that may wait, if none has ended meanwhile.
+        if server.metric("tokki_answers_total{model=\"llama\",finished_reason=\"length\"}") == 0.0 {
+            let (taken, refused) = statuses.split_at(parallel + queue);
+            assert!(taken.iter().all(|status| status == "200"), "{parallel}, {queue}: {statuses:?}");
+            assert!(refused.iter().all(|status| status == "429"), "{parallel}, {queue}: {statuses:?}");
+        }
     }
-    assert!(refused >= 1, "{refused} of 12 were refused");
+    // Vectors have a queue of the same length.
+    let server = serve(&["--queue", "0", "--pooling", "mean"]);
+    let texts: Vec<Vec<u32>> = vec![vec![5; 500]; 200];
+    std::thread::scope(|scope| {
+        let long = || server.post("/v1/embeddings", &json!({ "input": texts })).status;
+        let both = [scope.spawn(long), scope.spawn(long)].map(|thread| thread.join().unwrap());
+        assert!(both.contains(&429) && both.contains(&200), "{both:?}");
+    });
+    assert_eq!(server.post("/v1/embeddings", &json!({ "input": "Hello" })).status, 200);
+    // One after the other they never wait, even where nobody may.
+    let server = serve(&["--parallel", "1", "--queue", "0"]);
+    for _ in 0..20 {
+        assert_eq!(server.post("/v1/chat/completions", &chat(&json!({ "max_tokens": 1 }))).status, 200);
+    }
 }
 
 #[test]

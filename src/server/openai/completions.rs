@@ -8,7 +8,7 @@ use super::super::infill::Fim;
 use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::super::routes::{Call, State, json as respond_json, note_ignored};
 use super::super::stream::{self, Writer, data};
-use super::{Choice, Head, MAX_LOGPROBS, Result, usage as usage_of};
+use super::{Choice, Head, MAX_LOGPROBS, Result, usage as usage_of, wants_usage};
 use crate::engine::{Llm, Logprob};
 use axum::body::Body;
 use axum::http::Response;
@@ -36,18 +36,17 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
             *input = Input::Tokens(fim.prompt(&llm, text, &suffix, &[]));
         }
     }
-    let mut options = fields.object("stream_options")?.unwrap_or_default();
-    let usage = options.remove("include_usage").and_then(|on| on.as_bool()).unwrap_or(false);
+    let usage = wants_usage(&mut fields)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     let ignored = fields.rest();
     let mut response = if stream {
-        let [input] = <[Input; 1]>::try_from(prompts)
-            .map_err(|_| ApiError::field("prompt", "one prompt is wanted for a stream, not several"))?;
-        let running = request::start(&state, model, Ask { input, ..ask }, call.client).await?;
-        let (choices, offsets) = (vec![Choice::default(); running.n], vec![0; running.n]);
-        let (head, prompt) = (Head::new("cmpl", &running), running.prompt_tokens);
-        let writer = TextStream { head, choices, offsets, usage, prompt };
-        stream::respond(running, writer)
+        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        let head = begun.first().map(|running| Head::new("cmpl", running));
+        let head = head.ok_or_else(|| ApiError::field("prompt", "is empty"))?;
+        let n: usize = begun.iter().map(|running| running.n).sum();
+        let prompt = begun.iter().map(|running| running.prompt_tokens).sum();
+        let writer = TextStream { head, choices: vec![Choice::default(); n], offsets: vec![0; n], usage, prompt };
+        stream::respond_all(begun, writer)
     } else {
         let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
         let head = begun.first().map(|running| Head::new("cmpl", running));

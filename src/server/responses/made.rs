@@ -1,5 +1,6 @@
 //! The answer as typed events, and as one object.
 
+use super::super::common;
 use super::super::completion::{self, Pace};
 use super::super::error::{ApiError, Dialect};
 use super::super::messages;
@@ -7,7 +8,7 @@ use super::super::request::{Progress, Running};
 use super::super::routes::State;
 use super::super::stream::{Writer, named};
 use crate::chat::{CallFinder, Kind, ToolCall};
-use crate::engine::{Finish, Stats};
+use crate::engine::{Finish, Llm, Logprob, Stats};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -16,12 +17,15 @@ pub(super) struct Made {
     pub(super) number: String,
     pub(super) created: u64,
     pub(super) model: String,
+    pub(super) llm: Arc<Llm>,
     pub(super) echo: Value,
     pub(super) previous: Option<Value>,
     pub(super) finder: CallFinder,
     pub(super) prompt: usize,
     pub(super) state: Arc<State>,
     pub(super) turns: Vec<Value>,
+    /// The conversation as items.
+    pub(super) inputs: Vec<Value>,
     pub(super) store: bool,
     pub(super) background: bool,
     /// Thoughts are sent as summaries.
@@ -31,6 +35,10 @@ pub(super) struct Made {
     pub(super) pace: Option<Pace>,
     /// Items that are complete.
     pub(super) items: Vec<Value>,
+    /// Chosen tokens that have not been told yet.
+    pub(super) logprobs: Vec<Logprob>,
+    /// Those of the item that is open that have been.
+    pub(super) told: Vec<Value>,
     /// Text of the item that is open.
     pub(super) text: String,
     pub(super) open: Option<Kind>,
@@ -46,7 +54,7 @@ impl Made {
         let mut object = json!({
             "id": self.id(), "object": "response", "created_at": self.created, "status": status,
             "model": self.model, "output": self.items, "usage": usage, "error": null, "incomplete_details": null,
-            "instructions": null, "metadata": {}, "previous_response_id": self.previous,
+            "previous_response_id": self.previous,
         });
         if let (Some(object), Some(echo)) = (object.as_object_mut(), self.echo.as_object()) {
             object.extend(echo.clone());
@@ -71,7 +79,7 @@ impl Made {
             Kind::Reasoning if self.summary => json!({ "type": "summary_text", "text": text }),
             Kind::Reasoning => json!({ "type": "reasoning_text", "text": text }),
             Kind::Answer | Kind::Call | Kind::Unsaid => {
-                json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
+                json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": self.told })
             }
         }
     }
@@ -144,11 +152,24 @@ impl Made {
         self.text.push_str(text);
         let (id, at) = self.ids(kind);
         let (_, delta, _, _, index) = self.names(kind);
-        let mut value = json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": [] });
+        let probabilities = self.probabilities(kind);
+        let mut value =
+            json!({ "item_id": id, "output_index": at, index: 0, "delta": text, "logprobs": probabilities });
         if let Some(pace) = &self.pace {
             value["timings"] = pace.timings();
         }
         out + &self.send(delta, value)
+    }
+
+    /// The probabilities of the tokens that led to a piece of the answer; those of a thought are not told.
+    fn probabilities(&mut self, kind: Kind) -> Value {
+        let chosen = std::mem::take(&mut self.logprobs);
+        if kind == Kind::Reasoning {
+            return json!([]);
+        }
+        let told = common::logprobs(&self.llm, &chosen);
+        self.told.extend(told.as_array().into_iter().flatten().cloned());
+        told
     }
 
     fn end_item(&mut self, status: &str) -> String {
@@ -156,9 +177,10 @@ impl Made {
         let (id, at) = self.ids(kind);
         let (_, _, text_done, part_done, index) = self.names(kind);
         let text = std::mem::take(&mut self.text);
-        let value = json!({ "item_id": id, "output_index": at, index: 0, "text": text, "logprobs": [] });
+        let value = json!({ "item_id": id, "output_index": at, index: 0, "text": text, "logprobs": self.told });
         let mut out = self.send(text_done, value);
         let part = self.part(kind, &text);
+        self.told.clear();
         out += &self.send(part_done, json!({ "item_id": id, "output_index": at, index: 0, "part": part }));
         let item = self.item(kind, status, vec![part]);
         out += &self.send("response.output_item.done", json!({ "output_index": at, "item": item }));
@@ -191,6 +213,7 @@ impl Made {
     /// Everything that comes after the last piece, and the whole answer.
     pub(super) fn finish(&mut self, stats: &Stats) -> (String, Value) {
         let (rest, calls) = self.finder.finish();
+        let calls = common::first_if(calls, self.echo["parallel_tool_calls"] == false);
         let cut = matches!(stats.finish, Some(Finish::Length | Finish::Context));
         let mut out = self.delta(Kind::Answer, &rest);
         if self.open.is_none() && self.items.iter().all(|item| item["type"] == "reasoning") && calls.is_empty() {
@@ -225,7 +248,7 @@ impl Made {
             answer["tool_calls"] = calls.iter().map(call).collect();
         }
         let turns = self.turns.iter().cloned().chain([answer]).collect();
-        self.state.stored.keep(&self.id(), turns, object);
+        self.state.stored.keep(&self.id(), turns, self.inputs.clone(), object);
     }
 }
 
@@ -244,13 +267,17 @@ impl Writer for Made {
             pace.note(&progress);
         }
         match progress {
-            Progress::Prefill { done, total, cached, seconds } if self.progress => {
+            Progress::Prefill { done, total, cached, seconds, .. } if self.progress => {
                 let begun = self.response("in_progress", Value::Null);
                 let (told, timings) = completion::prefill(done, total, cached, seconds);
                 let value = json!({ "response": begun, "prompt_progress": told, "timings": timings });
                 self.send("response.in_progress", value)
             }
-            Progress::Prefill { .. } | Progress::Token { .. } => String::new(),
+            Progress::Prefill { .. } => String::new(),
+            Progress::Token { chosen, .. } => {
+                self.logprobs.push(chosen);
+                String::new()
+            }
             Progress::Piece { kind: Kind::Reasoning, text, .. } => self.delta(Kind::Reasoning, &text),
             Progress::Piece { text, .. } => {
                 let text = self.finder.push(&text);
@@ -270,7 +297,7 @@ impl Writer for Made {
         if self.background {
             let mut failed = self.response("failed", Value::Null);
             failed["error"] = json!({ "code": "server_error", "message": error.message });
-            self.state.stored.keep(&self.id(), self.turns.clone(), failed);
+            self.state.stored.keep(&self.id(), self.turns.clone(), self.inputs.clone(), failed);
         }
         self.send("error", json!({ "code": error.status.as_str(), "message": error.message, "param": null }))
     }

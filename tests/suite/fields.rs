@@ -1,0 +1,432 @@
+//! Fields of requests, in every dialect: each one that is known acts, changes nothing by its nature, or is refused by name.
+
+use super::serve::{Reply, Server, chat, serve};
+use serde_json::{Value, json};
+
+fn hello() -> Value {
+    json!([{ "role": "user", "content": "Hello there" }])
+}
+
+fn with(mut body: Value, more: Value) -> Value {
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// A short request of each dialect.
+fn requests() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/v1/chat/completions", json!({ "messages": hello(), "max_tokens": 2 })),
+        ("/v1/completions", json!({ "prompt": "Hello there", "max_tokens": 2 })),
+        ("/v1/responses", json!({ "input": "Hello there", "max_output_tokens": 2 })),
+        ("/v1/messages", json!({ "messages": hello(), "max_tokens": 2 })),
+        ("/completion", json!({ "prompt": "Hello there", "n_predict": 2 })),
+    ]
+}
+
+fn refused(server: &Server, path: &str, body: &Value, words: &[&str]) {
+    let reply = server.post(path, body);
+    assert_eq!(reply.status, 400, "{path} {body}: {}", reply.body);
+    for word in words {
+        assert!(reply.body.contains(word), "{path} {body}: no '{word}' in {}", reply.body);
+    }
+}
+
+fn answered(server: &Server, path: &str, body: &Value) -> Reply {
+    let reply = server.post(path, body);
+    assert_eq!(reply.status, 200, "{path} {body}: {}", reply.body);
+    reply
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name_in_every_dialect() {
+    let server = serve(&[]);
+    for (path, body) in requests() {
+        for (name, value) in [
+            ("prompt_logprobs", json!(0)),
+            ("chat_template", json!("{{ messages }}")),
+            ("best_of", json!(2)),
+            ("echo", json!(true)),
+            ("bad_words", json!(["a"])),
+            ("allowed_token_ids", json!([5])),
+            ("truncate_prompt_tokens", json!(5)),
+            ("use_beam_search", json!(true)),
+            ("stop_token_ids", json!([99_999_999])),
+            ("stop_token_ids", json!("5")),
+            ("min_tokens", json!(-1)),
+            ("skip_special_tokens", json!("no")),
+            ("guided_choice", json!([])),
+            ("structured_outputs", json!({ "structural_tag": { "a": 1 } })),
+            ("reasoning_format", json!("deepseek-legacy")),
+        ] {
+            refused(&server, path, &with(body.clone(), json!({ name: value })), &[name]);
+        }
+        // Said as it is anyway, it is taken.
+        let neutral = json!({ "best_of": 1, "echo": false, "bad_words": [], "top_n_sigma": -1, "min_tokens": 0,
+            "skip_special_tokens": true, "include_stop_str_in_output": false, "stop_token_ids": [], "cache_prompt": true });
+        let reply = answered(&server, path, &with(body.clone(), neutral));
+        assert!(!reply.head.contains("x-ignored-fields"), "{path}: {}", reply.head);
+        let both = json!({ "min_tokens": 1, "guided_json": { "type": "object" } });
+        refused(&server, path, &with(body.clone(), both), &["min_tokens"]);
+        let two = json!({ "regex": "a", "structured_outputs": { "choice": ["a"] } });
+        refused(&server, path, &with(body, two), &["exclude each other"]);
+    }
+}
+
+/// The text of a completion.
+fn text(server: &Server, more: Value) -> (String, Value) {
+    let body = json!({ "prompt": "Hello there", "max_tokens": 24, "temperature": 0, "ignore_eos": true });
+    let answer = answered(server, "/v1/completions", &with(body, more)).json();
+    (answer["choices"][0]["text"].as_str().unwrap().to_owned(), answer)
+}
+
+#[test]
+fn an_answer_ends_where_a_token_or_text_says_so_and_not_too_early() {
+    let server = serve(&[]);
+    let ask = json!({ "prompt": "Hello there", "n_predict": 24, "temperature": 0, "ignore_eos": true, "return_tokens": true });
+    let tokens = answered(&server, "/completion", &ask).json()["tokens"].clone();
+    let tokens: Vec<u64> = tokens.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+    // A token that the answer has, not as the first.
+    let at = (2..tokens.len()).find(|&at| !tokens[..at].contains(&tokens[at])).unwrap();
+    let end = json!({ "stop_token_ids": [tokens[at]] });
+    let (whole, _) = text(&server, json!({}));
+    let (cut, answer) = text(&server, end.clone());
+    assert!(whole.starts_with(&cut) && cut.len() < whole.len(), "{cut:?} of {whole:?}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(answer["usage"]["completion_tokens"], at);
+    let (kept, _) = text(&server, with(end.clone(), json!({ "include_stop_str_in_output": true })));
+    assert!(whole.starts_with(&kept) && kept.len() >= cut.len(), "{kept:?} of {whole:?}");
+    let (_, answer) = text(&server, with(end, json!({ "min_tokens": 20 })));
+    assert!(answer["usage"]["completion_tokens"].as_u64() >= Some(20), "{answer}");
+    // The same with a stop text, in the middle of the answer.
+    let stop: String = whole.chars().filter(|c| c.is_ascii_graphic()).take(1).collect();
+    let (cut, answer) = text(&server, json!({ "stop": stop }));
+    assert!(!cut.contains(&stop) && answer["choices"][0]["finish_reason"] == "stop", "{answer}");
+    let (kept, _) = text(&server, json!({ "stop": stop, "include_stop_str_in_output": true }));
+    assert_eq!(kept, format!("{cut}{stop}"));
+    let (long, _) = text(&server, json!({ "stop": stop, "min_tokens": 24 }));
+    assert_eq!(long, whole);
+}
+
+#[test]
+fn control_tokens_are_shown_where_that_is_asked_for() {
+    let server = serve(&[]);
+    let (bos, banned) = (server.get("/props").json()["bos_token"].as_str().unwrap().to_owned(), 1000);
+    assert!(!bos.is_empty());
+    let ask = |more: Value| {
+        let body = json!({ "prompt": "Hello", "n_predict": 2, "temperature": 0, "ignore_eos": true, "logit_bias": [[bos, banned]] });
+        answered(&server, "/completion", &with(body, more)).json()["content"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ask(json!({})), "");
+    assert_eq!(ask(json!({ "skip_special_tokens": false })), format!("{bos}{bos}"));
+}
+
+#[test]
+fn forms_by_the_names_of_vllm() {
+    let server = serve(&[]);
+    let schema = json!({ "type": "object", "properties": { "x": { "enum": ["yes"] } }, "required": ["x"],
+                         "additionalProperties": false });
+    for (form, wanted) in [
+        (json!({ "guided_choice": ["left \"x\"", "left \"x\""] }), "left \"x\""),
+        (json!({ "guided_regex": "ab{3}" }), "abbb"),
+        (json!({ "guided_grammar": "start: \"one\"" }), "one"),
+        (json!({ "structured_outputs": { "choice": ["only"] } }), "only"),
+        (json!({ "structured_outputs": { "regex": "[7]{2}" } }), "77"),
+    ] {
+        for (path, body) in requests().into_iter().take(2) {
+            let answer = answered(
+                &server,
+                path,
+                &with(with(body, form.clone()), json!({ "max_tokens": 40, "logit_bias": [["<think>", false]] })),
+            )
+            .json();
+            let choice = &answer["choices"][0];
+            let text = choice["text"].as_str().or(choice["message"]["content"].as_str()).unwrap();
+            assert_eq!(text, wanted, "{path} {form}");
+        }
+    }
+    for form in [
+        json!({ "guided_json": schema }),
+        json!({ "guided_json": schema.to_string() }),
+        json!({ "structured_outputs": { "json": schema } }),
+    ] {
+        let answer = answered(
+            &server,
+            "/v1/chat/completions",
+            &chat(&with(form, json!({ "max_tokens": 60, "logit_bias": [["<think>", false]] }))),
+        )
+        .json();
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), json!({ "x": "yes" }), "{text}");
+    }
+}
+
+#[test]
+fn a_request_that_wants_no_cache_gets_none() {
+    let server = serve(&[]);
+    let prompt: Vec<u32> = (0..300).map(|i| 3 + i % 50).collect();
+    let cached = |more: Value| {
+        let body = json!({ "prompt": prompt, "max_tokens": 2, "temperature": 0 });
+        let answer = answered(&server, "/v1/completions", &with(body, more)).json();
+        let told = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        assert_eq!(answer["timings"]["cache_n"], told);
+        (told, answer["choices"][0]["text"].clone())
+    };
+    let (first, text) = cached(json!({}));
+    assert_eq!(first, 0);
+    assert_eq!(cached(json!({ "cache_prompt": false })), (0, text.clone()));
+    let read = server.metric("tokki_prompt_tokens_cached_total");
+    assert_eq!(read, 0.0);
+    let (again, same) = cached(json!({ "cache_prompt": true }));
+    assert!(again > 200 && same == text, "{again}");
+}
+
+#[test]
+fn anthropics_own_tools_and_efforts_are_refused_by_name() {
+    let server = serve(&[]);
+    let body = |more: Value| with(json!({ "messages": hello(), "max_tokens": 2 }), more);
+    let own = json!({ "name": "f", "input_schema": { "type": "object" } });
+    for kind in ["web_search_20250305", "bash_20250124", "text_editor_20250728", "code_execution_20250825"] {
+        let tool = json!({ "type": kind, "name": "x" });
+        for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+            refused(&server, path, &body(json!({ "tools": [own, tool] })), &["tools[1]", kind]);
+        }
+    }
+    refused(&server, "/v1/messages", &body(json!({ "tools": [{ "name": "f" }] })), &["tools[0].input_schema"]);
+    refused(&server, "/v1/messages", &body(json!({ "mcp_servers": [{ "url": "x" }] })), &["mcp_servers"]);
+    let custom = with(own.clone(), json!({ "type": "custom" }));
+    answered(&server, "/v1/messages", &body(json!({ "tools": [own, custom] })));
+    let effort = |effort: &str| body(json!({ "output_config": { "effort": effort } }));
+    refused(&server, "/v1/messages", &effort("banana"), &["output_config.effort", "low, medium, high"]);
+    answered(&server, "/v1/messages", &effort("high"));
+    refused(
+        &server,
+        "/v1/messages",
+        &body(json!({ "output_config": { "format": { "type": "xml" } } })),
+        &["format.type"],
+    );
+    let odd =
+        answered(&server, "/v1/messages", &body(json!({ "output_config": { "odd": 1 }, "context_management": {} })));
+    assert!(odd.head.contains("x-ignored-fields: output_config.odd\r\n"), "{}", odd.head);
+    assert!(odd.head.contains("x-warnings: 'context_management' has no effect here\r\n"), "{}", odd.head);
+    // Efforts of the others.
+    refused(
+        &server,
+        "/v1/responses",
+        &json!({ "input": "x", "reasoning": { "effort": "banana" } }),
+        &["reasoning.effort", "low"],
+    );
+    refused(&server, "/v1/chat/completions", &chat(&json!({ "reasoning_effort": "banana" })), &["low, medium, high"]);
+    for (path, body) in [("/v1/chat/completions", chat(&json!({}))), ("/v1/responses", json!({ "input": "x" }))] {
+        for thinking in [json!({ "type": "banana" }), json!("yes"), json!({})] {
+            refused(&server, path, &with(body.clone(), json!({ "thinking": thinking })), &["thinking"]);
+        }
+        for thinking in [json!({ "type": "disabled" }), json!(true), json!({ "type": "enabled", "budget_tokens": 5 })] {
+            answered(&server, path, &with(body.clone(), json!({ "thinking": thinking })));
+        }
+    }
+}
+
+#[test]
+fn fields_of_responses_act_or_are_refused() {
+    let server = serve(&[]);
+    let body = |more: Value| {
+        with(json!({ "input": "Hello there", "max_output_tokens": 3, "temperature": 0, "seed": 3 }), more)
+    };
+    for (name, value) in [
+        ("conversation", json!("conv_1")),
+        ("conversation", json!({ "id": "conv_1" })),
+        ("prompt", json!({ "id": "pmpt_1" })),
+        ("truncation", json!("auto")),
+        ("max_tool_calls", json!(0)),
+        ("service_tier", json!("first class")),
+        ("include", json!(["everything"])),
+        ("metadata", json!({ "a": 1 })),
+        ("metadata", json!({ "a": "x".repeat(513) })),
+        ("top_logprobs", json!(21)),
+        ("text", json!({ "format": { "type": "xml" } })),
+    ] {
+        refused(&server, "/v1/responses", &body(json!({ name: value })), &[name]);
+    }
+    let said = json!({ "metadata": { "team": "blue" }, "truncation": "disabled", "service_tier": "auto", "max_tool_calls": 3,
+        "include": ["reasoning.encrypted_content"], "instructions": "Be brief.", "user": "anna",
+        "text": { "format": { "type": "text" }, "verbosity": "low" } });
+    let reply = answered(&server, "/v1/responses", &body(said.clone()));
+    assert!(!reply.head.contains("x-ignored-fields"), "{}", reply.head);
+    let answer = reply.json();
+    for name in ["metadata", "truncation", "max_tool_calls", "instructions", "user", "text"] {
+        assert_eq!(answer[name], said[name], "{name}");
+    }
+    assert_eq!(answer["service_tier"], "default");
+    // Tools that run elsewhere are left out, and that is said.
+    let tools = json!({ "tools": [{ "type": "web_search" }, { "type": "custom", "name": "apply_patch" }] });
+    let reply = answered(&server, "/v1/responses", &body(tools));
+    assert!(
+        reply.head.contains("x-warnings: tools of type 'web_search' are left out, tools of type 'custom'"),
+        "{}",
+        reply.head
+    );
+    // Probabilities, whole and in a stream.
+    let wanted = json!({ "include": ["message.output_text.logprobs"], "top_logprobs": 2, "ignore_eos": true });
+    let whole = answered(&server, "/v1/responses", &body(wanted.clone())).json();
+    let told = whole["output"][0]["content"][0]["logprobs"].as_array().unwrap().clone();
+    assert_eq!((told.len(), told[0]["top_logprobs"].as_array().unwrap().len()), (3, 2), "{whole}");
+    let events = answered(&server, "/v1/responses", &body(with(wanted, json!({ "stream": true })))).events();
+    let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
+    let pieces: Vec<Value> = deltas.flat_map(|event| event["logprobs"].as_array().unwrap().clone()).collect();
+    assert_eq!(pieces, told);
+    let done = events.iter().find(|event| event["type"] == "response.output_text.done").unwrap();
+    assert_eq!(done["logprobs"], Value::from(told));
+}
+
+#[test]
+fn items_of_a_response_are_listed() {
+    let server = serve(&[]);
+    let ask = |body: Value| answered(&server, "/v1/responses", &with(body, json!({ "max_output_tokens": 2 }))).json();
+    let first = ask(json!({ "input": "Hello there" }));
+    let second = ask(json!({ "previous_response_id": first["id"], "input": [
+        { "role": "user", "content": [{ "type": "input_text", "text": "And now?" }] },
+        { "type": "function_call_output", "call_id": "call_1", "output": "7" } ] }));
+    let list =
+        |query: &str| server.get(&format!("/v1/responses/{}/input_items{query}", second["id"].as_str().unwrap()));
+    let all = list("?order=asc").json();
+    let data = all["data"].as_array().unwrap();
+    let kinds: Vec<&str> = data.iter().map(|item| item["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["message", "message", "message", "function_call_output"], "{all}");
+    assert_eq!(data[0]["content"], json!([{ "type": "input_text", "text": "Hello there" }]));
+    assert_eq!(data[1], first["output"][0]);
+    assert!(data.iter().all(|item| item["id"].is_string()));
+    assert_eq!((&all["has_more"], &all["first_id"]), (&json!(false), &data[0]["id"]));
+    // Page by page, the latest first.
+    let page = list("?limit=3").json();
+    assert_eq!((&page["has_more"], &page["data"][0]), (&json!(true), &data[3]));
+    let rest = list(&format!("?limit=3&after={}", page["last_id"].as_str().unwrap())).json();
+    assert_eq!((&rest["has_more"], &rest["data"]), (&json!(false), &json!([data[0]])));
+    for bad in ["?order=up", "?limit=0", "?limit=101", "?limit=x", "?after=none"] {
+        assert_eq!(list(bad).status, 400, "{bad}");
+    }
+    assert_eq!(server.get("/v1/responses/resp_0/input_items").status, 404);
+}
+
+#[test]
+fn several_prompts_are_answered_in_one_stream() {
+    let server = serve(&["--parallel", "4"]);
+    let body = json!({ "prompt": [[5, 6, 7], [8, 9], "Hello"], "n": 2, "max_tokens": 6, "temperature": 1, "seed": 3,
+                       "ignore_eos": true, "logprobs": 1 });
+    let whole = answered(&server, "/v1/completions", &body).json();
+    let more = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let events = answered(&server, "/v1/completions", &with(body, more)).events();
+    for (index, choice) in whole["choices"].as_array().unwrap().iter().enumerate() {
+        let own = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
+        let own: Vec<&Value> = own.collect();
+        let text: String = own.iter().filter_map(|choice| choice["text"].as_str()).collect();
+        assert_eq!(text, choice["text"].as_str().unwrap(), "{index}");
+        assert_eq!(own.last().unwrap()["finish_reason"], choice["finish_reason"]);
+    }
+    assert_eq!(whole["choices"].as_array().unwrap().len(), 6);
+    let usage = &events.last().unwrap()["usage"];
+    assert_eq!(usage["completion_tokens"], whole["usage"]["completion_tokens"]);
+    assert_eq!(usage["prompt_tokens"], whole["usage"]["prompt_tokens"]);
+    // In llama-server's form, with probabilities.
+    let body =
+        json!({ "prompt": [[5, 6, 7], [8, 9]], "n_predict": 5, "temperature": 0, "ignore_eos": true, "n_probs": 1 });
+    let whole = answered(&server, "/completion", &body).json();
+    let events = answered(&server, "/completion", &with(body, json!({ "stream": true }))).events();
+    for index in 0..2 {
+        let own: Vec<&Value> = events.iter().filter(|event| event["index"] == index).collect();
+        let text: String = own.iter().filter_map(|event| event["content"].as_str()).collect();
+        assert_eq!(text, whole[index]["content"].as_str().unwrap());
+        let told = own.iter().filter_map(|event| event["completion_probabilities"].as_array());
+        let told: Vec<Value> = told.flatten().cloned().collect();
+        assert_eq!(Value::from(told), whole[index]["completion_probabilities"]);
+        assert_eq!(own.last().unwrap()["prompt"], whole[index]["prompt"]);
+    }
+}
+
+#[test]
+fn ollama_tells_probabilities_and_what_it_does_not_know() {
+    let server = serve(&[]);
+    let options = json!({ "num_predict": 3, "temperature": 0, "ignore_eos": true, "foo": 1 });
+    for (path, body) in [
+        ("/api/chat", json!({ "messages": hello(), "options": options })),
+        ("/api/generate", json!({ "prompt": "Hello there", "options": options })),
+    ] {
+        let wants = |more: Value| with(with(body.clone(), json!({ "logprobs": true, "top_logprobs": 2 })), more);
+        let reply = answered(&server, path, &wants(json!({ "stream": false })));
+        assert!(reply.head.contains("x-ignored-fields: options.foo\r\n"), "{}", reply.head);
+        let told = reply.json()["logprobs"].as_array().unwrap().clone();
+        assert_eq!((told.len(), told[0]["top_logprobs"].as_array().unwrap().len()), (3, 2));
+        let lines = answered(&server, path, &wants(json!({}))).body;
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let pieces: Vec<Value> =
+            lines.flat_map(|line| line["logprobs"].as_array().cloned().unwrap_or_default()).collect();
+        assert_eq!(pieces, told);
+        let plain = answered(&server, path, &with(body.clone(), json!({ "stream": false }))).json();
+        assert!(plain.get("logprobs").is_none());
+        for bad in
+            [json!({ "top_logprobs": 2 }), json!({ "logprobs": true, "top_logprobs": 21 }), json!({ "truncate": true })]
+        {
+            let name = if bad.get("truncate").is_some() { "truncate" } else { "top_logprobs" };
+            refused(&server, path, &with(body.clone(), bad), &[name]);
+        }
+    }
+}
+
+#[test]
+fn vectors_are_cut_where_that_is_asked_for() {
+    let server = serve(&["--pooling", "mean"]);
+    let vector = |path: &str, more: Value| {
+        let answer = answered(&server, path, &with(json!({ "input": "Hello there" }), more)).json();
+        let vector =
+            if path == "/api/embed" { answer["embeddings"][0].clone() } else { answer["data"][0]["embedding"].clone() };
+        vector.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+    for path in ["/v1/embeddings", "/api/embed"] {
+        let whole = vector(path, json!({}));
+        let short = vector(path, json!({ "dimensions": 8 }));
+        let part = length(&whole[..8]);
+        assert!(short.len() == 8 && (length(&short) - 1.0).abs() < 1e-6);
+        assert!(short.iter().zip(&whole).all(|(a, b)| (a - b / part).abs() < 1e-6));
+        assert_eq!(vector(path, json!({ "dimensions": whole.len() })).len(), whole.len());
+        for bad in [json!(0), json!(whole.len() + 1), json!(-1), json!("8")] {
+            refused(&server, path, &json!({ "input": "Hello there", "dimensions": bad }), &["dimensions"]);
+        }
+    }
+    let packed = json!({ "input": "Hello there", "dimensions": 3, "encoding_format": "base64" });
+    let packed = answered(&server, "/v1/embeddings", &packed).json();
+    assert_eq!(packed["data"][0]["embedding"].as_str().unwrap().len(), 16);
+    // A text that is too long is cut by Ollama's route, unless that is not wanted.
+    let long: Vec<u32> = vec![5; 600];
+    let cut = answered(&server, "/api/embed", &json!({ "input": long })).json();
+    assert_eq!(cut["prompt_eval_count"], 512);
+    assert_eq!(
+        cut["embeddings"],
+        answered(&server, "/api/embed", &json!({ "input": long[..512] })).json()["embeddings"]
+    );
+    refused(&server, "/api/embed", &json!({ "input": long, "truncate": false }), &["too large"]);
+    refused(&server, "/v1/embeddings", &json!({ "input": long }), &["too large"]);
+}
+
+#[test]
+fn a_wrong_method_or_query_is_told_what_is_right() {
+    let server = serve(&[]);
+    for (method, path, allowed) in [
+        ("PUT", "/v1/models", "get"),
+        ("TRACE", "/v1/responses/resp_1", "get, delete"),
+        ("GET", "/v1/responses/resp_1/cancel", "post"),
+        ("DELETE", "/v1/batches", "post, get"),
+        ("PUT", "/", "get, head"),
+        ("GET", "/v1/responses/input_tokens", "post"),
+    ] {
+        let reply = server.send(method, path, "", "");
+        assert_eq!(reply.status, 405, "{method} {path}: {}", reply.body);
+        assert!(reply.head.contains(&format!("\r\nallow: {allowed}\r\n")), "{method} {path}: {}", reply.head);
+    }
+    for path in ["/v1/responses/a/b", "/v1/batches/a/b", "/v1/files/a/b", "/slots/0/1", "/v1/responses/"] {
+        let method = if path.starts_with("/slots") { "POST" } else { "GET" };
+        assert!([404, 405].contains(&server.send(method, path, "", "").status), "{path}");
+    }
+    // A slot is not erased by a request that makes no sense.
+    assert_eq!(server.post("/slots/0?action=erase", &json!({ "filename": 3 })).status, 400);
+    assert_eq!(server.post("/slots/0?x=1&action=erase", &json!({})).status, 200);
+}
