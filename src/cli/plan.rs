@@ -85,6 +85,8 @@ struct Report {
     /// For a model that is not on this machine.
     disk: Option<Disk>,
     rows: Vec<Row>,
+    /// Tokens that the model was trained for.
+    trained_ctx: usize,
     recommended_ctx: Option<usize>,
     recommended_kv_type: Option<&'static str>,
     advice: String,
@@ -246,6 +248,7 @@ fn known(name: String, compute: &Compute) -> Report {
         prefill_tok_s: None,
         decode_tok_s: None,
         measured_before: false,
+        trained_ctx: trained,
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
@@ -312,6 +315,13 @@ impl Report {
                 show_bytes(least.saturating_sub(self.free_bytes))
             ),
         };
+        if let Some(context) = self.recommended_ctx.filter(|&context| context > self.trained_ctx) {
+            self.advice += &format!(
+                "\ncontext {context} is more than the {} that the model was trained for: past those its answers may make no \
+                 sense",
+                self.trained_ctx
+            );
+        }
         if let Some(disk) = self.disk.as_ref().filter(|disk| !disk.fits) {
             let free = show_bytes(disk.free_bytes.unwrap_or_default());
             let needed = show_bytes(disk.needed_bytes);

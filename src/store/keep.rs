@@ -122,6 +122,8 @@ impl Store {
         match &verdict {
             Ok(_) => manifest.damaged = None,
             Err(Error::Interrupted) => {}
+            // Nothing was seen of the bytes.
+            Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::Unreadable) => {}
             Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
             Err(other) => manifest.damaged = Some(other.to_string()),
         }

@@ -218,6 +218,10 @@ impl Entry {
     pub(super) fn whole(&self) -> Result<PathBuf> {
         let manifest = match &self.manifest {
             Ok(manifest) => manifest,
+            Err(e) if e.kind() == ErrorKind::Unreadable => {
+                let message = format!("The record of {} cannot be read. {e}.", self.name);
+                return Err(Error::usage(message).of(ErrorKind::Unreadable));
+            }
             Err(e) => {
                 return Err(Error::input(&self.name, "a model with a readable record", e.to_string())
                     .of(ErrorKind::Damaged)
@@ -226,17 +230,19 @@ impl Entry {
         };
         for file in &manifest.files {
             let path = self.dir.join(&file.name);
-            let found = match std::fs::metadata(&path) {
-                Ok(meta) if !meta.is_file() => kind_of(meta.file_type()).to_owned(),
-                Ok(meta) if meta.len() == file.size => continue,
-                Ok(meta) => format!("{} bytes", meta.len()),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => "no such file".to_owned(),
-                Err(e) => e.to_string(),
-            };
             let shown = file.link.as_deref().unwrap_or(&path);
-            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
-                .of(ErrorKind::Damaged)
-                .hint(self.repair()));
+            let wrong = |kind, found: &str| {
+                let error = Error::input(shown.display().to_string(), format!("{} bytes", file.size), found);
+                Err(error.of(kind).hint(self.repair()))
+            };
+            return match openable(&path) {
+                Ok(meta) if !meta.is_file() => wrong(ErrorKind::Unreadable, kind_of(meta.file_type())),
+                Ok(meta) if meta.len() == file.size => continue,
+                Ok(meta) => wrong(ErrorKind::Damaged, &format!("{} bytes", meta.len())),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => wrong(ErrorKind::NotFound, "no such file"),
+                // The bytes may be as good as ever.
+                Err(e) => Err(Error::io(shown, FileAction::Open, e)),
+            };
         }
         manifest
             .files
@@ -258,6 +264,24 @@ impl Entry {
     }
 }
 
+/// What the file at `path` is, once it could be opened to be read. What is no file is not touched.
+fn openable(path: &Path) -> std::io::Result<std::fs::Metadata> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() {
+        std::fs::File::open(path)?;
+    }
+    Ok(meta)
+}
+
+/// Why a stored model cannot be used, in a word.
+pub fn trouble(why: &Error) -> &'static str {
+    match why.kind() {
+        ErrorKind::NotFound => "missing",
+        ErrorKind::Unreadable => "unreadable",
+        _ => "damaged",
+    }
+}
+
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
 /// that suggests the nearest one, or the `pull` that would fetch it.
 pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
@@ -273,6 +297,24 @@ pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
         Err(_) if Path::new(name_or_path).is_file() => Ok(PathBuf::from(name_or_path)),
         Err(error) => Err(error),
     }
+}
+
+/// The file of a model that was at `path` once: it is there still, or the store has one of that name.
+///
+/// # Errors
+/// A model that is not there any more, or cannot be used.
+pub fn resolve_again(path: &Path) -> Result<PathBuf> {
+    let gone = match resolve(path) {
+        Ok(path) => return Ok(path),
+        Err(error) if path.exists() => return Err(error),
+        Err(error) => error,
+    };
+    let Ok(store) = Store::open() else { return Err(gone) };
+    // In a store the folder has the model's name, and the file may have another.
+    let folder = path.parent().filter(|folder| folder.parent().is_some_and(|place| place.ends_with("models")));
+    let names = [folder.and_then(Path::file_name), path.file_stem()];
+    let found = names.into_iter().flatten().filter_map(OsStr::to_str).find_map(|name| store.find(name).transpose());
+    found.transpose()?.map_or(Err(gone), |entry| entry.path())
 }
 
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not

@@ -123,6 +123,11 @@ fn files_go_with_a_message_and_their_tokens_are_shown() {
     let shown = chat.ask("what is @note.txt");
     assert!(shown.contains("note.txt") && shown.contains("tokens"), "{shown}");
     assert!(chat.ask("/file missing.txt").contains("missing.txt"));
+    std::fs::write(chat.home.path().join("picture.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
+    for line in ["/file picture.png", "what is @picture.png"] {
+        let shown = chat.ask(line);
+        assert!(shown.contains("picture.png is not a text file"), "{shown}");
+    }
     chat.leave();
 }
 

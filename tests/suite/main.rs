@@ -30,6 +30,8 @@ mod gguf_open;
 #[cfg(unix)]
 mod home;
 mod hostile_gguf;
+#[cfg(target_os = "linux")]
+mod kept;
 mod layering;
 #[cfg(unix)]
 mod layout;
@@ -63,3 +65,5 @@ mod terminal;
 #[cfg(target_os = "linux")]
 mod together;
 mod tokenizer;
+#[cfg(target_os = "linux")]
+mod true_words;

@@ -183,6 +183,11 @@ impl Chat {
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
         let (mut text, mut editing) = (String::new(), false);
         while !leave.asked() {
+            // Of an earlier run that ended before the answer, or of a file that was loaded.
+            if let Some(question) = self.conversation.unanswered().filter(|_| text.is_empty() && self.sent.is_empty()) {
+                output::say("(this question has no answer yet; Enter asks it again)");
+                (text, editing) = (crate::text::clean(question).into_owned(), true);
+            }
             let input = match self.sent.pop_front() {
                 Some(line) => {
                     output::say(&format!(">>> {line}"));
@@ -198,7 +203,9 @@ impl Chat {
                     Next::Ask
                 }),
                 Input::Cleared | Input::Text(_) => {
-                    if edited {
+                    if self.conversation.take_back_unanswered() {
+                        output::say("the question was taken back");
+                    } else if edited {
                         output::say("nothing was changed");
                     }
                     Next::Ask
@@ -290,7 +297,8 @@ impl Chat {
             None => line,
         };
         let files = attach::expand(line, &mut output::say)?;
-        if edited {
+        // A question without an answer gives way to the next one, whose place it has.
+        if edited || self.conversation.unanswered().is_some() {
             commands::take_back(self)?;
         }
         self.attached.extend(files);
@@ -308,6 +316,7 @@ impl Chat {
     fn answer(&mut self, leave: &Leave) -> Result<()> {
         // One that came while there was no answer to stop.
         interrupt::answered(leave.asked());
+        self.keep_question();
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
@@ -333,6 +342,8 @@ impl Chat {
                 self.unsaved = true;
                 self.keep();
             }
+            // A terminal that was closed takes no question back.
+            Err(Error::Interrupted) if leave.asked() => {}
             Err(error) => {
                 self.unsay();
                 match error {
@@ -388,11 +399,19 @@ impl Chat {
         turn.map_or(context.clone(), |turn| format!("{context}; {}", timings(turn)))
     }
 
-    /// Takes back the last question if it has no answer.
+    /// Takes back the last question, which has no answer, wherever it was kept.
     fn unsay(&mut self) {
-        let messages = self.conversation.messages_mut();
-        if messages.last().is_some_and(|last| last["role"] == "user") {
-            messages.pop();
+        self.conversation.take_back_unanswered();
+        self.session.iter_mut().for_each(SessionFile::take_back);
+        self.keep_in_history();
+    }
+
+    /// Keeps the question that is answered next: whatever ends the process meanwhile, it was asked.
+    fn keep_question(&mut self) {
+        self.keep_in_history();
+        let Some(file) = &mut self.session else { return };
+        if let Err(error) = self.conversation.note_question_in(file) {
+            output::say(&format!("tokki: the question is not kept: {error}"));
         }
     }
 
@@ -405,14 +424,18 @@ impl Chat {
         }
     }
 
-    /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
-    fn keep(&mut self) {
+    fn keep_in_history(&mut self) {
         if let Some((place, chat)) = &mut self.kept
             && let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages())
         {
             output::say(&format!("tokki: chats are not kept from here on: {error}"));
             self.kept = None;
         }
+    }
+
+    /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
+    fn keep(&mut self) {
+        self.keep_in_history();
         let Some(file) = &mut self.session else { return };
         match self.conversation.keep_in(file) {
             Ok(()) => self.unsaved = false,
