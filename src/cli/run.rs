@@ -259,7 +259,7 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
         if args.raw && given(key) {
             let flag = flag(key);
             return Err(Error::usage(format!(
-                "{flag} is of chats, and --raw continues text as it is. Leave one of them out."
+                "{flag} is for chats, and --raw continues text as it is. Leave one of them out."
             )));
         }
     }
@@ -394,7 +394,7 @@ fn once(
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
-                output::say(&format!("tokki: {}", empty(wishes)));
+                output::say(&format!("tokki: {}", empty(wishes, &turn)));
             }
             _ => {}
         }
@@ -406,9 +406,10 @@ fn once(
 }
 
 /// Why there is no answer.
-pub(super) fn empty(wishes: &Wishes) -> &'static str {
+pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
     match wishes.stop.as_slice() {
-        [] => "the model ended at once: its answer is empty",
+        [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
+        [] => "the model ended after its thought: its answer is empty",
         _ => "the answer is empty: a text that ends it came first, or the model ended at once",
     }
 }

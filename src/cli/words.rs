@@ -100,8 +100,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let arg = text(ContextKind::InvalidArg)?;
             let name = command.unwrap_or("tokki");
             let near = near(ContextKind::SuggestedArg);
+            let text = if name == "run" { "; text that begins with - goes after -- ." } else { "." };
             Some(if arg.starts_with('-') {
-                format!("{name} has no flag {arg}.{near} {help} lists them; text that begins with - goes after -- .")
+                format!("{name} has no flag {arg}.{near} {help} lists them{text}")
             } else {
                 format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
             })

@@ -1,7 +1,7 @@
 //! Files by position, private ones, links, and the room that is left.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
 #[cfg(windows)]
@@ -68,6 +68,14 @@ pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
     {
         let _ = (file, there);
         true
+    }
+}
+
+/// `~/x` below the user's home, where a shell did not do that.
+pub(crate) fn home_path(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
     }
 }
 

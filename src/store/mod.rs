@@ -207,9 +207,13 @@ impl Entry {
         match self.manifest.as_ref().ok().and_then(|manifest| manifest.damaged.as_ref()) {
             None => Ok(path),
             Some(found) => {
-                let found = format!("damaged ones ({found})");
-                let error = Error::input(&self.name, "the bytes that were stored", found);
-                Err(error.of(ErrorKind::Damaged).hint(self.repair()))
+                let why = format!(
+                    "{} is damaged: {}. {}.",
+                    self.name,
+                    found.trim_end_matches('.'),
+                    crate::text::sentence(&self.repair())
+                );
+                Err(Error::usage(why).of(ErrorKind::Damaged))
             }
         }
     }
@@ -231,15 +235,19 @@ impl Entry {
         for file in &manifest.files {
             let path = self.dir.join(&file.name);
             let shown = file.link.as_deref().unwrap_or(&path);
-            let wrong = |kind, found: &str| {
-                let error = Error::input(shown.display().to_string(), format!("{} bytes", file.size), found);
-                Err(error.of(kind).hint(self.repair()))
-            };
             return match openable(&path) {
-                Ok(meta) if !meta.is_file() => wrong(ErrorKind::Unreadable, kind_of(meta.file_type())),
+                Ok(meta) if !meta.is_file() => {
+                    let (file, kind) = (shown.display(), kind_of(meta.file_type()));
+                    let why = format!("{file} is {kind}, not the file of {}.", self.name);
+                    Err(Error::usage(why).of(ErrorKind::Unreadable))
+                }
                 Ok(meta) if meta.len() == file.size => continue,
-                Ok(meta) => wrong(ErrorKind::Damaged, &format!("{} bytes", meta.len())),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => wrong(ErrorKind::NotFound, "no such file"),
+                Ok(meta) => {
+                    let (wanted, found) = (format!("{} bytes", file.size), format!("{} bytes", meta.len()));
+                    let error = Error::input(shown.display().to_string(), wanted, found);
+                    Err(error.of(ErrorKind::Damaged).hint(self.repair()))
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(self.missing(shown)),
                 // The bytes may be as good as ever.
                 Err(e) => Err(Error::io(shown, FileAction::Open, e)),
             };
@@ -249,6 +257,16 @@ impl Entry {
             .first()
             .map(|file| self.dir.join(&file.name))
             .ok_or_else(|| Error::input(&self.name, "at least one file", "none"))
+    }
+
+    /// That a file of this model is not there any more.
+    fn missing(&self, file: &Path) -> Error {
+        let (name, file) = (&self.name, file.display());
+        let way = match self.manifest.as_ref().is_ok_and(Manifest::is_link) {
+            true => format!("It was imported: bring the file back, or forget it with: tokki rm {name}"),
+            false => format!("Fetch it again with: tokki pull {name}"),
+        };
+        Error::usage(format!("The file of {name} is not there any more: {file}. {way}")).of(ErrorKind::NotFound)
     }
 
     /// How a damaged model can be mended.
@@ -376,8 +394,11 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let (key, below) = crate::platform::places::DATA;
     match set(key) {
         Some(base) => Ok(base.join(below)),
-        None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))
-            .hint("set TOKKI_HOME or give `home` DIR")),
+        None => {
+            let message =
+                format!("There is no place for models: {key} is not set. Set TOKKI_HOME, or give `home` DIR.");
+            Err(Error::usage(message))
+        }
     }
 }
 

@@ -152,7 +152,11 @@ impl Pull<'_> {
         };
         let path = match entry.path() {
             Ok(path) => path,
-            Err(e @ Error::Input { .. }) if entry.manifest.is_ok() => return again(&e.bare()),
+            Err(e) if entry.manifest.is_ok() => match e.kind() {
+                ErrorKind::NotFound => return again("its file is not there any more"),
+                ErrorKind::Damaged => return again("it is damaged"),
+                _ => return Err(e),
+            },
             Err(e) => return Err(e),
         };
         if self.request.restart {

@@ -91,10 +91,12 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
                 assert!(start.elapsed() < LONG, "the answer so far is not kept");
                 std::thread::sleep(Duration::from_millis(20));
             }
-            // The name of the file comes last, and the lock goes with the process.
-            std::thread::sleep(Duration::from_millis(300));
-            let mut again = Terminal::start(command(home.path(), kept.again()), 80);
-            again.prompt();
+            // The lock goes with the process, which may be about to end.
+            let again = || {
+                let mut again = Terminal::start(command(home.path(), kept.again()), 80);
+                again.prompt_or_end().is_none().then_some(again)
+            };
+            let again = (0..20).find_map(|_| again()).unwrap();
             assert!(again.text.contains("continued: 1 earlier question"), "{}", again.text);
             assert!(!again.text.contains("no answer yet"), "{}", again.text);
             leave(again);
@@ -115,7 +117,7 @@ fn a_question_outlives_a_kill_in_its_answer() {
         let mut terminal = Terminal::start(command(home.path(), &[kept.again(), ENDLESS].concat()), 80);
         terminal.prompt();
         ask(&mut terminal, "and then");
-        terminal.signal("-KILL", terminal.pid());
+        terminal.kill();
         assert!(kept.count(home.path(), "and then") > 0, "the question is lost");
         let args = [kept.again(), &["--ctx", "2000", "--max-tokens", "6"]].concat();
         let mut again = Terminal::start(command(home.path(), &args), 80);

@@ -104,6 +104,16 @@ impl Terminal {
         }
     }
 
+    /// Kills the process, which can do nothing about it, and waits until it is gone with all its locks.
+    pub fn kill(&mut self) {
+        self.signal("-KILL", self.pid());
+        let start = Instant::now();
+        while matches!(self.process.status(), Some(WaitStatus::StillAlive) | None) {
+            assert!(start.elapsed() < LONG, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for an empty prompt, or for the end: `None`, or the exit code.
     pub fn prompt_or_end(&mut self) -> Option<i32> {
         let start = Instant::now();

@@ -183,10 +183,8 @@ impl Chat {
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
         let (mut text, mut editing) = (String::new(), false);
         while !leave.asked() {
-            // Of an earlier run that ended before the answer, or of a file that was loaded.
-            if let Some(question) = self.conversation.unanswered().filter(|_| text.is_empty() && self.sent.is_empty()) {
-                output::say("(this question has no answer yet; Enter asks it again)");
-                (text, editing) = (crate::text::clean(question).into_owned(), true);
+            if text.is_empty() && self.sent.is_empty() && !editing {
+                (text, editing) = self.unanswered();
             }
             let input = match self.sent.pop_front() {
                 Some(line) => {
@@ -203,10 +201,9 @@ impl Chat {
                     Next::Ask
                 }),
                 Input::Cleared | Input::Text(_) => {
-                    if self.conversation.take_back_unanswered() {
-                        output::say("the question was taken back");
-                    } else if edited {
-                        output::say("nothing was changed");
+                    if edited {
+                        let taken = self.conversation.take_back_unanswered();
+                        output::say(if taken { "the question was taken back" } else { "nothing was changed" });
                     }
                     Next::Ask
                 }
@@ -231,6 +228,20 @@ impl Chat {
             }
         }
         Ok(())
+    }
+
+    /// The last question, to be asked again, where it has no answer: of a run that ended before it, or of a file that was
+    /// loaded. One that is too long for a line that is edited, such as a whole file, is left for `/regen`.
+    fn unanswered(&self) -> (String, bool) {
+        /// Letters that fit on a screen.
+        const MAX_OFFERED: usize = 1000;
+        let Some(question) = self.conversation.unanswered() else { return (String::new(), false) };
+        if question.len() > MAX_OFFERED {
+            output::say("(the last question has no answer yet; /regen asks it again, another one takes its place)");
+            return (String::new(), false);
+        }
+        output::say("(this question has no answer yet; Enter asks it again)");
+        (crate::text::clean(question).into_owned(), true)
     }
 
     /// Puts the model's summary of all but the last question in their place.
@@ -375,7 +386,7 @@ impl Chat {
         if turn.stats.ended_in_thought {
             output::say("(the model ended inside its thought and gave no answer)");
         } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(Finish::Stop) {
-            output::say(&format!("({})", empty(&self.wishes)));
+            output::say(&format!("({})", empty(&self.wishes, turn)));
         }
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),

@@ -123,7 +123,8 @@ impl Screen {
             // One line that is written over; only a terminal can do that.
             ThoughtView::Brief | ThoughtView::Hide if self.terminal => {
                 let seconds = since.elapsed().as_secs();
-                let counted = format!("thinking: {} tokens, {seconds} s (Esc ends it)", self.thought);
+                let tokens = output::count(self.thought, "token");
+                let counted = format!("thinking: {tokens}, {seconds} s (Esc ends it)");
                 output::piece(&format!("\r{}", self.paint.dim(&counted)))
             }
             _ => Ok(()),
