@@ -70,6 +70,7 @@ impl Screen {
     /// # Errors
     /// A terminal that takes no more. Where a file does not, that is told, and the chat goes on.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.prompt.clear();
         match self.lost.take() {
             Some(error) if self.sink.is_none() => return Err(error),
             Some(error) => output::complain(&error),
