@@ -128,13 +128,17 @@ impl Pull<'_> {
         }
         online(self.settings, what)?;
         let offer = self.offer(&source)?;
-        let name = known.map(|entry| entry.name).or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
+        let known = known.map(|entry| entry.name);
+        let name = known.clone().or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
         let there = self.store.find(&name)?.filter(|entry| entry.name.eq_ignore_ascii_case(&name));
         if let Some(entry) = &there {
             if !self.request.restart {
                 other_source(entry, &offer.source)?;
             }
-            if let Some(pulled) = self.present(entry)? {
+            // What is known by this name was looked at before.
+            if known.is_none()
+                && let Some(pulled) = self.present(entry)?
+            {
                 return Ok(pulled);
             }
         }

@@ -22,7 +22,7 @@ fn in_another_terminal(inner: &Command) -> Command {
     let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|word| word.to_str().unwrap());
     let mut outer = Command::new("script");
     outer.args(["-q", "-f", "-c", &format!("exec {}", words.collect::<Vec<_>>().join(" ")), "/dev/null"]);
-    inner.get_envs().for_each(|(key, value)| drop(outer.env(key, value.unwrap())));
+    inner.get_envs().for_each(|(key, value)| _ = outer.env(key, value.unwrap()));
     outer.current_dir(inner.get_current_dir().unwrap());
     outer
 }

@@ -42,6 +42,8 @@ fn a_plan_beyond_the_training_says_so() {
     assert!(code == Some(0) && !out.contains("trained"), "{out}");
     let (code, out, _) = plan(&["-c", "99999"]);
     assert!(code == Some(0) && out.contains("context 99999 is more than the"), "{out}");
+    let (code, out, _) = run(&home, &["plan", "smollm2-135m:q4_0", "-c", "16m"]);
+    assert!(code == Some(0) && out.contains("context 16777216 does not fit; fits: --ctx"), "{out}");
     let report: serde_json::Value = serde_json::from_str(&plan(&["-c", "99999", "--json"]).1).unwrap();
     assert!(report["trained_ctx"].as_u64().unwrap() < 99999 && report["advice"].as_str().unwrap().contains("trained"));
 }
