@@ -1,7 +1,7 @@
 //! Files by position, private ones, links, and the room that is left.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
 #[cfg(windows)]
@@ -72,7 +72,8 @@ pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
 }
 
 /// `~/x` below the user's home, where a shell did not do that.
-pub(crate) fn home_path(path: &str) -> PathBuf {
+#[cfg(feature = "pull")]
+pub(crate) fn home_path(path: &str) -> std::path::PathBuf {
     match (path.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => path.into(),

@@ -114,7 +114,7 @@ fn a_link_whose_file_is_gone_can_be_removed() {
         let (code, _, err) = run(&home, &["rm", "m"]);
         let words = if gone { "there was no file any more at" } else { "the file stays at" };
         assert!(code == Some(0) && err.contains("the link is removed") && err.contains(words), "{err}");
-        assert!(!home.path().join("models/m").exists() && file.exists() == !gone);
+        assert!(!home.path().join("models/m").exists() && file.exists() != gone);
     }
 }
 
@@ -187,7 +187,7 @@ fn names_of_models_are_completed() {
         &["tokki", "batch", "--model", "qw"],
     ] {
         let offered = offered(&home, line);
-        let models: Vec<_> = offered.iter().filter(|word| *word != "").collect();
+        let models: Vec<_> = offered.iter().filter(|word| !word.is_empty()).collect();
         assert_eq!(models, ["qwen-large", "qwen-small"], "{line:?}");
     }
     assert!(offered(&home, &["tokki", "run", "--kv-type", "q"]).contains(&"q8_0".to_owned()));
