@@ -260,6 +260,11 @@ impl Settings {
         self
     }
 
+    /// The names for which the file says something of one model, case aside.
+    pub fn presets(&self) -> impl Iterator<Item = &str> {
+        self.presets.keys().map(String::as_str)
+    }
+
     /// What is set for single models: the name, the key, its value and where that is from.
     pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &Origin)> {
         self.presets.iter().flat_map(|(name, keys)| {

@@ -17,6 +17,12 @@ pub fn line(text: &str) -> Cow<'_, str> {
     replace(text, |c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'))
 }
 
+/// `text` as the beginning of a sentence: with a capital letter.
+pub fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 fn replace(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&obeyed) {
         return text.into();

@@ -76,7 +76,8 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         0 => Ok(()),
         failed => Err(Error::failed(
             "the batch",
-            format!("{} could not be served: see the answers", count(failed, "request")),
-        )),
+            format!("{} could not be served, and OUT.jsonl says why", count(failed, "request")),
+        )
+        .hint("a request whose line is taken out of OUT.jsonl is tried again by the next run")),
     }
 }

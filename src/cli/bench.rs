@@ -236,30 +236,31 @@ fn table(r: &Report) -> String {
         String::new()
     };
     let percent = |a: f64, b: f64| if b > 0.0 { 100.0 * a / b } else { 0.0 };
+    let skipped = |name: &str| format!("{name:<9}skipped");
+    let prefill = match r.pp_tokens {
+        0 => skipped("prefill"),
+        tokens => format!(
+            "prefill  {:>9.2} tok/s  ({tokens} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%",
+            r.pp_tok_s,
+            r.pp_gmac_s,
+            r.peak_gmac_s,
+            percent(r.pp_gmac_s, r.peak_gmac_s)
+        ),
+    };
+    let decode = match r.tg_tokens {
+        0 => skipped("decode"),
+        tokens => format!(
+            "decode   {:>9.2} tok/s  ({tokens} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token",
+            r.tg_tok_s,
+            r.read_gb_s,
+            r.bandwidth_gb_s,
+            percent(r.read_gb_s, r.bandwidth_gb_s),
+            r.bytes_per_token as f64 / 1e6
+        ),
+    };
     format!(
-        "{}\n{} threads, {}, rows {}, {} cache, depth {}\n\
-         prefill  {:>9.2} tok/s  ({} tokens)   {:>7.1} GMAC/s of {:.1} measured: {:.0}%\n\
-         decode   {:>9.2} tok/s  ({} tokens)   {:>7.2} GB/s of {:.2} measured: {:.0}%   {:.1} MB per token\n\
+        "{}\n{} threads, {}, rows {}, {} cache, depth {}\n{prefill}\n{decode}\n\
          ready in {:.2} s, memory {:.0} MB, of which not the file's own pages {:.0} MB{unsteady}",
-        r.model,
-        r.threads,
-        r.isa,
-        r.layout,
-        r.kv_type,
-        r.depth,
-        r.pp_tok_s,
-        r.pp_tokens,
-        r.pp_gmac_s,
-        r.peak_gmac_s,
-        percent(r.pp_gmac_s, r.peak_gmac_s),
-        r.tg_tok_s,
-        r.tg_tokens,
-        r.read_gb_s,
-        r.bandwidth_gb_s,
-        percent(r.read_gb_s, r.bandwidth_gb_s),
-        r.bytes_per_token as f64 / 1e6,
-        r.load_s,
-        r.peak_rss_mb,
-        r.peak_anon_mb,
+        r.model, r.threads, r.isa, r.layout, r.kv_type, r.depth, r.load_s, r.peak_rss_mb, r.peak_anon_mb,
     )
 }

@@ -29,6 +29,28 @@ fn of_models() -> Vec<String> {
     Cli::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
 }
 
+/// Flags whose value is a model's name, and those with another value, as words of a shell's `case`.
+fn valued() -> (String, String) {
+    let command = Cli::command();
+    let takes =
+        |arg: &&clap::Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
+    let all =
+        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments()).filter(takes);
+    let (mut of_a_model, mut of_others) = (Vec::new(), Vec::new());
+    for arg in all {
+        let model = arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == "MODEL"));
+        let into = if model { &mut of_a_model } else { &mut of_others };
+        into.extend(arg.get_long().map(|long| format!("--{long}")));
+        into.extend(arg.get_short().map(|short| format!("-{short}")));
+    }
+    let joined = |mut flags: Vec<String>| {
+        flags.sort();
+        flags.dedup();
+        flags.join("|")
+    };
+    (joined(of_a_model), joined(of_others))
+}
+
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut with_words(Cli::command()), "tokki", &mut script);
@@ -49,15 +71,27 @@ fn with_words(command: clap::Command) -> clap::Command {
 /// The script, with the names of models where a command takes one.
 fn with_names(shell: Shell, script: &str) -> String {
     let commands = of_models().join("|");
+    let (of_a_model, of_others) = valued();
+    let all: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let all = all.join("|");
     match shell {
         Shell::Bash => format!(
             "{script}
 # Names of models, beside files.
 _tokki_with_names() {{
-    local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\"
+    local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\" command=\"\" one
     _tokki \"$@\"
-    [[ \"$word\" == -* || \"$before\" == --* ]] && return 0
-    case \"${{COMP_WORDS[1]}}\" in
+    [[ \"$word\" == -* ]] && return 0
+    for one in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do
+        case \"$one\" in
+            {all}) command=\"$one\"; break ;;
+        esac
+    done
+    case \"$before\" in
+        {of_a_model}) command=show ;;
+        {of_others}) return 0 ;;
+    esac
+    case \"$command\" in
         {commands}) names=\"$(tokki list --names 2>/dev/null)\" ;;
         pull) names=\"$(tokki list --catalogue --names 2>/dev/null)\" ;;
         *) return 0 ;;
@@ -80,7 +114,8 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
             let asks = |line: &str| {
                 let of_a_model = ["'::model -- ", "':model -- ", "':what -- ", "'*::names -- ", "'*:names -- "];
                 let asks = of_a_model.iter().any(|start| line.trim_start().starts_with(start));
-                if asks { line.replace(":_default'", ":_tokki_models'") } else { line.to_owned() }
+                let line = line.replace(":MODEL:_default'", ":MODEL:_tokki_models'");
+                if asks { line.replace(":_default'", ":_tokki_models'") } else { line }
             };
             let lines: Vec<String> = script.lines().map(asks).collect();
             let (first, rest) =
@@ -90,6 +125,7 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
         Shell::Fish => format!(
             "{script}
 complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
+complete -c tokki -n \"__fish_seen_subcommand_from batch\" -l model -x -a \"(tokki list --names 2>/dev/null)\"
 complete -c tokki -n \"__fish_seen_subcommand_from pull\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
 ",
             of_models().join(" ")

@@ -4,15 +4,15 @@ mod advice;
 
 use super::compute::threads;
 use super::output::{Paint, json, result};
-use crate::Result;
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
 use crate::parallel::Pool;
 use crate::predict::measure;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
+use crate::{Result, suggest};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokki_quant::isa::Isa;
 
 /// Says what this machine can do, and what to change
@@ -62,6 +62,8 @@ struct Facts {
     integer_peak: Option<f64>,
     store: Health,
     config_file: Option<PathBuf>,
+    /// Names below `[models.NAME]` that no model of the store has, each with the nearest one.
+    presets_of_none: Vec<(String, Option<String>)>,
 }
 
 /// The state of the store.
@@ -128,7 +130,9 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     let pool = Pool::new(threads)?;
     let room = measured && machine.memory.available >= 2 * BUFFER;
     // Without a home there is no store, and nothing in it.
-    let store = Store::of(settings).map_or(Ok(Health::default()), |store| health(&store))?;
+    let store = Store::of(settings).ok();
+    let presets_of_none = store.as_ref().map_or(Ok(Vec::new()), |store| presets_of_none(settings, store))?;
+    let store = store.map_or(Ok(Health::default()), |store| health(&store))?;
     Ok(Facts {
         version: env!("CARGO_PKG_VERSION"),
         isa: pool.isa().name(),
@@ -142,8 +146,22 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
         machine,
         load,
         store,
+        presets_of_none,
         config_file: file_path(&|name| std::env::var(name).ok()).map(|(path, _)| path).filter(|path| path.exists()),
     })
+}
+
+/// What the settings say of single models that are not in the store: a typing error, or a file elsewhere.
+fn presets_of_none(settings: &Settings, store: &Store) -> Result<Vec<(String, Option<String>)>> {
+    let mut names = Vec::new();
+    for entry in store.models()? {
+        let files = entry.manifest.map_or(Vec::new(), |manifest| manifest.files).into_iter().map(|file| file.name);
+        names.extend(files.filter_map(|file| Some(Path::new(&file).file_stem()?.to_str()?.to_lowercase())));
+        names.push(entry.name.to_lowercase());
+    }
+    let of_none = settings.presets().filter(|preset| !names.iter().any(|name| name == preset));
+    let near = |preset: &str| suggest::nearest(preset, names.iter().map(String::as_str)).map(str::to_owned);
+    Ok(of_none.map(|preset| (preset.to_owned(), near(preset))).collect())
 }
 
 fn health(store: &Store) -> Result<Health> {
@@ -151,11 +169,15 @@ fn health(store: &Store) -> Result<Health> {
     let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
     let sizes = ready.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
     let bytes = sizes.fold(0, u64::saturating_add);
+    let named = |entry: &crate::store::Entry| {
+        let why = entry.path().err().as_ref().map(crate::store::trouble).unwrap_or_default();
+        format!("{} ({why})", entry.name)
+    };
     Ok(Health {
         home: store.home().to_path_buf(),
         disk_free: free(store.home()),
         ready: ready.len(),
-        damaged: damaged.into_iter().map(|entry| entry.name.clone()).collect(),
+        damaged: damaged.into_iter().map(named).collect(),
         partial: store.partials().into_iter().map(|partial| partial.name).collect(),
         bytes,
     })

@@ -7,7 +7,7 @@ use crate::gguf::{Gguf, RowLayout};
 use crate::store::Store;
 use crate::store::elsewhere::Elsewhere;
 use crate::units::show_bytes;
-use crate::{Error, Result};
+use crate::{Error, Result, suggest};
 use std::path::{Path, PathBuf};
 
 /// Gives GGUF files on this machine a name in the store
@@ -101,11 +101,24 @@ fn how(layout: RowLayout) -> &'static str {
     }
 }
 
+/// That another program does not have the models of these names, but others.
+fn not_there(program: &str, missing: &[String], names: &[String], places: &str) -> Error {
+    let near =
+        missing.first().and_then(|one| suggest::nearest(one.trim_matches('"'), names.iter().map(String::as_str)));
+    let near = near.map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
+    let s = if missing.len() == 1 { "" } else { "s" };
+    Error::usage(format!(
+        "No model{s} named {} in {program} ({places}).{near} There are: {}. --name NAME gives one another name here.",
+        missing.join(" or "),
+        names.join(", ")
+    ))
+}
+
 fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) -> Result<()> {
-    let elsewhere = match program {
-        Program::Ollama => Elsewhere::Ollama,
-        Program::Lmstudio => Elsewhere::LmStudio,
-        Program::Huggingface => Elsewhere::HuggingFace,
+    let (elsewhere, called) = match program {
+        Program::Ollama => (Elsewhere::Ollama, "Ollama"),
+        Program::Lmstudio => (Elsewhere::LmStudio, "LM Studio"),
+        Program::Huggingface => (Elsewhere::HuggingFace, "the Hugging Face cache"),
     };
     let places = elsewhere.places(&|key| std::env::var_os(key).map(PathBuf::from));
     let (mut found, mut damaged) = (Vec::new(), Vec::new());
@@ -124,14 +137,15 @@ fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) ->
         // NAME:TAG, as Ollama writes it, is NAME-TAG here, and :latest nothing.
         let named = |wanted: &PathBuf| wanted.to_string_lossy().trim_end_matches(":latest").replace(':', "-");
         let is = |name: &str, wanted: &PathBuf| name.eq_ignore_ascii_case(&named(wanted));
-        if let Some(missing) = args.files.iter().find(|wanted| !names.iter().any(|name| is(name, wanted))) {
-            let there = if names.is_empty() { "no models".to_owned() } else { names.join(", ") };
-            return Err(Error::usage(format!("There is no {} in {shown}, but {there}.", missing.display())));
+        let missing = args.files.iter().filter(|wanted| !names.iter().any(|name| is(name, wanted)));
+        let missing: Vec<String> = missing.map(|wanted| format!("{:?}", wanted.to_string_lossy())).collect();
+        if !missing.is_empty() && !names.is_empty() {
+            return Err(not_there(called, &missing, &names, &shown));
         }
         found.retain(|model| args.files.iter().any(|wanted| is(&model.name, wanted)));
     }
     if found.is_empty() {
-        return Err(Error::usage(format!("There are no GGUF models in {shown}.")));
+        return Err(Error::usage(format!("There are no GGUF models of {called} in {shown}.")));
     }
     if args.name.is_some() && found.len() > 1 {
         return Err(Error::usage(format!(

@@ -3,7 +3,7 @@
 use super::output::{Paint, json, prose, result, say, table};
 use crate::Result;
 use crate::gguf::RowLayout;
-use crate::store::{Partial, Store, catalogue};
+use crate::store::{Partial, Store, catalogue, trouble};
 use crate::units::show_bytes;
 use serde_json::{Value, json};
 
@@ -63,14 +63,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let state = match entry.path() {
             Ok(_) if interleaved => "ready, interleaved",
             Ok(_) => "ready",
-            Err(_) => "damaged",
+            Err(why) => trouble(&why),
         };
         rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
     }
     rows.extend(partials.iter().map(partial_row));
     result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))?;
     for error in models.iter().filter_map(|entry| entry.path().err()) {
-        say(&format!("damaged: {error}"));
+        say(&format!("{}: {error}", trouble(&error)));
     }
     Ok(())
 }

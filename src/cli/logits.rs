@@ -24,7 +24,7 @@ pub(super) struct Logits {
     model: OsString,
 
     /// Token ids, separated by commas
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',', required = true, value_parser = token)]
     tokens: Vec<u32>,
 
     /// File to write; - is stdout
@@ -40,6 +40,11 @@ pub(super) struct Logits {
 
     #[command(flatten)]
     machine: MachineFlags,
+}
+
+/// One of the ids, with or without blanks around it.
+fn token(text: &str) -> std::result::Result<u32, String> {
+    text.trim().parse().map_err(|_| "ids of tokens, whole numbers with commas between them".to_owned())
 }
 
 /// Runs the command.

@@ -44,7 +44,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
 fn page(command: &clap::Command) -> Result<String> {
     let mut page = Vec::new();
     let failed = |e: std::io::Error| Error::failed("manual page", e.to_string());
-    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(failed)?;
+    // The same line as in the help, which has the arguments as they are typed.
+    let usage = command.clone().render_usage().to_string();
+    let command = command.clone().override_usage(usage.trim_start_matches("Usage: ").trim().to_owned());
+    clap_mangen::Man::new(command).render(&mut page).map_err(failed)?;
     let page = String::from_utf8_lossy(&page).replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n.nf\n");
     // What stands before the version comes last in clap's order.
     let (before, version) = match page.find(".SH VERSION") {
@@ -103,6 +106,17 @@ mod tests {
             assert!(page.contains(&format!(".SH {section}")), "{section}:\n{page}");
         }
         assert!(!page.contains("EXTRA") && page.contains("TOKKI_CTX"));
+        let mut cli = Cli::command();
+        cli.build();
+        for (name, line) in
+            [("run", "run [OPTIONS] [MODEL] [PROMPT]..."), ("batch", "batch [OPTIONS] <IN.jsonl> <OUT.jsonl>")]
+        {
+            let page = super::page(cli.find_subcommand(name).unwrap()).unwrap().replace('\\', "");
+            assert!(
+                page.contains(&format!(".SH SYNOPSIS\nfBtokki{}", line.replace(name, &format!(" {name}fR")))),
+                "{page}"
+            );
+        }
         assert_eq!(escaped(".a-b"), "\\&.a\\-b");
     }
 }

@@ -1,6 +1,7 @@
 //! What commands write: results to stdout, the rest to stderr; colours on terminals only, and never against `NO_COLOR`.
 
 use crate::error::FileAction;
+pub(super) use crate::platform::files::home_path;
 use crate::{Error, Result, text};
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,8 +98,13 @@ fn words_whole(text: &str, width: usize) -> String {
 /// Writes a word and what it means to stderr: the meaning in a column of its own, its words whole at the edge of the
 /// terminal.
 pub(super) fn columns(word: &str, column: usize, meaning: &str) {
+    /// Columns that a meaning needs beside its word; with less it stands below it.
+    const MIN_ROOM: usize = 20;
+    const BELOW: usize = 4;
     let width = width().unwrap_or(usize::MAX);
-    let room = width.saturating_sub(column + 3).max(16);
+    let beside = width.saturating_sub(column + 3);
+    let (column, room) =
+        if beside < MIN_ROOM { (BELOW, width.saturating_sub(BELOW + 3).max(1)) } else { (column, beside) };
     let mut rows = vec![String::new()];
     for part in meaning.split(' ') {
         let row = rows.last().map_or(0, |row| row.chars().count());
@@ -144,14 +150,6 @@ pub(super) fn lost(why: std::io::Error) -> Error {
         // Its reader has gone: there is no one to compute for.
         std::io::ErrorKind::BrokenPipe => Error::Interrupted,
         _ => Error::io("stdout", FileAction::Write, why),
-    }
-}
-
-/// `~/x` below the user's home, where a shell did not do that.
-pub(super) fn home_path(path: &str) -> std::path::PathBuf {
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => path.into(),
     }
 }
 

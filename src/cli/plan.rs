@@ -85,6 +85,10 @@ struct Report {
     /// For a model that is not on this machine.
     disk: Option<Disk>,
     rows: Vec<Row>,
+    /// The context that was asked for.
+    asked_ctx: Option<usize>,
+    /// Tokens that the model was trained for.
+    trained_ctx: usize,
     recommended_ctx: Option<usize>,
     recommended_kv_type: Option<&'static str>,
     advice: String,
@@ -246,6 +250,8 @@ fn known(name: String, compute: &Compute) -> Report {
         prefill_tok_s: None,
         decode_tok_s: None,
         measured_before: false,
+        asked_ctx: compute.settings.ctx(),
+        trained_ctx: trained,
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
@@ -303,7 +309,11 @@ impl Report {
     fn advised(mut self) -> Self {
         let least = self.rows.iter().map(|row| row.need.total()).min().unwrap_or(0);
         self.advice = match (self.recommended_ctx, self.recommended_kv_type) {
-            (Some(context), Some(kind)) => format!("fits: --ctx {context} --kv-type {kind}"),
+            (Some(context), Some(kind)) => {
+                let asked = self.asked_ctx.filter(|&asked| asked != context);
+                let unfit = asked.map(|asked| format!("context {asked} does not fit; ")).unwrap_or_default();
+                format!("{unfit}fits: --ctx {context} --kv-type {kind}")
+            }
             _ => format!(
                 "does not fit: {} needed at least, {} free; weights would be read from disk for every token. Take a \
                  smaller quantization or model, or a machine with {} more memory",
@@ -312,6 +322,13 @@ impl Report {
                 show_bytes(least.saturating_sub(self.free_bytes))
             ),
         };
+        if let Some(context) = self.recommended_ctx.filter(|&context| context > self.trained_ctx) {
+            self.advice += &format!(
+                "\ncontext {context} is more than the {} that the model was trained for: past those its answers may make no \
+                 sense",
+                self.trained_ctx
+            );
+        }
         if let Some(disk) = self.disk.as_ref().filter(|disk| !disk.fits) {
             let free = show_bytes(disk.free_bytes.unwrap_or_default());
             let needed = show_bytes(disk.needed_bytes);

@@ -150,12 +150,19 @@ impl Prompt {
     }
 }
 
+impl Prompt {
+    /// Takes the bar off the screen, before anything else is said there.
+    pub(super) fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Drop for Prompt {
     fn drop(&mut self) {
         // An interrupted one must not stay on the screen.
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.clear();
     }
 }
 

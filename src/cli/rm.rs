@@ -33,7 +33,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let linked = manifest.and_then(|manifest| manifest.files.into_iter().find_map(|file| file.link));
         let removed = store.remove(name)?;
         if let Some(file) = linked {
-            say(&format!("{}: the link is removed; the file stays at {}", removed.name, file.display()));
+            let (name, place) = (removed.name, file.display());
+            say(&match file.symlink_metadata() {
+                Ok(_) => format!("{name}: the link is removed; the file stays at {place}"),
+                Err(_) => format!("{name}: the link is removed; there was no file any more at {place}"),
+            });
             continue;
         }
         say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));

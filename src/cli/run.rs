@@ -60,11 +60,12 @@ pub(super) struct Run {
     #[arg(long)]
     pub(super) yes: bool,
 
-    /// Keep the conversation with its cache in this file, and continue from it if it's there
+    /// Keep the conversation with its cache in this file, and continue from it, with its model, if it's there. A question
+    /// without an answer, because the process was killed, is at the prompt again
     #[arg(long, value_name = "FILE")]
     session: Option<PathBuf>,
 
-    /// Go on with the last chat (with MODEL: the last one with that model)
+    /// Go on with the last chat (with MODEL: the last one with that model); a question without an answer is at the prompt
     #[arg(long = "continue", conflicts_with_all = ["raw", "session", "json"])]
     go_on: bool,
 
@@ -87,13 +88,15 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat).with(&args.thinking);
     check_flags(args, &settings)?;
     let form = form(args)?;
-    let mut session = args.session.as_deref().map(SessionFile::open).transpose()?;
+    let session = args.session.as_deref().map(SessionFile::open).transpose()?;
     let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
-    let (model, prompt) = match &kept {
-        Some(kept) => {
-            let model = store::resolve(&kept.model).map_err(|error| gone(&kept.model, error))?;
-            (model, question(args).or_else(|| given_prompt(args)))
-        }
+    let held_with = match (&kept, session.as_ref().filter(|file| !file.is_new())) {
+        (Some(kept), _) => Some(store::resolve_again(&kept.model).map_err(|error| gone(&kept.model, error))?),
+        (None, Some(file)) if args.model.is_none() || question(args).is_some() => Some(session_model(file)?),
+        (None, _) => None,
+    };
+    let (model, prompt) = match held_with {
+        Some(model) => (model, question(args).or_else(|| given_prompt(args))),
         None => what(args, &settings)?,
     };
     let settings = settings.for_model(&model);
@@ -132,16 +135,21 @@ pub(super) fn run(args: &Run) -> Result<()> {
             start,
         );
     };
-    conversation.say(&prompt);
     let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
-    let turn = once(args, &settings, &mut conversation, &wishes, constraint)?;
-    if let Some(file) = &mut session {
-        conversation.keep_in(file)?;
+    let history = kept.filter(|_| settings.history().unwrap_or(true));
+    let history = history.map(|chat| Ok::<_, Error>((store::chats::Chats::of(&settings)?, chat))).transpose()?;
+    let mut keeper = Keeper { session, history };
+    if conversation.take_back_unanswered() {
+        output::say("tokki: the last question was never answered; this one takes its place");
     }
-    if let Some(mut chat) = kept.filter(|_| settings.history().unwrap_or(true)) {
-        let model = chat.model.clone();
-        store::chats::Chats::of(&settings)?.keep_on(&mut chat, &model, conversation.messages())?;
+    conversation.say(&prompt);
+    keeper.asked(&conversation)?;
+    let turn = once(args, &settings, &mut conversation, &wishes, constraint);
+    if turn.is_err() && conversation.take_back_unanswered() {
+        keeper.taken_back(&conversation)?;
     }
+    let turn = turn?;
+    keeper.answered(&conversation)?;
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
         Some(Finish::Interrupted) => Err(Error::Interrupted),
@@ -151,6 +159,53 @@ pub(super) fn run(args: &Run) -> Result<()> {
         _ if turn.stats.form_incomplete => unfinished("it was cut before its form was complete"),
         _ => Ok(()),
     }
+}
+
+/// What keeps a conversation: its question before the answer is computed, and both when it is there.
+struct Keeper {
+    session: Option<SessionFile>,
+    history: Option<(store::chats::Chats, store::chats::Chat)>,
+}
+
+impl Keeper {
+    fn asked(&mut self, conversation: &Conversation) -> Result<()> {
+        self.session.as_mut().map_or(Ok(()), |file| conversation.note_question_in(file))?;
+        self.in_history(conversation)
+    }
+
+    fn taken_back(&mut self, conversation: &Conversation) -> Result<()> {
+        self.session.iter_mut().for_each(SessionFile::take_back);
+        self.in_history(conversation)
+    }
+
+    fn answered(&mut self, conversation: &Conversation) -> Result<()> {
+        self.session.as_mut().map_or(Ok(()), |file| conversation.keep_in(file))?;
+        self.in_history(conversation)
+    }
+
+    fn in_history(&mut self, conversation: &Conversation) -> Result<()> {
+        let Some((place, chat)) = &mut self.history else { return Ok(()) };
+        let model = chat.model.clone();
+        place.keep_on(chat, &model, conversation.messages())
+    }
+}
+
+/// The model of the session that is gone on with, where none is named.
+fn session_model(file: &SessionFile) -> Result<PathBuf> {
+    let path = file.path();
+    let name_it = format!("Name it: tokki run MODEL --session {}", path.display());
+    let Some(model) = Conversation::model_of(path)? else {
+        return Err(Error::usage(format!("{} does not say which model it was held with. {name_it}", path.display())));
+    };
+    store::resolve_again(&model).map_err(|error| match model.exists() {
+        true => error,
+        false => Error::usage(format!(
+            "{} was held with {}, which is not there any more. Bring it back, or say where it is now. {name_it}",
+            path.display(),
+            model.display()
+        ))
+        .of(ErrorKind::NotFound),
+    })
 }
 
 /// The chat that `--continue` goes on with.
@@ -204,7 +259,7 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
         if args.raw && given(key) {
             let flag = flag(key);
             return Err(Error::usage(format!(
-                "{flag} is of chats, and --raw continues text as it is. Leave one of them out."
+                "{flag} is for chats, and --raw continues text as it is. Leave one of them out."
             )));
         }
     }
@@ -339,7 +394,7 @@ fn once(
             Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
-                output::say(&format!("tokki: {}", empty(wishes)));
+                output::say(&format!("tokki: {}", empty(wishes, &turn)));
             }
             _ => {}
         }
@@ -351,9 +406,10 @@ fn once(
 }
 
 /// Why there is no answer.
-pub(super) fn empty(wishes: &Wishes) -> &'static str {
+pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
     match wishes.stop.as_slice() {
-        [] => "the model ended at once: its answer is empty",
+        [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
+        [] => "the model ended after its thought: its answer is empty",
         _ => "the answer is empty: a text that ends it came first, or the model ended at once",
     }
 }

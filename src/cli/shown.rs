@@ -41,6 +41,10 @@ impl Show {
 
     /// A newline after the last piece, where it has none.
     pub(super) fn end(&mut self) -> Result<()> {
+        if self.last.take() == Some(Kind::Reasoning) {
+            // No answer came after the thought, whose last line is still open.
+            output::say("");
+        }
         if let Some(flow) = &mut self.flow {
             output::piece(&flow.end(output::width().unwrap_or(usize::MAX)))?;
         }

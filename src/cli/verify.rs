@@ -1,8 +1,8 @@
 //! `tokki verify`: are the stored bytes still the right ones?
 
-use super::output::{Paint, result, say};
+use super::output::{Paint, count, result, say};
 use super::progress::Bar;
-use crate::store::{Store, Verdict};
+use crate::store::{Store, Verdict, trouble};
 use crate::{Error, Result};
 
 /// Checks stored models against their hashes
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         say("no models to check");
     }
     let paint = Paint::stdout();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut repair) = (Vec::new(), false);
     for name in names {
         let line = match store.verify(&name, &Bar::default()) {
             Ok(Verdict::Matches) => format!("{name}: {}", paint.good("matches")),
@@ -43,8 +43,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e @ (Error::Input { .. } | Error::Usage { .. })) if store.find(&name)?.is_none() => return Err(e),
             Err(e) => {
-                wrong.push(name.clone());
-                format!("{name}: {}: {e}", paint.bad("damaged"))
+                let what = trouble(&e);
+                wrong.push(format!("{name} ({what})"));
+                repair |= what == "damaged";
+                format!("{name}: {}: {e}", paint.bad(what))
             }
         };
         result(|out| writeln!(out, "{line}"))?;
@@ -52,6 +54,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Error::failed("verify", format!("{} damaged: {}", wrong.len(), wrong.join(", ")))
-        .hint("they will not be run until they are repaired"))
+    let hint = if repair { "what is damaged will not be run until it is repaired" } else { "" };
+    Err(Error::failed("verify", format!("{} cannot be used: {}", count(wrong.len(), "model"), wrong.join(", ")))
+        .hint(hint))
 }

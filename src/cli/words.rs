@@ -100,8 +100,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let arg = text(ContextKind::InvalidArg)?;
             let name = command.unwrap_or("tokki");
             let near = near(ContextKind::SuggestedArg);
+            let text = if name == "run" { "; text that begins with - goes after -- ." } else { "." };
             Some(if arg.starts_with('-') {
-                format!("{name} has no flag {arg}.{near} {help} lists them; text that begins with - goes after -- .")
+                format!("{name} has no flag {arg}.{near} {help} lists them{text}")
             } else {
                 format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
             })
@@ -117,7 +118,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                 "-1" => " To leave it as it is by default, leave the flag out.",
                 _ => "",
             };
-            Some(format!("{arg} takes {}, not {value:?}.{otherwise}", number(wanted)))
+            Some(format!("{} takes {}, not {value:?}.{otherwise}", bare(&arg), number(wanted)))
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = match said.get(ContextKind::InvalidArg) {
@@ -139,16 +140,17 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
         }
         // A flag at the end, or before another flag.
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
-            Some(format!("{} needs a value. {help} says which.", text(ContextKind::InvalidArg)?))
+            Some(format!("{} needs a value. {help} says which.", bare(&text(ContextKind::InvalidArg)?)))
         }
         ErrorKind::InvalidValue => {
             let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
             let Some(ContextValue::Strings(known)) = said.get(ContextKind::ValidValue) else { return None };
             let near = near(ContextKind::SuggestedValue);
-            Some(format!("{arg} takes {}, not {value:?}.{near}", known.join(", ")))
+            Some(format!("{} takes {}, not {value:?}.{near}", bare(&arg), known.join(", ")))
         }
         ErrorKind::ArgumentConflict => {
             let (arg, other) = (text(ContextKind::InvalidArg)?, text(ContextKind::PriorArg)?);
+            let (arg, other) = (bare(&arg), bare(&other));
             if arg == other {
                 return Some(format!("{arg} is given twice. Leave one of them out."));
             }
@@ -156,6 +158,12 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
         }
         _ => None,
     }
+}
+
+/// A flag without what stands for its value, and a place without its brackets: as it is typed.
+fn bare(arg: &str) -> &str {
+    let name = arg.split([' ', '=']).next().unwrap_or(arg).trim_end_matches(['[', '.']);
+    name.trim_matches(['<', '>', '[', ']'])
 }
 
 /// What the parser's own readers of numbers say, in words.
@@ -214,9 +222,9 @@ mod tests {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             Cli::try_parse_from(&args).err().and_then(|said| of_the_parser(&said, &args)).unwrap_or_default()
         };
-        assert_eq!(said("tokki run m x --top-p 2"), "--top-p <P> takes a number above 0, up to 1, not \"2\".");
-        assert_eq!(said("tokki bench m -r 0"), "--rounds <N> takes a whole number from 1 to 1000, not \"0\".");
-        assert_eq!(said("tokki rerank m --top x"), "--top <N> takes a whole number, not \"x\".");
+        assert_eq!(said("tokki run m x --top-p 2"), "--top-p takes a number above 0, up to 1, not \"2\".");
+        assert_eq!(said("tokki bench m -r 0"), "--rounds takes a whole number from 1 to 1000, not \"0\".");
+        assert_eq!(said("tokki rerank m --top x"), "--top takes a whole number, not \"x\".");
         assert!(said("tokki frob").starts_with("There is no command \"frob\"."));
         assert!(
             said("tokki run m --temprature 1").contains("run has no flag --temprature. Did you mean --temperature?")

@@ -118,7 +118,7 @@ impl Item for String {
 impl Item for PathBuf {
     const KIND: &'static str = "text";
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("a path".to_owned()) } else { Ok(Self::from(text)) }
+        if text.is_empty() { Err("a path".to_owned()) } else { Ok(crate::platform::files::home_path(text)) }
     }
     fn show(&self) -> String {
         self.to_string_lossy().into_owned()

@@ -300,9 +300,41 @@ impl Conversation {
         Ok(turn)
     }
 
+    /// The last question, where it has no answer.
+    pub fn unanswered(&self) -> Option<&str> {
+        self.messages.last().filter(|last| last["role"] == "user")?["content"].as_str()
+    }
+
+    /// Takes the last question back if it has no answer.
+    pub fn take_back_unanswered(&mut self) -> bool {
+        let unanswered = self.messages.last().is_some_and(|last| last["role"] == "user");
+        if unanswered {
+            self.messages.pop();
+        }
+        unanswered
+    }
+
     /// What a session file holds beside the cache.
     fn notes(&self) -> Value {
-        json!({ "messages": self.messages, "raw": self.raw })
+        let model = self.session.model().gguf.path();
+        let model = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
+        json!({ "messages": self.messages, "raw": self.raw, "model": model.to_str() })
+    }
+
+    /// The file of the model that a session was held with, where the session says so.
+    ///
+    /// # Errors
+    /// What is no session.
+    pub fn model_of(session: &std::path::Path) -> Result<Option<std::path::PathBuf>> {
+        Ok(super::saved::notes(session)?["model"].as_str().map(std::path::PathBuf::from))
+    }
+
+    /// Notes the question that is answered next in the file that this process keeps the conversation in.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn note_question_in(&self, file: &mut super::saved::SessionFile) -> Result<()> {
+        file.ask(&self.session, self.notes())
     }
 
     /// Writes messages and cache to a file.

@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! "TOKKISES" | version u32 | header length u32 | header (JSON) | tokens u32 ... | pages ... | SHA-256 of all before
+//! "TOKKIASK" | notes length u32 | notes (JSON) | SHA-256 of the notes
 //! ```
+//! The second line is there while a question has no answer yet: the notes with it, appended in a moment where the cache would be
+//! written for long. What does not end as it should (the process was killed within it) counts for nothing.
+//!
 //! A session file is input like any other: lengths are checked against the file's before anything is allocated, the
 //! checksum before anything is used, and the model by its fingerprint, by what is computed (its [`Spec`](crate::arch::Spec))
 //! and by its tokenizer: a cache means nothing elsewhere. Files are replaced by a rename, so a crash leaves the old one or
@@ -22,12 +26,14 @@ use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"TOKKISES";
 const VERSION: u32 = 2;
+/// Begins the notes of a question without an answer.
+const ASKED: &[u8; 8] = b"TOKKIASK";
 /// A header holds a conversation's text: 64 MiB is more than any context.
 const MAX_HEADER: u64 = 64 << 20;
 const DIGEST: u64 = 32;
@@ -183,6 +189,8 @@ pub struct SessionFile {
     lock: File,
     /// It was made to hold the place, and goes again if nothing is saved.
     made: bool,
+    /// How long the file was before a question was noted in it that has no answer yet.
+    before: Option<u64>,
     /// What its sessions are bound to, since the first was saved: a model whose file is spoilt later on does not take the
     /// conversation with it.
     marks: Option<Marks>,
@@ -203,7 +211,7 @@ impl SessionFile {
             let file = file.map_err(|why| Error::io(path, FileAction::Write, why))?;
             match file.try_lock() {
                 Ok(()) if is_same(&file, std::fs::metadata(path)) => {
-                    return Ok(Self { path: path.to_path_buf(), lock: file, made, marks: None });
+                    return Ok(Self { path: path.to_path_buf(), lock: file, made, before: None, marks: None });
                 }
                 // It was replaced in this very moment.
                 Ok(()) => {}
@@ -239,7 +247,41 @@ impl SessionFile {
         let outcome = written(session, &marks, notes, &self.path).and_then(Output::commit_locked);
         self.marks = Some(marks);
         self.lock = outcome?;
+        self.before = None;
         Ok(())
+    }
+
+    /// Notes a question before its answer is computed, so that it outlives the process: `notes` are those with it.
+    ///
+    /// # Errors
+    /// As [`save`]; the file is then as it was.
+    pub fn ask(&mut self, session: &Session, notes: serde_json::Value) -> Result<()> {
+        if self.is_new() {
+            // There is no cache yet that would take long to write.
+            self.save(session, notes)?;
+            self.before = Some(0);
+            return Ok(());
+        }
+        let failed = |why| Error::io(&self.path, FileAction::Write, why);
+        let notes = serde_json::to_vec(&notes).map_err(|why| Error::failed("the question", why.to_string()))?;
+        let length = (notes.len() as u32).to_le_bytes();
+        let digest = Sha256::digest(&notes);
+        let before = self.lock.seek(SeekFrom::End(0)).map_err(failed)?;
+        let written = self.lock.write_all(&[&ASKED[..], &length, &notes, &digest].concat());
+        let outcome = written.and_then(|()| self.lock.sync_data()).map_err(failed);
+        self.before = Some(before);
+        if outcome.is_err() {
+            self.take_back();
+        }
+        outcome
+    }
+
+    /// Forgets the question that was noted last: there was an error in the place of its answer. What cannot be forgotten now
+    /// goes with what is saved next.
+    pub fn take_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            drop(self.lock.set_len(before));
+        }
     }
 }
 
@@ -251,14 +293,20 @@ impl Drop for SessionFile {
     }
 }
 
+/// The notes of a session whose model is not known yet. Nothing of the file has been proven then.
+///
+/// # Errors
+/// [`Error::Input`] for what is no session.
+pub fn notes(path: &Path) -> Result<serde_json::Value> {
+    Ok(Reader::open(path)?.header()?.notes)
+}
+
 /// Reads a session of `model` from `path`, and its notes.
 ///
 /// # Errors
 /// [`Error::Input`] for a file that is damaged, of another version, of another model or of another kind of cache.
 pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Result<(Session, serde_json::Value)> {
-    let file = input::open_regular(path)?;
-    let length = file.metadata().map_err(|why| Error::io(path, FileAction::Read, why))?.len();
-    let mut reader = Reader { path, inner: BufReader::with_capacity(1 << 20, file), hash: Sha256::new(), left: length };
+    let mut reader = Reader::open(path)?;
     let header = reader.header()?;
     let shape = CacheShape::new(&model.spec, options.kv);
     reader.check(&header, &model, &shape, &options)?;
@@ -269,7 +317,7 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
     let pages = (0..header.pages).map(|_| reader.bytes(header.page_bytes)).collect::<Result<Vec<_>>>()?;
     let state = reader.bytes(header.state_values.saturating_mul(4))?;
     let state = state.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    reader.finish()?;
+    let asked = reader.finish()?;
     let count = tokens.len();
     if let Some(bad) = tokens.iter().find(|&&token| token as usize >= model.spec.vocab) {
         return Err(reader.wrong("token ids of the model's vocabulary", bad.to_string()));
@@ -281,7 +329,18 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
         let wanted = format!("a recurrent state of {} values", cache.shape().state_len());
         return Err(reader.wrong(wanted, header.state_values.to_string()));
     }
-    Ok((Session::with_cache(model, pool, options, cache, tokens), header.notes))
+    Ok((Session::with_cache(model, pool, options, cache, tokens), asked.unwrap_or(header.notes)))
+}
+
+/// The first of the noted questions that `bytes` begin with, and what follows it.
+fn question(bytes: &[u8]) -> Option<(serde_json::Value, &[u8])> {
+    let (length, rest) = bytes.strip_prefix(ASKED)?.split_first_chunk()?;
+    let (notes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let (digest, rest) = rest.split_first_chunk::<{ DIGEST as usize }>()?;
+    if *Sha256::digest(notes) != *digest {
+        return None;
+    }
+    Some((serde_json::from_slice(notes).ok()?, rest))
 }
 
 struct Reader<'a> {
@@ -292,7 +351,13 @@ struct Reader<'a> {
     left: u64,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = input::open_regular(path)?;
+        let left = file.metadata().map_err(|why| Error::io(path, FileAction::Read, why))?.len();
+        Ok(Self { path, inner: BufReader::with_capacity(1 << 20, file), hash: Sha256::new(), left })
+    }
+
     fn wrong(&self, wanted: impl Into<String>, found: impl Into<String>) -> Error {
         Error::input(self.path.display().to_string(), wanted, found)
             .hint("start a new session with another `session` file")
@@ -364,17 +429,26 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The rest of the file must be the checksum of all before.
-    fn finish(&mut self) -> Result<()> {
+    /// What follows must be the checksum of all before. Gives the notes with the last question that is noted after it.
+    fn finish(&mut self) -> Result<Option<serde_json::Value>> {
         let mut digest = [0; DIGEST as usize];
-        if self.left != DIGEST {
+        if self.left < DIGEST {
             return Err(self.wrong("a checksum at the end", format!("{} bytes", self.left)));
         }
         self.inner.read_exact(&mut digest).map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         if *self.hash.finalize_reset() != digest {
             return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
         }
-        Ok(())
+        let mut rest = Vec::new();
+        let read = self.inner.by_ref().take(MAX_HEADER).read_to_end(&mut rest);
+        read.map_err(|why| Error::io(self.path, FileAction::Read, why))?;
+        let mut rest = rest.as_slice();
+        let asked = std::iter::from_fn(|| {
+            let (notes, after) = question(rest)?;
+            rest = after;
+            Some(notes)
+        });
+        Ok(asked.last())
     }
 }
 

@@ -121,16 +121,23 @@ fn scan_at(cursor: &mut Cursor<'_>) -> Result<Scan> {
     Ok(Scan { version, keys, tensors, alignment, end: cursor.at, view })
 }
 
+/// That a file does not begin as models do.
+fn no_model(cursor: &Cursor<'_>) -> Error {
+    let (found, hint) = other::kind(cursor.bytes);
+    cursor.wrong(0, "a GGUF file (magic `GGUF`)", found).of(ErrorKind::NotAModel).hint(hint)
+}
+
 /// Magic, version and counts.
 fn preamble(cursor: &mut Cursor<'_>) -> Result<(u32, u64, u64)> {
+    if cursor.bytes.len() < 4 && !b"GGUF".starts_with(cursor.bytes) {
+        return Err(no_model(cursor));
+    }
     let magic = cursor.take(4, "the magic `GGUF`")?;
     if magic == b"FUGG" {
         return Err(big_endian(cursor));
     }
     if magic != b"GGUF" {
-        let (found, hint) = other::kind(cursor.bytes);
-        let error = cursor.wrong(0, "a GGUF file (magic `GGUF`)", found);
-        return Err(error.of(ErrorKind::NotAModel).hint(hint));
+        return Err(no_model(cursor));
     }
     let version = cursor.u32("the version")?;
     if version & 0xffff == 0 && version != 0 {

@@ -71,6 +71,15 @@ pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
     }
 }
 
+/// `~/x` below the user's home, where a shell did not do that.
+#[cfg(feature = "pull")]
+pub(crate) fn home_path(path: &str) -> std::path::PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
+    }
+}
+
 /// Creates a folder, and those above it, that only its owner may look into.
 pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
     let mut builder = DirBuilder::new();

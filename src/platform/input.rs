@@ -45,7 +45,7 @@ pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read_regular`], and [`Error::Input`] for what is no text.
 pub fn read_regular_text(path: &Path, most: u64) -> Result<String> {
-    text(&path.display().to_string(), read_regular(path, most)?)
+    text_file(path, read_regular(path, most)?)
 }
 
 /// The text that a user names on the command line: a file, a FIFO, or the end of a pipe that a shell put in its place
@@ -61,7 +61,18 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     }
     let place = path.display().to_string();
     let mut file = open_pipe(path)?;
-    text(&place, bounded(&mut file, &place, most)?)
+    text_file(path, bounded(&mut file, &place, most)?)
+}
+
+/// As [`text`], of a file that a person named: a program, a picture, an archive is told to be none.
+fn text_file(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let broken = std::str::from_utf8(&bytes).err().map(|why| format!("byte {} is not UTF-8", why.valid_up_to()));
+    let zero = bytes.iter().position(|&byte| byte == 0).map(|at| format!("there is a zero at byte {at}"));
+    match zero.or(broken).filter(|_| !wide) {
+        Some(why) => Err(Error::usage(format!("{} is not a text file: {why}.", path.display()))),
+        None => text(&path.display().to_string(), bytes),
+    }
 }
 
 #[cfg(unix)]

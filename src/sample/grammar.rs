@@ -101,12 +101,6 @@ impl Form {
     }
 }
 
-/// With a capital letter.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 fn deeper_than(json: &serde_json::Value, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else { return true };
     match json {
@@ -200,7 +194,7 @@ impl Grammars {
                 if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
             // The compiler names what it was given, of any length.
             let why: String = why.chars().take(MAX_MESSAGE).collect();
-            Error::usage(format!("{} cannot be used: {}", sentence(form.name()), in_words(why)))
+            Error::usage(format!("{} cannot be used: {}", crate::text::sentence(form.name()), in_words(why)))
         };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));

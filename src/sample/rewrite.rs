@@ -6,7 +6,8 @@
 //! - `not`: by the opposite of what it holds.
 //! - `propertyNames`: by patterns of names, where no name is declared.
 //! - `uniqueItems`: where there is one item at most.
-//! - `format`: those that the compiler does not know, by a narrower one that it knows, a pattern or bounds.
+//! - `format`: those that the compiler does not know, by a narrower one that it knows, a pattern or bounds; those whose texts
+//!   could go on for ever get an end.
 //!
 //! What is left of them afterwards is refused.
 
@@ -234,10 +235,36 @@ pub(super) fn known_format(name: &str) -> bool {
     COMPILED.contains(&name)
 }
 
+/// The letters that a text of a format gets, where nothing is said of its length: a model that does not find the end of an
+/// address would write one for ever. THE TABLE.
+const LONGEST: &[(&str, u64)] = &[
+    ("email", 254),
+    ("hostname", 253),
+    ("uri", 500),
+    ("date-time", 35),
+    ("time", 24),
+    ("duration", 40),
+    ("json-pointer", 200),
+    ("relative-json-pointer", 200),
+];
+
+/// Says how long a text of the format `name` may be, where the schema neither does nor lists the texts.
+fn bounded(map: &mut Map<String, Value>, name: &str) {
+    let said = ["minLength", "maxLength", "const", "enum"].iter().any(|word| map.contains_key(*word));
+    if let Some((_, most)) = LONGEST.iter().find(|(known, _)| *known == name).filter(|_| !said) {
+        map.insert("maxLength".to_owned(), json!(most));
+    }
+}
+
 fn format(map: &mut Map<String, Value>) {
-    let Some(name) = map.get("format").and_then(Value::as_str) else { return };
+    let Some(name) = map.get("format").and_then(Value::as_str).map(str::to_owned) else { return };
     let about_numbers = matches!(kind(map), Some("integer" | "number"));
-    let Some((_, kept)) = FORMATS.iter().find(|(known, _)| *known == name) else { return };
+    let row = FORMATS.iter().find(|(known, _)| *known == name);
+    match row {
+        Some((_, Kept::As(other))) => bounded(map, other),
+        _ => bounded(map, &name),
+    }
+    let Some((_, kept)) = row else { return };
     match kept {
         Kept::As(other) => drop(map.insert("format".to_owned(), json!(other))),
         Kept::Pattern(pattern) => {

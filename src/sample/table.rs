@@ -94,10 +94,13 @@ impl Typed for f32 {
     }
 }
 
-/// A count; negative numbers stand for no limit.
+/// A count; -1 stands for no limit.
 impl Typed for usize {
     fn read(value: &Json) -> Option<Self> {
         let x = value.as_f64().filter(|x| x.fract() == 0.0)?;
+        if x < -1.0 {
+            return None;
+        }
         Some(if x < 0.0 { Self::MAX } else { x as Self })
     }
     fn json(&self) -> Json {
@@ -295,7 +298,7 @@ parameters! {
     }
     /// How many of the last tokens, of prompt and answer, these penalties look at; -1 looks at all
     repeat_last_n: usize {
-        off: 64, start: 64, wanted: "a whole number", fits: |_| true,
+        off: 64, start: 64, wanted: "a whole number from 0, or -1 for all", fits: |_| true,
         env: "TOKKI_REPEAT_LAST_N", value: "N", example: "64", file: Some("penalty_last_n"),
         keys: &["repeat_last_n"], shown: changed
     }
@@ -312,12 +315,12 @@ parameters! {
     }
     /// Repetitions of fewer tokens are let be
     dry_allowed_length: usize {
-        off: 2, start: 2, wanted: "a whole number", fits: |_| true,
+        off: 2, start: 2, wanted: "a whole number from 0, or -1 for no limit", fits: |_| true,
         env: "TOKKI_DRY_ALLOWED_LENGTH", value: "N", example: "2", file: None, keys: &["dry_allowed_length"], shown: changed
     }
     /// How many of the last tokens are searched for repetitions; -1 searches all
     dry_penalty_last_n: usize {
-        off: usize::MAX, start: usize::MAX, wanted: "a whole number", fits: |_| true,
+        off: usize::MAX, start: usize::MAX, wanted: "a whole number from 0, or -1 for all", fits: |_| true,
         env: "TOKKI_DRY_PENALTY_LAST_N", value: "N", example: "-1", file: None, keys: &["dry_penalty_last_n"], shown: changed
     }
     /// Texts that repetitions do not reach across, as a JSON array

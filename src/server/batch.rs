@@ -13,7 +13,7 @@ use crate::platform::input;
 use crate::{Error, Result};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -41,8 +41,23 @@ pub struct Outcome {
     pub before: usize,
     /// Lines answered now.
     pub answered: usize,
-    /// Of these, how many with an error.
+    /// Lines whose answer, of now or of an earlier run, is an error.
     pub failed: usize,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Was {
+    Answered,
+    /// Its answer is an error.
+    Refused,
+}
+
+impl Was {
+    /// What a line of the output says.
+    pub(super) fn of(answer: &Value) -> Self {
+        if answer["response"]["status_code"] == 200 { Self::Answered } else { Self::Refused }
+    }
 }
 
 /// Answers the lines of `lines` that `output` does not answer yet; `progress` is told how many are done and how many
@@ -59,8 +74,9 @@ pub fn batch(
 ) -> Result<Outcome> {
     let (mut file, done) = open_output(output)?;
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
-    let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
-    outcome.before = outcome.lines - left.len();
+    let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));
+    outcome.before = before.len();
+    outcome.failed = before.iter().filter(|line| done.get(&line.custom_id) == Some(&Was::Refused)).count();
     let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let state = new_state(models, ServerOptions::default())?;
@@ -68,7 +84,7 @@ pub fn batch(
         progress(outcome.before, outcome.lines);
         answer_all(&state, left, &mut file, stop, &mut |answer| {
             outcome.answered += 1;
-            outcome.failed += usize::from(answer["response"]["status_code"] != 200);
+            outcome.failed += usize::from(Was::of(answer) == Was::Refused);
             progress(outcome.before + outcome.answered, outcome.lines);
         })
         .await
@@ -190,15 +206,15 @@ pub fn read_requests(mut reader: &mut dyn BufRead, name: &str) -> Result<Vec<Lin
     Ok(lines)
 }
 
-/// The output, to be appended to, and the ids that it answers. A line without its end is cut off.
-pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
+/// The output, to be appended to, and the ids that it answers, each with how. A line without its end is cut off.
+pub(super) fn open_output(path: &Path) -> Result<(File, HashMap<String, Was>)> {
     let failed = |action| move |why| Error::io(path, action, why);
     if path.exists() {
         drop(input::open_regular(path)?);
     }
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = open.map_err(failed(FileAction::Open))?;
-    let mut done = HashSet::new();
+    let mut done = HashMap::new();
     let mut whole = 0;
     let mut reader = BufReader::new(&file);
     let mut line = Vec::new();
@@ -212,7 +228,7 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashSet<String>)> {
             let found = format!("at byte {whole}: {why}");
             Error::input(path.display().to_string(), "an output of an earlier run, or a new file", found)
         })?;
-        done.extend(value["custom_id"].as_str().map(str::to_owned));
+        done.extend(value["custom_id"].as_str().map(|id| (id.to_owned(), Was::of(&value))));
         whole += length as u64;
     }
     file.set_len(whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed(FileAction::Write))?;
@@ -228,9 +244,10 @@ mod tests {
     fn a_torn_line_is_cut_off_and_whole_ones_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        std::fs::write(&path, "{\"custom_id\":\"a\"}\n{\"custom_id\":\"b\"}\n{\"custom_").unwrap();
+        let answered = r#"{"custom_id":"a","response":{"status_code":200}}"#;
+        std::fs::write(&path, format!("{answered}\n{{\"custom_id\":\"b\"}}\n{{\"custom_")).unwrap();
         let (mut file, done) = open_output(&path).unwrap();
-        assert_eq!(done, ["a", "b"].map(String::from).into());
+        assert_eq!(done, [("a".to_owned(), Was::Answered), ("b".to_owned(), Was::Refused)].into());
         file.write_all(b"{\"custom_id\":\"c\"}\n").unwrap();
         let (_, done) = open_output(&path).unwrap();
         assert_eq!(done.len(), 3);

@@ -3,7 +3,7 @@
 //! Everything lies in one folder, so that a server that is started again knows its files and goes on with its batches:
 //! `ID` is a file's content, `ID.json` its object. A batch's output is written line by line, and is its journal.
 
-use super::batch::{self, Line};
+use super::batch::{self, Line, Was};
 use super::body::Fields;
 use super::error::ApiError;
 use super::routes::{Call, State, json as respond_json};
@@ -310,17 +310,19 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
         object["status"] = "in_progress".into();
     }
     object["request_counts"]["total"] = lines.len().into();
-    object["request_counts"]["completed"] = done.len().into();
+    let mut failed = done.values().filter(|was| **was == Was::Refused).count();
+    let mut completed = done.len() - failed;
+    object["request_counts"]["completed"] = completed.into();
+    object["request_counts"]["failed"] = failed.into();
     state.files.put(state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output"))?;
     state.files.put(object.clone())?;
-    let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains(&line.custom_id)).collect();
+    let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains_key(&line.custom_id)).collect();
     let cancelled = object["status"] == "cancelling";
     stop.fetch_or(cancelled, Ordering::Relaxed);
-    let (mut completed, mut failed) = (done.len(), 0);
     let mut told = |answer: &Value| {
-        match answer["response"]["status_code"] == 200 {
-            true => completed += 1,
-            false => failed += 1,
+        match Was::of(answer) {
+            Was::Answered => completed += 1,
+            Was::Refused => failed += 1,
         }
         // Told to the client; the output itself is what survives a crash.
         if let Some(object) = state.files.objects().get_mut(id) {

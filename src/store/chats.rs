@@ -152,7 +152,7 @@ impl Chats {
     }
 
     /// Keeps `chat` with what was said since it was kept or read last. Where another process has kept it meanwhile, this one
-    /// goes on as a chat of its own: each keeps what it said.
+    /// goes on as a chat of its own: each keeps what it said. A chat in which nothing was asked is not kept.
     ///
     /// # Errors
     /// As [`Self::keep`].
@@ -163,7 +163,7 @@ impl Chats {
         }
         chat.model = absolute(model);
         chat.messages = messages.to_vec();
-        self.keep(chat)
+        if chat.questions() == 0 { self.forget(chat) } else { self.keep(chat) }
     }
 
     /// Forgets one, if it was kept.

@@ -122,6 +122,8 @@ impl Store {
         match &verdict {
             Ok(_) => manifest.damaged = None,
             Err(Error::Interrupted) => {}
+            // Nothing was seen of the bytes.
+            Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::Unreadable) => {}
             Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
             Err(other) => manifest.damaged = Some(other.to_string()),
         }
@@ -141,12 +143,10 @@ impl Store {
             let own = |file: &Stored| if file.link.is_none() { file.size } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
-            std::fs::create_dir_all(self.partial_dir())
-                .map_err(|e| Error::io(self.partial_dir(), FileAction::Create, e))?;
-            let away = tempfile::Builder::new().prefix(".removing-").tempdir_in(self.partial_dir());
-            let away = away.map_err(|e| Error::io(self.partial_dir(), FileAction::Create, e))?;
-            std::fs::rename(&entry.dir, away.path().join("model"))
-                .map_err(|e| Error::io(&entry.dir, FileAction::Rename, e))?;
+            let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
+            std::fs::create_dir_all(self.partial_dir()).map_err(stays)?;
+            let away = tempfile::Builder::new().prefix(".removing-").tempdir_in(self.partial_dir()).map_err(stays)?;
+            std::fs::rename(&entry.dir, away.path().join("model")).map_err(stays)?;
             away.close().map_err(|e| Error::io(&entry.dir, FileAction::Remove, e))?;
             return Ok(Partial { name: entry.name, bytes, order: None });
         }

@@ -207,9 +207,13 @@ impl Entry {
         match self.manifest.as_ref().ok().and_then(|manifest| manifest.damaged.as_ref()) {
             None => Ok(path),
             Some(found) => {
-                let found = format!("damaged ones ({found})");
-                let error = Error::input(&self.name, "the bytes that were stored", found);
-                Err(error.of(ErrorKind::Damaged).hint(self.repair()))
+                let why = format!(
+                    "{} is damaged: {}. {}.",
+                    self.name,
+                    found.trim_end_matches('.'),
+                    crate::text::sentence(&self.repair())
+                );
+                Err(Error::usage(why).of(ErrorKind::Damaged))
             }
         }
     }
@@ -218,6 +222,10 @@ impl Entry {
     pub(super) fn whole(&self) -> Result<PathBuf> {
         let manifest = match &self.manifest {
             Ok(manifest) => manifest,
+            Err(e) if e.kind() == ErrorKind::Unreadable => {
+                let message = format!("The record of {} cannot be read. {e}.", self.name);
+                return Err(Error::usage(message).of(ErrorKind::Unreadable));
+            }
             Err(e) => {
                 return Err(Error::input(&self.name, "a model with a readable record", e.to_string())
                     .of(ErrorKind::Damaged)
@@ -226,23 +234,39 @@ impl Entry {
         };
         for file in &manifest.files {
             let path = self.dir.join(&file.name);
-            let found = match std::fs::metadata(&path) {
-                Ok(meta) if !meta.is_file() => kind_of(meta.file_type()).to_owned(),
-                Ok(meta) if meta.len() == file.size => continue,
-                Ok(meta) => format!("{} bytes", meta.len()),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => "no such file".to_owned(),
-                Err(e) => e.to_string(),
-            };
             let shown = file.link.as_deref().unwrap_or(&path);
-            return Err(Error::input(shown.display().to_string(), format!("{} bytes", file.size), found)
-                .of(ErrorKind::Damaged)
-                .hint(self.repair()));
+            return match openable(&path) {
+                Ok(meta) if !meta.is_file() => {
+                    let (file, kind) = (shown.display(), kind_of(meta.file_type()));
+                    let why = format!("{file} is {kind}, not the file of {}.", self.name);
+                    Err(Error::usage(why).of(ErrorKind::Unreadable))
+                }
+                Ok(meta) if meta.len() == file.size => continue,
+                Ok(meta) => {
+                    let (wanted, found) = (format!("{} bytes", file.size), format!("{} bytes", meta.len()));
+                    let error = Error::input(shown.display().to_string(), wanted, found);
+                    Err(error.of(ErrorKind::Damaged).hint(self.repair()))
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(self.missing(shown)),
+                // The bytes may be as good as ever.
+                Err(e) => Err(Error::io(shown, FileAction::Open, e)),
+            };
         }
         manifest
             .files
             .first()
             .map(|file| self.dir.join(&file.name))
             .ok_or_else(|| Error::input(&self.name, "at least one file", "none"))
+    }
+
+    /// That a file of this model is not there any more.
+    fn missing(&self, file: &Path) -> Error {
+        let (name, file) = (&self.name, file.display());
+        let way = match self.manifest.as_ref().is_ok_and(Manifest::is_link) {
+            true => format!("It was imported: bring the file back, or forget it with: tokki rm {name}"),
+            false => format!("Fetch it again with: tokki pull {name}"),
+        };
+        Error::usage(format!("The file of {name} is not there any more: {file}. {way}")).of(ErrorKind::NotFound)
     }
 
     /// How a damaged model can be mended.
@@ -255,6 +279,24 @@ impl Entry {
             ),
             Ok(_) => format!("repair it with: tokki pull {}", self.name),
         }
+    }
+}
+
+/// What the file at `path` is, once it could be opened to be read. What is no file is not touched.
+fn openable(path: &Path) -> std::io::Result<std::fs::Metadata> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() {
+        std::fs::File::open(path)?;
+    }
+    Ok(meta)
+}
+
+/// Why a stored model cannot be used, in a word.
+pub fn trouble(why: &Error) -> &'static str {
+    match why.kind() {
+        ErrorKind::NotFound => "missing",
+        ErrorKind::Unreadable => "unreadable",
+        _ => "damaged",
     }
 }
 
@@ -273,6 +315,24 @@ pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {
         Err(_) if Path::new(name_or_path).is_file() => Ok(PathBuf::from(name_or_path)),
         Err(error) => Err(error),
     }
+}
+
+/// The file of a model that was at `path` once: it is there still, or the store has one of that name.
+///
+/// # Errors
+/// A model that is not there any more, or cannot be used.
+pub fn resolve_again(path: &Path) -> Result<PathBuf> {
+    let gone = match resolve(path) {
+        Ok(path) => return Ok(path),
+        Err(error) if path.exists() => return Err(error),
+        Err(error) => error,
+    };
+    let Ok(store) = Store::open() else { return Err(gone) };
+    // In a store the folder has the model's name, and the file may have another.
+    let folder = path.parent().filter(|folder| folder.parent().is_some_and(|place| place.ends_with("models")));
+    let names = [folder.and_then(Path::file_name), path.file_stem()];
+    let found = names.into_iter().flatten().filter_map(OsStr::to_str).find_map(|name| store.find(name).transpose());
+    found.transpose()?.map_or(Err(gone), |entry| entry.path())
 }
 
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
@@ -334,8 +394,11 @@ fn data_dir(var: &dyn Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let (key, below) = crate::platform::places::DATA;
     match set(key) {
         Some(base) => Ok(base.join(below)),
-        None => Err(Error::input("the store", "a place for models", format!("that {key} is not set"))
-            .hint("set TOKKI_HOME or give `home` DIR")),
+        None => {
+            let message =
+                format!("There is no place for models: {key} is not set. Set TOKKI_HOME, or give `home` DIR.");
+            Err(Error::usage(message))
+        }
     }
 }
 

@@ -128,13 +128,17 @@ impl Pull<'_> {
         }
         online(self.settings, what)?;
         let offer = self.offer(&source)?;
-        let name = known.map(|entry| entry.name).or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
+        let known = known.map(|entry| entry.name);
+        let name = known.clone().or(name.map(str::to_owned)).unwrap_or(offer.name.clone());
         let there = self.store.find(&name)?.filter(|entry| entry.name.eq_ignore_ascii_case(&name));
         if let Some(entry) = &there {
             if !self.request.restart {
                 other_source(entry, &offer.source)?;
             }
-            if let Some(pulled) = self.present(entry)? {
+            // What is known by this name was looked at before.
+            if known.is_none()
+                && let Some(pulled) = self.present(entry)?
+            {
                 return Ok(pulled);
             }
         }
@@ -152,7 +156,11 @@ impl Pull<'_> {
         };
         let path = match entry.path() {
             Ok(path) => path,
-            Err(e @ Error::Input { .. }) if entry.manifest.is_ok() => return again(&e.bare()),
+            Err(e) if entry.manifest.is_ok() => match e.kind() {
+                ErrorKind::NotFound => return again("its file is not there any more"),
+                ErrorKind::Damaged => return again("it is damaged"),
+                _ => return Err(e),
+            },
             Err(e) => return Err(e),
         };
         if self.request.restart {

@@ -72,6 +72,13 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
         return Ok(of_url(text, hub));
     }
     let rest = text.strip_prefix("hf:").or_else(|| text.strip_prefix("hf.co/")).unwrap_or(text);
+    if rest.split([':', '@']).next().is_some_and(|name| name == "ORG/REPO" || name.starts_with("ORG/REPO/")) {
+        // As it stands in the help and in every example.
+        return Err(Error::usage(
+            "ORG/REPO stands for the name of a repository on the hub, such as \
+             hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M.",
+        ));
+    }
     repository(rest).map(Source::Hub).ok_or_else(wrong)
 }
 

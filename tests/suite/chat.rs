@@ -20,7 +20,7 @@ fn chat(args: &[&str]) -> Chat {
         command.args(["--max-tokens", "6"]);
     }
     command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
-    command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home.path());
+    command.env("NO_COLOR", "1").env("TERM", "xterm").env("HOME", home.path()).current_dir(home.path());
     let mut pty = spawn_command(command, Some(30_000)).unwrap();
     pty.exp_string(PROMPT).unwrap();
     Chat { pty, home }
@@ -123,6 +123,23 @@ fn files_go_with_a_message_and_their_tokens_are_shown() {
     let shown = chat.ask("what is @note.txt");
     assert!(shown.contains("note.txt") && shown.contains("tokens"), "{shown}");
     assert!(chat.ask("/file missing.txt").contains("missing.txt"));
+    std::fs::write(chat.home.path().join("picture.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
+    for line in ["/file picture.png", "what is @picture.png"] {
+        let shown = chat.ask(line);
+        assert!(shown.contains("picture.png is not a text file"), "{shown}");
+    }
+    chat.leave();
+}
+
+#[test]
+fn tab_finds_files_in_the_home() {
+    let mut chat = chat(&[]);
+    std::fs::write(chat.home.path().join("note.txt"), "abc").unwrap();
+    chat.pty.send("what is @~/not\t").unwrap();
+    chat.pty.flush().unwrap();
+    chat.pty.exp_string("/note.txt").unwrap();
+    chat.pty.send_control('c').unwrap();
+    chat.pty.exp_string(PROMPT).unwrap();
     chat.leave();
 }
 

@@ -116,7 +116,7 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["rm", "qwen3-8c"]), "No model named \"qwen3-8c\" in"),
         (typed(&home, &["rm"]), "tokki rm needs NAME"),
         (typed(&home, &["logits", &llama, "--tokens", "1"]), "needs --output"),
-        (typed(&home, &["run", &llama, "hi", "--temperature"]), "--temperature <T> needs a value"),
+        (typed(&home, &["run", &llama, "hi", "--temperature"]), "--temperature needs a value"),
         (typed(&home, &["completions", "tcsh"]), "takes bash"),
         (run(&["hi", "--thinking", "on"]), "This model does not think"),
         (typed(&home, &["import", &llama, "--name", "my model"]), "cannot be a model's name"),

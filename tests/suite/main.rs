@@ -32,6 +32,8 @@ mod gguf_open;
 #[cfg(unix)]
 mod home;
 mod hostile_gguf;
+#[cfg(target_os = "linux")]
+mod kept;
 mod layering;
 #[cfg(unix)]
 mod layout;
@@ -65,3 +67,5 @@ mod terminal;
 #[cfg(target_os = "linux")]
 mod together;
 mod tokenizer;
+#[cfg(target_os = "linux")]
+mod true_words;

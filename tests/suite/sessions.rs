@@ -59,10 +59,41 @@ fn any_flipped_bit_and_any_cut_is_refused() {
         std::fs::write(&path, &good[..at]).unwrap();
         assert!(load(&path, &model, KvKind::Q8).is_err(), "cut at {at}");
     }
-    let mut longer = good;
-    longer.push(0);
-    std::fs::write(&path, &longer).unwrap();
-    assert!(load(&path, &model, KvKind::Q8).is_err());
+}
+
+/// A question is noted behind the session; what a killed process left of such a note costs the question alone.
+#[test]
+fn a_question_is_noted_behind_the_session() {
+    let model = open("exaone.gguf");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.session");
+    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
+    session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
+    let mut file = saved::SessionFile::open(&path).unwrap();
+    let said = |text: &str| serde_json::json!({"messages": [text]});
+    file.save(&session, said("before")).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    file.ask(&session, said("asked")).unwrap();
+    let asked = std::fs::read(&path).unwrap();
+    let notes = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        load(&path, &model, KvKind::Q8).unwrap().1
+    };
+    assert_eq!(notes(&asked), said("asked"));
+    for end in whole.len()..asked.len() {
+        assert_eq!(notes(&asked[..end]), said("before"), "cut at {end}");
+        let mut flipped = asked.clone();
+        flipped[end] ^= 1;
+        assert_eq!(notes(&flipped), said("before"), "flipped at {end}");
+    }
+    // What was never written comes back as zeros after a power cut.
+    assert_eq!(notes(&[&whole[..], &[0; 500]].concat()), said("before"));
+    drop(file);
+    std::fs::write(&path, &whole).unwrap();
+    let mut file = saved::SessionFile::open(&path).unwrap();
+    file.ask(&session, said("asked")).unwrap();
+    file.take_back();
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 
 /// The chat with a tiny model.
 fn command(home: &Path, args: &[&str]) -> Command {
@@ -85,7 +85,7 @@ impl Terminal {
         n > 0
     }
 
-    fn signal(&self, name: &str, pid: u32) {
+    pub fn signal(&self, name: &str, pid: u32) {
         assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success(), "kill {name}");
     }
 
@@ -101,6 +101,16 @@ impl Terminal {
                 Some(other) => panic!("{other:?}\n{}", self.text),
             }
             assert!(start.elapsed() < LONG, "it does not end:\n{}", self.text);
+        }
+    }
+
+    /// Kills the process, which can do nothing about it, and waits until it is gone with all its locks.
+    pub fn kill(&mut self) {
+        self.signal("-KILL", self.pid());
+        let start = Instant::now();
+        while matches!(self.process.status(), Some(WaitStatus::StillAlive) | None) {
+            assert!(start.elapsed() < LONG, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -120,7 +130,7 @@ impl Terminal {
     }
 
     /// The process that the terminal belongs to.
-    fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         rustix::termios::tcgetpgrp(&self.pty).unwrap().as_raw_nonzero().get() as u32
     }
 }

@@ -21,6 +21,7 @@ const RULES: &[fn(&Facts) -> Option<String>] = &[
     swap,
     disk,
     damaged,
+    presets,
 ];
 
 /// What to change on this machine, in plain words.
@@ -148,7 +149,21 @@ fn disk(facts: &Facts) -> Option<String> {
 fn damaged(facts: &Facts) -> Option<String> {
     let names = &facts.store.damaged;
     (!names.is_empty())
-        .then(|| format!("Damaged models: {}. `tokki list` says how each is repaired.", names.join(", ")))
+        .then(|| format!("Models that cannot be used: {}. `tokki list` says why, and what to do.", names.join(", ")))
+}
+
+fn presets(facts: &Facts) -> Option<String> {
+    let shown = |(name, near): &(String, Option<String>)| match near {
+        Some(near) => format!("[models.{name}] (did you mean {near}?)"),
+        None => format!("[models.{name}]"),
+    };
+    let names: Vec<String> = facts.presets_of_none.iter().map(shown).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "No model of the store has the name of {} in the settings: what stands there holds for a file of that name alone.",
+            names.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -210,6 +225,7 @@ mod tests {
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
         assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
+        assert!(told(|f| f.presets_of_none = vec![("qwn".into(), Some("qwen".into()))]).contains("did you mean qwen?"));
     }
 
     #[test]

@@ -118,10 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_text_are_refused_with_the_place() {
+    fn files_that_are_no_text_are_refused_by_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"ab\xff").unwrap();
-        let error = read(file.path()).err().unwrap().to_string();
-        assert!(error.contains("invalid byte at 2"), "{error}");
+        for (bytes, why) in [(&b"ab\xff"[..], "byte 2"), (b"PK\x03\x04\0\0", "zero at byte 4")] {
+            std::fs::write(file.path(), bytes).unwrap();
+            let error = read(file.path()).err().unwrap().to_string();
+            let name = file.path().display();
+            assert!(error.starts_with(&format!("{name} is not a text file")) && error.contains(why), "{error}");
+        }
     }
 }

@@ -143,7 +143,7 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         Some(Counts::AtStart) => return at_the_start(chat, &key, value),
         Some(Counts::Fetching) => {
             let flag = key.replace('_', "-");
-            let why = format!("{key} is of fetching models. Leave, and give it to the command: --{flag}.");
+            let why = format!("{key} is about fetching models. Leave the chat, and give it to the command: --{flag}.");
             return Err(Error::usage(why));
         }
         Some(Counts::Now) | None => {}

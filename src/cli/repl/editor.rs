@@ -1,7 +1,8 @@
 //! The line that the user edits: history, completion, several lines.
 
 use super::commands::NAMES;
-use crate::config::KEYS;
+use super::output;
+use crate::config::{KEYS, WORDS};
 use crate::error::FileAction;
 use crate::store::chats::{Chat, Chats};
 use crate::{Error, Result, store};
@@ -190,9 +191,21 @@ impl Completer for Assist {
                 }
             }
         }
+        if let Some((key, start)) = before.strip_prefix("/set ").and_then(|rest| rest.split_once(' ')) {
+            let words = WORDS.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, words)| words);
+            let found = words.iter().chain(&["default"]).filter(|word| word.starts_with(start));
+            let pair = |word: &&str| Pair { display: (*word).to_owned(), replacement: (*word).to_owned() };
+            return Ok((at - start.len(), found.map(pair).collect()));
+        }
         let word = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
         if before[word..].starts_with('@') || before.starts_with('/') {
-            let (start, pairs) = self.files.complete(&before.replacen('@', " ", 1), at, context)?;
+            let mut path = before.replacen('@', " ", 1);
+            // Below the user's home: that takes its place.
+            if let Some(tilde) = path.rfind("~/").filter(|&tilde| path[..tilde].ends_with([' ', '"', '\''])) {
+                let home = output::home_path(&path[tilde..]);
+                path.replace_range(tilde.., &home.to_string_lossy());
+            }
+            let (start, pairs) = self.files.complete(&path, path.len(), context)?;
             return Ok((start.max(word), pairs));
         }
         Ok((at, Vec::new()))
@@ -202,6 +215,28 @@ impl Completer for Assist {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What Tab makes of the line, where there is one way on.
+    fn completed(line: &str) -> Option<String> {
+        let history = FileHistory::new();
+        let assist = Assist { files: FilenameCompleter::new() };
+        let (start, pairs) = assist.complete(line, line.len(), &Context::new(&history)).ok()?;
+        let [only] = pairs.as_slice() else { return None };
+        Some(format!("{}{}", &line[..start], only.replacement))
+    }
+
+    #[test]
+    fn tab_goes_on_with_what_fits() {
+        let is = |line: &str, wanted: &str| assert_eq!(completed(line).as_deref(), Some(wanted), "{line}");
+        is("/sav", "/save ");
+        is("/set kv", "/set kv_type ");
+        is("/set kv_type q", "/set kv_type q8_0");
+        is("/set thoughts h", "/set thoughts hide");
+        is("/think sh", "/think show ");
+        is("what is in @Cargo.t", "what is in @Cargo.toml");
+        is("/file Cargo.t", "/file Cargo.toml");
+        assert_eq!(completed("/set seed C"), None, "no files as values");
+    }
 
     #[test]
     fn fences_hold_several_lines() {

@@ -183,6 +183,9 @@ impl Chat {
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
         let (mut text, mut editing) = (String::new(), false);
         while !leave.asked() {
+            if text.is_empty() && self.sent.is_empty() && !editing {
+                (text, editing) = self.unanswered();
+            }
             let input = match self.sent.pop_front() {
                 Some(line) => {
                     output::say(&format!(">>> {line}"));
@@ -199,7 +202,8 @@ impl Chat {
                 }),
                 Input::Cleared | Input::Text(_) => {
                     if edited {
-                        output::say("nothing was changed");
+                        let taken = self.conversation.take_back_unanswered();
+                        output::say(if taken { "the question was taken back" } else { "nothing was changed" });
                     }
                     Next::Ask
                 }
@@ -224,6 +228,20 @@ impl Chat {
             }
         }
         Ok(())
+    }
+
+    /// The last question, to be asked again, where it has no answer: of a run that ended before it, or of a file that was
+    /// loaded. One that is too long for a line that is edited, such as a whole file, is left for `/regen`.
+    fn unanswered(&self) -> (String, bool) {
+        /// Letters that fit on a screen.
+        const MAX_OFFERED: usize = 1000;
+        let Some(question) = self.conversation.unanswered() else { return (String::new(), false) };
+        if question.len() > MAX_OFFERED {
+            output::say("(the last question has no answer yet; /regen asks it again, another one takes its place)");
+            return (String::new(), false);
+        }
+        output::say("(this question has no answer yet; Enter asks it again)");
+        (crate::text::clean(question).into_owned(), true)
     }
 
     /// Puts the model's summary of all but the last question in their place.
@@ -290,7 +308,8 @@ impl Chat {
             None => line,
         };
         let files = attach::expand(line, &mut output::say)?;
-        if edited {
+        // A question without an answer gives way to the next one, whose place it has.
+        if edited || self.conversation.unanswered().is_some() {
             commands::take_back(self)?;
         }
         self.attached.extend(files);
@@ -308,6 +327,7 @@ impl Chat {
     fn answer(&mut self, leave: &Leave) -> Result<()> {
         // One that came while there was no answer to stop.
         interrupt::answered(leave.asked());
+        self.keep_question();
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
@@ -333,6 +353,8 @@ impl Chat {
                 self.unsaved = true;
                 self.keep();
             }
+            // A terminal that was closed takes no question back.
+            Err(Error::Interrupted) if leave.asked() => {}
             Err(error) => {
                 self.unsay();
                 match error {
@@ -364,7 +386,7 @@ impl Chat {
         if turn.stats.ended_in_thought {
             output::say("(the model ended inside its thought and gave no answer)");
         } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(Finish::Stop) {
-            output::say(&format!("({})", empty(&self.wishes)));
+            output::say(&format!("({})", empty(&self.wishes, turn)));
         }
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),
@@ -388,11 +410,19 @@ impl Chat {
         turn.map_or(context.clone(), |turn| format!("{context}; {}", timings(turn)))
     }
 
-    /// Takes back the last question if it has no answer.
+    /// Takes back the last question, which has no answer, wherever it was kept.
     fn unsay(&mut self) {
-        let messages = self.conversation.messages_mut();
-        if messages.last().is_some_and(|last| last["role"] == "user") {
-            messages.pop();
+        self.conversation.take_back_unanswered();
+        self.session.iter_mut().for_each(SessionFile::take_back);
+        self.keep_in_history();
+    }
+
+    /// Keeps the question that is answered next: whatever ends the process meanwhile, it was asked.
+    fn keep_question(&mut self) {
+        self.keep_in_history();
+        let Some(file) = &mut self.session else { return };
+        if let Err(error) = self.conversation.note_question_in(file) {
+            output::say(&format!("tokki: the question is not kept: {error}"));
         }
     }
 
@@ -405,14 +435,18 @@ impl Chat {
         }
     }
 
-    /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
-    fn keep(&mut self) {
+    fn keep_in_history(&mut self) {
         if let Some((place, chat)) = &mut self.kept
             && let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages())
         {
             output::say(&format!("tokki: chats are not kept from here on: {error}"));
             self.kept = None;
         }
+    }
+
+    /// Saves the session, if there is one, as it is now. A disk that is full does not end the chat.
+    fn keep(&mut self) {
+        self.keep_in_history();
         let Some(file) = &mut self.session else { return };
         match self.conversation.keep_in(file) {
             Ok(()) => self.unsaved = false,

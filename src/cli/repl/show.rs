@@ -1,7 +1,6 @@
 //! An answer on the screen as it comes.
 
 use super::output;
-use crate::Result;
 use crate::chat::{Kind, Part};
 use crate::cli::flow::Flow;
 use crate::cli::output::Paint;
@@ -9,8 +8,10 @@ use crate::cli::progress::Prompt;
 use crate::config::{Settings, Thinking, ThoughtView};
 use crate::engine::Listener;
 use crate::tokenizer::{Special, Tokenizer};
+use crate::{Error, Result, interrupt};
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// How thoughts are shown: folded (`Brief`) means one line that counts.
@@ -40,6 +41,8 @@ pub(super) struct Screen {
     since: Option<Instant>,
     last: Option<Kind>,
     ends_line: bool,
+    /// Why nothing more can be shown.
+    lost: Option<Error>,
 }
 
 impl Screen {
@@ -58,11 +61,21 @@ impl Screen {
             since: None,
             last: None,
             ends_line: true,
+            lost: None,
         }
     }
 
     /// Ends the last line.
+    ///
+    /// # Errors
+    /// A terminal that takes no more. Where a file does not, that is told, and the chat goes on.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.prompt.clear();
+        match self.lost.take() {
+            Some(error) if self.sink.is_none() => return Err(error),
+            Some(error) => output::complain(&error),
+            None => {}
+        }
         self.fold()?;
         let rest = self.flow.end(output::width().unwrap_or(usize::MAX));
         if !rest.is_empty() {
@@ -111,7 +124,8 @@ impl Screen {
             // One line that is written over; only a terminal can do that.
             ThoughtView::Brief | ThoughtView::Hide if self.terminal => {
                 let seconds = since.elapsed().as_secs();
-                let counted = format!("thinking: {} tokens, {seconds} s (Esc ends it)", self.thought);
+                let tokens = output::count(self.thought, "token");
+                let counted = format!("thinking: {tokens}, {seconds} s (Esc ends it)");
                 output::piece(&format!("\r{}", self.paint.dim(&counted)))
             }
             _ => Ok(()),
@@ -152,7 +166,20 @@ impl Listener for Screen {
         self.prompt.show(done, total);
     }
 
+    /// What can no longer be shown ends the answer, and what there is of it stays.
     fn part(&mut self, part: &Part) -> Result<()> {
+        if self.lost.is_none()
+            && let Err(error) = self.show(part)
+        {
+            self.lost = Some(error);
+            interrupt::flag().store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+impl Screen {
+    fn show(&mut self, part: &Part) -> Result<()> {
         if part.kind == Kind::Unsaid {
             output::say("\nwhat stands above was the model's thought; only what follows is kept as its answer");
             self.ends_line = true;

@@ -46,6 +46,36 @@ fn answer(grammars: &Grammars, form: &Form, seed: u64, most: usize) -> (Vec<u8>,
     (bytes, false)
 }
 
+/// A model that never comes to the end of a text by itself is brought there: each format has a longest text.
+#[test]
+fn texts_of_a_format_come_to_an_end() {
+    let grammars = grammars();
+    let (words, eog) = vocabulary();
+    for name in ["email", "idn-email", "hostname", "uri", "iri", "date-time", "time", "duration", "json-pointer"] {
+        let form = Form::JsonSchema(json!({"type": "string", "format": name}));
+        let mut constraint = grammars.constraint(&form).unwrap();
+        let mut text = Vec::new();
+        while !constraint.is_finished() {
+            let mask = constraint.allowed().unwrap();
+            // Anything rather than a quote.
+            let single = |letters: std::ops::RangeInclusive<u8>| letters.map(u32::from).find(|&id| mask.contains(id));
+            let token = single(b'0'..=b'z').or_else(|| single(b'!'..=b'~')).or_else(|| single(0..=255));
+            let token = token.or_else(|| eog.iter().copied().find(|&id| mask.contains(id))).unwrap();
+            constraint.accept(token).unwrap();
+            if eog.contains(&token) {
+                break;
+            }
+            text.extend_from_slice(&words[token as usize]);
+            assert!(text.len() < 600, "{name}: {}", String::from_utf8_lossy(&text));
+        }
+        assert!(serde_json::from_slice::<String>(&text).is_ok(), "{name}: {}", String::from_utf8_lossy(&text));
+    }
+    // Who says how long it may be is not told otherwise.
+    let own = Form::JsonSchema(json!({"type": "string", "format": "email", "maxLength": 9}));
+    let (text, ended) = answer(&grammars, &own, 3, 60);
+    assert!(ended && serde_json::from_slice::<String>(&text).unwrap().len() <= 9);
+}
+
 /// Whole numbers that floats do not hold come out digit by digit, wherever their constants stand.
 #[test]
 fn large_whole_numbers_are_exact() {

@@ -1,0 +1,196 @@
+//! What commands say of files, models and settings is so: missing is not damaged, an error stays one on the second run.
+
+use crate::daily::model;
+use crate::home::{Home, text, told};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn run(home: &Home, args: &[&str]) -> (Option<i32>, String, String) {
+    told(&home.command(args).env("TOKKI_OFFLINE", "1").current_dir(home.path()).output().unwrap())
+}
+
+#[test]
+fn a_batch_that_is_done_tells_of_its_errors_again() {
+    let home = Home::new();
+    let line = |id: &str, tokens: i32| {
+        format!(
+            r#"{{"custom_id":"{id}","body":{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":{tokens}}}}}"#
+        )
+    };
+    fs::write(home.path().join("in.jsonl"), [line("good", 2), line("bad", -5)].join("\n")).unwrap();
+    let llama = model("llama.gguf");
+    let args = ["batch", "--ctx", "256", "--model", llama.to_str().unwrap(), "in.jsonl", "out.jsonl"];
+    for now in ["2 answered now, 0 before, 1 with an error", "0 answered now, 2 before, 1 with an error"] {
+        let (code, _, err) = run(&home, &args);
+        assert!(code == Some(1) && err.contains(now) && err.contains("1 request could not be served"), "{err}");
+    }
+    // What is taken out is tried again.
+    let out = home.path().join("out.jsonl");
+    let kept: String = fs::read_to_string(&out).unwrap().lines().filter(|line| line.contains("\"good\"")).collect();
+    fs::write(&out, kept + "\n").unwrap();
+    assert!(run(&home, &args).2.contains("1 answered now, 1 before, 1 with an error"));
+}
+
+#[test]
+fn a_plan_beyond_the_training_says_so() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let plan = |more: &[&str]| run(&home, &[&["plan", llama.to_str().unwrap()], more].concat());
+    let (code, out, _) = plan(&[]);
+    assert!(code == Some(0) && !out.contains("trained"), "{out}");
+    let (code, out, _) = plan(&["-c", "99999"]);
+    assert!(code == Some(0) && out.contains("context 99999 is more than the"), "{out}");
+    let (code, out, _) = run(&home, &["plan", "smollm2-135m:q4_0", "-c", "16m"]);
+    assert!(code == Some(0) && out.contains("context 16777216 does not fit; fits: --ctx"), "{out}");
+    let report: serde_json::Value = serde_json::from_str(&plan(&["-c", "99999", "--json"]).1).unwrap();
+    assert!(report["trained_ctx"].as_u64().unwrap() < 99999 && report["advice"].as_str().unwrap().contains("trained"));
+}
+
+/// The binary as a user who may not read everything. Root reads all.
+fn as_nobody(home: &Home, args: &[&str]) -> Option<(Option<i32>, String, String)> {
+    let root = rustix::process::geteuid().is_root();
+    let plain = home.command(args);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--clear-groups"]).arg(plain.get_program()).args(args);
+    if !root {
+        command = home.command(args);
+    } else if Command::new("setpriv").arg("--version").output().is_err() {
+        return None;
+    }
+    command.env("TOKKI_HOME", home.path()).env("HOME", home.path()).current_dir(home.path());
+    Some(told(&command.output().unwrap()))
+}
+
+/// Missing, not to be read, and damaged are three things; only the last is remembered.
+#[test]
+fn what_cannot_be_read_is_not_damaged() {
+    let home = Home::new();
+    fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = home.path().join("m.gguf");
+    fs::copy(model("llama.gguf"), &file).unwrap();
+    assert_eq!(run(&home, &["import", "m.gguf"]).0, Some(0));
+    assert_eq!(run(&home, &["verify", "m"]).0, Some(0));
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
+    // The binary itself has to be within reach of the other user.
+    if let Some((Some(0), out, _)) = as_nobody(&home, &["--version"])
+        && out.starts_with("tokki")
+    {
+        for args in [&["list"][..], &["verify"], &["run", "m", "hi"], &["show", "m"], &["run", "m.gguf", "hi"]] {
+            let (_, out, err) = as_nobody(&home, args).unwrap();
+            let said = out + &err;
+            assert!(said.contains("Permission denied") && !said.contains("damaged"), "{args:?}: {said}");
+        }
+        assert!(as_nobody(&home, &["list"]).unwrap().1.contains("unreadable"));
+    } else {
+        eprintln!("skipped in part: nobody cannot run the binary");
+    }
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(run(&home, &["list"]).1.contains("ready"));
+    // A folder in its place.
+    fs::rename(&file, home.path().join("kept.gguf")).unwrap();
+    fs::create_dir(&file).unwrap();
+    let (_, out, err) = run(&home, &["list"]);
+    assert!(out.contains("unreadable") && err.contains("a folder") && !err.contains("damaged"), "{out}{err}");
+    fs::remove_dir(&file).unwrap();
+    let (code, out, err) = run(&home, &["verify"]);
+    assert!(code == Some(1) && out.contains("m: missing") && !(out + &err).contains("damaged"));
+    assert!(run(&home, &["doctor", "--no-measure"]).1.contains("cannot be used: m (missing)"));
+    fs::rename(home.path().join("kept.gguf"), &file).unwrap();
+    assert_eq!(run(&home, &["verify"]).0, Some(0));
+}
+
+#[test]
+fn a_link_whose_file_is_gone_can_be_removed() {
+    let home = Home::new();
+    let file = home.path().join("m.gguf");
+    fs::copy(model("llama.gguf"), &file).unwrap();
+    for gone in [false, true] {
+        assert_eq!(run(&home, &["import", "m.gguf"]).0, Some(0));
+        if gone {
+            fs::remove_file(&file).unwrap();
+        }
+        let (code, _, err) = run(&home, &["rm", "m"]);
+        let words = if gone { "there was no file any more at" } else { "the file stays at" };
+        assert!(code == Some(0) && err.contains("the link is removed") && err.contains(words), "{err}");
+        assert!(!home.path().join("models/m").exists() && file.exists() != gone);
+    }
+}
+
+/// One sentence for a number that cannot be: the flag, what it takes, what was typed.
+#[test]
+fn numbers_that_cannot_be_are_told_with_those_that_can() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    for (flag, value, takes) in [
+        ("--threads", "0", "--threads takes a number from 1 to 1024"),
+        ("--max-tokens", "-5", "--max-tokens takes a whole number from 0"),
+        ("-c", "99999999999", "--ctx takes a number from 1 to 16777216"),
+        ("--temperature", "abc", "--temperature takes a number from 0 to 100"),
+        ("--repeat-last-n", "-2", "--repeat-last-n takes a whole number from 0, or -1 for all"),
+        ("--top-k", "-3", "--top-k takes a whole number from 0"),
+    ] {
+        let (code, out, err) = run(&home, &["run", llama.to_str().unwrap(), "hi", flag, value]);
+        assert_eq!(code, Some(2), "{flag}");
+        assert!(out.is_empty() && err.lines().count() == 1, "{err}");
+        assert!(err.starts_with(&format!("tokki: {takes}")) && err.contains(&format!("not {value:?}.")), "{err}");
+    }
+}
+
+#[test]
+fn settings_for_a_model_that_is_not_there_are_told() {
+    let home = Home::new();
+    fs::copy(model("llama.gguf"), home.path().join("mine.gguf")).unwrap();
+    assert_eq!(run(&home, &["import", "mine.gguf"]).0, Some(0));
+    let config = home.path().join("config.toml");
+    fs::write(&config, "[models.mine]\nseed = 1\n[models.mien]\nseed = 2\n").unwrap();
+    let output = home.command(&["doctor", "--no-measure"]).env("TOKKI_CONFIG", &config).output().unwrap();
+    let (code, out, _) = told(&output);
+    assert!(
+        code == Some(0) && out.contains("[models.mien] (did you mean mine?)") && !out.contains("[models.mine]"),
+        "{out}"
+    );
+}
+
+/// The words that bash offers for a line whose last word is begun.
+fn offered(home: &Home, line: &[&str]) -> Vec<String> {
+    let words: String = line.iter().map(|word| format!(" '{word}'")).collect();
+    let script = format!(
+        "source completions; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); \
+         _tokki_with_names tokki \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let place = PathBuf::from(env!("CARGO_BIN_EXE_tokki"));
+    let path = format!("{}:{}", place.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).current_dir(home.path()).env("TOKKI_HOME", home.path()).env("PATH", path);
+    text(&command.output().unwrap().stdout).lines().map(str::to_owned).collect()
+}
+
+/// Names of models are completed from their first letters on, wherever a model is meant.
+#[test]
+fn names_of_models_are_completed() {
+    let home = Home::new();
+    fs::create_dir(home.path().join("files")).unwrap();
+    for (name, from) in [("qwen-small", "llama.gguf"), ("qwen-large", "exaone.gguf"), ("other", "gemma2.gguf")] {
+        let file = model(from);
+        assert_eq!(run(&home, &["import", file.to_str().unwrap(), "--name", name]).0, Some(0));
+    }
+    fs::write(home.path().join("completions"), run(&home, &["completions", "bash"]).1).unwrap();
+    for line in [
+        &["tokki", "run", "qw"][..],
+        &["tokki", "run", "--raw", "qw"],
+        &["tokki", "--home", "/x", "show", "qw"],
+        &["tokki", "run", "--ctx", "8k", "qw"],
+        &["tokki", "rm", "other", "qw"],
+        &["tokki", "batch", "--model", "qw"],
+    ] {
+        let offered = offered(&home, line);
+        let models: Vec<_> = offered.iter().filter(|word| !word.is_empty()).collect();
+        assert_eq!(models, ["qwen-large", "qwen-small"], "{line:?}");
+    }
+    assert!(offered(&home, &["tokki", "run", "--kv-type", "q"]).contains(&"q8_0".to_owned()));
+    assert!(!offered(&home, &["tokki", "run", "--system", "qw"]).contains(&"qwen-small".to_owned()));
+    assert!(offered(&home, &["tokki", "pull", "smol"]).iter().any(|word| word.starts_with("smollm2")));
+}
