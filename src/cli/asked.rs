@@ -3,16 +3,82 @@
 use super::layout::{self, LayoutFlag};
 use super::output;
 use super::progress::Bar;
-use super::run::Run;
 use super::waiting;
-use crate::config::Settings;
+use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
 use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::store::{self, Store};
 use crate::{Error, Result};
-use std::ffi::OsStr;
+use clap::Args;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+
+/// Answers a prompt, or opens a chat
+///
+/// With a prompt or piped text it answers once: the answer goes to stdout, everything else to stderr. With neither it opens
+/// a chat. Without a MODEL it uses a small default model, which is fetched the first time.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  tokki run \"What is the capital of France?\"\n  tokki run model.gguf\n  \
+    cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
+    tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
+pub(super) struct Run {
+    /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
+    pub(super) model: Option<OsString>,
+
+    /// The prompt; several words are joined, `-` is standard input
+    pub(super) prompt: Vec<String>,
+
+    /// Continue the text as it is, without the chat template
+    #[arg(long)]
+    pub(super) raw: bool,
+
+    /// With --raw: names of control tokens in the text, such as `<|im_start|>`, are control tokens
+    #[arg(long, requires = "raw")]
+    pub(super) special: bool,
+
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(super) stop: Vec<String>,
+
+    /// Print one JSON object: answer, reasoning, tokens, timings, finish reason
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Keep the answer in the form of a JSON schema: a file, or the schema itself
+    #[arg(long, value_name = "FILE|JSON", conflicts_with = "grammar")]
+    pub(super) json_schema: Option<PathBuf>,
+
+    /// Keep the answer in the form of a grammar in Lark's notation or GBNF: a file, or the grammar itself
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub(super) grammar: Option<PathBuf>,
+
+    /// Fetch a model that isn't here without asking, however large it is
+    #[arg(long)]
+    pub(super) yes: bool,
+
+    /// Keep the conversation with its cache in this file, and continue from it, with its model, if it's there. A question
+    /// without an answer, because the process was killed, is at the prompt again
+    #[arg(long, value_name = "FILE")]
+    pub(super) session: Option<PathBuf>,
+
+    /// Go on with the last chat (with MODEL: the last one with that model); a question without an answer is at the prompt
+    #[arg(long = "continue", conflicts_with_all = ["raw", "session", "json"])]
+    pub(super) go_on: bool,
+
+    /// Say on stderr what each answer took: tokens, seconds, tokens a second
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+
+    #[command(flatten)]
+    pub(super) sampling: SamplingFlags,
+    #[command(flatten)]
+    pub(super) chat: ChatFlags,
+    #[command(flatten)]
+    pub(super) thinking: ThinkingFlags,
+    #[command(flatten)]
+    pub(super) machine: MachineFlags,
+}
 
 /// The first argument where it is a question rather than a model.
 pub(super) fn question(args: &Run) -> Option<String> {

@@ -32,6 +32,7 @@ mod show;
 mod shown;
 mod template;
 mod tokenize;
+mod turn;
 mod verify;
 mod waiting;
 mod words;

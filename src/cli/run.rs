@@ -1,11 +1,13 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
+pub(super) use super::asked::Run;
 use super::asked::{given_prompt, joined, question, what};
 use super::compute::Compute;
 use super::output;
 use super::shown::Show;
-use crate::chat::{self, ThinkingMode};
-use crate::config::{ChatFlags, MachineFlags, Origin, SamplingFlags, Settings, Thinking, ThinkingFlags};
+use super::turn::{constraint, empty, left_out, thinking, timings};
+use crate::chat;
+use crate::config::{Origin, Settings};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
@@ -13,75 +15,7 @@ use crate::predict::measure;
 use crate::sample::{Constraint, Form};
 use crate::store;
 use crate::{Error, ErrorKind, Result, interrupt};
-use clap::Args;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// Answers a prompt, or opens a chat
-///
-/// With a prompt or piped text it answers once: the answer goes to stdout, everything else to stderr. With neither it opens
-/// a chat. Without a MODEL it uses a small default model, which is fetched the first time.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tokki run \"What is the capital of France?\"\n  tokki run model.gguf\n  \
-    cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
-    tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
-pub(super) struct Run {
-    /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
-    pub(super) model: Option<OsString>,
-
-    /// The prompt; several words are joined, `-` is standard input
-    pub(super) prompt: Vec<String>,
-
-    /// Continue the text as it is, without the chat template
-    #[arg(long)]
-    pub(super) raw: bool,
-
-    /// With --raw: names of control tokens in the text, such as `<|im_start|>`, are control tokens
-    #[arg(long, requires = "raw")]
-    special: bool,
-
-    /// End the answer before this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-
-    /// Print one JSON object: answer, reasoning, tokens, timings, finish reason
-    #[arg(long)]
-    json: bool,
-
-    /// Keep the answer in the form of a JSON schema: a file, or the schema itself
-    #[arg(long, value_name = "FILE|JSON", conflicts_with = "grammar")]
-    json_schema: Option<PathBuf>,
-
-    /// Keep the answer in the form of a grammar in Lark's notation or GBNF: a file, or the grammar itself
-    #[arg(long, value_name = "FILE|TEXT")]
-    grammar: Option<PathBuf>,
-
-    /// Fetch a model that isn't here without asking, however large it is
-    #[arg(long)]
-    pub(super) yes: bool,
-
-    /// Keep the conversation with its cache in this file, and continue from it, with its model, if it's there. A question
-    /// without an answer, because the process was killed, is at the prompt again
-    #[arg(long, value_name = "FILE")]
-    session: Option<PathBuf>,
-
-    /// Go on with the last chat (with MODEL: the last one with that model); a question without an answer is at the prompt
-    #[arg(long = "continue", conflicts_with_all = ["raw", "session", "json"])]
-    go_on: bool,
-
-    /// Say on stderr what each answer took: tokens, seconds, tokens a second
-    #[arg(short, long)]
-    verbose: bool,
-
-    #[command(flatten)]
-    sampling: SamplingFlags,
-    #[command(flatten)]
-    chat: ChatFlags,
-    #[command(flatten)]
-    thinking: ThinkingFlags,
-    #[command(flatten)]
-    machine: MachineFlags,
-}
 
 /// Runs the command.
 pub(super) fn run(args: &Run) -> Result<()> {
@@ -292,16 +226,6 @@ fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Resul
     })
 }
 
-/// How much the user wants the model to think.
-pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
-    match settings.thinking() {
-        Some(Thinking::On) => ThinkingMode::On,
-        Some(Thinking::Off) => ThinkingMode::Off,
-        Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
-        Some(Thinking::View(_)) | None => ThinkingMode::Default,
-    }
-}
-
 /// A seed that differs from run to run; it's reported, so that a run can be repeated.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
@@ -333,15 +257,6 @@ fn form(args: &Run) -> Result<Option<Form>> {
     // What is wrong with it is told before a model is read.
     form.as_ref().map(Form::check).transpose()?;
     Ok(form)
-}
-
-/// What keeps an answer in this form.
-pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box<dyn Constraint>> {
-    let constraint = conversation.llm().constraint(form)?;
-    for warning in constraint.warnings() {
-        output::say(&format!("tokki: {warning}"));
-    }
-    Ok(Box::new(constraint))
 }
 
 /// Generates and shows one answer.
@@ -403,34 +318,4 @@ fn once(
         output::say(&format!("tokki: {}", timings(&turn)));
     }
     Ok(turn)
-}
-
-/// Why there is no answer.
-pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
-    match wishes.stop.as_slice() {
-        [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
-        [] => "the model ended after its thought: its answer is empty",
-        _ => "the answer is empty: a text that ends it came first, or the model ended at once",
-    }
-}
-
-/// That a chat lost its beginning.
-pub(super) fn left_out(questions: usize) -> String {
-    let (s, do_) = if questions == 1 { ("", "does") } else { ("s", "do") };
-    format!("the {questions} oldest question{s} {do_} not fit any more and the model no longer sees them")
-}
-
-/// What an answer took, on one line.
-pub(super) fn timings(turn: &Turn) -> String {
-    let stats = &turn.stats;
-    let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
-    format!(
-        "prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
-        stats.prompt_tokens,
-        stats.cached_tokens,
-        rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
-        stats.tokens,
-        stats.reasoning_tokens,
-        rate(stats.tokens, stats.decode_s),
-    )
 }

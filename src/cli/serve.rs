@@ -181,7 +181,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         sampling: settings.sampling(),
         max_tokens: settings.max_tokens(),
         seed: settings.seed(),
-        thinking: super::run::thinking(&settings),
+        thinking: super::turn::thinking(&settings),
     };
     let options = ServerOptions {
         defaults,

@@ -11,7 +11,7 @@ mod show;
 mod switch;
 
 use super::output;
-use super::run::{constraint, empty, left_out, timings};
+use super::turn::{constraint, empty, left_out, timings};
 use crate::config::{MachineFlags, Settings, ThoughtView};
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};

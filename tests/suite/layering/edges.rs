@@ -120,25 +120,9 @@ pub const QUANT: &[(&str, &[&str])] = &[
 /// `completion` tells of speeds is told by others, too.)
 pub const DIALECTS: &[&str] = &["openai", "responses", "anthropic", "ollama", "llama_server"];
 
-/// Commands that do not know each other. (`run` begins the chat, `batch` opens models as `serve` does.)
-pub const COMMANDS: &[&str] = &[
-    "bench",
-    "config",
-    "doctor",
-    "history",
-    "import",
-    "list",
-    "logits",
-    "perplexity",
-    "plan",
-    "pull",
-    "rm",
-    "serve",
-    "show",
-    "template",
-    "tokenize",
-    "verify",
-];
+/// Commands that know another one: `batch` opens models as `serve` does, which names poolings as `embed` does. Otherwise no
+/// command of the table in `cli` knows another.
+pub const COMMANDS_KNOW: &[(&str, &str)] = &[("batch", "serve"), ("serve", "embed")];
 
 /// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; what has to
 /// come before `main`; and an error that the line editor has on some systems only.
@@ -158,7 +142,10 @@ pub const COMPUTE: &[&str] =
 pub const NAMELESS: &[&str] = &["src/forward/", "src/kv/", "src/engine/", "src/model/", "src/predict/", "quant/src/"];
 
 /// Names of architectures that are words of their own, too.
-pub const ALSO_WORDS: &[&str] = &["plm", "stack", "dream", "orion", "pangu"];
+pub const ALSO_WORDS: &[&str] = &["plm"];
+
+/// Names of families that are no architecture's. (RWKV is a recurrence as well.)
+pub const FAMILIES: &[&str] = &["mistral", "mixtral", "gpt", "kimi", "hermes", "yi"];
 
 /// Words that stay in their rooms: a name, the beginning of a path, or with `*` the beginning of a name.
 pub const WORDS: &[(&str, &[&str])] = &[

@@ -26,6 +26,8 @@ pub struct Said {
     pub methods: BTreeSet<String>,
     /// Names within `cfg(...)`, `cfg_attr(...)` and `cfg!(...)`.
     pub switches: BTreeSet<String>,
+    /// Texts in quotes, but those of documentation.
+    pub texts: BTreeSet<String>,
     /// Modules that are compiled into the crate.
     pub modules: Vec<String>,
 }
@@ -37,6 +39,7 @@ pub fn said(source: &str, module: &[&str]) -> Said {
     let mut found = Finder { module, said: Said::default() };
     found.visit_file(&file);
     found.said.names.extend(found.said.paths.iter().map(|path| path.join("::")));
+    found.said.texts.extend(literals(source));
     found.said
 }
 

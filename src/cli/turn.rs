@@ -1,0 +1,57 @@
+//! What one answer needs and tells, in `tokki run` as in its chat.
+
+use super::output;
+use crate::Result;
+use crate::chat::ThinkingMode;
+use crate::config::{Settings, Thinking};
+use crate::engine::{Conversation, Turn, Wishes};
+use crate::sample::{Constraint, Form};
+
+/// How much the user wants the model to think.
+pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
+    match settings.thinking() {
+        Some(Thinking::On) => ThinkingMode::On,
+        Some(Thinking::Off) => ThinkingMode::Off,
+        Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
+        Some(Thinking::View(_)) | None => ThinkingMode::Default,
+    }
+}
+
+/// What keeps an answer in this form.
+pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box<dyn Constraint>> {
+    let constraint = conversation.llm().constraint(form)?;
+    for warning in constraint.warnings() {
+        output::say(&format!("tokki: {warning}"));
+    }
+    Ok(Box::new(constraint))
+}
+
+/// Why there is no answer.
+pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
+    match wishes.stop.as_slice() {
+        [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
+        [] => "the model ended after its thought: its answer is empty",
+        _ => "the answer is empty: a text that ends it came first, or the model ended at once",
+    }
+}
+
+/// That a chat lost its beginning.
+pub(super) fn left_out(questions: usize) -> String {
+    let (s, do_) = if questions == 1 { ("", "does") } else { ("s", "do") };
+    format!("the {questions} oldest question{s} {do_} not fit any more and the model no longer sees them")
+}
+
+/// What an answer took, on one line.
+pub(super) fn timings(turn: &Turn) -> String {
+    let stats = &turn.stats;
+    let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    format!(
+        "prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
+        stats.prompt_tokens,
+        stats.cached_tokens,
+        rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
+        stats.tokens,
+        stats.reasoning_tokens,
+        rate(stats.tokens, stats.decode_s),
+    )
+}
