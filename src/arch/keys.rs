@@ -5,7 +5,7 @@ use super::{
     Projection, Residual, Rope, Spec, Stream, Values, Window,
 };
 use crate::gguf::{Gguf, Value};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Most layers of a model; the largest real ones have 126.
 const MAX_LAYERS: usize = 1024;
@@ -178,13 +178,18 @@ impl<'a> Keys<'a> {
 
     /// Rows of the embedding, which are also those of the logits.
     fn vocab(&self) -> Result<usize> {
-        if let Some([_, rows, ..]) = self.gguf.tensor("token_embd.weight").map(|t| t.shape.as_slice()) {
-            return Ok(*rows);
+        let tokens = self.gguf.array("tokenizer.ggml.tokens")?.map_or(0, crate::gguf::Array::len);
+        let rows = match self.gguf.tensor("token_embd.weight").map(|tensor| tensor.shape.as_slice()) {
+            Some([_, rows, ..]) => *rows,
+            _ => self.usize("vocab_size")?.unwrap_or(tokens),
+        };
+        if tokens > rows {
+            let place = format!("{}: tensor token_embd.weight", self.gguf.path().display());
+            return Err(Error::input(place, format!("at least {tokens} rows, one for each token"), rows.to_string())
+                .hint("vocabulary and weights are of different models, or the file is damaged")
+                .of(ErrorKind::InvalidTensor));
         }
-        match self.usize("vocab_size")? {
-            Some(vocab) => Ok(vocab),
-            None => Ok(self.gguf.array("tokenizer.ggml.tokens")?.map_or(0, crate::gguf::Array::len)),
-        }
+        Ok(rows)
     }
 
     /// Lengths of a key head and a value head; the file may leave them to `E / H`.

@@ -3,9 +3,10 @@
 use super::compute::Compute;
 use super::{lines, output};
 use crate::config::MachineFlags;
-use crate::engine::{Embedder, Pooling, tokenizer_of};
+use crate::engine::{Embedder, Pooling};
 use crate::error::FileAction;
 use crate::platform::output::{self as file, Output};
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
@@ -84,7 +85,7 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
     if let Some(tokens) = &args.tokens {
         return line(tokens);
     }
-    let tokenizer = tokenizer_of(&compute.model)?;
+    let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
     lines::for_each(&mut |number, text| {
         let named = |error| match error {
             Error::ContextFull { needed, available } => {

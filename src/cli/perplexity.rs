@@ -3,12 +3,11 @@
 use super::compute::Compute;
 use super::output::{json, result, say};
 use crate::config::MachineFlags;
-use crate::engine::tokenizer_of;
 use crate::perplexity::{
     Comparison, Divergence, Outputs, Reader, Score, Windows, Writer, check_length, run as compute,
 };
 use crate::platform::{input, output};
-use crate::tokenizer::Special;
+use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -80,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let text = read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(WINDOW), args.stride)?;
-    let tokenizer = tokenizer_of(&machine.model)?;
+    let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;
     let mut tokens = tokenizer.encode_with_bos(&text, Special::Plain);
     check_length(&args.file, tokens.len(), windows)?;
     let count = args.windows.unwrap_or(usize::MAX).min(windows.count(tokens.len()));

@@ -3,7 +3,7 @@
 use super::compute::Compute;
 use super::{lines, output};
 use crate::config::MachineFlags;
-use crate::engine::tokenizer_of;
+use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use std::ffi::OsString;
 use std::sync::atomic::AtomicBool;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &RerankArgs) -> Result<()> {
     }
     let compute = Compute::open(&args.model, &args.machine)?;
     let mut embedder = compute.embedder(0)?;
-    let tokenizer = tokenizer_of(&compute.model)?;
+    let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
     let mut ranked = Vec::new();
     lines::for_each(&mut |number, text| {
         interrupt::check()?;

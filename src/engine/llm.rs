@@ -89,7 +89,7 @@ impl Llm {
     }
 
     fn of_any_kind(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
-        let tokenizer = Arc::new(tokenizer_of(&model)?);
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&model.gguf)?);
         let template = template.map(Template::with_extras);
         Ok(Self {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
@@ -270,21 +270,6 @@ impl Llm {
         tokens.splice(0..0, bos);
         tokens
     }
-}
-
-/// The tokenizer of a model whose weights have a row for each of its tokens.
-///
-/// # Errors
-/// A tokenizer that cannot be used, or one with more tokens than the embedding has rows.
-pub fn tokenizer_of(model: &Model) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_gguf(&model.gguf)?;
-    let (tokens, rows) = (tokenizer.vocab_size(), model.spec.vocab);
-    if tokens <= rows {
-        return Ok(tokenizer);
-    }
-    let place = model.gguf.path().display().to_string();
-    Err(Error::input(place, format!("at least {tokens} rows of token_embd, one per token"), rows.to_string())
-        .hint("vocabulary and weights are of different models, or the file is damaged"))
 }
 
 fn has_template(gguf: &Gguf) -> bool {

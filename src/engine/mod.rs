@@ -25,6 +25,6 @@ pub use embed::{Embedder, normalize, not_generative};
 pub use gauges::{Count, Gauges, Load};
 pub use generate::{Generation, Request};
 pub use handle::{Engine, EngineOptions, least_cache};
-pub use llm::{Llm, Prompt, tokenizer_of};
+pub use llm::{Llm, Prompt};
 pub use sequence::{Event, Submission};
 pub use session::{Options, Session};

@@ -73,7 +73,7 @@ impl<'a> Symbols<'a> {
 }
 
 /// The token with this text, if text may become it: control tokens are never the result of merging.
-fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8]) -> Option<u32> {
+pub(super) fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8]) -> Option<u32> {
     let id = index.get(tokens, text)?;
     let kind = kinds.get(id as usize)?;
     (!matches!(kind, TokenKind::Control | TokenKind::Unknown)).then_some(id)

@@ -2,7 +2,7 @@
 //! characters merge by rank, and what the vocabulary lacks is spelled in bytes. In `whitespace` vocabularies the characters are
 //! those of words, and blanks are nothing.
 
-use super::bpe::{Names, PairMap, Symbols, read_merges};
+use super::bpe::{Names, PairMap, Symbols, read_merges, text_token};
 use super::merge::{Merge, Merger, Pairs, Symbol};
 use super::spm::SPACE;
 use super::strings::{Index, Strings};
@@ -119,12 +119,24 @@ impl Characters {
         merger.run(piece.as_bytes(), self);
         let mut start = 0;
         for symbol in &merger.symbols {
-            let bytes = piece.as_bytes().get(start as usize..symbol.end as usize).unwrap_or_default();
+            let text = piece.get(start as usize..symbol.end as usize).unwrap_or_default();
             start = symbol.end;
             if symbol.id < self.first_extra {
                 out.push(symbol.id);
             } else {
-                out.extend(bytes.iter().filter_map(|&byte| self.bytes[usize::from(byte)].or(self.unknown)));
+                self.spell(names, text, out);
+            }
+        }
+    }
+
+    /// What merged to no token that text may become, such as the name of a control token: in bytes, else in characters.
+    fn spell(&self, names: &Names<'_>, text: &str, out: &mut Vec<u32>) {
+        let byte = |&byte: &u8| self.bytes[usize::from(byte)];
+        let token = |c: &str| text_token(names.index, names.tokens, names.kinds, c.as_bytes());
+        for c in text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]) {
+            match token(c).filter(|_| !c.as_bytes().iter().all(|b| byte(b).is_some())) {
+                Some(id) => out.push(id),
+                None => out.extend(c.as_bytes().iter().filter_map(|b| byte(b).or(self.unknown))),
             }
         }
     }

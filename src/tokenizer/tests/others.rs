@@ -78,6 +78,19 @@ fn characters_merge_by_rank_and_lines_stay_apart() {
     assert_eq!(tokenizer.decode(&ids, false), "ab\n\n ab é");
 }
 
+/// The name of a control token is no such token where a person writes it, and none of it is lost.
+#[test]
+fn names_of_control_tokens_are_spelled_in_characters_where_there_are_no_bytes() {
+    let names = ["<", "/", "s", ">", "</", "</s", "</s>", "x"];
+    let rows: Vec<_> = names.iter().map(|&text| (text, 1, 0.0)).collect();
+    let mut gemma = vocab("gemma4", &rows);
+    gemma.merges = ["< /", "</ s", "</s >"].into_iter().collect();
+    let tokenizer = Tokenizer::new(gemma).unwrap();
+    let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
+    assert_eq!(encode("x</s>x"), ["x", "<", "/", "s", ">", "x"]);
+    assert_eq!(encode("</s"), ["</s"]);
+}
+
 #[test]
 fn the_longest_match_is_taken_and_escapes_are_bytes() {
     let rows =
