@@ -147,6 +147,27 @@ def anthropic_client():
     return anthropic.Anthropic(base_url=BASE, api_key=KEY, max_retries=0)
 
 
+@check("openai")
+def responses_list_their_items():
+    client = openai_client()
+    settings = dict(model=model(), max_output_tokens=8, metadata={"from": "clients"}, include=["message.output_text.logprobs"])
+    first = client.responses.create(input="Say something about rain.", **settings)
+    assert first.metadata == {"from": "clients"} and first.output[-1].content[0].logprobs
+    second = client.responses.create(input=[MESSAGES[0]] * 3, previous_response_id=first.id, **settings)
+    roles = [item.role for item in client.responses.input_items.list(second.id, order="asc", limit=2)]
+    assert roles == ["user", "assistant", "user", "user", "user"], roles
+
+
+@check("openai")
+def several_prompts_in_one_stream():
+    ask = dict(model=model(), prompt=["One", "Two"], max_tokens=8, temperature=0)
+    whole = openai_client().completions.create(**ask)
+    texts = ["", ""]
+    for chunk in openai_client().completions.create(stream=True, **ask):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+    assert texts == [choice.text for choice in whole.choices]
+
+
 @check("anthropic")
 def messages_whole_and_streamed():
     client, name = anthropic_client(), model()
@@ -203,6 +224,12 @@ def ollama_chat_and_generate():
     text = "".join(part.message.content for part in client.chat(model=name, messages=MESSAGES, options=options, stream=True))
     assert whole.message.content == text and whole.done and whole.eval_count == 12
     assert client.generate(model=name, prompt="Hello", options=options).response
+
+
+@check("ollama")
+def ollama_tells_probabilities():
+    answer = ollama_client().chat(model=model(), messages=MESSAGES, options={"num_predict": 4}, logprobs=True, top_logprobs=2)
+    assert 0 < len(answer.logprobs) <= 4 and len(answer.logprobs[0].top_logprobs) == 2
 
 
 @check("ollama")

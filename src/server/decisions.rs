@@ -170,12 +170,15 @@ async fn first_token(
     while let Some(progress) = running.next().await? {
         match progress {
             Progress::Prefill { cached, .. } => cached_tokens = cached,
-            // The work ends when `running` goes.
-            Progress::Token { chosen, .. } => return Ok((running.prompt_tokens, cached_tokens, chosen)),
+            Progress::Token { chosen, .. } => {
+                let prompt_tokens = running.prompt_tokens;
+                running.enough();
+                return Ok((prompt_tokens, cached_tokens, chosen));
+            }
             _ => {}
         }
     }
-    Err(ApiError::unavailable("the model gave no answer"))
+    Err(ApiError::broken("the model gave no answer"))
 }
 
 /// `POST /v1/decisions`

@@ -190,6 +190,11 @@ impl Running {
         })
     }
 
+    /// What was wanted of it has come: the work ends, and that is no abort.
+    pub(super) fn enough(mut self) {
+        self.clock.open = 0;
+    }
+
     fn remember(&mut self, choice: usize, tokens: &[u32]) {
         if choice == 0 {
             self.said.extend_from_slice(tokens);
