@@ -102,7 +102,8 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
             }
             // The lock goes with the process, which may be about to end.
             let again = || {
-                let mut again = Terminal::start(command(home.path(), kept.again()), 80);
+                let mut again =
+                    Terminal::start(command(home.path(), &[kept.again(), &["--ctx", "60000"]].concat()), 80);
                 again.prompt_or_end().is_none().then_some(again)
             };
             let again = (0..20).find_map(|_| again()).unwrap();
