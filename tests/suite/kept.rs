@@ -64,7 +64,16 @@ fn ask(terminal: &mut Terminal, question: &str) {
     terminal.until("answer", |t| t.text[before..].len() > question.len() + 60);
 }
 
-const ENDLESS: &[&str] = &["--max-tokens", "50000", "--ctx", "60000"];
+/// An answer that is still under way when the test comes to its end: what the model would say by itself may be short.
+const ENDLESS: &[&str] = &["--ctx", "60000", "--grammar", "endless.gbnf"];
+
+/// A home with that grammar.
+fn home() -> Home {
+    let home = Home::new();
+    let grammar = "root ::= hundreds{10}\nhundreds ::= words{100}\nwords ::= \"again \"{100}\n";
+    fs::write(home.path().join("endless.gbnf"), grammar).unwrap();
+    home
+}
 
 #[test]
 fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
@@ -75,7 +84,7 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
     }
     for kept in [In::History, In::Session] {
         for closed in [false, true].into_iter().filter(|closed| script || !closed) {
-            let home = Home::new();
+            let home = home();
             let args = [&[llama.to_str().unwrap()], kept.args(), ENDLESS].concat();
             let inner = command(home.path(), &args);
             let mut terminal = Terminal::start(if closed { in_another_terminal(&inner) } else { inner }, 80);
@@ -93,7 +102,8 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
             }
             // The lock goes with the process, which may be about to end.
             let again = || {
-                let mut again = Terminal::start(command(home.path(), kept.again()), 80);
+                let mut again =
+                    Terminal::start(command(home.path(), &[kept.again(), &["--ctx", "60000"]].concat()), 80);
                 again.prompt_or_end().is_none().then_some(again)
             };
             let again = (0..20).find_map(|_| again()).unwrap();
@@ -108,7 +118,7 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
 fn a_question_outlives_a_kill_in_its_answer() {
     let llama = model("llama.gguf");
     for kept in [In::History, In::Session] {
-        let home = Home::new();
+        let home = home();
         let args = [&[llama.to_str().unwrap()], kept.args(), &["--ctx", "2000", "--max-tokens", "6"]].concat();
         let mut terminal = Terminal::start(command(home.path(), &args), 80);
         terminal.prompt();
