@@ -193,10 +193,19 @@ fn limits_of_a_model_are_told_with_their_reason() {
     std::fs::write(&path, short.bytes()).unwrap();
     let text = home.path().join("text");
     std::fs::write(&text, "hi".repeat(500)).unwrap();
-    for args in
-        [&["embed", file][..], &["perplexity", file, "--file", text.to_str().unwrap()], &["run", file, "--raw", "hi"]]
-    {
+    for args in [
+        &["embed", file][..],
+        &["embed", file, "--tokens", "1"],
+        &["perplexity", file, "--file", text.to_str().unwrap()],
+        &["run", file, "--raw", "hi"],
+        &["plan", file],
+        &["bench", file, "-p", "4", "-n", "2"],
+        &["logits", file, "--tokens", "1", "--output", out.to_str().unwrap()],
+    ] {
         let (code, _, said) = told(&home.run(args));
-        assert!(code == Some(2) && said.contains("model.gguf") && said.contains("one per token"), "{args:?}: {said}");
+        assert!(code == Some(2) && said.contains("model.gguf"), "{args:?}: {said}");
+        assert!(said.contains("one for each token"), "{args:?}: {said}");
     }
+    let (_, said, _) = told(&home.run(&["show", file]));
+    assert!(said.contains("cannot be run") && said.contains("one for each token"), "{said}");
 }
