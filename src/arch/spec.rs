@@ -53,6 +53,11 @@ impl Spec {
     pub fn longest(&self) -> Option<usize> {
         [self.context_most, self.embedding.positions].into_iter().flatten().min()
     }
+
+    /// Whether vectors come out, and no logits.
+    pub fn gives_vectors(&self) -> bool {
+        self.output == Output::Vectors
+    }
 }
 
 /// What the residual stream begins as.

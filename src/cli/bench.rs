@@ -3,7 +3,7 @@
 use super::compute::Compute;
 use super::output;
 use crate::config::{MachineFlags, count};
-use crate::engine::Session;
+use crate::engine::{Session, not_generative};
 use crate::gguf::layout_name;
 use crate::predict::{measure, plan};
 use crate::shapes::{self, Plan};
@@ -133,26 +133,28 @@ fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
 }
 
 fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: String, load_s: f64) -> Result<Report> {
+    // A model that reads whole texts writes no tokens.
+    let generate = if not_generative(&compute.model.spec).is_some() { 0 } else { args.generate };
     let mut seconds = (f64::INFINITY, f64::INFINITY);
     // The first round warms caches and pages, and is not counted. Its prefill may be short: decode reads all weights.
     let rounds = usize::from(args.rounds);
     fill(session, args.depth)?;
     prefill(session, args.depth, args.prompt.min(64))?;
-    decode(session, args.depth, args.generate.min(4))?;
+    decode(session, args.depth, generate.min(4))?;
     let mut bandwidths = vec![measure::model_bandwidth(&compute.pool, &compute.model.gguf)?];
     for _ in 0..rounds {
         seconds.0 = seconds.0.min(prefill(session, args.depth, args.prompt)?);
-        seconds.1 = seconds.1.min(decode(session, args.depth, args.generate)?);
+        seconds.1 = seconds.1.min(decode(session, args.depth, generate)?);
         bandwidths.push(measure::model_bandwidth(&compute.pool, &compute.model.gguf)?);
     }
     bandwidths.sort_by(f64::total_cmp);
     let bandwidth = |at: usize| bandwidths.get(at).copied().unwrap_or_default() / 1e9;
     let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
-    let (pp, tg) = (rate(args.prompt, seconds.0), rate(args.generate, seconds.1));
+    let (pp, tg) = (rate(args.prompt, seconds.0), rate(generate, seconds.1));
     let cost = compute.model.cost();
     let shape = session.cache().shape();
     let cached = shape.bytes(tokki_quant::attention::TILE) as u64 / tokki_quant::attention::TILE as u64;
-    let bytes = cost.bytes + cached * (args.depth + args.generate / 2) as u64;
+    let bytes = cost.bytes + cached * (args.depth + generate / 2) as u64;
     let (rss, anon) = measure::peak_memory();
     Ok(Report {
         model,
@@ -163,7 +165,7 @@ fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: St
         pp_tokens: args.prompt,
         pp_tok_s: pp,
         pp_gmac_s: pp * cost.layer_macs as f64 / 1e9,
-        tg_tokens: args.generate,
+        tg_tokens: generate,
         tg_tok_s: tg,
         depth: args.depth,
         bytes_per_token: bytes,

@@ -5,7 +5,7 @@ use super::output;
 use crate::config::MachineFlags;
 use crate::engine::{Session, Trace};
 use crate::error::FileAction;
-use crate::platform::output::{self as file, Output};
+use crate::platform::output as file;
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use std::ffi::OsString;
@@ -61,6 +61,10 @@ pub(super) fn run(args: &Logits) -> Result<()> {
         }
     }
     let compute = Compute::open(&args.model, &args.machine)?;
+    if compute.model.spec.gives_vectors() {
+        let place = compute.model.gguf.path().display().to_string();
+        return Err(Error::input(place, "a model with logits", "one of text vectors").hint("`tokki embed` writes those"));
+    }
     let vocab = compute.model.spec.vocab;
     if let Some(bad) = args.tokens.iter().find(|&&token| token as usize >= vocab) {
         return Err(Error::usage(format!(
@@ -78,7 +82,7 @@ pub(super) fn run(args: &Logits) -> Result<()> {
         write(&compute, session, &args.tokens, &mut out, &output::lost)?;
         out.flush().map_err(output::lost)?;
     } else {
-        let mut out = Output::begin(&args.output)?;
+        let mut out = file::Output::begin(&args.output)?;
         let failed = |why| Error::io(&args.output, FileAction::Write, why);
         write(&compute, session, &args.tokens, &mut out, &failed)?;
         out.commit()?;

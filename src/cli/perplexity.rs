@@ -3,6 +3,7 @@
 use super::compute::Compute;
 use super::output::{json, result, say};
 use crate::config::MachineFlags;
+use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, Outputs, Reader, Score, Windows, Writer, check_length, run as compute,
 };
@@ -73,11 +74,19 @@ struct Report {
     divergence: Option<Divergence>,
 }
 
+/// Refuses models that predict no next token.
+fn generates(machine: &Compute) -> Result<()> {
+    let Some(why) = not_generative(&machine.model.spec) else { return Ok(()) };
+    let place = machine.model.gguf.path().display().to_string();
+    Err(Error::input(place, "a model that predicts the next token", why))
+}
+
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<()> {
     check_files(args)?;
     let text = read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
+    generates(&machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(WINDOW), args.stride)?;
     let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;
     let mut tokens = tokenizer.encode_with_bos(&text, Special::Plain);

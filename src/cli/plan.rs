@@ -89,6 +89,8 @@ struct Report {
     asked_ctx: Option<usize>,
     /// Tokens that the model was trained for.
     trained_ctx: usize,
+    /// Tokens past which the model cannot be computed here.
+    most_ctx: Option<usize>,
     recommended_ctx: Option<usize>,
     recommended_kv_type: Option<&'static str>,
     advice: String,
@@ -213,12 +215,13 @@ fn kinds(compute: &Compute) -> Vec<KvKind> {
 /// What is known without trying anything.
 fn known(name: String, compute: &Compute) -> Report {
     let (model, free) = (&compute.model, plan::free_memory_for(&compute.model, &Machine::read()));
-    let trained = model.spec.context_train;
+    let most = model.spec.longest();
+    let trained = model.spec.context_train.min(most.unwrap_or(usize::MAX));
     let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    contexts.retain(|&context| context <= plan::MAX_CONTEXT);
+    contexts.retain(|&context| context <= most.unwrap_or(plan::MAX_CONTEXT));
     let kinds = kinds(compute);
     let cases = || contexts.iter().flat_map(|&context| kinds.iter().map(move |&kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);
@@ -252,6 +255,7 @@ fn known(name: String, compute: &Compute) -> Report {
         measured_before: false,
         asked_ctx: compute.settings.ctx(),
         trained_ctx: trained,
+        most_ctx: most,
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
         advice: String::new(),
@@ -322,6 +326,9 @@ impl Report {
                 show_bytes(least.saturating_sub(self.free_bytes))
             ),
         };
+        if let Some(most) = self.most_ctx.filter(|&most| self.asked_ctx.is_some_and(|asked| asked > most)) {
+            self.advice += &format!("\ncontexts of this model end at {most} tokens here");
+        }
         if let Some(context) = self.recommended_ctx.filter(|&context| context > self.trained_ctx) {
             self.advice += &format!(
                 "\ncontext {context} is more than the {} that the model was trained for: past those its answers may make no \

@@ -47,14 +47,15 @@ impl Scheduler {
         rows
     }
 
-    /// At most `n` tokens of a prompt, of models with a recurrent state only as far as the last page's border within it: the
-    /// next message often differs from this prompt's last tokens, and the state there is what it can begin with.
+    /// At most `n` tokens of a prompt, of models with a recurrent state only as far as the next place whose state others can
+    /// begin with: where the prompt branches off from those before it, such as after a common system message, and the last
+    /// page's border within it, since the next message often differs from this prompt's last tokens.
     fn to_border(&self, index: usize, n: usize) -> usize {
         let sequence = &self.running[index];
         let (from, end) = (sequence.cache.len(), sequence.tokens.len());
-        let border = (end - 1) / TILE * TILE;
-        let cut = self.shape.state_len() > 0 && from < border && from + n > border;
-        if cut { border - from } else { n }
+        let borders = [sequence.branch, (end - 1) / TILE * TILE];
+        let within = |border: &usize| self.shape.state_len() > 0 && from < *border && *border < from + n;
+        borders.into_iter().filter(within).min().map_or(n, |border| border - from)
     }
 
     /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows

@@ -289,6 +289,7 @@ impl Scheduler {
             tokens: job.prompt.clone(),
             cache: self.tree.find(known, job.prompt.len(), &self.shape, &self.budget),
             reuse: job.reuse,
+            branch: self.tree.shared(known, job.prompt.len(), &self.shape),
             answer,
             untold: Vec::new(),
             began: job.started,

@@ -95,6 +95,8 @@ pub(super) struct Sequence {
     pub(super) cache: KvCache,
     /// Whether what others have computed may stand in it.
     pub(super) reuse: bool,
+    /// Where its prompt branches off from those of others: a recurrent state is kept there for the next one.
+    pub(super) branch: usize,
     pub(super) answer: Answer,
     /// Tokens whose text has not been told yet.
     pub(super) untold: Vec<u32>,

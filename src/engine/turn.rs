@@ -49,7 +49,7 @@ impl Scheduler {
     /// A piece of a prompt has been read.
     fn read(&mut self, index: usize) {
         let sequence = &mut self.running[index];
-        if sequence.pending() <= TILE {
+        if sequence.pending() <= TILE || sequence.cache.len() == sequence.branch {
             sequence.cache.checkpoint();
         }
         let whole = sequence.cache.len() / TILE * TILE;
@@ -71,8 +71,8 @@ impl Scheduler {
             let stats = sequence.answer.stats().clone();
             let answer = Answer::new(self.llm.tokenizer(), wanted, stats);
             let (tokens, cache) = (sequence.tokens.clone(), sequence.cache.clone());
-            let (began, reuse, untold) = (sequence.began, sequence.reuse, Vec::new());
-            let fork = Sequence { job: id, choice: number + 1, tokens, cache, reuse, answer, untold, began };
+            let (began, reuse, branch, untold) = (sequence.began, sequence.reuse, sequence.branch, Vec::new());
+            let fork = Sequence { job: id, choice: number + 1, tokens, cache, reuse, branch, answer, untold, began };
             self.running.push(fork);
         }
         first..self.running.len()

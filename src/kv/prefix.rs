@@ -91,6 +91,17 @@ impl PrefixTree {
         self.path(tokens, len, shape).into_iter().map(|(_, common)| common).sum()
     }
 
+    /// How many of the first `tokens` stand in whole pages of the tree, whether or not it has a recurrent state for their end:
+    /// where this conversation branches off from others.
+    pub fn shared(&self, tokens: &[u32], len: usize, shape: &CacheShape) -> usize {
+        let (mut parent, mut known) = (Parent::Root(shape.is_far(len)), 0);
+        while let Some((index, TILE)) = self.nearest(parent, &tokens[known..]) {
+            parent = Parent::Page(index);
+            known += TILE;
+        }
+        known
+    }
+
     /// The nodes that have the first `tokens` in common, and how many of each can be used.
     fn path(&self, tokens: &[u32], len: usize, shape: &CacheShape) -> Vec<(usize, usize)> {
         let stateful = shape.state_len() > 0;

@@ -72,6 +72,7 @@ pub struct Tokenizer {
     ends: Vec<u32>,
     add_bos: bool,
     add_eos: bool,
+    add_sep: bool,
     /// Text is given a leading space (SentencePiece).
     space_prefix: bool,
     has_pre: bool,
@@ -169,6 +170,8 @@ impl Tokenizer {
         let customary_eos = matches!(model, Model::Unigram(_) | Model::WordPiece(_));
         // Classification and separation belong to every text, whatever the file says.
         let framed = matches!(model, Model::WordPiece(_));
+        // RoBERTa's pairs have two tokens between them; those of BERT and ModernBERT the one that ends the first.
+        let customary_sep = vocab.pre.as_deref() != Some("modern-bert");
         let printed = matches!(model, Model::Dna(_)).then(|| Dna::printed(&vocab));
         let names = match &model {
             Model::Greedy(greedy) => greedy.texts().clone(),
@@ -177,6 +180,7 @@ impl Tokenizer {
         Ok(Self {
             add_bos: framed || vocab.add_bos.unwrap_or(customary_bos),
             add_eos: framed || vocab.add_eos.unwrap_or(customary_eos),
+            add_sep: !framed && vocab.add_sep.unwrap_or(customary_sep),
             space_prefix: matches!(model, Model::Spm(_)) && vocab.add_space_prefix.unwrap_or(true),
             has_pre: !is_bpe || vocab.pre.is_some(),
             composes: is_bpe && normal::composes(vocab.pre.as_deref()),
@@ -301,10 +305,9 @@ impl Tokenizer {
         self.roles.eos
     }
 
-    /// The token between two texts of a pair, after the one that ends the first; none where the end itself separates them
-    /// (BERT's pairs hold one such token between them, RoBERTa's two).
+    /// The token between two texts of a pair, after the one that ends the first; none where the end itself separates them.
     pub fn separator(&self) -> Option<u32> {
-        self.roles.separator.filter(|_| !matches!(self.model, Model::WordPiece(_)))
+        self.roles.separator.filter(|_| self.add_sep)
     }
 
     /// Whether the second text of a pair is of a type of its own (BERT's is; RoBERTa's tokens are all of one type).

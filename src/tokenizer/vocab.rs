@@ -66,6 +66,8 @@ pub struct Vocab {
     pub add_bos: Option<bool>,
     /// Whether a text ends with EOS.
     pub add_eos: Option<bool>,
+    /// Whether a separator stands before the second text of a pair, after the token that ends the first.
+    pub add_sep: Option<bool>,
     /// Whether a text is given a leading space (`llama`).
     pub add_space_prefix: Option<bool>,
     /// Text is brought to lower case (`bert`).
@@ -146,6 +148,7 @@ impl Vocab {
             roles,
             add_bos: gguf.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: gguf.bool("tokenizer.ggml.add_eos_token")?,
+            add_sep: gguf.bool("tokenizer.ggml.add_sep_token")?,
             add_space_prefix: gguf.bool("tokenizer.ggml.add_space_prefix")?,
             lowercase: gguf.bool("tokenizer.ggml.normalizer.lowercase")?,
             strip_accents: gguf.bool("tokenizer.ggml.normalizer.strip_accents")?,
