@@ -39,7 +39,10 @@ pub(super) fn run(args: &Run) -> Result<()> {
         return Err(Error::usage("--json writes one answer for a program and needs a prompt. A chat is for people."));
     }
     let compute = Compute::open_path(&model, &args.machine)?;
-    let mut conversation = Conversation::new(compute.session(0)?, args.raw)?;
+    // A long conversation goes on in the context that it was held in.
+    let there = session.as_ref().filter(|file| !file.is_new());
+    let context = there.map_or(Ok(0), |file| Conversation::context_of(file.path()))?;
+    let mut conversation = Conversation::new(compute.session(context)?, args.raw)?;
     conversation.stop_when(interrupt::flag());
     let wishes = wishes(args, &settings, &conversation)?;
     if let Some(capabilities) = conversation.capabilities() {

@@ -318,7 +318,8 @@ impl Conversation {
     fn notes(&self) -> Value {
         let model = self.session.model().gguf.path();
         let model = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
-        json!({ "messages": self.messages, "raw": self.raw, "model": model.to_str() })
+        let context = self.session.options().context;
+        json!({ "messages": self.messages, "raw": self.raw, "model": model.to_str(), "context": context })
     }
 
     /// The file of the model that a session was held with, where the session says so.
@@ -327,6 +328,14 @@ impl Conversation {
     /// What is no session.
     pub fn model_of(session: &std::path::Path) -> Result<Option<std::path::PathBuf>> {
         Ok(super::saved::notes(session)?["model"].as_str().map(std::path::PathBuf::from))
+    }
+
+    /// The context that a session was held in; 0 where the session does not say.
+    ///
+    /// # Errors
+    /// What is no session.
+    pub fn context_of(session: &std::path::Path) -> Result<usize> {
+        Ok(super::saved::notes(session)?["context"].as_u64().unwrap_or_default() as usize)
     }
 
     /// Notes the question that is answered next in the file that this process keeps the conversation in.

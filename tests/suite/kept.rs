@@ -187,6 +187,21 @@ fn what_cannot_be_asked_is_not_kept() {
     assert_eq!(fs::read(home.path().join("s")).unwrap(), whole);
 }
 
+/// What was held in a larger context than usual goes on in it.
+#[test]
+fn a_session_goes_on_in_its_own_context() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let context = |more: &[&str]| {
+        let args = [&["run", llama.to_str().unwrap(), "Hello", "--session", "s", "--json", "--max-tokens", "4"], more];
+        let (code, out, err) = told(&home.command(&args.concat()).current_dir(home.path()).output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+        answer["options"]["context"].as_u64().unwrap()
+    };
+    assert_eq!((context(&["--ctx", "9000"]), context(&[]), context(&["--ctx", "1000"])), (9000, 9000, 1000));
+}
+
 /// A session names its model: whoever goes on with it need not, whatever folder or store it is in by now.
 #[test]
 fn a_session_goes_on_with_its_own_model() {
