@@ -63,7 +63,9 @@ pub(super) fn run(args: &Logits) -> Result<()> {
     let compute = Compute::open(&args.model, &args.machine)?;
     if compute.model.spec.gives_vectors() {
         let place = compute.model.gguf.path().display().to_string();
-        return Err(Error::input(place, "a model with logits", "one of text vectors").hint("`tokki embed` writes those"));
+        return Err(
+            Error::input(place, "a model with logits", "one of text vectors").hint("`tokki embed` writes those")
+        );
     }
     let vocab = compute.model.spec.vocab;
     if let Some(bad) = args.tokens.iter().find(|&&token| token as usize >= vocab) {
