@@ -159,3 +159,22 @@ fn recurrent_states_come_back() {
     assert!(known.1 >= 128, "{}", known.1);
     stop(server);
 }
+
+/// Conversations with a common system message: the second one leaves the state there with which the third begins.
+#[test]
+fn recurrent_states_are_kept_where_prompts_branch_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("m.gguf");
+    recurrent(&model);
+    let start = || serve_model(&model, &[], &[]);
+    let prompt = |word: &str| "one two three four ".repeat(16) + &word.repeat(180 / word.len());
+    let server = start();
+    let cached: Vec<u64> = ["abcd ", "efgh ", "ijkl "]
+        .map(|word| {
+            let (text, cached) = ask(&server, &prompt(word));
+            assert_eq!(text, ask(&start(), &prompt(word)).0, "{word}");
+            cached
+        })
+        .into();
+    assert_eq!(cached, [0, 0, 256]);
+}

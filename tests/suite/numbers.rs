@@ -175,7 +175,25 @@ fn limits_of_a_model_are_told_with_their_reason() {
             let (code, _, said) = told(&home.run(&args));
             assert!(code == Some(2) && said.contains("indexer") && said.contains("20"), "{arch}: {said}");
         }
+        let (code, said, _) = told(&home.run(&["plan", file, "--ctx", "64"]));
+        assert!(code == Some(0) && said.contains("end at 8 tokens"), "{arch}: {said}");
+        assert!(!said.contains("64 "), "{arch}: {said}");
     }
+    // A model of vectors predicts no token.
+    let rows = crate::rows::rows();
+    let row = rows.iter().find(|row| row.name == "bert-mean-dense").unwrap();
+    std::fs::write(&path, tokki::testing::vocabulary(row.writer()).bytes()).unwrap();
+    let text = home.path().join("words");
+    std::fs::write(&text, "word ".repeat(300)).unwrap();
+    for args in [
+        &["logits", file, "--tokens", "1,2", "--output", "-"][..],
+        &["perplexity", file, "--file", text.to_str().unwrap()],
+    ] {
+        let (code, _, said) = told(&home.run(args));
+        assert!(code == Some(2) && said.contains("tokki embed"), "{args:?}: {said}");
+    }
+    let (code, said, _) = told(&home.run(&["bench", file, "-p", "8", "-n", "4", "-r", "1"]));
+    assert!(code == Some(0) && said.contains("decode   skipped"), "{said}");
     // What a file holds for images and sounds is left out, and said.
     let seeing = ["v.patch_embd.weight", "mm.0.weight", "a.blk.0.ln1.weight"]
         .iter()

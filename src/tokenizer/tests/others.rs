@@ -161,3 +161,19 @@ fn dna_is_read_six_bases_at_a_time() {
     let ids = tokenizer.encode("<dna>CCCCCCAC", Special::Plain);
     assert_eq!(tokenizer.decode(&ids, false), "<dna>CCCCCC<oov>", "without the mark of six bases");
 }
+
+/// Pairs of RoBERTa have two tokens between them, those of ModernBERT one; a file may say which.
+#[test]
+fn pairs_are_separated_as_the_file_says() {
+    let separator = |pre: &str, add_sep: Option<bool>| {
+        let rows: Vec<_> = ["a", "b", "<s>", "</s>"].map(|text| (text, 1, 0.0)).to_vec();
+        let mut vocab = Vocab { pre: Some(pre.to_owned()), add_sep, ..vocab("gpt2", &rows) };
+        vocab.merges = ["a b"].into_iter().collect();
+        (vocab.roles.bos, vocab.roles.eos, vocab.roles.separator) = (Some(2), Some(3), Some(3));
+        Tokenizer::new(vocab).unwrap().separator()
+    };
+    assert_eq!(separator("roberta-bpe", None), Some(3));
+    assert_eq!(separator("roberta-bpe", Some(false)), None);
+    assert_eq!(separator("modern-bert", None), None);
+    assert_eq!(separator("modern-bert", Some(true)), Some(3));
+}
