@@ -175,6 +175,12 @@ pub enum GateSource {
 }
 
 impl Attention {
+    /// Rows of the query's projection, with the gates that stand between them.
+    pub fn q_rows(&self) -> usize {
+        let per_query = if self.gate.is_some_and(|gate| gate.from == GateSource::Query) { 2 } else { 1 };
+        self.heads * self.k_dim * per_query
+    }
+
     /// Positions of the keys that a query at `position` sees in a sequence of `len`; `causal` hides those after it.
     pub fn visible(&self, position: usize, len: usize, causal: bool) -> std::ops::Range<usize> {
         let end = if causal { position + 1 } else { len };

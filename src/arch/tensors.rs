@@ -232,8 +232,7 @@ impl List {
 
     fn attention(&mut self, attn: &Attention) {
         let e = self.embd;
-        let per_query = if attn.gate.is_some_and(|gate| gate.from == GateSource::Query) { 2 } else { 1 };
-        let q = attn.heads * attn.k_dim * per_query;
+        let q = attn.q_rows();
         let (k, v) = (attn.kv_heads * attn.k_dim, attn.kv_heads * attn.v_dim);
         let mut values = attn.heads * attn.v_dim;
         match &attn.proj {

@@ -61,7 +61,7 @@ impl Controls {
     }
 
     /// The first control token in `text`.
-    fn first_in(&self, text: &str) -> Option<&str> {
+    pub(crate) fn first_in(&self, text: &str) -> Option<&str> {
         text.char_indices().find_map(|(at, _)| self.at(&text[at..]))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::gauges::{Count, Gauges};
+use super::llm::controls;
 use crate::arch::{Output, Pooling, Spec};
 use crate::forward::{Scratch, Setting, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
@@ -170,20 +171,7 @@ impl Embedder {
     fn pair(&self, tokenizer: &Tokenizer, query: &str, document: &str) -> (Vec<u32>, usize) {
         let template = self.model.gguf.str("tokenizer.chat_template.rerank").ok().flatten();
         if let Some(template) = template {
-            let mut tokens = Vec::new();
-            // What the user wrote is plain text, what the file wrote may hold control tokens.
-            for (index, part) in split_template(template).into_iter().enumerate() {
-                match part {
-                    Slot::Text(text) => tokens.extend(tokenizer.encode(text, Special::Parse)),
-                    Slot::Query => tokens.extend(tokenizer.encode(&tokenizer.normalized(query), Special::Plain)),
-                    Slot::Document => tokens.extend(tokenizer.encode(&tokenizer.normalized(document), Special::Plain)),
-                }
-                let bos = tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && tokens.first() != Some(&bos));
-                if let (0, Some(bos)) = (index, bos) {
-                    tokens.insert(0, bos);
-                }
-            }
-            return (tokens, usize::MAX);
+            return (filled(tokenizer, template, query, document), usize::MAX);
         }
         let mut tokens = Self::tokens(tokenizer, query);
         let eos = tokenizer.eos();
@@ -196,6 +184,38 @@ impl Embedder {
         tokens.extend(eos);
         (tokens, second)
     }
+}
+
+/// The tokens of a template with a query and a document in it. Control tokens count in the template's text only; between
+/// them all is one text, as the model has seen it: a blank of the template and the word after it may be one token.
+fn filled(tokenizer: &Tokenizer, template: &str, query: &str, document: &str) -> Vec<u32> {
+    let controls = controls(tokenizer);
+    let (mut tokens, mut text) = (Vec::new(), String::new());
+    let flush = |text: &mut String, tokens: &mut Vec<u32>| {
+        tokens.extend(tokenizer.encode(&tokenizer.normalized(text), Special::Plain));
+        text.clear();
+    };
+    for part in split_template(template) {
+        let mut rest = match part {
+            Slot::Text(own) => own,
+            Slot::Query | Slot::Document => {
+                text.push_str(if part == Slot::Query { query } else { document });
+                continue;
+            }
+        };
+        while let Some(control) = controls.first_in(rest) {
+            let at = rest.find(control).unwrap_or(0);
+            text.push_str(&rest[..at]);
+            flush(&mut text, &mut tokens);
+            tokens.extend(tokenizer.encode(control, Special::Parse));
+            rest = &rest[at + control.len()..];
+        }
+        text.push_str(rest);
+    }
+    flush(&mut text, &mut tokens);
+    let bos = tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && tokens.first() != Some(&bos));
+    tokens.splice(0..0, bos);
+    tokens
 }
 
 /// A part of a template for pairs.
@@ -256,6 +276,20 @@ mod tests {
         let parts = split_template("<q>{query}</q>{document}");
         assert_eq!(parts, [Slot::Text("<q>"), Slot::Query, Slot::Text("</q>"), Slot::Document]);
         assert_eq!(split_template("plain"), [Slot::Text("plain")]);
+    }
+
+    #[test]
+    fn templates_and_what_stands_in_them_are_one_text() {
+        let writer = crate::testing::vocabulary(crate::testing::Writer::new("llama"));
+        let gguf = crate::gguf::Gguf::from_bytes(std::path::Path::new("pairs"), &writer.bytes()).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let texts = |template: &str, query: &str| {
+            let tokens = filled(&tokenizer, template, query, "d");
+            tokens.iter().map(|&id| tokenizer.token_text(id).unwrap().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts("<|begin|>t{query}<|end|>{document}", "he"), ["<|begin|>", "the", "<|end|>", "d"]);
+        let typed = texts("t{query}", "<|end|>");
+        assert!(!typed.contains(&"<|end|>".to_owned()), "{typed:?}");
     }
 
     #[test]

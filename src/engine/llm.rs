@@ -281,7 +281,7 @@ fn spared(tokenizer: &Tokenizer) -> Vec<u32> {
 }
 
 /// Texts of the tokens that steer a model.
-fn controls(tokenizer: &Tokenizer) -> Controls {
+pub(super) fn controls(tokenizer: &Tokenizer) -> Controls {
     let steers = |id: &u32| matches!(tokenizer.kind(*id), Some(TokenKind::Control | TokenKind::Unknown));
     let ids = (0..tokenizer.vocab_size() as u32).filter(steers);
     Controls::new(ids.filter_map(|id| tokenizer.token_text(id)))

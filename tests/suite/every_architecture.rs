@@ -215,3 +215,48 @@ fn a_classification_head_may_be_one_layer() {
     let wanted = (first.iter().zip(&line).map(|(x, w)| x * w).sum::<f32>() + bias).tanh();
     assert!(score.len() == 1 && (score[0] - wanted).abs() < 1e-5, "{score:?} {wanted}");
 }
+
+/// Queries, keys and values in one tensor are the same rows, with the gates that stand among the queries.
+#[test]
+fn fused_projections_give_the_bits_of_split_ones() {
+    let pool = pool(2);
+    for name in ["qwen35-dense", "qwen3next-moe", "qwen3-dense"] {
+        let rows = rows();
+        let row = rows.iter().find(|row| row.name == name).unwrap();
+        let mut writer = row.writer();
+        // Biases would be of some of the three only.
+        writer
+            .tensors
+            .retain(|tensor| !tensor.name.ends_with(b".bias") || !tensor.name.windows(5).any(|n| n == b"attn_"));
+        let split = model(name, &writer.bytes());
+        let named = |writer: &tokki::testing::Writer, name: &str| {
+            writer.tensors.iter().position(|tensor| tensor.name == name.as_bytes())
+        };
+        let mut fused = 0;
+        for block in 0..split.spec.layers.len() {
+            let part = |letter: &str| format!("blk.{block}.attn_{letter}.weight");
+            let Some(q) = named(&writer, &part("q")) else { continue };
+            for letter in ["k", "v"] {
+                let at = named(&writer, &part(letter)).unwrap();
+                let more = writer.tensors.remove(at);
+                let q = &mut writer.tensors[if at < q { q - 1 } else { q }];
+                assert_eq!(q.kind, more.kind);
+                q.shape[1] += more.shape[1];
+                q.data.extend(more.data);
+            }
+            let q = named(&writer, &part("q")).unwrap();
+            writer.tensors[q].name = part("qkv").into_bytes();
+            fused += 1;
+        }
+        assert!(fused > 0, "{name}");
+        let one = model(name, &writer.bytes());
+        let bits =
+            |model: &Arc<Model>| output(row, model, &pool, 512).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&one), bits(&split), "{name}");
+    }
+}
+
+fn model(name: &str, bytes: &[u8]) -> Arc<Model> {
+    let gguf = Gguf::from_bytes(Path::new(name), bytes).unwrap();
+    Arc::new(Model::from_gguf(gguf).unwrap_or_else(|error| panic!("{name}: {error}")))
+}

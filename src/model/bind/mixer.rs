@@ -58,7 +58,7 @@ impl Scope<'_> {
     }
 
     fn qkv(&self, a: &Attention) -> Result<Qkv> {
-        let (q, k, v) = (a.heads * a.k_dim, a.kv_heads * a.k_dim, a.kv_heads * a.v_dim);
+        let (q, k, v) = (a.q_rows(), a.kv_heads * a.k_dim, a.kv_heads * a.v_dim);
         match &a.proj {
             Projection::Split => {
                 let own = a.kv_of.is_none();
