@@ -38,7 +38,7 @@ pub(super) fn refuse(gguf: &Gguf, arch: &str) -> Error {
         return gguf
             .wrong(KEY, "a supported architecture")
             .of(ErrorKind::UnsupportedArchitecture)
-            .hint(format!("`{arch}` needs {what}, which is not supported"));
+            .hint(format!("`{arch}` is not supported: it needs {what}"));
     }
     let near = suggest::did_you_mean(arch, ARCHITECTURES.iter().map(|(name, _)| *name));
     let families = "such as llama, qwen3moe, gemma4 or deepseek2";

@@ -144,9 +144,10 @@ fn preamble(cursor: &mut Cursor<'_>) -> Result<(u32, u64, u64)> {
         return Err(big_endian(cursor));
     }
     if !(2..=3).contains(&version) {
-        return Err(cursor
-            .wrong(4, "GGUF version 2 or 3", format!("version {version}"))
-            .hint("convert the model again with a current converter"));
+        return Err(cursor.wrong(4, "GGUF version 2 or 3", format!("version {version}")).hint(match version {
+            0..=1 => "convert the model again with a current converter",
+            _ => "the format is newer than this tokki: update it, or convert the model again",
+        }));
     }
     let n_tensors = cursor.count("tensors", MAX_TENSORS, 24)?;
     let n_keys = cursor.count("keys", MAX_KEYS, 13)?;

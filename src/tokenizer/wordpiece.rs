@@ -46,9 +46,15 @@ impl WordPiece {
         self.encode_word(names, &word, out);
     }
 
-    /// One word; a word that the vocabulary cannot spell is unknown as a whole.
+    /// One word; a word that the vocabulary cannot spell, or one that is too long for BERT's own tokenizer, is unknown as a
+    /// whole.
     fn encode_word(&self, names: &Names<'_>, word: &str, out: &mut Vec<u32>) {
+        const MAX_LETTERS: usize = 100;
         if word.is_empty() {
+            return;
+        }
+        if word.chars().count() > MAX_LETTERS {
+            out.extend(self.unknown);
             return;
         }
         let spelled = format!("{SPACE}{word}");

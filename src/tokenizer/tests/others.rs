@@ -28,6 +28,8 @@ fn words_are_cut_from_the_left_longest_piece_first() {
     let encode = |text: &str| texts(&tokenizer, &tokenizer.encode(text, Special::Plain));
     assert_eq!(encode("Playing, café"), ["▁play", "ing", "▁,", "▁caf", "e"]);
     assert_eq!(encode("中文"), ["▁中", "▁文"]);
+    assert_eq!(encode(&format!("p{}", "lay".repeat(33))).len(), 33, "100 letters are a word");
+    assert_eq!(encode(&format!("p{}", "lay".repeat(34))), ["[UNK]"]);
     assert_eq!(encode("play xyz play"), ["▁play", "[UNK]", "▁play"]);
     assert_eq!(encode(" \u{200b}\t"), [""; 0]);
     let framed = tokenizer.encode_with_bos("play", Special::Plain);
