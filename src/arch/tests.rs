@@ -417,7 +417,7 @@ fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
         // Files of "clip" are known before their architecture is looked at.
         if *name != "clip" {
             let error = read(&base(name)).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{name}` needs {reason}")), "{error}");
+            assert!(error.contains(&format!("`{name}` is not supported: it needs {reason}")), "{error}");
         }
         assert!(paragraph.contains(&format!("`{name}`")), "{name} is not in the README");
     }
