@@ -53,6 +53,23 @@ impl Written {
     fn end(&self) -> u64 {
         self.dropped + self.bytes.len() as u64
     }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let over = self.bytes.len().saturating_sub(MAX_BYTES);
+        self.bytes.drain(..over);
+        self.dropped += over as u64;
+    }
+
+    /// The number of the event after those that are kept.
+    fn next_number(&self) -> u64 {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        // In texts of a model, quotes are escaped.
+        let last = text.rsplit_once("\"sequence_number\":").map(|(_, rest)| rest.trim_start());
+        let digits = last.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        digits.and_then(|digits| digits.parse::<u64>().ok()).map_or(0, |last| last + 1)
+    }
 }
 
 impl Kept {
@@ -62,10 +79,10 @@ impl Kept {
 
     fn write(&self, bytes: &[u8]) {
         let mut written = self.written();
-        written.bytes.extend(bytes);
-        let over = written.bytes.len().saturating_sub(MAX_BYTES);
-        written.bytes.drain(..over);
-        written.dropped += over as u64;
+        if written.ended.is_some() {
+            return;
+        }
+        written.push(bytes);
         drop(written);
         self.changed.send_replace(());
     }
@@ -75,11 +92,22 @@ impl Kept {
         self.changed.send_replace(());
     }
 
-    fn stop(&self) {
+    /// Ends the work; what was written ends with what `last` makes of the next event's number. False when it has ended
+    /// already.
+    fn stop(&self, last: impl FnOnce(u64) -> String) -> bool {
         if let Some(work) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take() {
             work.abort();
         }
-        self.end();
+        let mut written = self.written();
+        if written.ended.is_some() {
+            return false;
+        }
+        let next = written.next_number();
+        written.push(last(next).as_bytes());
+        written.ended = Some((Instant::now(), now()));
+        drop(written);
+        self.changed.send_replace(());
+        true
     }
 
     /// What was written from `from` on, and whether that is all that will be; `None` when it is no longer kept.
@@ -115,7 +143,7 @@ impl Streams {
             kind.filter(|kind| [&b"text/event-stream"[..], b"application/x-ndjson"].contains(&kind.as_bytes()));
         let Some(content_type) = streamed.filter(|_| response.status() == StatusCode::OK) else { return response };
         if let Some(old) = self.find(owner, &name) {
-            old.stop();
+            old.stop(|_| String::new());
         }
         let mut all = self.all();
         all.remove(&(owner, name.clone()));
@@ -155,12 +183,10 @@ impl Streams {
         response
     }
 
-    /// Ends a stream and the work for it; false when there is none that is being written.
-    pub(super) fn stop(&self, owner: u64, name: &str) -> bool {
-        let kept = self.find(owner, name);
-        let running = kept.as_ref().is_some_and(|kept| kept.written().ended.is_none());
-        kept.iter().for_each(|kept| kept.stop());
-        running
+    /// Ends a stream and the work for it, with the event that `last` makes of its number; false when there is none that is
+    /// being written.
+    pub(super) fn stop(&self, owner: u64, name: &str, last: impl FnOnce(u64) -> String) -> bool {
+        self.find(owner, name).is_some_and(|kept| kept.stop(last))
     }
 
     /// The events of a kept stream after the one with this number.
@@ -282,7 +308,7 @@ pub(super) async fn follow(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/stream?conv_id=NAME`
 pub(super) async fn stop(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = name_of(&mut query(&call.uri)?)?;
-    state.streams.stop(call.owner, &name);
+    state.streams.stop(call.owner, &name, |_| String::new());
     state.streams.all().remove(&(call.owner, name));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
