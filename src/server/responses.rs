@@ -9,7 +9,7 @@ use super::completion::Pace;
 use super::error::ApiError;
 use super::messages;
 use super::request::{self, Ask, Input, Progress};
-use super::resume;
+use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
@@ -331,7 +331,7 @@ fn id_of(call: &Call) -> &str {
 /// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
 pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let items = state.stored.find(id_of(&call), |kept| kept.items.clone())?;
-    Ok(respond_json(&items::page(items, &resume::query(&call.uri)?)?, &[]))
+    Ok(respond_json(&resume::page(items, &resume::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
 }
 
 /// `POST /v1/responses/ID/cancel`

@@ -286,6 +286,41 @@ pub(super) fn number(query: &HashMap<String, String>, name: &str) -> Result<Opti
     query.get(name).map(read).transpose()
 }
 
+/// How many entries a page of a list has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Where the request does not say.
+    pub(super) usual: usize,
+    pub(super) most: usize,
+}
+
+/// A page of a list that has the latest last.
+///
+/// # Errors
+/// 400 for a place that is not in the list, or numbers that are none.
+pub(super) fn page(mut items: Vec<Value>, query: &HashMap<String, String>, limits: Limits) -> Result<Value> {
+    match query.get("order").map(String::as_str) {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(ApiError::field("order", "asc or desc is wanted")),
+    }
+    let limit = match number(query, "limit")? {
+        None => limits.usual,
+        Some(limit) if (1..=limits.most as u64).contains(&limit) => limit as usize,
+        Some(_) => return Err(ApiError::field("limit", format!("a number from 1 to {} is wanted", limits.most))),
+    };
+    if let Some(after) = query.get("after") {
+        let at = items.iter().position(|item| item["id"] == after.as_str());
+        let at = at.ok_or_else(|| ApiError::field("after", "nothing in this list has that id"))?;
+        items.drain(..=at);
+    }
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
+    Ok(json!({ "object": "list", "first_id": id(items.first()), "last_id": id(items.last()), "has_more": more,
+               "data": items }))
+}
+
 fn name_of(query: &mut HashMap<String, String>) -> Result<String> {
     query.remove("conv_id").filter(|name| !name.is_empty()).ok_or_else(|| ApiError::field("conv_id", "is missing"))
 }
