@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
 use crate::platform::process::notify_ready;
-use crate::server::{Defaults, Models, Offer, Residency, ServerOptions, Tls, serve};
+use crate::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
@@ -216,11 +216,18 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     models.open_first()?;
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    serve(models, options, &mut |address| {
-        interrupt::of_a_server();
-        output::say(&format!("tokki: listening at {scheme}://{address}"));
-        if let Err(why) = notify_ready() {
-            output::say(&format!("tokki: cannot tell systemd that the server is ready: {why}"));
+    serve(models, options, &mut |notice| match notice {
+        Notice::Listening(address) => {
+            interrupt::of_a_server();
+            output::say(&format!("tokki: listening at {scheme}://{address}"));
+            if let Err(why) = notify_ready() {
+                output::say(&format!("tokki: cannot tell systemd that the server is ready: {why}"));
+            }
+        }
+        Notice::Reloaded(0) => output::say("tokki: the keys were read again: there are none, so nobody is let in"),
+        Notice::Reloaded(keys) => output::say(&format!("tokki: the keys were read again: {keys}")),
+        Notice::NotReloaded(why) => {
+            output::say(&format!("tokki: keys or certificates were not read again, and the old ones stay: {why}"));
         }
     })
 }

@@ -5,7 +5,7 @@
 
 use crate::Result;
 use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
-use crate::sample::{Constraint, Sampler, StopMatcher};
+use crate::sample::{Constraint, Mask, Sampler, StopMatcher};
 use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -306,10 +306,9 @@ impl Answer {
         }
         let total = likely.as_ref().map(|(total, _)| (*total, logits.to_vec()));
         if self.stats.tokens < self.wanted.min_tokens {
-            let ends = self.tokenizer.eog().iter().filter(|_| !self.wanted.ignore_eos).chain(&self.wanted.stop_tokens);
-            for &end in ends {
-                logits.get_mut(end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
-            }
+            let by_model = self.tokenizer.eog().iter().filter(|_| !self.wanted.ignore_eos);
+            let ends: Vec<u32> = by_model.chain(&self.wanted.stop_tokens).copied().collect();
+            forbid(&ends, logits, mask.as_ref());
         }
         let token = self.wanted.sampler.sample_masked(logits, history, history.len() as u64, mask.as_ref())?;
         if let Some(constraint) = constraint
@@ -391,6 +390,18 @@ impl Answer {
         parts.into_iter().for_each(|part| self.pass_on(part));
         let held = self.stop.finish();
         self.emit(Kind::Answer, held);
+    }
+}
+
+/// Keeps tokens that would end an answer from being chosen, unless its form allows nothing else.
+fn forbid(ends: &[u32], logits: &mut [f32], mask: Option<&Mask>) {
+    let mut others = mask.cloned();
+    others.iter_mut().for_each(|others| others.retain(|token| !ends.contains(&token)));
+    if others.is_some_and(|others| others.is_empty()) {
+        return;
+    }
+    for &end in ends {
+        logits.get_mut(end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
     }
 }
 

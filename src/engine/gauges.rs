@@ -41,6 +41,17 @@ pub struct Load {
     pub running: usize,
     /// Answers that the requests wait for.
     pub(super) wanted: usize,
+    /// Of those that wait, how many follow another one into the queue, and take no place of their own in it.
+    pub(super) following: usize,
+}
+
+impl Load {
+    /// A request for so many answers waits no more.
+    pub(super) fn leave(&mut self, answers: usize, follows: bool) {
+        self.waiting -= 1;
+        self.wanted -= answers;
+        self.following -= usize::from(follows);
+    }
 }
 
 /// Numbers about an engine that change as it runs.
@@ -69,13 +80,22 @@ impl Gauges {
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
         let free = parallel.saturating_sub(load.running);
         // Those that have just come and will be served in the next pass take free places, not those of the queue.
-        let queued = load.waiting.saturating_sub(free);
+        let queued = (load.waiting - load.following).saturating_sub(free);
         if load.wanted + answers > free && queued >= queue {
             return Err(queued);
         }
         load.waiting += 1;
         load.wanted += answers;
         Ok(())
+    }
+
+    /// Lets a request in that belongs to the one before it.
+    pub(super) fn follow(&self, answers: usize) {
+        self.change(|load| {
+            load.waiting += 1;
+            load.following += 1;
+            load.wanted += answers;
+        });
     }
 
     /// Counts `n` more.

@@ -122,7 +122,7 @@ impl Engine {
     /// [`Error::ContextFull`] or [`Error::Input`] for a prompt that leaves no room for an answer or answers that are too
     /// many, [`Error::Busy`] when the queue is full, [`Error::Failed`] when the model's file is no longer what it was.
     pub fn submit(&self, submission: Submission) -> Result<()> {
-        let Submission { prompt, choices, priority, client, reuse, events, cancelled } = submission;
+        let Submission { prompt, choices, priority, client, reuse, follows, events, cancelled } = submission;
         if let Some(why) = not_generative(&self.llm.model().spec) {
             return Err(Error::input("the model", "one that continues text", why));
         }
@@ -134,11 +134,16 @@ impl Engine {
         // What is known to be damaged is said before anything is promised.
         self.llm.model().gguf.intact()?;
         let open = choices.len();
-        let entered = self.gauges.enter(open, self.options.parallel, self.options.queue);
-        entered.map_err(|waiting| Error::Busy { waiting })?;
+        match follows {
+            true => self.gauges.follow(open),
+            false => {
+                let entered = self.gauges.enter(open, self.options.parallel, self.options.queue);
+                entered.map_err(|waiting| Error::Busy { waiting })?;
+            }
+        }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let job = Job { id, priority, client, reuse, prompt, choices, open, events, cancelled, started };
+        let job = Job { id, priority, client, reuse, follows, prompt, choices, open, events, cancelled, started };
         self.send(Command::Submit(Box::new(job)))
     }
 

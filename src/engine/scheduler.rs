@@ -209,10 +209,7 @@ impl Scheduler {
     /// Lets go of sequences whose caller is gone.
     fn drop_cancelled(&mut self) {
         for job in self.waiting.extract_if(.., |job| job.cancelled.load(Ordering::Relaxed)) {
-            self.gauges.change(|load| {
-                load.waiting -= 1;
-                load.wanted -= job.open;
-            });
+            self.gauges.change(|load| load.leave(job.open, job.follows));
         }
         let gone: Vec<u64> =
             self.jobs.iter().filter(|job| job.cancelled.load(Ordering::Relaxed)).map(|job| job.id).collect();
@@ -256,8 +253,7 @@ impl Scheduler {
             let Some(at) = self.waiting.iter().position(|job| job.id == id) else { return };
             let job = self.waiting.remove(at);
             self.gauges.change(|load| {
-                load.waiting -= 1;
-                load.wanted -= job.open;
+                load.leave(job.open, job.follows);
                 load.running += job.open;
             });
             self.begin(job);

@@ -20,6 +20,8 @@ pub struct Submission {
     pub client: u64,
     /// Whether what was computed before, for others, is used.
     pub reuse: bool,
+    /// It belongs to the submission before: both together take one place of the queue.
+    pub follows: bool,
     /// Told what happens, on the engine's thread: it must not wait.
     pub events: Box<dyn FnMut(Event) + Send>,
     /// Set it when the answer is no longer wanted.
@@ -75,6 +77,7 @@ pub(super) struct Job {
     pub(super) priority: i32,
     pub(super) client: u64,
     pub(super) reuse: bool,
+    pub(super) follows: bool,
     pub(super) prompt: Vec<u32>,
     /// Answers that have not been begun.
     pub(super) choices: Vec<Wanted>,

@@ -64,7 +64,8 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
 }
 
 /// Refuses a word of a schema at `place` that cannot be kept to.
-fn refused(word: &str, place: &str, value: &Value) -> Result<()> {
+fn refused(word: &str, place: &str, schema: &Map<String, Value>) -> Result<()> {
+    let value = &schema[word];
     let at = if place == "#" { "its top" } else { place };
     let says = |what: String| format!("The JSON schema says {what} at {at}");
     let unknown_type = |kind: &Value| kind.as_str().is_none_or(|kind| !negate::TYPES.contains(&kind));
@@ -83,8 +84,28 @@ fn refused(word: &str, place: &str, value: &Value) -> Result<()> {
             "{}, which is not known here. Leave it out, or say it with pattern.",
             says(format!("`format`: {name:?}"))
         ))),
+        ("minProperties", _) if value.as_u64().is_some_and(|least| !counts_names(schema, least)) => {
+            Err(Error::usage(format!(
+                "{} of an object that may have other names than those under `properties`, and one name could be given twice. \
+                 Name them under `properties` with additionalProperties false, or ask for them by required.",
+                says(format!("`minProperties`: {value}"))
+            )))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether objects that are written by this schema have at least so many names. The compiler counts entries: a name of
+/// `properties` comes once, but any other one may come again, and so only one of those surely counts.
+fn counts_names(schema: &Map<String, Value>, least: u64) -> bool {
+    let names = |word: &str| schema.get(word).and_then(Value::as_object);
+    let closed = schema.get("additionalProperties") == Some(&Value::Bool(false))
+        && names("patternProperties").is_none_or(Map::is_empty);
+    let required: HashSet<&str> =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let declared = |name: &&&str| names("properties").is_some_and(|named| named.contains_key(**name));
+    let sure = required.len().max(required.iter().filter(declared).count() + 1);
+    closed || least <= sure as u64
 }
 
 /// Words of JSON schema that say something about a value and cannot be kept to token by token.
@@ -158,11 +179,14 @@ const KNOWN: &[&str] = &[
     "$vocabulary",
 ];
 
+/// What is done with a word, the place of its schema, and that schema.
+type Visit<'v> = dyn FnMut(&str, &str, &Map<String, Value>) -> Result<()> + 'v;
+
 /// Words of a schema that mean nothing and look like one that does: likely typing errors, each with its place.
 pub(super) fn strange_words(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    let outcome = words(schema, "#", &mut |word, place, value| {
-        if !KNOWN.contains(&word) && !UNENFORCED.contains(&word) && !value.is_object() {
+    let outcome = words(schema, "#", &mut |word, place, schema| {
+        if !KNOWN.contains(&word) && !UNENFORCED.contains(&word) && !schema[word].is_object() {
             let near = crate::suggest::nearest(word, KNOWN.iter().copied());
             found.extend(near.map(|near| format!("`{word}` at {place} means nothing; did you mean `{near}`?")));
         }
@@ -173,13 +197,13 @@ pub(super) fn strange_words(schema: &Value) -> Vec<String> {
     found
 }
 
-/// Tells `visit` each word of each schema inside `schema`, the place of that schema, and the word's value. What is `false`
+/// Tells `visit` each word of each schema inside `schema`, the place of that schema, and that schema. What is `false`
 /// says nothing.
-fn words(schema: &Value, place: &str, visit: &mut dyn FnMut(&str, &str, &Value) -> Result<()>) -> Result<()> {
+fn words(schema: &Value, place: &str, visit: &mut Visit<'_>) -> Result<()> {
     let Value::Object(map) = schema else { return Ok(()) };
     for (word, value) in map {
         if *value != Value::Bool(false) {
-            visit(word, place, value)?;
+            visit(word, place, map)?;
         }
         let below = |name: &str| format!("{place}/{word}/{}", name.replace('~', "~0").replace('/', "~1"));
         match (word.as_str(), value) {

@@ -117,12 +117,12 @@ fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let stop = fields.strings("stop_sequences")?;
     ask.max_tokens = common::max_tokens(fields, &["max_tokens"])?;
     let form = output_config(fields)?;
-    ask.thinking = common::thinking(fields, &mut vars, llm)?;
     fields.refuse_any(&[("mcp_servers", HERE), ("container", HERE)])?;
     common::sampling(fields, &mut ask, llm)?;
+    common::one_answer(&ask)?;
+    ask.thinking = common::thinking(fields, &mut vars, llm)?;
     ask.stop = stop.unwrap_or_default();
-    ask.form = form.or(ask.form.take());
-    ask.n = 1;
+    form.map(|form| ask.keep_to("output_config.format", form)).transpose()?;
     let choice = fields.peek("tool_choice").unwrap_or_default();
     let one_call = choice["disable_parallel_tool_use"] == true;
     let tools = tools(fields, &mut vars, &mut ask)?;
@@ -190,13 +190,13 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
         };
     }
     match choice.get("type").and_then(Value::as_str) {
-        None | Some("auto") => {}
+        None | Some("auto") => common::allow_calls(&tools, ask)?,
         Some("none") => return Ok(Tools::default()),
-        Some("any") => ask.form = Some(common::call_form(&tools, None)),
+        Some("any") => ask.keep_to("tool_choice", common::call_form(&tools, None))?,
         Some("tool") => {
             let name = choice.get("name").and_then(Value::as_str).filter(|name| tools.has(name));
             let name = name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?;
-            ask.form = Some(common::call_form(&tools, Some(name)));
+            ask.keep_to("tool_choice", common::call_form(&tools, Some(name)))?;
         }
         Some(other) => return Err(ApiError::field("tool_choice.type", format!("'{other}' is not known"))),
     }

@@ -13,7 +13,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 const MAX_KEYS: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
-pub(super) struct Keys(RwLock<Vec<Arc<Key>>>);
+pub(super) struct Keys {
+    all: RwLock<Vec<Arc<Key>>>,
+    /// Whether a key has to be shown: from the start on, and even when all keys have been revoked.
+    wanted: bool,
+}
 
 struct Key {
     hash: [u8; 32],
@@ -44,22 +48,28 @@ impl Keys {
     /// The keys of the options and of their file.
     ///
     /// # Errors
-    /// A key file that cannot be read, a hash that is none.
+    /// A key file that cannot be read or has no keys, a hash that is none.
     pub(super) fn load(options: &ServerOptions) -> crate::Result<Self> {
-        let keys = Self(RwLock::default());
-        keys.reload(options)?;
-        Ok(keys)
+        let keys = Self { all: RwLock::default(), wanted: !options.keys.is_empty() || options.key_file.is_some() };
+        match (keys.reload(options)?, &options.key_file) {
+            (0, Some(path)) => {
+                let hint = "write one into it, or leave out the file if everybody may use the server";
+                Err(crate::Error::input(path.display().to_string(), "a file with a key on each line", "no key").hint(hint))
+            }
+            _ => Ok(keys),
+        }
     }
 
     fn all(&self) -> RwLockReadGuard<'_, Vec<Arc<Key>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the key file again: keys that are gone are revoked.
+    /// Reads the key file again; returns how many keys there are. Those that are gone are revoked; where none is left, nobody
+    /// is let in.
     ///
     /// # Errors
     /// As [`Keys::load`]; the old keys then stay.
-    pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<()> {
+    pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<usize> {
         let mut lines: Vec<String> = options.keys.clone();
         if let Some(path) = &options.key_file {
             let text = read_text(path, MAX_KEYS)?;
@@ -73,12 +83,13 @@ impl Keys {
             let known = self.all().iter().find(|old| old.hash == key.hash && old.name == key.name).cloned();
             keys.push(known.unwrap_or_else(|| Arc::new(key)));
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(())
+        let count = keys.len();
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(count)
     }
 
     pub(super) fn are_wanted(&self) -> bool {
-        !self.all().is_empty()
+        self.wanted
     }
 
     /// Names of the keys, and how many requests each has let in.
@@ -92,11 +103,11 @@ impl Keys {
     /// 401 when it does not.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let keys = self.all();
-        if keys.is_empty() {
+        if !self.wanted {
             return Ok(());
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let bearer = text("authorization").map(|value| value.strip_prefix("Bearer ").unwrap_or(value).trim());
+        let bearer = text("authorization").map(|value| without_scheme(value).trim());
         for shown in [bearer, text("x-api-key"), text("api-key")].into_iter().flatten() {
             let hash: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
             let same = |known: &[u8; 32]| known.iter().zip(&hash).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
@@ -107,6 +118,14 @@ impl Keys {
             }
         }
         Err(ApiError::unauthorized())
+    }
+}
+
+/// What follows `Bearer`, in letters of either case; a key may also stand alone.
+fn without_scheme(value: &str) -> &str {
+    match value.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key,
+        _ => value,
     }
 }
 
@@ -173,7 +192,7 @@ mod tests {
         let keys = Keys::load(&options).unwrap();
         let shows =
             |key: &str| keys.check(&HeaderMap::from_iter([(header::AUTHORIZATION, key.parse().unwrap())])).is_ok();
-        assert!(shows("Bearer key") && shows("Bearer secret") && shows("key"));
+        assert!(shows("Bearer key") && shows("bearer secret") && shows("key"));
         // The hash itself opens nothing.
         assert!(!shows(hash) && !shows(&format!("sha256:{hash}")) && !shows("Bearer other"));
         assert_eq!(keys.used()[1], ("Anna".to_owned(), 2));
@@ -183,5 +202,20 @@ mod tests {
         options.keys = vec!["sha256:12".to_owned()];
         assert_eq!(keys.reload(&options).unwrap_err().exit_code(), 2);
         assert_eq!(keys.used().len(), 1, "the old keys stay");
+    }
+
+    #[test]
+    fn an_emptied_file_lets_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys");
+        std::fs::write(&file, "secret\n").unwrap();
+        let options = ServerOptions { key_file: Some(file.clone()), ..ServerOptions::default() };
+        let keys = Keys::load(&options).unwrap();
+        std::fs::write(&file, "# none\n\n").unwrap();
+        assert_eq!(keys.reload(&options).unwrap(), 0);
+        let shown = HeaderMap::from_iter([(header::AUTHORIZATION, "Bearer secret".parse().unwrap())]);
+        assert!(keys.are_wanted() && keys.check(&shown).is_err() && keys.check(&HeaderMap::new()).is_err());
+        // A server is not begun so.
+        assert_eq!(Keys::load(&options).err().unwrap().exit_code(), 2);
     }
 }

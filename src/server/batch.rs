@@ -7,7 +7,7 @@
 use super::ServerOptions;
 use super::listen::new_state;
 use super::models::Models;
-use super::routes::{Call, ROUTES, State};
+use super::routes::{Call, ROUTES, Route, State};
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::{Error, Result};
@@ -136,10 +136,15 @@ pub(super) async fn answer_all(
     Ok(())
 }
 
+/// What answers requests at this path.
+pub(super) fn route(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.method == "POST" && route.path == path)
+}
+
 /// The answer to a line, as a line.
 async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
     let id = format!("batch_req_{number}");
-    let route = ROUTES.iter().find(|route| route.method == "POST" && route.path == line.path);
+    let route = route(&line.path);
     let (status, body) = match route {
         None => (404, json!({ "error": { "message": format!("there is no POST {}", line.path) } })),
         Some(route) => {
@@ -197,6 +202,9 @@ pub fn read_requests(mut reader: &mut dyn BufRead, name: &str) -> Result<Vec<Lin
         }
         if !value["body"].is_object() {
             return Err(wrong("an object as body", "none".into()));
+        }
+        if let Some(method) = value["method"].as_str().filter(|method| *method != "POST") {
+            return Err(wrong("POST as method", format!("{method:?}")));
         }
         let path = value["url"].as_str().unwrap_or("/v1/chat/completions").to_owned();
         let mut body = value["body"].take();
@@ -264,6 +272,7 @@ mod tests {
             ("{", "line 1"),
             ("{\"body\":{}}", "custom_id"),
             ("{\"custom_id\":\"a\"}", "body"),
+            ("{\"custom_id\":\"a\",\"method\":\"GET\",\"body\":{}}", "POST"),
             ("{\"custom_id\":\"a\",\"body\":{}}\n\n{\"custom_id\":\"a\",\"body\":{}}", "line 3"),
         ] {
             std::fs::write(&path, bad).unwrap();

@@ -41,7 +41,6 @@ const HINTS: &[&str] = &[
 const REFUSED: &[&str] = &[
     "modalities",
     "audio",
-    "web_search_options",
     "functions",
     "function_call",
     "lora",
@@ -67,6 +66,7 @@ const REFUSED: &[&str] = &[
 /// Fields that are refused whatever they say, and what to do instead.
 const NEVER: &[(&str, &str)] = &[
     ("prompt_logprobs", "it tells probabilities of answers ('logprobs'), not of prompts"),
+    ("web_search_options", "nothing is searched; put what the answer is to rest on into the messages"),
     ("chat_template", "the template is the model's own; give variables for it in 'chat_template_kwargs'"),
 ];
 
@@ -94,6 +94,7 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     ask.slot = fields.int("id_slot")?.and_then(|slot| usize::try_from(slot).ok());
     ask.priority = fields.count("priority", -1000, 1000)?.map_or(0, |n| n as i32);
     ask.logit_bias = logit_bias(fields, llm)?;
+    from_template(fields)?;
     ask.form = form(fields)?;
     ends(fields, ask, llm)?;
     ask.reuse = fields.bool("cache_prompt")?.unwrap_or(true);
@@ -122,9 +123,6 @@ fn ends(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
     let wrong = || fields.wrong("stop_token_ids", format!("token ids below {vocab} are wanted"));
     ask.stop_tokens = tokens.filter(|tokens| tokens.len() <= MAX_STOPS).ok_or_else(wrong)?;
     ask.min_tokens = fields.count("min_tokens", 0, i64::from(i32::MAX))?.unwrap_or(0);
-    if ask.min_tokens > 0 && ask.form.is_some() {
-        return Err(fields.wrong("min_tokens", "a form that the answer has to keep ends where it is complete"));
-    }
     ask.keep_stop = fields.bool("include_stop_str_in_output")?.unwrap_or(false);
     ask.show_control = !fields.bool("skip_special_tokens")?.unwrap_or(true);
     Ok(())
@@ -202,6 +200,44 @@ fn logit_bias(fields: &mut Fields, llm: &Llm) -> Result<Vec<(u32, f32)>> {
     Ok(biases)
 }
 
+/// Forms that stand among the variables of the template, where gateways leave them, count as fields of the request.
+fn from_template(fields: &mut Fields) -> Result<()> {
+    const FORMS: [&str; 9] = [
+        "grammar",
+        "regex",
+        "json_schema",
+        "structured_outputs",
+        "guided_json",
+        "guided_regex",
+        "guided_grammar",
+        "guided_choice",
+        "guided_json_object",
+    ];
+    let Some(mut variables) = fields.object("chat_template_kwargs")? else { return Ok(()) };
+    for name in FORMS {
+        let Some(form) = variables.remove(name).filter(|form| !form.is_null()) else { continue };
+        if fields.peek(name).is_some_and(|other| !other.is_null()) {
+            return Err(fields.wrong(name, "stands in 'chat_template_kwargs', too: only one of them is wanted"));
+        }
+        fields.put(name, form);
+    }
+    if !variables.is_empty() {
+        fields.put("chat_template_kwargs", variables.into());
+    }
+    Ok(())
+}
+
+/// Dialects with one answer only do not take a number of answers.
+///
+/// # Errors
+/// 400 where more than one are asked for.
+pub(super) fn one_answer(ask: &Ask) -> Result<()> {
+    match ask.n {
+        1 => Ok(()),
+        _ => Err(ApiError::field("n", "only 1 is supported here: /v1/chat/completions gives several answers")),
+    }
+}
+
 /// The form that the answer has to keep.
 fn form(fields: &mut Fields) -> Result<Option<Form>> {
     let mut forms = Vec::new();
@@ -270,8 +306,11 @@ fn response_format(value: Value) -> Result<Option<Form>> {
                 _ => Err(ApiError::field("response_format.json_schema.schema", "a JSON schema is wanted")),
             }
         }
-        "grammar" => Ok(fields.str("grammar")?.map(Form::Lark)),
-        "regex" => Ok(fields.str("regex")?.map(Form::Regex)),
+        "grammar" | "regex" => {
+            let text = fields.str(&kind)?.filter(|text| !text.trim().is_empty());
+            let text = text.ok_or_else(|| fields.wrong(&kind, "is missing"))?;
+            Ok(Some(if kind == "regex" { Form::Regex(text) } else { Form::Lark(text) }))
+        }
         _ => Err(ApiError::field("response_format.type", format!("'{kind}' is not known"))),
     }
 }
@@ -389,8 +428,9 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
             Some(Some(name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?))
         }
     };
-    if let Some(name) = forced {
-        ask.form = Some(call_form(&tools, name));
+    match forced {
+        Some(name) => ask.keep_to("tool_choice", call_form(&tools, name))?,
+        None => allow_calls(&tools, ask)?,
     }
     ask.shown = Tools::markers().collect();
     vars.insert("tools".into(), list.into());
@@ -425,6 +465,42 @@ pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall
 /// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.
 pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
     Form::Lenient { schema: tools.schema(name, true), rest: tools.schema(name, false) }
+}
+
+/// An answer that has to keep a form may be a call instead, where the model is free to call.
+///
+/// # Errors
+/// 400 for a form that is no JSON schema.
+pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
+    ask.form = match ask.form.take() {
+        Some(Form::JsonSchema(mut schema @ Value::Object(_))) => {
+            move_references(&mut schema, "#/anyOf/0");
+            // What a call's arguments are is as free as in answers without a form.
+            Some(Form::JsonSchema(json!({ "anyOf": [schema, tools.schema(None, false)] })))
+        }
+        Some(Form::Regex(_) | Form::Lark(_)) => {
+            let why = "with a grammar, a regular expression or a choice of texts no tool could be called: leave out one of \
+                       them, say \"tool_choice\": \"none\", or ask for a JSON schema";
+            return Err(ApiError::field("tools", why));
+        }
+        other => other,
+    };
+    Ok(())
+}
+
+/// Lets a schema's references to places in itself find them when the schema stands at `place`.
+fn move_references(schema: &mut Value, place: &str) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, place)),
+        Value::Object(map) => map.iter_mut().for_each(|(word, value)| match (word.as_str(), value) {
+            ("$ref", Value::String(target)) if target == "#" || target.starts_with("#/") => {
+                *target = format!("{place}{}", &target[1..]);
+            }
+            ("const" | "enum" | "default" | "examples", _) => {}
+            (_, value) => move_references(value, place),
+        }),
+        _ => {}
+    }
 }
 
 /// The model that a request names.

@@ -18,31 +18,28 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// Most prompts in one request.
-const MAX_PROMPTS: usize = 256;
+/// Most prompts in one request, all of which are answered.
+pub(super) const MAX_PROMPTS: usize = 256;
 
-/// One prompt or several: texts, token ids, a mixture of both in one, or an array of these.
-pub(super) fn prompts(llm: &Llm, value: Value) -> Result<Vec<Input>> {
+/// One prompt or several: texts, token ids, a mixture of both in one, or an array of these; `most` in the field `name`.
+pub(super) fn prompts(llm: &Llm, value: Value, name: &str, most: usize) -> Result<Vec<Input>> {
+    let several = |items: Vec<Value>| match items.len() <= most {
+        true => items.into_iter().map(|item| one_prompt(llm, item, name)).collect(),
+        false => Err(ApiError::field(name, format!("at most {most} are allowed in one request, not {}", items.len()))),
+    };
     match value {
-        Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => several(llm, items),
-        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => several(llm, items),
-        single => Ok(vec![one_prompt(llm, single)?]),
+        Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => several(items),
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_string) => several(items),
+        single => Ok(vec![one_prompt(llm, single, name)?]),
     }
 }
 
-fn several(llm: &Llm, items: Vec<Value>) -> Result<Vec<Input>> {
-    if items.len() > MAX_PROMPTS {
-        return Err(ApiError::field("prompt", format!("at most {MAX_PROMPTS} prompts are allowed")));
-    }
-    items.into_iter().map(|item| one_prompt(llm, item)).collect()
-}
-
-fn one_prompt(llm: &Llm, value: Value) -> Result<Input> {
-    let wrong = || ApiError::field("prompt", "a text, an array of token ids, or an array of these is wanted");
+fn one_prompt(llm: &Llm, value: Value, name: &str) -> Result<Input> {
+    let wrong = || ApiError::field(name, "a text, an array of token ids, or an array of these is wanted");
     match value {
         Value::String(text) => Ok(Input::Text(text, Special::Parse)),
         Value::Object(map) if map.contains_key("multimodal_data") => {
-            Err(ApiError::field("prompt", "images are not supported: this server runs text models"))
+            Err(ApiError::field(name, "images are not supported: this server runs text models"))
         }
         Value::Object(map) => match map.get("prompt_string").and_then(Value::as_str) {
             Some(text) => Ok(Input::Text(text.to_owned(), Special::Parse)),
@@ -131,7 +128,7 @@ pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response
     common::sampling(&mut fields, &mut ask, model.engine.llm())?;
     ask.max_tokens = common::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let prompts = prompts(model.engine.llm(), prompt)?;
+    let prompts = prompts(model.engine.llm(), prompt, "prompt", MAX_PROMPTS)?;
     let stream = fields.bool("stream")?.unwrap_or(false);
     ask.logprobs = fields.count("n_probs", 0, 100)?.filter(|&n| n > 0);
     fields.skip(&["timings_per_token"]);

@@ -130,7 +130,7 @@ fn shorten(vector: &mut Vec<f32>, size: usize) -> Result<()> {
 
 /// The vectors of all texts of `input`.
 async fn vectors(model: &Arc<Served>, input: Value, form: Form) -> Result<Vectors> {
-    let inputs = completion::prompts(model.engine.llm(), without_parts(input)?)?;
+    let inputs = completion::prompts(model.engine.llm(), without_parts(input)?, "input", MAX_TEXTS)?;
     if inputs.is_empty() || inputs.len() > MAX_TEXTS {
         return Err(ApiError::field("input", format!("1 to {MAX_TEXTS} texts are wanted")));
     }

@@ -6,6 +6,7 @@
 use super::batch::{self, Line, Was};
 use super::body::Fields;
 use super::error::ApiError;
+use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json};
 use crate::error::FileAction;
 use crate::platform::output;
@@ -94,10 +95,11 @@ impl Files {
         found.ok_or_else(|| ApiError::not_found(format!("there is no {kind} '{id}'")))
     }
 
+    /// All objects of this kind, the latest last.
     fn list(&self, kind: &str) -> Vec<Value> {
         let objects = self.objects();
         let mut list: Vec<Value> = objects.values().filter(|object| object["object"] == kind).cloned().collect();
-        list.sort_by_key(|object| std::cmp::Reverse(object["created_at"].as_u64()));
+        list.sort_by_key(|object| object["created_at"].as_u64());
         list
     }
 
@@ -129,11 +131,6 @@ impl Files {
 /// The last part of a path, or the one before `suffix`.
 fn id_of<'c>(call: &'c Call, suffix: &str) -> &'c str {
     call.uri.path().trim_end_matches('/').trim_end_matches(suffix).rsplit('/').next().unwrap_or_default()
-}
-
-fn list_of(data: Vec<Value>) -> Value {
-    let id = |object: Option<&Value>| object.map_or(Value::Null, |object| object["id"].clone());
-    json!({ "object": "list", "first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data })
 }
 
 /// The fields of a form with a file.
@@ -175,8 +172,9 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
 }
 
 /// `GET /v1/files`
-pub(super) async fn files(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&list_of(state.files.list("file")), &[]))
+pub(super) async fn files(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let limits = Limits { usual: MAX_OBJECTS, most: MAX_OBJECTS };
+    Ok(respond_json(&resume::page(state.files.list("file"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/files/ID`
@@ -220,6 +218,9 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut fields = Fields::parse(&call.body)?;
     let input = fields.str("input_file_id")?.ok_or_else(|| ApiError::field("input_file_id", "is missing"))?;
     let endpoint = fields.str("endpoint")?.ok_or_else(|| ApiError::field("endpoint", "is missing"))?;
+    if batch::route(&endpoint).is_none() {
+        return Err(ApiError::field("endpoint", format!("'{endpoint}' is none; /v1/chat/completions is one")));
+    }
     let window = fields.str("completion_window")?.unwrap_or_else(|| "24h".to_owned());
     let metadata = fields.take("metadata");
     state.files.get("file", &input)?;
@@ -238,8 +239,9 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
 }
 
 /// `GET /v1/batches`
-pub(super) async fn batches(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&list_of(state.files.list("batch")), &[]))
+pub(super) async fn batches(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let limits = Limits { usual: 20, most: 100 };
+    Ok(respond_json(&resume::page(state.files.list("batch"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/batches/ID`
@@ -283,7 +285,9 @@ fn begin(state: &Arc<State>, id: String) {
         {
             object["status"] = "failed".into();
             object["failed_at"] = now().into();
-            object["errors"] = json!({ "object": "list", "data": [{ "message": why.message, "code": "failed" }] });
+            // A client knows the ids of its files, and not where they lie.
+            let message = why.message.replace(&format!("{}/", state.files.folder.display()), "");
+            object["errors"] = json!({ "object": "list", "data": [{ "message": message, "code": "failed" }] });
             let _ = state.files.put(object);
         }
         state.files.stops().remove(&id);
@@ -295,6 +299,9 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
     let text = |object: &Value, name: &str| object[name].as_str().unwrap_or_default().to_owned();
     let endpoint = text(&object, "endpoint");
     let lines = batch::read_lines(&state.files.path(&text(&object, "input_file_id")))?;
+    if lines.is_empty() {
+        return Err(ApiError::bad("the file has no requests: one is wanted on each line"));
+    }
     if let Some(odd) = lines.iter().find(|line| line.path != endpoint) {
         let message = format!("'{}' asks for {}, not for {endpoint}", odd.custom_id, odd.path);
         return Err(ApiError::bad(message));

@@ -64,12 +64,24 @@ impl Tls {
     }
 }
 
+/// What a server tells whoever runs it.
+#[derive(Debug)]
+pub enum Notice {
+    /// It listens at this address.
+    Listening(SocketAddr),
+    /// It has read its keys again, on request, and has so many.
+    Reloaded(usize),
+    /// It could not read its keys or certificates again: the old ones stay.
+    NotReloaded(Error),
+}
+
 /// Serves `models` until SIGTERM or SIGINT; running answers may then end within `options.drain`, a second signal ends
-/// them at once. `ready` is told the address when the server listens.
+/// them at once. `told` gets to know where it listens, and what becomes of a
+/// request (SIGHUP) to read keys and certificates again.
 ///
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
-pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
+pub fn serve(models: Models, options: ServerOptions, told: &mut dyn FnMut(Notice)) -> Result<()> {
     if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
         let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
@@ -78,7 +90,7 @@ pub fn serve(models: Models, options: ServerOptions, ready: &mut dyn FnMut(Socke
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let state = new_state(models, options)?;
-    let outcome = runtime.block_on(run(state, tls, ready));
+    let outcome = runtime.block_on(run(state, tls, told));
     // Threads that still prepare a request are not waited for.
     runtime.shutdown_background();
     outcome
@@ -107,11 +119,11 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
     }))
 }
 
-async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, ready: &mut dyn FnMut(SocketAddr)) -> Result<()> {
+async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &mut dyn FnMut(Notice)) -> Result<()> {
     let listeners = bind(&state.options).await?;
     let (mut stop, mut reload) = signals::watch()?;
     for (_, address) in &listeners {
-        ready(*address);
+        told(Notice::Listening(*address));
     }
     tokio::spawn(close_unused(Arc::downgrade(&state)));
     files::resume(&state);
@@ -136,9 +148,11 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, ready: &mut dyn Fn
                 () = stop.asked() => break,
                 () = reload.asked() => {
                     // What cannot be read leaves what was there.
-                    drop(state.keys.reload(&state.options));
-                    if let Some(Ok(acceptor)) = state.options.tls.as_ref().map(Tls::acceptor) {
-                        tls = Some(acceptor);
+                    told(state.keys.reload(&state.options).map_or_else(Notice::NotReloaded, Notice::Reloaded));
+                    match state.options.tls.as_ref().map(Tls::acceptor) {
+                        Some(Ok(acceptor)) => tls = Some(acceptor),
+                        Some(Err(why)) => told(Notice::NotReloaded(why)),
+                        None => {}
                     }
                 }
             },

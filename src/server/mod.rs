@@ -34,7 +34,7 @@ mod slots;
 mod stream;
 
 pub use batch::{Line, Outcome, batch, read_lines, read_requests};
-pub use listen::{Tls, serve};
+pub use listen::{Notice, Tls, serve};
 pub use models::{Models, Offer, Open, Residency};
 
 use crate::chat::ThinkingMode;

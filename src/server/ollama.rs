@@ -4,6 +4,7 @@ use super::body::Fields;
 use super::card;
 use super::common;
 use super::error::{ApiError, Dialect};
+use super::infill::Fim;
 use super::messages;
 use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
@@ -113,13 +114,16 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
     ask.logprobs = wants.then_some(top.unwrap_or(0));
     // Nothing is cut in silence.
     fields.refuse(&["truncate", "shift"])?;
-    ask.form = match fields.take("format") {
-        None => ask.form,
-        Some(Value::String(word)) if word.is_empty() => ask.form,
-        Some(Value::String(word)) if word == "json" => Some(Form::JsonSchema(json!({ "type": "object" }))),
-        Some(schema @ Value::Object(_)) => Some(Form::JsonSchema(schema)),
+    common::one_answer(&ask)?;
+    match fields.take("format") {
+        None => {}
+        Some(Value::String(word)) if word.is_empty() => {}
+        Some(Value::String(word)) if word == "json" => {
+            ask.keep_to("format", Form::JsonSchema(json!({ "type": "object" })))?;
+        }
+        Some(schema @ Value::Object(_)) => ask.keep_to("format", Form::JsonSchema(schema))?,
         Some(_) => return Err(ApiError::field("format", "\"json\" or a JSON schema is wanted")),
-    };
+    }
     Ok(ask)
 }
 
@@ -169,6 +173,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     keep_for(&state, &model, keep);
     vars.insert("messages".into(), messages::read(&llm, list)?.into());
     if !tools.is_empty() {
+        common::allow_calls(&known, &mut ask)?;
         ask.shown = Tools::markers().collect();
         vars.insert("tools".into(), tools.into());
     }
@@ -189,12 +194,15 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     let prompt = fields.str("prompt")?.unwrap_or_default();
     let raw = fields.bool("raw")?.unwrap_or(false) || llm.template().is_none();
     let system = fields.str("system")?;
-    fields.refuse(&["images", "suffix", "template", "context"])?;
+    let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
+    fields.refuse(&["images", "template", "context"])?;
     if prompt.is_empty() {
         return no_prompt(&state, model, keep, &mut fields, ("response", "".into()));
     }
     keep_for(&state, &model, keep);
-    ask.input = if raw {
+    ask.input = if let Some(suffix) = suffix {
+        Input::Tokens(Fim::of(&llm)?.prompt(&llm, &prompt, &suffix, &[]))
+    } else if raw {
         Input::Text(prompt, Special::Parse)
     } else {
         let system = system.map(|text| messages::plain("system", &text));

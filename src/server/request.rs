@@ -61,6 +61,8 @@ pub(super) struct Ask {
     pub(super) priority: i32,
     /// Whether what was computed for others is used.
     pub(super) reuse: bool,
+    /// It belongs to a request whose first prompt has been let in.
+    pub(super) follows: bool,
     /// What of the request is not kept to.
     pub(super) warnings: Vec<String>,
     /// Texts of control tokens that are part of the answer's text.
@@ -90,8 +92,23 @@ impl Ask {
             show_control: false,
             priority: 0,
             reuse: true,
+            follows: false,
             warnings: Vec::new(),
             shown: Vec::new(),
+        }
+    }
+
+    /// The answer keeps to `form`, which `field` asks for.
+    ///
+    /// # Errors
+    /// 400 where it has to keep to another one already: none is thrown away.
+    pub(super) fn keep_to(&mut self, field: &str, form: Form) -> Result<()> {
+        match self.form.replace(form) {
+            None => Ok(()),
+            Some(_) => Err(ApiError::field(
+                field,
+                "two forms of one answer exclude each other: another field of this request asks for one, too",
+            )),
         }
     }
 }
@@ -355,7 +372,8 @@ pub(super) async fn start_all(
 ) -> Result<Vec<Running>> {
     let mut begun: Vec<Running> = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let mut running = start(state, Arc::clone(model), Ask { input, ..ask.clone() }, client).await?;
+        let follows = !begun.is_empty();
+        let mut running = start(state, Arc::clone(model), Ask { input, follows, ..ask.clone() }, client).await?;
         running.first = begun.last().map_or(0, |before| before.first + before.n);
         begun.push(running);
     }
@@ -364,6 +382,10 @@ pub(super) async fn start_all(
 
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
+    if ask.min_tokens > 0 && ask.form.is_some() {
+        let why = "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
+        return Err(ApiError::field("min_tokens", why));
+    }
     let thinking = thinking(state, &llm, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
     let defaults = &state.options.defaults;
@@ -406,6 +428,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         priority: ask.priority,
         client,
         reuse: ask.reuse,
+        follows: ask.follows,
         events: Box::new(move |event| {
             if sender.send(event).is_err() {
                 gone.store(true, Ordering::Relaxed);

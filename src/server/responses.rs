@@ -9,7 +9,7 @@ use super::completion::Pace;
 use super::error::ApiError;
 use super::messages;
 use super::request::{self, Ask, Input, Progress};
-use super::resume;
+use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
@@ -62,6 +62,30 @@ impl Stored {
         found.ok_or_else(|| ApiError::not_found(format!("response '{id}' not found (only the latest are kept)")))
     }
 
+    /// An item of an answer that is kept, or of what it answers.
+    fn item(&self, id: &str) -> Option<Value> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |kept: &Kept| items::of_kept(&kept.items, &kept.object).into_iter().find(|item| item["id"] == id);
+        kept.iter().rev().find_map(of)
+    }
+
+    /// An input with the items that it names by their ids.
+    ///
+    /// # Errors
+    /// 404 for one that is not kept.
+    fn resolved(&self, mut input: Value) -> Result<Value> {
+        for (index, item) in input.as_array_mut().into_iter().flatten().enumerate() {
+            if item["type"] != "item_reference" {
+                continue;
+            }
+            let place = format!("input[{index}].id");
+            let id = item["id"].as_str().ok_or_else(|| ApiError::field(&place, "the id of an item is wanted"))?;
+            let missing = || ApiError::not_found(format!("{place}: item '{id}' not found (only the latest are kept)"));
+            *item = self.item(id).ok_or_else(missing)?;
+        }
+        Ok(input)
+    }
+
     fn remove(&self, id: &str) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept.id != id);
     }
@@ -92,7 +116,7 @@ fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
             };
             Ok(Some(json!({ "role": "tool", "content": output, "tool_call_id": fields.str("call_id")? })))
         }
-        Some("reasoning" | "item_reference" | "compaction") => Ok(None),
+        Some("reasoning") => Ok(None),
         Some(kind) => Err(ApiError::field(&place, format!("items of type '{kind}' are not supported"))),
     }
 }
@@ -138,8 +162,11 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         turns.retain(|turn| turn["role"] != "system");
         turns.insert(0, messages::plain("system", &text));
     }
-    items.extend(fields.peek("input").map(items::of_input).unwrap_or_default());
-    turns.extend(fields.take("input").map(|input| self::turns(llm, input)).transpose()?.unwrap_or_default());
+    if let Some(input) = fields.take("input") {
+        let input = state.stored.resolved(input)?;
+        items.extend(items::of_input(input.clone()));
+        turns.extend(self::turns(llm, input)?);
+    }
     if turns.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }
@@ -152,10 +179,10 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         return Err(ApiError::field("background", "needs an answer that is stored"));
     }
     common::sampling(fields, &mut ask, llm)?;
-    ask.form = form.or(ask.form.take());
+    common::one_answer(&ask)?;
+    form.map(|form| ask.keep_to("text.format", form)).transpose()?;
     ask.max_tokens = common::max_tokens(fields, &["max_output_tokens", "max_tokens"])?;
     ask.thinking = common::thinking(fields, &mut vars, llm)?;
-    ask.n = 1;
     let list = fields.array("tools")?.unwrap_or_default();
     let choice = fields.take("tool_choice");
     let mut inner = Fields::of(json!({ "tools": own_tools(&list, &mut ask), "tool_choice": choice }), "tools")?;
@@ -304,7 +331,7 @@ fn id_of(call: &Call) -> &str {
 /// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
 pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let items = state.stored.find(id_of(&call), |kept| kept.items.clone())?;
-    Ok(respond_json(&items::page(items, &resume::query(&call.uri)?)?, &[]))
+    Ok(respond_json(&resume::page(items, &resume::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
 }
 
 /// `POST /v1/responses/ID/cancel`
@@ -312,8 +339,14 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
     let id = id_of(&call);
     let kept = |kept: &Kept| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
     let (turns, items, mut object) = state.stored.find(id, kept)?;
-    if state.streams.stop(call.owner, id) {
-        object["status"] = "cancelled".into();
+    if object["background"] != true {
+        return Err(ApiError::bad("only a response that is made in the background can be cancelled"));
+    }
+    let mut ended = object.clone();
+    ended["status"] = "cancelled".into();
+    let last = |number: u64| made::last_event("response.cancelled", number, &ended);
+    if state.streams.stop(call.owner, id, last) {
+        object = ended;
         state.stored.keep(id, turns, items, object.clone());
     }
     Ok(respond_json(&object, &[]))
@@ -322,7 +355,10 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/responses/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    state.stored.find(id, |_| ())?;
+    let mut object = state.stored.find(id, |kept| kept.object.clone())?;
+    object["status"] = "cancelled".into();
+    // Nobody can ask for it any more: the work for one that is still made ends.
+    state.streams.stop(call.owner, id, |number| made::last_event("response.cancelled", number, &object));
     state.stored.remove(id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))
 }

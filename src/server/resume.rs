@@ -53,6 +53,23 @@ impl Written {
     fn end(&self) -> u64 {
         self.dropped + self.bytes.len() as u64
     }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let over = self.bytes.len().saturating_sub(MAX_BYTES);
+        self.bytes.drain(..over);
+        self.dropped += over as u64;
+    }
+
+    /// The number of the event after those that are kept.
+    fn next_number(&self) -> u64 {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        // In texts of a model, quotes are escaped.
+        let last = text.rsplit_once("\"sequence_number\":").map(|(_, rest)| rest.trim_start());
+        let digits = last.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        digits.and_then(|digits| digits.parse::<u64>().ok()).map_or(0, |last| last + 1)
+    }
 }
 
 impl Kept {
@@ -62,10 +79,10 @@ impl Kept {
 
     fn write(&self, bytes: &[u8]) {
         let mut written = self.written();
-        written.bytes.extend(bytes);
-        let over = written.bytes.len().saturating_sub(MAX_BYTES);
-        written.bytes.drain(..over);
-        written.dropped += over as u64;
+        if written.ended.is_some() {
+            return;
+        }
+        written.push(bytes);
         drop(written);
         self.changed.send_replace(());
     }
@@ -75,11 +92,22 @@ impl Kept {
         self.changed.send_replace(());
     }
 
-    fn stop(&self) {
+    /// Ends the work; what was written ends with what `last` makes of the next event's number. False when it has ended
+    /// already.
+    fn stop(&self, last: impl FnOnce(u64) -> String) -> bool {
         if let Some(work) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take() {
             work.abort();
         }
-        self.end();
+        let mut written = self.written();
+        if written.ended.is_some() {
+            return false;
+        }
+        let next = written.next_number();
+        written.push(last(next).as_bytes());
+        written.ended = Some((Instant::now(), now()));
+        drop(written);
+        self.changed.send_replace(());
+        true
     }
 
     /// What was written from `from` on, and whether that is all that will be; `None` when it is no longer kept.
@@ -115,7 +143,7 @@ impl Streams {
             kind.filter(|kind| [&b"text/event-stream"[..], b"application/x-ndjson"].contains(&kind.as_bytes()));
         let Some(content_type) = streamed.filter(|_| response.status() == StatusCode::OK) else { return response };
         if let Some(old) = self.find(owner, &name) {
-            old.stop();
+            old.stop(|_| String::new());
         }
         let mut all = self.all();
         all.remove(&(owner, name.clone()));
@@ -155,12 +183,10 @@ impl Streams {
         response
     }
 
-    /// Ends a stream and the work for it; false when there is none that is being written.
-    pub(super) fn stop(&self, owner: u64, name: &str) -> bool {
-        let kept = self.find(owner, name);
-        let running = kept.as_ref().is_some_and(|kept| kept.written().ended.is_none());
-        kept.iter().for_each(|kept| kept.stop());
-        running
+    /// Ends a stream and the work for it, with the event that `last` makes of its number; false when there is none that is
+    /// being written.
+    pub(super) fn stop(&self, owner: u64, name: &str, last: impl FnOnce(u64) -> String) -> bool {
+        self.find(owner, name).is_some_and(|kept| kept.stop(last))
     }
 
     /// The events of a kept stream after the one with this number.
@@ -260,6 +286,41 @@ pub(super) fn number(query: &HashMap<String, String>, name: &str) -> Result<Opti
     query.get(name).map(read).transpose()
 }
 
+/// How many entries a page of a list has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Where the request does not say.
+    pub(super) usual: usize,
+    pub(super) most: usize,
+}
+
+/// A page of a list that has the latest last.
+///
+/// # Errors
+/// 400 for a place that is not in the list, or numbers that are none.
+pub(super) fn page(mut items: Vec<Value>, query: &HashMap<String, String>, limits: Limits) -> Result<Value> {
+    match query.get("order").map(String::as_str) {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(ApiError::field("order", "asc or desc is wanted")),
+    }
+    let limit = match number(query, "limit")? {
+        None => limits.usual,
+        Some(limit) if (1..=limits.most as u64).contains(&limit) => limit as usize,
+        Some(_) => return Err(ApiError::field("limit", format!("a number from 1 to {} is wanted", limits.most))),
+    };
+    if let Some(after) = query.get("after") {
+        let at = items.iter().position(|item| item["id"] == after.as_str());
+        let at = at.ok_or_else(|| ApiError::field("after", "nothing in this list has that id"))?;
+        items.drain(..=at);
+    }
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
+    Ok(json!({ "object": "list", "first_id": id(items.first()), "last_id": id(items.last()), "has_more": more,
+               "data": items }))
+}
+
 fn name_of(query: &mut HashMap<String, String>) -> Result<String> {
     query.remove("conv_id").filter(|name| !name.is_empty()).ok_or_else(|| ApiError::field("conv_id", "is missing"))
 }
@@ -282,7 +343,7 @@ pub(super) async fn follow(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/stream?conv_id=NAME`
 pub(super) async fn stop(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = name_of(&mut query(&call.uri)?)?;
-    state.streams.stop(call.owner, &name);
+    state.streams.stop(call.owner, &name, |_| String::new());
     state.streams.all().remove(&(call.owner, name));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

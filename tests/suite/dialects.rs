@@ -491,6 +491,23 @@ fn responses_in_the_background() {
     let ended = server.post(&format!("/v1/responses/{id}/cancel"), &json!({})).json();
     assert!(ended["status"] == "cancelled" || ended["status"] == "incomplete", "{ended}");
     assert_eq!(wait(id), ended);
+    let events = server.get(&format!("/v1/responses/{id}?stream=true")).events();
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], format!("response.{}", ended["status"].as_str().unwrap()), "{last}");
+    assert_eq!((last["sequence_number"].as_u64(), &last["response"]["id"]), (Some(events.len() as u64 - 1), &begun["id"]));
+    // Deleted, it is not made any longer.
+    let begun = server.post("/v1/responses", &long).json();
+    let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());
+    assert_eq!(server.send("DELETE", &path, "", "").status, 200);
+    let start = Instant::now();
+    while server.metric("tokki_requests_running") > 0.0 {
+        assert!(start.elapsed() < Duration::from_secs(1), "it goes on");
+    }
+    assert_eq!(server.get(&path).status, 404);
+    // One in the foreground has ended when its id is known.
+    let plain = server.post("/v1/responses", &json!({ "input": "Hello", "max_output_tokens": 2 })).json();
+    let path = format!("/v1/responses/{}/cancel", plain["id"].as_str().unwrap());
+    assert_eq!(server.post(&path, &json!({})).status, 400);
     let mut unstored = body;
     unstored["store"] = false.into();
     assert_eq!(server.post("/v1/responses", &unstored).status, 400);

@@ -52,6 +52,7 @@ fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::Result
         priority: 0,
         client: 0,
         reuse: true,
+        follows: false,
         events: Box::new(move |event| drop(sender.send(event))),
         cancelled: Arc::clone(&cancelled),
     })?;

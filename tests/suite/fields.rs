@@ -57,6 +57,9 @@ fn what_is_not_done_is_refused_by_name_in_every_dialect() {
             ("guided_choice", json!([])),
             ("structured_outputs", json!({ "structural_tag": { "a": 1 } })),
             ("reasoning_format", json!("deepseek-legacy")),
+            ("web_search_options", json!({})),
+            ("response_format", json!({ "type": "regex" })),
+            ("response_format", json!({ "type": "grammar", "grammar": "" })),
         ] {
             refused(&server, path, &with(body.clone(), json!({ name: value })), &[name]);
         }
@@ -429,4 +432,119 @@ fn a_wrong_method_or_query_is_told_what_is_right() {
     // A slot is not erased by a request that makes no sense.
     assert_eq!(server.post("/slots/0?action=erase", &json!({ "filename": 3 })).status, 400);
     assert_eq!(server.post("/slots/0?x=1&action=erase", &json!({})).status, 200);
+}
+
+fn tools() -> Value {
+    let parameters = json!({ "type": "object", "properties": { "city": { "enum": ["Paris"] } }, "required": ["city"],
+                             "additionalProperties": false });
+    json!([{ "type": "function", "function": { "name": "weather", "parameters": parameters } }])
+}
+
+/// No form is thrown away for another one, and none is waited out by `min_tokens`.
+#[test]
+fn tools_and_forms_go_together_or_are_refused() {
+    let server = serve(&[]);
+    let path = "/v1/chat/completions";
+    let demanded = json!({ "tools": tools(), "tool_choice": "required", "max_tokens": 100 });
+    for (more, words) in [
+        (json!({ "min_tokens": 60 }), "min_tokens"),
+        (json!({ "grammar": "start: \"a\"" }), "tool_choice"),
+        (json!({ "guided_regex": "a" }), "tool_choice"),
+        (json!({ "response_format": { "type": "json_object" } }), "tool_choice"),
+    ] {
+        refused(&server, path, &with(chat(&demanded), more), &[words]);
+    }
+    refused(&server, path, &with(chat(&json!({ "tools": tools() })), json!({ "regex": "a" })), &["tools"]);
+    let schema = json!({ "type": "object", "additionalProperties": false, "required": ["n"],
+        "properties": { "n": { "$ref": "#/$defs/few" } }, "$defs": { "few": { "enum": [1, 2] } } });
+    let own = json!([{ "name": "weather", "input_schema": { "type": "object" } }]);
+    let config = json!({ "format": { "type": "json_schema", "schema": schema } });
+    let body = json!({ "messages": hello(), "max_tokens": 9, "tools": own, "output_config": config });
+    refused(&server, "/v1/messages", &with(body, json!({ "tool_choice": { "type": "any" } })), &["tool_choice"]);
+    let text = json!({ "format": { "type": "json_schema", "name": "n", "schema": schema } });
+    let body = json!({ "input": "Hello", "text": text });
+    refused(&server, "/v1/responses", &with(body.clone(), json!({ "regex": "a" })), &["text.format"]);
+    refused(&server, "/v1/responses", &with(body, json!({ "min_tokens": 5 })), &["min_tokens"]);
+    // Free to call, the answer keeps the form or is a call.
+    let form = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": schema } });
+    let (mut called, mut kept) = (0, 0);
+    for seed in 0..12 {
+        let more = json!({ "tools": tools(), "response_format": form, "max_tokens": 200, "temperature": 2, "seed": seed });
+        let answer = answered(&server, path, &chat(&more)).json();
+        let choice = &answer["choices"][0];
+        match (choice["finish_reason"].as_str().unwrap(), choice["message"]["content"].as_str()) {
+            ("tool_calls", _) => called += 1,
+            ("stop", Some(content)) => {
+                let value: Value = serde_json::from_str(content).unwrap_or_else(|why| panic!("{why}: {content}"));
+                assert!(value == json!({ "n": 1 }) || value == json!({ "n": 2 }), "{content}");
+                kept += 1;
+            }
+            // The arguments of a call are free, and may not have come to an end.
+            _ => {}
+        }
+    }
+    assert!(kept > 0 && called + kept <= 12, "{kept} kept, {called} called");
+}
+
+/// Gateways drop fields that they do not know, but not the variables of the template.
+#[test]
+fn forms_among_the_variables_of_the_template_act() {
+    let server = serve(&[]);
+    let more = |more: Value| chat(&with(json!({ "temperature": 0, "max_tokens": 40 }), more));
+    let inside = json!({ "chat_template_kwargs": { "regex": "(yes|no)" } });
+    let answer = answered(&server, "/v1/chat/completions", &more(inside)).json();
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(["yes", "no"].contains(&content), "{content}");
+    let twice = json!({ "regex": "a", "chat_template_kwargs": { "regex": "b" } });
+    refused(&server, "/v1/chat/completions", &more(twice), &["regex", "chat_template_kwargs"]);
+}
+
+/// Several prompts are one request: together they take one place of the queue.
+#[test]
+fn more_prompts_than_may_wait_are_answered() {
+    let server = serve(&["--parallel", "2", "--queue", "1"]);
+    let prompts = vec!["Hello"; 40];
+    let answer = answered(&server, "/v1/completions", &json!({ "prompt": prompts, "max_tokens": 1 })).json();
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 40);
+    assert_eq!((server.metric("tokki_requests_waiting"), server.metric("tokki_requests_running")), (0.0, 0.0));
+    let many = json!({ "prompt": vec!["a"; 257], "max_tokens": 1 });
+    refused(&server, "/v1/completions", &many, &["256", "257"]);
+}
+
+#[test]
+fn dialects_of_one_answer_do_not_take_a_number_of_them() {
+    let server = serve(&[]);
+    for (path, body) in requests().into_iter().filter(|(path, _)| ["/v1/responses", "/v1/messages"].contains(path)) {
+        refused(&server, path, &with(body.clone(), json!({ "n": 2 })), &["'n'"]);
+        answered(&server, path, &with(body, json!({ "n": 1 })));
+    }
+}
+
+#[test]
+fn items_are_named_by_their_ids() {
+    let server = serve(&[]);
+    let ask = |input: Value| server.post("/v1/responses", &json!({ "input": input, "max_output_tokens": 4, "seed": 1 }));
+    let first = ask(json!("Hello there")).json();
+    let item = first["output"][0].clone();
+    let named = json!([{ "role": "user", "content": "Hello there" }, { "type": "item_reference", "id": item["id"] },
+                       { "role": "user", "content": "And now?" }]);
+    let mut whole = named.clone();
+    whole[1] = item.clone();
+    let (by_name, in_full) = (ask(named).json(), ask(whole).json());
+    assert_eq!(by_name["usage"]["input_tokens"], in_full["usage"]["input_tokens"], "{by_name}");
+    let path = format!("/v1/responses/{}/input_items?order=asc", by_name["id"].as_str().unwrap());
+    assert_eq!(server.get(&path).json()["data"][1], item);
+    let unknown = ask(json!([{ "type": "item_reference", "id": "msg_none" }]));
+    assert!(unknown.status == 404 && unknown.body.contains("msg_none"), "{}", unknown.body);
+    let sealed = ask(json!([{ "type": "compaction", "encrypted_content": "x" }, { "role": "user", "content": "a" }]));
+    assert!(sealed.status == 400 && sealed.body.contains("compaction"), "{}", sealed.body);
+}
+
+#[test]
+fn as_many_texts_as_clients_send_at_once_become_vectors() {
+    let server = serve(&[]);
+    let texts = vec!["a"; 300];
+    let answer = answered(&server, "/v1/embeddings", &json!({ "input": texts })).json();
+    assert_eq!(answer["data"].as_array().unwrap().len(), 300);
+    refused(&server, "/v1/embeddings", &json!({ "input": vec!["a"; 2049] }), &["input", "2048", "2049"]);
 }

@@ -411,7 +411,17 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).status, 409);
     let failed = begin(&server, "no json\n");
     let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
-    assert!(why.contains("line 1"), "{why}");
+    assert!(why.contains("line 1") && !why.contains(&data), "{why}");
+    // Page by page, the latest first.
+    let page = server.get("/v1/batches?limit=1").json();
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
+    let last = page["last_id"].as_str().unwrap();
+    let rest = server.get(&format!("/v1/batches?after={last}")).json();
+    assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (3, &json!(false)), "{rest}");
+    assert_eq!(server.get("/v1/files?limit=0").status, 400);
+    let file = upload(&server, "batch", &lines(1, 1)).json();
+    let odd = json!({ "input_file_id": file["id"], "endpoint": "/v1/bogus", "completion_window": "24h" });
+    assert_eq!(server.post("/v1/batches", &odd).status, 400);
     assert_eq!(server.get("/v1/batches").json()["data"].as_array().unwrap().len(), 4);
     assert_eq!(upload(&server, "fine-tune", "x").status, 400);
     assert_eq!(server.post("/v1/files", &json!({})).status, 400);

@@ -139,6 +139,8 @@ fn schemas_are_refused_by_name() {
         ),
         (json!({"$ref": "#/$defs/none"}), "none"),
         (json!({"x-guidance": {"whitespace_flexible": true}}), "x-guidance"),
+        (json!({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "minProperties": 2}), "its top"),
+        (json!({"properties": {"a": {"type": "object", "minProperties": 2}}}), "#/properties/a"),
         (json!(false), "false"),
         (json!([1]), "object"),
         (json!({"type": "integer", "minimum": 5, "maximum": 4}), "5"),
@@ -322,6 +324,21 @@ fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
     }
     let (_, eog) = vocabulary();
     constraint.allowed().is_ok_and(|allowed| eog.iter().any(|&end| allowed.contains(end)))
+}
+
+/// Names of an object are counted where none can come twice.
+#[test]
+fn names_are_counted_where_none_comes_twice() {
+    let grammars = grammars();
+    let number = json!({"type": "integer"});
+    let closed = json!({"type": "object", "properties": {"a": number, "b": number, "c": number},
+        "additionalProperties": false, "minProperties": 2});
+    assert!(accepts(&grammars, &closed, r#"{"a":1,"c":2}"#));
+    assert!(!accepts(&grammars, &closed, r#"{"a":1}"#) && !accepts(&grammars, &closed, r#"{"a":1,"a":2}"#));
+    let open = json!({"type": "object", "properties": {"a": number}, "required": ["a"],
+        "additionalProperties": number, "minProperties": 2});
+    assert!(accepts(&grammars, &open, r#"{"a":1,"z":2}"#));
+    assert!(!accepts(&grammars, &open, r#"{"a":1}"#) && !accepts(&grammars, &open, r#"{"a":1,"a":2}"#));
 }
 
 /// Words that the compiler does not know are kept to where they can be said in others.

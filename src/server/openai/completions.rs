@@ -26,7 +26,7 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
     ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
     let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
-    let mut prompts = completion::prompts(&llm, prompt)?;
+    let mut prompts = completion::prompts(&llm, prompt, "prompt", completion::MAX_PROMPTS)?;
     if let Some(suffix) = suffix {
         let fim = Fim::of(&llm)?;
         for input in &mut prompts {

@@ -4,10 +4,8 @@
 use super::super::body::Fields;
 use super::super::error::ApiError;
 use super::super::request::Ask;
-use super::super::resume;
 use super::Result;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 
 /// What may be told besides the answer: probabilities are; the rest belongs to tools that do not run here, or to thoughts that
 /// are told openly.
@@ -139,31 +137,4 @@ pub(super) fn numbered(mut items: Vec<Value>, number: &str) -> Vec<Value> {
         item["type"] = kind.into();
     }
     items
-}
-
-/// A page of a list of items.
-///
-/// # Errors
-/// 400 for a place that is not in the list, or numbers that are none.
-pub(super) fn page(mut items: Vec<Value>, query: &HashMap<String, String>) -> Result<Value> {
-    match query.get("order").map(String::as_str) {
-        None | Some("desc") => items.reverse(),
-        Some("asc") => {}
-        Some(_) => return Err(ApiError::field("order", "asc or desc is wanted")),
-    }
-    let limit = match resume::number(query, "limit")? {
-        None => 20,
-        Some(limit @ 1..=100) => limit as usize,
-        Some(_) => return Err(ApiError::field("limit", "a number from 1 to 100 is wanted")),
-    };
-    if let Some(after) = query.get("after") {
-        let at = items.iter().position(|item| item["id"] == after.as_str());
-        let at = at.ok_or_else(|| ApiError::field("after", "no item of this answer has that id"))?;
-        items.drain(..=at);
-    }
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let id = |item: Option<&Value>| item.map(|item| item["id"].clone());
-    Ok(json!({ "object": "list", "first_id": id(items.first()), "last_id": id(items.last()), "has_more": more,
-               "data": items }))
 }

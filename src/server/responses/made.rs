@@ -45,6 +45,11 @@ pub(super) struct Made {
     pub(super) sequence: u64,
 }
 
+/// The event that ends the stream of a response whose maker is gone.
+pub(super) fn last_event(kind: &str, number: u64, response: &Value) -> String {
+    named(kind, &json!({ "type": kind, "sequence_number": number, "response": response }))
+}
+
 impl Made {
     pub(super) fn id(&self) -> String {
         format!("resp_{}", self.number)
