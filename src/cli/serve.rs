@@ -256,7 +256,9 @@ pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Of
     };
     let mut known = HashSet::new();
     if let Some(twice) = named.iter().flat_map(|(names, _)| names).find(|name| !known.insert(name.as_str())) {
-        return Err(Error::usage(format!("Two models are called {twice:?}. Give one of them another name: NAME=PATH.")));
+        return Err(Error::usage(format!(
+            "Two models are called {twice:?}. Give one of them another name: NAME=PATH."
+        )));
     }
     for (_, path) in named.iter().skip(1) {
         // What cannot be run is said now and not to a client.
