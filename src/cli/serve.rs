@@ -14,6 +14,7 @@ use crate::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, T
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,6 +254,12 @@ pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Of
     } else {
         models.iter().map(|model| names_and_path(model)).collect::<Result<_>>()?
     };
+    let mut known = HashSet::new();
+    if let Some(twice) = named.iter().flat_map(|(names, _)| names).find(|name| !known.insert(name.as_str())) {
+        return Err(Error::usage(format!(
+            "Two models are called {twice:?}. Give one of them another name: NAME=PATH."
+        )));
+    }
     for (_, path) in named.iter().skip(1) {
         // What cannot be run is said now and not to a client.
         Model::open(path)?;

@@ -54,7 +54,8 @@ impl Keys {
         match (keys.reload(options)?, &options.key_file) {
             (0, Some(path)) => {
                 let hint = "write one into it, or leave out the file if everybody may use the server";
-                Err(crate::Error::input(path.display().to_string(), "a file with a key on each line", "no key").hint(hint))
+                Err(crate::Error::input(path.display().to_string(), "a file with a key on each line", "no key")
+                    .hint(hint))
             }
             _ => Ok(keys),
         }

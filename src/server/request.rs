@@ -383,7 +383,8 @@ pub(super) async fn start_all(
 fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
     if ask.min_tokens > 0 && ask.form.is_some() {
-        let why = "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
+        let why =
+            "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
         return Err(ApiError::field("min_tokens", why));
     }
     let thinking = thinking(state, &llm, ask.thinking);

@@ -233,7 +233,7 @@ pub(super) fn ollama_chat() -> Value {
 }
 
 pub(super) fn generate() -> Value {
-    ollama(&[("string", "prompt system"), ("boolean", "raw")])
+    ollama(&[("string", "prompt system suffix"), ("boolean", "raw")])
 }
 
 pub(super) fn ollama_embed() -> Value {

@@ -69,7 +69,8 @@ pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     if !state.options.slots {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
-    let model = state.models.get(None).await?;
+    // Asking does not open a model: one that is closed has no slots.
+    let Some(model) = state.models.find(None)?.served() else { return Ok(respond_json(&json!([]), &[])) };
     let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
     let slots = model.slots.all();

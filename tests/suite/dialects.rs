@@ -320,6 +320,9 @@ fn an_empty_prompt_of_ollama_opens_or_closes_a_model() {
             }
         }
     }
+    // To look at a closed model does not open it.
+    server.post("/api/generate", &json!({ "keep_alive": 0 }));
+    assert_eq!((server.get("/slots").json(), server.get("/api/ps").json()["models"].clone()), (json!([]), json!([])));
     // It is read as carefully as one with a prompt.
     for wrong in [json!({ "stream": "yes" }), json!({ "images": ["AAAA"] }), json!({ "keep_alive": "soon" })] {
         let reply = server.post("/api/generate", &wrong);
@@ -494,7 +497,10 @@ fn responses_in_the_background() {
     let events = server.get(&format!("/v1/responses/{id}?stream=true")).events();
     let last = events.last().unwrap();
     assert_eq!(last["type"], format!("response.{}", ended["status"].as_str().unwrap()), "{last}");
-    assert_eq!((last["sequence_number"].as_u64(), &last["response"]["id"]), (Some(events.len() as u64 - 1), &begun["id"]));
+    assert_eq!(
+        (last["sequence_number"].as_u64(), &last["response"]["id"]),
+        (Some(events.len() as u64 - 1), &begun["id"])
+    );
     // Deleted, it is not made any longer.
     let begun = server.post("/v1/responses", &long).json();
     let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());

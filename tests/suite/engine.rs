@@ -9,7 +9,7 @@ use tokki::engine::{
 };
 use tokki::model::Model;
 use tokki::parallel::Pool;
-use tokki::sample::{Params, Sampler};
+use tokki::sample::{Form, Params, Sampler};
 use tokki_quant::attention::KvKind;
 
 const OPTIONS: Options = Options { context: 512, kv: KvKind::F16, batch: 512, read_ahead: 0, expand_latents: false };
@@ -194,4 +194,15 @@ fn prompts_that_leave_no_room_are_refused() {
     assert!(ask(&engine, prompt(0, 10), vec![wanted(1, 1), wanted(2, 1)]).is_err());
     let (_, stats) = all(ask(&engine, prompt(0, 500), vec![wanted(1, 100)]).unwrap(), 1).remove(0);
     assert_eq!((stats.finish, stats.tokens), (Some(Finish::Context), 12));
+}
+
+/// Where a form is complete and allows nothing but the end, the answer ends, however many tokens it was to have.
+#[test]
+fn a_complete_form_ends_an_answer_that_was_to_be_longer() {
+    let engine = engine(2, 10, 60);
+    let form = Form::Lark("start: \"ab\"".to_owned());
+    let constraint = engine.llm().constraint(&form).unwrap();
+    let short = Wanted { constraint: Some(Box::new(constraint)), min_tokens: 50, ignore_eos: false, ..wanted(1, 60) };
+    let (text, stats) = all(ask(&engine, prompt(0, 20), vec![short]).unwrap(), 1).remove(0);
+    assert_eq!((text.as_str(), stats.finish), ("ab", Some(Finish::Stop)));
 }

@@ -469,7 +469,8 @@ fn tools_and_forms_go_together_or_are_refused() {
     let form = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": schema } });
     let (mut called, mut kept) = (0, 0);
     for seed in 0..12 {
-        let more = json!({ "tools": tools(), "response_format": form, "max_tokens": 200, "temperature": 2, "seed": seed });
+        let more =
+            json!({ "tools": tools(), "response_format": form, "max_tokens": 200, "temperature": 2, "seed": seed });
         let answer = answered(&server, path, &chat(&more)).json();
         let choice = &answer["choices"][0];
         match (choice["finish_reason"].as_str().unwrap(), choice["message"]["content"].as_str()) {
@@ -523,7 +524,8 @@ fn dialects_of_one_answer_do_not_take_a_number_of_them() {
 #[test]
 fn items_are_named_by_their_ids() {
     let server = serve(&[]);
-    let ask = |input: Value| server.post("/v1/responses", &json!({ "input": input, "max_output_tokens": 4, "seed": 1 }));
+    let ask =
+        |input: Value| server.post("/v1/responses", &json!({ "input": input, "max_output_tokens": 4, "seed": 1 }));
     let first = ask(json!("Hello there")).json();
     let item = first["output"][0].clone();
     let named = json!([{ "role": "user", "content": "Hello there" }, { "type": "item_reference", "id": item["id"] },

@@ -528,3 +528,33 @@ fn what_is_served_is_called_and_marked_as_told() {
     let (said, plain) = (ask(&server), ask(&serve(&[])));
     assert!(said["__verbose"].is_object() && plain.get("__verbose").is_none(), "{said}");
 }
+
+#[test]
+fn two_models_of_one_name_are_refused() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/arch/llama.gguf");
+    let home = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    command.args(["serve", "--port", "0", model, &format!("other,llama={model}")]).env("TOKKI_HOME", home.path());
+    let output = command.env("XDG_CONFIG_HOME", home.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("\"llama\"") && said.contains("NAME=PATH"), "{said}");
+}
+
+/// Keys that have all been taken out of their file let nobody in, and that is told.
+#[test]
+fn an_emptied_file_of_keys_locks_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "secret\n").unwrap();
+    let server = serve(&["--api-key-file", file.to_str().unwrap()]);
+    let status = |key: &str| server.send("GET", "/v1/models", key, "").status;
+    assert_eq!((status("Authorization: Bearer secret\r\n"), status("")), (200, 401));
+    std::fs::write(&file, "# all gone\n").unwrap();
+    server.signal("-HUP");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while status("Authorization: Bearer secret\r\n") == 200 {
+        assert!(Instant::now() < deadline, "the key still opens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((status("Authorization: Bearer secret\r\n"), status("")), (401, 401));
+}

@@ -2,7 +2,6 @@
 //! the answer repeats.
 
 use super::super::body::Fields;
-use super::super::error::ApiError;
 use super::super::request::Ask;
 use super::Result;
 use serde_json::{Map, Value, json};
