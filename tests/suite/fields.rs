@@ -536,6 +536,10 @@ fn items_are_named_by_their_ids() {
     assert_eq!(by_name["usage"]["input_tokens"], in_full["usage"]["input_tokens"], "{by_name}");
     let path = format!("/v1/responses/{}/input_items?order=asc", by_name["id"].as_str().unwrap());
     assert_eq!(server.get(&path).json()["data"][1], item);
+    // Instructions alone are something to answer; nothing at all is not.
+    let told = json!({ "input": [], "instructions": "Be brief.", "max_output_tokens": 2 });
+    answered(&server, "/v1/responses", &told);
+    refused(&server, "/v1/responses", &json!({ "input": [] }), &["input"]);
     let unknown = ask(json!([{ "type": "item_reference", "id": "msg_none" }]));
     assert!(unknown.status == 404 && unknown.body.contains("msg_none"), "{}", unknown.body);
     let sealed = ask(json!([{ "type": "compaction", "encrypted_content": "x" }, { "role": "user", "content": "a" }]));
