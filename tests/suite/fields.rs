@@ -475,12 +475,12 @@ fn tools_and_forms_go_together_or_are_refused() {
         let choice = &answer["choices"][0];
         match (choice["finish_reason"].as_str().unwrap(), choice["message"]["content"].as_str()) {
             ("tool_calls", _) => called += 1,
-            ("stop", Some(content)) => {
+            ("stop", Some(content)) if !content.is_empty() => {
                 let value: Value = serde_json::from_str(content).unwrap_or_else(|why| panic!("{why}: {content}"));
                 assert!(value == json!({ "n": 1 }) || value == json!({ "n": 2 }), "{content}");
                 kept += 1;
             }
-            // The arguments of a call are free, and may not have come to an end.
+            // It ended in its thought, or the arguments of a call, which are free, came to no end.
             _ => {}
         }
     }
@@ -548,7 +548,7 @@ fn items_are_named_by_their_ids() {
 
 #[test]
 fn as_many_texts_as_clients_send_at_once_become_vectors() {
-    let server = serve(&[]);
+    let server = serve(&["--pooling", "mean"]);
     let texts = vec!["a"; 300];
     let answer = answered(&server, "/v1/embeddings", &json!({ "input": texts })).json();
     assert_eq!(answer["data"].as_array().unwrap().len(), 300);

@@ -255,7 +255,8 @@ fn a_closing_tag_that_has_begun_is_gone_on_with() {
         parts.extend(splitter.push(closing));
         parts.extend(splitter.push("Yes."));
         parts.extend(splitter.finish());
-        let of = |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.text.as_str()).collect::<String>();
+        let of =
+            |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.text.as_str()).collect::<String>();
         assert_eq!((of(Kind::Reasoning).trim(), of(Kind::Answer).as_str()), ("so it is", "Yes."), "after {cut} bytes");
     }
 }
