@@ -269,6 +269,7 @@ crate::text::opaque!(Embedder);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -554,3 +554,32 @@ fn as_many_texts_as_clients_send_at_once_become_vectors() {
     assert_eq!(answer["data"].as_array().unwrap().len(), 300);
     refused(&server, "/v1/embeddings", &json!({ "input": vec!["a"; 2049] }), &["input", "2048", "2049"]);
 }
+
+/// The line that changes with every request is no part of the prompt, in any dialect.
+#[test]
+fn the_line_that_changes_with_every_request_goes() {
+    let server = serve(&[]);
+    for (path, of, count) in [
+        ("/v1/chat/completions", "messages", "/usage/prompt_tokens"),
+        ("/v1/messages", "system", "/usage/input_tokens"),
+        ("/v1/responses", "instructions", "/usage/input_tokens"),
+        ("/api/chat", "messages", "/prompt_eval_count"),
+        ("/api/generate", "system", "/prompt_eval_count"),
+    ] {
+        let read = |system: &str| {
+            let plain = json!({ "prompt": "Hi", "input": "Hi", "messages": hello(), "max_tokens": 1, "stream": false });
+            let turns = json!([{ "role": "system", "content": system }, { "role": "user", "content": "Hello there" }]);
+            let own = if of == "messages" { turns } else { json!(system) };
+            let answer = answered(&server, path, &with(plain, json!({ of: own }))).json();
+            answer.pointer(count).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {answer}"))
+        };
+        assert_eq!(read("x-anthropic-billing-header: cch=4711;\nBe brief."), read("Be brief."), "{path}");
+    }
+}
+
+#[test]
+fn texts_are_tokenized_by_either_name() {
+    let server = serve(&[]);
+    let tokens = |name: &str| answered(&server, "/tokenize", &json!({ name: "Hello there" })).json()["tokens"].clone();
+    assert!(tokens("content") == tokens("prompt") && tokens("prompt") != json!([]));
+}
