@@ -117,9 +117,13 @@ impl Splitter {
         self.thought
     }
 
-    /// What to make the model say so that its thought ends and its answer begins.
+    /// What to make the model say so that its thought ends and its answer begins: the rest of its own closing tag where it
+    /// has begun one.
     pub fn closing_text(&self) -> Option<&'static str> {
-        self.format.map(|format| format.closing)
+        let format = self.format?;
+        let begun = format.has_tags() && !self.held.is_empty() && format.rules[1].0.starts_with(&self.held);
+        let tag = format.closing.find(format.rules[1].0).filter(|_| begun);
+        Some(tag.map_or(format.closing, |at| &format.closing[at + self.held.len()..]))
     }
 
     /// Texts of control tokens that the splitter has to see.

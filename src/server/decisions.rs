@@ -119,6 +119,9 @@ fn answers(fields: &mut Fields, list: &str, value: &str) -> Result<(Vec<Value>, 
         if !fits {
             return Err(fields.wrong(list, format!("each needs a {value}")));
         }
+        if values.contains(own) {
+            return Err(fields.wrong(list, format!("two of them are {own}")));
+        }
         let description = item["description"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
         shown.push(format!("{letter}: {}{description}", plain(own)));
         values.push(own.clone());
@@ -220,6 +223,8 @@ mod tests {
         let question = |value| Question::read(0, value).unwrap();
         let yes = question(json!({ "type": "predicate", "instructions": "Is it?", "name": "q" }));
         assert_eq!(yes.answer(&[0.75, 0.25]), json!({ "type": "predicate", "name": "q", "probability": 0.75 }));
+        let twice = json!([{ "value": "red" }, { "value": "red" }]);
+        assert!(Question::read(0, json!({ "type": "choice", "instructions": "Which?", "choices": twice })).is_err());
         let choices = json!([{ "value": "red" }, { "value": true, "description": "not red" }]);
         let choice = question(json!({ "type": "choice", "instructions": "Which?", "choices": choices }));
         assert!(choice.text.ends_with("A: red\nB: true (not red)"), "{}", choice.text);

@@ -132,7 +132,8 @@ pub(super) async fn unload(state: Arc<State>, call: Call) -> Result<Response<Bod
 pub(super) async fn tokenize(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &mut fields).await?;
-    let content = match fields.take("content") {
+    // As llama-server calls it, or as vLLM does.
+    let content = match fields.take("content").or_else(|| fields.take("prompt")) {
         None => String::new(),
         Some(Value::String(text)) => text,
         Some(other) => return Err(ApiError::field("content", format!("a string is wanted, not {}", kind(&other)))),

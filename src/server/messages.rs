@@ -117,6 +117,15 @@ pub(super) fn without_billing_line(text: &str) -> Option<&str> {
     Some(rest.split_once('\n').map_or("", |(_, rest)| rest))
 }
 
+/// The same for a conversation, whose system prompt comes first.
+pub(super) fn strip_billing_line(list: &mut [Value]) {
+    let Some(first) = list.first_mut().filter(|first| first["role"] == "system") else { return };
+    let rest = first["content"].as_str().and_then(without_billing_line).map(str::to_owned);
+    if let Some(rest) = rest {
+        first["content"] = rest.into();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,7 +171,9 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
         return no_prompt(&state, model, keep, &mut fields, ("message", messages::plain("assistant", "")));
     }
     keep_for(&state, &model, keep);
-    vars.insert("messages".into(), messages::read(&llm, list)?.into());
+    let mut list = messages::read(&llm, list)?;
+    messages::strip_billing_line(&mut list);
+    vars.insert("messages".into(), list.into());
     if !tools.is_empty() {
         common::allow_calls(&known, &mut ask)?;
         ask.shown = Tools::markers().collect();
@@ -206,7 +208,8 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
         Input::Text(prompt, Special::Parse)
     } else {
         let system = system.map(|text| messages::plain("system", &text));
-        let list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
+        let mut list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
+        messages::strip_billing_line(&mut list);
         vars.insert("messages".into(), list.into());
         Input::Chat(vars)
     };

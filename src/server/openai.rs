@@ -47,7 +47,7 @@ struct Chat {
 fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     let mut list = messages::read(llm, list)?;
-    strip_billing_line(&mut list);
+    messages::strip_billing_line(&mut list);
     let mut vars = Vars::new();
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(fields, &mut ask, llm)?;
@@ -83,14 +83,6 @@ fn wants_usage(fields: &mut Fields) -> Result<bool> {
     options.skip(&["include_obfuscation", "continuous_usage_stats"]);
     fields.leave(options);
     Ok(usage)
-}
-
-fn strip_billing_line(list: &mut [Value]) {
-    let Some(first) = list.first_mut().filter(|first| first["role"] == "system") else { return };
-    let rest = first["content"].as_str().and_then(messages::without_billing_line).map(str::to_owned);
-    if let Some(rest) = rest {
-        first["content"] = rest.into();
-    }
 }
 
 /// Whether the answer goes on from the last message: where that is asked for, or where it is the assistant's own.

@@ -167,6 +167,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
         items.extend(items::of_input(input.clone()));
         turns.extend(self::turns(llm, input)?);
     }
+    messages::strip_billing_line(&mut turns);
     if turns.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }

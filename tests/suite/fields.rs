@@ -475,12 +475,12 @@ fn tools_and_forms_go_together_or_are_refused() {
         let choice = &answer["choices"][0];
         match (choice["finish_reason"].as_str().unwrap(), choice["message"]["content"].as_str()) {
             ("tool_calls", _) => called += 1,
-            ("stop", Some(content)) => {
+            ("stop", Some(content)) if !content.is_empty() => {
                 let value: Value = serde_json::from_str(content).unwrap_or_else(|why| panic!("{why}: {content}"));
                 assert!(value == json!({ "n": 1 }) || value == json!({ "n": 2 }), "{content}");
                 kept += 1;
             }
-            // The arguments of a call are free, and may not have come to an end.
+            // It ended in its thought, or the arguments of a call, which are free, came to no end.
             _ => {}
         }
     }
@@ -536,6 +536,10 @@ fn items_are_named_by_their_ids() {
     assert_eq!(by_name["usage"]["input_tokens"], in_full["usage"]["input_tokens"], "{by_name}");
     let path = format!("/v1/responses/{}/input_items?order=asc", by_name["id"].as_str().unwrap());
     assert_eq!(server.get(&path).json()["data"][1], item);
+    // Instructions alone are something to answer; nothing at all is not.
+    let told = json!({ "input": [], "instructions": "Be brief.", "max_output_tokens": 2 });
+    answered(&server, "/v1/responses", &told);
+    refused(&server, "/v1/responses", &json!({ "input": [] }), &["input"]);
     let unknown = ask(json!([{ "type": "item_reference", "id": "msg_none" }]));
     assert!(unknown.status == 404 && unknown.body.contains("msg_none"), "{}", unknown.body);
     let sealed = ask(json!([{ "type": "compaction", "encrypted_content": "x" }, { "role": "user", "content": "a" }]));
@@ -544,9 +548,38 @@ fn items_are_named_by_their_ids() {
 
 #[test]
 fn as_many_texts_as_clients_send_at_once_become_vectors() {
-    let server = serve(&[]);
+    let server = serve(&["--pooling", "mean"]);
     let texts = vec!["a"; 300];
     let answer = answered(&server, "/v1/embeddings", &json!({ "input": texts })).json();
     assert_eq!(answer["data"].as_array().unwrap().len(), 300);
     refused(&server, "/v1/embeddings", &json!({ "input": vec!["a"; 2049] }), &["input", "2048", "2049"]);
+}
+
+/// The line that changes with every request is no part of the prompt, in any dialect.
+#[test]
+fn the_line_that_changes_with_every_request_goes() {
+    let server = serve(&[]);
+    for (path, of, count) in [
+        ("/v1/chat/completions", "messages", "/usage/prompt_tokens"),
+        ("/v1/messages", "system", "/usage/input_tokens"),
+        ("/v1/responses", "instructions", "/usage/input_tokens"),
+        ("/api/chat", "messages", "/prompt_eval_count"),
+        ("/api/generate", "system", "/prompt_eval_count"),
+    ] {
+        let read = |system: &str| {
+            let plain = json!({ "prompt": "Hi", "input": "Hi", "messages": hello(), "max_tokens": 1, "stream": false });
+            let turns = json!([{ "role": "system", "content": system }, { "role": "user", "content": "Hello there" }]);
+            let own = if of == "messages" { turns } else { json!(system) };
+            let answer = answered(&server, path, &with(plain, json!({ of: own }))).json();
+            answer.pointer(count).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {answer}"))
+        };
+        assert_eq!(read("x-anthropic-billing-header: cch=4711;\nBe brief."), read("Be brief."), "{path}");
+    }
+}
+
+#[test]
+fn texts_are_tokenized_by_either_name() {
+    let server = serve(&[]);
+    let tokens = |name: &str| answered(&server, "/tokenize", &json!({ name: "Hello there" })).json()["tokens"].clone();
+    assert!(tokens("content") == tokens("prompt") && tokens("prompt") != json!([]));
 }

@@ -243,6 +243,24 @@ fn closing_text_leads_to_the_answer() {
     }
 }
 
+/// A closing tag that the model has begun is gone on with: no half of one is left in the thought.
+#[test]
+fn a_closing_tag_that_has_begun_is_gone_on_with() {
+    let tag = "</thought>";
+    for cut in 1..tag.len() {
+        let mut splitter = Splitter::new("", &|_| false, "prompt<thought>\n");
+        let mut parts = splitter.push("so it is\n");
+        parts.extend(splitter.push(&tag[..cut]));
+        let closing = splitter.closing_text().unwrap();
+        parts.extend(splitter.push(closing));
+        parts.extend(splitter.push("Yes."));
+        parts.extend(splitter.finish());
+        let of =
+            |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.text.as_str()).collect::<String>();
+        assert_eq!((of(Kind::Reasoning).trim(), of(Kind::Answer).as_str()), ("so it is", "Yes."), "after {cut} bytes");
+    }
+}
+
 /// Vocabulary and prompt tell the format where the template does not.
 #[test]
 fn format_without_the_template() {
