@@ -567,7 +567,9 @@ fn the_line_that_changes_with_every_request_goes() {
         ("/api/generate", "system", "/prompt_eval_count"),
     ] {
         let read = |system: &str| {
-            let plain = json!({ "prompt": "Hi", "input": "Hi", "messages": hello(), "max_tokens": 1, "stream": false });
+            let asked = [("/v1/responses", "input", json!("Hi")), ("/api/generate", "prompt", json!("Hi"))];
+            let (_, name, value) = asked.into_iter().find(|row| row.0 == path).unwrap_or((path, "messages", hello()));
+            let plain = json!({ name: value, "max_tokens": 1, "stream": false });
             let turns = json!([{ "role": "system", "content": system }, { "role": "user", "content": "Hello there" }]);
             let own = if of == "messages" { turns } else { json!(system) };
             let answer = answered(&server, path, &with(plain, json!({ of: own }))).json();
