@@ -87,7 +87,7 @@ fn refused(word: &str, place: &str, schema: &Map<String, Value>) -> Result<()> {
         ("minProperties", _) if value.as_u64().is_some_and(|least| !counts_names(schema, least)) => {
             Err(Error::usage(format!(
                 "{} of an object that may have other names than those under `properties`, and one name could be given twice. \
-                 Name them under `properties` with additionalProperties false, or ask for them by required.",
+                 Ask for names by required, or leave it out.",
                 says(format!("`minProperties`: {value}"))
             )))
         }

@@ -158,17 +158,14 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     };
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     let mut echo = items::echo(fields, &mut ask)?;
-    if let Some(text) = fields.str("instructions")? {
-        turns.retain(|turn| turn["role"] != "system");
-        turns.insert(0, messages::plain("system", &text));
-    }
+    let instructions = fields.str("instructions")?;
     if let Some(input) = fields.take("input") {
         let input = state.stored.resolved(input)?;
         items.extend(items::of_input(input.clone()));
         turns.extend(self::turns(llm, input)?);
     }
-    messages::strip_billing_line(&mut turns);
-    if turns.is_empty() {
+    let shown = instructed(&turns, instructions);
+    if shown.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }
     let mut vars = Vars::new();
@@ -195,7 +192,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     common::warn_of(fields, "context_management", &mut ask);
     // What it may ask for beyond usage, padding against listeners, is not done.
     fields.skip(&["stream_options"]);
-    vars.insert("messages".into(), turns.clone().into());
+    vars.insert("messages".into(), shown.into());
     ask.input = Input::Chat(vars);
     let more = json!({ "tools": list, "tool_choice": choice.unwrap_or_else(|| "auto".into()),
                        "parallel_tool_calls": parallel, "temperature": ask.sampling.temperature,
@@ -203,6 +200,22 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     echo.extend(more.as_object().cloned().unwrap_or_default());
     let (echo, ignored) = (echo.into(), fields.rest());
     Ok(Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored })
+}
+
+/// The turns that the model gets to see: instructions hold for one answer only, and are no part of what is kept.
+fn instructed(turns: &[Value], instructions: Option<String>) -> Vec<Value> {
+    let mut shown = turns.to_vec();
+    if let Some(text) = instructions {
+        match shown.first_mut().filter(|first| first["role"] == "system") {
+            // Many templates take one system prompt only.
+            Some(first) => {
+                first["content"] = format!("{text}\n\n{}", first["content"].as_str().unwrap_or_default()).into()
+            }
+            None => shown.insert(0, messages::plain("system", &text)),
+        }
+    }
+    messages::strip_billing_line(&mut shown);
+    shown
 }
 
 /// `text`: the form of the answer.

@@ -567,7 +567,9 @@ fn the_line_that_changes_with_every_request_goes() {
         ("/api/generate", "system", "/prompt_eval_count"),
     ] {
         let read = |system: &str| {
-            let plain = json!({ "prompt": "Hi", "input": "Hi", "messages": hello(), "max_tokens": 1, "stream": false });
+            let asked = [("/v1/responses", "input", json!("Hi")), ("/api/generate", "prompt", json!("Hi"))];
+            let (_, name, value) = asked.into_iter().find(|row| row.0 == path).unwrap_or((path, "messages", hello()));
+            let plain = json!({ name: value, "max_tokens": 1, "stream": false });
             let turns = json!([{ "role": "system", "content": system }, { "role": "user", "content": "Hello there" }]);
             let own = if of == "messages" { turns } else { json!(system) };
             let answer = answered(&server, path, &with(plain, json!({ of: own }))).json();
@@ -582,4 +584,22 @@ fn texts_are_tokenized_by_either_name() {
     let server = serve(&[]);
     let tokens = |name: &str| answered(&server, "/tokenize", &json!({ name: "Hello there" })).json()["tokens"].clone();
     assert!(tokens("content") == tokens("prompt") && tokens("prompt") != json!([]));
+}
+
+/// Instructions hold for one answer; a system prompt among the items stays.
+#[test]
+fn instructions_hold_for_one_answer() {
+    let server = serve(&[]);
+    // All answers are the same, so that what is read after them differs by the system prompt alone.
+    let same = json!({ "regex": "yes", "logit_bias": { "yes": 100 }, "max_output_tokens": 20, "seed": 1 });
+    let ask = |more: Value| answered(&server, "/v1/responses", &with(same.clone(), more)).json();
+    let read = |answer: &Value| answer["usage"]["input_tokens"].as_u64().unwrap();
+    let second = |first: &Value| read(&ask(json!({ "previous_response_id": first["id"], "input": "And now?" })));
+    let plain = ask(json!({ "input": "Hello there" }));
+    let told = ask(json!({ "input": "Hello there", "instructions": "Be brief, and answer in French." }));
+    assert!(read(&told) > read(&plain));
+    assert_eq!(second(&told), second(&plain));
+    let system = json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "Hello there" }]);
+    let kept = ask(json!({ "input": system, "instructions": "In French." }));
+    assert!(second(&kept) > second(&plain) && read(&kept) > read(&plain));
 }
