@@ -182,7 +182,7 @@ fn limits_of_a_model_are_told_with_their_reason() {
     // A model of vectors predicts no token.
     let rows = crate::rows::rows();
     let row = rows.iter().find(|row| row.name == "bert-mean-dense").unwrap();
-    std::fs::write(&path, tokki::testing::vocabulary(row.writer()).bytes()).unwrap();
+    std::fs::write(&path, row.writer().bytes()).unwrap();
     let text = home.path().join("words");
     std::fs::write(&text, "word ".repeat(300)).unwrap();
     for args in [
