@@ -60,9 +60,9 @@ impl Controls {
         texts.iter().map(String::as_str).find(|control| text.starts_with(control))
     }
 
-    /// The first control token in `text`.
-    pub(crate) fn first_in(&self, text: &str) -> Option<&str> {
-        text.char_indices().find_map(|(at, _)| self.at(&text[at..]))
+    /// The first control token in `text`, and where it begins.
+    pub(crate) fn first_in(&self, text: &str) -> Option<(usize, &str)> {
+        text.char_indices().find_map(|(at, _)| Some((at, self.at(&text[at..])?)))
     }
 }
 
@@ -113,7 +113,7 @@ impl Template {
                 return Ok(marker.segments(self, vars, &marked, scheme));
             }
         }
-        let control = controls.first_in(&plain).unwrap_or_default();
+        let control = controls.first_in(&plain).map_or("", |(_, control)| control);
         Err(Error::input(
             "the conversation",
             "text that the template can tell from its own markup",

@@ -203,8 +203,7 @@ fn filled(tokenizer: &Tokenizer, template: &str, query: &str, document: &str) ->
                 continue;
             }
         };
-        while let Some(control) = controls.first_in(rest) {
-            let at = rest.find(control).unwrap_or(0);
+        while let Some((at, control)) = controls.first_in(rest) {
             text.push_str(&rest[..at]);
             flush(&mut text, &mut tokens);
             tokens.extend(tokenizer.encode(control, Special::Parse));

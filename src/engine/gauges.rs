@@ -1,7 +1,7 @@
 //! What an engine counts.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is counted, from the start on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +67,21 @@ pub struct Gauges {
 impl Gauges {
     /// How busy the engine is.
     pub fn load(&self) -> Load {
-        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.locked()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Load)) {
-        change(&mut self.load.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.locked());
     }
 
     /// Lets a request for so many answers in, to be served at once or to wait where fewer than `queue` others do; how many
     /// wait, where it may not.
     pub(super) fn enter(&self, answers: usize, parallel: usize, queue: usize) -> Result<(), usize> {
-        let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut load = self.locked();
         let free = parallel.saturating_sub(load.running);
         // Those that have just come and will be served in the next pass take free places, not those of the queue.
         let queued = (load.waiting - load.following).saturating_sub(free);

@@ -249,15 +249,13 @@ fn the_library_names_no_flag() {
     };
     // The words of what is typed; `pip`'s own flags; flags that a server was started with.
     let rooms = ["src/cli/", "src/config/", "src/server/", "src/store/net/package.rs"];
-    for path in sources(&root().join("src")) {
-        let inside = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        if rooms.iter().any(|room| inside.starts_with(room)) || is_tests(&module(&root().join("src"), &path)) {
+    for file in files(&root().join("src")) {
+        if rooms.iter().any(|room| file.inside.starts_with(room)) {
             continue;
         }
-        let literals = uses::literals(&fs::read_to_string(&path).unwrap());
         // A whole command to type is no message's flag.
-        let named: Vec<_> = literals.into_iter().filter(|text| flag(text) && !text.contains("tokki ")).collect();
-        assert!(named.is_empty(), "{inside} says {named:?}");
+        let named: Vec<_> = file.said.texts.iter().filter(|text| flag(text) && !text.contains("tokki ")).collect();
+        assert!(named.is_empty(), "{} says {named:?}", file.inside);
     }
     assert!(flag("use --raw") && flag("--ctx") && flag("(--x)") && !flag("a--b") && !flag("-- "));
 }

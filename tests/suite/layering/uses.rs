@@ -249,7 +249,7 @@ impl<'ast> Visit<'ast> for Finder {
 }
 
 /// The texts in quotes of everything but tests and documentation.
-pub fn literals(source: &str) -> Vec<String> {
+fn literals(source: &str) -> Vec<String> {
     fn texts(tokens: TokenStream, into: &mut Vec<String>) {
         for token in tokens {
             match token {
