@@ -273,7 +273,9 @@ fn delta_per_channel(keys: &Keys<'_>, spec: &mut Spec, bound: Option<f32>) -> Re
             shape.and_then(|shape| shape.get(1)).copied()
         };
         // The number of heads is that of the tensors; a header alone has that of the other layers.
-        let heads = rows("attn_q").and_then(|rows| rows.checked_div(dim)).unwrap_or(heads);
+        let fused = keys.has(layer.block, "attn_qkv.weight");
+        let q_rows = if fused { rows("attn_qkv").map(|rows| rows / 3) } else { rows("attn_q") };
+        let heads = q_rows.and_then(|rows| rows.checked_div(dim)).unwrap_or(heads);
         let low_rank = rows("ssm_f_a").filter(|_| keys.has(layer.block, "ssm_f_b.weight"));
         layer.mixers = vec![Mixer::Delta(Delta {
             k_heads: heads,
@@ -282,7 +284,7 @@ fn delta_per_channel(keys: &Keys<'_>, spec: &mut Spec, bound: Option<f32>) -> Re
             v_dim: dim,
             taps: keys.need_usize("ssm.conv_kernel")?,
             eps,
-            form: DeltaForm::PerChannel { low_rank, bound },
+            form: DeltaForm::PerChannel { fused, low_rank, bound },
         })];
     }
     Ok(())

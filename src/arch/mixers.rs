@@ -314,6 +314,8 @@ pub enum DeltaForm {
     },
     /// Kimi delta attention (arXiv 2510.26692): a decay per channel, convolutions of their own, gated by the sigmoid.
     PerChannel {
+        /// `attn_qkv` holds queries, keys and values, instead of three tensors.
+        fused: bool,
         /// Decay and gate come through low ranks (`ssm_f_b`, `ssm_g_b`).
         low_rank: Option<usize>,
         /// The decay's logarithm is `bound * sigmoid(a (f + bias))` instead of `a softplus(f + bias)`.

@@ -34,7 +34,9 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
 /// The error for an architecture that is not in the table.
 pub(super) fn refuse(gguf: &Gguf, arch: &str) -> Error {
     const KEY: &str = "general.architecture";
-    if let Some((_, what)) = REFUSED.iter().find(|(name, _)| *name == arch) {
+    // Converters spell some names in both ways.
+    let same = |name: &str| name.replace('_', "-") == arch.replace('_', "-");
+    if let Some((_, what)) = REFUSED.iter().find(|(name, _)| same(name)) {
         return gguf
             .wrong(KEY, "a supported architecture")
             .of(ErrorKind::UnsupportedArchitecture)

@@ -362,9 +362,14 @@ impl List {
                 self.bare("ssm_dt.bias", &[delta.v_heads]);
                 self.product("ssm_out", &[v, e]);
             }
-            DeltaForm::PerChannel { low_rank, .. } => {
+            DeltaForm::PerChannel { fused, low_rank, .. } => {
+                if fused {
+                    self.product("attn_qkv", &[e, 2 * k + v]);
+                }
                 for (name, len) in [("q", k), ("k", k), ("v", v)] {
-                    self.product(&format!("attn_{name}"), &[e, len]);
+                    if !fused {
+                        self.product(&format!("attn_{name}"), &[e, len]);
+                    }
                     self.add(&format!("ssm_conv1d_{name}"), &[delta.taps, 1, len]);
                     self.bias(&format!("ssm_conv1d_{name}"), len);
                 }

@@ -7,7 +7,7 @@ use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
 use crate::config::{MachineFlags, Origin, Settings};
-use crate::engine::DEFAULT_BATCH;
+use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::gguf::layout_name;
 use crate::machine::Machine;
 use crate::predict::plan::{self, Need};
@@ -300,11 +300,13 @@ impl Report {
         model.gguf.intact()?;
         let kind = kinds.first().copied().unwrap_or(KvKind::F16);
         self.prefill_tok_s = Some(speed.prefill(DEFAULT_BATCH, 0, kind));
-        self.decode_tok_s = Some(speed.decode(DEFAULT_BATCH, kind));
+        // A model that reads whole texts writes no tokens.
+        let writes = not_generative(&model.spec).is_none();
+        self.decode_tok_s = writes.then(|| speed.decode(DEFAULT_BATCH, kind));
         for row in &mut self.rows {
             let kind = KvKind::by_name(row.kv_type).unwrap_or(KvKind::F16);
             row.prefill_tok_s = Some(speed.prefill(row.need.context, 0, kind));
-            row.decode_tok_s = Some(speed.decode(row.need.context, kind));
+            row.decode_tok_s = writes.then(|| speed.decode(row.need.context, kind));
         }
         Ok(())
     }
@@ -388,17 +390,22 @@ fn show_memory(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> 
 
 /// What had to be tried: how fast.
 fn show_speed(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
-    let (Some(prefill), Some(decode)) = (r.prefill_tok_s, r.decode_tok_s) else {
+    let Some(prefill) = r.prefill_tok_s else {
         return writeln!(out, "\nspeed: not tried on this machine");
     };
     let before = if r.measured_before { " (measured before; --measure tries again)" } else { "" };
-    writeln!(out, "\nprefill about {prefill:.1} tok/s, decode about {decode:.1} tok/s{before}\n")?;
+    let decode = r.decode_tok_s.map(|decode| format!(", decode about {decode:.1} tok/s")).unwrap_or_default();
+    writeln!(out, "\nprefill about {prefill:.1} tok/s{decode}{before}\n")?;
     let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+    let columns = if r.decode_tok_s.is_some() { 4 } else { 3 };
     let row = |row: &Row| {
         let context = row.need.context.to_string();
-        vec![context, row.kv_type.to_owned(), speed(row.prefill_tok_s), speed(row.decode_tok_s)]
+        let mut cells = vec![context, row.kv_type.to_owned(), speed(row.prefill_tok_s), speed(row.decode_tok_s)];
+        cells.truncate(columns);
+        cells
     };
     let rows: Vec<_> = r.rows.iter().map(row).collect();
-    output::table(out, output::Paint::stdout(), &["CONTEXT", "CACHE", "PREFILL", "DECODE"], &rows)?;
-    writeln!(out, "PREFILL: tok/s of reading a prompt that fills the context; DECODE: tok/s when it is full")
+    output::table(out, output::Paint::stdout(), &["CONTEXT", "CACHE", "PREFILL", "DECODE"][..columns], &rows)?;
+    write!(out, "PREFILL: tok/s of reading a prompt that fills the context")?;
+    writeln!(out, "{}", if columns == 4 { "; DECODE: tok/s when it is full" } else { "" })
 }

@@ -1,7 +1,7 @@
 //! Sessions on disk: a conversation with its key-value cache, so that it continues tomorrow without a prefill.
 //!
 //! ```text
-//! "TOKKISES" | version u32 | header length u32 | header (JSON) | tokens u32 ... | pages ... | SHA-256 of all before
+//! "TOKKISES" | version u32 | header length u32 | header (JSON) | tokens u32 ... | pages ... | states ... | SHA-256 of all before
 //! "TOKKIASK" | notes length u32 | notes (JSON) | SHA-256 of the notes
 //! ```
 //! The second line is there while a question has no answer yet: the notes with it, appended in a moment where the cache would be
@@ -54,9 +54,13 @@ struct Header {
     /// Whether the cache is one of a conversation past the length at which its model changes its divisors.
     #[serde(default)]
     far: Option<bool>,
-    /// Values of the recurrent state, which follow the pages.
+    /// Values of each recurrent state; those follow the pages.
     #[serde(default)]
     state_values: u64,
+    /// The positions that each of the states has seen, upwards: those that the conversation can go back to, and its end.
+    /// Older files hold that of the end alone, and do not say so.
+    #[serde(default)]
+    states: Vec<u64>,
     /// Whatever the caller keeps with the tokens, such as the messages.
     notes: serde_json::Value,
 }
@@ -141,6 +145,7 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
 /// A file that holds the session, up to its last step.
 fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<Output> {
     let cache = session.cache();
+    let states = cache.states();
     let Marks { model, spec, tokenizer } = marks.clone();
     let header = Header {
         model,
@@ -151,7 +156,8 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         page_bytes: cache.shape().page_bytes() as u64,
         pages: cache.page_data().count() as u64,
         far: Some(cache.is_far()),
-        state_values: cache.state().map_or(0, |state| state.values().len() as u64),
+        state_values: states.first().map_or(0, |(_, state)| state.values().len() as u64),
+        states: states.iter().map(|(seen, _)| *seen as u64).collect(),
         notes,
     };
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
@@ -163,8 +169,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         out.write_all(&header)?;
         session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
         cache.page_data().try_for_each(|page| out.write_all(page))?;
-        let mut state = cache.state().into_iter().flat_map(|state| state.values());
-        state.try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+        states.iter().flat_map(|(_, state)| state.values()).try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
         let digest = out.hash.finalize_reset();
         out.inner.write_all(&digest)
     })();
@@ -315,8 +320,8 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
         bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
     };
     let pages = (0..header.pages).map(|_| reader.bytes(header.page_bytes)).collect::<Result<Vec<_>>>()?;
-    let state = reader.bytes(header.state_values.saturating_mul(4))?;
-    let state = state.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let seen = if header.states.is_empty() { vec![header.tokens] } else { header.states.clone() };
+    let states = seen.iter().map(|&seen| reader.state(seen, header.state_values)).collect::<Result<Vec<_>>>()?;
     let asked = reader.finish()?;
     let count = tokens.len();
     if let Some(bad) = tokens.iter().find(|&&token| token as usize >= model.spec.vocab) {
@@ -325,9 +330,9 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
     let Some(mut cache) = KvCache::from_pages(shape, pages, count, header.far.unwrap_or_default()) else {
         return Err(reader.wrong("as many pages as the tokens need", format!("{} pages", header.pages)));
     };
-    if count > 0 && !cache.restore_state(state) {
-        let wanted = format!("a recurrent state of {} values", cache.shape().state_len());
-        return Err(reader.wrong(wanted, header.state_values.to_string()));
+    if count > 0 && !cache.restore_states(states) {
+        let wanted = format!("recurrent states of {} values up to token {count}", cache.shape().state_len());
+        return Err(reader.wrong(wanted, format!("{} values at {seen:?}", header.state_values)));
     }
     Ok((Session::with_cache(model, pool, options, cache, tokens), asked.unwrap_or(header.notes)))
 }
@@ -373,6 +378,12 @@ impl<'a> Reader<'a> {
         self.left -= n;
         self.hash.update(&bytes);
         Ok(bytes)
+    }
+
+    /// A recurrent state, which has seen `seen` positions.
+    fn state(&mut self, seen: u64, values: u64) -> Result<(usize, Box<[f32]>)> {
+        let bytes = self.bytes(values.saturating_mul(4))?;
+        Ok((seen as usize, bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
     }
 
     fn u32(&mut self) -> Result<u32> {

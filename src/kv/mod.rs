@@ -355,12 +355,15 @@ impl KvCache {
         self.state.set(state, self.len);
     }
 
-    /// Begins with saved values of the recurrent state after the positions that are here; false when they are not as many
-    /// as the model has.
-    pub fn restore_state(&mut self, values: Box<[f32]>) -> bool {
-        let fits = values.len() == self.shape.state_len();
-        if fits && !values.is_empty() {
-            self.set_state(Arc::new(Values::new(values, &self.budget)));
+    /// Begins with saved values of recurrent states, each with the positions that it has seen (see [`KvCache::states`]);
+    /// false when they are not as long as the model's, or do not lead up to the positions that are here.
+    pub fn restore_states(&mut self, states: Vec<(usize, Box<[f32]>)>) -> bool {
+        let len = self.shape.state_len();
+        let upwards = states.is_sorted_by(|(a, _), (b, _)| a < b) && states.last().is_some_and(|(at, _)| *at == self.len);
+        let fits = upwards && states.iter().all(|(_, values)| values.len() == len);
+        if fits && len > 0 {
+            let states = states.into_iter().map(|(at, values)| (at, Arc::new(Values::new(values, &self.budget))));
+            self.state.restore(states.collect());
         }
         fits
     }

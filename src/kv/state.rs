@@ -94,6 +94,14 @@ impl State {
         self.now = Some(state);
     }
 
+    /// As [`State::all`] of another sequence gave them: the last one is the state now.
+    pub(super) fn restore(&mut self, states: Vec<(usize, Snapshot)>) {
+        self.now = states.last().map(|(_, state)| Arc::clone(state));
+        self.checkpoints = states;
+        let more = self.checkpoints.len().saturating_sub(MAX_CHECKPOINTS);
+        self.checkpoints.drain(..more);
+    }
+
     /// Bytes that [`State::own`] will allocate.
     pub(super) fn missing(&self, bytes: usize) -> usize {
         if bytes == 0 || self.now.as_ref().is_some_and(|now| Arc::strong_count(now) == 1) { 0 } else { bytes }

@@ -8,7 +8,7 @@ use super::characters::pre_tokenizers;
 use super::classes::Classes;
 use super::scan::{self, Scanner};
 use super::vocab::{KEY_PRE, Vocab};
-use crate::{Error, Result};
+use crate::{Error, Result, suggest};
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
@@ -265,15 +265,15 @@ pub(crate) fn find(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.names.contains(&name))
 }
 
-/// The row that a vocabulary asks for; an unknown name is an error that lists the known ones, because other cuts mean
-/// other ids.
+/// The row that a vocabulary asks for; an unknown name is an error, because other cuts mean other ids.
 pub(crate) fn row_of(vocab: &Vocab) -> Result<&'static Row> {
     let name = vocab.pre.as_deref().unwrap_or(DEFAULT);
     find(name).ok_or_else(|| {
         let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().chain(pre_tokenizers()).collect();
-        vocab
-            .error(KEY_PRE, "a pre-tokenizer that is known here", format!("`{name}`"))
-            .hint(format!("known are: {}", known.join(", ")))
+        let near = suggest::did_you_mean(name, known.iter().copied());
+        let wanted = format!("one of {} known pre-tokenizers, such as llama-bpe, qwen2 or gemma4", known.len());
+        let error = vocab.error(KEY_PRE, wanted, format!("`{name}`"));
+        if near.is_empty() { error } else { error.hint(near) }
     })
 }
 

@@ -124,6 +124,12 @@ fn recurrent_states_are_saved_and_rewound() {
         assert_eq!(restored.tokens(), &row.tokens[..25]);
         assert_eq!(feed(&mut restored, &row.tokens[25..]), wanted, "{}: restored", row.name);
 
+        // The restored one, too, comes back to where the first prompt ended.
+        let mut other = row.tokens.clone();
+        other[26] ^= 1;
+        assert_eq!(restored.reuse(&other), 25, "{}: a checkpoint is saved", row.name);
+        assert_eq!(feed(&mut restored, &other[25..]), feed(&mut session(), &other), "{}: rewound after that", row.name);
+
         // Goes on otherwise, comes back to where the first prompt ended, and further back.
         feed(&mut first, &[1, 2, 3]);
         let kept = first.reuse(&row.tokens);
@@ -220,7 +226,7 @@ fn a_classification_head_may_be_one_layer() {
 #[test]
 fn fused_projections_give_the_bits_of_split_ones() {
     let pool = pool(2);
-    for name in ["qwen35-dense", "qwen3next-moe", "qwen3-dense"] {
+    for name in ["qwen35-dense", "qwen3next-moe", "qwen3-dense", "kimi-linear-moe"] {
         let rows = rows();
         let row = rows.iter().find(|row| row.name == name).unwrap();
         let mut writer = row.writer();
@@ -235,7 +241,8 @@ fn fused_projections_give_the_bits_of_split_ones() {
         let mut fused = 0;
         for block in 0..split.spec.layers.len() {
             let part = |letter: &str| format!("blk.{block}.attn_{letter}.weight");
-            let Some(q) = named(&writer, &part("q")) else { continue };
+            // Latent attention has queries alone.
+            let (Some(q), Some(_)) = (named(&writer, &part("q")), named(&writer, &part("k"))) else { continue };
             for letter in ["k", "v"] {
                 let at = named(&writer, &part(letter)).unwrap();
                 let more = writer.tensors.remove(at);

@@ -194,6 +194,8 @@ fn limits_of_a_model_are_told_with_their_reason() {
     }
     let (code, said, _) = told(&home.run(&["bench", file, "-p", "8", "-n", "4", "-r", "1"]));
     assert!(code == Some(0) && said.contains("decode   skipped"), "{said}");
+    let (code, said, _) = told(&home.run(&["plan", file]));
+    assert!(code == Some(0) && said.contains("prefill about") && !said.to_lowercase().contains("decode"), "{said}");
     // What a file holds for images and sounds is left out, and said.
     let seeing = ["v.patch_embd.weight", "mm.0.weight", "a.blk.0.ln1.weight"]
         .iter()

@@ -170,12 +170,12 @@ impl Scope<'_> {
                 let qkv = vec![self.product("attn_qkv")?];
                 (qkv, &["ssm_conv1d"], DeltaDecay::PerHead { gate, beta_alpha }, "ssm_out")
             }
-            DeltaForm::PerChannel { low_rank, .. } => {
-                let qkv = ["attn_q", "attn_k", "attn_v"].map(|name| self.product(name));
+            DeltaForm::PerChannel { fused, low_rank, .. } => {
+                let qkv: &[&str] = if fused { &["attn_qkv"] } else { &["attn_q", "attn_k", "attn_v"] };
                 let beta = Box::new(self.product("ssm_beta")?);
                 let (f, g) = (pair("ssm_f", low_rank.is_some())?, pair("ssm_g", low_rank.is_some())?);
                 let names = &["ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v"];
-                let qkv = qkv.into_iter().collect::<Result<_>>()?;
+                let qkv = qkv.iter().map(|name| self.product(name)).collect::<Result<_>>()?;
                 (qkv, names, DeltaDecay::PerChannel { beta, f, g }, "attn_output")
             }
         };

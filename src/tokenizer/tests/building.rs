@@ -28,7 +28,7 @@ fn bad_vocabularies_are_refused_by_key() {
         (&|v| v.model = "runes".to_owned(), "tokenizer.ggml.model`: wanted `gpt2`"),
         (
             &|v| v.pre = Some("klingon".to_owned()),
-            "tokenizer.ggml.pre`: wanted a pre-tokenizer that is known here, found `klingon`; known are: default",
+            "pre-tokenizers, such as llama-bpe, qwen2 or gemma4, found `klingon`",
         ),
         (&|v| v.tokens = Default::default(), "tokenizer.ggml.tokens`: wanted at least one token"),
         (&|v| v.merges = Default::default(), "tokenizer.ggml.merges`: wanted the merges that make tokens of bytes"),
