@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""kill.py TOKKI MODEL [KILLS]: kills session saves, batches and imports with SIGKILL at random moments.
+"""kill.py TOKKI MODEL [KILLS]: kills session saves, batches, imports and exports with SIGKILL at random moments.
 
-Afterwards a session is the old one or the new one, a batch that is started again answers each request once, and an import is
-whole or not there. Prints how often that was not so.
+Afterwards a session is the old one or the new one, a batch that is started again answers each request once, an import is
+whole or not there, and an export is the old file or the new one. Prints how often that was not so.
 """
 import json
 import os
@@ -101,8 +101,25 @@ def imports(cwd, kills):
     return faults if code == 0 else faults + 1
 
 
+def exports(cwd, kills):
+    """The file is the old one or the new one."""
+    faults = 0
+    run(["import", MODEL, "--name", "m"], cwd)
+    command, out, whole = ["export", "m", "out", "--force"], cwd / "out", Path(MODEL).read_bytes()
+    out.write_bytes(b"old")
+    code, seconds = took(command, cwd)
+    for _ in range(kills):
+        out.write_bytes(b"old")
+        run(command, cwd, kill_after=random.uniform(0.002, 1.2 * seconds))
+        found = out.read_bytes()
+        if found not in (b"old", whole):
+            faults += 1
+            print("export:", len(found), "bytes", file=sys.stderr)
+    return faults if code == 0 else faults + 1
+
+
 total = 0
-for look in (sessions, batches, imports):
+for look in (sessions, batches, imports, exports):
     with tempfile.TemporaryDirectory() as folder:
         faults = look(Path(folder), KILLS)
         print(f"{look.__name__}: {KILLS} kills, {faults} faults", file=sys.stderr)
