@@ -88,6 +88,8 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     let (file, name) = source(args)?;
     let start = Instant::now();
     let compute = Compute::open(&name, &args.machine)?;
+    // The map keeps what it needs: whatever ends this process leaves no file behind.
+    let file = file.filter(|_| !crate::platform::places::MAPS_OUTLIVE_NAMES);
     let trained = compute.model.spec.context_train;
     if positions > compute.settings.ctx().unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
         return Err(Error::usage(format!(

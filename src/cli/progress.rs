@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Draws a bar on stderr; when stderr is no terminal, only news lines appear.
+/// Draws a bar on stderr; when stderr is no terminal, a line now and then says how far it is.
 #[derive(Debug, Default)]
 pub(super) struct Bar {
     bar: Mutex<Option<Shown>>,
@@ -27,6 +27,32 @@ struct Shown {
     bar: ProgressBar,
     last: Instant,
     waits: bool,
+    lines: Lines,
+}
+
+/// When the lines come that stand for a bar where there is no terminal: the longer it takes, the fewer.
+#[derive(Debug)]
+struct Lines {
+    last: Instant,
+    pause: Duration,
+}
+
+impl Lines {
+    const FIRST: Duration = Duration::from_secs(5);
+    const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+    fn new() -> Self {
+        Self { last: Instant::now(), pause: Self::FIRST }
+    }
+
+    /// Whether it is time for the next one.
+    fn due(&mut self) -> bool {
+        let due = self.last.elapsed() >= self.pause;
+        if due {
+            *self = Self { last: Instant::now(), pause: (self.pause * 2).min(Self::MAX_PAUSE) };
+        }
+        due
+    }
 }
 
 /// How long nothing may come before the bar says that it waits.
@@ -54,13 +80,13 @@ impl Progress for Bar {
         let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);
         dress(&bar, DISK);
         bar.reset_eta();
-        let shown = Shown { bar, last: Instant::now(), waits: false };
+        let shown = Shown { bar, last: Instant::now(), waits: false, lines: Lines::new() };
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
     }
 
     fn advance(&self, bytes: u64) {
         let mut shown = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Shown { bar, last, waits }) = shown.as_mut() else { return };
+        let Some(Shown { bar, last, waits, lines }) = shown.as_mut() else { return };
         if bytes > 0 {
             *last = Instant::now();
         }
@@ -73,6 +99,10 @@ impl Progress for Bar {
         }
         if bytes > 0 || still {
             bar.inc(bytes);
+        }
+        if bar.is_hidden() && lines.due() {
+            let waits = if still { ", nothing comes: waiting" } else { "" };
+            say(&format!("tokki: {}{waits}", far(bar)));
         }
     }
 
@@ -107,6 +137,13 @@ impl Progress for Bar {
         self.with(ProgressBar::finish_and_clear);
         say(&super::words::with_flags(line));
     }
+}
+
+/// How far a bar is, in words.
+fn far(bar: &ProgressBar) -> String {
+    let (done, total) = (bar.position(), bar.length().unwrap_or_default());
+    let percent = (done * 100).checked_div(total).map(|percent| format!("{percent}%, ")).unwrap_or_default();
+    format!("{}: {percent}{} of {}", bar.message(), show_bytes(done), show_bytes(total))
 }
 
 /// Asks a question that only a clear yes answers.
