@@ -156,8 +156,32 @@ pub(super) fn given_prompt(args: &Run) -> Option<String> {
     (!args.prompt.is_empty() && args.prompt != ["-"]).then(|| args.prompt.join(" "))
 }
 
-/// The model's file and the prompt; what isn't here is fetched.
-pub(super) fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<String>)> {
+/// The command as it was typed, with `model` before the one `word` that may have been meant as a question.
+pub(super) fn as_question(model: &str, word: &OsStr) -> String {
+    let quoted = |text: &OsStr| {
+        let text = text.to_string_lossy().into_owned();
+        if text.contains(|c: char| c.is_whitespace() || "\"'$`\\*?&;|<>()".contains(c)) {
+            format!("{text:?}")
+        } else {
+            text
+        }
+    };
+    let typed = std::env::args_os().skip(1).map(|arg| match arg == word {
+        true => format!("{} {}", quoted(OsStr::new(model)), quoted(&arg)),
+        false => quoted(&arg),
+    });
+    format!("As a question: tokki {}", typed.collect::<Vec<_>>().join(" "))
+}
+
+/// How a person names a model's file: by its name in the store, where it is there.
+pub(super) fn called(model: &Path) -> String {
+    let name = store::name_of(model);
+    let stored = store::resolve(&name).is_ok_and(|path| path == model);
+    if stored { name } else { model.display().to_string() }
+}
+
+/// The model's file and the prompt; what isn't here is fetched. `held` is the model of the session that goes on.
+pub(super) fn what(args: &Run, settings: &Settings, held: Option<&Path>) -> Result<(PathBuf, Option<String>)> {
     let bar = Bar::asking(args.yes);
     let default = |prompt: Option<String>| {
         let path = store::default_model(&bar)?;
@@ -183,11 +207,10 @@ pub(super) fn what(args: &Run, settings: &Settings) -> Result<(PathBuf, Option<S
         First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
             (None, Some(known)) => fetched(known)?,
             _ => store::resolve(&name).map_err(|error| match args.prompt.is_empty() {
-                true => Error::usage(format!(
-                    "{error} As a question: tokki run {} {name}",
-                    store::catalogue::default_entry().name
-                ))
-                .of(error.kind()),
+                true => {
+                    let model = held.map_or_else(|| store::catalogue::default_entry().name.to_owned(), called);
+                    Error::usage(format!("{error} {}", as_question(&model, first))).of(error.kind())
+                }
                 false => error,
             })?,
         },

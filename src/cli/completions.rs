@@ -77,6 +77,12 @@ fn with_names(shell: Shell, script: &str) -> String {
     match shell {
         Shell::Bash => format!(
             "{script}
+# Files, whatever is in their names.
+_tokki_files() {{
+    local file
+    while IFS= read -r file; do COMPREPLY+=(\"$file\"); done < <(compgen -f -- \"$1\")
+    compopt -o filenames 2>/dev/null
+}}
 # Names of models, beside files.
 _tokki_with_names() {{
     local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\" command=\"\" one
@@ -89,14 +95,20 @@ _tokki_with_names() {{
     done
     case \"$before\" in
         {of_a_model}) command=show ;;
-        {of_others}) return 0 ;;
+        {of_others})
+            # A value is one of some words, or a file.
+            if [[ -n \"$word\" && -n \"$(compgen -f -- \"$word\")\" ]]; then COMPREPLY=(); _tokki_files \"$word\"; fi
+            return 0 ;;
     esac
     case \"$command\" in
+        plan) names=\"$(tokki list --names 2>/dev/null; tokki list --catalogue --names 2>/dev/null)\" ;;
         {commands}) names=\"$(tokki list --names 2>/dev/null)\" ;;
         pull) names=\"$(tokki list --catalogue --names 2>/dev/null)\" ;;
+        import | batch) ;;
         *) return 0 ;;
     esac
-    COMPREPLY=($(compgen -W \"$names\" -- \"$word\") $(compgen -f -- \"$word\"))
+    COMPREPLY=($(compgen -W \"$names\" -- \"$word\"))
+    _tokki_files \"$word\"
 }}
 complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/null || \\
     complete -F _tokki_with_names -o bashdefault -o default tokki
@@ -106,7 +118,8 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
             let names = "_tokki_models() {
     local -a names
     names=(${(f)\"$(tokki list --names 2>/dev/null)\"})
-    [[ $words[1] == pull || $service == *pull ]] && names=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
+    [[ $words[1] == pull || $service == *pull ]] && names=()
+    [[ $words[1] == (pull|plan) || $service == *(pull|plan) ]] && names+=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
     compadd -a names
     _files
 }
@@ -126,7 +139,7 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
             "{script}
 complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
 complete -c tokki -n \"__fish_seen_subcommand_from batch\" -l model -x -a \"(tokki list --names 2>/dev/null)\"
-complete -c tokki -n \"__fish_seen_subcommand_from pull\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
+complete -c tokki -n \"__fish_seen_subcommand_from pull plan\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
 ",
             of_models().join(" ")
         ),

@@ -128,10 +128,10 @@ enum Subject {
 impl Subject {
     fn find(name: &OsStr, settings: &Settings) -> Result<Self> {
         let Some(name) = name.to_str() else { return store::resolve(name).map(Self::File) };
-        if Plan::is_shape(name) {
+        let here = Path::new(name).is_file() || Store::of(settings)?.find(name)?.is_some();
+        if !here && Plan::is_shape(name) {
             return shapes::outline(&Plan::parse(name)?, &std::env::temp_dir()).map(Self::Shape);
         }
-        let here = Path::new(name).is_file() || Store::of(settings)?.find(name)?.is_some();
         if here || !store::is_remote(settings, name) {
             return store::resolve(name).map(Self::File).map_err(|error| match (error, shapes::nearest(name)) {
                 (Error::Usage { message, .. }, Some(near)) => {
@@ -282,7 +282,7 @@ impl Report {
             Some(speed) => speed,
             None => {
                 let busy = crate::machine::busy(self.threads);
-                if let Some(load) = busy {
+                if let Some(load) = busy.map(|load| load.min(Machine::read().useful_cores() as f64)) {
                     output::say(&format!(
                         "tokki: other programs keep about {load:.1} cores busy: without them it will be faster"
                     ));

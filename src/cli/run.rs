@@ -1,7 +1,7 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
 pub(super) use super::asked::Run;
-use super::asked::{given_prompt, joined, question, what};
+use super::asked::{as_question, called, given_prompt, joined, question, what};
 use super::compute::Compute;
 use super::output;
 use super::shown::Show;
@@ -15,6 +15,7 @@ use crate::predict::measure;
 use crate::sample::{Constraint, Form};
 use crate::store;
 use crate::{Error, ErrorKind, Result, interrupt};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
@@ -31,7 +32,10 @@ pub(super) fn run(args: &Run) -> Result<()> {
     };
     let (model, prompt) = match held_with {
         Some(model) => (model, question(args).or_else(|| given_prompt(args))),
-        None => what(args, &settings)?,
+        None => {
+            let held = session.as_ref().filter(|file| !file.is_new()).and_then(|file| session_model(file).ok());
+            what(args, &settings, held.as_deref())?
+        }
     };
     let settings = settings.for_model(&model);
     let prompt = joined(prompt, args)?;
@@ -147,9 +151,16 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
 
 /// The chat that `--continue` goes on with.
 fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
-    let wanted = args.model.as_ref().filter(|_| question(args).is_none()).map(store::resolve).transpose()?;
     let chats = store::chats::Chats::of(settings)?;
     chats.readable()?;
+    let wanted = args.model.as_ref().filter(|_| question(args).is_none());
+    let model = |name: &OsString| {
+        store::resolve(name).map_err(|error| match chats.last(None).filter(|_| args.prompt.is_empty()) {
+            Some(last) => Error::usage(format!("{error} {}", as_question(&called(&last.model), name))).of(error.kind()),
+            None => error,
+        })
+    };
+    let wanted = wanted.map(model).transpose()?;
     chats.last(wanted.as_deref()).ok_or_else(|| {
         if let (Some(model), true) = (&wanted, chats.last(None).is_some()) {
             let model = store::name_of(model);

@@ -169,7 +169,10 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         out.write_all(&header)?;
         session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
         cache.page_data().try_for_each(|page| out.write_all(page))?;
-        states.iter().flat_map(|(_, state)| state.values()).try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
+        states
+            .iter()
+            .flat_map(|(_, state)| state.values())
+            .try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
         let digest = out.hash.finalize_reset();
         out.inner.write_all(&digest)
     })();

@@ -359,7 +359,8 @@ impl KvCache {
     /// false when they are not as long as the model's, or do not lead up to the positions that are here.
     pub fn restore_states(&mut self, states: Vec<(usize, Box<[f32]>)>) -> bool {
         let len = self.shape.state_len();
-        let upwards = states.is_sorted_by(|(a, _), (b, _)| a < b) && states.last().is_some_and(|(at, _)| *at == self.len);
+        let upwards =
+            states.is_sorted_by(|(a, _), (b, _)| a < b) && states.last().is_some_and(|(at, _)| *at == self.len);
         let fits = upwards && states.iter().all(|(_, values)| values.len() == len);
         if fits && len > 0 {
             let states = states.into_iter().map(|(at, values)| (at, Arc::new(Values::new(values, &self.budget))));

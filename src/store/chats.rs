@@ -18,6 +18,9 @@ const MAX_CHAT_BYTES: u64 = 64 << 20;
 /// Chats that are kept; the oldest go first.
 const MAX_CHATS: usize = 1000;
 
+/// What a chat's summary answers: `/compact` puts both in the place of what was said before.
+pub const SUMMARY_QUESTION: &str = "What have we talked about so far?";
+
 /// A chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chat {
@@ -27,6 +30,9 @@ pub struct Chat {
     pub model: PathBuf,
     /// What was said, as chat messages.
     pub messages: Vec<Value>,
+    /// What was asked first, where a summary has taken its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
 }
 
 impl Chat {
@@ -34,7 +40,12 @@ impl Chat {
     pub fn begin(model: &Path) -> Self {
         let now = jiff::Timestamp::now().to_string();
         let digits: String = now.chars().map(|c| if c == ':' || c == '.' { '-' } else { c }).collect();
-        Self { id: format!("{digits}-{}", std::process::id()), model: absolute(model), messages: Vec::new() }
+        Self {
+            id: format!("{digits}-{}", std::process::id()),
+            model: absolute(model),
+            messages: Vec::new(),
+            first: None,
+        }
     }
 
     /// The day and minute at which it began, in universal time.
@@ -54,20 +65,25 @@ impl Chat {
     /// What was asked first, without the files that came with it.
     pub fn title(&self) -> &str {
         const FENCE: &str = "\n```\n";
-        let asked = self.asked().next().unwrap_or_default().trim();
+        let asked = self.first.as_deref().or_else(|| self.asked().next()).unwrap_or_default().trim();
         let files = asked.lines().nth(1) == Some("```");
         asked.rsplit_once(FENCE).filter(|_| files).map_or(asked, |(_, question)| question.trim())
     }
 
-    /// What was asked.
+    /// What was asked, so far as no summary has taken its place.
     pub fn asked(&self) -> impl Iterator<Item = &str> {
-        let asked = self.messages.iter().filter(|message| message["role"] == "user");
+        let asked = self.messages.iter().filter(|message| is_asked(message));
         asked.filter_map(|message| message["content"].as_str())
     }
 
-    /// How many questions were asked.
+    /// How many questions were asked, so far as no summary has taken their place.
     pub fn questions(&self) -> usize {
-        self.messages.iter().filter(|message| message["role"] == "user").count()
+        self.messages.iter().filter(|message| is_asked(message)).count()
+    }
+
+    /// Whether a summary stands at its beginning.
+    fn is_summarized(&self) -> bool {
+        self.messages.iter().any(|message| message["content"] == SUMMARY_QUESTION)
     }
 
     /// Whether anybody said this, case aside.
@@ -76,6 +92,10 @@ impl Chat {
         let mut said = self.messages.iter().filter_map(|message| message["content"].as_str());
         said.any(|said| said.to_lowercase().contains(&text))
     }
+}
+
+fn is_asked(message: &Value) -> bool {
+    message["role"] == "user" && message["content"] != SUMMARY_QUESTION
 }
 
 /// A path that means the same in every folder.
@@ -161,9 +181,11 @@ impl Chats {
         if there.is_ok_and(|there| there.messages != chat.messages) {
             *chat = Chat::begin(model);
         }
+        let first = chat.first.take().or_else(|| chat.asked().next().map(|_| chat.title().to_owned()));
         chat.model = absolute(model);
         chat.messages = messages.to_vec();
-        if chat.questions() == 0 { self.forget(chat) } else { self.keep(chat) }
+        chat.first = first.filter(|_| chat.is_summarized());
+        if chat.questions() == 0 && chat.first.is_none() { self.forget(chat) } else { self.keep(chat) }
     }
 
     /// Forgets one, if it was kept.
@@ -225,7 +247,8 @@ mod tests {
         let mut first = Chat::begin(Path::new("/a.gguf"));
         first.messages.push(json!({"role": "user", "content": "Why is the Sea salty?"}));
         chats.keep(&first).unwrap();
-        let second = Chat { id: "9999-12-31T23-59-59Z-1".into(), model: "/b.gguf".into(), messages: Vec::new() };
+        let second =
+            Chat { id: "9999-12-31T23-59-59Z-1".into(), model: "/b.gguf".into(), messages: Vec::new(), first: None };
         chats.keep(&second).unwrap();
         std::fs::write(chats.dir().join("5.json"), "{").unwrap();
         assert_eq!(chats.all(), [second.clone(), first.clone()]);
@@ -235,6 +258,20 @@ mod tests {
         assert_eq!(second.began(), "9999-12-31 23:59");
         first.messages[0]["content"] = json!("a.md:\n```\n# A\n```\n\nWhat is it?");
         assert_eq!(first.title(), "What is it?");
+        // A summary takes the place of what was asked, and not of its title.
+        let summary = [
+            json!({"role": "user", "content": SUMMARY_QUESTION}),
+            json!({"role": "assistant", "content": "of salt"}),
+            json!({"role": "user", "content": "And lakes?"}),
+        ];
+        let mut chat = chats.last(Some(Path::new("/a.gguf"))).unwrap();
+        let model = chat.model.clone();
+        for messages in [&summary[..2], &summary] {
+            chats.keep_on(&mut chat, &model, messages).unwrap();
+            assert_eq!((chat.title(), chat.questions()), ("Why is the Sea salty?", messages.len() - 2));
+        }
+        chats.keep_on(&mut chat, &model, &summary[2..]).unwrap();
+        assert_eq!(chat.title(), "And lakes?");
         assert_eq!(chats.clear().unwrap(), 3);
         assert!(chats.all().is_empty());
     }

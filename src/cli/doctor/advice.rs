@@ -55,7 +55,8 @@ fn busy(facts: &Facts) -> Option<String> {
         Some(_) => "what was measured here is less than the machine can do",
         None => "a model computes more slowly beside them",
     };
-    Some(format!("Other programs keep about {load:.1} of {cores} cores busy: {so}."))
+    let kept = load.min(cores as f64);
+    Some(format!("Other programs keep about {kept:.1} of {cores} cores busy: {so}."))
 }
 
 fn quota(facts: &Facts) -> Option<String> {

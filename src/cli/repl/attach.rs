@@ -36,17 +36,16 @@ pub(super) fn read(path: &Path) -> Result<Attachment> {
 pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attachment>> {
     let mut files = Vec::new();
     for (at, _) in line.match_indices('@') {
-        // `me@home` is an address.
-        if line[..at].ends_with(char::is_alphanumeric) {
+        // `me@home` is an address, and `\@` a part of a name.
+        if line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '\\') {
             continue;
         }
-        let name = named(&line[at + 1..]);
-        match (0..=name.len())
-            .rev()
-            .filter_map(|end| name.get(..end))
-            .map(output::home_path)
-            .find(|path| path.is_file())
-        {
+        let (name, plain) = (named(&line[at + 1..]), line[at + 1..].split_whitespace().next().unwrap_or_default());
+        let file = |name: &str| {
+            let parts = (0..=name.len()).rev().filter_map(|end| name.get(..end));
+            parts.map(output::home_path).find(|path| path.is_file())
+        };
+        match file(&name).or_else(|| file(plain)) {
             Some(path) => files.push(read(&path)?),
             None if name.contains(['/', '.']) || (!name.is_empty() && output::home_path(&name).is_dir()) => {
                 tell(&format!("@{name} is no file here: it is sent as it is"));
@@ -59,15 +58,38 @@ pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attac
 
 /// The name at the start of `text`: between quotes, or up to a blank that no backslash keeps.
 fn named(text: &str) -> String {
-    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-        return text[1..].split(quote).next().unwrap_or_default().to_owned();
+    match text.chars().next() {
+        Some('\'') => text[1..].split('\'').next().unwrap_or_default().to_owned(),
+        Some('"') => unescaped(&text[1..], |c| "\"\\$`".contains(c), |c| c == '"'),
+        _ => unescaped(text, is_kept, char::is_whitespace),
     }
+}
+
+/// A path as it is typed after a command: in quotes, as completion writes it, or as it is.
+pub(super) fn typed_path(text: &str) -> PathBuf {
+    let text = text.trim();
+    let plain = output::home_path(text);
+    if plain.exists() {
+        return plain;
+    }
+    let quoted =
+        ['"', '\''].into_iter().any(|quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote));
+    output::home_path(&if quoted { named(text) } else { unescaped(text, is_kept, |_| false) })
+}
+
+/// What completion writes a backslash before. Where that parts folders, it does so before blanks alone.
+fn is_kept(c: char) -> bool {
+    c.is_whitespace() || (std::path::MAIN_SEPARATOR == '/' && "\\\"'`@$><=;|&{(".contains(c))
+}
+
+/// `text` up to what `ends` it, without the backslashes before characters that they keep.
+fn unescaped(text: &str, kept: impl Fn(char) -> bool, ends: impl Fn(char) -> bool) -> String {
     let mut name = String::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\\' if chars.peek().is_some_and(|c| c.is_whitespace()) => name.extend(chars.next()),
-            c if c.is_whitespace() => break,
+            '\\' if chars.peek().is_some_and(|&c| kept(c)) => name.extend(chars.next()),
+            c if ends(c) => break,
             c => name.push(c),
         }
     }
@@ -111,6 +133,20 @@ mod tests {
             format!("@{escaped}!"),
         ] {
             assert_eq!(expand(&line, &mut |told| panic!("{line}: {told}")).unwrap().len(), 1, "{line}");
+        }
+        // As completion writes them.
+        for name in ["p(1).txt", "it's.txt", "q\"x.txt", "d$v&;.txt", "at@x.txt", "a b.txt", "b\\s.txt"] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "x").unwrap();
+            let mut written = String::new();
+            for c in path.display().to_string().chars() {
+                written.extend(is_kept(c).then_some('\\'));
+                written.push(c);
+            }
+            let line = format!("what is in @{written} ?");
+            let files = expand(&line, &mut |told| panic!("{line}: {told}")).unwrap();
+            assert!(files.len() == 1 && files[0].path == path, "{line}");
+            assert_eq!((typed_path(&written), typed_path(&path.display().to_string())), (path.clone(), path));
         }
         let mut told = Vec::new();
         assert!(expand("@no/such.txt and me@x.y", &mut |text| told.push(text.to_owned())).unwrap().is_empty());

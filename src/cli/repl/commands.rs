@@ -334,9 +334,8 @@ fn edit(chat: &mut Chat, _: &str) -> Result<Next> {
 }
 
 fn needed(argument: &str, what: &str) -> Result<PathBuf> {
-    let path = argument.trim();
-    let path = ['"', '\''].into_iter().find_map(|quote| path.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(path);
-    if path.is_empty() { Err(Error::usage(format!("{what} FILE: which file?"))) } else { Ok(output::home_path(path)) }
+    let path = attach::typed_path(argument);
+    if path.as_os_str().is_empty() { Err(Error::usage(format!("{what} FILE: which file?"))) } else { Ok(path) }
 }
 
 fn save(chat: &mut Chat, argument: &str) -> Result<Next> {

@@ -4,6 +4,7 @@ use super::super::compute::Compute;
 use super::{Chat, Next, output};
 use crate::chat::{Thinking, ThinkingMode};
 use crate::engine::{Conversation, Wishes};
+use crate::store::chats::SUMMARY_QUESTION;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt, store};
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ impl Compaction {
     /// The conversation with the summary in it.
     pub(super) fn with_summary(self, summary: &str) -> Vec<Value> {
         let mut messages: Vec<Value> = self.system.into_iter().collect();
-        messages.push(json!({"role": "user", "content": "What have we talked about so far?"}));
+        messages.push(json!({"role": "user", "content": SUMMARY_QUESTION}));
         messages.push(json!({"role": "assistant", "content": summary}));
         messages.extend(self.last);
         messages
