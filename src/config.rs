@@ -283,7 +283,7 @@ impl Settings {
             for (name, keys) in models {
                 let toml::Value::Table(keys) = keys else { return Err(wrong(&format!("models.{name} = ..."))) };
                 let mut preset = Self::default();
-                preset.add_table(path, keys)?;
+                preset.add_table(path, &format!("models.{name}."), keys)?;
                 if let Some(key) = preset.values.keys().find(|key| !of_a_model(key)) {
                     return Err(wrong(&format!("the key {key} in [models.{name}]"))
                         .hint("it holds for all models: set it at the top of the file"));
@@ -291,10 +291,11 @@ impl Settings {
                 self.presets.insert(name.to_lowercase(), preset.values);
             }
         }
-        self.add_table(path, table)
+        self.add_table(path, "", table)
     }
 
-    fn add_table(&mut self, path: &Path, table: toml::Table) -> Result<()> {
+    /// Adds the keys of a table whose names in the file begin with `prefix`.
+    fn add_table(&mut self, path: &Path, prefix: &str, table: toml::Table) -> Result<()> {
         let place = path.display().to_string();
         for (name, value) in table {
             let Some(key) = KEYS.iter().find(|key| key.name == name) else {
@@ -304,7 +305,7 @@ impl Settings {
                     _ if near.is_empty() => "the keys are in: tokki config show".to_owned(),
                     _ => near,
                 };
-                return Err(Error::input(place, "known keys", format!("the key {name:?}")).hint(hint));
+                return Err(Error::input(place, "known keys", format!("the key \"{prefix}{name}\"")).hint(hint));
             };
             let (kind, text) = match value {
                 toml::Value::String(text) => ("text", text),
@@ -317,7 +318,7 @@ impl Settings {
             let fits = kind == key.kind
                 || (key.kind == "text" && matches!(kind, "number" | "true or false"))
                 || (key.kind == "number" && kind == "text");
-            let place = || format!("{}, key {name}", path.display());
+            let place = || format!("{}, key {prefix}{name}", path.display());
             if !fits {
                 return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
             }

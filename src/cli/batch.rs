@@ -36,13 +36,13 @@ pub(super) struct BatchArgs {
 /// Runs the command.
 pub(super) fn run(args: &BatchArgs) -> Result<()> {
     interrupt::install();
-    if args.input == args.output {
-        return Err(Error::usage("OUT.jsonl is IN.jsonl: name another file for the answers."));
-    }
     if args.output.as_os_str() == "-" {
         let why =
             "OUT.jsonl has to be a file: by what is in it the work is continued. tail -f FILE reads it as it grows.";
         return Err(Error::usage(why));
+    }
+    if args.input == args.output {
+        return Err(Error::usage("OUT.jsonl is IN.jsonl: name another file for the answers."));
     }
     // Before the weights are read.
     let lines = match args.input.as_os_str() == "-" {

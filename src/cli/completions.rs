@@ -101,14 +101,18 @@ _tokki_with_names() {{
             return 0 ;;
     esac
     case \"$command\" in
-        plan) names=\"$(tokki list --names 2>/dev/null; tokki list --catalogue --names 2>/dev/null)\" ;;
+        plan | run) names=\"$(tokki list --names 2>/dev/null; tokki list --catalogue --names 2>/dev/null)\" ;;
         {commands}) names=\"$(tokki list --names 2>/dev/null)\" ;;
         pull) names=\"$(tokki list --catalogue --names 2>/dev/null)\" ;;
         import | batch) ;;
         *) return 0 ;;
     esac
     COMPREPLY=($(compgen -W \"$names\" -- \"$word\"))
-    _tokki_files \"$word\"
+    # These take names alone.
+    case \"$command\" in
+        rm | verify) compopt +o default +o bashdefault 2>/dev/null ;;
+        *) _tokki_files \"$word\" ;;
+    esac
 }}
 complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/null || \\
     complete -F _tokki_with_names -o bashdefault -o default tokki
@@ -119,9 +123,9 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
     local -a names
     names=(${(f)\"$(tokki list --names 2>/dev/null)\"})
     [[ $words[1] == pull || $service == *pull ]] && names=()
-    [[ $words[1] == (pull|plan) || $service == *(pull|plan) ]] && names+=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
+    [[ $words[1] == (pull|plan|run) || $service == *(pull|plan|run) ]] && names+=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
     compadd -a names
-    _files
+    [[ $words[1] == (rm|verify) || $service == *(rm|verify) ]] || _files
 }
 ";
             let asks = |line: &str| {
@@ -139,7 +143,7 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
             "{script}
 complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
 complete -c tokki -n \"__fish_seen_subcommand_from batch\" -l model -x -a \"(tokki list --names 2>/dev/null)\"
-complete -c tokki -n \"__fish_seen_subcommand_from pull plan\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
+complete -c tokki -n \"__fish_seen_subcommand_from pull plan run\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
 ",
             of_models().join(" ")
         ),

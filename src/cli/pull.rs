@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {
         (true, true) => "was there already, hash checked",
-        (true, false) => "was there already",
+        (true, false) => "was there already (--restart fetches it again)",
         (false, true) => "fetched, hash checked",
         (false, false) => "fetched; no hash was given to check it against",
     };

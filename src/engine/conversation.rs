@@ -243,7 +243,8 @@ impl Conversation {
         *self = Self { messages, ..other };
     }
 
-    /// Positions of the context that the messages so far take: what is kept of what was computed for them.
+    /// Positions of the context that the messages so far take: what was computed for them, or will be where other messages
+    /// were.
     pub fn used(&self, wishes: &Wishes) -> usize {
         if self.messages.iter().all(|message| message["role"] == "system") {
             return 0;
@@ -253,7 +254,7 @@ impl Conversation {
         // The end of an answer isn't in the prompt as it was generated, yet it is there.
         let answered = self.messages.last().is_some_and(|last| last["role"] == "assistant");
         let shared = computed.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
-        if answered && shared + 8 > computed.len() { computed.len() } else { shared }
+        if answered && shared + 8 > computed.len() { computed.len() } else { prompt.len() }
     }
 
     /// Generates the answer to the messages so far and adds it to them.

@@ -2,7 +2,7 @@
 
 use super::manifest::Stored;
 use super::staging::{self, Order, sha256};
-use super::{Manifest, Progress, Staging, Store, disk, layout, name};
+use super::{Manifest, Progress, Staging, Store, disk, folder_as_model, layout, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::{files, input};
@@ -43,6 +43,9 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
+        if file.is_dir() {
+            return Err(folder_as_model(&file));
+        }
         let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
         let base = name::file_name(&base).map_err(|_| {
             Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
@@ -140,7 +143,8 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<Partial> {
         if let Some(entry) = self.find(name)? {
             self.sweep();
-            let own = |file: &Stored| if file.link.is_none() { file.size } else { 0 };
+            let there = |file: &Stored| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
+            let own = |file: &Stored| if file.link.is_none() { there(file) } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
             let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);

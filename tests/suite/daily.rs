@@ -90,6 +90,9 @@ fn starting_over_loses_no_chat() {
     let with = |texts: &[&str]| kept.iter().filter(|chat| texts.iter().all(|text| chat.contains(text))).count();
     assert_eq!((with(&["salty", "And lakes?"]), with(&["Something else", "Rivers?"]), with(&["After all"])), (1, 1, 1));
     assert_eq!((kept.len(), with(&["salty", "After all"])), (3, 0), "{kept:?}");
+    // A summary is no question that somebody asked.
+    let (_, listed, _) = told(&home.run(&["history"]));
+    assert!(listed.matches("Something else").count() == 2 && !listed.contains("talked about"), "{listed}");
 }
 
 /// A setting goes back to what the model recommends; blanks before a command are none.
@@ -146,6 +149,34 @@ fn a_full_context_has_ways_on() {
     let mut terminal = chat(home.path(), &[&args[..], &["--overflow", "tail"]].concat(), 80);
     let said: String = (0..5).map(|_| say(&mut terminal, &long)).collect();
     assert!(said.contains("oldest question") && !said.contains("is full"), "{said}");
+    leave(terminal);
+}
+
+/// What is forgotten stays so, whatever chat is open meanwhile.
+#[test]
+fn forgotten_lines_do_not_come_back() {
+    let home = Home::new();
+    let mut before = chat(home.path(), &["--max-tokens", "2"], 80);
+    say(&mut before, "A private line");
+    leave(before);
+    let mut open = chat(home.path(), &["--max-tokens", "2"], 80);
+    told(&home.run(&["history", "--clear", "--yes"]));
+    say(&mut open, "Another one");
+    leave(open);
+    let lines = fs::read_to_string(home.path().join("history")).unwrap();
+    assert!(lines.contains("Another one") && !lines.contains("private"), "{lines}");
+}
+
+#[test]
+fn a_file_can_be_dropped_and_a_question_that_never_fits_is_told() {
+    let home = Home::new();
+    fs::write(home.path().join("it's a note(1).txt"), "word ".repeat(400)).unwrap();
+    let mut terminal = chat(home.path(), &["--ctx", "100", "--max-tokens", "2"], 100);
+    assert!(say(&mut terminal, "/file it\\'s\\ a\\ note\\(1).txt").contains("goes with the next message"));
+    assert!(say(&mut terminal, "/file -").contains("no file goes with"));
+    let said = say(&mut terminal, "What is in @it\\'s\\ a\\ note\\(1).txt ?");
+    assert!(said.contains("tokens needed, 100 available") && said.contains("question alone"), "{said}");
+    assert!(!said.contains("/compact"), "{said}");
     leave(terminal);
 }
 
@@ -256,6 +287,9 @@ fn presets_hold_for_their_model_alone() {
     fs::write(&config, "[models.llama]\nhome = \"/x\"\n").unwrap();
     let refused = told(&home.command(&["list"]).env("TOKKI_CONFIG", &config).output().unwrap());
     assert!(refused.0 == Some(2) && refused.2.contains("home"), "{}", refused.2);
+    fs::write(&config, "[models.q]\ntemperature = 9999\n").unwrap();
+    let refused = told(&home.command(&["list"]).env("TOKKI_CONFIG", &config).output().unwrap());
+    assert!(refused.0 == Some(2) && refused.2.contains("key models.q.temperature"), "{}", refused.2);
 }
 
 #[test]
@@ -316,6 +350,10 @@ fn single_questions_are_kept_in_the_chat_they_go_on_with() {
     let (_, all, _) = told(&home.run(&["history", "--json"]));
     let all: serde_json::Value = serde_json::from_str(&all).unwrap();
     assert_eq!((all.as_array().unwrap().len(), all[0]["messages"].as_array().unwrap().len()), (1, 6), "{all}");
+    // One word may be a question too: it is told how.
+    let (code, _, err) = told(&home.run(&["run", "--continue", "--ctx", "1024", "thanks"]));
+    let typed = format!("As a question: tokki run --continue --ctx 1024 {} thanks", model("llama.gguf").display());
+    assert!(code == Some(2) && err.contains(&typed), "{err}");
     // Lines that were typed go with the chats.
     assert!(home.path().join("history").exists());
     told(&home.run(&["history", "--clear", "--yes"]));

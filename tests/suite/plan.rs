@@ -40,6 +40,18 @@ fn refused(home: &Home, what: &str, code: i32, parts: &[&str]) {
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 
+/// The name of a stored model is that model, whatever shape has it too.
+#[test]
+fn models_of_the_store_come_before_shapes() {
+    let home = home();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/arch/llama.gguf");
+    let shape = planned(&home, &["exaone-deep-2.4b", "--ctx", "64"]);
+    assert!(shape["file_bytes"].as_u64().unwrap() > 1 << 30, "{shape}");
+    assert_eq!(told(&home.run(&["import", fixture, "--name", "exaone-deep-2.4b"])).0, Some(0));
+    let stored = planned(&home, &["exaone-deep-2.4b", "--ctx", "64"]);
+    assert_eq!(stored["file_bytes"].as_u64(), Some(std::fs::metadata(fixture).unwrap().len()));
+}
+
 #[test]
 fn a_repository_is_planned_by_its_header_alone() {
     let bytes =

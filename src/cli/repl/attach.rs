@@ -97,7 +97,7 @@ fn unescaped(text: &str, kept: impl Fn(char) -> bool, ends: impl Fn(char) -> boo
 }
 
 /// The message with the files' texts before it, each under its name.
-pub(super) fn with_files(message: &str, files: &[Attachment]) -> String {
+pub(super) fn with_files(message: &str, files: &[&Attachment]) -> String {
     let mut text = String::new();
     for file in files {
         let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -119,7 +119,7 @@ mod tests {
         let line = format!("mail me@home about @{} and @nothing", path.display());
         let files = expand(&line, &mut |_| panic!("nothing to tell")).unwrap();
         assert_eq!(files.len(), 1);
-        assert_eq!(with_files("?", &files), "note.txt:\n```\n여보세요\n```\n\n?");
+        assert_eq!(with_files("?", &files.iter().collect::<Vec<_>>()), "note.txt:\n```\n여보세요\n```\n\n?");
         let spaced = dir.path().join("my note.txt");
         std::fs::write(&spaced, "x").unwrap();
         let (path, spaced) = (path.display(), spaced.display().to_string());

@@ -48,7 +48,7 @@ const TABLE: &[Command] = &[
     Command {
         name: "file",
         argument: "PATH",
-        help: "send a text file with the next message (or @PATH in it)",
+        help: "send a text file with the next message (or @PATH in it); - drops it",
         run: file,
     },
     Command {
@@ -445,6 +445,11 @@ pub(super) fn go_on(chat: &mut Chat, saved: Saved) -> Result<()> {
 }
 
 fn file(chat: &mut Chat, argument: &str) -> Result<Next> {
+    if argument.trim() == "-" {
+        let dropped = std::mem::take(&mut chat.attached).len();
+        output::say(if dropped > 0 { "no file goes with the next message" } else { "there was no file to drop" });
+        return Ok(Next::Ask);
+    }
     let file = attach::read(&needed(argument, "/file")?)?;
     let tokens = chat.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
     output::say(&format!("{}: {tokens} tokens, goes with the next message", file.path.display()));

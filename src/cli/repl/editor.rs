@@ -83,6 +83,10 @@ impl Editor {
             return;
         }
         // History is a comfort: a full disk must not end the chat.
+        if self.history.as_ref().is_some_and(|path| !path.exists()) {
+            // Nothing was typed yet, or it was all to be forgotten meanwhile.
+            let _ = self.inner.clear_history();
+        }
         let _ = self.inner.add_history_entry(line);
         if let Some(path) = &self.history {
             let _ = path.parent().map(std::fs::create_dir_all);

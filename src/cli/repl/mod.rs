@@ -108,6 +108,10 @@ fn full(wishes: &Wishes) -> String {
     )
 }
 
+/// Of a question that fits into no context, whatever was said before.
+const TOO_LONG: &str =
+    "The question alone is too long for this context: ask with less text, or start with a larger --ctx.";
+
 /// Runs the chat until the user leaves.
 pub(super) fn run(
     conversation: Conversation,
@@ -275,8 +279,11 @@ impl Chat {
             Ok(turn) if whole(&turn) => {
                 let cut = matches!(turn.stats.finish, Some(Finish::Length | Finish::Context));
                 *self.conversation.messages_mut() = plan.with_summary(turn.answer.trim());
-                // What was said stays in the history as it was.
+                // What was said stays in the history as it was; what follows is about the same.
+                let title =
+                    self.kept.as_ref().map(|(_, chat)| chat.title().to_owned()).filter(|title| !title.is_empty());
                 self.begin_another();
+                self.kept.iter_mut().for_each(|(_, chat)| chat.first.clone_from(&title));
                 self.unsaved = true;
                 self.keep();
                 output::say("(this summary now stands for what was said before)");
@@ -312,13 +319,14 @@ impl Chat {
         if edited || self.conversation.unanswered().is_some() {
             commands::take_back(self)?;
         }
-        self.attached.extend(files);
-        for file in &self.attached {
+        self.sent_files = std::mem::take(&mut self.attached);
+        // One that is named in the line goes with the line, should that be sent again.
+        let all: Vec<&attach::Attachment> = self.sent_files.iter().chain(&files).collect();
+        for file in &all {
             let tokens = self.conversation.tokenizer().encode(&file.text, crate::tokenizer::Special::Plain).len();
             output::say(&format!("{}: {tokens} tokens", file.path.display()));
         }
-        self.sent_files = std::mem::take(&mut self.attached);
-        let text = attach::with_files(line, &self.sent_files);
+        let text = attach::with_files(line, &all);
         self.conversation.say(&text);
         Ok(Next::Answer)
     }
@@ -363,10 +371,14 @@ impl Chat {
                     }
                     Error::Interrupted => {
                         self.attached = std::mem::take(&mut self.sent_files);
-                        output::say("stopped; the question was taken back, its files go with the next one");
+                        output::say(
+                            "stopped; the question was taken back, and what /file gave it goes with the next one (/file - \
+                             drops it)",
+                        );
                     }
                     Error::ContextFull { needed, available } => {
-                        let ways = full(&self.wishes);
+                        let alone = self.conversation.messages().iter().all(|message| message["role"] == "system");
+                        let ways = if alone { TOO_LONG.to_owned() } else { full(&self.wishes) };
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
                     }
                     error => output::complain(&error),
