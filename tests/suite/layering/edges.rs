@@ -113,7 +113,8 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ("gates", &["elementary", "isa", "ops"]),
     ("recurrent", &["elementary", "isa"]),
     ("ops", &["elementary", "isa"]),
-    ("testing", &["activation", "dtype", "isa", "matmul", "matrix", "share"]),
+    ("random", &["dtype", "formats", "matrix"]),
+    ("testing", &["activation", "dtype", "formats", "isa", "matmul", "matrix", "share"]),
 ];
 
 /// Dialects of the server that do not know each other. (`decisions` takes its input in the form of `responses`; what
