@@ -19,7 +19,7 @@ Examples:
   tokki show model.gguf --json        the same for programs
   tokki show model.gguf --template    the chat template as the file has it
   tokki show model.gguf --tensors     every tensor with its format and shape")]
-pub(super) struct Args {
+pub(super) struct ShowArgs {
     /// A path or a store name
     model: OsString,
     /// Print JSON
@@ -36,7 +36,7 @@ pub(super) struct Args {
     template: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ShowArgs) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     if args.template {
         let template = gguf.need_str("tokenizer.chat_template")?;

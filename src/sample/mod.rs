@@ -13,10 +13,13 @@ mod gbnf;
 mod grammar;
 #[cfg(feature = "grammar")]
 mod negate;
+mod origin;
 mod params;
 mod philox;
 #[cfg(feature = "grammar")]
 mod pointer;
+#[cfg(feature = "grammar")]
+mod refusal;
 #[cfg(feature = "grammar")]
 mod rewrite;
 mod sampler;
@@ -31,8 +34,8 @@ pub use constraint::{Constraint, Mask};
 pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
+pub use origin::{Origin, Setting};
 pub use sampler::{SampleError, Sampler};
-pub use settings::{Origin, Setting};
 pub(crate) use stop::open_end;
 pub use stop::{Piece, StopMatcher};
 pub use table::{Overrides, PARAMETERS, Parameter, Params, Settings};

@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::Path;
-use tokki::gguf::Kind;
+use tokki::gguf::ValueKind;
 use tokki::testing::Writer;
 
 fn fixture(name: &str) -> Value {
@@ -103,7 +103,7 @@ fn bad_vocabularies_exit_with_2_and_name_the_key() {
         (Writer::new("qwen2").text("tokenizer.ggml.model", "runes").texts("tokenizer.ggml.tokens", &["a"]), "`runes`"),
         (base(), "key `tokenizer.ggml.tokens`"),
         (
-            base().array("tokenizer.ggml.tokens", Kind::U32, &numbers),
+            base().array("tokenizer.ggml.tokens", ValueKind::U32, &numbers),
             "key `tokenizer.ggml.tokens`: wanted an array of texts",
         ),
         (tokens().text("tokenizer.ggml.merges", "a b"), "key `tokenizer.ggml.merges`"),
@@ -131,7 +131,7 @@ fn odd_vocabularies_work() {
     let writer = Writer::new("llama")
         .text("tokenizer.ggml.model", "llama")
         .texts("tokenizer.ggml.tokens", &bytes.collect::<Vec<_>>())
-        .array("tokenizer.ggml.scores", Kind::I32, &scores)
+        .array("tokenizer.ggml.scores", ValueKind::I32, &scores)
         .u32("tokenizer.ggml.bos_token_id", u32::MAX)
         .raw("tokenizer.ggml.eos_token_id", 5, (-1_i32).to_le_bytes().to_vec())
         .bool("tokenizer.ggml.add_space_prefix", false);
