@@ -1,7 +1,7 @@
 //! Tells thought from answer in a stream of text.
 
 use super::formats::{Mode, Rule, ThoughtFormat, To};
-use crate::sample::open_end;
+use super::stop::open_end;
 
 /// What a piece of output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use super::output::{Paint, json, result, table};
 use crate::Result;
 use crate::describe::{ChatTemplate, Description, Dimensions};
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::store;
 use crate::units::show_bytes;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ pub(super) struct ShowArgs {
 pub(super) fn run(args: &ShowArgs) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     if args.template {
-        let template = gguf.need_str("tokenizer.chat_template")?;
+        let template = gguf.need_str(CHAT_TEMPLATE)?;
         return if args.json { json(&template) } else { super::output::foreign(&format!("{template}\n")) };
     }
     if args.keys {

@@ -7,6 +7,9 @@ use super::value::{Array, Texts, Value};
 use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError};
 
+/// The key of the text of the chat template.
+pub const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+
 impl Gguf {
     /// `general.architecture`.
     ///

@@ -31,6 +31,7 @@ use file::Shard;
 use map::Map;
 
 pub use file::Gguf;
+pub use keys::CHAT_TEMPLATE;
 pub use layout::Rearranged;
 pub use rows::{EXTENSION, layout_name};
 pub use tensor::{TensorFormat, TensorInfo, TensorView};

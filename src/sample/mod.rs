@@ -1,4 +1,4 @@
-//! Choosing tokens: filters, a seeded choice, what ends an answer, and what keeps it in a form.
+//! Choosing tokens: filters, a seeded choice, and what keeps an answer in a form.
 
 mod constraint;
 #[cfg(feature = "grammar")]
@@ -26,7 +26,6 @@ mod sampler;
 #[cfg(feature = "grammar")]
 mod schema;
 mod settings;
-mod stop;
 mod table;
 mod vendor;
 
@@ -36,7 +35,5 @@ pub use dry::Breakers;
 pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use origin::{Origin, Setting};
 pub use sampler::{SampleError, Sampler};
-pub(crate) use stop::open_end;
-pub use stop::{Piece, StopMatcher};
 pub use table::{Overrides, PARAMETERS, Parameter, Params, Settings};
 pub use vendor::Facts;

@@ -2,7 +2,7 @@
 
 use super::table::Overrides;
 use crate::Result;
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 
 /// What a family is recognized by.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ impl Facts {
             Some(name) => Some(name),
             None => gguf.str("general.basename")?,
         };
-        let template = gguf.str("tokenizer.chat_template")?.unwrap_or_default().to_owned();
+        let template = gguf.str(CHAT_TEMPLATE)?.unwrap_or_default().to_owned();
         Ok(Self { arch: gguf.arch()?.to_owned(), name: name.unwrap_or(&file).to_lowercase(), template })
     }
 }

@@ -21,7 +21,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("forward", &["arch", "kv", "model", "parallel", "tokki_quant"]),
     ("tokenizer", &["gguf"]),
     ("sample", &["gguf"]),
-    ("chat", &["gguf", "interrupt", "sample"]),
+    ("chat", &["gguf", "interrupt"]),
     ("shapes", &["gguf", "tokki_quant"]),
     ("testing", &["arch", "gguf", "tokki_quant"]),
     ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "tokki_quant"]),
