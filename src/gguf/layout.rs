@@ -17,7 +17,7 @@ use tokki_quant::matrix::{self, Matrix, RowLayout};
 
 use super::file::Gguf;
 use super::map::{self, Map};
-use super::rows::{EXTENSION, GROUP, TypeNumber, has_groups};
+use super::rows::{GROUP, TypeNumber, has_groups};
 use super::scan;
 use super::tensor::{self, TensorFormat, TensorInfo};
 use crate::{Error, Result};
@@ -217,6 +217,7 @@ crate::text::opaque!(Rearranged);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::rows::{MARK, is_whole};
     use super::*;
     use crate::testing::{Rng, Writer};
 

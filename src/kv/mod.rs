@@ -141,7 +141,7 @@ impl Page {
     fn new(bytes: usize, budget: &Arc<Budget>) -> Result<Self> {
         let failed = |why: String| Error::failed("the key-value cache", why).of(ErrorKind::OutOfMemory);
         if !budget.take(bytes) {
-            return Err(failed(format!("its {} bytes are used up", budget.limit)));
+            return Err(failed(format!("its {} bytes are used up", budget.limit())));
         }
         let mut data = Vec::new();
         if data.try_reserve_exact(bytes).is_err() {

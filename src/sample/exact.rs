@@ -7,6 +7,7 @@
 
 use super::pointer;
 use super::refusal::refuse;
+use super::schema;
 use crate::Result;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;

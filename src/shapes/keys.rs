@@ -5,7 +5,7 @@ use crate::gguf::ValueKind;
 
 use super::plan::Plan;
 use super::shape::Shape;
-use super::tensors::Tensor;
+use super::tensors::PlannedTensor;
 
 /// Multiple that tensors are placed at.
 pub(super) const ALIGNMENT: u64 = 32;

@@ -17,5 +17,5 @@ mod write;
 pub use plan::{Plan, nearest};
 pub use recipe::{Recipe, Role};
 pub use shape::Shape;
-pub use tensors::Tensor;
+pub use tensors::PlannedTensor;
 pub use write::{outline, temporary, write};

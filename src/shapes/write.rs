@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::blocks::Pools;
 use super::keys::{ALIGNMENT, header};
 use super::plan::Plan;
-use super::tensors::Tensor;
+use super::tensors::PlannedTensor;
 
 /// Bytes between two reports of progress.
 const REPORT: u64 = 64 << 20;
