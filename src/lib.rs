@@ -1,16 +1,23 @@
 //! tokki runs 4-bit and 8-bit GGUF language models on ordinary CPUs.
 //!
-//! ```no_run
+//! A question to `model`, the path of a GGUF file, and its answer:
+//!
+//! ```
 //! use std::sync::Arc;
 //! use tokki::{Conversation, Llm, Options, Part};
 //!
-//! let llm = Arc::new(Llm::open("model.gguf".as_ref())?);
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let model = folder.path().join("model.gguf");
+//! # let tiny = tokki::testing::tiny("llama", 1)?;
+//! # tiny.text("tokenizer.chat_template", "{{ messages[-1].content }}").write(&model).unwrap();
+//! let llm = Arc::new(Llm::open(&model)?);
 //! let mut conversation = Conversation::open(llm, Options::default())?;
 //! let turn = conversation.ask("Why is the sky blue?", &mut |part: &Part| {
 //!     print!("{}", part.text);
 //!     Ok(())
 //! })?;
 //! println!("\n{} tokens", turn.stats.tokens);
+//! # assert!(turn.stats.tokens > 0);
 //! # Ok::<(), tokki::Error>(())
 //! ```
 //!

@@ -2,17 +2,40 @@
 //! on all of its threads and takes the time.
 
 use crate::isa::Isa;
-use crate::isa::ceiling as kernels;
+use crate::isa::dispatch::with_token;
+use crate::isa::simd::{Kernel, Simd};
 
 /// Reads all of `buffer` and returns a sum of it, so that no read can be left out.
 pub fn read(isa: Isa, buffer: &[u8]) -> u64 {
-    kernels::read(isa, buffer)
+    with_token(isa, Read(buffer))
 }
 
 /// Multiplies unsigned bytes below 16 with signed bytes, as fast as the instruction set can, `rounds` times. Returns the
 /// number of multiply-adds done, and a sum that depends on all of them.
 pub fn multiply(isa: Isa, rounds: usize) -> (u64, i32) {
-    kernels::multiply(isa, rounds)
+    with_token(isa, Multiply(rounds))
+}
+
+struct Read<'a>(&'a [u8]);
+
+impl Kernel for Read<'_> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> u64 {
+        s.read(self.0)
+    }
+}
+
+struct Multiply(usize);
+
+impl Kernel for Multiply {
+    type Out = (u64, i32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (u64, i32) {
+        s.multiply(self.0)
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod matrix;
 pub mod norms;
 pub mod ops;
 mod product;
+pub mod random;
 pub mod recurrent;
 pub mod share;
 pub mod team;

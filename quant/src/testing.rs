@@ -3,6 +3,7 @@
 
 use crate::activation::{ActKinds, Activations};
 use crate::dtype::DType;
+use crate::formats::Field;
 use crate::isa::Isa;
 use crate::matmul::matmul;
 use crate::matrix::{Fields, Matrix};
@@ -85,7 +86,7 @@ pub fn weights(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec<u8>
 /// The bytes of `rows` x `cols` weights meant to break kernels: extreme quants and scales; numbers that are infinite, NaN,
 /// subnormal, negative, zero.
 pub fn adversarial(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec<u8> {
-    let halves = halves(dtype);
+    let halves: Vec<usize> = Field::halves(dtype.visit(Fields)).collect();
     // Zeros of both signs, subnormals, ones, largest numbers; and then, seldom, because they drown the rest: infinities, NaN.
     const NUMBERS: [u16; 12] = [0, 0x8000, 1, 0x8001, 0x83ff, 0x3c00, 0xbc00, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00];
     let mut bytes = vec![0u8; rows * cols / dtype.block_len() * dtype.block_bytes()];
@@ -101,16 +102,6 @@ pub fn adversarial(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Vec
         }
     }
     bytes
-}
-
-/// Where in a block half-precision numbers stand.
-fn halves(dtype: DType) -> Vec<usize> {
-    let (mut at, mut halves) = (0, Vec::new());
-    for field in dtype.visit(Fields) {
-        halves.extend((0..field.halves).map(|i| at + 2 * i));
-        at += field.unit * field.count;
-    }
-    halves
 }
 
 /// `x`, rows of `k` activations, in every form that `k` allows.

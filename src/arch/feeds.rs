@@ -1,6 +1,6 @@
 //! The words for feed-forwards: one for all tokens, or experts that a router picks.
 
-use super::spec::Norm;
+use super::norm::Norm;
 
 /// Elementwise function of a feed-forward: of its gate, or of its only product.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 //! What mixes positions: attention over the cache, or a state that each position updates.
 
-use super::spec::{Norm, NormKind};
+use super::norm::{Norm, NormKind};
 
 /// What mixes positions in a layer.
 #[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]

@@ -28,6 +28,7 @@ mod hyperclovax;
 mod keys;
 mod llama;
 mod mixers;
+mod norm;
 mod phi;
 mod pooling;
 mod qwen;
@@ -48,9 +49,10 @@ pub use mixers::{
     Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
     Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
+pub use norm::{Norm, NormKind};
 pub use spec::{
-    Classifier, Embedding, End, Layer, Norm, NormKind, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors,
-    RopeScaling, Skip, Spec, Streams,
+    Classifier, Embedding, End, Layer, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling,
+    Skip, Spec, Streams,
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;

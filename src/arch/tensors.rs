@@ -6,7 +6,8 @@ use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
     StateSpace, TimeMix, TimeMixForm, Values,
 };
-use super::spec::{Classifier, End, Layer, Norm, NormKind, Output, Pooling, RopeFactors, Spec, Streams};
+use super::norm::{Norm, NormKind};
+use super::spec::{Classifier, End, Layer, Output, Pooling, RopeFactors, Spec, Streams};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

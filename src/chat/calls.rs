@@ -3,6 +3,7 @@
 //! Each family writes them in its own markup (THE TABLE below says how it begins). What comes after the beginning is held
 //! back; at the end it is read as calls, or, if that fails, given as text: an answer is never lost.
 
+use super::stop::open_end;
 use serde_json::{Map, Value, json};
 
 /// A call that a model makes.
@@ -147,7 +148,7 @@ impl CallFinder {
             self.raw = Some((raw, read));
             return self.show(usize::MAX);
         }
-        let keep = FORMS.iter().map(|(open, _)| crate::sample::open_end(&self.held, open)).max().unwrap_or(0);
+        let keep = FORMS.iter().map(|(open, _)| open_end(&self.held, open)).max().unwrap_or(0);
         let shown = self.held.len() - keep;
         self.show(shown)
     }

@@ -1,11 +1,8 @@
 //! The template and the special texts that a model's file carries.
 
 use super::{Template, Vars};
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::{Error, ErrorKind, Result};
-
-/// The key of the template.
-const KEY: &str = "tokenizer.chat_template";
 
 impl Template {
     /// The chat template of a model, with `bos_token`, `eos_token`, `unk_token` and `pad_token` as its tokenizer has
@@ -15,16 +12,16 @@ impl Template {
     /// A file without a template, and one whose template does not parse. There is no template to fall back to: another
     /// model's would give nonsense.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        let source = gguf.str(KEY)?.ok_or_else(|| {
+        let source = gguf.str(CHAT_TEMPLATE)?.ok_or_else(|| {
             Error::input(
                 gguf.path().display().to_string(),
-                format!("a chat template ({KEY})"),
+                format!("a chat template ({CHAT_TEMPLATE})"),
                 "none: this is a model for plain text",
             )
             .of(ErrorKind::NoTemplate)
             .hint("use `raw` to complete text as it is")
         })?;
-        let mut template = Self::new(source, KEY)?;
+        let mut template = Self::new(source, CHAT_TEMPLATE)?;
         template.set_defaults(special_texts(gguf)?);
         Ok(template)
     }
@@ -72,8 +69,12 @@ mod tests {
     #[test]
     fn template_and_special_texts_come_from_the_file() {
         let source = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ pad_token is defined }}";
-        let gguf =
-            open(model().text(KEY, source).u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2));
+        let gguf = open(
+            model()
+                .text(CHAT_TEMPLATE, source)
+                .u32("tokenizer.ggml.bos_token_id", 1)
+                .u32("tokenizer.ggml.eos_token_id", 2),
+        );
         let template = Template::from_gguf(&gguf).unwrap();
         let mut vars: Vars = serde_json::from_str(r#"{"messages": [{"role": "user", "content": "Hi"}]}"#).unwrap();
         assert_eq!(template.render(&vars).unwrap(), "<s>Hi</s>False");
@@ -87,7 +88,7 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
         assert!(text.contains("tokenizer.chat_template") && text.contains("`raw`"), "{text}");
-        let error = Template::from_gguf(&open(model().text(KEY, "\n{% if %}"))).unwrap_err().to_string();
+        let error = Template::from_gguf(&open(model().text(CHAT_TEMPLATE, "\n{% if %}"))).unwrap_err().to_string();
         assert!(error.contains("tokenizer.chat_template, line 2"), "{error}");
     }
 }

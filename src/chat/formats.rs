@@ -35,7 +35,7 @@ pub(super) enum To {
 pub(super) type Rule = (&'static str, &'static [Mode], To);
 
 /// How a family marks its thoughts.
-pub(super) struct Format {
+pub(super) struct ThoughtFormat {
     /// The name, for people.
     pub(super) name: &'static str,
     /// Any of these in the template (all texts of one entry) tells the family.
@@ -53,7 +53,7 @@ pub(super) struct Format {
     pub(super) closing: &'static str,
 }
 
-impl std::fmt::Debug for Format {
+impl std::fmt::Debug for ThoughtFormat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
     }
@@ -64,8 +64,8 @@ use Mode::{Answer, Between, Call, Head, Reasoning, Start};
 const ANY: &[Mode] = &[Start, Reasoning, Answer, Call, Head, Between];
 
 /// The table. The first row that fits counts.
-static FORMATS: &[Format] = &[
-    Format {
+static FORMATS: &[ThoughtFormat] = &[
+    ThoughtFormat {
         name: "channels (analysis, commentary, final)",
         signs: &[&["<|channel|>", "<|message|>"]],
         start: Between,
@@ -82,7 +82,7 @@ static FORMATS: &[Format] = &[
         seed: "<|start|>",
         closing: "<|end|><|start|>assistant<|channel|>final<|message|>",
     },
-    Format {
+    ThoughtFormat {
         name: "<|think|>",
         signs: &[&["<|think|>", "<|begin|>"]],
         start: Between,
@@ -99,7 +99,7 @@ static FORMATS: &[Format] = &[
         seed: "<|begin|>",
         closing: "<|end|><|begin|>assistant<|content|>",
     },
-    Format {
+    ThoughtFormat {
         name: "assistant/think",
         signs: &[&["force_reasoning"], &["assistant/think"]],
         start: Head,
@@ -114,7 +114,7 @@ static FORMATS: &[Format] = &[
         seed: "<|im_start|>",
         closing: "<|im_end|>\n<|im_start|>assistant\n",
     },
-    Format {
+    ThoughtFormat {
         name: "<thought>",
         signs: &[&["<thought>"], &["</thought>"]],
         start: Start,
@@ -126,7 +126,7 @@ static FORMATS: &[Format] = &[
         seed: "",
         closing: "\n</thought>\n\n",
     },
-    Format {
+    ThoughtFormat {
         name: "[THINK]",
         signs: &[&["[THINK]", "[/THINK]"]],
         start: Start,
@@ -138,7 +138,7 @@ static FORMATS: &[Format] = &[
         seed: "",
         closing: "[/THINK]",
     },
-    Format {
+    ThoughtFormat {
         name: "<think>, <response>",
         signs: &[&["<think>", "<response>"]],
         start: Start,
@@ -152,7 +152,7 @@ static FORMATS: &[Format] = &[
         seed: "",
         closing: "\n</think>\n<response>",
     },
-    Format {
+    ThoughtFormat {
         name: "<think>",
         signs: &[&["<think>"], &["</think>"]],
         start: Start,
@@ -166,11 +166,12 @@ static FORMATS: &[Format] = &[
     },
 ];
 
-impl Format {
+impl ThoughtFormat {
     /// The format that a template speaks of; else the one whose opening tag is a token of the vocabulary or stands at the
     /// end of the prompt.
     pub(super) fn detect(template: &str, has_token: &dyn Fn(&str) -> bool, prompt: &str) -> Option<&'static Self> {
-        let told = |format: &&Format| format.signs.iter().any(|signs| signs.iter().all(|sign| template.contains(sign)));
+        let told =
+            |format: &&ThoughtFormat| format.signs.iter().any(|signs| signs.iter().all(|sign| template.contains(sign)));
         FORMATS.iter().find(told).or_else(|| {
             let tags = FORMATS.iter().filter(|format| format.seed.is_empty());
             tags.into_iter().find(|format| {

@@ -12,6 +12,7 @@ mod loops;
 mod probe;
 mod reasoning;
 mod segments;
+mod stop;
 mod template;
 mod thinking;
 
@@ -20,5 +21,6 @@ pub use loops::{Loop, LoopDetector};
 pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};
 pub use segments::{Controls, Segment};
+pub use stop::{Piece, StopMatcher};
 pub use template::{Clock, Template, Vars};
 pub use thinking::{Close, ThinkingMode, ThoughtGuard};

@@ -1,6 +1,6 @@
 //! What a template can do, found by rendering small conversations.
 
-use super::formats::Format;
+use super::formats::ThoughtFormat;
 use super::reasoning::Splitter;
 use super::{Template, Vars};
 use crate::{Error, ErrorKind, Result};
@@ -187,7 +187,7 @@ fn holds(prompt: &str, words: &str) -> bool {
 
 /// Whether the prompt opens a thought after the question and closes it at once.
 fn ends_thought(template: &str, prompt: &str) -> bool {
-    let Some(format) = Format::detect(template, &|_| false, prompt) else { return false };
+    let Some(format) = ThoughtFormat::detect(template, &|_| false, prompt) else { return false };
     let tail = prompt.rsplit(USER).next().unwrap_or(prompt);
     let mut splitter = Splitter::for_format(format);
     splitter.push(tail);

@@ -1,7 +1,7 @@
 //! Tells thought from answer in a stream of text.
 
-use super::formats::{Format, Mode, Rule, To};
-use crate::sample::open_end;
+use super::formats::{Mode, Rule, ThoughtFormat, To};
+use super::stop::open_end;
 
 /// What a piece of output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub struct Part {
 /// thought and before an answer, which belongs to the markers. A thought that is never closed is all reasoning.
 #[derive(Debug, Clone)]
 pub struct Splitter {
-    format: Option<&'static Format>,
+    format: Option<&'static ThoughtFormat>,
     mode: Mode,
     /// Text that has not been decided on.
     held: String,
@@ -55,7 +55,7 @@ impl Splitter {
     /// A splitter for a model with this template; `prompt` is the rendered prompt, which may have opened the thought (or
     /// closed it) already. `has_token` says whether a text is a token of the vocabulary.
     pub fn new(template: &str, has_token: &dyn Fn(&str) -> bool, prompt: &str) -> Self {
-        let format = Format::detect(template, has_token, prompt);
+        let format = ThoughtFormat::detect(template, has_token, prompt);
         let Some(format) = format else { return Self::plain() };
         let mut this = Self::for_format(format);
         this.seed(format, prompt);
@@ -79,11 +79,11 @@ impl Splitter {
     }
 
     /// A splitter at the beginning of an output in `format`.
-    pub(super) fn for_format(format: &'static Format) -> Self {
+    pub(super) fn for_format(format: &'static ThoughtFormat) -> Self {
         Self { format: Some(format), mode: format.start, fresh: true, ..Self::plain() }
     }
 
-    fn seed(&mut self, format: &'static Format, prompt: &str) {
+    fn seed(&mut self, format: &'static ThoughtFormat, prompt: &str) {
         if format.has_tags() {
             let (open, close) = (format.rules[0].0, format.rules[1].0);
             let end = prompt.trim_end();
@@ -128,7 +128,7 @@ impl Splitter {
 
     /// Texts of control tokens that the splitter has to see.
     pub fn markers(&self) -> impl Iterator<Item = &'static str> {
-        self.format.into_iter().flat_map(Format::markers)
+        self.format.into_iter().flat_map(ThoughtFormat::markers)
     }
 
     /// From now on the markers that the vocabulary has as tokens count only as tokens: [`Self::push_marker`].
@@ -221,7 +221,7 @@ impl Splitter {
     }
 
     /// In [`Mode::Start`]: whether what has come can still become an opening tag.
-    fn may_open(&self, format: &Format) -> bool {
+    fn may_open(&self, format: &ThoughtFormat) -> bool {
         let text = self.held.trim_start();
         text.is_empty()
             || self
@@ -231,19 +231,19 @@ impl Splitter {
     }
 
     /// The first marker that counts in this mode.
-    fn next_marker(&self, format: &Format) -> Option<(usize, usize, To)> {
+    fn next_marker(&self, format: &ThoughtFormat) -> Option<(usize, usize, To)> {
         let found =
             self.active(format).filter_map(|(marker, _, to)| self.held.find(marker).map(|at| (at, marker.len(), *to)));
         found.min_by_key(|&(at, length, _)| (at, usize::MAX - length))
     }
 
     /// The rules of this mode whose markers come as text.
-    fn active<'f>(&self, format: &'f Format) -> impl Iterator<Item = &'f Rule> + use<'f, '_> {
+    fn active<'f>(&self, format: &'f ThoughtFormat) -> impl Iterator<Item = &'f Rule> + use<'f, '_> {
         let as_text = |marker: &str| !self.by_token.contains(&marker);
         format.rules.iter().filter(move |(marker, modes, _)| modes.contains(&self.mode) && as_text(marker))
     }
 
-    fn follow(&mut self, format: &Format, to: To, parts: &mut Vec<Part>) {
+    fn follow(&mut self, format: &ThoughtFormat, to: To, parts: &mut Vec<Part>) {
         match to {
             To::Mode(Mode::Head) if self.mode == Mode::Head => self.head.push(' '),
             To::Mode(mode) => self.enter(mode),

@@ -1,6 +1,6 @@
 //! A chat template, and its rendering within limits.
 
-use super::jinja::{self, Fault, Kind, Limits, Tree};
+use super::jinja::{self, Fault, FaultKind, RenderLimits, Tree};
 use crate::{Error, Result};
 use jiff::civil::DateTime;
 
@@ -149,7 +149,7 @@ impl Template {
         let all = || prompt.into_iter().chain(extras()).chain(given());
         let input: usize = all().map(|(name, value)| name.len() + size_of_json(value)).sum();
         let input = input.saturating_add(self.source.len());
-        let limits = Limits {
+        let limits = RenderLimits {
             work: WORK.saturating_add(input as u64),
             memory: MEMORY.saturating_add(input.saturating_mul(MEMORY_PER_INPUT)),
         };
@@ -161,14 +161,14 @@ impl Template {
 fn error(place: &str, fault: &Fault) -> Error {
     let place = if fault.line > 0 { format!("{place}, line {}", fault.line) } else { place.to_owned() };
     let wanted = match fault.kind {
-        Kind::Interrupted => return Error::Interrupted,
-        Kind::Raised => {
+        FaultKind::Interrupted => return Error::Interrupted,
+        FaultKind::Raised => {
             let refusal = format!("its refusal: {}", fault.message);
             return Error::input(place, "a conversation that this template accepts", refusal);
         }
-        Kind::Limit => "a template that ends within its limits of work and memory",
-        Kind::Syntax => "a chat template that parses",
-        Kind::Runtime => "a chat template that renders",
+        FaultKind::Limit => "a template that ends within its limits of work and memory",
+        FaultKind::Syntax => "a chat template that parses",
+        FaultKind::Runtime => "a chat template that renders",
     };
     Error::input(place, wanted, &fault.message)
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  tokki run \"What is the capital of France?\"\n  tokki run model.gguf\n  \
     cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
     tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]
-pub(super) struct Run {
+pub(super) struct RunArgs {
     /// A path, a name of the store or the catalogue, hf:ORG/REPO[:QUANT] or a URL, or a question to the default model
     pub(super) model: Option<OsString>,
 
@@ -81,7 +81,7 @@ pub(super) struct Run {
 }
 
 /// The first argument where it is a question rather than a model.
-pub(super) fn question(args: &Run) -> Option<String> {
+pub(super) fn question(args: &RunArgs) -> Option<String> {
     match First::read(args.model.as_ref()?) {
         First::Question(text) if args.prompt.is_empty() => Some(text),
         _ => None,
@@ -89,7 +89,7 @@ pub(super) fn question(args: &Run) -> Option<String> {
 }
 
 /// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
-pub(super) fn joined(prompt: Option<String>, args: &Run) -> Result<Option<String>> {
+pub(super) fn joined(prompt: Option<String>, args: &RunArgs) -> Result<Option<String>> {
     match (prompt, piped(given_prompt(args).is_some())?) {
         (Some(prompt), Some(piped)) if !prompt.trim().is_empty() => Ok(Some(format!("{prompt}\n\n{piped}"))),
         // What came of a variable that was never set. Text without a beginning is another matter.
@@ -152,7 +152,7 @@ impl First {
 }
 
 /// The prompt of the command line; `-` alone means that it comes on stdin.
-pub(super) fn given_prompt(args: &Run) -> Option<String> {
+pub(super) fn given_prompt(args: &RunArgs) -> Option<String> {
     (!args.prompt.is_empty() && args.prompt != ["-"]).then(|| args.prompt.join(" "))
 }
 
@@ -181,7 +181,7 @@ pub(super) fn called(model: &Path) -> String {
 }
 
 /// The model's file and the prompt; what isn't here is fetched. `held` is the model of the session that goes on.
-pub(super) fn what(args: &Run, settings: &Settings, held: Option<&Path>) -> Result<(PathBuf, Option<String>)> {
+pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> Result<(PathBuf, Option<String>)> {
     let bar = Bar::asking(args.yes);
     let default = |prompt: Option<String>| {
         let path = store::default_model(&bar)?;

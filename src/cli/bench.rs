@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
     after_help = "Examples:\n  tokki bench model.gguf\n  tokki bench model.gguf -p 512 -n 64 --depth 4096 --json\n  \
     tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
 )]
-pub(super) struct Bench {
+pub(super) struct BenchArgs {
     /// A path or a store name; without it the default model
     #[arg(conflicts_with = "shape")]
     model: Option<OsString>,
@@ -83,7 +83,7 @@ struct Report {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Bench) -> Result<()> {
+pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let positions = positions(args)?;
     let (file, name) = source(args)?;
     let start = Instant::now();
@@ -106,7 +106,7 @@ pub(super) fn run(args: &Bench) -> Result<()> {
 }
 
 /// Positions that are computed at most.
-fn positions(args: &Bench) -> Result<usize> {
+fn positions(args: &BenchArgs) -> Result<usize> {
     if args.prompt == 0 && args.generate == 0 {
         return Err(Error::usage("There is nothing to measure: -p or -n has to be over 0."));
     }
@@ -118,7 +118,7 @@ fn positions(args: &Bench) -> Result<usize> {
 }
 
 /// The file to measure; a temporary one for a shape.
-fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
+fn source(args: &BenchArgs) -> Result<(Option<NamedTempFile>, OsString)> {
     let (Some(shape), None) = (&args.shape, &args.model) else {
         let model = match &args.model {
             Some(model) => model.clone(),
@@ -134,7 +134,13 @@ fn source(args: &Bench) -> Result<(Option<NamedTempFile>, OsString)> {
     Ok((Some(file), name))
 }
 
-fn measure_all(args: &Bench, compute: &Compute, session: &mut Session, model: String, load_s: f64) -> Result<Report> {
+fn measure_all(
+    args: &BenchArgs,
+    compute: &Compute,
+    session: &mut Session,
+    model: String,
+    load_s: f64,
+) -> Result<Report> {
     // A model that reads whole texts writes no tokens.
     let generate = if not_generative(&compute.model.spec).is_some() { 0 } else { args.generate };
     let mut seconds = (f64::INFINITY, f64::INFINITY);

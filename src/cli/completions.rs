@@ -15,7 +15,7 @@ Examples:
   tokki completions bash > ~/.local/share/bash-completion/completions/tokki
   tokki completions zsh > ~/.zfunc/_tokki
   tokki completions fish > ~/.config/fish/completions/tokki.fish")]
-pub(super) struct Args {
+pub(super) struct CompletionsArgs {
     /// The shell
     shell: Shell,
 }
@@ -51,7 +51,7 @@ fn valued() -> (String, String) {
     (joined(of_a_model), joined(of_others))
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut with_words(Cli::command()), "tokki", &mut script);
     let script = with_names(args.shell, &String::from_utf8_lossy(&script));

@@ -17,7 +17,7 @@ Examples:
   tokki config show                              every setting, its value and origin
   tokki config path                              where the file is looked for
   tokki config init                              writes a file with every setting, to be edited")]
-pub(super) struct Args {
+pub(super) struct ConfigArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -42,7 +42,7 @@ enum What {
     Init,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ConfigArgs) -> Result<()> {
     let var = |name: &str| std::env::var(name).ok();
     match args.what {
         What::Show { json: true } => show_json(&Settings::load()?),

@@ -26,7 +26,7 @@ Examples:
   tokki doctor --json               the same for programs
   tokki doctor --no-measure         without the two seconds of measuring
   TOKKI_ISA=scalar tokki doctor     as if the CPU had no vector instructions")]
-pub(super) struct Args {
+pub(super) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -80,7 +80,7 @@ struct Health {
 /// Memory that the measurement of bandwidth takes.
 const BUFFER: u64 = 1 << 30;
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     let mut settings = Settings::load()?;
     for (key, value) in [("threads", &args.threads), ("power", &args.power)] {
         if let Some(value) = value {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 Examples:
   tokki export smollm2-135m-instruct model.gguf
   tokki export big-split-model /data/models/           a folder, under the files' own names")]
-pub(super) struct Args {
+pub(super) struct ExportArgs {
     /// Name in the store
     #[arg(value_name = "NAME")]
     name: String,
@@ -27,7 +27,7 @@ pub(super) struct Args {
     force: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let files = Store::open()?.export(&args.name, &args.to, args.force, &Bar::default())?;
     say(&format!(
         "{}: {} written",

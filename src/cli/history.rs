@@ -19,7 +19,7 @@ Examples:
   tokki history --show 2        what was said in the second of the list
   tokki history --forget 2      forget that one
   tokki history --clear         forget all of them")]
-pub(super) struct Args {
+pub(super) struct HistoryArgs {
     /// Only chats in which this was said
     text: Option<String>,
     /// Print the chat of this number
@@ -39,7 +39,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &HistoryArgs) -> Result<()> {
     let chats = Chats::of(&Settings::load()?)?;
     chats.readable()?;
     if args.clear {

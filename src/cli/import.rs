@@ -24,7 +24,7 @@ Examples:
   tokki import /data/model-00001-of-00003.gguf --name big
   tokki import --from ollama               all that ollama has fetched
   tokki import --from lmstudio NAME        one model of LM Studio")]
-pub(super) struct Args {
+pub(super) struct ImportArgs {
     /// The files; with --from, a model's name
     #[arg(value_name = "FILE", required_unless_present = "from")]
     files: Vec<PathBuf>,
@@ -47,7 +47,7 @@ enum Program {
     Huggingface,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ImportArgs) -> Result<()> {
     let store = Store::open()?;
     let layout = if args.interleave { RowLayout::Interleaved } else { RowLayout::Plain };
     if let Some(program) = args.from {
@@ -114,7 +114,7 @@ fn not_there(program: &str, missing: &[String], names: &[String], places: &str) 
     ))
 }
 
-fn take_over(store: &Store, program: Program, args: &Args, layout: RowLayout) -> Result<()> {
+fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayout) -> Result<()> {
     let (elsewhere, called) = match program {
         Program::Ollama => (Elsewhere::Ollama, "Ollama"),
         Program::Lmstudio => (Elsewhere::LmStudio, "LM Studio"),

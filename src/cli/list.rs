@@ -15,7 +15,7 @@ Examples:
   tokki list --json           the same for programs, with paths and hashes
   tokki list --names          names alone, one a line
   tokki list --catalogue      what can be had by a short name")]
-pub(super) struct Args {
+pub(super) struct ListArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,7 +27,7 @@ pub(super) struct Args {
     names: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ListArgs) -> Result<()> {
     if args.names && args.catalogue {
         return result(|out| catalogue::names().try_for_each(|name| writeln!(out, "{name}")));
     }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// tokenizer is unknown.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  tokki logits model.gguf --tokens 1,306,505 --output logits.f32")]
-pub(super) struct Logits {
+pub(super) struct LogitsArgs {
     /// A path or a store name
     model: OsString,
 
@@ -48,7 +48,7 @@ fn token(text: &str) -> std::result::Result<u32, String> {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Logits) -> Result<()> {
+pub(super) fn run(args: &LogitsArgs) -> Result<()> {
     let to_stdout = args.output.as_os_str() == "-";
     if !to_stdout {
         // Before the weights are read.

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 Examples:
   tokki man | man -l -
   tokki man --dir ~/.local/share/man/man1      then: man tokki-run")]
-pub(super) struct Args {
+pub(super) struct ManArgs {
     /// Directory to write all pages to
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ManArgs) -> Result<()> {
     let mut command = Cli::command();
     command.build();
     let Some(dir) = &args.dir else {

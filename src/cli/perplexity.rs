@@ -5,7 +5,7 @@ use super::output::{json, result, say};
 use crate::config::MachineFlags;
 use crate::engine::not_generative;
 use crate::perplexity::{
-    Comparison, Divergence, Outputs, Reader, Score, Windows, Writer, check_length, run as compute,
+    Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,
 };
 use crate::platform::{input, output};
 use crate::tokenizer::{Special, Tokenizer};
@@ -25,7 +25,7 @@ const WINDOW: usize = 512;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  tokki perplexity model-q8_0.gguf --file text.txt --save-logits base.lp\n  \
     tokki perplexity model-q4_k_m.gguf --file text.txt --kl-against base.lp")]
-pub(super) struct Args {
+pub(super) struct PerplexityArgs {
     /// A path or a store name
     model: OsString,
 
@@ -82,7 +82,7 @@ fn generates(machine: &Compute) -> Result<()> {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
     check_files(args)?;
     let text = read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
@@ -96,9 +96,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
 
     let vocab = machine.model.spec.vocab;
-    let open = |path: &PathBuf| Reader::open(path, vocab, windows, &tokens);
+    let open = |path: &PathBuf| LogitsReader::open(path, vocab, windows, &tokens);
     let mut reader = args.kl_against.as_ref().map(open).transpose()?;
-    let create = |path: &PathBuf| Writer::create(path, vocab, windows, &tokens);
+    let create = |path: &PathBuf| LogitsWriter::create(path, vocab, windows, &tokens);
     let mut writer = args.save_logits.as_ref().map(create).transpose()?;
     let mut comparison = Comparison::default();
     let mut outputs = Outputs { save: writer.as_mut(), against: reader.as_mut().map(|r| (r, &mut comparison)) };
@@ -140,7 +140,7 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Both files are checked before the weights are read.
-fn check_files(args: &Args) -> Result<()> {
+fn check_files(args: &PerplexityArgs) -> Result<()> {
     let Some(save) = &args.save_logits else { return Ok(()) };
     output::check(save)?;
     let same = |base: &PathBuf| matches!((save.canonicalize(), base.canonicalize()), (Ok(a), Ok(b)) if a == b);

@@ -158,13 +158,13 @@ pub(super) fn agrees(question: &str) -> bool {
 
 /// The bar of a prompt that takes a while to read.
 #[derive(Default)]
-pub(super) struct Prompt {
+pub(super) struct PromptProgress {
     bar: Option<ProgressBar>,
     /// The first report: before the second one there is no rate to tell.
     first: Option<(usize, Instant)>,
 }
 
-impl Prompt {
+impl PromptProgress {
     /// Shows that `done` of `total` tokens are read.
     pub(super) fn show(&mut self, done: usize, total: usize) {
         /// Prompts below this are read in no time.
@@ -187,7 +187,7 @@ impl Prompt {
     }
 }
 
-impl Prompt {
+impl PromptProgress {
     /// Takes the bar off the screen, before anything else is said there.
     pub(super) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -196,7 +196,7 @@ impl Prompt {
     }
 }
 
-impl Drop for Prompt {
+impl Drop for PromptProgress {
     fn drop(&mut self) {
         // An interrupted one must not stay on the screen.
         self.clear();

@@ -30,7 +30,7 @@ Examples:
 
 HF_TOKEN is the token for models behind terms; it is sent to the hub alone.
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY and the system's certificates are honoured.")]
-pub(super) struct Args {
+pub(super) struct PullArgs {
     /// hf:ORG/REPO[@REVISION][:QUANT], ORG/REPO/FILE.gguf, a URL, or a catalogue name
     #[arg(value_name = "MODEL")]
     what: String,
@@ -50,7 +50,7 @@ pub(super) struct Args {
     network: PullFlags,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &PullArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.network);
     if Path::new(&args.what).is_file() && Store::of(&settings)?.find(&args.what)?.is_none() {
         let file = &args.what;

@@ -13,13 +13,13 @@ use crate::units::show_bytes;
 Examples:
   tokki rm gemma3-270m
   tokki rm NAME OTHER-NAME")]
-pub(super) struct Args {
+pub(super) struct RmArgs {
     /// The models to remove
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &RmArgs) -> Result<()> {
     let store = Store::open()?;
     // All of them are looked for before the first is removed.
     let partials = store.partials();

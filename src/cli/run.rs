@@ -1,6 +1,6 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
-pub(super) use super::asked::Run;
+pub(super) use super::asked::RunArgs;
 use super::asked::{as_question, called, given_prompt, joined, question, what};
 use super::compute::Compute;
 use super::output;
@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
-pub(super) fn run(args: &Run) -> Result<()> {
+pub(super) fn run(args: &RunArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat).with(&args.thinking);
     check_flags(args, &settings)?;
     let form = form(args)?;
@@ -150,7 +150,7 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
 }
 
 /// The chat that `--continue` goes on with.
-fn last_chat(args: &Run, settings: &Settings) -> Result<store::chats::Chat> {
+fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::Chat> {
     let chats = store::chats::Chats::of(settings)?;
     chats.readable()?;
     let wanted = args.model.as_ref().filter(|_| question(args).is_none());
@@ -200,7 +200,7 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
 
 /// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply
 /// not applied there.
-fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
+fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
     let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
     let flag = |key: &str| format!("--{}", key.replace('_', "-"));
     for key in ["system", "thinking", "thoughts"] {
@@ -225,7 +225,7 @@ fn check_flags(args: &Run, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn wishes(args: &Run, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
+fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
     let user = settings.sampling();
     let seed = settings.seed().unwrap_or_else(random_seed);
     Ok(Wishes {
@@ -250,7 +250,7 @@ fn random_seed() -> u64 {
 const MAX_FORM: u64 = 16 << 20;
 
 /// The form that the answer has to keep, if one was asked for.
-fn form(args: &Run) -> Result<Option<Form>> {
+fn form(args: &RunArgs) -> Result<Option<Form>> {
     // The form itself cannot be mistaken for the name of a file.
     let read = |path: &PathBuf, inline: fn(&str) -> bool| match path.to_str() {
         Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
@@ -275,7 +275,7 @@ fn form(args: &Run) -> Result<Option<Form>> {
 
 /// Generates and shows one answer.
 fn once(
-    args: &Run,
+    args: &RunArgs,
     settings: &Settings,
     conversation: &mut Conversation,
     wishes: &Wishes,

@@ -3,7 +3,7 @@
 use super::output::{Paint, json, result, table};
 use crate::Result;
 use crate::describe::{ChatTemplate, Description, Dimensions};
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::store;
 use crate::units::show_bytes;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ Examples:
   tokki show model.gguf --json        the same for programs
   tokki show model.gguf --template    the chat template as the file has it
   tokki show model.gguf --tensors     every tensor with its format and shape")]
-pub(super) struct Args {
+pub(super) struct ShowArgs {
     /// A path or a store name
     model: OsString,
     /// Print JSON
@@ -36,10 +36,10 @@ pub(super) struct Args {
     template: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &ShowArgs) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     if args.template {
-        let template = gguf.need_str("tokenizer.chat_template")?;
+        let template = gguf.need_str(CHAT_TEMPLATE)?;
         return if args.json { json(&template) } else { super::output::foreign(&format!("{template}\n")) };
     }
     if args.keys {

@@ -2,7 +2,7 @@
 
 use super::flow::Flow;
 use super::output::{self, Paint};
-use super::progress::Prompt;
+use super::progress::PromptProgress;
 use crate::Result;
 use crate::chat::{Kind, Part};
 use crate::config::{Settings, Thinking, ThoughtView};
@@ -14,7 +14,7 @@ pub(super) struct Show {
     json: bool,
     thoughts: bool,
     paint: Paint,
-    prompt: Prompt,
+    prompt: PromptProgress,
     last: Option<Kind>,
     ends_line: bool,
     /// Lays the answer out where a terminal shows it.
@@ -35,7 +35,7 @@ impl Show {
                 None => std::io::stderr().is_terminal(),
             };
         let flow = std::io::stdout().is_terminal().then(|| Flow::new(Paint::stdout()));
-        let (paint, prompt) = (Paint::stderr(), Prompt::default());
+        let (paint, prompt) = (Paint::stderr(), PromptProgress::default());
         Self { json, thoughts, paint, prompt, last: None, ends_line: true, flow }
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  tokki template model.gguf --messages chat.json\n  \
     echo '{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}' | tokki template model.gguf --messages -\n  \
     tokki template --template chat.jinja --messages chat.json --var enable_thinking=false")]
-pub(super) struct Args {
+pub(super) struct TemplateArgs {
     /// The model whose template is used; not needed with --template
     #[arg(required_unless_present = "template", conflicts_with = "template")]
     model: Option<OsString>,
@@ -33,7 +33,7 @@ pub(super) struct Args {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &TemplateArgs) -> Result<()> {
     let mut vars = read_vars(&args.messages)?;
     for assignment in &args.vars {
         let (name, value) =

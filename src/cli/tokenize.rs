@@ -15,7 +15,7 @@ use std::io::{self, IsTerminal};
 #[command(after_help = "Examples:\n  \
     printf 'Hello' | tokki tokenize smollm2-135m-instruct\n  \
     printf 'Hello' | tokki tokenize smollm2-135m-instruct | tokki tokenize smollm2-135m-instruct --decode")]
-pub(super) struct Args {
+pub(super) struct TokenizeArgs {
     /// A path or a store name
     model: OsString,
 
@@ -44,7 +44,7 @@ pub(super) struct Args {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &TokenizeArgs) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     gguf.intact()?;
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// All of the command but its files.
-fn convert(args: &Args, tokenizer: &Tokenizer, input: &[u8]) -> Result<String> {
+fn convert(args: &TokenizeArgs, tokenizer: &Tokenizer, input: &[u8]) -> Result<String> {
     let input = std::str::from_utf8(input).map_err(|error| {
         Error::input("stdin", "text in UTF-8", format!("an invalid byte at offset {}", error.valid_up_to()))
             .hint("convert the text to UTF-8 first, for example with iconv")
@@ -85,7 +85,7 @@ fn convert(args: &Args, tokenizer: &Tokenizer, input: &[u8]) -> Result<String> {
 }
 
 /// One text to one line.
-fn encode(args: &Args, tokenizer: &Tokenizer, text: &str) -> Result<String> {
+fn encode(args: &TokenizeArgs, tokenizer: &Tokenizer, text: &str) -> Result<String> {
     let ids = if args.special {
         tokenizer.encode_with_bos(text, Special::Parse)
     } else {
@@ -101,7 +101,7 @@ fn encode(args: &Args, tokenizer: &Tokenizer, text: &str) -> Result<String> {
 }
 
 /// One array of ids to its text, and nothing else.
-fn decode(args: &Args, tokenizer: &Tokenizer, array: &str, number: usize) -> Result<String> {
+fn decode(args: &TokenizeArgs, tokenizer: &Tokenizer, array: &str, number: usize) -> Result<String> {
     let place = || format!("stdin, array {number}");
     let ids: Vec<u32> = serde_json::from_str(array.trim())
         .map_err(|error| Error::input(place(), "a JSON array of token ids, such as [1,2,3]", error.to_string()))?;
@@ -138,7 +138,7 @@ mod tests {
         #[derive(clap::Parser)]
         struct Command {
             #[command(flatten)]
-            args: Args,
+            args: TokenizeArgs,
         }
         let command = <Command as clap::Parser>::try_parse_from(["tokenize", "model"].iter().chain(flags)).unwrap();
         convert(&command.args, &tokenizer(), input)

@@ -16,13 +16,13 @@ Examples:
   tokki verify smollm2-135m-instruct      one of them
 
 Exit code 1 if any file is not what it was.")]
-pub(super) struct Args {
+pub(super) struct VerifyArgs {
     /// The models to check [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &VerifyArgs) -> Result<()> {
     let store = Store::open()?;
     let names = if args.names.is_empty() {
         store.models()?.into_iter().map(|entry| entry.name).collect()

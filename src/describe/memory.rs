@@ -11,7 +11,7 @@ const CONTEXTS: [usize; 5] = [2048, 8192, 32_768, 131_072, 524_288];
 
 /// The cache at one context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Memory {
+pub struct MemoryUse {
     /// Positions.
     pub context: usize,
     /// Kind of the cache (`q8_0`).
@@ -21,13 +21,13 @@ pub struct Memory {
 }
 
 /// Every context with every kind of cache, the smallest kind first.
-pub(super) fn table(spec: &Spec) -> Vec<Memory> {
+pub(super) fn table(spec: &Spec) -> Vec<MemoryUse> {
     let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&context| context < spec.context_train).collect();
     contexts.push(spec.context_train);
     let mut shapes: Vec<CacheShape> = KvKind::NAMES.iter().map(|&(kind, _)| CacheShape::new(spec, kind)).collect();
     shapes.sort_by_key(CacheShape::page_bytes);
     let row = |context: usize| {
-        shapes.iter().map(move |shape| Memory {
+        shapes.iter().map(move |shape| MemoryUse {
             context,
             kv_type: shape.kind().name(),
             cache_bytes: shape.bytes(context) as u64,

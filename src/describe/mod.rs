@@ -12,11 +12,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use memory::Memory;
+pub use memory::MemoryUse;
 pub use talk::{ChatTemplate, Sampling};
 
 use crate::arch::{self, Rope, RopeScaling, Spec};
-use crate::gguf::{Format, Gguf, TensorInfo, Value, layout_name};
+use crate::gguf::{Gguf, TensorFormat, TensorInfo, Value, layout_name};
 use crate::shapes::Recipe;
 
 /// A model, described.
@@ -55,7 +55,7 @@ pub struct Description {
     /// How answers are sampled when nothing else is asked for.
     pub sampling: Vec<Sampling>,
     /// Memory by context and kind of cache.
-    pub memory: Vec<Memory>,
+    pub memory: Vec<MemoryUse>,
     /// Tensors that the model does not use.
     pub ignored_tensors: Vec<String>,
     /// Whether the model can be computed.
@@ -107,7 +107,7 @@ pub struct Dimensions {
     /// Width of a dense feed-forward, or of one expert where no layer is dense.
     pub feed_forward: usize,
     /// Experts.
-    pub experts: Option<Experts>,
+    pub experts: Option<ExpertCounts>,
     /// Tokens.
     pub vocabulary: usize,
     /// Rotary embeddings, in words.
@@ -116,7 +116,7 @@ pub struct Dimensions {
 
 /// Experts of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Experts {
+pub struct ExpertCounts {
     /// How many there are in a layer.
     pub count: usize,
     /// How many a token passes.
@@ -181,9 +181,9 @@ impl Description {
 
 /// Tensors by format, those with most bytes first.
 fn formats(gguf: &Gguf) -> Vec<FormatCount> {
-    let count = |(format, tensors, bytes): (Format, usize, u64)| FormatCount {
+    let count = |(format, tensors, bytes): (TensorFormat, usize, u64)| FormatCount {
         name: format.name(),
-        supported: matches!(format, Format::Known(_)),
+        supported: matches!(format, TensorFormat::Known(_)),
         tensors,
         bytes,
     };
@@ -222,7 +222,7 @@ fn dimensions(spec: &Spec) -> Dimensions {
         spec.layers.iter().filter_map(|layer| layer.attention().and_then(arch::Attention::reach)).collect();
     let dense =
         spec.layers.iter().flat_map(|layer| &layer.feeds).find_map(|feed| feed.ffn.dense()).map(|dense| dense.width);
-    let experts = spec.layers.iter().find_map(arch::Layer::experts).map(|experts| Experts {
+    let experts = spec.layers.iter().find_map(arch::Layer::experts).map(|experts| ExpertCounts {
         count: experts.count,
         used: experts.used,
         width: experts.width,

@@ -35,7 +35,7 @@ fn experts_count_as_active_by_use() {
     let found = describe(&tiny("qwen3moe", 1).unwrap());
     // Half of the experts of both layers: 3 matrices of 64 x 32, 2 of 4.
     assert_eq!(found.parameters - found.active_parameters, 2 * 2 * 3 * 64 * 32);
-    assert_eq!(found.dimensions.unwrap().experts, Some(Experts { count: 4, used: 2, width: 32, shared: None }));
+    assert_eq!(found.dimensions.unwrap().experts, Some(ExpertCounts { count: 4, used: 2, width: 32, shared: None }));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! token -> stream decoder (whole characters) -> thought or answer -> stop texts -> piece.
 
 use crate::Result;
-use crate::chat::{Close, Kind, Part, Splitter, ThoughtGuard};
-use crate::sample::{Constraint, Mask, Sampler, StopMatcher};
+use crate::chat::{Close, Kind, Part, Splitter, StopMatcher, ThoughtGuard};
+use crate::sample::{Constraint, Mask, Sampler};
 use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

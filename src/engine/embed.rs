@@ -4,7 +4,7 @@ use super::Options;
 use super::gauges::{Count, Gauges};
 use super::llm::controls;
 use crate::arch::{Output, Pooling, Spec};
-use crate::forward::{Scratch, Setting, Span, Want, forward, pool};
+use crate::forward::{PassSettings, Scratch, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -96,11 +96,11 @@ impl Embedder {
         if needed > available {
             return Err(Error::ContextFull { needed, available });
         }
-        let setting = Setting {
+        let setting = PassSettings {
             read_ahead: self.options.read_ahead,
             vectors: true,
             second_text,
-            ..Setting::new(&self.model, &self.pool, cancel)
+            ..PassSettings::new(&self.model, &self.pool, cancel)
         };
         let mut cache = KvCache::new(Arc::clone(&self.shape));
         cache.aim(needed);

@@ -2,7 +2,7 @@
 //! shared by all sessions and by the server.
 
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
 use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
 #[cfg(feature = "grammar")]
@@ -273,7 +273,7 @@ impl Llm {
 }
 
 fn has_template(gguf: &Gguf) -> bool {
-    gguf.value("tokenizer.chat_template").is_some()
+    gguf.value(CHAT_TEMPLATE).is_some()
 }
 
 fn spared(tokenizer: &Tokenizer) -> Vec<u32> {

@@ -15,7 +15,7 @@ use super::disk::{self, Disk};
 use super::gauges::{Count, Gauges};
 use super::handle::EngineOptions;
 use super::sequence::{Event, Job, Sequence};
-use crate::forward::{Scratch, Setting, Span, Want, forward};
+use crate::forward::{PassSettings, Scratch, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
 use crate::{Error, Result};
@@ -349,7 +349,7 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let read_ahead = self.options.session.read_ahead;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting = Setting { read_ahead, ..Setting::new(model, &self.pool, cancel) };
+        let setting = PassSettings { read_ahead, ..PassSettings::new(model, &self.pool, cancel) };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {

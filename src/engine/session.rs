@@ -1,7 +1,7 @@
 //! One sequence: its tokens, its cache, its buffers.
 
 use super::Llm;
-use crate::forward::{DEFAULT_BATCH, Scratch, Setting, Span, Trace, Want, forward};
+use crate::forward::{DEFAULT_BATCH, PassSettings, Scratch, Span, Trace, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -224,11 +224,11 @@ impl Session {
     }
 
     fn pass(&mut self, tokens: &[u32], want: Want) -> Result<&[f32]> {
-        let setting = Setting {
+        let setting = PassSettings {
             read_ahead: self.options.read_ahead,
             expand_latents: self.options.expand_latents,
             trace: self.trace.as_deref(),
-            ..Setting::new(&self.model, &self.pool, &self.cancel)
+            ..PassSettings::new(&self.model, &self.pool, &self.cancel)
         };
         let span = Span { cache: &mut self.cache, tokens, want };
         let done = forward(&setting, &mut self.scratch, &mut [span]).map(<[f32]>::len);

@@ -9,19 +9,19 @@
 //! and took the reads from 625 MB per token to 350: faults read what lies around them, too. Where every weight is used for
 //! every token, the kernel's own read-ahead does nearly as well: 1.1 times with 128 KiB, 0.95 times with 8 MiB.
 
-use super::Pass;
-use super::moe::Plan;
+use super::pass::Pass;
+use super::routing::Routing;
 use crate::model::{Gated, Stack};
 use std::ops::Range;
 
 /// One request: up to `most` bytes of each of these matrices.
-pub(super) struct Ask<'a> {
+pub(super) struct ReadAhead<'a> {
     weights: &'a Stack,
     matrices: Range<usize>,
     most: usize,
 }
 
-impl Ask<'_> {
+impl ReadAhead<'_> {
     /// Hands the request to the system and does not wait for the bytes.
     pub(super) fn ask(&self) {
         self.weights.read_ahead(self.matrices.clone(), self.most);
@@ -38,32 +38,32 @@ impl Ask<'_> {
 #[derive(Default)]
 pub(super) struct Ahead<'a> {
     /// What each product needs.
-    products: Vec<Vec<Ask<'a>>>,
+    products: Vec<Vec<ReadAhead<'a>>>,
     /// How many products are asked for at once, then when each product has started.
     until: Vec<usize>,
 }
 
 impl<'a> Ahead<'a> {
     /// The requests for the experts of `plan`; none for a window of 0 bytes.
-    pub(super) fn new(window: usize, plan: &Plan, w: &'a Gated) -> Self {
+    pub(super) fn new(window: usize, plan: &Routing, w: &'a Gated) -> Self {
         if window == 0 {
             return Self::default();
         }
-        let ask = |weights: &'a Stack, expert| Ask { weights, matrices: expert..expert + 1, most: usize::MAX };
+        let ask = |weights: &'a Stack, expert| ReadAhead { weights, matrices: expert..expert + 1, most: usize::MAX };
         let first = plan.experts.iter().map(|&(expert, _)| w.first().map(|stack| ask(stack, expert)).collect());
         let second = plan.experts.iter().map(|&(expert, _)| vec![ask(&w.down, expert)]);
-        let products: Vec<Vec<Ask<'_>>> = first.chain(second).collect();
-        let sizes: Vec<usize> = products.iter().map(|asks| asks.iter().map(Ask::bytes).sum()).collect();
+        let products: Vec<Vec<ReadAhead<'_>>> = first.chain(second).collect();
+        let sizes: Vec<usize> = products.iter().map(|asks| asks.iter().map(ReadAhead::bytes).sum()).collect();
         Self { products, until: windows(&sizes, window) }
     }
 
     /// What is asked for before the first product.
-    pub(super) fn at_once(&self) -> Vec<&Ask<'a>> {
+    pub(super) fn at_once(&self) -> Vec<&ReadAhead<'a>> {
         self.products[..self.until.first().copied().unwrap_or(0)].iter().flatten().collect()
     }
 
     /// What is asked for when product `index` starts.
-    pub(super) fn at_product(&self, index: usize) -> &[Vec<Ask<'a>>] {
+    pub(super) fn at_product(&self, index: usize) -> &[Vec<ReadAhead<'a>>] {
         match self.until.get(index..index + 2) {
             Some(&[before, after]) => &self.products[before..after],
             _ => &[],
@@ -93,7 +93,7 @@ fn windows(sizes: &[usize], window: usize) -> Vec<usize> {
 impl Pass<'_> {
     /// Hands requests to the system, on all threads: a request for many pages takes as long as it takes to find them
     /// missing.
-    pub(super) fn ask_for(&self, asks: &[&Ask<'_>]) {
+    pub(super) fn ask_for(&self, asks: &[&ReadAhead<'_>]) {
         if !asks.is_empty() {
             self.lead.phase(asks.len(), &|_, index| asks[index].ask());
         }
@@ -113,7 +113,7 @@ impl Pass<'_> {
         let mut asks = Vec::new();
         for (weights, used) in products.into_iter().filter(|(weights, used)| *used == weights.count()) {
             let most = weights.matrix_bytes().min(left / used);
-            asks.push(Ask { weights, matrices: 0..used, most });
+            asks.push(ReadAhead { weights, matrices: 0..used, most });
             left -= most * used;
         }
         self.ask_for(&asks.iter().collect::<Vec<_>>());

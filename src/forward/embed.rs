@@ -1,7 +1,8 @@
 //! What the residual stream begins as, and the values that each layer has of its own for a token.
 
+use super::pass::Pass;
 use super::scratch::{Scratch, sized};
-use super::{Pass, norm, product};
+use super::{norm, product};
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
 

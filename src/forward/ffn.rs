@@ -1,8 +1,9 @@
 //! The feed-forward, `down(act(gate x) * up x)` or `down(act(up x))`.
 
+use super::pass::Pass;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
-use super::{Pass, norm, trace};
+use super::{norm, trace};
 use crate::arch::{Activation, Ffn};
 use crate::model::{DenseWeights, Gated};
 use tokki_quant::activation::Activations;

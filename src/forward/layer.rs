@@ -1,7 +1,8 @@
 //! One layer: mixers of positions, feed-forwards, and what holds them together.
 
+use super::pass::Pass;
 use super::scratch::{Scratch, sized};
-use super::{Pass, mixer, moe, norm, product};
+use super::{mixer, moe, norm, product};
 use crate::arch::{End, Residual, Skip, Stream};
 use crate::kv::KvCache;
 use crate::model::{FfnWeights, LayerWeights, NormWeights};

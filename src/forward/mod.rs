@@ -10,35 +10,35 @@ mod layer;
 mod mixer;
 mod moe;
 mod norm;
+mod pass;
 mod pooling;
 mod product;
 mod rope;
+mod routing;
 mod scratch;
 mod streams;
 mod trace;
 
+pub use pass::Trace;
 pub use pooling::pool;
 pub use scratch::{Scratch, values_per_token};
-pub use trace::Trace;
 
 /// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
 pub const DEFAULT_BATCH: usize = 512;
 
 use crate::arch::Output;
-use crate::kv::{CacheShape, KvCache};
+use crate::kv::KvCache;
 use crate::model::{Model, Stack};
 use crate::parallel::Pool;
 use crate::{Error, Result};
+use pass::{Pass, Place};
 use product::Product;
-use rope::Angles;
 use scratch::sized;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokki_quant::activation::Activations;
-use tokki_quant::isa::Isa;
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
-use tokki_quant::team::Lead;
 
 /// Which tokens of a pass need logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub enum Want {
 }
 
 /// What stays the same for all passes of a session.
-pub struct Setting<'a> {
+pub struct PassSettings<'a> {
     /// The model.
     pub model: &'a Model,
     /// The threads.
@@ -72,7 +72,7 @@ pub struct Setting<'a> {
     pub second_text: usize,
 }
 
-impl<'a> Setting<'a> {
+impl<'a> PassSettings<'a> {
     /// Passes that ask for logits, read nothing ahead and tell nobody of the intermediates.
     pub fn new(model: &'a Model, pool: &'a Pool, cancel: &'a AtomicBool) -> Self {
         let (read_ahead, expand_latents, trace, vectors, second_text) = (0, false, None, false, usize::MAX);
@@ -90,39 +90,6 @@ pub struct Span<'a> {
     pub want: Want,
 }
 
-/// Where the rows of a span lie in the pass.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Row of its first token.
-    row: usize,
-    /// How many tokens.
-    n: usize,
-    /// Position of the first in its sequence.
-    from: usize,
-}
-
-/// One pass: what its steps read.
-struct Pass<'a> {
-    model: &'a Model,
-    lead: &'a Lead<'a>,
-    isa: Isa,
-    /// Rows of the pass: tokens of all its spans.
-    n: usize,
-    places: &'a [Place],
-    shape: &'a CacheShape,
-    angles: &'a [Angles],
-    /// Bytes of weights that are asked for ahead of their use.
-    read_ahead: usize,
-    /// Whether latent attention expands keys and values in this pass.
-    expand_latents: bool,
-    /// Ids of the rows.
-    tokens: &'a [u32],
-    /// The position from which on tokens are of a second text.
-    second_text: usize,
-    /// Told of the intermediates.
-    trace: Option<&'a dyn Trace>,
-}
-
 /// Runs the tokens of all spans at the positions after their caches' valid ones, appends them to the caches, and returns
 /// the logits (or vectors) that were asked for, `[rows][vocab]` in the order of the spans. A span's results do not depend on the others.
 ///
@@ -132,7 +99,7 @@ struct Pass<'a> {
 /// id outside the vocabulary, [`Error::Failed`] when there is no memory for the caches.
 ///
 /// [`Error::Failed`]: crate::Error
-pub fn forward<'s>(setting: &Setting<'_>, scratch: &'s mut Scratch, spans: &mut [Span<'_>]) -> Result<&'s [f32]> {
+pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: &mut [Span<'_>]) -> Result<&'s [f32]> {
     let model = setting.model;
     let vocab = model.spec.vocab;
     let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
@@ -236,4 +203,4 @@ impl Pass<'_> {
     }
 }
 
-crate::text::opaque!(Setting<'_>, Span<'_>);
+crate::text::opaque!(PassSettings<'_>, Span<'_>);

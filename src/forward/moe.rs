@@ -1,10 +1,11 @@
 //! A mixture of experts: one router for all gating rules, tokens grouped by expert, results added in the order of the
 //! experts' numbers.
 
-use super::Pass;
 use super::ahead::Ahead;
-use super::mixer::softplus;
+use super::mixer::curves::softplus;
+use super::pass::Pass;
 use super::product::{self, Product};
+use super::routing::Routing;
 use super::scratch::{Scratch, sized};
 use crate::arch::{Experts, Ffn, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
@@ -21,14 +22,6 @@ pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
     let shared = w.shared.iter().flat_map(Gated::first).chain(&w.shared_gate);
     let experts = w.latent.iter().map(|(down, _)| down).chain(w.experts.first());
     product::kinds([&w.router].into_iter().chain(experts).chain(shared))
-}
-
-/// Which tokens go to which expert.
-pub(super) struct Plan {
-    /// `(expert, tokens)` of each expert that has any, in rising order.
-    pub(super) experts: Vec<(usize, Vec<u32>)>,
-    /// For each token its `(output row, weight)` in rising order of the expert.
-    routes: Vec<Vec<(usize, f32)>>,
 }
 
 impl Pass<'_> {
@@ -122,7 +115,7 @@ impl Pass<'_> {
     }
 
     /// Adds the results of each token's experts, in the order of their numbers, to rows of `width` values.
-    fn add_chosen(&self, plan: &Plan, outputs: &[f32], to: &mut [f32], width: usize) {
+    fn add_chosen(&self, plan: &Routing, outputs: &[f32], to: &mut [f32], width: usize) {
         let rows = Chunks::new(&mut to[..self.n * width], width);
         self.lead.phase(self.n, &|_, t| {
             let sum = rows.take(t);
@@ -133,7 +126,7 @@ impl Pass<'_> {
     }
 
     /// Every chosen expert on its tokens, into `s.expert_out`: `[rows of expert a | rows of expert b | ...][E]`.
-    fn chosen(&self, s: &mut Scratch, plan: &mut Plan, facts: &Experts, w: &Gated, ahead: &Ahead<'_>) {
+    fn chosen(&self, s: &mut Scratch, plan: &mut Routing, facts: &Experts, w: &Gated, ahead: &Ahead<'_>) {
         let (width, e, lead) = (w.up.rows(), w.down.rows(), self.lead);
         let total: usize = plan.experts.iter().map(|(_, tokens)| tokens.len()).sum();
         let all: Vec<u32> = (0..total as u32).collect();
@@ -171,7 +164,7 @@ impl Pass<'_> {
 
     /// The inputs of the chosen experts, each times its weight, in the order of the plan's rows. Results then count as they
     /// are.
-    fn weigh_inputs(&self, s: &mut Scratch, plan: &mut Plan, w: &Gated) {
+    fn weigh_inputs(&self, s: &mut Scratch, plan: &mut Routing, w: &Gated) {
         let e = self.model.spec.embd;
         let mut rows: Vec<(usize, f32)> = vec![(0, 0.0); plan.routes.iter().map(Vec::len).sum()];
         for (t, routes) in plan.routes.iter_mut().enumerate() {
@@ -200,7 +193,7 @@ fn take<'a>(buffer: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 }
 
 /// Groups tokens by expert from the router's logits `[n][count]` (overwritten with the scores).
-fn plan(isa: Isa, logits: &mut [f32], count: usize, experts: &Experts, bias: Option<&[f32]>) -> Plan {
+fn plan(isa: Isa, logits: &mut [f32], count: usize, experts: &Experts, bias: Option<&[f32]>) -> Routing {
     let (used, router) = (experts.used, &experts.router);
     let mut tokens_of = vec![Vec::new(); count];
     let mut choices = Vec::new();
@@ -220,7 +213,7 @@ fn plan(isa: Isa, logits: &mut [f32], count: usize, experts: &Experts, bias: Opt
             row += 1;
         }
     }
-    Plan { experts, routes }
+    Routing { experts, routes }
 }
 
 /// The experts of one token and their weights. Ties go to the lower number.

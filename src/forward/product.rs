@@ -1,7 +1,7 @@
 //! Matrix products as phases: several products that read the same input run together, cut into bands of rows that
 //! threads claim.
 
-use super::ahead::Ask;
+use super::ahead::ReadAhead;
 use crate::arch::Activation;
 use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
@@ -23,7 +23,7 @@ pub(super) struct Product<'a> {
     /// The function of the result, where there is no second product.
     act: Option<Activation>,
     /// What to ask the system for when the product starts: weights of later ones.
-    ask: &'a [Vec<Ask<'a>>],
+    ask: &'a [Vec<ReadAhead<'a>>],
 }
 
 struct Up<'a> {
@@ -71,13 +71,13 @@ impl<'a> Product<'a> {
     }
 
     /// Asks the system for these weights when the product starts.
-    pub(super) fn asking_for(self, ask: &'a [Vec<Ask<'a>>]) -> Self {
+    pub(super) fn asking_for(self, ask: &'a [Vec<ReadAhead<'a>>]) -> Self {
         Self { ask, ..self }
     }
 
     fn run(&self, isa: Isa, band: usize) {
         if band == 0 {
-            self.ask.iter().flatten().for_each(Ask::ask);
+            self.ask.iter().flatten().for_each(ReadAhead::ask);
         }
         let mut tile = self.out.take(band);
         self.multiply(isa, self.weights, &mut tile);

@@ -3,8 +3,9 @@
 //!
 //! Stream 0 is `s.x`; the others are `s.streams`, `[streams - 1][n][E]`.
 
+use super::pass::Pass;
 use super::scratch::{Scratch, sized};
-use super::{Pass, norm, product};
+use super::{norm, product};
 use crate::model::{AltUpWeights, Stack};
 use tokki_quant::share::Chunks;
 use tokki_quant::{gates, ops};

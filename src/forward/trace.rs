@@ -15,16 +15,9 @@
 //!
 //! The scores of attention (`kq_soft_max`) never exist as a whole: each tile's are gone when the next one's come.
 
-use super::Pass;
+use super::pass::Pass;
 use crate::arch::{Activation, Gate};
 use std::ops::Range;
-
-/// An observer of intermediates.
-pub trait Trace: Send + Sync {
-    /// Called by the thread that leads a pass, in the order of computation. `values` are rows of `row_len` values, one for
-    /// each token of the pass (of `result_norm` and `result_output`: for each token whose logits are wanted).
-    fn values(&self, name: &str, row_len: usize, values: &[f32]);
-}
 
 impl Pass<'_> {
     /// Tells the observer, if there is one, of the `rows` rows at the beginning of `values`.

@@ -11,7 +11,7 @@ use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use serde_json::Value as Json;
 
 use super::scan::{KeySpan, Scan};
-use super::value::{Array, Kind, Value};
+use super::value::{Array, Value, ValueKind};
 use crate::{Error, Result};
 
 /// Decodes the keys of a pre-scanned header; `map` is the file that the arrays stay in.
@@ -61,14 +61,14 @@ fn disagreement(place: &str, what: &str) -> Error {
 /// A scalar from the decoder's JSON value. Numbers go through their text, which keeps every `f32` and `u64` exact.
 fn scalar(span: &KeySpan, json: Option<&Json>) -> Option<Value> {
     Some(match (span.kind, json?) {
-        (Kind::Text, Json::String(_)) if !span.utf8 => Value::BadText,
-        (Kind::Text, Json::String(text)) => Value::Text(text.clone()),
-        (Kind::Bool, Json::Bool(value)) => Value::Bool(*value),
+        (ValueKind::Text, Json::String(_)) if !span.utf8 => Value::BadText,
+        (ValueKind::Text, Json::String(text)) => Value::Text(text.clone()),
+        (ValueKind::Bool, Json::Bool(value)) => Value::Bool(*value),
         // JSON has no NaN and no infinities: the decoder turns them into null.
-        (Kind::F32 | Kind::F64, Json::Null) => Value::Float(f64::NAN),
-        (Kind::F32, Json::Number(number)) => Value::Float(f64::from(number.to_string().parse::<f32>().ok()?)),
-        (Kind::F64, Json::Number(number)) => Value::Float(number.to_string().parse().ok()?),
-        (Kind::Text | Kind::Bool | Kind::Array | Kind::F32 | Kind::F64, _) => return None,
+        (ValueKind::F32 | ValueKind::F64, Json::Null) => Value::Float(f64::NAN),
+        (ValueKind::F32, Json::Number(number)) => Value::Float(f64::from(number.to_string().parse::<f32>().ok()?)),
+        (ValueKind::F64, Json::Number(number)) => Value::Float(number.to_string().parse().ok()?),
+        (ValueKind::Text | ValueKind::Bool | ValueKind::Array | ValueKind::F32 | ValueKind::F64, _) => return None,
         (_, Json::Number(number)) => match number.as_u64() {
             Some(value) => Value::Uint(value),
             None => Value::Int(number.as_i64()?),

@@ -1,10 +1,14 @@
 //! Typed access to keys. Absent is `None`; present with another type is an error that names file, key, what was wanted
 //! and what was found.
 
+use super::file::Gguf;
 use super::scan::shown;
-use super::{Array, Gguf, Texts, Value};
+use super::value::{Array, Texts, Value};
 use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError};
+
+/// The key of the text of the chat template.
+pub const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 impl Gguf {
     /// `general.architecture`.

@@ -15,70 +15,17 @@ use rayon::prelude::*;
 use tokki_quant::dtype::DType;
 use tokki_quant::matrix::{self, Matrix, RowLayout};
 
+use super::file::Gguf;
 use super::map::{self, Map};
-use super::tensor::{self, Format, TensorInfo};
-use super::{Gguf, scan};
+use super::rows::{GROUP, TypeNumber, has_groups};
+use super::scan;
+use super::tensor::{self, TensorFormat, TensorInfo};
 use crate::{Error, Result};
 
-/// The extension of files with interleaved rows.
-pub const EXTENSION: &str = "tokki";
-
-/// Rows that lie side by side.
-const GROUP: usize = RowLayout::GROUP;
-/// The upper half of a marked type number: `TK` in the file.
-const MARK: u32 = 0x4b54;
-/// The only version of the layout so far.
-const VERSION: u32 = 1;
 /// Bytes that are rearranged at a time, about.
 const PIECE: usize = 4 << 20;
 /// Pieces that are in memory at once.
 const AT_ONCE: usize = 8;
-
-/// What the number of a tensor's type says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TypeNumber {
-    /// A format, and how its rows lie.
-    Known(u32, RowLayout),
-    /// A version of the layout that is not known here.
-    Newer(u32),
-}
-
-impl TypeNumber {
-    pub(super) fn read(number: u32) -> Self {
-        match (number >> 16, number >> 8 & 0xff, number & 0xff) {
-            (MARK, VERSION, format) => Self::Known(format, RowLayout::Interleaved),
-            (MARK, version, _) => Self::Newer(version),
-            _ => Self::Known(number, RowLayout::Plain),
-        }
-    }
-
-    fn write(dtype: DType, layout: RowLayout) -> u32 {
-        match layout {
-            RowLayout::Plain => dtype.gguf_id(),
-            RowLayout::Interleaved => MARK << 16 | VERSION << 8 | dtype.gguf_id(),
-        }
-    }
-}
-
-/// Whether the rows of a tensor can lie side by side: blocks of several weights, and a group's worth of rows in each matrix.
-pub(super) fn has_groups(dtype: DType, shape: &[usize]) -> bool {
-    dtype.interleaves() && dtype.gguf_id() < 0x100 && shape.get(1).is_some_and(|&rows| rows >= GROUP)
-}
-
-/// Whether rows `part` of matrices of `unit` interleaved rows each are whole groups, or go to the end of one.
-pub(super) fn is_whole(unit: usize, part: &Range<usize>) -> bool {
-    let (start, end) = (part.start % unit, part.end % unit);
-    let inside = part.end <= (part.start / unit + 1) * unit;
-    start.is_multiple_of(GROUP) && end.is_multiple_of(GROUP) && (inside || unit.is_multiple_of(GROUP))
-}
-
-/// What people call a layout.
-pub fn layout_name(layout: RowLayout) -> &'static str {
-    match layout {
-        RowLayout::Plain => "plain",
-        RowLayout::Interleaved => "interleaved",
-    }
-}
 
 /// One file of a model, to be written with its rows in a layout.
 pub struct Rearranged {
@@ -208,7 +155,7 @@ impl Rearranged {
 
 /// The format of a tensor whose rows will lie another way.
 fn changes(info: &TensorInfo, layout: RowLayout) -> Option<DType> {
-    let Format::Known(dtype) = info.format else { return None };
+    let TensorFormat::Known(dtype) = info.format else { return None };
     (info.layout != layout && has_groups(dtype, &info.shape)).then_some(dtype)
 }
 
@@ -218,7 +165,7 @@ fn copied(range: Range<usize>, pieces: &mut Vec<Piece>) {
 
 /// The rows of a tensor, matrix by matrix.
 fn rearranged(info: &TensorInfo, pieces: &mut Vec<Piece>) {
-    let (Format::Known(dtype), [cols, rows, ..]) = (info.format, info.shape.as_slice()) else { return };
+    let (TensorFormat::Known(dtype), [cols, rows, ..]) = (info.format, info.shape.as_slice()) else { return };
     let row = info.range.len() / info.shape[1..].iter().product::<usize>();
     let step = (PIECE / (row * GROUP)).max(1) * GROUP * row;
     for matrix in split(info.range.clone(), rows * row) {
@@ -270,6 +217,7 @@ crate::text::opaque!(Rearranged);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::rows::{MARK, is_whole};
     use super::*;
     use crate::testing::{Rng, Writer};
 

@@ -6,11 +6,14 @@
 //! over several files (`-00001-of-00003.gguf`) is opened by its first file and looks like one.
 
 mod decode;
+mod file;
 mod foreign;
 mod keys;
 mod layout;
+mod magic;
 mod map;
 mod other;
+mod rows;
 mod scan;
 mod split;
 mod tensor;
@@ -20,50 +23,27 @@ mod warm;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::path::Path;
+use std::sync::Arc;
 
+use file::Shard;
 use map::Map;
 
-pub use layout::{EXTENSION, Rearranged, layout_name};
-pub use tensor::{Format, TensorInfo, TensorView};
+pub use file::Gguf;
+pub use keys::CHAT_TEMPLATE;
+pub use layout::Rearranged;
+pub use rows::{EXTENSION, layout_name};
+pub use tensor::{TensorFormat, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
 pub use tokki_quant::matrix::RowLayout;
-pub use value::{Array, Kind, Texts, Value};
+pub use value::{Array, Texts, Value, ValueKind};
 
 pub use scan::header_len;
 
 use scan::shown;
 
 use crate::{Error, ErrorKind, Result};
-
-/// An open model: its keys, and its tensors in all of its files. Clones share the maps.
-#[derive(Clone)]
-pub struct Gguf {
-    shards: Vec<Shard>,
-    version: u32,
-    keys: HashMap<String, Value>,
-    /// Names of the keys in the order of the file.
-    key_order: Vec<String>,
-    tensors: Vec<TensorInfo>,
-    by_name: HashMap<String, usize>,
-    /// Names of the keys that were asked for, where a caller wants to know.
-    asked: Option<Arc<Mutex<HashSet<String>>>>,
-}
-
-/// One mapped file.
-#[derive(Clone)]
-struct Shard {
-    path: PathBuf,
-    map: Arc<Map>,
-    /// The file behind the map, if there is one.
-    file: Option<Arc<File>>,
-    /// When that was written last.
-    modified: Option<SystemTime>,
-}
 
 /// Whether the file at `path` begins as a GGUF file does.
 pub fn is_gguf(path: &Path) -> bool {
@@ -168,8 +148,8 @@ impl Gguf {
 
     /// Formats with the number of tensors that have them and their bytes (0 where the size is not known), those with most
     /// bytes first.
-    pub fn formats(&self) -> Vec<(Format, usize, u64)> {
-        let mut formats: Vec<(Format, usize, u64)> = Vec::new();
+    pub fn formats(&self) -> Vec<(TensorFormat, usize, u64)> {
+        let mut formats: Vec<(TensorFormat, usize, u64)> = Vec::new();
         for tensor in &self.tensors {
             let bytes = tensor.bytes.unwrap_or(0);
             match formats.iter_mut().find(|(format, ..)| *format == tensor.format) {

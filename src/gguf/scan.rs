@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::other;
-use super::value::Kind;
+use super::magic;
+use super::value::{ArraySpan, ValueKind};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest header, arrays included.
@@ -45,19 +45,11 @@ pub(super) struct Scan {
 /// A key as it lies in the file.
 pub(super) struct KeySpan {
     pub(super) name: String,
-    pub(super) kind: Kind,
-    /// The array's elements, for [`Kind::Array`].
+    pub(super) kind: ValueKind,
+    /// The array's elements, for [`ValueKind::Array`].
     pub(super) array: Option<ArraySpan>,
     /// Whether a text is UTF-8 (true for everything else).
     pub(super) utf8: bool,
-}
-
-/// Elements of an array as they lie in the file.
-#[derive(Debug, Clone)]
-pub(super) struct ArraySpan {
-    pub(super) of: Kind,
-    pub(super) len: usize,
-    pub(super) data: Range<usize>,
 }
 
 /// A tensor as the header declares it.
@@ -123,7 +115,7 @@ fn scan_at(cursor: &mut Cursor<'_>) -> Result<Scan> {
 
 /// That a file does not begin as models do.
 fn no_model(cursor: &Cursor<'_>) -> Error {
-    let (found, hint) = other::kind(cursor.bytes);
+    let (found, hint) = magic::kind(cursor.bytes);
     cursor.wrong(0, "a GGUF file (magic `GGUF`)", found).of(ErrorKind::NotAModel).hint(hint)
 }
 
@@ -166,15 +158,15 @@ fn scan_key(cursor: &mut Cursor<'_>, view: &mut Vec<u8>) -> Result<KeySpan> {
     let kind_at = cursor.at;
     let id = cursor.u32("a key's type")?;
     let unknown = |id: u32| format!("type {id} for key {}", shown(&name));
-    let kind = Kind::from_id(id).ok_or_else(|| cursor.wrong(kind_at, "a value type from 0 to 12", unknown(id)))?;
+    let kind = ValueKind::from_id(id).ok_or_else(|| cursor.wrong(kind_at, "a value type from 0 to 12", unknown(id)))?;
     let mut key = KeySpan { name, kind, array: None, utf8: true };
     match kind {
-        Kind::Text => {
+        ValueKind::Text => {
             let text = cursor.text(MAX_TEXT, "a text")?;
             key.utf8 = std::str::from_utf8(text).is_ok();
             copy(cursor, view, start..cursor.at)?;
         }
-        Kind::Array => {
+        ValueKind::Array => {
             let array = scan_array(cursor, &key.name)?;
             copy(cursor, view, start..kind_at)?;
             view.extend_from_slice(&id.to_le_bytes());
@@ -193,8 +185,8 @@ fn scan_key(cursor: &mut Cursor<'_>, view: &mut Vec<u8>) -> Result<KeySpan> {
 fn scan_array(cursor: &mut Cursor<'_>, key: &str) -> Result<ArraySpan> {
     let at = cursor.at;
     let id = cursor.u32("an array's type")?;
-    let of = match Kind::from_id(id) {
-        Some(Kind::Array) => {
+    let of = match ValueKind::from_id(id) {
+        Some(ValueKind::Array) => {
             return Err(cursor.wrong(at, "an array of plain values", format!("arrays within key {}", shown(key))));
         }
         Some(kind) => kind,
@@ -203,10 +195,10 @@ fn scan_array(cursor: &mut Cursor<'_>, key: &str) -> Result<ArraySpan> {
             return Err(cursor.wrong(at, "a value type from 0 to 12", found));
         }
     };
-    let least = if of == Kind::Text { 8 } else { of.size() };
+    let least = if of == ValueKind::Text { 8 } else { of.size() };
     let len = cursor.count("array elements", u64::MAX, least)? as usize;
     let start = cursor.at;
-    if of == Kind::Text {
+    if of == ValueKind::Text {
         for _ in 0..len {
             cursor.text(MAX_TEXT, "an array's text")?;
         }
@@ -221,7 +213,7 @@ fn scan_array(cursor: &mut Cursor<'_>, key: &str) -> Result<ArraySpan> {
 fn scan_alignment(cursor: &Cursor<'_>, key: &KeySpan) -> Result<u64> {
     let at = cursor.at.saturating_sub(key.kind.size());
     let wanted = "key general.alignment to be a u32 power of two from 8 to 1048576";
-    if key.kind != Kind::U32 {
+    if key.kind != ValueKind::U32 {
         return Err(cursor.wrong(at, wanted, key.kind.name().into()));
     }
     let value = cursor.bytes[at..].first_chunk().map_or(0, |b| u64::from(u32::from_le_bytes(*b)));

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Gguf;
+use super::file::Gguf;
+use super::rows::EXTENSION;
 use crate::{Error, Result};
 
 /// Most files of one model: what five digits could say is never used.
@@ -92,7 +93,7 @@ impl Named {
     fn parse(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let strip = |extension| Some((name.strip_suffix(extension)?.strip_suffix('.')?, extension));
-        let (name, extension) = strip("gguf").or_else(|| strip(super::EXTENSION))?;
+        let (name, extension) = strip("gguf").or_else(|| strip(EXTENSION))?;
         let (rest, count) = name.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
         let digits = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();

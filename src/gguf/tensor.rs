@@ -7,7 +7,7 @@ use super::map::Map;
 use tokki_quant::dtype::DType;
 use tokki_quant::matrix::{Matrix, RowLayout};
 
-use super::layout::{self, TypeNumber};
+use super::rows::{self, TypeNumber};
 use super::scan::{Scan, TensorSpan, shown};
 use super::{foreign, map};
 use crate::units::show_bytes;
@@ -15,14 +15,14 @@ use crate::{Error, ErrorKind, Result};
 
 /// The format of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum TensorFormat {
     /// One that can be computed with.
     Known(DType),
     /// Another one, by its GGUF number.
     Unsupported(u32),
 }
 
-impl Format {
+impl TensorFormat {
     fn from_id(id: u32) -> Self {
         DType::from_gguf(id).map_or(Self::Unsupported(id), Self::Known)
     }
@@ -55,7 +55,7 @@ pub struct TensorInfo {
     /// Number of values along each axis, the contiguous one first; 1 to 4 axes, none of them 0.
     pub shape: Vec<usize>,
     /// How the values are stored.
-    pub format: Format,
+    pub format: TensorFormat,
     /// How the rows lie.
     pub layout: RowLayout,
     /// Bytes in the file; `None` when the format's size is not known.
@@ -70,14 +70,14 @@ impl TensorInfo {
     /// The format, if it can be computed with.
     pub fn dtype(&self) -> Option<DType> {
         match self.format {
-            Format::Known(dtype) => Some(dtype),
-            Format::Unsupported(_) => None,
+            TensorFormat::Known(dtype) => Some(dtype),
+            TensorFormat::Unsupported(_) => None,
         }
     }
 
-    /// The values as f32, if they are single numbers that are not [`Format::Known`]. `map` is the file that holds them.
+    /// The values as f32, if they are single numbers that are not [`TensorFormat::Known`]. `map` is the file that holds them.
     pub(super) fn numbers(&self, map: &Map) -> Option<Vec<f32>> {
-        let Format::Unsupported(id) = self.format else { return None };
+        let TensorFormat::Unsupported(id) = self.format else { return None };
         let row = foreign::find(id)?;
         let (read, (_, bytes)) = (row.number?, row.block?);
         Some(map[self.range.clone()].chunks_exact(bytes as usize).map(read).collect())
@@ -118,7 +118,7 @@ pub(super) fn place_all(scan: &Scan, shard: usize, file_len: usize, place: &str)
 fn cut(error: Error, scan: &Scan, file_len: usize) -> Error {
     let end = |span: &TensorSpan| {
         let TypeNumber::Known(id, _) = TypeNumber::read(span.kind) else { return None };
-        let (block_len, block_bytes) = Format::from_id(id).block()?;
+        let (block_len, block_bytes) = TensorFormat::from_id(id).block()?;
         let values = span.shape.iter().try_fold(1u64, |all, &dim| all.checked_mul(dim))?;
         let data = (scan.end as u64).next_multiple_of(scan.alignment);
         data.checked_add(span.offset)?.checked_add(values / block_len * block_bytes)
@@ -145,7 +145,7 @@ fn place_one(
         Err(Error::input(format!("{place}: tensor {}", shown(&span.name)), wanted, found).of(ErrorKind::InvalidTensor))
     };
     let (format, layout) = match TypeNumber::read(span.kind) {
-        TypeNumber::Known(id, layout) => (Format::from_id(id), layout),
+        TypeNumber::Known(id, layout) => (TensorFormat::from_id(id), layout),
         TypeNumber::Newer(version) => {
             let found = format!("rows arranged in version {version} of tokki's layout");
             return wrong("rows as files have them, or arranged in version 1".into(), found)
@@ -166,7 +166,8 @@ fn place_one(
         };
         shape.push(dim);
     }
-    if layout == RowLayout::Interleaved && !matches!(format, Format::Known(dtype) if layout::has_groups(dtype, &shape))
+    if layout == RowLayout::Interleaved
+        && !matches!(format, TensorFormat::Known(dtype) if rows::has_groups(dtype, &shape))
     {
         let found = format!("{} of the shape {shape:?}, marked as interleaved", format.name());
         return wrong("a quantized matrix of at least 16 rows where rows are interleaved".into(), found);
@@ -208,7 +209,7 @@ pub struct TensorView {
 impl TensorView {
     /// Fails for a format that cannot be computed with.
     pub(super) fn new(info: &TensorInfo, map: &Arc<Map>, place: &str) -> Result<Self> {
-        let Format::Known(dtype) = info.format else {
+        let TensorFormat::Known(dtype) = info.format else {
             let place = format!("{place}: tensor {}", shown(&info.name));
             return Err(unsupported(place, info.format));
         };
@@ -245,7 +246,7 @@ impl TensorView {
     /// Whether rows `part` of all rows can be taken out as they lie: always where those lie one after the other, else only
     /// whole groups of them.
     pub fn can_part(&self, part: &Range<usize>) -> bool {
-        self.layout == RowLayout::Plain || layout::is_whole(self.shape[1], part)
+        self.layout == RowLayout::Plain || rows::is_whole(self.shape[1], part)
     }
 
     /// The first `most` bytes, or all there are, as they are where rows lie one after the other.
@@ -298,7 +299,7 @@ impl std::fmt::Debug for TensorView {
     }
 }
 
-fn unsupported(place: String, format: Format) -> Error {
+fn unsupported(place: String, format: TensorFormat) -> Error {
     let names: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
     Error::input(place, format!("a format out of {}", names.join(", ")), format.name())
         .of(ErrorKind::UnsupportedFormat)

@@ -19,10 +19,10 @@ fn sample() -> Writer {
         .u32("llama.block_count", 2)
         .f32("llama.rope.freq_base", 1e-5)
         .bool("tokenizer.ggml.add_bos_token", true)
-        .raw("negative", Kind::I8 as u32, vec![0xfe])
-        .raw("wide", Kind::U64 as u32, u64::MAX.to_le_bytes().to_vec())
+        .raw("negative", ValueKind::I8 as u32, vec![0xfe])
+        .raw("wide", ValueKind::U64 as u32, u64::MAX.to_le_bytes().to_vec())
         .f32("nan", f32::NAN)
-        .raw("bad", Kind::Text as u32, crate::testing::text(b"\xff\xfe"))
+        .raw("bad", ValueKind::Text as u32, crate::testing::text(b"\xff\xfe"))
         .texts("tokenizer.ggml.tokens", &[b"a".as_slice(), b"\xff\x80", b"", "토끼".as_bytes()])
         .i32s("tokenizer.ggml.token_type", &[1, -2, 3])
         .f32s("scores", &[0.1, -1000.0])
@@ -86,7 +86,10 @@ fn views_are_exact_and_outlive_the_file_handle() {
     let gguf = gguf.unwrap();
     let view = gguf.view("token_embd.weight").unwrap();
     let odd = gguf.tensor("odd").unwrap();
-    assert_eq!((odd.format, odd.bytes, odd.format.name()), (Format::Unsupported(41), None, "Q1_0 (type 41)".into()));
+    assert_eq!(
+        (odd.format, odd.bytes, odd.format.name()),
+        (TensorFormat::Unsupported(41), None, "Q1_0 (type 41)".into())
+    );
     let foreign = gguf.tensor("blk.0.ffn_up.weight").unwrap();
     assert_eq!((foreign.format.name(), foreign.bytes), ("Q8_K (type 15)".into(), Some(292)));
     let refused = gguf.view("blk.0.ffn_up.weight").unwrap_err().to_string();
@@ -113,9 +116,9 @@ fn alignment_is_honoured() {
 fn split(folder: &Path, n: u16, change: impl Fn(usize, Writer) -> Writer) -> PathBuf {
     for i in 0..n {
         let writer = Writer::new("llama")
-            .raw("split.no", Kind::U16 as u32, i.to_le_bytes().to_vec())
-            .raw("split.count", Kind::U16 as u32, n.to_le_bytes().to_vec())
-            .raw("split.tensors.count", Kind::I32 as u32, i32::from(n).to_le_bytes().to_vec())
+            .raw("split.no", ValueKind::U16 as u32, i.to_le_bytes().to_vec())
+            .raw("split.count", ValueKind::U16 as u32, n.to_le_bytes().to_vec())
+            .raw("split.tensors.count", ValueKind::I32 as u32, i32::from(n).to_le_bytes().to_vec())
             .tensor_f32(&format!("t{i}"), &[1], &[f32::from(i)]);
         let path = folder.join(format!("m-{:05}-of-{n:05}.gguf", i + 1));
         change(usize::from(i), writer).write(&path).unwrap();

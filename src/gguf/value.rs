@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::map::Map;
-
-use super::scan::ArraySpan;
+use std::ops::Range;
 
 /// The type of a value, by GGUF's numbers 0 to 12.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Kind {
+pub enum ValueKind {
     U8,
     I8,
     U16,
@@ -26,23 +25,23 @@ pub enum Kind {
 }
 
 /// GGUF's number, name and bytes of each kind (0 bytes = varies), in the order of the numbers.
-const KINDS: [(Kind, &str, usize); 13] = [
-    (Kind::U8, "u8", 1),
-    (Kind::I8, "i8", 1),
-    (Kind::U16, "u16", 2),
-    (Kind::I16, "i16", 2),
-    (Kind::U32, "u32", 4),
-    (Kind::I32, "i32", 4),
-    (Kind::F32, "f32", 4),
-    (Kind::Bool, "bool", 1),
-    (Kind::Text, "text", 0),
-    (Kind::Array, "array", 0),
-    (Kind::U64, "u64", 8),
-    (Kind::I64, "i64", 8),
-    (Kind::F64, "f64", 8),
+const KINDS: [(ValueKind, &str, usize); 13] = [
+    (ValueKind::U8, "u8", 1),
+    (ValueKind::I8, "i8", 1),
+    (ValueKind::U16, "u16", 2),
+    (ValueKind::I16, "i16", 2),
+    (ValueKind::U32, "u32", 4),
+    (ValueKind::I32, "i32", 4),
+    (ValueKind::F32, "f32", 4),
+    (ValueKind::Bool, "bool", 1),
+    (ValueKind::Text, "text", 0),
+    (ValueKind::Array, "array", 0),
+    (ValueKind::U64, "u64", 8),
+    (ValueKind::I64, "i64", 8),
+    (ValueKind::F64, "f64", 8),
 ];
 
-impl Kind {
+impl ValueKind {
     pub(super) fn from_id(id: u32) -> Option<Self> {
         KINDS.get(id as usize).map(|row| row.0)
     }
@@ -103,6 +102,14 @@ impl Value {
     }
 }
 
+/// Elements of an array as they lie in the file.
+#[derive(Debug, Clone)]
+pub(super) struct ArraySpan {
+    pub(super) of: ValueKind,
+    pub(super) len: usize,
+    pub(super) data: Range<usize>,
+}
+
 /// An array that stays in the file: its elements are read from the map each time.
 #[derive(Clone)]
 pub struct Array {
@@ -122,8 +129,8 @@ impl Array {
         Self { map, span }
     }
 
-    /// Type of the elements (never [`Kind::Array`]).
-    pub fn kind(&self) -> Kind {
+    /// Type of the elements (never [`ValueKind::Array`]).
+    pub fn kind(&self) -> ValueKind {
         self.span.of
     }
 
@@ -148,21 +155,21 @@ impl Array {
 
     /// The texts as bytes, valid UTF-8 or not; `None` when the elements are not texts.
     pub fn texts(&self) -> Option<Texts<'_>> {
-        (self.kind() == Kind::Text).then(|| Texts { rest: self.bytes(), left: self.len() })
+        (self.kind() == ValueKind::Text).then(|| Texts { rest: self.bytes(), left: self.len() })
     }
 
     /// The elements as integers of any width; `None` when they are not integers (or booleans, which count as 0 and 1).
     pub fn integers(&self) -> Option<impl Iterator<Item = i128> + '_> {
         let kind = self.kind();
-        (kind.is_integer() || kind == Kind::Bool).then(|| self.chunks().map(move |bytes| integer(kind, bytes)))
+        (kind.is_integer() || kind == ValueKind::Bool).then(|| self.chunks().map(move |bytes| integer(kind, bytes)))
     }
 
     /// The elements as floats (`f64` is rounded); `None` when they are not floats.
     pub fn floats(&self) -> Option<impl Iterator<Item = f32> + '_> {
         let kind = self.kind();
-        matches!(kind, Kind::F32 | Kind::F64).then(|| {
+        matches!(kind, ValueKind::F32 | ValueKind::F64).then(|| {
             self.chunks().map(move |bytes| match kind {
-                Kind::F32 => bytes.first_chunk().map_or(f32::NAN, |b| f32::from_le_bytes(*b)),
+                ValueKind::F32 => bytes.first_chunk().map_or(f32::NAN, |b| f32::from_le_bytes(*b)),
                 _ => bytes.first_chunk().map_or(f32::NAN, |b| f64::from_le_bytes(*b) as f32),
             })
         })
@@ -170,16 +177,16 @@ impl Array {
 }
 
 /// Reads one little-endian integer of `kind` from exactly its bytes.
-fn integer(kind: Kind, bytes: &[u8]) -> i128 {
+fn integer(kind: ValueKind, bytes: &[u8]) -> i128 {
     let mut wide = [0u8; 8];
     wide[..bytes.len()].copy_from_slice(bytes);
     let value = u64::from_le_bytes(wide);
     match kind {
-        Kind::I8 => i128::from(value as i8),
-        Kind::I16 => i128::from(value as i16),
-        Kind::I32 => i128::from(value as i32),
-        Kind::I64 => i128::from(value as i64),
-        Kind::Bool => i128::from(value != 0),
+        ValueKind::I8 => i128::from(value as i8),
+        ValueKind::I16 => i128::from(value as i16),
+        ValueKind::I32 => i128::from(value as i32),
+        ValueKind::I64 => i128::from(value as i64),
+        ValueKind::Bool => i128::from(value != 0),
         _ => i128::from(value),
     }
 }

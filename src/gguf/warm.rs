@@ -1,7 +1,8 @@
 //! Reading a model's files ahead into the page cache, in order and at the disk's full speed. Left to page faults, a cold
 //! model comes in small pieces, in the order in which threads stumble over them.
 
-use super::{Gguf, Shard, map};
+use super::file::{Gguf, Shard};
+use super::map;
 use crate::error::FileAction;
 use crate::platform::files::{is_cached, read_at};
 use crate::{Error, Result};

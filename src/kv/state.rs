@@ -3,7 +3,7 @@
 //! Unlike keys and values it cannot be cut at an earlier position. So a sequence keeps checkpoints, at places to which a
 //! conversation comes back, and goes back to the last of them (or to the start, where the state is zeros).
 
-use super::Budget;
+use super::budget::Budget;
 use crate::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::Arc;

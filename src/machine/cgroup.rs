@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What the control groups allow.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Limits {
+pub struct GroupLimits {
     /// CPU time per wall time, in CPUs (1.5 = one and a half CPUs).
     pub cpus: Option<f64>,
     /// Bytes of memory in all.
@@ -33,10 +33,10 @@ impl Hierarchy {
 }
 
 /// Reads the limits under `root` (`/`, or a fixture tree that looks like it).
-pub fn read(root: &Path) -> Limits {
+pub fn read(root: &Path) -> GroupLimits {
     let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     let (groups, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
-    let mut limits = Limits::default();
+    let mut limits = GroupLimits::default();
     if let Some(group) = find(root, &groups, &mounts, None) {
         read_v2(&group, &mut limits);
     }
@@ -94,7 +94,7 @@ fn stat(path: &Path, key: &str) -> u64 {
     value.unwrap_or(0)
 }
 
-fn read_v2(group: &Hierarchy, limits: &mut Limits) {
+fn read_v2(group: &Hierarchy, limits: &mut GroupLimits) {
     for dir in group.dirs() {
         if let Some(cpus) = std::fs::read_to_string(dir.join("cpu.max")).ok().and_then(|t| cpu_max(&t)) {
             lower_cpus(limits, cpus, "v2");
@@ -110,7 +110,7 @@ fn read_v2(group: &Hierarchy, limits: &mut Limits) {
     }
 }
 
-fn read_v1_cpu(group: &Hierarchy, limits: &mut Limits) {
+fn read_v1_cpu(group: &Hierarchy, limits: &mut GroupLimits) {
     for dir in group.dirs() {
         let quota = number::<i64>(&dir.join("cpu.cfs_quota_us"));
         let period = number::<i64>(&dir.join("cpu.cfs_period_us"));
@@ -120,7 +120,7 @@ fn read_v1_cpu(group: &Hierarchy, limits: &mut Limits) {
     }
 }
 
-fn read_v1_memory(group: &Hierarchy, limits: &mut Limits) {
+fn read_v1_memory(group: &Hierarchy, limits: &mut GroupLimits) {
     for dir in group.dirs() {
         // "No limit" is the largest multiple of the page size that fits an i64.
         let Some(limit) = number::<u64>(&dir.join("memory.limit_in_bytes")).filter(|&limit| limit < 1 << 60) else {
@@ -141,7 +141,7 @@ fn cpu_max(text: &str) -> Option<f64> {
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
 
-fn lower_cpus(limits: &mut Limits, cpus: f64, version: &'static str) {
+fn lower_cpus(limits: &mut GroupLimits, cpus: f64, version: &'static str) {
     if limits.cpus.is_none_or(|old| cpus < old) {
         limits.cpus = Some(cpus);
         limits.version = Some(version);
@@ -149,7 +149,7 @@ fn lower_cpus(limits: &mut Limits, cpus: f64, version: &'static str) {
 }
 
 /// Keeps the limit that leaves the least room.
-fn lower_memory(limits: &mut Limits, limit: u64, used: Option<u64>, version: &'static str) {
+fn lower_memory(limits: &mut GroupLimits, limit: u64, used: Option<u64>, version: &'static str) {
     let room = |limit: u64, used: Option<u64>| limit.saturating_sub(used.unwrap_or(0));
     let old = limits.memory.map(|old| room(old, limits.memory_used));
     if old.is_none_or(|old| room(limit, used) < old) {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn no_limit_and_no_files_are_no_limit() {
-        assert_eq!(read(tree(&[]).path()), Limits::default());
+        assert_eq!(read(tree(&[]).path()), GroupLimits::default());
         let root = tree(&[
             ("proc/self/cgroup", "1:cpu:/\n2:memory:/\n0::/\n"),
             ("proc/self/mountinfo", "1 1 0:1 / /c rw - cgroup c rw,cpu\n2 1 0:1 / /m rw - cgroup m rw,memory\nbad\n"),
@@ -211,7 +211,7 @@ mod tests {
             ("c/cpu.cfs_period_us", "100000\n"),
             ("m/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
-        assert_eq!(read(root.path()), Limits::default());
+        assert_eq!(read(root.path()), GroupLimits::default());
     }
 
     #[test]

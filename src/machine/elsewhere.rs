@@ -1,6 +1,6 @@
 //! The machine where the kernel offers no files about it (Windows, macOS, BSD): what a library can ask the system for.
 
-use super::{Core, CoreKind, Machine, Memory};
+use super::facts::{Core, CoreKind, Machine, Memory};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 /// This machine.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::Windows;
+use super::windows::Windows;
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::platform::output::Output;
@@ -35,12 +35,12 @@ impl Header<'_> {
 }
 
 /// Saves log-probabilities.
-pub struct Writer {
+pub struct LogitsWriter {
     out: Output,
     bytes: Vec<u8>,
 }
 
-impl Writer {
+impl LogitsWriter {
     /// Begins the file for predictions over `tokens`; it has its name once it is finished.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Writer {
 }
 
 /// Reads saved log-probabilities.
-pub struct Reader {
+pub struct LogitsReader {
     path: PathBuf,
     input: BufReader<File>,
     bytes: Vec<u8>,
@@ -95,7 +95,7 @@ pub struct Reader {
     rows: usize,
 }
 
-impl Reader {
+impl LogitsReader {
     /// Opens a file of predictions over the same tokens, cut into the same windows.
     ///
     /// # Errors
@@ -169,4 +169,4 @@ impl Reader {
     }
 }
 
-crate::text::opaque!(Writer, Reader);
+crate::text::opaque!(LogitsWriter, LogitsReader);

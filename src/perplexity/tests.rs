@@ -40,7 +40,7 @@ const TOKENS: [u32; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 39
 
 fn save(path: &Path) -> Windows {
     let windows = Windows::new(8, None).unwrap();
-    let mut writer = Writer::create(path, 40, windows, &TOKENS).unwrap();
+    let mut writer = LogitsWriter::create(path, 40, windows, &TOKENS).unwrap();
     rows().iter().for_each(|row| writer.row(row).unwrap());
     writer.finish().unwrap();
     windows
@@ -51,7 +51,7 @@ fn saved_rows_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("base.lp");
     let windows = save(&path);
-    let mut reader = Reader::open(&path, 40, windows, &TOKENS).unwrap();
+    let mut reader = LogitsReader::open(&path, 40, windows, &TOKENS).unwrap();
     let mut comparison = Comparison::default();
     for row in rows() {
         let read = reader.row().unwrap();
@@ -74,10 +74,10 @@ fn files_of_something_else_are_refused() {
     let mut tokens = TOKENS;
     tokens[9] = 0;
     for error in [
-        Reader::open(&path, 41, windows, &TOKENS).err(),
-        Reader::open(&path, 40, other, &TOKENS).err(),
-        Reader::open(&path, 40, windows, &tokens).err(),
-        Reader::open(&path, 40, windows, &TOKENS[..15]).err(),
+        LogitsReader::open(&path, 41, windows, &TOKENS).err(),
+        LogitsReader::open(&path, 40, other, &TOKENS).err(),
+        LogitsReader::open(&path, 40, windows, &tokens).err(),
+        LogitsReader::open(&path, 40, windows, &TOKENS[..15]).err(),
     ] {
         let error = error.unwrap();
         assert!(error.exit_code() == 2 && error.to_string().contains("base.lp"), "{error}");
@@ -85,11 +85,12 @@ fn files_of_something_else_are_refused() {
     let bytes = std::fs::read(&path).unwrap();
     for cut in 0..bytes.len() {
         std::fs::write(&path, &bytes[..cut]).unwrap();
-        let rows = Reader::open(&path, 40, windows, &TOKENS).map(|mut reader| (0..6).all(|_| reader.row().is_ok()));
+        let rows =
+            LogitsReader::open(&path, 40, windows, &TOKENS).map(|mut reader| (0..6).all(|_| reader.row().is_ok()));
         assert!(!matches!(rows, Ok(true)), "cut to {cut} bytes");
     }
     std::fs::write(&path, b"not the right kind of file").unwrap();
-    assert!(Reader::open(&path, 40, windows, &TOKENS).is_err());
+    assert!(LogitsReader::open(&path, 40, windows, &TOKENS).is_err());
 }
 
 #[test]

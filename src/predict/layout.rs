@@ -1,7 +1,7 @@
 //! What interleaved rows are worth on this machine: the same weights of a model, multiplied in both layouts in turn.
 
 use crate::Result;
-use crate::gguf::{DType, Format, Gguf, RowLayout};
+use crate::gguf::{DType, Gguf, RowLayout, TensorFormat};
 use crate::model::Stack;
 use crate::parallel::Pool;
 use std::time::Instant;
@@ -22,8 +22,8 @@ const BAND: usize = 128;
 /// The format that most of a model's bytes are in.
 pub fn main_format(gguf: &Gguf) -> Option<DType> {
     gguf.formats().into_iter().find_map(|(format, ..)| match format {
-        Format::Known(dtype) => Some(dtype),
-        Format::Unsupported(_) => None,
+        TensorFormat::Known(dtype) => Some(dtype),
+        TensorFormat::Unsupported(_) => None,
     })
 }
 

@@ -7,7 +7,7 @@
 
 use super::measure::affordable;
 use crate::arch::{End, Mixer};
-use crate::forward::{Scratch, Setting, Span, Want, forward};
+use crate::forward::{PassSettings, Scratch, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::{FfnWeights, Model, Stack};
 use crate::parallel::Pool;
@@ -121,7 +121,7 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let setting = Setting::new(&self.model, pool, &cancel);
+        let setting = PassSettings::new(&self.model, pool, &cancel);
         let tokens = vec![0; n];
         let mut seconds = 0.0;
         for _ in 0..2 {
@@ -140,7 +140,7 @@ impl Trial {
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
-        let setting = Setting::new(&self.model, pool, &cancel);
+        let setting = PassSettings::new(&self.model, pool, &cancel);
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let passes = if n == 1 { ROUND } else { 1 };

@@ -5,7 +5,9 @@
 //! schema (`%json`) of that grammar. Of what a schema leaves open on that way, less is allowed than it would allow: no names
 //! beside the declared ones, and no white space but one blank after a separator. All that passes is valid.
 
-use super::{pointer, schema};
+use super::pointer;
+use super::refusal::refuse;
+use super::schema;
 use crate::Result;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -57,7 +59,7 @@ impl Writer<'_> {
     /// What stands for `schema` in a rule.
     fn rule(&mut self, schema: &Value, depth: usize) -> Result<String> {
         let Some(below) = depth.checked_sub(1) else {
-            return schema::refuse("a schema that ends", "a `$ref` that leads to itself around a large whole number");
+            return refuse("a schema that ends", "a `$ref` that leads to itself around a large whole number");
         };
         let Value::Object(map) = schema else { return self.plain(schema) };
         if !holds(self.root, schema, MAX_DEPTH) {
@@ -66,7 +68,7 @@ impl Writer<'_> {
         let allow = |words: &[&str]| {
             let odd = map.keys().find(|word| !words.contains(&word.as_str()) && !SILENT.contains(&word.as_str()));
             match odd {
-                Some(word) => schema::refuse("whole numbers up to 2^53 beside this word", format!("`{word}`")),
+                Some(word) => refuse("whole numbers up to 2^53 beside this word", format!("`{word}`")),
                 None => Ok(()),
             }
         };
@@ -93,7 +95,7 @@ impl Writer<'_> {
             allow(&["type", "items", "minItems", "maxItems"])?;
             return self.array(items, map, below);
         }
-        schema::refuse("whole numbers up to 2^53 in this place", format!("{:?}", map.keys().collect::<Vec<_>>()))
+        refuse("whole numbers up to 2^53 in this place", format!("{:?}", map.keys().collect::<Vec<_>>()))
     }
 
     /// A part without such numbers, with the definitions that it may need.
@@ -101,7 +103,7 @@ impl Writer<'_> {
         let mut part = match schema {
             Value::Object(map) => map.clone(),
             Value::Bool(true) => Map::new(),
-            _ => return schema::refuse("an object or a boolean", schema.to_string()),
+            _ => return refuse("an object or a boolean", schema.to_string()),
         };
         for word in ["$defs", "definitions"] {
             let Some(Value::Object(all)) = self.root.get(word) else { continue };
@@ -122,7 +124,7 @@ impl Writer<'_> {
             .filter_map(Value::as_str)
             .find(|name| !properties.contains_key(*name))
         {
-            return schema::refuse("required names among the properties", format!("{name:?}"));
+            return refuse("required names among the properties", format!("{name:?}"));
         }
         let first = self.count;
         self.count += 2 * (properties.len() + 1);
@@ -144,7 +146,7 @@ impl Writer<'_> {
         let count = |word: &str| map.get(word).and_then(Value::as_u64);
         let (least, most) = (count("minItems").unwrap_or(0), count("maxItems"));
         if most.is_some_and(|most| most < least.max(1)) || least > 1 << 12 {
-            return schema::refuse("numbers of items that can be kept to", format!("{least} to {most:?}"));
+            return refuse("numbers of items that can be kept to", format!("{least} to {most:?}"));
         }
         let item = self.rule(items, below)?;
         let (more, up) = (least.saturating_sub(1), most.map_or(String::new(), |most| (most - 1).to_string()));
@@ -168,10 +170,10 @@ fn constants(values: &[Value], kind: Option<&Value>) -> Result<String> {
     let texts: Vec<String> =
         values.iter().filter(|value| fits(value)).map(|value| quoted(&value.to_string())).collect();
     if let Some(float) = values.iter().find(|value| schema::beyond(value).is_some_and(|text| text.contains('e'))) {
-        return schema::refuse("whole numbers up to 2^64", float.to_string());
+        return refuse("whole numbers up to 2^64", float.to_string());
     }
     if texts.is_empty() {
-        return schema::refuse("constants of the type that is asked for", json!(values).to_string());
+        return refuse("constants of the type that is asked for", json!(values).to_string());
     }
     Ok(format!("({})", texts.join(" | ")))
 }

@@ -1,4 +1,4 @@
-//! Choosing tokens: filters, a seeded choice, what ends an answer, and what keeps it in a form.
+//! Choosing tokens: filters, a seeded choice, and what keeps an answer in a form.
 
 mod constraint;
 #[cfg(feature = "grammar")]
@@ -13,17 +13,19 @@ mod gbnf;
 mod grammar;
 #[cfg(feature = "grammar")]
 mod negate;
+mod origin;
 mod params;
 mod philox;
 #[cfg(feature = "grammar")]
 mod pointer;
+#[cfg(feature = "grammar")]
+mod refusal;
 #[cfg(feature = "grammar")]
 mod rewrite;
 mod sampler;
 #[cfg(feature = "grammar")]
 mod schema;
 mod settings;
-mod stop;
 mod table;
 mod vendor;
 
@@ -31,9 +33,7 @@ pub use constraint::{Constraint, Mask};
 pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
+pub use origin::{Origin, Setting};
 pub use sampler::{SampleError, Sampler};
-pub use settings::{Origin, Setting};
-pub(crate) use stop::open_end;
-pub use stop::{Piece, StopMatcher};
 pub use table::{Overrides, PARAMETERS, Parameter, Params, Settings};
 pub use vendor::Facts;

@@ -1,6 +1,6 @@
 //! References inside a JSON schema.
 
-use super::schema::refuse;
+use super::refusal::refuse;
 use crate::Result;
 use serde_json::{Map, Value};
 use std::collections::HashMap;

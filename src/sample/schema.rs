@@ -6,6 +6,7 @@
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states; there may be a few.
 
+use super::refusal::refuse;
 use super::{negate, pointer, rewrite};
 use crate::{Error, Result};
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -232,10 +233,6 @@ fn words(schema: &Value, place: &str, visit: &mut Visit<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-pub(super) fn refuse<T>(wanted: impl Into<String>, found: impl Into<String>) -> Result<T> {
-    Err(Error::input("the JSON schema", wanted, found))
 }
 
 /// The escapes that texts may have. Where a pattern forbids the quote or the backslash, no text may have it: the compiler

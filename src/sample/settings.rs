@@ -1,43 +1,11 @@
 //! The effective parameters of sampling, each with where it comes from.
 
-use super::table::{Overrides, PARAMETERS, Settings};
+use super::origin::Origin;
+use super::table::{Overrides, PARAMETERS, Parameter, Settings};
 use super::vendor::{self, Facts};
 use crate::Result;
 use crate::gguf::{Gguf, Value};
 use serde_json::{Value as Json, json};
-
-/// Where a value comes from. Later ones win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Built in: neither the user nor the file nor a recommendation sets it.
-    Default,
-    /// The model's maker recommends it for this family.
-    Family(&'static str),
-    /// The model's file says it (`general.sampling.*`).
-    File,
-    /// The user said it.
-    User,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Family(name) => write!(f, "recommended for {name}"),
-            Self::File => f.write_str("the model's file"),
-            Self::User => f.write_str("given"),
-        }
-    }
-}
-
-/// A value and its origin.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Setting<T> {
-    /// The value.
-    pub value: T,
-    /// Where it comes from.
-    pub origin: Origin,
-}
 
 impl Overrides {
     /// The `general.sampling.*` keys of a file.
@@ -89,9 +57,8 @@ impl Settings {
 
     /// Name, value and origin of each parameter, for people to read. What is off and says nothing new is left out.
     pub fn lines(&self) -> Vec<(String, String, Origin)> {
-        let line = |row: &super::Parameter| {
-            (row.line)(self).map(|(value, origin)| (row.name.replace('_', "-"), value, origin))
-        };
+        let line =
+            |row: &Parameter| (row.line)(self).map(|(value, origin)| (row.name.replace('_', "-"), value, origin));
         PARAMETERS.iter().filter_map(line).collect()
     }
 }
@@ -99,6 +66,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::origin::Setting;
     use super::*;
     use crate::testing::Writer;
 

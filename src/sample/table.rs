@@ -4,7 +4,7 @@
 //! requests of all dialects, `show` and what the server tells of itself read the rows: a new parameter is a row here and
 //! its use in [`super::Sampler`].
 
-use super::settings::{Origin, Setting};
+use super::origin::{Origin, Setting};
 use serde_json::{Value as Json, json};
 
 /// Most texts of a row that takes texts, and the bytes of each.

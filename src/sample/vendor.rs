@@ -2,7 +2,7 @@
 
 use super::table::Overrides;
 use crate::Result;
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 
 /// What a family is recognized by.
 #[derive(Debug, Clone, Default)]
@@ -26,13 +26,13 @@ impl Facts {
             Some(name) => Some(name),
             None => gguf.str("general.basename")?,
         };
-        let template = gguf.str("tokenizer.chat_template")?.unwrap_or_default().to_owned();
+        let template = gguf.str(CHAT_TEMPLATE)?.unwrap_or_default().to_owned();
         Ok(Self { arch: gguf.arch()?.to_owned(), name: name.unwrap_or(&file).to_lowercase(), template })
     }
 }
 
 /// One family's recommendation.
-pub(super) struct Row {
+pub(super) struct Recommendation {
     /// The family's name, shown as the origin of its values.
     pub(super) family: &'static str,
     is: fn(&Facts) -> bool,
@@ -40,7 +40,7 @@ pub(super) struct Row {
     values: (f32, Option<usize>, f32, Option<f32>, Option<f32>),
 }
 
-impl Row {
+impl Recommendation {
     /// The recommendation is a whole: filters that it does not name are off.
     pub(super) fn values(&self) -> Overrides {
         let (temperature, top_k, top_p, min_p, repeat_penalty) = self.values;
@@ -57,35 +57,39 @@ impl Row {
 
 /// THE RECOMMENDATIONS, from the model cards; the first row that fits counts. A family without a row runs with the
 /// neutral values of [`super::Settings`].
-static ROWS: &[Row] = &[
-    Row {
+static ROWS: &[Recommendation] = &[
+    Recommendation {
         family: "EXAONE Deep",
         is: |f| f.template.contains("<thought>") && exaone(f),
         values: (0.6, None, 0.95, None, None),
     },
-    Row { family: "K-EXAONE", is: |f| f.arch == "exaone-moe", values: (1.0, None, 0.95, None, None) },
-    Row { family: "EXAONE 4", is: |f| f.arch == "exaone4", values: (0.6, None, 0.95, None, None) },
-    Row {
+    Recommendation { family: "K-EXAONE", is: |f| f.arch == "exaone-moe", values: (1.0, None, 0.95, None, None) },
+    Recommendation { family: "EXAONE 4", is: |f| f.arch == "exaone4", values: (0.6, None, 0.95, None, None) },
+    Recommendation {
         family: "HyperCLOVA X Think 14B",
         is: |f| f.template.contains("/think") && hyperclova(f),
         values: (0.5, None, 0.6, None, Some(1.05)),
     },
-    Row { family: "QwQ", is: |f| f.name.contains("qwq"), values: (0.6, Some(40), 0.95, Some(0.0), None) },
-    Row {
+    Recommendation { family: "QwQ", is: |f| f.name.contains("qwq"), values: (0.6, Some(40), 0.95, Some(0.0), None) },
+    Recommendation {
         family: "DeepSeek R1",
         is: |f| f.template.contains("<｜Assistant｜>") && (f.template.contains("<think>") || f.name.contains("r1")),
         values: (0.6, None, 0.95, None, None),
     },
-    Row { family: "Qwen3", is: |f| f.arch.starts_with("qwen3"), values: (0.6, Some(20), 0.95, Some(0.0), None) },
-    Row { family: "gpt-oss", is: |f| f.arch == "gpt-oss", values: (1.0, None, 1.0, None, None) },
-    Row { family: "Gemma 3", is: |f| f.arch == "gemma3", values: (1.0, Some(64), 0.95, None, None) },
-    Row {
+    Recommendation {
+        family: "Qwen3",
+        is: |f| f.arch.starts_with("qwen3"),
+        values: (0.6, Some(20), 0.95, Some(0.0), None),
+    },
+    Recommendation { family: "gpt-oss", is: |f| f.arch == "gpt-oss", values: (1.0, None, 1.0, None, None) },
+    Recommendation { family: "Gemma 3", is: |f| f.arch == "gemma3", values: (1.0, Some(64), 0.95, None, None) },
+    Recommendation {
         family: "Phi-4 reasoning",
         is: |f| f.name.contains("phi") && f.name.contains("reasoning"),
         values: (0.8, Some(50), 0.95, None, None),
     },
-    Row { family: "Granite", is: |f| f.arch.starts_with("granite"), values: (0.0, None, 1.0, None, None) },
-    Row {
+    Recommendation { family: "Granite", is: |f| f.arch.starts_with("granite"), values: (0.0, None, 1.0, None, None) },
+    Recommendation {
         family: "Llama 3",
         is: |f| f.arch == "llama" && f.template.contains("<|start_header_id|>"),
         values: (0.6, None, 0.9, None, None),
@@ -101,6 +105,6 @@ fn hyperclova(facts: &Facts) -> bool {
 }
 
 /// The recommendation for a model.
-pub(super) fn row(facts: &Facts) -> Option<&'static Row> {
+pub(super) fn row(facts: &Facts) -> Option<&'static Recommendation> {
     ROWS.iter().find(|row| (row.is)(facts))
 }

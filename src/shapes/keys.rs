@@ -1,9 +1,11 @@
 //! The header of a shape's file: the keys of its architecture, and a vocabulary small enough to write and large enough
 //! to be a valid model (a token per byte; the rest is marked unused).
 
-use crate::gguf::Kind;
+use crate::gguf::ValueKind;
 
-use super::{Plan, Shape, Tensor};
+use super::plan::Plan;
+use super::shape::Shape;
+use super::tensors::PlannedTensor;
 
 /// Multiple that tensors are placed at.
 pub(super) const ALIGNMENT: u64 = 32;
@@ -16,7 +18,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn put(&mut self, name: &str, kind: Kind, value: &[u8]) {
+    fn put(&mut self, name: &str, kind: ValueKind, value: &[u8]) {
         self.count += 1;
         put_text(&mut self.bytes, name);
         self.bytes.extend_from_slice(&(kind as u32).to_le_bytes());
@@ -24,28 +26,28 @@ impl Keys {
     }
 
     fn u32(&mut self, name: &str, value: u32) {
-        self.put(name, Kind::U32, &value.to_le_bytes());
+        self.put(name, ValueKind::U32, &value.to_le_bytes());
     }
 
     fn f32(&mut self, name: &str, value: f32) {
-        self.put(name, Kind::F32, &value.to_le_bytes());
+        self.put(name, ValueKind::F32, &value.to_le_bytes());
     }
 
     fn bool(&mut self, name: &str, value: bool) {
-        self.put(name, Kind::Bool, &[value.into()]);
+        self.put(name, ValueKind::Bool, &[value.into()]);
     }
 
     fn text(&mut self, name: &str, value: &str) {
         let mut bytes = Vec::new();
         put_text(&mut bytes, value);
-        self.put(name, Kind::Text, &bytes);
+        self.put(name, ValueKind::Text, &bytes);
     }
 
-    fn array(&mut self, name: &str, of: Kind, count: usize, elements: &[u8]) {
+    fn array(&mut self, name: &str, of: ValueKind, count: usize, elements: &[u8]) {
         let mut value = (of as u32).to_le_bytes().to_vec();
         value.extend_from_slice(&(count as u64).to_le_bytes());
         value.extend_from_slice(elements);
-        self.put(name, Kind::Array, &value);
+        self.put(name, ValueKind::Array, &value);
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn header(plan: &Plan) -> Vec<u8> {
     out
 }
 
-fn tensor_info(out: &mut Vec<u8>, tensor: &Tensor, offset: u64) {
+fn tensor_info(out: &mut Vec<u8>, tensor: &PlannedTensor, offset: u64) {
     put_text(out, &tensor.name);
     out.extend_from_slice(&(tensor.shape.len() as u32).to_le_bytes());
     for &dim in &tensor.shape {
@@ -174,9 +176,9 @@ fn vocabulary(keys: &mut Keys, shape: &Shape) {
     put_text(&mut merges, "t h");
     keys.text("tokenizer.ggml.model", "gpt2");
     keys.text("tokenizer.ggml.pre", shape.pre);
-    keys.array("tokenizer.ggml.tokens", Kind::Text, shape.vocab, &tokens);
-    keys.array("tokenizer.ggml.token_type", Kind::I32, shape.vocab, &types);
-    keys.array("tokenizer.ggml.merges", Kind::Text, 1, &merges);
+    keys.array("tokenizer.ggml.tokens", ValueKind::Text, shape.vocab, &tokens);
+    keys.array("tokenizer.ggml.token_type", ValueKind::I32, shape.vocab, &types);
+    keys.array("tokenizer.ggml.merges", ValueKind::Text, 1, &merges);
     keys.u32("tokenizer.ggml.bos_token_id", END as u32);
     keys.u32("tokenizer.ggml.eos_token_id", END as u32);
     keys.bool("tokenizer.ggml.add_bos_token", false);

@@ -2,7 +2,28 @@
 
 use crate::gguf::DType;
 
-use super::Role;
+/// What a tensor is for, as far as its format depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// One-dimensional: norms, biases, sinks, divisors. Always F32.
+    Vector,
+    /// Chooses experts. Always F32.
+    Router,
+    /// The output head, or the embedding that serves as one.
+    Head,
+    /// The value projection.
+    Value,
+    /// The output projection of attention.
+    AttnOutput,
+    /// The second matrix of a feed-forward.
+    Down,
+    /// The same of all experts.
+    DownExperts,
+    /// The first matrices of all experts.
+    Experts,
+    /// Everything else.
+    Other,
+}
 
 /// How a file is quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +55,7 @@ enum Rule {
 }
 
 /// What a rule may ask about a tensor.
-pub(super) struct Place {
+pub(super) struct TensorPlace {
     pub role: Role,
     pub layer: usize,
     pub layers: usize,
@@ -106,7 +127,7 @@ impl Recipe {
     }
 
     /// The format of a tensor.
-    pub(super) fn dtype(self, place: &Place) -> DType {
+    pub(super) fn dtype(self, place: &TensorPlace) -> DType {
         let wanted = match place.role {
             Role::Vector | Role::Router => return DType::F32,
             Role::Head => self.head,
@@ -127,7 +148,7 @@ impl Recipe {
 }
 
 impl Rule {
-    fn pick(self, place: &Place) -> DType {
+    fn pick(self, place: &TensorPlace) -> DType {
         let (i, n) = (place.layer, place.layers);
         match self {
             Self::All(dtype) => dtype,

@@ -1,6 +1,18 @@
 //! THE TABLE OF SHAPES: one row per published model, from its `config.json`.
 
-use super::{Experts, Latent, Shape, Yarn};
+use super::shape::{Shape, ShapeExperts, ShapeLatent, Yarn};
+
+impl Shape {
+    /// All shapes.
+    pub fn all() -> &'static [Self] {
+        SHAPES
+    }
+
+    /// The shape of this name, if there is one.
+    pub fn by_name(name: &str) -> Option<Self> {
+        SHAPES.iter().find(|shape| shape.name.eq_ignore_ascii_case(name)).cloned()
+    }
+}
 
 const PRE: &[&str] = &["attn_norm", "ffn_norm"];
 
@@ -217,7 +229,7 @@ pub(super) const SHAPES: &[Shape] = &[
         sinks: true,
         yarn: Some(Yarn { factor: 32.0, original: 4096, log_multiplier: None }),
         window: Some((128, 2)),
-        experts: Some(Experts {
+        experts: Some(ShapeExperts {
             count: 32,
             used: 4,
             width: 2880,
@@ -243,7 +255,7 @@ pub(super) const SHAPES: &[Shape] = &[
         rope_base: 1e6,
         norms: &["attn_norm", "post_attention_norm"],
         yarn: Some(Yarn { factor: 2.0, original: 65536, log_multiplier: None }),
-        experts: Some(Experts {
+        experts: Some(ShapeExperts {
             count: 128,
             used: 8,
             width: 1280,
@@ -272,7 +284,7 @@ pub(super) const SHAPES: &[Shape] = &[
         rope_base: 1e4,
         eps: 1e-6,
         yarn: Some(Yarn { factor: 40.0, original: 4096, log_multiplier: Some(0.1) }),
-        experts: Some(Experts {
+        experts: Some(ShapeExperts {
             count: 256,
             used: 8,
             width: 2048,
@@ -284,7 +296,7 @@ pub(super) const SHAPES: &[Shape] = &[
             scale: 2.5,
             groups: Some((8, 4)),
         }),
-        latent: Some(Latent { q_rank: 1536, kv_rank: 512, nope: 128, rope: 64, v_dim: 128 }),
+        latent: Some(ShapeLatent { q_rank: 1536, kv_rank: 512, nope: 128, rope: 64, v_dim: 128 }),
         ..LLAMA
     },
 ];

@@ -2,35 +2,12 @@
 
 use crate::gguf::DType;
 
-use super::recipe::Place;
-use super::{Experts, Latent, Recipe, Shape};
-
-/// What a tensor is for, as far as its format depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// One-dimensional: norms, biases, sinks, divisors. Always F32.
-    Vector,
-    /// Chooses experts. Always F32.
-    Router,
-    /// The output head, or the embedding that serves as one.
-    Head,
-    /// The value projection.
-    Value,
-    /// The output projection of attention.
-    AttnOutput,
-    /// The second matrix of a feed-forward.
-    Down,
-    /// The same of all experts.
-    DownExperts,
-    /// The first matrices of all experts.
-    Experts,
-    /// Everything else.
-    Other,
-}
+use super::recipe::{Recipe, Role, TensorPlace};
+use super::shape::{Shape, ShapeExperts, ShapeLatent};
 
 /// One tensor of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
+pub struct PlannedTensor {
     /// Its name.
     pub name: String,
     /// Its dimensions, the contiguous one first.
@@ -41,7 +18,7 @@ pub struct Tensor {
     pub role: Role,
 }
 
-impl Tensor {
+impl PlannedTensor {
     /// Number of values.
     pub fn values(&self) -> u64 {
         self.shape.iter().map(|&dim| dim as u64).product()
@@ -58,11 +35,11 @@ struct List<'a> {
     shape: &'a Shape,
     recipe: Recipe,
     layer: usize,
-    tensors: Vec<Tensor>,
+    tensors: Vec<PlannedTensor>,
 }
 
 /// All tensors of `shape` under `recipe`.
-pub(super) fn list(shape: &Shape, recipe: Recipe) -> Vec<Tensor> {
+pub(super) fn list(shape: &Shape, recipe: Recipe) -> Vec<PlannedTensor> {
     let mut list = List { shape, recipe, layer: 0, tensors: Vec::new() };
     list.ends();
     for layer in 0..shape.layers {
@@ -84,7 +61,7 @@ pub(super) fn list(shape: &Shape, recipe: Recipe) -> Vec<Tensor> {
 
 impl List<'_> {
     fn add(&mut self, name: String, shape: &[usize], role: Role) {
-        let place = Place {
+        let place = TensorPlace {
             role,
             layer: self.layer,
             layers: self.shape.layers,
@@ -92,7 +69,7 @@ impl List<'_> {
             cols: shape[0],
         };
         let dtype = self.recipe.dtype(&place);
-        self.tensors.push(Tensor { name, shape: shape.to_vec(), dtype, role });
+        self.tensors.push(PlannedTensor { name, shape: shape.to_vec(), dtype, role });
     }
 
     fn matrix(&mut self, name: &str, shape: &[usize], role: Role) {
@@ -140,7 +117,7 @@ impl List<'_> {
         }
     }
 
-    fn latent_attention(&mut self, latent: Latent) {
+    fn latent_attention(&mut self, latent: ShapeLatent) {
         let (e, h) = (self.shape.embd, self.shape.heads);
         self.matrix("attn_q_a", &[e, latent.q_rank], Role::Other);
         self.vector("attn_q_a_norm", "weight", latent.q_rank);
@@ -160,7 +137,7 @@ impl List<'_> {
         self.matrix(&format!("ffn_down{suffix}"), &[width, e], Role::Down);
     }
 
-    fn experts(&mut self, experts: Experts) {
+    fn experts(&mut self, experts: ShapeExperts) {
         let (e, n, width) = (self.shape.embd, experts.count, experts.width);
         self.matrix("ffn_gate_inp", &[e, n], Role::Router);
         self.matrix("ffn_gate_exps", &[e, width, n], Role::Experts);

@@ -24,7 +24,7 @@ fn sizes_are_the_published_ones() {
             let plan = Plan::parse(&format!("{name}:{recipe}")).unwrap();
             let counted =
                 plan.tensors.iter().filter(|tensor| !tensor.name.ends_with(".bias") && !tensor.name.contains("post_"));
-            let gigabytes = counted.map(Tensor::bytes).sum::<u64>() as f64 / 1e9;
+            let gigabytes = counted.map(PlannedTensor::bytes).sum::<u64>() as f64 / 1e9;
             let billions = plan.parameters() as f64 / 1e9;
             assert!((billions - parameters).abs() < 0.0006, "{name}: {billions} billion weights, wanted {parameters}");
             assert!((gigabytes - size).abs() <= 0.0051, "{name}:{recipe}: {gigabytes} GB, wanted {size}");

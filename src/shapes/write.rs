@@ -12,7 +12,8 @@ use crate::{Error, Result};
 
 use super::blocks::Pools;
 use super::keys::{ALIGNMENT, header};
-use super::{Plan, Tensor};
+use super::plan::Plan;
+use super::tensors::PlannedTensor;
 
 /// Bytes between two reports of progress.
 const REPORT: u64 = 64 << 20;
@@ -65,7 +66,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
 
 fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -> std::io::Result<u64> {
     let header = header(plan);
-    let padded = |tensor: &Tensor| tensor.bytes().next_multiple_of(ALIGNMENT);
+    let padded = |tensor: &PlannedTensor| tensor.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + plan.tensors.iter().map(padded).sum::<u64>();
     let mut out = Counted { out: BufWriter::with_capacity(1 << 16, file), done: 0, reported: 0, total, progress };
     out.put(&header)?;
@@ -106,7 +107,7 @@ impl<W: Write> Counted<'_, W> {
 }
 
 /// The bytes of an F32 tensor: norms are ones, divisors are computed, the rest (biases, sinks, routers) is random.
-fn vector(plan: &Plan, tensor: &Tensor, pools: &mut Pools) -> Vec<u8> {
+fn vector(plan: &Plan, tensor: &PlannedTensor, pools: &mut Pools) -> Vec<u8> {
     let values = tensor.values() as usize;
     if tensor.name.ends_with("norm.weight") {
         return 1f32.to_le_bytes().repeat(values);
@@ -135,7 +136,7 @@ fn llama3_divisor(i: usize, pairs: usize, base: f32, factor: f32) -> f32 {
 }
 
 /// Fills a tensor from its pool, going round as often as it takes.
-fn repeat<W: Write>(out: &mut Counted<'_, W>, tensor: &Tensor, pools: &mut Pools) -> std::io::Result<()> {
+fn repeat<W: Write>(out: &mut Counted<'_, W>, tensor: &PlannedTensor, pools: &mut Pools) -> std::io::Result<()> {
     let (pool, start) = pools.pool(tensor.dtype);
     let mut rest = tensor.bytes();
     let mut from = start * tensor.dtype.block_bytes();

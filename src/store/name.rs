@@ -65,7 +65,7 @@ pub fn from_file(file: &str) -> Result<String> {
 
 /// Where a file stands among the shards of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub struct ShardName {
     /// Length in bytes of the name before `-00001-of-00003.gguf`.
     pub stem: usize,
     /// Its number, from 1.
@@ -75,7 +75,7 @@ pub struct Shard {
 }
 
 /// Reads `NAME-00001-of-00003.gguf`; `None` for other names.
-pub fn shard(file: &str) -> Option<Shard> {
+pub fn shard(file: &str) -> Option<ShardName> {
     const TAIL: usize = "-00001-of-00003.gguf".len();
     let stem = file.len().checked_sub(TAIL)?;
     let tail = file.get(stem..)?.to_lowercase();
@@ -83,14 +83,14 @@ pub fn shard(file: &str) -> Option<Shard> {
     let (number, count) = tail.split_once("-of-")?;
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
     let (number, count) = (digits(number).then(|| number.parse().ok())??, digits(count).then(|| count.parse().ok())??);
-    (1 <= number && number <= count && count <= 1024).then_some(Shard { stem, number, count })
+    (1 <= number && number <= count && count <= 1024).then_some(ShardName { stem, number, count })
 }
 
 /// The names of all shards of the model that `file` belongs to: itself alone if it is not split.
 pub fn shards(file: &str) -> Vec<String> {
     match shard(file) {
         None => vec![file.to_owned()],
-        Some(Shard { stem, count, .. }) => {
+        Some(ShardName { stem, count, .. }) => {
             let (stem, suffix) = (&file[..stem], &file[file.len() - ".gguf".len()..]);
             (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}{suffix}")).collect()
         }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn shards_are_counted_and_named() {
         let name = "m-00002-of-00003.gguf";
-        assert_eq!(shard(name), Some(Shard { stem: 1, number: 2, count: 3 }));
+        assert_eq!(shard(name), Some(ShardName { stem: 1, number: 2, count: 3 }));
         assert_eq!(shards(name), ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]);
         assert_eq!(shards("m.gguf"), ["m.gguf"]);
         for bad in

@@ -6,8 +6,8 @@
 use super::catalogue;
 use super::net::fetch::Remote;
 use super::net::http::header;
-use super::net::http::{Fault, Net, Timeouts, hub_of, shown};
-use super::net::probe::{Probe, content_range, rest};
+use super::net::http::{HttpFault, Net, Timeouts, hub_of, shown};
+use super::net::probe::{FileProbe, content_range, rest};
 use super::pull::{entry_file, online, places, repository_files, url_files};
 use super::source::{self, Source};
 use super::{Progress, name};
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One request, or more of the answer to the one before.
-    fn request(&mut self, goal: u64) -> std::result::Result<(), Fault> {
+    fn request(&mut self, goal: u64) -> std::result::Result<(), HttpFault> {
         if let Some(mut whole) = self.whole.take() {
             self.take(&mut *whole, goal)?;
             self.whole = Some(whole);
@@ -180,8 +180,8 @@ impl<'a> Reader<'a> {
         let start = self.bytes.len() as u64;
         let answer = self.net.get(&self.remote.url, Some((start, start + self.missing(goal))))?;
         answer.check_plain(&self.host)?;
-        let lasting = |why: &str| Fault::lasting(&self.host, why);
-        let probe = Probe::of(&answer, self.remote)?;
+        let lasting = |why: &str| HttpFault::lasting(&self.host, why);
+        let probe = FileProbe::of(&answer, self.remote)?;
         if self.etag.is_some() && probe.etag != self.etag || self.size.is_some_and(|size| size != probe.size) {
             return Err(lasting("the file changed while it was read"));
         }
@@ -201,11 +201,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads from `body` until `goal` bytes are there.
-    fn take(&mut self, body: &mut dyn Read, goal: u64) -> std::result::Result<(), Fault> {
+    fn take(&mut self, body: &mut dyn Read, goal: u64) -> std::result::Result<(), HttpFault> {
         let missing = self.missing(goal);
         if missing > self.budget {
             let why = format!("the header goes on after {}: that is no model", show_bytes(self.read));
-            return Err(Fault::lasting(&self.host, why));
+            return Err(HttpFault::lasting(&self.host, why));
         }
         let before = self.bytes.len();
         let outcome = body.take(missing).read_to_end(&mut self.bytes);
@@ -214,12 +214,12 @@ impl<'a> Reader<'a> {
         self.budget = self.budget.saturating_sub(came);
         match outcome {
             Ok(_) if came == missing => Ok(()),
-            Ok(_) => Err(Fault::passing(&self.host, "the connection ended early")),
+            Ok(_) => Err(HttpFault::passing(&self.host, "the connection ended early")),
             // A header is short: a server this slow gives no model either.
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                Err(Fault::lasting(&self.host, format!("the server is too slow ({error})")))
+                Err(HttpFault::lasting(&self.host, format!("the server is too slow ({error})")))
             }
-            Err(error) => Err(Fault::passing(&self.host, format!("the connection broke: {error}"))),
+            Err(error) => Err(HttpFault::passing(&self.host, format!("the connection broke: {error}"))),
         }
     }
 }

@@ -23,12 +23,12 @@ pub(super) struct Repository {
     pub(super) repo: String,
     /// Branch, tag or commit.
     pub(super) revision: String,
-    pub(super) want: Want,
+    pub(super) want: WantedFile,
 }
 
 /// Which files of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum WantedFile {
     /// The best that 4 bits give.
     Best,
     /// The file with this quantization's name in its own.
@@ -95,9 +95,9 @@ fn repository(text: &str) -> Option<Repository> {
         return None;
     }
     let want = match (file, quant) {
-        (Some(file), None) if name::file_name(file).is_ok() => Want::File(file.to_owned()),
-        (None, Some(quant)) if plain(quant) => Want::Quant(quant.to_uppercase()),
-        (None, None) => Want::Best,
+        (Some(file), None) if name::file_name(file).is_ok() => WantedFile::File(file.to_owned()),
+        (None, Some(quant)) if plain(quant) => WantedFile::Quant(quant.to_uppercase()),
+        (None, None) => WantedFile::Best,
         _ => return None,
     };
     Some(Repository { repo: format!("{organization}/{repo}"), revision: revision.to_owned(), want })
@@ -127,7 +127,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn hub(text: &str) -> Option<(String, String, Want)> {
+    fn hub(text: &str) -> Option<(String, String, WantedFile)> {
         match parse(text, HUB).ok()? {
             Source::Hub(r) => Some((r.repo, r.revision, r.want)),
             _ => None,
@@ -137,13 +137,13 @@ mod tests {
     #[test]
     fn forms_of_the_hub() {
         let main = |want| Some(("o/r".to_owned(), "main".to_owned(), want));
-        assert_eq!(hub("hf:o/r"), main(Want::Best));
-        assert_eq!(hub("o/r:q4_k_m"), main(Want::Quant("Q4_K_M".into())));
-        assert_eq!(hub("o/r/x.gguf"), main(Want::File("x.gguf".into())));
-        assert_eq!(hub("hf:o/r@v2:Q8_0"), Some(("o/r".into(), "v2".into(), Want::Quant("Q8_0".into()))));
-        let file = main(Want::File("d/x.gguf".into()));
+        assert_eq!(hub("hf:o/r"), main(WantedFile::Best));
+        assert_eq!(hub("o/r:q4_k_m"), main(WantedFile::Quant("Q4_K_M".into())));
+        assert_eq!(hub("o/r/x.gguf"), main(WantedFile::File("x.gguf".into())));
+        assert_eq!(hub("hf:o/r@v2:Q8_0"), Some(("o/r".into(), "v2".into(), WantedFile::Quant("Q8_0".into()))));
+        let file = main(WantedFile::File("d/x.gguf".into()));
         assert_eq!(hub("https://huggingface.co/o/r/blob/main/d/x.gguf?download=true"), file);
-        assert_eq!(hub("https://huggingface.co/o/r/"), main(Want::Best));
+        assert_eq!(hub("https://huggingface.co/o/r/"), main(WantedFile::Best));
     }
 
     #[test]

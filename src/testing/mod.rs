@@ -7,4 +7,4 @@ mod writer;
 pub use drawn::drawn;
 pub use tiny::{tiny, vocabulary};
 pub use tokki_quant::testing::Rng;
-pub use writer::{Tensor, Writer, text};
+pub use writer::{FileTensor, Writer, text};

@@ -2,22 +2,30 @@
 
 use std::path::Path;
 
-use super::{Rng, Writer};
+use super::Writer;
 use crate::Result;
-use crate::arch;
+use crate::arch::{self, Spec};
 use crate::gguf::Gguf;
+use tokki_quant::testing::Rng;
 
-/// A tiny model of `arch` (any row of the architecture table) with seeded F32 weights and a vocabulary of bytes: 64
-/// values, 4 heads of 16 sharing 2 of keys and values, 2 layers, a context of 512; 4 experts where the family has them.
+/// Keys of features, by the one that a family asks for first.
+const FEATURES: &[&[(&str, u32)]] = &[
+    &[("attention.kv_lora_rank", 32), ("attention.q_lora_rank", 32), ("rope.dimension_count", 8)],
+    &[("expert_count", 4), ("expert_used_count", 2), ("expert_feed_forward_length", 32)],
+];
+
+/// The window of families that have one.
+const WINDOW: (&str, u32) = ("attention.sliding_window", 8);
+
+/// A tiny model of `arch` with seeded F32 weights and a vocabulary of bytes: 64 values, 4 heads of 16 sharing 2 of keys and
+/// values, 2 layers, a context of 512; 4 experts, low ranks and a window of 8 where the family has them.
 ///
 /// # Errors
-/// None for the architectures of the table.
+/// A key that the family needs and tiny models do not have.
 pub fn tiny(arch: &str, seed: u64) -> Result<Writer> {
-    let writer = vocabulary(dimensions(arch));
-    // The first reading knows no tensors; those whose presence matters are all optional.
-    let gguf = Gguf::from_bytes(Path::new(arch), &writer.bytes())?;
+    let (writer, spec) = with_window(arch, with_features(arch)?)?;
     let mut rng = Rng::new(seed);
-    Ok(arch::spec(&gguf)?.tensors().into_iter().fold(writer, |writer, (name, shape)| {
+    Ok(spec.tensors().into_iter().fold(writer, |writer, (name, shape)| {
         let count: u64 = shape.iter().product();
         let norm = name.ends_with("norm.weight");
         let gain = 1.7 / (shape[0] as f32).sqrt();
@@ -27,9 +35,41 @@ pub fn tiny(arch: &str, seed: u64) -> Result<Writer> {
     }))
 }
 
+/// What the family makes of the keys. It knows no tensors yet; those whose presence matters are all optional.
+fn spec_of(arch: &str, writer: &Writer) -> Result<Spec> {
+    arch::spec(&Gguf::from_bytes(Path::new(arch), &writer.bytes())?)
+}
+
+fn with_keys(arch: &str, writer: Writer, keys: &[(&str, u32)]) -> Writer {
+    keys.iter().fold(writer, |writer, (key, value)| writer.u32(&format!("{arch}.{key}"), *value))
+}
+
+/// The keys that every family has, and those of the features that this one asks for.
+fn with_features(arch: &str) -> Result<Writer> {
+    let mut writer = vocabulary(dimensions(arch));
+    for _ in FEATURES {
+        let Err(error) = spec_of(arch, &writer) else { break };
+        let said = error.to_string();
+        let asked = |keys: &&&[(&str, u32)]| said.contains(&format!("key {arch}.{}:", keys[0].0));
+        let Some(keys) = FEATURES.iter().find(asked) else { return Err(error) };
+        writer = with_keys(arch, writer, keys);
+    }
+    Ok(writer)
+}
+
+/// With a window, if that makes a difference.
+fn with_window(arch: &str, writer: Writer) -> Result<(Writer, Spec)> {
+    let spec = spec_of(arch, &writer)?;
+    let windowed = with_keys(arch, writer.clone(), &[WINDOW]);
+    Ok(match spec_of(arch, &windowed) {
+        Ok(other) if other != spec => (windowed, other),
+        _ => (writer, spec),
+    })
+}
+
 fn dimensions(arch: &str) -> Writer {
     let key = |name: &str| format!("{arch}.{name}");
-    let mut writer = Writer::new(arch)
+    Writer::new(arch)
         .text("general.name", &format!("tiny {arch}"))
         .u32(&key("context_length"), 512)
         .u32(&key("embedding_length"), 64)
@@ -40,35 +80,7 @@ fn dimensions(arch: &str) -> Writer {
         .u32(&key("attention.key_length"), 16)
         .u32(&key("attention.value_length"), 16)
         .f32(&key("attention.layer_norm_rms_epsilon"), 1e-5)
-        .f32(&key("rope.freq_base"), 10_000.0);
-    if matches!(arch, "deepseek2" | "deepseek32" | "glm-dsa") {
-        writer = writer
-            .u32(&key("attention.q_lora_rank"), 32)
-            .u32(&key("attention.kv_lora_rank"), 32)
-            .u32(&key("rope.dimension_count"), 8);
-    }
-    if matches!(
-        arch,
-        "deepseek2"
-            | "deepseek32"
-            | "exaone-moe"
-            | "glm-dsa"
-            | "minimax-m3"
-            | "glm4moe"
-            | "gpt-oss"
-            | "granitemoe"
-            | "qwen3moe"
-    ) {
-        writer = writer
-            .u32(&key("expert_count"), 4)
-            .u32(&key("expert_used_count"), 2)
-            .u32(&key("expert_feed_forward_length"), 32)
-            .u32(&key("leading_dense_block_count"), u32::from(arch == "exaone-moe"));
-    }
-    if matches!(arch, "gemma3" | "exaone-moe" | "gpt-oss") {
-        writer = writer.u32(&key("attention.sliding_window"), 8);
-    }
-    writer
+        .f32(&key("rope.freq_base"), 10_000.0)
 }
 
 /// With a vocabulary of 260: 256 byte tokens in GPT-2's alphabet, two merges, a beginning and an end.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use half::f16;
 
-use crate::gguf::Kind;
+use crate::gguf::ValueKind;
 
 /// A GGUF file in the making. Nothing is checked: a test may write whatever it likes.
 #[derive(Debug, Clone)]
@@ -16,12 +16,12 @@ pub struct Writer {
     /// `(name, type number, value)`, in order.
     pub keys: Vec<(Vec<u8>, u32, Vec<u8>)>,
     /// In order.
-    pub tensors: Vec<Tensor>,
+    pub tensors: Vec<FileTensor>,
 }
 
 /// A tensor in the making.
 #[derive(Debug, Clone)]
-pub struct Tensor {
+pub struct FileTensor {
     /// Its name.
     pub name: Vec<u8>,
     /// Its dimensions, the contiguous one first.
@@ -58,68 +58,68 @@ impl Writer {
     /// Adds a text.
     #[must_use]
     pub fn text(self, name: &str, value: &str) -> Self {
-        self.raw(name, Kind::Text as u32, text(value.as_bytes()))
+        self.raw(name, ValueKind::Text as u32, text(value.as_bytes()))
     }
 
     /// Adds an unsigned integer.
     #[must_use]
     pub fn u32(self, name: &str, value: u32) -> Self {
-        self.raw(name, Kind::U32 as u32, value.to_le_bytes().to_vec())
+        self.raw(name, ValueKind::U32 as u32, value.to_le_bytes().to_vec())
     }
 
     /// Adds a float.
     #[must_use]
     pub fn f32(self, name: &str, value: f32) -> Self {
-        self.raw(name, Kind::F32 as u32, value.to_le_bytes().to_vec())
+        self.raw(name, ValueKind::F32 as u32, value.to_le_bytes().to_vec())
     }
 
     /// Adds a boolean.
     #[must_use]
     pub fn bool(self, name: &str, value: bool) -> Self {
-        self.raw(name, Kind::Bool as u32, vec![value.into()])
+        self.raw(name, ValueKind::Bool as u32, vec![value.into()])
     }
 
     /// Adds an array of elements that are bytes already.
     #[must_use]
-    pub fn array(self, name: &str, of: Kind, elements: &[Vec<u8>]) -> Self {
+    pub fn array(self, name: &str, of: ValueKind, elements: &[Vec<u8>]) -> Self {
         let mut value = (of as u32).to_le_bytes().to_vec();
         value.extend_from_slice(&(elements.len() as u64).to_le_bytes());
         value.extend(elements.concat());
-        self.raw(name, Kind::Array as u32, value)
+        self.raw(name, ValueKind::Array as u32, value)
     }
 
     /// Adds an array of texts, which need not be UTF-8.
     #[must_use]
     pub fn texts<T: AsRef<[u8]>>(self, name: &str, values: &[T]) -> Self {
         let elements: Vec<_> = values.iter().map(|value| text(value.as_ref())).collect();
-        self.array(name, Kind::Text, &elements)
+        self.array(name, ValueKind::Text, &elements)
     }
 
     /// Adds an array of signed integers.
     #[must_use]
     pub fn i32s(self, name: &str, values: &[i32]) -> Self {
         let elements: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
-        self.array(name, Kind::I32, &elements)
+        self.array(name, ValueKind::I32, &elements)
     }
 
     /// Adds an array of floats.
     #[must_use]
     pub fn f32s(self, name: &str, values: &[f32]) -> Self {
         let elements: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
-        self.array(name, Kind::F32, &elements)
+        self.array(name, ValueKind::F32, &elements)
     }
 
     /// Adds an array of booleans.
     #[must_use]
     pub fn bools(self, name: &str, values: &[bool]) -> Self {
         let elements: Vec<_> = values.iter().map(|&value| vec![value.into()]).collect();
-        self.array(name, Kind::Bool, &elements)
+        self.array(name, ValueKind::Bool, &elements)
     }
 
     /// Adds a tensor with any bytes as its data.
     #[must_use]
     pub fn tensor(mut self, name: &str, shape: &[u64], kind: u32, data: Vec<u8>) -> Self {
-        self.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data });
+        self.tensors.push(FileTensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data });
         self
     }
 

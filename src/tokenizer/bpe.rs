@@ -2,15 +2,14 @@
 
 use super::byte_map;
 use super::merge::{Merge, Merger, Pairs, Symbol};
+use super::merges::{PairMap, Symbols, read_merges};
+use super::names::{Names, text_token};
 use super::pre::{self, Cutter};
 use super::strings::{Index, Strings};
 use super::vocab::{KEY_MERGES, TokenKind, Vocab};
 use crate::Result;
 use ahash::RandomState;
 use std::collections::HashMap;
-
-/// Pairs of ids to what they become, hashed with a random key: merges come from the file.
-pub(crate) type PairMap = HashMap<(u32, u32), Merge, RandomState>;
 
 /// The merges of a vocabulary.
 ///
@@ -39,46 +38,6 @@ const REMEMBERED: std::ops::RangeInclusive<usize> = 2..=64;
 /// Pieces that are remembered at most.
 const MAX_REMEMBERED: usize = 1 << 16;
 
-/// Numbers the symbols while the merges are read.
-pub(crate) struct Symbols<'a> {
-    vocab: &'a Vocab,
-    index: &'a Index,
-    kinds: &'a [TokenKind],
-    first_extra: u32,
-    extra: Strings,
-    extra_index: Index,
-}
-
-impl<'a> Symbols<'a> {
-    /// No symbols but the tokens.
-    pub(crate) fn new(vocab: &'a Vocab, index: &'a Index, kinds: &'a [TokenKind]) -> Self {
-        let first_extra = vocab.tokens.len() as u32;
-        Self { vocab, index, kinds, first_extra, extra: Strings::default(), extra_index: Index::with_capacity(0) }
-    }
-
-    /// The token with this text that merging may produce, else a number past the tokens.
-    fn number(&mut self, text: &[u8]) -> u32 {
-        if let Some(id) = text_token(self.index, &self.vocab.tokens, self.kinds, text) {
-            return id;
-        }
-        if let Some(number) = self.extra_index.get(&self.extra, text) {
-            return self.first_extra + number;
-        }
-        self.extra.push(text);
-        // a file holds far fewer than 2^31 merges, each of which adds three strings at most
-        let number = self.extra.len() as u32 - 1;
-        let _ = self.extra_index.insert(&self.extra, number);
-        self.first_extra + number
-    }
-}
-
-/// The token with this text, if text may become it: control tokens are never the result of merging.
-pub(super) fn text_token(index: &Index, tokens: &Strings, kinds: &[TokenKind], text: &[u8]) -> Option<u32> {
-    let id = index.get(tokens, text)?;
-    let kind = kinds.get(id as usize)?;
-    (!matches!(kind, TokenKind::Control | TokenKind::Unknown)).then_some(id)
-}
-
 impl Bpe {
     pub(crate) fn new(vocab: &Vocab, index: &Index, kinds: &[TokenKind], unknown: Option<u32>) -> Result<Self> {
         let row = pre::row_of(vocab)?;
@@ -102,7 +61,13 @@ impl Bpe {
     }
 
     /// Appends the ids of `text`, which holds no special tokens.
-    pub(crate) fn encode<'t>(&self, names: &Names<'_>, text: &'t str, scratch: &mut Scratch<'t>, out: &mut Vec<u32>) {
+    pub(crate) fn encode<'t>(
+        &self,
+        names: &Names<'_>,
+        text: &'t str,
+        scratch: &mut BpeScratch<'t>,
+        out: &mut Vec<u32>,
+    ) {
         self.cutter.cut(text, &mut |piece| {
             let bytes = piece.as_bytes();
             if let &[byte] = bytes {
@@ -120,7 +85,7 @@ impl Bpe {
         });
     }
 
-    fn encode_piece(&self, names: &Names<'_>, piece: &[u8], scratch: &mut Scratch<'_>, out: &mut Vec<u32>) {
+    fn encode_piece(&self, names: &Names<'_>, piece: &[u8], scratch: &mut BpeScratch<'_>, out: &mut Vec<u32>) {
         if self.ignore_merges {
             scratch.spelled.clear();
             byte_map::map_into(piece, &mut scratch.spelled);
@@ -175,37 +140,9 @@ fn needs_merges(vocab: &Vocab, kinds: &[TokenKind]) -> Result<()> {
     }
 }
 
-/// Reads the merges; of equal pairs the first counts.
-pub(crate) fn read_merges(vocab: &Vocab, symbols: &mut Symbols<'_>) -> Result<PairMap> {
-    let mut pairs = PairMap::with_capacity_and_hasher(vocab.merges.len(), RandomState::new());
-    let mut joined = Vec::new();
-    for (rank, merge) in (0..).zip(vocab.merges.iter()) {
-        // a piece may itself be a space, so the separator is looked for after the first byte
-        let space = merge.iter().skip(1).position(|&byte| byte == b' ').map(|i| i + 1);
-        let halves = space.and_then(|i| Some((merge.get(..i)?, merge.get(i + 1..)?)));
-        let Some((left, right)) = halves.filter(|(_, right)| !right.is_empty()) else {
-            let found = format!("`{}` at place {rank}", String::from_utf8_lossy(merge));
-            return Err(vocab.error(KEY_MERGES, "two tokens with a space between them", found));
-        };
-        joined.clear();
-        joined.extend_from_slice(left);
-        joined.extend_from_slice(right);
-        let (left, right) = (symbols.number(left), symbols.number(right));
-        pairs.entry((left, right)).or_insert_with(|| Merge { rank, id: symbols.number(&joined) });
-    }
-    Ok(pairs)
-}
-
-/// The texts, kinds and index of all tokens.
-pub(crate) struct Names<'a> {
-    pub(crate) tokens: &'a Strings,
-    pub(crate) kinds: &'a [TokenKind],
-    pub(crate) index: &'a Index,
-}
-
 /// Buffers for one text, and where in the output the pieces stand that were seen before.
 #[derive(Default)]
-pub(crate) struct Scratch<'t> {
+pub(crate) struct BpeScratch<'t> {
     pub(crate) merger: Merger,
     pub(crate) known: HashMap<&'t [u8], (usize, usize), RandomState>,
     spelled: String,

@@ -2,8 +2,9 @@
 //! characters merge by rank, and what the vocabulary lacks is spelled in bytes. In `whitespace` vocabularies the characters are
 //! those of words, and blanks are nothing.
 
-use super::bpe::{Names, PairMap, Symbols, read_merges, text_token};
 use super::merge::{Merge, Merger, Pairs, Symbol};
+use super::merges::{PairMap, Symbols, read_merges};
+use super::names::{Names, text_token};
 use super::spm::SPACE;
 use super::strings::{Index, Strings};
 use super::vocab::{TokenKind, Vocab};

@@ -1,7 +1,7 @@
 //! The cut of a text that costs least (`plamo2`): a token costs its score, negated, in ten-thousandths; a character that no
 //! token covers costs much, and is spelled in bytes. Where two cuts cost the same, the first token is the longer one.
 
-use super::bpe::Names;
+use super::names::Names;
 use super::vocab::{KEY_SCORES, TokenKind, Vocab};
 use crate::Result;
 

@@ -4,7 +4,8 @@
 //! Six bases may be spelled like a token of text. Files tell them apart by a character of the private use area at the end,
 //! which is not printed.
 
-use super::bpe::{Bpe, Names, Scratch};
+use super::bpe::{Bpe, BpeScratch};
+use super::names::Names;
 use super::strings::Strings;
 use super::vocab::Vocab;
 
@@ -44,7 +45,13 @@ impl Dna {
     }
 
     /// Appends the ids of `text`, which holds no special tokens.
-    pub(crate) fn encode<'t>(&self, names: &Names<'_>, text: &'t str, scratch: &mut Scratch<'t>, out: &mut Vec<u32>) {
+    pub(crate) fn encode<'t>(
+        &self,
+        names: &Names<'_>,
+        text: &'t str,
+        scratch: &mut BpeScratch<'t>,
+        out: &mut Vec<u32>,
+    ) {
         let Some(ids) = self.ids else { return self.text.encode(names, text, scratch, out) };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("<dna>") {

@@ -27,6 +27,8 @@ mod classes;
 mod dna;
 mod eog;
 mod merge;
+mod merges;
+mod names;
 mod normal;
 mod pieces;
 mod pre;
@@ -49,12 +51,13 @@ pub use vocab::{Roles, TokenKind, Vocab};
 
 use crate::Result;
 use crate::gguf::Gguf;
-use bpe::{Bpe, Names, Scratch};
+use bpe::{Bpe, BpeScratch};
 use characters::{Characters, Greedy, merges_characters, unescaped};
 use cheapest::Cheapest;
 use dna::Dna;
+use names::Names;
 use pieces::Pieces;
-use special::{Part, Specials};
+use special::{Specials, TextPart};
 use spm::Spm;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -202,26 +205,28 @@ impl Tokenizer {
     /// The ids of `text`, without BOS and EOS.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 4);
-        let mut scratch = Scratch::default();
+        let mut scratch = BpeScratch::default();
         let names = Names { tokens: self.pieces.names(), kinds: self.pieces.kinds(), index: &self.index };
         // SentencePiece puts its space at the start of the text and after each special token
         let mut fresh = true;
         self.specials.cut(text, special, |part| match (part, &self.model) {
-            (Part::Token(id), _) => {
+            (TextPart::Token(id), _) => {
                 ids.push(id);
                 fresh = true;
             }
-            (Part::Text(text), Model::Bpe(bpe)) => bpe.encode(&names, text, &mut scratch, &mut ids),
-            (Part::Text(text), Model::Spm(spm)) => {
+            (TextPart::Text(text), Model::Bpe(bpe)) => bpe.encode(&names, text, &mut scratch, &mut ids),
+            (TextPart::Text(text), Model::Spm(spm)) => {
                 let prefix = std::mem::take(&mut fresh) && self.space_prefix;
                 spm.encode(&names, text, prefix, &mut scratch.merger, &mut ids);
             }
-            (Part::Text(text), Model::Characters(model)) => model.encode(&names, text, &mut scratch.merger, &mut ids),
-            (Part::Text(text), Model::Unigram(model)) => model.encode(&names, text, &mut ids),
-            (Part::Text(text), Model::WordPiece(model)) => model.encode(&names, text, &mut ids),
-            (Part::Text(text), Model::Greedy(model)) => model.encode(text, &mut ids),
-            (Part::Text(text), Model::Cheapest(model)) => model.encode(&names, text, &mut ids),
-            (Part::Text(text), Model::Dna(model)) => model.encode(&names, text, &mut scratch, &mut ids),
+            (TextPart::Text(text), Model::Characters(model)) => {
+                model.encode(&names, text, &mut scratch.merger, &mut ids)
+            }
+            (TextPart::Text(text), Model::Unigram(model)) => model.encode(&names, text, &mut ids),
+            (TextPart::Text(text), Model::WordPiece(model)) => model.encode(&names, text, &mut ids),
+            (TextPart::Text(text), Model::Greedy(model)) => model.encode(text, &mut ids),
+            (TextPart::Text(text), Model::Cheapest(model)) => model.encode(&names, text, &mut ids),
+            (TextPart::Text(text), Model::Dna(model)) => model.encode(&names, text, &mut scratch, &mut ids),
         });
         ids
     }

@@ -20,7 +20,7 @@ pub enum Special {
 }
 
 /// A part of a text.
-pub(crate) enum Part<'t> {
+pub(crate) enum TextPart<'t> {
     Text(&'t str),
     Token(u32),
 }
@@ -60,15 +60,15 @@ impl Specials {
     }
 
     /// Cuts `text` at its special tokens; parts come in order, none of them empty.
-    pub(crate) fn cut<'t>(&self, text: &'t str, special: Special, mut sink: impl FnMut(Part<'t>)) {
+    pub(crate) fn cut<'t>(&self, text: &'t str, special: Special, mut sink: impl FnMut(TextPart<'t>)) {
         let matcher = match special {
             Special::Parse => &self.all,
             Special::Plain => &self.always,
         };
         let mut start = 0;
-        let text_until = |start: usize, end: usize, sink: &mut dyn FnMut(Part<'t>)| {
+        let text_until = |start: usize, end: usize, sink: &mut dyn FnMut(TextPart<'t>)| {
             if let Some(part) = text.get(start..end).filter(|part| !part.is_empty()) {
-                sink(Part::Text(part));
+                sink(TextPart::Text(part));
             }
         };
         for found in matcher.automaton.iter().flat_map(|automaton| automaton.find_iter(text)) {
@@ -76,7 +76,7 @@ impl Specials {
             let on_characters = text.is_char_boundary(found.start()) && text.is_char_boundary(found.end());
             if let Some(&id) = matcher.ids.get(found.pattern().as_usize()).filter(|_| on_characters) {
                 text_until(start, found.start(), &mut sink);
-                sink(Part::Token(id));
+                sink(TextPart::Token(id));
                 start = found.end();
                 if matcher.swallows.get(found.pattern().as_usize()) == Some(&true) {
                     start = text.len() - text[start..].trim_start().len();

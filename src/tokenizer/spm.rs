@@ -1,7 +1,7 @@
 //! SentencePiece BPE (`llama`): spaces become U+2581, characters merge by score, what is left over is spelled in bytes.
 
-use super::bpe::Names;
 use super::merge::{Merge, Merger, Pairs, Symbol};
+use super::names::Names;
 use super::strings::{Index, Strings};
 use super::vocab::{KEY_SCORES, TokenKind, Vocab};
 use crate::Result;

@@ -1,6 +1,6 @@
 //! Unigram (`t5`, arXiv 1804.10959): the cut of a text into tokens whose scores add up to the most.
 
-use super::bpe::Names;
+use super::names::Names;
 use super::spm::SPACE;
 use super::vocab::{KEY_SCORES, TokenKind, Vocab};
 use crate::Result;

@@ -1,8 +1,8 @@
 //! WordPiece (`bert`): words are cleaned and cut at blanks and punctuation, then taken apart from the left, longest known piece
 //! first. The first piece of a word is stored with U+2581 before it, the others as they are.
 
-use super::bpe::Names;
 use super::classes::{Classes, PUNCTUATION};
+use super::names::Names;
 use super::spm::SPACE;
 use super::vocab::Vocab;
 use tokenizers::normalizers::BertNormalizer;

@@ -1,9 +1,9 @@
-//! `tokki tokenize` on files made for it, with a real (reduced) vocabulary.
+//! `tokki tokenize` on files made for it.
 
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::Path;
-use tokki::gguf::Kind;
+use tokki::gguf::ValueKind;
 use tokki::testing::Writer;
 
 fn fixture(name: &str) -> Value {
@@ -19,17 +19,24 @@ fn integers(value: &Value) -> Vec<i32> {
     value.as_array().unwrap().iter().map(|n| n.as_i64().unwrap() as i32).collect()
 }
 
-/// A file with the reduced Qwen 2 vocabulary.
+/// The token that ends a text: the last one but one, before `<|start|>`.
+fn eos() -> u32 {
+    fixture("own-bytes.json")["eos_token_id"].as_u64().unwrap() as u32
+}
+
+/// A file with the vocabulary of these tests, cut as Qwen 2 cuts.
 fn qwen2() -> Writer {
-    let vocab = fixture("reduced-qwen2.json");
-    let eos = vocab["eos_token_id"].as_u64().unwrap() as u32;
+    let vocab = fixture("own-bytes.json");
+    let (mut tokens, mut kinds) = (texts(&vocab["tokens"]), integers(&vocab["token_type"]));
+    tokens.push("<|start|>");
+    kinds.push(3);
     Writer::new("qwen2")
         .text("tokenizer.ggml.model", "gpt2")
         .text("tokenizer.ggml.pre", "qwen2")
-        .texts("tokenizer.ggml.tokens", &texts(&vocab["tokens"]))
-        .i32s("tokenizer.ggml.token_type", &integers(&vocab["token_type"]))
+        .texts("tokenizer.ggml.tokens", &tokens)
+        .i32s("tokenizer.ggml.token_type", &kinds)
         .texts("tokenizer.ggml.merges", &texts(&vocab["merges"]))
-        .u32("tokenizer.ggml.eos_token_id", eos)
+        .u32("tokenizer.ggml.eos_token_id", eos())
 }
 
 /// Stdout, stderr and exit code of `tokki tokenize FILE ARGS`.
@@ -45,15 +52,15 @@ fn tokenize(writer: &Writer, args: &[&str], stdin: &[u8]) -> (Vec<u8>, String, i
 
 #[test]
 fn many_texts_to_ids_and_back() {
-    let oracle = fixture("pre.json");
-    let original = integers(&fixture("reduced-qwen2.json")["original"]);
+    let oracle = fixture("names.json");
+    let groups = oracle["groups"].as_array().unwrap();
+    let expected = &groups.iter().find(|group| texts(&group["names"]).contains(&"qwen2")).unwrap()["ids"];
     let joined = texts(&oracle["texts"]).join("\0");
     let (out, err, code) = tokenize(&qwen2(), &["--nul"], joined.as_bytes());
     assert_eq!((err.as_str(), code), ("", 0));
     let lines = String::from_utf8(out).unwrap();
-    for (line, expected) in lines.lines().zip(oracle["ids"]["qwen2"].as_array().unwrap()) {
-        let ids = integers(&serde_json::from_str(line).unwrap());
-        assert_eq!(ids.iter().map(|&id| original[id as usize]).collect::<Vec<_>>(), integers(expected));
+    for (line, expected) in lines.lines().zip(expected.as_array().unwrap()) {
+        assert_eq!(integers(&serde_json::from_str(line).unwrap()), integers(expected));
     }
     assert_eq!(lines.lines().count(), texts(&oracle["texts"]).len());
     let (out, _, code) = tokenize(&qwen2(), &["--nul", "--decode"], lines.as_bytes());
@@ -62,20 +69,20 @@ fn many_texts_to_ids_and_back() {
 
 #[test]
 fn special_tokens_and_bos() {
-    let eos = fixture("reduced-qwen2.json")["eos_token_id"].as_u64().unwrap() as u32;
+    let eos = eos();
     let writer = qwen2().u32("tokenizer.ggml.bos_token_id", eos + 1).bool("tokenizer.ggml.add_bos_token", true);
     let ids = |args: &[&str], text: &str| {
         let (out, _, code) = tokenize(&writer, args, text.as_bytes());
         assert_eq!(code, 0);
         serde_json::from_slice::<Vec<u32>>(&out).unwrap()
     };
-    assert_eq!(ids(&["--special"], "<|endoftext|>"), [eos + 1, eos]);
-    assert_eq!(ids(&["--special"], "<|im_start|>"), [eos + 1]);
-    assert!(ids(&[], "<|endoftext|>").iter().all(|&id| id < eos));
+    assert_eq!(ids(&["--special"], "<|end|>"), [eos + 1, eos]);
+    assert_eq!(ids(&["--special"], "<|start|>"), [eos + 1]);
+    assert!(ids(&[], "<|end|>").iter().all(|&id| id < eos));
     let (out, _, _) = tokenize(&writer, &["--decode", "--special"], format!("[{eos}]").as_bytes());
-    assert_eq!(out, b"<|endoftext|>");
+    assert_eq!(out, b"<|end|>");
     let (out, _, _) = tokenize(&writer, &["--pieces", "--special"], b"1 2");
-    assert_eq!(out, b"[\"<|im_start|>\",\"1\",\" \",\"2\"]\n");
+    assert_eq!(out, b"[\"<|start|>\",\"1\",\" \",\"2\"]\n");
 }
 
 #[test]
@@ -103,7 +110,7 @@ fn bad_vocabularies_exit_with_2_and_name_the_key() {
         (Writer::new("qwen2").text("tokenizer.ggml.model", "runes").texts("tokenizer.ggml.tokens", &["a"]), "`runes`"),
         (base(), "key `tokenizer.ggml.tokens`"),
         (
-            base().array("tokenizer.ggml.tokens", Kind::U32, &numbers),
+            base().array("tokenizer.ggml.tokens", ValueKind::U32, &numbers),
             "key `tokenizer.ggml.tokens`: wanted an array of texts",
         ),
         (tokens().text("tokenizer.ggml.merges", "a b"), "key `tokenizer.ggml.merges`"),
@@ -131,7 +138,7 @@ fn odd_vocabularies_work() {
     let writer = Writer::new("llama")
         .text("tokenizer.ggml.model", "llama")
         .texts("tokenizer.ggml.tokens", &bytes.collect::<Vec<_>>())
-        .array("tokenizer.ggml.scores", Kind::I32, &scores)
+        .array("tokenizer.ggml.scores", ValueKind::I32, &scores)
         .u32("tokenizer.ggml.bos_token_id", u32::MAX)
         .raw("tokenizer.ggml.eos_token_id", 5, (-1_i32).to_le_bytes().to_vec())
         .bool("tokenizer.ggml.add_space_prefix", false);

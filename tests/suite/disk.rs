@@ -4,7 +4,7 @@
 use crate::serve::{Server, serve, serve_model};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use tokki::gguf::{Gguf, Kind};
+use tokki::gguf::{Gguf, ValueKind};
 use tokki::testing::{Rng, Writer, vocabulary};
 
 /// What one answer was, and how many tokens of its prompt were known.
@@ -119,7 +119,11 @@ fn recurrent(path: &Path) {
         .u32("lfm2.block_count", 2)
         .u32("lfm2.feed_forward_length", 96)
         .u32("lfm2.attention.head_count", 4)
-        .array("lfm2.attention.head_count_kv", Kind::U32, &[0_u32.to_le_bytes().to_vec(), 2_u32.to_le_bytes().to_vec()])
+        .array(
+            "lfm2.attention.head_count_kv",
+            ValueKind::U32,
+            &[0_u32.to_le_bytes().to_vec(), 2_u32.to_le_bytes().to_vec()],
+        )
         .f32("lfm2.attention.layer_norm_rms_epsilon", 1e-5)
         .f32("lfm2.rope.freq_base", 10_000.0)
         .u32("lfm2.shortconv.l_cache", 3);

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokki::gguf::{Gguf, Kind};
-use tokki::testing::{Tensor, Writer};
+use tokki::gguf::{Gguf, ValueKind};
+use tokki::testing::{FileTensor, Writer};
 
 thread_local! {
     /// Bytes that this thread holds (less than none, where it lets go of what another has allocated), and the most so far:
@@ -98,7 +98,8 @@ const LAYER: [(&str, [u64; 2]); 7] = [
 
 /// Adds a Q4_K matrix whose data is left out.
 fn place(writer: &mut Writer, name: String, shape: [u64; 2], end: &mut u64) {
-    let tensor = Tensor { name: name.into(), shape: shape.to_vec(), kind: 12, offset: Some(*end), data: Vec::new() };
+    let tensor =
+        FileTensor { name: name.into(), shape: shape.to_vec(), kind: 12, offset: Some(*end), data: Vec::new() };
     writer.tensors.push(tensor);
     *end += shape[0] * shape[1] / 256 * 144;
 }
@@ -131,14 +132,14 @@ fn opening_is_cheap_and_bounded() {
 
     // A 300 MB array of bytes: as JSON values it would take 19 GB.
     let huge = [&0u32.to_le_bytes()[..], &(300u64 << 20).to_le_bytes()].concat();
-    sparse(&path, &Writer::new("llama").raw("huge", Kind::Array as u32, huge).header(), 400 << 20);
+    sparse(&path, &Writer::new("llama").raw("huge", ValueKind::Array as u32, huge).header(), 400 << 20);
     let (error, peak, time) = measured(|| Gguf::open(&path).unwrap_err());
     assert!(error.to_string().contains("header of at most"), "{error}");
     assert!(peak < 1 << 20 && time < Duration::from_secs(10), "{peak} bytes, {time:?}");
 
     // One that just fits is opened, and stays in the file.
     let large = [&0u32.to_le_bytes()[..], &(200u64 << 20).to_le_bytes()].concat();
-    let start = Writer::new("llama").raw("large", Kind::Array as u32, large).header();
+    let start = Writer::new("llama").raw("large", ValueKind::Array as u32, large).header();
     sparse(&path, &start, start.len() as u64 + (200 << 20));
     let (gguf, peak, time) = measured(|| Gguf::open(&path).unwrap());
     assert_eq!(gguf.array("large").unwrap().unwrap().len(), 200 << 20);
@@ -147,7 +148,7 @@ fn opening_is_cheap_and_bounded() {
     // Millions of empty texts, a text of a gigabyte, and a count of keys that only zeros stand for.
     let texts = [&8u32.to_le_bytes()[..], &(30u64 << 20).to_le_bytes()].concat();
     let long = (1u64 << 30).to_le_bytes().to_vec();
-    for (kind, value) in [(Kind::Array, texts), (Kind::Text, long)] {
+    for (kind, value) in [(ValueKind::Array, texts), (ValueKind::Text, long)] {
         sparse(&path, &Writer::new("llama").raw("k", kind as u32, value).header(), 2 << 30);
         let (opened, peak, time) = measured(|| Gguf::open(&path));
         assert!(opened.as_ref().is_ok_and(|gguf| gguf.tensors().len() == 0) || opened.is_err());

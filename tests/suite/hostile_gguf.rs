@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokki::arch;
 use tokki::describe::Description;
-use tokki::gguf::{Gguf, Kind, Value};
+use tokki::gguf::{Gguf, Value, ValueKind};
 use tokki::testing::{Rng, Writer, text};
 
 fn open(bytes: &[u8]) -> tokki::Result<Gguf> {
@@ -14,19 +14,19 @@ fn open(bytes: &[u8]) -> tokki::Result<Gguf> {
 
 /// A valid file with a key of every kind and three tensors.
 fn valid() -> Writer {
-    let number = |kind: Kind, bytes: &[u8]| (format!("n.{}", kind.name()), kind as u32, bytes.to_vec());
+    let number = |kind: ValueKind, bytes: &[u8]| (format!("n.{}", kind.name()), kind as u32, bytes.to_vec());
     let mut writer = Writer::new("llama").u32("general.alignment", 32);
     for (name, kind, bytes) in [
-        number(Kind::U8, &[1]),
-        number(Kind::I8, &[0xff]),
-        number(Kind::U16, &[1, 0]),
-        number(Kind::I16, &[1, 0]),
-        number(Kind::I32, &[1, 0, 0, 0]),
-        number(Kind::F32, &1f32.to_le_bytes()),
-        number(Kind::Bool, &[1]),
-        number(Kind::U64, &[1; 8]),
-        number(Kind::I64, &[0xff; 8]),
-        number(Kind::F64, &1f64.to_le_bytes()),
+        number(ValueKind::U8, &[1]),
+        number(ValueKind::I8, &[0xff]),
+        number(ValueKind::U16, &[1, 0]),
+        number(ValueKind::I16, &[1, 0]),
+        number(ValueKind::I32, &[1, 0, 0, 0]),
+        number(ValueKind::F32, &1f32.to_le_bytes()),
+        number(ValueKind::Bool, &[1]),
+        number(ValueKind::U64, &[1; 8]),
+        number(ValueKind::I64, &[0xff; 8]),
+        number(ValueKind::F64, &1f64.to_le_bytes()),
     ] {
         writer = writer.raw(&name, kind, bytes);
     }
@@ -70,7 +70,7 @@ fn with_value(key: &str, kind: u32, value: Vec<u8>) -> Vec<u8> {
 }
 
 /// A valid file with its second tensor changed.
-fn with_tensor(change: impl FnOnce(&mut tokki::testing::Tensor)) -> Vec<u8> {
+fn with_tensor(change: impl FnOnce(&mut tokki::testing::FileTensor)) -> Vec<u8> {
     let mut writer = valid();
     change(&mut writer.tensors[1]);
     writer.bytes()
@@ -172,7 +172,7 @@ fn types_of_values_and_elements() {
 
 #[test]
 fn array_lengths_that_wrap() {
-    for kind in [Kind::U8, Kind::Bool, Kind::U16, Kind::F32, Kind::F64, Kind::Text] {
+    for kind in [ValueKind::U8, ValueKind::Bool, ValueKind::U16, ValueKind::F32, ValueKind::F64, ValueKind::Text] {
         for len in EXTREMES {
             let array = [&(kind as u32).to_le_bytes()[..], &len.to_le_bytes(), &[0; 16]].concat();
             let array = with_value("tokenizer.ggml.scores", 9, array);
@@ -270,12 +270,12 @@ fn specifications_of_wrong_keys() {
     for key in keys {
         let key = format!("llama.{key}");
         for (kind, value) in [
-            (Kind::F32, 1f32.to_le_bytes().to_vec()),
-            (Kind::Text, text(b"1")),
-            (Kind::Bool, vec![1]),
-            (Kind::I32, (-1i32).to_le_bytes().to_vec()),
-            (Kind::U64, (1u64 << 40).to_le_bytes().to_vec()),
-            (Kind::Array, [8u32.to_le_bytes().as_slice(), &1u64.to_le_bytes(), &text(b"1")].concat()),
+            (ValueKind::F32, 1f32.to_le_bytes().to_vec()),
+            (ValueKind::Text, text(b"1")),
+            (ValueKind::Bool, vec![1]),
+            (ValueKind::I32, (-1i32).to_le_bytes().to_vec()),
+            (ValueKind::U64, (1u64 << 40).to_le_bytes().to_vec()),
+            (ValueKind::Array, [8u32.to_le_bytes().as_slice(), &1u64.to_le_bytes(), &text(b"1")].concat()),
         ] {
             let gguf = open(&with_value(&key, kind as u32, value)).unwrap();
             let error = arch::spec(&gguf).unwrap_err();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki::engine::{Options, Session};
-use tokki::forward::{Scratch, Setting, Span, Want, forward};
+use tokki::forward::{PassSettings, Scratch, Span, Want, forward};
 use tokki::kv::{CacheShape, KvCache};
 use tokki::model::Model;
 use tokki::parallel::Pool;
@@ -177,7 +177,7 @@ fn sequences_in_one_pass_have_the_bits_that_each_has_alone() {
             for threads in [1, 3] {
                 let pool = Pool::with_isa(threads, Isa::best()).unwrap();
                 let cancel = AtomicBool::new(false);
-                let setting = Setting::new(&model, &pool, &cancel);
+                let setting = PassSettings::new(&model, &pool, &cancel);
                 let (mut scratch, shape) = (Scratch::default(), Arc::new(CacheShape::new(&model.spec, kv)));
                 let mut first = KvCache::new(Arc::clone(&shape));
                 let span = Span { cache: &mut first, tokens: &tokens[..140], want: Want::Nothing };

@@ -1,7 +1,7 @@
 //! q8_0 caches: blocks of 32 signed bytes with an f16 scale. Keys `[k_dim / 4][64][4]`, each byte plus 128, then their
 //! scales `[k_dim / 32][128]`; values `[128][64]`, then their scales. And the quantizer, which queries go through, too.
 
-use super::float::Float;
+use super::float::FloatCache;
 use super::kernels::{DotScores, Element, by_rows};
 use super::kind::{KeyStrip, KvFormat};
 use super::store::{F16_MAX, StoreValue};
@@ -12,9 +12,9 @@ use crate::half_float;
 use crate::isa::simd::{LANES, Lanes, Simd, load_padded};
 
 /// Signed bytes, blocks of which have a scale.
-pub(super) struct Byte;
+pub(super) struct ByteCache;
 
-impl Element for Byte {
+impl Element for ByteCache {
     const BYTES: usize = LANES;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
@@ -22,7 +22,7 @@ impl Element for Byte {
     }
 }
 
-impl KvFormat for Byte {
+impl KvFormat for ByteCache {
     const TOGETHER: usize = 4;
     const SCALED: bool = true;
 
@@ -76,7 +76,7 @@ impl KvFormat for Byte {
             for vector in 0..STRIP / LANES {
                 let mut x = [s.splat(0.0); LANES];
                 for (row, x) in rows.iter().zip(&mut x) {
-                    *x = Float::load(s, row, vector);
+                    *x = FloatCache::load(s, row, vector);
                 }
                 s.transpose(&mut x);
                 for (key, x) in x.into_iter().enumerate() {
@@ -86,7 +86,7 @@ impl KvFormat for Byte {
                     let at = (slot + vector * LANES + key) * strips.width / LANES;
                     let out = &mut strips.out.as_chunks_mut().0[at..][..strips.width / LANES];
                     for (chunk, out) in out.iter_mut().enumerate() {
-                        s.store_f32(Byte::load(s, &bytes, chunk), out);
+                        s.store_f32(ByteCache::load(s, &bytes, chunk), out);
                     }
                 }
             }

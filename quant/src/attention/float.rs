@@ -8,12 +8,12 @@ use super::unpack::UnpackStrip;
 use crate::isa::simd::{LANES, Lanes, Simd};
 
 /// f32.
-pub(super) struct Float;
+pub(super) struct FloatCache;
 
 /// A row of a strip of keys.
 const ROW: usize = 4 * STRIP;
 
-impl Element for Float {
+impl Element for FloatCache {
     const BYTES: usize = 4 * LANES;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
@@ -21,7 +21,7 @@ impl Element for Float {
     }
 }
 
-impl KvFormat for Float {
+impl KvFormat for FloatCache {
     const TOGETHER: usize = 1;
     const SCALED: bool = false;
 

@@ -9,12 +9,12 @@ use crate::half_float;
 use crate::isa::simd::{LANES, Lanes, Simd, load_padded};
 
 /// f16; values beyond its range are stored as its largest.
-pub(super) struct Half;
+pub(super) struct HalfCache;
 
 /// A row of a strip of keys.
 const ROW: usize = 2 * STRIP;
 
-impl Element for Half {
+impl Element for HalfCache {
     const BYTES: usize = 2 * LANES;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], index: usize) -> S::F {
@@ -22,7 +22,7 @@ impl Element for Half {
     }
 }
 
-impl KvFormat for Half {
+impl KvFormat for HalfCache {
     const TOGETHER: usize = 1;
     const SCALED: bool = false;
 

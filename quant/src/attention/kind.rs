@@ -1,8 +1,8 @@
 //! THE TABLE OF CACHE KINDS: a row here, and a file beside this one that says how its values lie and are computed with.
 
-use super::byte::Byte;
-use super::float::Float;
-use super::half::Half;
+use super::byte::ByteCache;
+use super::float::FloatCache;
+use super::half::HalfCache;
 use super::kernels::{Element, Fetch, Weights};
 use super::queries::Group;
 use super::store::StoreValue;
@@ -46,11 +46,11 @@ macro_rules! kinds {
 
 kinds! {
     /// f32.
-    F32 = "f32", Float;
+    F32 = "f32", FloatCache;
     /// f16; values beyond its range are stored as its largest.
-    F16 = "f16", Half;
+    F16 = "f16", HalfCache;
     /// Signed bytes with an f16 scale for each 32 (the last block of a head may be shorter).
-    Q8 = "q8_0", Byte;
+    Q8 = "q8_0", ByteCache;
 }
 
 impl KvKind {

@@ -19,6 +19,12 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(*first(&bytes[at..]))
 }
 
+/// The byte that stands for the number nearest to `x`.
+pub(super) fn nearest(number: impl Fn(u8) -> f32, x: f32) -> u8 {
+    let off = |byte: &u8| (number(*byte) - x).abs();
+    (0..=u8::MAX).min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0)
+}
+
 /// `x` in every byte.
 #[inline(always)]
 pub(super) fn bytes<S: Words>(s: S, x: u8) -> S::V {

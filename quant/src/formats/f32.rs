@@ -6,7 +6,11 @@ use crate::isa::simd::Lanes;
 /// Single precision.
 pub(crate) struct F32;
 
-layout!(F32: 1 weights in 4 bytes: Field::words(1));
+layout!(F32: 1 weights in 4 bytes: Field::words(1); set scale by set_scale);
+
+fn set_scale(block: &mut [u8], d: f32) {
+    block.copy_from_slice(&d.to_le_bytes());
+}
 
 impl Float for F32 {
     fn value(weight: &[u8; 4], _: usize) -> f32 {

@@ -17,7 +17,14 @@ use crate::isa::unroll::{eight, four, rows};
 /// Vectors of ternary digits, each moved by an eighth.
 pub(crate) struct IQ1M;
 
-layout!(IQ1M: 256 weights in 56 bytes: Field::words(14));
+layout!(IQ1M: 256 weights in 56 bytes: Field::words(14); set scale by set_scale);
+
+fn set_scale(block: &mut [u8], d: f32) {
+    let bits = half::f16::from_f32(d).to_bits();
+    for (i, upper) in block[49..].iter_mut().step_by(2).enumerate() {
+        *upper = *upper & 15 | ((bits >> (4 * i)) as u8 & 15) << 4;
+    }
+}
 
 impl Format256 for IQ1M {
     const HELD: Held = Held::Unsigned { max: 25, offset: 16 };

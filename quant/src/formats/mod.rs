@@ -63,6 +63,14 @@ pub(crate) trait Format: 'static {
     }
     /// The bytes of a super-block: a length that the compiler knows.
     fn super_bytes(block: &[Self::Block; GROUP]) -> &[u8];
+
+    /// Sets the scale of a block, and the scale of its minima if it has some, as well as their bits allow. By default they are
+    /// the half-precision numbers that its fields start with, in this order.
+    fn set_scales(block: &mut [u8], d: f32, min: f32) {
+        for (at, x) in Field::halves(Self::FIELDS).zip([d, min]) {
+            block[at..at + 2].copy_from_slice(&half::f16::from_f32(x).to_le_bytes());
+        }
+    }
 }
 
 /// A part of a block: some units of 1, 2 or 4 bytes, which stay together when blocks of several rows are interleaved.
@@ -73,22 +81,22 @@ pub(crate) struct Field {
     /// How many there are.
     pub(crate) count: usize,
     /// How many f16 the field starts with.
-    pub(crate) halves: usize,
+    pub(crate) f16s: usize,
 }
 
 impl Field {
     /// A half-precision number.
-    pub(crate) const F16: Self = Self { unit: 2, count: 1, halves: 1 };
+    pub(crate) const F16: Self = Self { unit: 2, count: 1, f16s: 1 };
     /// Two of them, in a word.
-    pub(crate) const F16_PAIR: Self = Self { unit: 4, count: 1, halves: 2 };
+    pub(crate) const F16_PAIR: Self = Self { unit: 4, count: 1, f16s: 2 };
     /// A word whose lower half is one.
-    pub(crate) const F16_AND_MORE: Self = Self { unit: 4, count: 1, halves: 1 };
+    pub(crate) const F16_AND_MORE: Self = Self { unit: 4, count: 1, f16s: 1 };
     /// A byte.
-    pub(crate) const BYTE: Self = Self { unit: 1, count: 1, halves: 0 };
+    pub(crate) const BYTE: Self = Self { unit: 1, count: 1, f16s: 0 };
 
     /// Words of 4 bytes.
     pub(crate) const fn words(count: usize) -> Self {
-        Self { unit: 4, count, halves: 0 }
+        Self { unit: 4, count, f16s: 0 }
     }
 
     /// Bytes of all fields.
@@ -100,11 +108,21 @@ impl Field {
         }
         sum
     }
+
+    /// Where in a block half-precision numbers stand.
+    pub(crate) fn halves(fields: &[Self]) -> impl Iterator<Item = usize> {
+        let starts = fields.iter().scan(0, |at, field| {
+            let start = *at;
+            *at += field.unit * field.count;
+            Some((start, field.f16s))
+        });
+        starts.flat_map(|(start, f16s)| (0..f16s).map(move |i| start + 2 * i))
+    }
 }
 
-/// Implements [`Format`] for a format's type.
+/// Implements [`Format`] for a format's type; `set scale by f` where the scale is no half-precision number.
 macro_rules! layout {
-    ($format:ident: $len:literal weights in $bytes:literal bytes: $($field:expr),*) => {
+    ($format:ident: $len:literal weights in $bytes:literal bytes: $($field:expr),* $(; set scale by $set_scale:path)?) => {
         impl crate::formats::Format for $format {
             type Block = [u8; $bytes];
             const LEN: usize = $len;
@@ -123,6 +141,9 @@ macro_rules! layout {
             fn super_bytes(block: &[[u8; $bytes]; crate::formats::GROUP]) -> &[u8] {
                 block.as_flattened()
             }
+            $(fn set_scales(block: &mut [u8], d: f32, _: f32) {
+                $set_scale(block, d);
+            })?
         }
     };
 }

@@ -5,7 +5,7 @@
 //! byte  1..17  byte 1 + i: quant i in the low nibble, quant i + 16 in the high nibble
 //! ```
 
-use super::bits::{E2M1, E2M1_RAISED, nibbles, nibbles_v};
+use super::bits::{E2M1, E2M1_RAISED, nearest, nibbles, nibbles_v};
 use super::{Format32, Held, Quants32, Rows, layout};
 use crate::isa::simd::Words;
 use crate::isa::unroll::{eight, rows};
@@ -13,7 +13,11 @@ use crate::isa::unroll::{eight, rows};
 /// 4-bit floats with a shared exponent.
 pub(crate) struct MXFP4;
 
-layout!(MXFP4: 32 weights in 17 bytes: Field::BYTE, Field::words(4));
+layout!(MXFP4: 32 weights in 17 bytes: Field::BYTE, Field::words(4); set scale by set_scale);
+
+fn set_scale(block: &mut [u8], d: f32) {
+    block[0] = nearest(scale, d);
+}
 
 /// `2^(e - 128)`, the scale of doubled values: subnormal for `e < 2`, never infinite or NaN (`e = 255` is 2^127).
 #[inline(always)]

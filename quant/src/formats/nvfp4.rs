@@ -9,14 +9,18 @@
 //! Scales have four significant bits at very different exponents, so that a block has no common integers: weights are
 //! multiplied in single precision, in which each is exact.
 
-use super::bits::E2M1;
+use super::bits::{E2M1, nearest};
 use super::{Float, Format, layout};
 use crate::isa::simd::Lanes;
 
 /// 4-bit floats whose groups of 16 share a float of 8 bits.
 pub(crate) struct NVFP4;
 
-layout!(NVFP4: 64 weights in 36 bytes: Field::words(9));
+layout!(NVFP4: 64 weights in 36 bytes: Field::words(9); set scale by set_scale);
+
+fn set_scale(block: &mut [u8], d: f32) {
+    block[..4].fill(nearest(scale, d));
+}
 
 /// Weights that share a scale.
 const SHARED: usize = 16;

@@ -39,8 +39,17 @@ impl<S: Simd, K: Kernel> Task<S> for K {
     }
 }
 
-/// Proof that the CPU has an instruction set: only what has seen that it does makes one (`isa::dispatch`).
+/// Proof that the CPU has an instruction set: only what has seen that it does makes one (`isa::levels`).
 pub(crate) trait Token: Copy {
+    /// Whether this CPU has it.
+    fn supported() -> bool;
+
+    /// The proof.
+    ///
+    /// # Safety
+    /// The CPU must have what the type says.
+    unsafe fn new() -> Self;
+
     /// Calls `task` as a function of its own, compiled for this instruction set.
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out;
 
@@ -55,6 +64,24 @@ pub(crate) trait Token: Copy {
             self.prefetch(start.wrapping_add(ahead + at));
         }
     }
+
+    /// Reads all of `buffer`, as fast as the CPU can.
+    fn read(self, buffer: &[u8]) -> u64 {
+        read_words(buffer)
+    }
+
+    /// See [`crate::ceiling::multiply`].
+    fn multiply(self, rounds: usize) -> (u64, i32);
+}
+
+/// Accumulators that hide the latency of a multiply-add.
+pub(super) const CHAINS: usize = 12;
+
+/// The wrapping sum of the words of 8 bytes in `buffer`, and of the bytes left over.
+pub(super) fn read_words(buffer: &[u8]) -> u64 {
+    let (words, rest) = buffer.as_chunks::<8>();
+    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))
 }
 
 /// A token with both sets of operations.

@@ -119,7 +119,7 @@ pub(super) enum ExprKind {
     Not(Box<Expr>),
     Neg(Box<Expr>),
     Pos(Box<Expr>),
-    Compare(Box<Expr>, Vec<(Comparison, Expr)>),
+    Compare(Box<Expr>, Vec<(CompareOp, Expr)>),
     Concat(Vec<Expr>),
     Binary(Operator, Box<Expr>, Box<Expr>),
     Attr(Box<Expr>, String),
@@ -140,7 +140,7 @@ pub(super) struct CallArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(super) enum CompareOp {
     Eq,
     Ne,
     Lt,

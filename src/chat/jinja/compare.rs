@@ -238,7 +238,7 @@ pub(super) fn sorted_pairs(dict: &Dict, meter: &Meter) -> Result<Vec<(Value, Val
     let pairs: Vec<_> = dict.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     sort(pairs, &mut |a, b| match order(&a.0, &b.0, meter) {
         Ok(order) => Ok(order == Some(Ordering::Less)),
-        Err(fault) if fault.kind == super::fault::Kind::Runtime => Ok(a.0.type_name() < b.0.type_name()),
+        Err(fault) if fault.kind == super::fault::FaultKind::Runtime => Ok(a.0.type_name() < b.0.type_name()),
         Err(fault) => Err(fault),
     })
 }

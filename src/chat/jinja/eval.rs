@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::ast::{ForNode, Stmt, StmtKind, Target, Tree};
-use super::fault::{Fault, Kind, Result, limit, runtime};
+use super::fault::{Fault, FaultKind, Result, limit, runtime};
 use super::meter::{Buffer, Charge, Meter};
 use super::value::{Dict, Loop, LoopState, Macro, Namespace, Value};
 use super::walk::Walk;
@@ -24,7 +24,7 @@ const ROOT: usize = 0;
 
 /// How a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(super) enum Control {
     On,
     Break,
     Continue,
@@ -175,20 +175,20 @@ impl<'t> Eval<'t> {
         Ok(Value::Namespace(namespace))
     }
 
-    pub(super) fn body(&mut self, body: &'t [Stmt], out: &mut Buffer) -> Result<Flow> {
+    pub(super) fn body(&mut self, body: &'t [Stmt], out: &mut Buffer) -> Result<Control> {
         self.deeper(|this| {
             for stmt in body {
                 this.line = stmt.line;
                 match this.statement(&stmt.kind, out)? {
-                    Flow::On => {}
+                    Control::On => {}
                     other => return Ok(other),
                 }
             }
-            Ok(Flow::On)
+            Ok(Control::On)
         })
     }
 
-    fn statement(&mut self, stmt: &'t StmtKind, out: &mut Buffer) -> Result<Flow> {
+    fn statement(&mut self, stmt: &'t StmtKind, out: &mut Buffer) -> Result<Control> {
         match stmt {
             StmtKind::Data(text) => out.push(text)?,
             StmtKind::Print(e) => {
@@ -257,13 +257,13 @@ impl<'t> Eval<'t> {
                 return flow;
             }
             StmtKind::Do(e) => drop(self.expr(e)?),
-            StmtKind::Break => return Ok(Flow::Break),
-            StmtKind::Continue => return Ok(Flow::Continue),
+            StmtKind::Break => return Ok(Control::Break),
+            StmtKind::Continue => return Ok(Control::Continue),
             StmtKind::Other(tag) => {
                 return runtime(format!("'{tag}' reaches for another template, and there is none"));
             }
         }
-        Ok(Flow::On)
+        Ok(Control::On)
     }
 
     fn print(&mut self, value: &Value, out: &mut Buffer) -> Result<()> {
@@ -318,7 +318,7 @@ impl<'t> Eval<'t> {
     }
 
     /// Runs a loop over `value`.
-    pub(super) fn for_loop(&mut self, id: usize, value: &Value, depth0: usize, out: &mut Buffer) -> Result<Flow> {
+    pub(super) fn for_loop(&mut self, id: usize, value: &Value, depth0: usize, out: &mut Buffer) -> Result<Control> {
         let node = &self.tree.loops[id];
         let outer = self.frame;
         let recursive = if node.recursive { Some((id, self.keep()?)) } else { None };
@@ -334,7 +334,7 @@ impl<'t> Eval<'t> {
         let some = self.rounds(node, &object, out);
         object.end();
         if some? {
-            return Ok(Flow::On);
+            return Ok(Control::On);
         }
         self.scoped(outer, |this| this.body(&node.otherwise, out))
     }
@@ -350,7 +350,7 @@ impl<'t> Eval<'t> {
                 this.assign(&node.target, item)?;
                 this.body(&node.body, out)
             })?;
-            if flow == Flow::Break {
+            if flow == Control::Break {
                 break;
             }
         }
@@ -375,7 +375,7 @@ impl<'t> Eval<'t> {
             match keep {
                 Ok(true) => chosen.push(item),
                 Ok(false) => {}
-                Err(fault) if fault.kind == Kind::Runtime => break Some(fault),
+                Err(fault) if fault.kind == FaultKind::Runtime => break Some(fault),
                 Err(fault) => return Err(fault),
             }
         };
@@ -483,10 +483,10 @@ impl<'t> Eval<'t> {
 }
 
 /// A body that is no part of a loop cannot be left by `break` or `continue`.
-fn whole(flow: Flow) -> Result<()> {
+fn whole(flow: Control) -> Result<()> {
     match flow {
-        Flow::On => Ok(()),
-        Flow::Break => Err(Fault::new(Kind::Runtime, "'break' outside loop")),
-        Flow::Continue => Err(Fault::new(Kind::Runtime, "'continue' outside loop")),
+        Control::On => Ok(()),
+        Control::Break => Err(Fault::new(FaultKind::Runtime, "'break' outside loop")),
+        Control::Continue => Err(Fault::new(FaultKind::Runtime, "'continue' outside loop")),
     }
 }

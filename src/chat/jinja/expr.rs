@@ -1,7 +1,7 @@
 //! Runs a template: expressions.
 
 use super::args::Args;
-use super::ast::{CallArgs, Comparison, Expr, ExprKind, Operator};
+use super::ast::{CallArgs, CompareOp, Expr, ExprKind, Operator};
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::value::{Dict, Global, Value};
@@ -161,20 +161,20 @@ impl<'t> Eval<'t> {
         attrs::slice(of, &bounds, &self.meter)
     }
 
-    fn compare(&mut self, first: &'t Expr, rest: &'t [(Comparison, Expr)]) -> Result<Value> {
+    fn compare(&mut self, first: &'t Expr, rest: &'t [(CompareOp, Expr)]) -> Result<Value> {
         let mut left = self.expr(first)?;
         for (comparison, e) in rest {
             let right = self.expr(e)?;
             let ordering = |a: &Value, b: &Value| compare::order(a, b, &self.meter);
             let holds = match comparison {
-                Comparison::Eq => compare::equal(&left, &right, &self.meter)?,
-                Comparison::Ne => !compare::equal(&left, &right, &self.meter)?,
-                Comparison::In => compare::contains(&right, &left, &self.meter)?,
-                Comparison::NotIn => !compare::contains(&right, &left, &self.meter)?,
-                Comparison::Lt => ordering(&left, &right)? == Some(Ordering::Less),
-                Comparison::Gt => ordering(&left, &right)? == Some(Ordering::Greater),
-                Comparison::Le => matches!(ordering(&left, &right)?, Some(Ordering::Less | Ordering::Equal)),
-                Comparison::Ge => matches!(ordering(&left, &right)?, Some(Ordering::Greater | Ordering::Equal)),
+                CompareOp::Eq => compare::equal(&left, &right, &self.meter)?,
+                CompareOp::Ne => !compare::equal(&left, &right, &self.meter)?,
+                CompareOp::In => compare::contains(&right, &left, &self.meter)?,
+                CompareOp::NotIn => !compare::contains(&right, &left, &self.meter)?,
+                CompareOp::Lt => ordering(&left, &right)? == Some(Ordering::Less),
+                CompareOp::Gt => ordering(&left, &right)? == Some(Ordering::Greater),
+                CompareOp::Le => matches!(ordering(&left, &right)?, Some(Ordering::Less | Ordering::Equal)),
+                CompareOp::Ge => matches!(ordering(&left, &right)?, Some(Ordering::Greater | Ordering::Equal)),
             };
             if !holds {
                 return Ok(Value::Bool(false));

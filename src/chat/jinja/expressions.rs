@@ -1,17 +1,17 @@
 //! From tokens to a syntax tree: expressions, by Jinja's precedences.
 
-use super::ast::{CallArgs, Comparison, Expr, ExprKind, Operator};
+use super::ast::{CallArgs, CompareOp, Expr, ExprKind, Operator};
 use super::fault::Result;
 use super::lexer::Tok;
 use super::parser::Parser;
 
-const COMPARISONS: [(&str, Comparison); 6] = [
-    ("==", Comparison::Eq),
-    ("!=", Comparison::Ne),
-    ("<", Comparison::Lt),
-    ("<=", Comparison::Le),
-    (">", Comparison::Gt),
-    (">=", Comparison::Ge),
+const COMPARISONS: [(&str, CompareOp); 6] = [
+    ("==", CompareOp::Eq),
+    ("!=", CompareOp::Ne),
+    ("<", CompareOp::Lt),
+    ("<=", CompareOp::Le),
+    (">", CompareOp::Gt),
+    (">=", CompareOp::Ge),
 ];
 const SUMS: [(&str, Operator); 2] = [("+", Operator::Add), ("-", Operator::Sub)];
 const PRODUCTS: [(&str, Operator); 4] =
@@ -95,10 +95,10 @@ impl Parser {
             let found = COMPARISONS.iter().find(|(op, _)| self.is_op(op)).map(|(_, comparison)| *comparison);
             let comparison = match found {
                 Some(comparison) => comparison,
-                None if self.is_name("in") => Comparison::In,
+                None if self.is_name("in") => CompareOp::In,
                 None if self.is_name("not") && matches!(self.peek(), Tok::Name(name) if name == "in") => {
                     self.skip();
-                    Comparison::NotIn
+                    CompareOp::NotIn
                 }
                 None => break,
             };

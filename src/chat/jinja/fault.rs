@@ -8,7 +8,7 @@ const LONGEST: usize = 1000;
 
 /// Why a template stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::chat) enum Kind {
+pub(in crate::chat) enum FaultKind {
     /// The template does not parse.
     Syntax,
     /// The template's own `raise_exception`.
@@ -24,29 +24,29 @@ pub(in crate::chat) enum Kind {
 /// A reason to stop, and the line where it came up (0: not known yet).
 #[derive(Debug, Clone)]
 pub(in crate::chat) struct Fault {
-    pub(in crate::chat) kind: Kind,
+    pub(in crate::chat) kind: FaultKind,
     pub(in crate::chat) message: String,
     pub(in crate::chat) line: usize,
 }
 
 impl Fault {
-    pub(super) fn new(kind: Kind, message: &str) -> Box<Self> {
+    pub(super) fn new(kind: FaultKind, message: &str) -> Box<Self> {
         Box::new(Self { kind, message: shortened(message), line: 0 })
     }
 
     pub(super) fn syntax(line: usize, message: &str) -> Box<Self> {
-        Box::new(Self { kind: Kind::Syntax, message: shortened(message), line })
+        Box::new(Self { kind: FaultKind::Syntax, message: shortened(message), line })
     }
 }
 
 /// A fault of the template's own making.
 pub(super) fn runtime<T>(message: impl AsRef<str>) -> Result<T> {
-    Err(Fault::new(Kind::Runtime, message.as_ref()))
+    Err(Fault::new(FaultKind::Runtime, message.as_ref()))
 }
 
 /// A limit that was reached.
 pub(super) fn limit<T>(message: impl AsRef<str>) -> Result<T> {
-    Err(Fault::new(Kind::Limit, message.as_ref()))
+    Err(Fault::new(FaultKind::Limit, message.as_ref()))
 }
 
 /// The beginning of a text that may be of any length.

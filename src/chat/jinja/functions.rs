@@ -2,7 +2,7 @@
 
 use super::args::{Args, int_of, str_of};
 use super::eval::Eval;
-use super::fault::{Fault, Kind, Result, runtime};
+use super::fault::{Fault, FaultKind, Result, runtime};
 use super::value::{Cycler, Dict, Global, Items, Joiner, Range, Value};
 use super::walk::Walk;
 use super::{compare, methods, print, time};
@@ -64,7 +64,7 @@ fn call_global(eval: &mut Eval<'_>, global: Global, mut args: Args) -> Result<Va
             let message = args.bind("raise_exception", ["message"], 1)?.or(0, Value::None);
             let mut text = meter.buffer()?;
             print::write_str(&mut text, &message)?;
-            Err(Fault::new(Kind::Raised, text.as_str()))
+            Err(Fault::new(FaultKind::Raised, text.as_str()))
         }
         Global::StrftimeNow => {
             let format = args.bind("strftime_now", ["format"], 1)?.or(0, Value::None);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// A key of a mapping: equal numbers of different types are one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum MapKey {
     Undefined,
     None,
     Int(i64),
@@ -31,7 +31,7 @@ impl PartialEq for StrKey {
 
 impl Eq for StrKey {}
 
-impl Hash for Key {
+impl Hash for MapKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Undefined => 0_u8.hash(state),
@@ -51,19 +51,19 @@ impl Hash for Key {
 #[derive(Hash)]
 pub(super) struct Named<'a>(pub(super) &'a str);
 
-impl Equivalent<Key> for Named<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        matches!(key, Key::Str(text) if &*text.0.text == self.0)
+impl Equivalent<MapKey> for Named<'_> {
+    fn equivalent(&self, key: &MapKey) -> bool {
+        matches!(key, MapKey::Str(text) if &*text.0.text == self.0)
     }
 }
 
-pub(super) fn float_key(x: f64) -> Key {
+pub(super) fn float_key(x: f64) -> MapKey {
     if x.fract() != 0.0 || !x.is_finite() {
-        return Key::Float(x.to_bits());
+        return MapKey::Float(x.to_bits());
     }
     match num_traits::FromPrimitive::from_f64(x).map(Value::big) {
-        Some(Value::Int(n)) => Key::Int(n),
-        Some(Value::Big(n)) => Key::Big(n),
-        _ => Key::Float(x.to_bits()),
+        Some(Value::Int(n)) => MapKey::Int(n),
+        Some(Value::Big(n)) => MapKey::Big(n),
+        _ => MapKey::Float(x.to_bits()),
     }
 }

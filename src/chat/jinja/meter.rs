@@ -3,7 +3,7 @@
 //! One unit of work is about the time of one step of the evaluator or of looking at 32 bytes. Memory is what values hold
 //! at the moment: each carries a [`Charge`] that gives its bytes back when it goes.
 
-use super::fault::{Fault, Kind, Result, limit};
+use super::fault::{Fault, FaultKind, Result, limit};
 use super::value::{Text, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -42,7 +42,7 @@ impl Meter {
         if since >= PATIENCE {
             self.since.set(0);
             if crate::interrupt::requested() {
-                return Err(Fault::new(Kind::Interrupted, "interrupted"));
+                return Err(Fault::new(FaultKind::Interrupted, "interrupted"));
             }
         }
         match self.work.get().checked_sub(units) {

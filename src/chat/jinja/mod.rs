@@ -34,12 +34,12 @@ mod value;
 mod walk;
 
 pub(super) use ast::Tree;
-pub(super) use fault::{Fault, Kind, Result};
+pub(super) use fault::{Fault, FaultKind, Result};
 pub(super) use parser::parse;
 
 /// What one rendering may cost.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct RenderLimits {
     /// Units of work.
     pub(super) work: u64,
     /// Bytes of values beside the variables.
@@ -57,7 +57,7 @@ impl Tree {
         &self,
         vars: impl Iterator<Item = (&'v str, &'v serde_json::Value)>,
         now: &jiff::civil::DateTime,
-        limits: Limits,
+        limits: RenderLimits,
     ) -> Result<String> {
         let meter = meter::Meter::new(limits.work);
         let mut context = ahash::AHashMap::new();

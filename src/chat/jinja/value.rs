@@ -5,7 +5,7 @@
 //! hashing, and the evaluator keeps all of them until it ends, so that no chain of them is ever dropped in one go.
 
 use super::fault::{Fault, Result, limit, runtime};
-use super::key::{Key, Named, StrKey, float_key};
+use super::key::{MapKey, Named, StrKey, float_key};
 use super::meter::{Charge, Meter, OVERHEAD};
 use super::walk::Walk;
 use indexmap::IndexMap;
@@ -90,7 +90,7 @@ pub(super) struct Items {
 /// A mapping, in the order of insertion.
 #[derive(Debug)]
 pub(super) struct Dict {
-    map: IndexMap<Key, (Value, Value), ahash::RandomState>,
+    map: IndexMap<MapKey, (Value, Value), ahash::RandomState>,
     depth: usize,
     charge: Charge,
 }
@@ -216,7 +216,7 @@ impl Dict {
             slot.1 = value;
             return Ok(());
         }
-        self.charge.grow(size_of::<(Key, Value, Value, u64)>() + 2 * size_of::<usize>())?;
+        self.charge.grow(size_of::<(MapKey, Value, Value, u64)>() + 2 * size_of::<usize>())?;
         self.map.insert(hashed, (key, value));
         Ok(())
     }
@@ -411,39 +411,42 @@ impl Value {
     }
 
     /// What the value is found by in a mapping.
-    pub(super) fn key(&self, meter: &Meter) -> Result<Key> {
+    pub(super) fn key(&self, meter: &Meter) -> Result<MapKey> {
         Ok(match self {
-            Self::Undefined(_) => Key::Undefined,
-            Self::None => Key::None,
-            Self::Bool(b) => Key::Int(i64::from(*b)),
-            Self::Int(n) => Key::Int(*n),
-            Self::Big(n) => Key::Big(Rc::clone(n)),
+            Self::Undefined(_) => MapKey::Undefined,
+            Self::None => MapKey::None,
+            Self::Bool(b) => MapKey::Int(i64::from(*b)),
+            Self::Int(n) => MapKey::Int(*n),
+            Self::Big(n) => MapKey::Big(Rc::clone(n)),
             Self::Float(x) => float_key(*x),
             Self::Str(text) => {
                 meter.look(text.text.len())?;
-                Key::Str(StrKey(Rc::clone(text)))
+                MapKey::Str(StrKey(Rc::clone(text)))
             }
             Self::Tuple(items) => {
                 meter.work(items.items.len() + 1)?;
-                Key::Tuple(items.items.iter().map(|item| item.key(meter)).collect::<Result<_>>()?)
+                MapKey::Tuple(items.items.iter().map(|item| item.key(meter)).collect::<Result<_>>()?)
             }
-            Self::Range(range) => {
-                Key::Tuple(vec![Key::Same(1), Key::Int(range.start), Key::Int(range.step), Key::Int(range.len as i64)])
-            }
+            Self::Range(range) => MapKey::Tuple(vec![
+                MapKey::Same(1),
+                MapKey::Int(range.start),
+                MapKey::Int(range.step),
+                MapKey::Int(range.len as i64),
+            ]),
             Self::List(_) | Self::Dict(_) | Self::View(View::Keys | View::Items, _) => {
                 return runtime(format!("unhashable type: '{}'", self.type_name()));
             }
-            Self::View(View::Values, dict) => Key::Same(Rc::as_ptr(dict).addr()),
-            Self::Iter(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Namespace(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Cycler(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Joiner(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Loop(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Macro(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Method(it) => Key::Same(Rc::as_ptr(it).addr()),
-            Self::Global(global) => Key::Same(2 + *global as usize),
-            Self::Blocks => Key::Same(0),
-            Self::Block(id) => Key::Same(20 + id),
+            Self::View(View::Values, dict) => MapKey::Same(Rc::as_ptr(dict).addr()),
+            Self::Iter(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Namespace(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Cycler(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Joiner(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Loop(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Macro(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Method(it) => MapKey::Same(Rc::as_ptr(it).addr()),
+            Self::Global(global) => MapKey::Same(2 + *global as usize),
+            Self::Blocks => MapKey::Same(0),
+            Self::Block(id) => MapKey::Same(20 + id),
         })
     }
 }

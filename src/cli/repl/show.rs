@@ -4,7 +4,7 @@ use super::output;
 use crate::chat::{Kind, Part};
 use crate::cli::flow::Flow;
 use crate::cli::output::Paint;
-use crate::cli::progress::Prompt;
+use crate::cli::progress::PromptProgress;
 use crate::config::{Settings, Thinking, ThoughtView};
 use crate::engine::Listener;
 use crate::tokenizer::{Special, Tokenizer};
@@ -35,7 +35,7 @@ pub(super) struct Screen {
     flow: Flow,
     thought_flow: Flow,
     tokenizer: Arc<Tokenizer>,
-    prompt: Prompt,
+    prompt: PromptProgress,
     /// Tokens of thought so far, and when it began.
     thought: usize,
     since: Option<Instant>,
@@ -56,7 +56,7 @@ impl Screen {
             flow: Flow::new(Paint::stdout()),
             thought_flow: Flow::new(Paint::fixed(false)),
             tokenizer: Arc::clone(tokenizer),
-            prompt: Prompt::default(),
+            prompt: PromptProgress::default(),
             thought: 0,
             since: None,
             last: None,

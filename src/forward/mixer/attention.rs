@@ -5,10 +5,12 @@
 //! which merges its tiles as it goes. Both are the same sums in the same order, so the result does not depend on which was
 //! taken, nor on the threads, nor on the other sequences.
 
+use super::curves;
 use crate::arch::{Attention, GateSource, ScoreBias, Values};
+use crate::forward::norm;
+use crate::forward::pass::{Pass, Place};
 use crate::forward::product::{self, Product};
 use crate::forward::scratch::{AttendScratch, Scratch, sized};
-use crate::forward::{Pass, Place, norm};
 use crate::kv::KvCache;
 use crate::model::{AttentionWeights, Qkv};
 use std::ops::Range;
@@ -190,7 +192,7 @@ impl Pass<'_> {
         gate: crate::arch::HeadGate,
     ) {
         let factor = |x: f32| {
-            if gate.softplus { super::softplus(x) } else { 1.0 / (1.0 + libm::expf(-x)) }
+            if gate.softplus { curves::softplus(x) } else { 1.0 / (1.0 + libm::expf(-x)) }
         };
         match (gate.from, gate.softplus) {
             (GateSource::Heads, _) => {
@@ -325,10 +327,10 @@ impl<'a> Attend<'a> {
                 let own = head * self.group() + group;
                 let query = self.place.from + t;
                 let of = |key: usize| match bias {
-                    ScoreBias::Alibi(max) => -super::slope(max, own, self.a.heads) * query.abs_diff(key) as f32,
+                    ScoreBias::Alibi(max) => -curves::slope(max, own, self.a.heads) * query.abs_diff(key) as f32,
                     ScoreBias::Buckets { buckets, .. } => {
                         let table = self.here.w.distances.as_deref().unwrap_or(&[]);
-                        table.get(super::bucket(query, key, buckets) * self.a.heads + own).copied().unwrap_or(0.0)
+                        table.get(curves::bucket(query, key, buckets) * self.a.heads + own).copied().unwrap_or(0.0)
                     }
                 };
                 out.extend((tile * TILE..(tile + 1) * TILE).map(of));

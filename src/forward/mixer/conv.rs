@@ -2,7 +2,7 @@
 
 use super::recurrence::States;
 use crate::arch::ShortConv;
-use crate::forward::Pass;
+use crate::forward::pass::Pass;
 use crate::forward::scratch::{Scratch, sized};
 use crate::kv::KvCache;
 use crate::model::{ShortConvWeights, Taps};

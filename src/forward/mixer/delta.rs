@@ -3,12 +3,13 @@
 //! Positions follow each other in order, heads are shared out to the threads: a prompt gives the same bits as its tokens one
 //! by one.
 
+use super::curves;
 use super::recurrence::States;
-use super::softplus;
 use crate::arch::{Delta, DeltaForm, Lightning};
+use crate::forward::norm;
+use crate::forward::pass::Pass;
 use crate::forward::product::{self, Product};
 use crate::forward::scratch::{Scratch, sized};
-use crate::forward::{Pass, norm};
 use crate::kv::KvCache;
 use crate::model::{DeltaDecay, DeltaWeights, LightningWeights, Stack};
 use std::ops::Range;
@@ -110,7 +111,7 @@ impl Pass<'_> {
                     (first[t * heads + head], second[t * heads + head])
                 };
                 betas[t * heads + head] = beta;
-                decays[t * heads + head] = libm::expf(w.a[head] * softplus(alpha + w.dt_bias[head]));
+                decays[t * heads + head] = libm::expf(w.a[head] * curves::softplus(alpha + w.dt_bias[head]));
             }
         }
         ops::sigmoid(self.isa, betas);
@@ -155,7 +156,7 @@ impl Pass<'_> {
                         ops::sigmoid(self.isa, head);
                         ops::scale(self.isa, head, bound);
                     }
-                    None => head.iter_mut().for_each(|x| *x = a * softplus(*x)),
+                    None => head.iter_mut().for_each(|x| *x = a * curves::softplus(*x)),
                 }
             }
             gates::exp(self.isa, row);
@@ -220,7 +221,7 @@ impl Pass<'_> {
         let states = States { layer, range, band: l.dim * l.dim };
         let tiles = OutTiles::new(sized(&mut s.mix, n * d), d, l.dim);
         let begin = |head, _| {
-            let decay = [libm::expf(-super::slope(8.0, head, l.heads) * l.slope)];
+            let decay = [libm::expf(-curves::slope(8.0, head, l.heads) * l.slope)];
             (head, decay, vec![0.0; l.dim])
         };
         self.recur(caches, states, &tiles, begin, |(head, decay, scratch), state, t, out| {

@@ -7,7 +7,7 @@
 
 use super::attention::Here;
 use crate::arch::Projection;
-use crate::forward::Pass;
+use crate::forward::pass::Pass;
 use crate::forward::product::{self, Product};
 use crate::forward::scratch::{Scratch, sized};
 use crate::kv::KvCache;

@@ -14,7 +14,7 @@
 
 use super::attention::Here;
 use crate::arch::{Attention, Latent, Projection};
-use crate::forward::Pass;
+use crate::forward::pass::Pass;
 use crate::forward::product;
 use crate::forward::scratch::{AttendScratch, Scratch, sized};
 use crate::kv::KvCache;

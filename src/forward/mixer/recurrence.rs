@@ -1,7 +1,7 @@
 //! The one walk of all recurrent states: bands of an output (heads, or channels side by side) in parallel, the positions of
 //! each sequence in their order. So a prompt gives the same bits as its tokens one by one, on any number of threads.
 
-use crate::forward::Pass;
+use crate::forward::pass::Pass;
 use crate::kv::KvCache;
 use std::ops::Range;
 use tokki_quant::share::OutTiles;

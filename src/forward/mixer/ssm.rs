@@ -3,11 +3,12 @@
 //! Positions follow each other in order, heads and channels are shared out to the threads: a prompt gives the same bits as
 //! its tokens one by one.
 
+use super::curves::softplus;
 use super::recurrence::States;
-use super::softplus;
 use crate::arch::{SsmForm, StateSpace};
+use crate::forward::pass::Pass;
 use crate::forward::scratch::{Scratch, sized};
-use crate::forward::{Pass, norm, product};
+use crate::forward::{norm, product};
 use crate::kv::KvCache;
 use crate::model::{NormWeights, StateSpaceInput, StateSpaceWeights};
 use std::ops::Range;

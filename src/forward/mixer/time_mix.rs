@@ -3,9 +3,10 @@
 
 use super::recurrence::States;
 use crate::arch::{ChannelMix, TimeMix, TimeMixForm};
+use crate::forward::norm;
+use crate::forward::pass::Pass;
 use crate::forward::product;
 use crate::forward::scratch::{Scratch, sized};
-use crate::forward::{Pass, norm};
 use crate::kv::KvCache;
 use crate::model::{ChannelMixWeights, Stack, TimeMixPart, TimeMixWeights};
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Binds feed-forwards.
 
-use super::Scope;
+use super::scope::Scope;
 use crate::Result;
 use crate::arch::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
 use crate::model::{DenseWeights, ExpertWeights, FeedWeights, FfnWeights, Gated, Stack};

@@ -1,6 +1,6 @@
 //! Binds what mixes positions.
 
-use super::{Scope, optional};
+use super::scope::{Scope, optional, plain_norm};
 use crate::Result;
 use crate::arch::{
     Attention, Delta, DeltaForm, GateSource, Latent, Lightning, Mixer, Norm, NormKind, Projection, ScoreBias, SsmForm,
@@ -138,7 +138,7 @@ impl Scope<'_> {
         let norm = |name: &'static str, len: usize, eps: f32, weighted: bool| -> Result<NormWeights> {
             let tensor = weighted.then_some(name);
             let norm = Norm { tensor, kind: NormKind::Rms, eps };
-            Ok(self.norm(Some(norm), len)?.unwrap_or_else(|| super::plain_norm(norm, len)))
+            Ok(self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)))
         };
         let norms = |(eps, weighted)| -> Result<_> {
             Ok(Box::new([
@@ -196,7 +196,7 @@ impl Scope<'_> {
         Ok(LightningWeights {
             qkv: self.product("attn_qkv")?,
             gate: self.product("attn_gate")?,
-            norm: self.norm(Some(norm), len)?.unwrap_or_else(|| super::plain_norm(norm, len)),
+            norm: self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)),
             output: self.product("attn_output")?,
         })
     }

@@ -1,6 +1,6 @@
 //! Binds what is made of pooled vectors.
 
-use super::{NORM, Scope, optional};
+use super::scope::{NORM, Scope, optional};
 use crate::arch::{Norm, NormKind, Pooling, Spec};
 use crate::model::{ClassifierWeights, Stack};
 use crate::{Error, ErrorKind, Result};

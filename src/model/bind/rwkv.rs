@@ -1,6 +1,6 @@
 //! Binds the mixers of RWKV.
 
-use super::Scope;
+use super::scope::Scope;
 use crate::Result;
 use crate::arch::{ChannelMix, TimeMix, TimeMixForm};
 use crate::model::{ChannelMixWeights, SevenWeights, Stack, TimeMixPart, TimeMixWeights};

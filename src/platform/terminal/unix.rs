@@ -1,6 +1,6 @@
 //! Terminals of Unix.
 
-use super::Typed;
+use super::typed::Typed;
 use crate::error::FileAction;
 use crate::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,6 +1,6 @@
 //! Consoles of Windows.
 
-use super::Typed;
+use super::typed::Typed;
 use crate::{Error, Result};
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};

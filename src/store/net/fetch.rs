@@ -10,9 +10,9 @@
 //! strong ETag that both carry. A server that gives neither is read in one answer, and what that leaves unfinished is
 //! thrown away.
 
-use super::http::{Answer, Fault, Net, shown};
-use super::journal::{self, Done, Head, Journal};
-use super::probe::{Probe, content_range, probe, rest};
+use super::http::{HttpAnswer, HttpFault, Net, shown};
+use super::journal::{self, Done, Journal, JournalHead};
+use super::probe::{FileProbe, content_range, probe, rest};
 use crate::error::FileAction;
 use crate::platform::files;
 use crate::store::staging::{sha256, sha256_so_far};
@@ -61,14 +61,14 @@ pub(in crate::store) struct Tuning {
 #[derive(Debug)]
 pub(in crate::store) struct Fetched {
     /// What it is, for a later try to compare with.
-    pub(in crate::store) head: Head,
+    pub(in crate::store) head: JournalHead,
     pub(in crate::store) sha256: String,
 }
 
 /// Why a worker stops.
 enum Halt {
     /// The network; the worker tries again.
-    Fault(Fault),
+    Fault(HttpFault),
     /// The disk; nothing helps.
     Error(Error),
     /// The work was ended from elsewhere.
@@ -80,8 +80,8 @@ pub(in crate::store) fn journal_of(part: &Path) -> PathBuf {
     part.with_extension("journal")
 }
 
-impl From<Fault> for Halt {
-    fn from(fault: Fault) -> Self {
+impl From<HttpFault> for Halt {
+    fn from(fault: HttpFault) -> Self {
         Self::Fault(fault)
     }
 }
@@ -95,7 +95,7 @@ struct Shared {
     remote: Remote,
     tuning: Tuning,
     ranges: bool,
-    head: Head,
+    head: JournalHead,
     file: File,
     part: PathBuf,
     journal: Journal,
@@ -142,7 +142,7 @@ impl Shared {
     fn begin(
         net: &Net,
         remote: &Remote,
-        probe: &Probe,
+        probe: &FileProbe,
         part: &Path,
         tuning: Tuning,
         progress: &dyn Progress,
@@ -367,7 +367,7 @@ impl Shared {
             misses = if gained && self.head.provable() { 1 } else { misses + 1 };
             if !fault.passing || misses > self.tuning.retries {
                 let why = if misses > 1 { format!("{} ({misses} times in a row)", fault.why) } else { fault.why };
-                return Err(Halt::Fault(Fault { why, ..fault }));
+                return Err(Halt::Fault(HttpFault { why, ..fault }));
             }
             let pause = self.tuning.pause.saturating_mul(1 << (misses - 1).min(6));
             rest(fault.wait.unwrap_or(pause), || self.stopped());
@@ -396,9 +396,9 @@ impl Shared {
         while at < end {
             let most = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
             let n = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
-                Ok(0) => return Err(Fault::passing(&host, "the connection ended early").into()),
+                Ok(0) => return Err(HttpFault::passing(&host, "the connection ended early").into()),
                 Ok(n) => n,
-                Err(e) => return Err(Fault::passing(&host, format!("the connection broke: {e}")).into()),
+                Err(e) => return Err(HttpFault::passing(&host, format!("the connection broke: {e}")).into()),
             };
             let skip = usize::try_from(cursor.at.saturating_sub(at)).unwrap_or(n).min(n);
             self.put(cursor, buffer.get(skip..n).unwrap_or_default())?;
@@ -408,19 +408,19 @@ impl Shared {
     }
 
     /// The answer is the stretch of the file that was asked for, unchanged since the probe.
-    fn check_answer(&self, answer: &Answer, start: u64, host: &str) -> std::result::Result<(), Fault> {
+    fn check_answer(&self, answer: &HttpAnswer, start: u64, host: &str) -> std::result::Result<(), HttpFault> {
         answer.check_plain(host)?;
         let changed =
-            |found: u64| Fault::lasting(host, format!("the file has {found} bytes now, not {}", self.head.size));
+            |found: u64| HttpFault::lasting(host, format!("the file has {found} bytes now, not {}", self.head.size));
         if self.ranges {
             let range = answer.text(header::CONTENT_RANGE).and_then(content_range).filter(|_| answer.status == 206);
             let (first, _, total) =
-                range.ok_or_else(|| Fault::passing(host, "no part of the file, though asked for"))?;
+                range.ok_or_else(|| HttpFault::passing(host, "no part of the file, though asked for"))?;
             if let Some(total) = total.filter(|&total| total != self.head.size) {
                 return Err(changed(total));
             }
             if first != start {
-                return Err(Fault::passing(host, format!("bytes from {first}, though asked from {start}")));
+                return Err(HttpFault::passing(host, format!("bytes from {first}, though asked from {start}")));
             }
         } else if let Some(total) =
             answer.text(header::CONTENT_LENGTH).and_then(|t| t.parse().ok()).filter(|&t| t != self.head.size)
@@ -430,7 +430,7 @@ impl Shared {
         // With a hash of the whole the end decides; without, every answer has to prove itself.
         let mark = self.head.etag.as_deref();
         if self.head.sha256.is_none() && mark.is_some() && answer.mark() != mark {
-            return Err(Fault::lasting(host, "the file changed while it was fetched"));
+            return Err(HttpFault::lasting(host, "the file changed while it was fetched"));
         }
         Ok(())
     }
@@ -512,7 +512,7 @@ impl Shared {
 }
 
 /// The fronts of blocks that are on disk as the journal says, with the hash to go on from.
-fn fronts_on_disk(head: &Head, part: &Path, told: journal::Begun) -> Result<Fronts> {
+fn fronts_on_disk(head: &JournalHead, part: &Path, told: journal::Begun) -> Result<Fronts> {
     let io = |e| Error::io(part, FileAction::Read, e);
     let mut fronts = Fronts::new();
     for (index, (length, hash)) in told {

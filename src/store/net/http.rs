@@ -39,23 +39,23 @@ pub(in crate::store) struct Net {
 }
 
 /// An answer with status 200 or 206.
-pub(in crate::store) struct Answer {
+pub(in crate::store) struct HttpAnswer {
     pub(in crate::store) status: u16,
     pub(in crate::store) headers: HeaderMap,
     pub(in crate::store) body: ureq::Body,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// A header's text.
     pub(in crate::store) fn text(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Refuses an answer whose bytes are not the file's own.
-    pub(in crate::store) fn check_plain(&self, place: &str) -> Result<(), Fault> {
+    pub(in crate::store) fn check_plain(&self, place: &str) -> Result<(), HttpFault> {
         match self.text(header::CONTENT_ENCODING) {
             Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
-                Err(Fault::lasting(place, "the server compresses the file, though asked not to"))
+                Err(HttpFault::lasting(place, "the server compresses the file, though asked not to"))
             }
             _ => Ok(()),
         }
@@ -109,7 +109,7 @@ impl<R: Read> Read for Paced<R> {
 
 /// Why a request gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Fault {
+pub(in crate::store) struct HttpFault {
     /// The address, as far as it may be shown.
     pub(in crate::store) place: String,
     /// One line.
@@ -122,7 +122,7 @@ pub(in crate::store) struct Fault {
     pub(in crate::store) status: Option<u16>,
 }
 
-impl Fault {
+impl HttpFault {
     pub(in crate::store) fn lasting(place: &str, why: impl Into<String>) -> Self {
         Self { place: place.to_owned(), why: why.into(), passing: false, wait: None, status: None }
     }
@@ -161,24 +161,24 @@ impl Net {
     }
 
     /// GETs `url`, or the bytes `range.0 .. range.1` of it.
-    pub(in crate::store) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<Answer, Fault> {
+    pub(in crate::store) fn get(&self, url: &str, range: Option<(u64, u64)>) -> Result<HttpAnswer, HttpFault> {
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let host = shown(&url);
             let response = self.send(&url, range).map_err(|e| transport_fault(&host, &e))?;
             let (parts, body) = response.into_parts();
             match parts.status.as_u16() {
-                status @ (200 | 206) => return Ok(Answer { status, headers: parts.headers, body }),
+                status @ (200 | 206) => return Ok(HttpAnswer { status, headers: parts.headers, body }),
                 301 | 302 | 303 | 307 | 308 => {
                     let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-                    let location = location.ok_or_else(|| Fault::lasting(&host, "a redirect to nowhere"))?;
+                    let location = location.ok_or_else(|| HttpFault::lasting(&host, "a redirect to nowhere"))?;
                     let next = join(&url, location);
-                    url = next.ok_or_else(|| Fault::lasting(&host, "a redirect to an address that is refused"))?;
+                    url = next.ok_or_else(|| HttpFault::lasting(&host, "a redirect to an address that is refused"))?;
                 }
                 status => return Err(self.status_fault(&url, status, &parts.headers)),
             }
         }
-        Err(Fault::lasting(&shown(&url), format!("more than {MAX_REDIRECTS} redirects")))
+        Err(HttpFault::lasting(&shown(&url), format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
@@ -198,7 +198,7 @@ impl Net {
         request.call()
     }
 
-    fn status_fault(&self, url: &str, status: u16, headers: &HeaderMap) -> Fault {
+    fn status_fault(&self, url: &str, status: u16, headers: &HeaderMap) -> HttpFault {
         // The token goes to the hub alone, so it is no help elsewhere.
         let hub = same_origin(url, &self.hub);
         let help = match (status, hub, self.token.is_some()) {
@@ -220,11 +220,11 @@ impl Net {
         let passing = status == 408 || status == 429 || status >= 500;
         let wait = seconds.map(|seconds| Duration::from_secs(seconds.min(60)));
         let why = format!("HTTP status {status}{help}");
-        Fault { passing, wait, status: Some(status), ..Fault::lasting(&shown(url), why) }
+        HttpFault { passing, wait, status: Some(status), ..HttpFault::lasting(&shown(url), why) }
     }
 }
 
-fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
+fn transport_fault(host: &str, error: &ureq::Error) -> HttpFault {
     let why = match error {
         ureq::Error::HostNotFound => UNKNOWN_HOST.to_owned(),
         ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
@@ -233,7 +233,7 @@ fn transport_fault(host: &str, error: &ureq::Error) -> Fault {
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
         || matches!(error, ureq::Error::HostNotFound | ureq::Error::Protocol(_));
-    Fault { passing, ..Fault::lasting(host, why.lines().next().unwrap_or_default()) }
+    HttpFault { passing, ..HttpFault::lasting(host, why.lines().next().unwrap_or_default()) }
 }
 
 /// What is said of a name that cannot be looked up.

@@ -1,9 +1,9 @@
 //! The hub's listing of a repository: names, lengths and hashes of its files, and the choice among them.
 
 use super::fetch::Remote;
-use super::http::{Fault, Net, escape_path};
+use super::http::{HttpFault, Net, escape_path};
 use crate::store::name;
-use crate::store::source::{Repository, Want};
+use crate::store::source::{Repository, WantedFile};
 use crate::{Error, ErrorKind, Result, suggest};
 use serde::Deserialize;
 use std::io::Read;
@@ -35,7 +35,7 @@ struct Lfs {
 /// The files of `repository` that make up the model that is wanted: its shards in order, or one file.
 pub(in crate::store) fn files(net: &Net, repository: &Repository) -> Result<Vec<(String, Remote)>> {
     let place = format!("hf:{}", repository.repo);
-    let items = list(net, repository).map_err(Fault::error)?;
+    let items = list(net, repository).map_err(HttpFault::error)?;
     let chosen = choose(&place, &items, &repository.want)?;
     let remote = |item: &&Item| {
         let url =
@@ -60,13 +60,13 @@ fn hash(place: &str, oid: &str) -> Result<String> {
 }
 
 /// All files of the repository, page by page.
-fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fault> {
+fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, HttpFault> {
     let api = format!("{}/api/models/{}/tree/{}", net.hub(), repository.repo, repository.revision);
     let mut url = format!("{api}?recursive=true");
     let mut items = Vec::new();
     for _ in 0..MAX_PAGES {
         let answer = net.get(&url, None)?;
-        let fault = |why: String| Fault::lasting(&repository.repo, why);
+        let fault = |why: String| HttpFault::lasting(&repository.repo, why);
         let next = answer.headers.get(header::LINK).and_then(|value| next_page(value.to_str().ok()?));
         let mut bytes = Vec::new();
         let read = answer.reader().take(MAX_LISTING_BYTES + 1).read_to_end(&mut bytes);
@@ -84,7 +84,7 @@ fn list(net: &Net, repository: &Repository) -> std::result::Result<Vec<Item>, Fa
             _ => return Ok(items),
         }
     }
-    Err(Fault::lasting(&repository.repo, format!("its listing has more than {MAX_PAGES} pages")))
+    Err(HttpFault::lasting(&repository.repo, format!("its listing has more than {MAX_PAGES} pages")))
 }
 
 /// The address in `<ADDRESS>; rel="next"`.
@@ -94,18 +94,18 @@ fn next_page(link: &str) -> Option<String> {
 }
 
 /// The files that `want` means. Several candidates are an error that lists them: nothing is guessed.
-fn choose<'a>(place: &str, items: &'a [Item], want: &Want) -> Result<Vec<&'a Item>> {
+fn choose<'a>(place: &str, items: &'a [Item], want: &WantedFile) -> Result<Vec<&'a Item>> {
     let firsts: Vec<&Item> = items.iter().filter(|item| is_model(&item.path)).collect();
     let first = match want {
-        Want::File(path) => {
+        WantedFile::File(path) => {
             let found = items.iter().find(|item| item.path == *path);
             found.ok_or_else(|| {
                 let near = suggest::did_you_mean(path, firsts.iter().map(|item| item.path.as_str()));
                 Error::input(place, format!("a file {path}"), "none of this name").of(ErrorKind::NotFound).hint(near)
             })?
         }
-        Want::Quant(quant) => one_of(place, quant, &firsts)?,
-        Want::Best => match firsts.as_slice() {
+        WantedFile::Quant(quant) => one_of(place, quant, &firsts)?,
+        WantedFile::Best => match firsts.as_slice() {
             [only] => only,
             _ => {
                 let preferred = PREFERRED.iter().find(|quant| firsts.iter().any(|item| has_quant(&item.path, quant)));
@@ -170,7 +170,7 @@ mod tests {
         paths.iter().map(item).collect()
     }
 
-    fn chosen(paths: &[&str], want: &Want) -> Result<Vec<String>> {
+    fn chosen(paths: &[&str], want: &WantedFile) -> Result<Vec<String>> {
         let items = items(paths);
         choose("hf:o/r", &items, want).map(|chosen| chosen.iter().map(|item| item.path.clone()).collect())
     }
@@ -180,33 +180,36 @@ mod tests {
 
     #[test]
     fn a_quantization_is_a_whole_word() {
-        let quant = |q: &str| chosen(FILES, &Want::Quant(q.into()));
+        let quant = |q: &str| chosen(FILES, &WantedFile::Quant(q.into()));
         assert_eq!(quant("q8_0").unwrap(), ["M-Q8_0.gguf"]);
         let error = quant("Q4_K").unwrap_err().to_string();
         assert!(error.contains("M-Q4_K_M.gguf") && !error.contains("mmproj"), "{error}");
-        assert_eq!(chosen(&["a_q4_0.gguf", "a_q4_0_x.gguf"], &Want::Quant("Q4_0".into())).unwrap(), ["a_q4_0.gguf"]);
-        assert!(chosen(&["a.Q4_0.gguf", "b.Q4_0.gguf"], &Want::Quant("Q4_0".into())).is_err());
+        assert_eq!(
+            chosen(&["a_q4_0.gguf", "a_q4_0_x.gguf"], &WantedFile::Quant("Q4_0".into())).unwrap(),
+            ["a_q4_0.gguf"]
+        );
+        assert!(chosen(&["a.Q4_0.gguf", "b.Q4_0.gguf"], &WantedFile::Quant("Q4_0".into())).is_err());
     }
 
     #[test]
     fn the_best_is_four_bits_or_the_only_one() {
-        assert_eq!(chosen(FILES, &Want::Best).unwrap(), ["M-Q4_K_M.gguf"]);
-        assert_eq!(chosen(&["odd.gguf", "x.txt"], &Want::Best).unwrap(), ["odd.gguf"]);
-        assert!(chosen(&["a.gguf", "b.gguf"], &Want::Best).unwrap_err().to_string().contains("a.gguf, b.gguf"));
-        assert!(chosen(&["model.safetensors"], &Want::Best).unwrap_err().to_string().contains("-GGUF"));
+        assert_eq!(chosen(FILES, &WantedFile::Best).unwrap(), ["M-Q4_K_M.gguf"]);
+        assert_eq!(chosen(&["odd.gguf", "x.txt"], &WantedFile::Best).unwrap(), ["odd.gguf"]);
+        assert!(chosen(&["a.gguf", "b.gguf"], &WantedFile::Best).unwrap_err().to_string().contains("a.gguf, b.gguf"));
+        assert!(chosen(&["model.safetensors"], &WantedFile::Best).unwrap_err().to_string().contains("-GGUF"));
     }
 
     #[test]
     fn shards_come_together_or_not_at_all() {
         let two = ["d/M-Q4_0-00001-of-00002.gguf", "d/M-Q4_0-00002-of-00002.gguf"];
-        assert_eq!(chosen(&two, &Want::Quant("Q4_0".into())).unwrap(), two);
-        assert!(chosen(&two[..1], &Want::Best).unwrap_err().to_string().contains("00002-of-00002"));
+        assert_eq!(chosen(&two, &WantedFile::Quant("Q4_0".into())).unwrap(), two);
+        assert!(chosen(&two[..1], &WantedFile::Best).unwrap_err().to_string().contains("00002-of-00002"));
     }
 
     #[test]
     fn hostile_paths_are_never_candidates() {
-        assert!(chosen(&["../x-Q4_K_M.gguf"], &Want::Best).is_err());
-        assert!(chosen(&["a\\..\\x.gguf"], &Want::Best).is_err());
+        assert!(chosen(&["../x-Q4_K_M.gguf"], &WantedFile::Best).is_err());
+        assert!(chosen(&["a\\..\\x.gguf"], &WantedFile::Best).is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@ const VERSION: u32 = 2;
 /// What is being fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::store) struct Head {
+pub(in crate::store) struct JournalHead {
     pub(in crate::store) version: u32,
     /// Where from.
     pub(in crate::store) url: String,
@@ -47,7 +47,7 @@ pub(in crate::store) struct Head {
     pub(in crate::store) etag: Option<String>,
 }
 
-impl Head {
+impl JournalHead {
     pub(in crate::store) fn new(url: &str, size: u64, block: u64) -> Self {
         Self { version: VERSION, url: url.to_owned(), size, block, sha256: None, etag: None }
     }
@@ -93,7 +93,7 @@ pub(in crate::store) type Begun = BTreeMap<u64, (u64, String)>;
 
 /// What a journal says.
 pub(in crate::store) struct Told {
-    pub(in crate::store) head: Head,
+    pub(in crate::store) head: JournalHead,
     pub(in crate::store) done: Done,
     pub(in crate::store) begun: Begun,
     /// How many bytes of the journal are whole lines.
@@ -103,7 +103,7 @@ pub(in crate::store) struct Told {
 /// A journal with what it says.
 pub(in crate::store) struct Opened {
     pub(in crate::store) journal: Journal,
-    pub(in crate::store) head: Head,
+    pub(in crate::store) head: JournalHead,
     pub(in crate::store) done: Done,
     pub(in crate::store) begun: Begun,
     /// There was one that is of no use: nothing that is on the disk counts.
@@ -113,7 +113,7 @@ pub(in crate::store) struct Opened {
 impl Journal {
     /// Opens the journal at `path` if it is about the file that `head` describes, else begins a new one. A continued one
     /// keeps its block length.
-    pub(in crate::store) fn open(path: &Path, head: Head) -> Result<Opened> {
+    pub(in crate::store) fn open(path: &Path, head: JournalHead) -> Result<Opened> {
         let there = std::fs::symlink_metadata(path).is_ok();
         if let Some(Told { head, done, begun, whole }) = read(path).filter(|told| told.head.same_file(&head)) {
             let mut file = disk::open_own(path)?;
@@ -166,7 +166,7 @@ pub(in crate::store) fn read(path: &Path) -> Option<Told> {
     input::open_regular(path).ok()?.take(MAX_JOURNAL_BYTES).read_to_end(&mut bytes).ok()?;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n')? + 1;
     let mut lines = std::str::from_utf8(bytes.get(..whole)?).ok()?.lines();
-    let head: Head = serde_json::from_str(lines.next()?).ok().filter(Head::makes_sense)?;
+    let head: JournalHead = serde_json::from_str(lines.next()?).ok().filter(JournalHead::makes_sense)?;
     let (mut done, mut begun) = (Done::new(), Begun::new());
     for (index, length, hash) in lines.filter_map(parse_line).filter(|(index, ..)| *index < head.blocks()) {
         let range = head.range(index);
@@ -206,7 +206,7 @@ fn parse_line(line: &str) -> Option<(u64, Option<u64>, String)> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::store) struct Finished {
-    pub(in crate::store) head: Head,
+    pub(in crate::store) head: JournalHead,
     /// What the file hashes to.
     pub(in crate::store) found: String,
 }
@@ -228,8 +228,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn head() -> Head {
-        Head { etag: Some("\"a\"".into()), ..Head::new("http://h/m.gguf", 10_000, 4096) }
+    fn head() -> JournalHead {
+        JournalHead { etag: Some("\"a\"".into()), ..JournalHead::new("http://h/m.gguf", 10_000, 4096) }
     }
 
     #[test]
@@ -274,15 +274,15 @@ mod tests {
 
     #[test]
     fn only_a_hash_or_a_strong_mark_at_the_same_address_proves() {
-        let hash = |text: &str| Head { sha256: Some(text.into()), ..head() };
-        let none = Head { etag: None, ..head() };
-        let elsewhere = |head: Head| Head { url: "http://other/m.gguf".into(), ..head };
+        let hash = |text: &str| JournalHead { sha256: Some(text.into()), ..head() };
+        let none = JournalHead { etag: None, ..head() };
+        let elsewhere = |head: JournalHead| JournalHead { url: "http://other/m.gguf".into(), ..head };
         assert!(head().same_file(&head()) && head().provable());
         assert!(!none.same_file(&none) && !none.provable());
         assert!(!head().same_file(&none) && !none.same_file(&head()));
         assert!(!head().same_file(&elsewhere(head())));
-        assert!(!head().same_file(&Head { size: 10_001, ..head() }));
-        assert!(hash("x").same_file(&elsewhere(Head { etag: None, ..hash("x") })));
+        assert!(!head().same_file(&JournalHead { size: 10_001, ..head() }));
+        assert!(hash("x").same_file(&elsewhere(JournalHead { etag: None, ..hash("x") })));
         assert!(!hash("x").same_file(&hash("y")));
         assert!(hash("x").same_file(&head()), "the mark is the same");
     }
@@ -292,13 +292,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
         let begin = || Journal::open(&path, head()).unwrap().journal.record(0, &"a".repeat(64)).unwrap();
-        let over = |head: Head| {
+        let over = |head: JournalHead| {
             let opened = Journal::open(&path, head).unwrap();
             opened.started_over && opened.done.is_empty()
         };
         begin();
-        assert_eq!(Journal::open(&path, Head { block: 8192, ..head() }).unwrap().head.block, 4096);
-        for other in [Head { size: 10_001, ..head() }, Head { etag: None, ..head() }] {
+        assert_eq!(Journal::open(&path, JournalHead { block: 8192, ..head() }).unwrap().head.block, 4096);
+        for other in [JournalHead { size: 10_001, ..head() }, JournalHead { etag: None, ..head() }] {
             begin();
             assert!(over(other));
         }

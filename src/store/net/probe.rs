@@ -2,8 +2,8 @@
 //! it, and whether it can be a model at all.
 
 use super::fetch::{Remote, Tuning};
-use super::http::{Answer, Fault, Net, shown};
-use super::journal::Head;
+use super::http::{HttpAnswer, HttpFault, Net, shown};
+use super::journal::JournalHead;
 use crate::{Error, ErrorKind, Result, interrupt};
 use std::io::Read;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use ureq::http::header;
 const MAX_FILE_BYTES: u64 = 1 << 44;
 
 /// What an answer says about a file.
-pub(in crate::store) struct Probe {
+pub(in crate::store) struct FileProbe {
     pub(in crate::store) size: u64,
     /// The server serves ranges.
     pub(in crate::store) ranges: bool,
     pub(in crate::store) etag: Option<String>,
 }
 
-impl Probe {
+impl FileProbe {
     /// What it says of a file whose blocks have this length.
-    pub(super) fn head(&self, remote: &Remote, block: u64) -> Head {
-        let head = Head::new(&remote.url, self.size, block);
-        Head { sha256: remote.sha256.clone(), etag: self.etag.clone(), ..head }
+    pub(super) fn head(&self, remote: &Remote, block: u64) -> JournalHead {
+        let head = JournalHead::new(&remote.url, self.size, block);
+        JournalHead { sha256: remote.sha256.clone(), etag: self.etag.clone(), ..head }
     }
 
     /// Whether the server has the file now that `head` describes.
-    pub(in crate::store) fn is_still(&self, remote: &Remote, head: &Head) -> bool {
+    pub(in crate::store) fn is_still(&self, remote: &Remote, head: &JournalHead) -> bool {
         head.same_file(&self.head(remote, head.block))
     }
 
@@ -36,31 +36,31 @@ impl Probe {
     ///
     /// # Errors
     /// Where it tells no length, or one that cannot be.
-    pub(in crate::store) fn of(answer: &Answer, remote: &Remote) -> std::result::Result<Self, Fault> {
+    pub(in crate::store) fn of(answer: &HttpAnswer, remote: &Remote) -> std::result::Result<Self, HttpFault> {
         let host = shown(&remote.url);
         let (size, ranges) = match answer.status {
             206 => (answer.text(header::CONTENT_RANGE).and_then(content_range).and_then(|range| range.2), true),
             _ => (answer.text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()), false),
         };
-        let size = size.ok_or_else(|| Fault::lasting(&host, "the server does not say how long the file is"))?;
+        let size = size.ok_or_else(|| HttpFault::lasting(&host, "the server does not say how long the file is"))?;
         if let Some(listed) = remote.size.filter(|&listed| listed != size) {
             let why = format!("{} has {size} bytes, but the listing says {listed}", remote.name);
-            return Err(Fault::lasting(&host, why));
+            return Err(HttpFault::lasting(&host, why));
         }
         if size == 0 || size > MAX_FILE_BYTES {
-            return Err(Fault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
+            return Err(HttpFault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
         }
         Ok(Self { size, ranges, etag: answer.mark().map(str::to_owned) })
     }
 }
 
 /// Asks for one byte: is the server there, how long is the file, does it serve ranges, can it be a model?
-pub(in crate::store) fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<Probe> {
+pub(in crate::store) fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Result<FileProbe> {
     let mut tries = 0;
     loop {
         match net.get(&remote.url, Some((0, 1))) {
             Ok(answer) => {
-                let probe = Probe::of(&answer, remote).map_err(Fault::error)?;
+                let probe = FileProbe::of(&answer, remote).map_err(HttpFault::error)?;
                 let mut first = Vec::new();
                 // A connection that breaks here breaks again, where it is tried again.
                 drop(answer.reader().take(1).read_to_end(&mut first));

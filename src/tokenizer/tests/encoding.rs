@@ -11,10 +11,10 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-/// The reduced Qwen 2 vocabulary with real merges, under `pre`.
-fn qwen2(pre: &str) -> Vocab {
+/// A vocabulary of bytes with learned merges, under `pre`.
+fn learned(pre: &str) -> Vocab {
     let file: serde_json::Value =
-        serde_json::from_str(include_str!("../../../tests/fixtures/tokenizers/reduced-qwen2.json")).unwrap();
+        serde_json::from_str(include_str!("../../../tests/fixtures/tokenizers/own-bytes.json")).unwrap();
     let texts = |key: &str| {
         file[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -59,7 +59,7 @@ fn crate_pipeline(vocab: &Vocab) -> tokenizers::Tokenizer {
 fn both() -> &'static [(&'static str, Tokenizer, tokenizers::Tokenizer)] {
     static BOTH: LazyLock<Vec<(&str, Tokenizer, tokenizers::Tokenizer)>> = LazyLock::new(|| {
         let rows = pre::TABLE.iter().map(|row| row.names[0]);
-        rows.map(|name| (name, Tokenizer::new(qwen2(name)).unwrap(), crate_pipeline(&qwen2(name)))).collect()
+        rows.map(|name| (name, Tokenizer::new(learned(name)).unwrap(), crate_pipeline(&learned(name)))).collect()
     });
     &BOTH
 }
@@ -78,7 +78,7 @@ fn some_text() -> impl Strategy<Value = String> {
         "\t",
         "안녕하세요, ",
         "()",
-        "<|im_end|>",
+        "<|end|>",
         "é",
         "👍🏽",
     ];
@@ -213,7 +213,7 @@ fn a_whole_piece_that_is_a_token_ignores_merges_where_the_model_says_so() {
 
 #[test]
 fn the_same_piece_again_gives_the_same_ids() {
-    let tokenizer = Tokenizer::new(qwen2("qwen2")).unwrap();
+    let tokenizer = Tokenizer::new(learned("qwen2")).unwrap();
     let text = "안녕하세요, 세계! The quick brown fox. ".repeat(20);
     let once = tokenizer.encode("안녕하세요, 세계! The quick brown fox. ", Special::Plain);
     let ids = tokenizer.encode(&text, Special::Plain);

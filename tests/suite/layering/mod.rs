@@ -1,5 +1,6 @@
 //! The architecture, as a test: which module may use which, and which words stay in which rooms.
 
+mod circles;
 mod edges;
 mod uses;
 
@@ -156,6 +157,90 @@ fn modules_use_only_what_the_list_allows() {
 #[test]
 fn modules_of_the_number_crate_use_only_what_the_list_allows() {
     check(&root().join("quant/src"), edges::QUANT, &[]);
+}
+
+/// The circles between the files of `files`, but those within rooms that are still to be untied.
+fn circles_but_known(files: &[File], to_go: &[&str]) -> Vec<String> {
+    let modules = files.iter().map(|file| (file.module.clone(), &file.said)).collect();
+    let found = circles::circles(&circles::uses_of(&modules));
+    let here = |module: &[String], room: &str| format!("{}::", module.join("::")).starts_with(&format!("{room}::"));
+    let known = |a: &[String], b: &[String]| to_go.iter().any(|room| here(a, room) && here(b, room));
+    let left = found.iter().filter(|(a, b, _)| !known(a, b));
+    let unneeded = to_go.iter().filter(|room| !found.iter().any(|(a, b, _)| here(a, room) && here(b, room)));
+    left.map(|(a, b, what)| format!("{} uses {what} of {}, which leads back", a.join("::"), b.join("::")))
+        .chain(unneeded.map(|room| format!("{room} has no circle: take it off the list")))
+        .collect()
+}
+
+#[test]
+fn files_do_not_use_each_other_in_circles() {
+    for (folder, to_go) in [("src", edges::CIRCLES_OF_SRC), ("quant/src", edges::CIRCLES_OF_QUANT)] {
+        let wrong = circles_but_known(&files(&root().join(folder)), to_go);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
+
+#[test]
+fn planted_circles_are_found() {
+    let found = |sources: &[(&str, &str)]| {
+        let file = |(module, source): &(&str, &str)| {
+            let module: Vec<String> = module.split("::").map(str::to_owned).collect();
+            let names: Vec<&str> = module.iter().map(String::as_str).collect();
+            File { path: PathBuf::new(), inside: String::new(), said: said(source, &names), module }
+        };
+        circles_but_known(&sources.iter().map(file).collect::<Vec<_>>(), &[])
+    };
+    // Two siblings; by a path in a body; through what their parent hands on; a child that names its parent's own.
+    for sources in [
+        &[("a::b", "use super::c::X;"), ("a::c", "use super::b::Y;")][..],
+        &[("a::b", "fn f() { crate::a::c::g() }"), ("a::c", "use super::b::Y;")],
+        &[("a", "mod b; mod c; pub use b::Y;"), ("a::b", "use super::c::X;"), ("a::c", "use super::Y;")],
+        &[("a", "mod b; use b::Y; struct Own(Y);"), ("a::b", "use super::Own;")],
+        &[("a", "mod b; fn f() { b::g() }"), ("a::b", "use super::Own;")],
+    ] {
+        assert_eq!(found(sources).len(), if sources.len() == 3 { 2 } else { sources.len() }, "{sources:?}");
+    }
+    // What is only handed on is no use, nor is who may see something, nor what a unit test names.
+    for sources in [
+        &[("a", "mod b; pub use b::Y; struct Own;"), ("a::b", "use super::Own;")][..],
+        &[("a", "mod b; use b::Y; struct Own(Y);"), ("a::b", "pub(super) struct Y;")],
+        &[("a::b", "#[cfg(test)]\nmod tests { use crate::a::c::X; }"), ("a::c", "use super::b::Y;")],
+    ] {
+        assert_eq!(found(sources), [""; 0], "{sources:?}");
+    }
+}
+
+/// Names of types that several files of a crate give to what others may name, but for those that are known.
+fn doubled(files: &[File], known: &[&str]) -> Vec<String> {
+    let mut homes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for file in files {
+        file.said.types.iter().for_each(|name| homes.entry(name).or_default().push(file.module.join("::")));
+    }
+    homes.retain(|_, homes| homes.len() > 1);
+    let new = homes.iter().filter(|(name, _)| !known.contains(*name));
+    let gone = known.iter().filter(|name| !homes.contains_key(**name));
+    new.map(|(name, homes)| format!("{name} is a type of {}: give each a name of its own", homes.join(" and of ")))
+        .chain(gone.map(|name| format!("{name} is one type: take it off the list")))
+        .collect()
+}
+
+#[test]
+fn a_name_that_leaves_its_file_is_one_type_s() {
+    for (folder, known) in [("src", edges::DOUBLED), ("quant/src", &[][..])] {
+        let wrong = doubled(&files(&root().join(folder)), known);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+    let file = |module: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec![module.to_owned()],
+        said: said(source, &[module]),
+    };
+    let planted = [file("a", "pub struct Plan; struct Row;"), file("b", "pub(super) enum Plan {} struct Row;")];
+    assert_eq!(doubled(&planted, &[]), ["Plan is a type of a and of b: give each a name of its own"]);
+    assert_eq!(doubled(&planted, &["Plan"]), [""; 0]);
+    let hidden = [file("a", "#[cfg(test)]\npub struct Plan;"), file("b", "pub type Plan = u8;")];
+    assert_eq!(doubled(&hidden, &["Plan"]), ["Plan is one type: take it off the list"]);
 }
 
 /// The page of the architecture shows the same lists.

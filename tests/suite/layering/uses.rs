@@ -30,13 +30,19 @@ pub struct Said {
     pub texts: BTreeSet<String>,
     /// Modules that are compiled into the crate.
     pub modules: Vec<String>,
+    /// The names that `use` gives, each with its path as it is written.
+    pub given: Vec<(String, Vec<String>)>,
+    /// Those of them that are given to others, too.
+    pub handed_on: BTreeSet<String>,
+    /// Types and traits of the file that others may name.
+    pub types: BTreeSet<String>,
 }
 
 /// What `source`, which is module `module` of its crate, says; unit tests are left out, and nothing else is.
 pub fn said(source: &str, module: &[&str]) -> Said {
     let file = syn::parse_file(source).unwrap_or_else(|why| panic!("{}: {why}", module.join("::")));
     let module = module.iter().map(|name| (*name).to_owned()).collect();
-    let mut found = Finder { module, said: Said::default() };
+    let mut found = Finder { module, inside: 0, said: Said::default() };
     found.visit_file(&file);
     found.said.names.extend(found.said.paths.iter().map(|path| path.join("::")));
     found.said.texts.extend(literals(source));
@@ -48,18 +54,25 @@ pub fn uses(source: &str, module: &[&str]) -> Vec<Use> {
     said(source, module).uses
 }
 
+/// The path of a `use` line of `module`, from the crate's root on; `None` for one that does not begin there.
+pub fn given_by(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    Finder { module: module.to_vec(), inside: 0, said: Said::default() }.absolute(path)
+}
+
+/// The names that a tree of a `use` line gives, with their paths.
+fn names(tree: &syn::UseTree, before: &[String], into: &mut Vec<(String, Vec<String>)>) {
+    let with = |name: &syn::Ident| before.iter().cloned().chain([name.to_string()]).collect::<Vec<_>>();
+    match tree {
+        syn::UseTree::Path(path) => names(&path.tree, &with(&path.ident), into),
+        syn::UseTree::Name(name) => into.push((name.ident.to_string(), with(&name.ident))),
+        syn::UseTree::Rename(name) => into.push((name.rename.to_string(), with(&name.ident))),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| names(tree, before, into)),
+        syn::UseTree::Glob(_) => {}
+    }
+}
+
 /// The names that the root of a crate gives to things of its modules.
 pub fn given_by_root(source: &str) -> Vec<(String, Vec<String>)> {
-    fn names(tree: &syn::UseTree, before: &[String], into: &mut Vec<(String, Vec<String>)>) {
-        let with = |name: &syn::Ident| before.iter().cloned().chain([name.to_string()]).collect::<Vec<_>>();
-        match tree {
-            syn::UseTree::Path(path) => names(&path.tree, &with(&path.ident), into),
-            syn::UseTree::Name(name) => into.push((name.ident.to_string(), with(&name.ident))),
-            syn::UseTree::Rename(name) => into.push((name.rename.to_string(), with(&name.ident))),
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| names(tree, before, into)),
-            syn::UseTree::Glob(_) => {}
-        }
-    }
     let mut given = Vec::new();
     for item in syn::parse_file(source).unwrap().items {
         if let syn::Item::Use(item) = item {
@@ -72,6 +85,8 @@ pub fn given_by_root(source: &str) -> Vec<(String, Vec<String>)> {
 
 struct Finder {
     module: Vec<String>,
+    /// How many modules of the file it is in.
+    inside: usize,
     said: Said,
 }
 
@@ -190,11 +205,28 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     }
 }
 
+/// The type or trait that an item is, and who may see it.
+fn type_of(item: &syn::Item) -> Option<(&syn::Visibility, &syn::Ident)> {
+    match item {
+        syn::Item::Enum(item) => Some((&item.vis, &item.ident)),
+        syn::Item::Struct(item) => Some((&item.vis, &item.ident)),
+        syn::Item::Trait(item) => Some((&item.vis, &item.ident)),
+        syn::Item::Type(item) => Some((&item.vis, &item.ident)),
+        _ => None,
+    }
+}
+
 impl<'ast> Visit<'ast> for Finder {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if !for_tests(attributes(item)) {
-            visit::visit_item(self, item);
+        if for_tests(attributes(item)) {
+            return;
         }
+        if let (0, Some((syn::Visibility::Public(_) | syn::Visibility::Restricted(_), name))) =
+            (self.inside, type_of(item))
+        {
+            self.said.types.insert(name.to_string());
+        }
+        visit::visit_item(self, item);
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
@@ -206,14 +238,26 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         self.said.modules.push(item.ident.to_string());
         self.module.push(item.ident.to_string());
+        self.inside += 1;
         visit::visit_item_mod(self, item);
+        self.inside -= 1;
         self.module.pop();
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         item.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
         self.tree(&item.tree, &[]);
+        if self.inside == 0 {
+            let before = self.said.given.len();
+            names(&item.tree, &[], &mut self.said.given);
+            if !matches!(item.vis, syn::Visibility::Inherited) {
+                self.said.handed_on.extend(self.said.given[before..].iter().map(|(name, _)| name.clone()));
+            }
+        }
     }
+
+    /// Who may see something is no use of it.
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();

@@ -1,24 +1,17 @@
 //! Tokens of aarch64: 128-bit vectors, with or without an instruction for dot products of bytes ([`Neon`]).
 
+mod ceiling;
 mod dots;
 mod lanes;
 mod words;
 
-use std::arch::asm;
+use std::arch::{asm, is_aarch64_feature_detected as has};
 
 use super::simd::{Simd, Task, Token};
 
 /// Proof that the CPU has NEON, and the dot product of bytes (`sdot`, FEAT_DotProd) if `DOT`.
 #[derive(Clone, Copy)]
 pub(super) struct Neon<const DOT: bool>(());
-
-impl<const DOT: bool> Neon<DOT> {
-    /// # Safety
-    /// The CPU must have what the type says.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
-}
 
 #[target_feature(enable = "neon")]
 #[inline(never)]
@@ -33,6 +26,15 @@ fn with_dot<S, T: Task<S>>(s: S, task: T) -> T::Out {
 }
 
 impl<const DOT: bool> Token for Neon<DOT> {
+    fn supported() -> bool {
+        has!("neon") && (!DOT || has!("dotprod"))
+    }
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Self(())
+    }
+
     #[inline(always)]
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
         // SAFETY: `self` proves that the CPU has these instructions.
@@ -43,6 +45,11 @@ impl<const DOT: bool> Token for Neon<DOT> {
     fn prefetch(self, line: *const u8) {
         // SAFETY: every aarch64 CPU has it; fetching ahead has no effect that could be seen, whatever the address.
         unsafe { asm!("prfm pldl1keep, [{0}]", in(reg) line, options(readonly, nostack, preserves_flags)) };
+    }
+
+    fn multiply(self, rounds: usize) -> (u64, i32) {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { if DOT { ceiling::multiply_quads(rounds) } else { ceiling::multiply_pairs(rounds) } }
     }
 }
 

@@ -12,7 +12,7 @@ type I = [__m256i; 2];
 
 /// 64 bytes, each plus 128; as they are, and as sign and magnitude (what's unused isn't computed).
 #[derive(Clone, Copy)]
-pub(in crate::isa) struct Groups {
+pub(in crate::isa) struct Groups256 {
     offset: I,
     signed: I,
     magnitude: I,
@@ -21,7 +21,7 @@ pub(in crate::isa) struct Groups {
 impl<const DOT: u8> Lanes for Avx2<DOT> {
     type F = F;
     type I = I;
-    type K = Groups;
+    type K = Groups256;
 
     // 5 are 10 of 16 registers; with 12, products would spill.
     const ACCS: usize = 5;
@@ -153,16 +153,16 @@ impl<const DOT: u8> Lanes for Avx2<DOT> {
             ]
         }
 
-        fn load_k(x: &[u8; 64]) -> Groups {
+        fn load_k(x: &[u8; 64]) -> Groups256 {
             let offset = [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x[32..].as_ptr().cast())];
             let flip = _mm256_set1_epi8(-128);
             let signed = [_mm256_xor_si256(offset[0], flip), _mm256_xor_si256(offset[1], flip)];
-            Groups { offset, signed, magnitude: [_mm256_abs_epi8(signed[0]), _mm256_abs_epi8(signed[1])] }
+            Groups256 { offset, signed, magnitude: [_mm256_abs_epi8(signed[0]), _mm256_abs_epi8(signed[1])] }
         }
         fn dot_start(q_sum: i32) -> I {
             if Self::VNNI { [_mm256_set1_epi32(-128 * q_sum); 2] } else { [_mm256_setzero_si256(); 2] }
         }
-        fn dot4(acc: I, k: Groups, q: [u8; 4]) -> I {
+        fn dot4(acc: I, k: Groups256, q: [u8; 4]) -> I {
             let q = _mm256_set1_epi32(i32::from_le_bytes(q));
             if Self::VNNI {
                 [

@@ -6,12 +6,14 @@ mod avx2_lanes;
 mod avx2_words;
 mod avx512_lanes;
 mod avx512_words;
+mod ceiling;
 pub(super) mod dots;
 mod sse41_dots;
 mod sse41_emulated;
 mod sse41_lanes;
 mod sse41_words;
 
+use std::arch::is_x86_feature_detected as has;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use super::simd::{Simd, Task, Token};
@@ -28,31 +30,9 @@ pub(super) struct Avx2<const DOT: u8>(());
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
-impl Sse41 {
-    /// # Safety
-    /// The CPU must have what the type says.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
-}
-
 impl<const DOT: u8> Avx2<DOT> {
     /// Whether four products of bytes are added to 32 bits by one instruction.
     const VNNI: bool = DOT != dots::PAIRS;
-
-    /// # Safety
-    /// The CPU must have what the type says.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
-}
-
-impl Avx512 {
-    /// # Safety
-    /// The CPU must have what the type says.
-    pub(super) unsafe fn new() -> Self {
-        Self(())
-    }
 }
 
 #[target_feature(enable = "ssse3,sse4.1")]
@@ -80,6 +60,15 @@ fn with_avx512<S, T: Task<S>>(s: S, task: T) -> T::Out {
 }
 
 impl Token for Sse41 {
+    fn supported() -> bool {
+        has!("sse4.1") && has!("ssse3")
+    }
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Self(())
+    }
+
     #[inline(always)]
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
         // SAFETY: `self` proves that the CPU has these instructions.
@@ -90,9 +79,28 @@ impl Token for Sse41 {
     fn prefetch(self, line: *const u8) {
         prefetch(line);
     }
+
+    fn multiply(self, rounds: usize) -> (u64, i32) {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { ceiling::multiply_pairs_128(rounds) }
+    }
 }
 
 impl<const DOT: u8> Token for Avx2<DOT> {
+    fn supported() -> bool {
+        let dot = match DOT {
+            dots::AVX_VNNI => has!("avxvnni"),
+            dots::AVX512_VNNI => Avx512::supported(),
+            _ => true,
+        };
+        has!("avx2") && has!("fma") && has!("f16c") && dot
+    }
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Self(())
+    }
+
     #[inline(always)]
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
         // SAFETY: `self` proves that the CPU has these instructions.
@@ -109,9 +117,35 @@ impl<const DOT: u8> Token for Avx2<DOT> {
     fn prefetch(self, line: *const u8) {
         prefetch(line);
     }
+
+    fn read(self, buffer: &[u8]) -> u64 {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { ceiling::read(buffer) }
+    }
+
+    fn multiply(self, rounds: usize) -> (u64, i32) {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe {
+            match DOT {
+                dots::AVX_VNNI => ceiling::multiply_quads_256(rounds),
+                dots::AVX512_VNNI => ceiling::multiply_quads_512(rounds),
+                _ => ceiling::multiply_pairs(rounds),
+            }
+        }
+    }
 }
 
 impl Token for Avx512 {
+    fn supported() -> bool {
+        let vectors = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+        Avx2::<{ dots::PAIRS }>::supported() && vectors && has!("avx512vnni")
+    }
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Self(())
+    }
+
     #[inline(always)]
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
         // SAFETY: `self` proves that the CPU has these instructions.
@@ -121,6 +155,16 @@ impl Token for Avx512 {
     #[inline(always)]
     fn prefetch(self, line: *const u8) {
         prefetch(line);
+    }
+
+    fn read(self, buffer: &[u8]) -> u64 {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { ceiling::read(buffer) }
+    }
+
+    fn multiply(self, rounds: usize) -> (u64, i32) {
+        // SAFETY: `self` proves that the CPU has these instructions.
+        unsafe { ceiling::multiply_quads_512(rounds) }
     }
 }
 

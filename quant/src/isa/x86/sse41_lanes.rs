@@ -13,7 +13,7 @@ type I = [__m128i; 4];
 
 /// 64 signed bytes, and their magnitudes.
 #[derive(Clone, Copy)]
-pub(in crate::isa) struct Groups {
+pub(in crate::isa) struct Groups128 {
     signed: I,
     magnitude: I,
 }
@@ -33,7 +33,7 @@ fn bytes_to_f32(x: __m128i) -> F {
 impl Lanes for Sse41 {
     type F = F;
     type I = I;
-    type K = Groups;
+    type K = Groups128;
 
     // 2 are 8 of 16 registers.
     const ACCS: usize = 2;
@@ -154,13 +154,13 @@ impl Lanes for Sse41 {
             four!(i => if_within4(_mm_add_epi32(first, _mm_set1_epi32(4 * i as i32)), start, end, yes[i], no[i]))
         }
 
-        fn load_k(x: &[u8; 64]) -> Groups {
+        fn load_k(x: &[u8; 64]) -> Groups128 {
             let flip = _mm_set1_epi8(-128);
             let signed = four!(i => _mm_xor_si128(_mm_loadu_si128(x[16 * i..].as_ptr().cast()), flip));
-            Groups { signed, magnitude: four!(i => _mm_abs_epi8(signed[i])) }
+            Groups128 { signed, magnitude: four!(i => _mm_abs_epi8(signed[i])) }
         }
         fn dot_start(_q_sum: i32) -> I { [_mm_setzero_si128(); 4] }
-        fn dot4(acc: I, k: Groups, q: [u8; 4]) -> I {
+        fn dot4(acc: I, k: Groups128, q: [u8; 4]) -> I {
             let q = _mm_set1_epi32(i32::from_le_bytes(q));
             four!(i => dot_signed(acc[i], k.magnitude[i], k.signed[i], q))
         }

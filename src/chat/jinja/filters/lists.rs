@@ -4,7 +4,7 @@ use super::super::args::{Args, int_of, str_of};
 use super::super::ast::Operator;
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
-use super::super::key::Key;
+use super::super::key::MapKey;
 use super::super::value::{Items, Iter, Value, View};
 use super::super::walk::Walk;
 use super::super::{compare, ops, predicates, print};
@@ -221,11 +221,11 @@ pub(super) fn unique(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Va
     let bound = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
     let path = Path::new(bound.get(1), None, !bound.truth(0), &eval.meter)?;
     #[allow(clippy::mutable_key_type, reason = "the account of memory that a key's text holds is no part of the key")]
-    let mut seen: HashSet<Key> = HashSet::new();
+    let mut seen: HashSet<MapKey> = HashSet::new();
     let mut room = eval.meter.charge(0)?;
     generator(eval, &value, "generator", |eval, item| {
         let key = path.get(eval, &item)?.key(&eval.meter)?;
-        room.grow(2 * size_of::<Key>())?;
+        room.grow(2 * size_of::<MapKey>())?;
         Ok(seen.insert(key).then_some(item))
     })
 }

@@ -8,7 +8,7 @@ mod wrap;
 use super::args::{Args, soft, str_of};
 use super::attrs;
 use super::eval::Eval;
-use super::fault::{Fault, Kind, Result, runtime};
+use super::fault::{Fault, FaultKind, Result, runtime};
 use super::meter::Meter;
 use super::value::{Iter, Value};
 use super::{format, json, ops, print};
@@ -224,7 +224,7 @@ fn generator(
     };
     let fault: Option<Box<Fault>> = match run() {
         Ok(()) => None,
-        Err(fault) if fault.kind == Kind::Runtime => Some(fault),
+        Err(fault) if fault.kind == FaultKind::Runtime => Some(fault),
         Err(fault) => return Err(fault),
     };
     Iter::value(&meter, made, fault, name)
