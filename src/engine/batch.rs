@@ -63,12 +63,17 @@ impl Scheduler {
     pub(super) fn make_room(&mut self, rows: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
         let mut granted: Vec<(usize, usize)> = Vec::new();
         for (index, n) in rows {
+            let missing = self.running[index].cache.missing(n);
+            if missing > self.budget.free() {
+                self.ask_idle(missing);
+            }
             while self.running[index].cache.missing(n) > self.budget.free() {
                 if self.evict() {
                     continue;
                 }
                 let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
                 let Some(youngest) = youngest else { break };
+                self.budget.ask_others(missing, true);
                 self.running[youngest].cache.truncate(0);
                 self.gauges.add(Count::Preemptions, 1);
             }

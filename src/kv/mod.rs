@@ -3,9 +3,11 @@
 //! A page holds one tile per layer and key-value head, so that a head's keys and values of 128 neighbouring positions
 //! lie together: attention reads them as one stream, and saving a sequence is writing its pages.
 
+mod budget;
 mod prefix;
 mod state;
 
+pub use budget::{Budget, SharedBudget};
 pub use prefix::{Evicted, PrefixTree};
 pub use state::{Snapshot, StateSlices, Values};
 
@@ -14,7 +16,6 @@ use crate::{Error, ErrorKind, Result};
 use state::State;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokki_quant::attention::{KvKind, KvLayout, TILE};
 
 /// Length of the heads of a layer that has none.
@@ -105,44 +106,6 @@ impl CacheShape {
     }
 }
 
-/// How many bytes of pages there may be, counted before they are allocated. Sequences that share pages share a budget.
-#[derive(Debug)]
-pub struct Budget {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
-    }
-
-    /// The limit in bytes.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Bytes of pages that exist.
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that are left.
-    pub fn free(&self) -> usize {
-        self.limit.saturating_sub(self.used())
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let add = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
 /// The cache of one sequence. Positions `0..len` are valid; pages are added as the sequence grows.
 ///
 /// A clone shares the pages; appending to a shared page copies it first.
@@ -178,7 +141,7 @@ impl Page {
     fn new(bytes: usize, budget: &Arc<Budget>) -> Result<Self> {
         let failed = |why: String| Error::failed("the key-value cache", why).of(ErrorKind::OutOfMemory);
         if !budget.take(bytes) {
-            return Err(failed(format!("its {} bytes are used up", budget.limit)));
+            return Err(failed(format!("its {} bytes are used up", budget.limit())));
         }
         let mut data = Vec::new();
         if data.try_reserve_exact(bytes).is_err() {
@@ -410,7 +373,7 @@ impl KvCache {
         let mut this = Self::new(shape);
         (this.len, this.far) = (len, far);
         this.pages.extend(pages.into_iter().map(|bytes| {
-            this.budget.take(bytes.len());
+            this.budget.count(bytes.len());
             Page(Arc::new(PageBytes { bytes, budget: Arc::clone(&this.budget) }))
         }));
         fits.then_some(this)
