@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokki_quant::attention::TILE;
 
 /// How an [`Engine`] runs.
@@ -207,8 +207,10 @@ impl Engine {
 
 /// The part of the memory for caches that a model begins with: one conversation, and more as long as there is some.
 fn part(options: &EngineOptions, least: usize) -> Result<Arc<Budget>> {
+    /// Longest time that others have to give it back: a pass or two.
+    const LONGEST: Duration = Duration::from_secs(30);
     let Some(shared) = &options.shared else { return Ok(Budget::new(options.cache_bytes)) };
-    shared.part(least, options.cache_bytes).ok_or_else(|| {
+    shared.part(least, options.cache_bytes, LONGEST).ok_or_else(|| {
         let wanted = format!("{least} bytes for one conversation beside those of the other open models");
         let found = format!("{} bytes for all of them", shared.limit());
         Error::input("the cache", wanted, found).hint("give it more memory, or use a smaller context")

@@ -145,7 +145,7 @@ impl Scheduler {
             }
             Command::Yield => {
                 let rest = self.budget.used() - self.budget.asked();
-                while self.budget.used() > rest && self.evict() {}
+                while self.budget.used() > rest && (self.evict() || self.budget.is_urgent() && self.preempt(0)) {}
                 self.budget.answered();
             }
             Command::Drop(tokens, done) => {

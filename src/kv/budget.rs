@@ -5,6 +5,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// How often a model that is being opened looks for room.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Bytes that the budgets of several models divide among themselves.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ struct Members {
     claimed: usize,
     /// Those that members are sure of.
     sure: usize,
+    /// Those that members to come wait for.
+    promised: usize,
     all: Vec<Weak<Budget>>,
 }
 
@@ -47,18 +53,43 @@ impl SharedBudget {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A part for a model that is sure of `least` bytes and has at most `most`; `None` where others have too much of it.
-    pub fn part(self: &Arc<Self>, least: usize, most: usize) -> Option<Arc<Budget>> {
-        let mut members = self.members();
-        members.claimed.checked_add(least).filter(|&claimed| claimed <= self.limit)?;
-        members.claimed += least;
-        members.sure += least;
-        let (used, wanted) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (idle, ask) = (AtomicBool::new(false), Mutex::default());
-        let part = Arc::new(Budget { whole: Arc::clone(self), least, most, used, wanted, idle, ask });
+    /// A part for a model that is sure of `least` bytes and has at most `most`, which others give back if they have to; `None`
+    /// where they are sure of too much, or do not give it back within `time`.
+    pub fn part(self: &Arc<Self>, least: usize, most: usize, time: Duration) -> Option<Arc<Budget>> {
+        {
+            let mut members = self.members();
+            let sure = members.sure.checked_add(members.promised)?.checked_add(least);
+            sure.filter(|&sure| sure <= self.limit)?;
+            members.promised += least;
+        }
+        let start = Instant::now();
+        loop {
+            let mut members = self.members();
+            let missing = (members.claimed + least).saturating_sub(self.limit);
+            if missing == 0 {
+                members.promised -= least;
+                members.claimed += least;
+                members.sure += least;
+                return Some(self.member(&mut members, least, most));
+            }
+            if start.elapsed() > time {
+                members.promised -= least;
+                return None;
+            }
+            drop(members);
+            for member in self.open().iter().filter(|member| member.used() > member.least) {
+                member.urgent.store(true, Ordering::Relaxed);
+                member.want(missing);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn member(self: &Arc<Self>, members: &mut Members, least: usize, most: usize) -> Arc<Budget> {
+        let part = Arc::new(Budget::of(Arc::clone(self), least, most));
         members.all.retain(|member| member.strong_count() > 0);
         members.all.push(Arc::downgrade(&part));
-        Some(part)
+        part
     }
 }
 
@@ -73,6 +104,8 @@ pub struct Budget {
     used: AtomicUsize,
     /// Bytes that others have asked for.
     wanted: AtomicUsize,
+    /// They are for a model that is being opened: what is under way gives way, too.
+    urgent: AtomicBool,
     /// Nothing is computed: what is kept is of past conversations.
     idle: AtomicBool,
     ask: Mutex<Option<Ask>>,
@@ -87,17 +120,20 @@ impl std::fmt::Debug for Budget {
 impl Budget {
     /// A budget of `limit` bytes that is shared with nobody.
     pub fn new(limit: usize) -> Arc<Self> {
-        let whole = SharedBudget::new(limit);
-        let (used, wanted) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self {
+        Arc::new(Self::of(SharedBudget::new(limit), 0, limit))
+    }
+
+    fn of(whole: Arc<SharedBudget>, least: usize, most: usize) -> Self {
+        Self {
             whole,
-            least: 0,
-            most: limit,
-            used,
-            wanted,
+            least,
+            most,
+            used: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+            urgent: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             ask: Mutex::default(),
-        })
+        }
     }
 
     /// Bytes that it may have at most: what others are sure of is not among them.
@@ -115,7 +151,7 @@ impl Budget {
     pub fn free(&self) -> usize {
         let members = self.whole.members();
         let used = self.used();
-        let shared = self.whole.limit.saturating_sub(members.claimed);
+        let shared = self.whole.limit.saturating_sub(members.claimed.saturating_add(members.promised));
         self.most.saturating_sub(used).min(shared.saturating_add(self.least.saturating_sub(used)))
     }
 
@@ -124,10 +160,12 @@ impl Budget {
         let used = self.used();
         let Some(sum) = used.checked_add(bytes).filter(|&sum| sum <= self.most) else { return false };
         let more = sum.max(self.least) - used.max(self.least);
-        if members.claimed.checked_add(more).is_none_or(|claimed| claimed > self.whole.limit) {
+        let claimed = members.claimed.saturating_add(more);
+        // What it is sure of, it gets; the rest not before those who have been promised something.
+        if more > 0 && claimed.saturating_add(members.promised) > self.whole.limit {
             return false;
         }
-        members.claimed += more;
+        members.claimed = claimed;
         self.used.store(sum, Ordering::Relaxed);
         true
     }
@@ -165,9 +203,24 @@ impl Budget {
         self.wanted.load(Ordering::Relaxed).min(self.used().saturating_sub(self.least))
     }
 
+    /// Whether what is under way gives way, too.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Relaxed)
+    }
+
     /// What can be given back has been.
     pub fn answered(&self) {
+        self.urgent.store(false, Ordering::Relaxed);
         self.wanted.store(0, Ordering::Relaxed);
+    }
+
+    /// Tells its thread that so many bytes are wanted: once, until it has answered.
+    fn want(&self, bytes: usize) {
+        if self.wanted.fetch_max(bytes, Ordering::Relaxed) == 0
+            && let Some(ask) = &*self.ask.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            ask();
+        }
     }
 
     /// Asks other models that keep more than they are sure of for room, those that are idle or all; false when there are
@@ -184,12 +237,7 @@ impl Budget {
         let mut some = false;
         for other in others.iter().filter(can) {
             some = true;
-            // Once is enough until it has answered.
-            if other.wanted.fetch_max(bytes, Ordering::Relaxed) == 0
-                && let Some(ask) = &*other.ask.lock().unwrap_or_else(PoisonError::into_inner)
-            {
-                ask();
-            }
+            other.want(bytes);
         }
         some
     }
@@ -209,12 +257,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
+
     #[test]
     fn two_never_have_more_than_there_is_and_each_what_it_is_sure_of() {
         let whole = SharedBudget::new(100);
-        let one = whole.part(30, usize::MAX).unwrap();
-        let two = whole.part(30, 50).unwrap();
-        assert!(whole.part(41, usize::MAX).is_none());
+        let one = whole.part(30, usize::MAX, NOW).unwrap();
+        let two = whole.part(30, 50, NOW).unwrap();
+        assert!(whole.part(41, usize::MAX, NOW).is_none());
         assert_eq!((one.limit(), two.limit(), one.free(), two.free()), (70, 50, 70, 50));
         assert!(one.take(70) && !one.take(1));
         assert_eq!((one.free(), two.free()), (0, 30));
@@ -234,7 +284,7 @@ mod tests {
     #[test]
     fn who_is_idle_and_has_more_than_it_is_sure_of_is_asked_once() {
         let whole = SharedBudget::new(100);
-        let (idle, busy) = (whole.part(10, usize::MAX).unwrap(), whole.part(10, usize::MAX).unwrap());
+        let (idle, busy) = (whole.part(10, usize::MAX, NOW).unwrap(), whole.part(10, usize::MAX, NOW).unwrap());
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         idle.when_asked(move || drop(count.fetch_add(1, Ordering::Relaxed)));
@@ -247,5 +297,28 @@ mod tests {
         assert_eq!(idle.asked(), 0);
         idle.give_back(40);
         assert!(!busy.ask_others(20, true), "it has what it is sure of");
+    }
+
+    #[test]
+    fn a_newcomer_gets_what_it_has_to_have() {
+        let whole = SharedBudget::new(100);
+        let first = whole.part(10, usize::MAX, NOW).unwrap();
+        assert!(first.take(100));
+        let (own, asked) = (Arc::downgrade(&first), Arc::new(AtomicUsize::new(0)));
+        let bytes = Arc::clone(&asked);
+        first.when_asked(move || {
+            let own = own.upgrade().unwrap();
+            assert!(own.is_urgent());
+            bytes.store(own.asked(), Ordering::Relaxed);
+            // Nobody takes what is given back for the newcomer.
+            own.give_back(own.asked());
+            assert!(!own.take(1));
+            own.answered();
+        });
+        let second = whole.part(30, usize::MAX, Duration::from_secs(5)).unwrap();
+        assert_eq!((asked.load(Ordering::Relaxed), first.free(), second.free()), (30, 0, 30));
+        first.when_asked(|| {});
+        assert!(whole.part(30, usize::MAX, NOW).is_none());
+        assert!(first.take(0) && second.take(30), "the promise is taken back");
     }
 }

@@ -119,11 +119,14 @@ impl Note {
         self.told().first_token.get_or_insert(self.began.elapsed());
     }
 
-    /// An answer of so many tokens has ended.
-    pub(super) fn ended(&self, tokens: usize, why: &'static str) {
-        let mut told = self.told();
-        told.generated += tokens;
-        told.end = Some(why);
+    /// So many tokens of answers have come.
+    pub(super) fn generated(&self, tokens: usize) {
+        self.told().generated += tokens;
+    }
+
+    /// An answer has ended.
+    pub(super) fn ended(&self, why: &'static str) {
+        self.told().end = Some(why);
     }
 }
 

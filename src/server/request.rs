@@ -197,11 +197,13 @@ impl Running {
             Event::Token { choice, chosen } => Progress::Token { choice: first + choice, chosen },
             Event::Part { choice, part, tokens } => {
                 self.clock.speak();
+                self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
                 Progress::Piece { choice: first + choice, kind: part.kind, text: part.text, tokens }
             }
             Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
+                self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
                 if choice == 0 {
                     self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
@@ -245,13 +247,13 @@ impl Clock {
     fn end(&mut self, stats: &Stats) {
         self.open -= 1;
         self.measured.ended(stats, self.start.elapsed().as_secs_f64());
-        self.note.ended(stats.tokens, finish_reason(stats));
+        self.note.ended(finish_reason(stats));
     }
 
     fn broke(&mut self, why: Broken) {
         let open = std::mem::take(&mut self.open);
         if open > 0 {
-            self.note.ended(0, why.name());
+            self.note.ended(why.name());
         }
         self.measured.broke(why, open);
     }
