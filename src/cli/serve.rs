@@ -134,7 +134,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     thinking: ThinkingFlags,
     #[command(flatten)]
-    told: ServerFlags,
+    told: Box<ServerFlags>,
 }
 
 /// Flags of every command that answers many requests.
@@ -179,7 +179,7 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
-    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&args.told);
+    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&*args.told);
     let defaults = Defaults {
         sampling: settings.sampling(),
         max_tokens: settings.max_tokens(),

@@ -395,18 +395,18 @@ fn history() {
 /// An answer that is gone on with goes on in its thought, where that was opened and not closed.
 #[test]
 fn a_thought_that_was_left_open_is_gone_on_with() {
-    let split = |said: &str| {
-        // An answer, as far as the end of the prompt tells.
-        let mut splitter = Splitter::new("", &|_| false, "prompt<thought></thought>");
+    let split = |said: &str, more: &str| {
+        let tags = |text: &str| text == "<think>" || text == "</think>";
+        let mut splitter = Splitter::new("", &tags, &format!("prompt{said}"));
         splitter.go_on(said);
-        let mut parts = splitter.push(" more</thought>\nYes.");
+        let mut parts = splitter.push(more);
         parts.extend(splitter.finish());
         let of =
             |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.text.as_str()).collect::<String>();
-        (of(Kind::Reasoning), of(Kind::Answer))
+        [of(Kind::Reasoning), of(Kind::Answer)]
     };
-    assert_eq!(split("<thought>\nSo"), (" more".to_owned(), "Yes.".to_owned()));
-    assert_eq!(split("<thought>\n"), ("more".to_owned(), "Yes.".to_owned()));
-    assert_eq!(split("<thought>a</thought>b").0, "");
-    assert_eq!(split("plain").0, "");
+    assert_eq!(split("<think>\nSo", " it is</think>\nYes."), [" it is", "Yes."]);
+    assert_eq!(split("<think>\n", " So</think>\nYes."), ["So", "Yes."]);
+    assert_eq!(split("<think>a</think>b", " c"), ["", " c"]);
+    assert_eq!(split("plain", " c"), ["", " c"]);
 }
