@@ -287,7 +287,9 @@ mod tests {
         let (idle, busy) = (whole.part(10, usize::MAX, NOW).unwrap(), whole.part(10, usize::MAX, NOW).unwrap());
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
-        idle.when_asked(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+        idle.when_asked(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         assert!(idle.take(50));
         assert!(!busy.ask_others(20, false), "it works");
         idle.set_idle(true);
