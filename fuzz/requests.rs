@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokki::engine::{Engine, EngineOptions, Llm, least_cache};
-use tokki::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, serve};
+use tokki::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, Told, serve};
 
 /// Routes that read JSON, each with a body that is good.
 const ROUTES: &[(&str, &str)] = &[
@@ -108,7 +108,8 @@ fn server() -> SocketAddr {
             let session = tokki::Options { context: 64, ..options() };
             let cache_bytes = 4 * least_cache(&model().spec, &session);
             let llm = Arc::new(Llm::for_vectors(model())?);
-            Engine::start(llm, pool(), EngineOptions { session, parallel: 2, queue: 8, cache_bytes, disk: None })
+            let options = EngineOptions { session, parallel: 2, queue: 8, cache_bytes, shared: None, disk: None };
+            Engine::start(llm, pool(), options)
         };
         let offer = Offer {
             names: vec!["tiny".to_owned()],
@@ -121,12 +122,13 @@ fn server() -> SocketAddr {
         let options = ServerOptions { port: 0, defaults, ..ServerOptions::default() };
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            serve(models, options, &mut |notice| {
+            let told: Told = Arc::new(move |notice| {
                 if let Notice::Listening(address) = notice {
                     // Nobody waits any more.
                     let _ = tell.send(address);
                 }
-            })
+            });
+            serve(models, options, &told)
         });
         told.recv().expect("a server")
     })

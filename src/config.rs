@@ -19,7 +19,9 @@ mod table;
 
 pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
 pub use sampling::SamplingFlags;
-pub use table::{AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ThinkingFlags, WORDS};
+pub use table::{
+    AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS,
+};
 
 use crate::error::FileAction;
 use crate::sample::{PARAMETERS, Parameter};

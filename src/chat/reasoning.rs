@@ -102,6 +102,15 @@ impl Splitter {
         }
     }
 
+    /// The output goes on from what the model has `said` already: in its thought, where that has opened one and not closed it.
+    pub fn go_on(&mut self, said: &str) {
+        let Some(format) = self.format.filter(|format| format.has_tags()) else { return };
+        let (open, close) = (format.rules[0].0, format.rules[1].0);
+        let Some(at) = said.rfind(open).filter(|&at| !said[at..].contains(close)) else { return };
+        self.enter(Mode::Reasoning);
+        self.fresh = said[at + open.len()..].trim().is_empty();
+    }
+
     /// The format's name, for people; `None` when the model does not mark thoughts.
     pub fn format(&self) -> Option<&'static str> {
         self.format.map(|format| format.name)

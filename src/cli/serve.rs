@@ -3,21 +3,21 @@
 use super::compute::Compute;
 use super::output;
 use crate::chat::Template;
-use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
-use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, least_cache};
+use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, ServerFlags, Settings, ThinkingFlags};
+use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, SharedBudget, least_cache};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
 use crate::platform::process::notify_ready;
-use crate::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, Tls, serve};
+use crate::server::{Defaults, LogForm, Models, Notice, Offer, Residency, ServerOptions, Tls, Told, serve};
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Largest file of a template in bytes; a longer one would be refused when it is parsed.
@@ -133,6 +133,8 @@ pub(super) struct ServeArgs {
     sampling: SamplingFlags,
     #[command(flatten)]
     thinking: ThinkingFlags,
+    #[command(flatten)]
+    told: Box<ServerFlags>,
 }
 
 /// Flags of every command that answers many requests.
@@ -142,7 +144,7 @@ pub(super) struct EngineFlags {
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
 
-    /// Memory for the key-value cache of all conversations, such as 4G; by default what fits
+    /// Memory for the key-value cache of all conversations with all models, such as 4G; by default what fits
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cache_size: Option<usize>,
 
@@ -177,7 +179,7 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
-    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking);
+    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&*args.told);
     let defaults = Defaults {
         sampling: settings.sampling(),
         max_tokens: settings.max_tokens(),
@@ -201,6 +203,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         vllm_metrics: args.vllm_metrics,
         data: args.data.clone(),
         slot_dir: args.slot_save_path.clone(),
+        log: match settings.log().as_deref() {
+            Some("json") => LogForm::Json,
+            Some("text") => LogForm::Text,
+            _ => LogForm::Off,
+        },
+        keep_billing_line: settings.billing_line().as_deref() == Some("keep"),
         ..ServerOptions::default()
     };
     let opening = Opening::new(&args.engine, args.queue)?;
@@ -217,7 +225,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     models.open_first()?;
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    serve(models, options, &mut |notice| match notice {
+    let told: Told = Arc::new(move |notice| match notice {
         Notice::Listening(address) => {
             interrupt::of_a_server();
             output::say(&format!("tokki: listening at {scheme}://{address}"));
@@ -230,7 +238,13 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         Notice::NotReloaded(why) => {
             output::say(&format!("tokki: keys or certificates were not read again, and the old ones stay: {why}"));
         }
-    })
+        Notice::LineDropped => output::say(
+            "tokki: a line that changes with every request (x-anthropic-billing-header) was taken out of a system prompt, so \
+             that the conversation is found in the cache; this is said once, and --billing-line keep leaves it in",
+        ),
+        Notice::Request(line) => output::say(&line),
+    });
+    serve(models, options, &told)
 }
 
 /// An address to listen at.
@@ -264,8 +278,7 @@ pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Of
         // What cannot be run is said now and not to a client.
         Model::open(path)?;
     }
-    let share = named.len();
-    Ok(named.into_iter().map(|(names, path)| opening.offer(names, path, share)).collect())
+    Ok(named.into_iter().map(|(names, path)| opening.offer(names, path)).collect())
 }
 
 /// The models of the store that are not in `list`.
@@ -275,7 +288,7 @@ fn stored(list: &[Offer], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
     let mut offers = Vec::new();
     for name in names {
         match store::resolve(&name) {
-            Ok(path) => offers.push(opening.offer(vec![name], path, 2)),
+            Ok(path) => offers.push(opening.offer(vec![name], path)),
             Err(why) => output::say(&format!("tokki: {name} is left out: {why}")),
         }
     }
@@ -304,23 +317,33 @@ pub(super) struct Opening {
     flags: EngineFlags,
     queue: u16,
     pool: Arc<Pool>,
+    /// The memory for caches, which all models share.
+    cache: OnceLock<Arc<SharedBudget>>,
 }
 
 impl Opening {
     pub(super) fn new(flags: &EngineFlags, queue: u16) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)? }))
+        Ok(Arc::new(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)?, cache: OnceLock::new() }))
     }
 
-    /// A model that is one of `share` among which the memory that is free is divided.
-    fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf, share: usize) -> Offer {
+    /// The memory for the caches of all models, where the first one needs `least` bytes for a conversation: what was asked for,
+    /// or half of what is free.
+    fn cache(&self, least: usize) -> &Arc<SharedBudget> {
+        self.cache.get_or_init(|| {
+            let half = || crate::predict::plan::free_memory(&Machine::read()) as usize / 2;
+            SharedBudget::new(self.flags.cache_size.unwrap_or_else(|| half().max(least)))
+        })
+    }
+
+    fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf) -> Offer {
         let (this, name, file) = (Arc::clone(self), names[0].clone(), path.clone());
-        let open = Box::new(move || open(&this, &name, &file, share));
+        let open = Box::new(move || open(&this, &name, &file));
         Offer { names, tags: Vec::new(), path, open }
     }
 }
 
-fn open(opening: &Opening, name: &str, path: &Path, share: usize) -> Result<Engine> {
-    let Opening { flags: args, queue, pool } = opening;
+fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
+    let Opening { flags: args, queue, pool, .. } = opening;
     let compute = Compute::with_pool(path, &args.machine, Arc::clone(pool))?;
     let session = compute.session(0)?;
     let batch = compute.batch(usize::from(args.batch));
@@ -335,20 +358,25 @@ fn open(opening: &Opening, name: &str, path: &Path, share: usize) -> Result<Engi
         output::say(&format!("tokki: {name}: {why}"));
     }
     let one = least_cache(&compute.model.spec, &options);
+    let shared = opening.cache(one);
     let cache_bytes = match args.cache_size {
         Some(bytes) => bytes,
-        None => {
-            // Several whole conversations, as long as that is no more than a part of what is free.
-            let free = crate::predict::plan::free_memory(&Machine::read()) as usize / 2 / share;
-            free.min(one.saturating_mul(usize::from(args.parallel))).max(one)
-        }
+        // Several whole conversations, as long as there is room for them.
+        None => shared.limit().min(one.saturating_mul(usize::from(args.parallel))),
     };
     let parallel = usize::from(args.parallel);
     let bytes = args.cache_disk_size as u64;
     let disk = args.cache_disk.clone().map(|folder| DiskCache { folder, bytes });
-    let options = EngineOptions { session: options, parallel, queue: usize::from(*queue), cache_bytes, disk };
+    let options = EngineOptions {
+        session: options,
+        parallel,
+        queue: usize::from(*queue),
+        cache_bytes,
+        shared: Some(Arc::clone(shared)),
+        disk,
+    };
     output::say(&format!(
-        "tokki: {name}: context {} for each conversation, {} at the same time, {} of cache",
+        "tokki: {name}: context {} for each conversation, {} at the same time, at most {} of cache",
         options.session.context,
         parallel,
         show_bytes(cache_bytes as u64)

@@ -144,6 +144,17 @@ settings! {
             [value_name = "on|off|N", help_heading = "Chat"];
     }
 
+    /// How a server tells what it does.
+    ServerFlags counts AtStart {
+        /// A line for every request when it has ended, which holds nothing of what was said: off, text or json
+        log: String = "TOKKI_LOG", "off", |v| one_of(v, LOG),
+            [value_name = "off|text|json"];
+        /// The line that a coding agent puts before its system prompt and changes with every request: drop it, so that the
+        /// conversation is found in the cache, or keep it
+        billing_line: String = "TOKKI_BILLING_LINE", "drop", |v| one_of(v, BILLING_LINE),
+            [value_name = "drop|keep"];
+    }
+
     /// How models are fetched.
     PullFlags counts Fetching {
         /// The hub that `hf:` names refer to
@@ -182,6 +193,8 @@ const LATENT_FORMS: &[&str] = &["absorbed", "expanded"];
 const POWER: &[&str] = &["full", "cool"];
 const READ_AHEAD: &[&str] = &["auto", "on", "off"];
 const OVERFLOW: &[&str] = &["stop", "tail"];
+const LOG: &[&str] = &["off", "text", "json"];
+const BILLING_LINE: &[&str] = &["drop", "keep"];
 
 /// Words that keys can have, for completion.
 pub const WORDS: &[(&str, &[&str])] = &[
@@ -190,6 +203,8 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("latent_prefill", LATENT_FORMS),
     ("read_ahead", READ_AHEAD),
     ("overflow", OVERFLOW),
+    ("log", LOG),
+    ("billing_line", BILLING_LINE),
     ("thoughts", &["show", "hide", "brief"]),
     ("thinking", &["on", "off"]),
     ("history", &["true", "false"]),

@@ -13,6 +13,8 @@ struct Command {
     #[command(flatten)]
     thinking: ThinkingFlags,
     #[command(flatten)]
+    server: ServerFlags,
+    #[command(flatten)]
     global: GlobalFlags,
     #[command(flatten)]
     pull: PullFlags,

@@ -58,19 +58,32 @@ impl Scheduler {
         borders.into_iter().filter(within).min().map_or(n, |border| border - from)
     }
 
+    /// Takes the pages of the youngest sequence after this one, which is read again later; false when there is none.
+    pub(super) fn preempt(&mut self, index: usize) -> bool {
+        let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
+        let Some(youngest) = youngest else { return false };
+        self.running[youngest].cache.truncate(0);
+        self.gauges.add(Count::Preemptions, 1);
+        true
+    }
+
     /// Makes room in the cache for these rows: past sequences give way, then the youngest running ones. Returns the rows
     /// that can be computed.
     pub(super) fn make_room(&mut self, rows: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
         let mut granted: Vec<(usize, usize)> = Vec::new();
         for (index, n) in rows {
+            let missing = self.running[index].cache.missing(n);
+            if missing > self.budget.free() {
+                self.ask_idle(missing);
+            }
             while self.running[index].cache.missing(n) > self.budget.free() {
                 if self.evict() {
                     continue;
                 }
-                let youngest = (index + 1..self.running.len()).rev().find(|&i| !self.running[i].cache.is_empty());
-                let Some(youngest) = youngest else { break };
-                self.running[youngest].cache.truncate(0);
-                self.gauges.add(Count::Preemptions, 1);
+                self.budget.ask_others(missing, true);
+                if !self.preempt(index) {
+                    break;
+                }
             }
             if self.running[index].cache.reserve(n).is_ok() {
                 granted.push((index, n));

@@ -7,7 +7,7 @@ use super::scheduler::{Command, Scheduler};
 use super::sequence::{Job, Submission};
 use super::{Embedder, Llm, Options, Session, not_generative, saved};
 use crate::arch::Spec;
-use crate::kv::{Budget, CacheShape};
+use crate::kv::{Budget, CacheShape, SharedBudget};
 use crate::parallel::Pool;
 use crate::{Error, Result};
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokki_quant::attention::TILE;
 
 /// How an [`Engine`] runs.
@@ -27,8 +27,10 @@ pub struct EngineOptions {
     pub parallel: usize,
     /// Requests that wait at most besides those that are served; more are refused.
     pub queue: usize,
-    /// Bytes of the cache, all conversations and what is kept of past ones together.
+    /// Most bytes of the cache, all conversations and what is kept of past ones together.
     pub cache_bytes: usize,
+    /// What that is a part of, where several models share it; none = it is this model's own.
+    pub shared: Option<Arc<SharedBudget>>,
     /// Where pages go that the cache has no room for; none = they are computed again.
     pub disk: Option<DiskCache>,
 }
@@ -67,9 +69,12 @@ impl Engine {
             return Err(Error::input("the cache", format!("at least {least} bytes for one conversation"), found)
                 .hint("give it more memory, or use a smaller context"));
         }
-        let budget = Budget::new(options.cache_bytes);
+        let budget = part(&options, least)?;
         let gauges: Arc<Gauges> = Arc::default();
         let (commands, inbox) = channel();
+        let yields = commands.clone();
+        // Nobody is there to yield when the thread has ended.
+        budget.when_asked(move || drop(yields.send(Command::Yield)));
         let disk = options.disk.as_ref().map(|place| Disk::open(place, llm.model(), &shape)).transpose()?;
         let shared = (Arc::clone(&budget), Arc::clone(&gauges));
         let scheduler = Scheduler::new(Arc::clone(&llm), Arc::clone(&pool), options.clone(), shape, shared, disk);
@@ -198,6 +203,18 @@ impl Engine {
     fn send(&self, command: Command) -> Result<()> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).send(command).map_err(|_| gone())
     }
+}
+
+/// The part of the memory for caches that a model begins with: one conversation, and more as long as there is some.
+fn part(options: &EngineOptions, least: usize) -> Result<Arc<Budget>> {
+    /// Longest time that others have to give it back: a pass or two.
+    const LONGEST: Duration = Duration::from_secs(30);
+    let Some(shared) = &options.shared else { return Ok(Budget::new(options.cache_bytes)) };
+    shared.part(least, options.cache_bytes, LONGEST).ok_or_else(|| {
+        let wanted = format!("{least} bytes for one conversation beside those of the other open models");
+        let found = format!("{} bytes for all of them", shared.limit());
+        Error::input("the cache", wanted, found).hint("give it more memory, or use a smaller context")
+    })
 }
 
 fn gone() -> Error {

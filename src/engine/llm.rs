@@ -175,7 +175,9 @@ impl Llm {
             left -= segment.text.len();
         }
         segments.retain(|segment| !segment.text.is_empty());
-        Ok(self.joined(segments))
+        let mut prompt = self.joined(segments);
+        prompt.splitter.go_on(&last);
+        Ok(prompt)
     }
 
     /// The prompt of a conversation: `vars` holds `messages` and whatever else the template reads. Text that users wrote

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "function"];
+/// Who may have said something.
+pub const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "function"];
 
 /// The messages in `value`, a list of them or an object that holds one under `messages`. Content in parts of text becomes
 /// one text.

@@ -18,6 +18,7 @@ mod turn;
 
 pub use crate::arch::Pooling;
 pub use crate::forward::{DEFAULT_BATCH, Trace};
+pub use crate::kv::SharedBudget;
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
 pub use disk::DiskCache;

@@ -36,6 +36,8 @@ pub(super) enum Command {
     Snapshot(Vec<u32>, Sender<KvCache>),
     /// Keeps what was computed for these tokens elsewhere.
     Adopt(Vec<u32>, KvCache, Sender<Result<()>>),
+    /// Gives pages of past sequences to another model that asks for them.
+    Yield,
     /// Forgets these tokens.
     Drop(Vec<u32>, Sender<()>),
     Stop,
@@ -97,6 +99,7 @@ impl Scheduler {
         const IDLE: Duration = Duration::from_millis(100);
         loop {
             let idle = self.running.is_empty() && self.waiting.is_empty();
+            self.budget.set_idle(idle);
             let first = if idle {
                 inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else if self.running.is_empty() {
@@ -139,6 +142,11 @@ impl Scheduler {
             }
             Command::Adopt(tokens, cache, reply) => {
                 let _ = reply.send(self.adopt(&tokens, &cache));
+            }
+            Command::Yield => {
+                let rest = self.budget.used() - self.budget.asked();
+                while self.budget.used() > rest && (self.evict() || self.budget.is_urgent() && self.preempt(0)) {}
+                self.budget.answered();
             }
             Command::Drop(tokens, done) => {
                 self.tree.forget(&tokens);
@@ -249,7 +257,10 @@ impl Scheduler {
             let running_of = |client| self.jobs.iter().filter(|job| job.client == client).count();
             let rank = |job: &&Job| (-i64::from(job.priority), running_of(job.client), job.id);
             let fits = |job: &&Job| begun + job.choices.len() <= self.options.parallel && self.has_pages(job);
-            let Some(id) = self.waiting.iter().filter(fits).min_by_key(rank).map(|job| job.id) else { return };
+            let Some(id) = self.waiting.iter().filter(fits).min_by_key(rank).map(|job| job.id) else {
+                self.waiting.iter().filter(|job| !self.has_pages(job)).take(1).for_each(|job| self.ask_others_for(job));
+                return;
+            };
             let Some(at) = self.waiting.iter().position(|job| job.id == id) else { return };
             let job = self.waiting.remove(at);
             self.gauges.change(|load| {
@@ -262,10 +273,34 @@ impl Scheduler {
 
     /// Whether the pages that sequences hold leave room for a prompt. (What the tree holds gives way.)
     fn has_pages(&self, job: &Job) -> bool {
+        let room = self.budget.used() + self.budget.free();
+        self.running.is_empty() || self.needed(job) <= room
+    }
+
+    /// Bytes of the sequences that run and of one more.
+    fn needed(&self, job: &Job) -> usize {
         let held: usize = self.running.iter().map(|s| s.tokens.len().max(s.cache.len()).div_ceil(TILE)).sum();
         let needed = (job.prompt.len() + 1).div_ceil(TILE);
         let states = (self.running.len() + 1) * self.shape.state_bytes();
-        self.running.is_empty() || (held + needed + 1) * self.shape.page_bytes() + states <= self.budget.limit()
+        (held + needed + 1) * self.shape.page_bytes() + states
+    }
+
+    /// Asks other models for the room that a request waits for; it is looked for again before the next pass.
+    fn ask_others_for(&self, job: &Job) {
+        let room = self.budget.used() + self.budget.free();
+        self.budget.ask_others(self.needed(job).saturating_sub(room), true);
+    }
+
+    /// Lets models that are idle give up pages of past conversations.
+    pub(super) fn ask_idle(&self, bytes: usize) {
+        /// Longest time to wait for them: they have nothing else to do.
+        const LONGEST: Duration = Duration::from_millis(20);
+        let start = Instant::now();
+        if self.budget.ask_others(bytes, false) {
+            while self.budget.free() < bytes && start.elapsed() < LONGEST {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
     }
 
     fn begin(&mut self, mut job: Job) {
@@ -312,7 +347,7 @@ impl Scheduler {
             if let Some(id) = self.running.first().map(|s| s.job) {
                 let full = Error::ContextFull {
                     needed: self.running[0].tokens.len(),
-                    available: self.budget.limit() / self.shape.page_bytes().max(1) * TILE,
+                    available: (self.budget.used() + self.budget.free()) / self.shape.page_bytes().max(1) * TILE,
                 };
                 self.fail_job(id, full);
             }

@@ -7,7 +7,7 @@ mod budget;
 mod prefix;
 mod state;
 
-pub use budget::Budget;
+pub use budget::{Budget, SharedBudget};
 pub use prefix::{Evicted, PrefixTree};
 pub use state::{Snapshot, StateSlices, Values};
 
@@ -377,7 +377,7 @@ impl KvCache {
         let mut this = Self::new(shape);
         (this.len, this.far) = (len, far);
         this.pages.extend(pages.into_iter().map(|bytes| {
-            this.budget.take(bytes.len());
+            this.budget.count(bytes.len());
             Page(Arc::new(PageBytes { bytes, budget: Arc::clone(&this.budget) }))
         }));
         fits.then_some(this)

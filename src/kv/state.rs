@@ -47,7 +47,7 @@ impl Values {
 
     /// From saved values.
     pub fn new(values: Box<[f32]>, budget: &Arc<Budget>) -> Self {
-        budget.take(size_of_val(&*values));
+        budget.count(size_of_val(&*values));
         Self { values, budget: Arc::clone(budget) }
     }
 

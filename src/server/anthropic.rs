@@ -17,11 +17,17 @@ use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// Who speaks.
+const ROLES: &[&str] = &["user", "assistant", "system"];
+
 /// Content blocks as one or more messages of the kind that templates read.
 fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -> Result<()> {
     let place = format!("messages[{index}]");
     let mut fields = Fields::of(message, &place)?;
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
+    if !ROLES.contains(&role.as_str()) {
+        return Err(messages::unknown_role(&fields, &role, ROLES));
+    }
     let content = fields.take("content").unwrap_or_else(|| "".into());
     let blocks = match content {
         Value::String(text) => {
@@ -72,7 +78,7 @@ fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -
 }
 
 /// `system`: a text, or blocks of it.
-fn system(value: Value) -> Result<String> {
+fn system(state: &State, value: Value) -> Result<String> {
     let parts = match value {
         Value::String(text) => vec![text],
         Value::Array(blocks) => {
@@ -81,11 +87,8 @@ fn system(value: Value) -> Result<String> {
         }
         _ => return Err(ApiError::field("system", "a string or an array of text blocks is wanted")),
     };
-    let kept = |text: &String| match messages::without_billing_line(text) {
-        Some(rest) => rest.to_owned(),
-        None => text.clone(),
-    };
-    Ok(parts.iter().map(kept).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n"))
+    let kept = |text| messages::system_prompt(state, text);
+    Ok(parts.into_iter().map(kept).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n"))
 }
 
 struct Read {
@@ -97,14 +100,14 @@ struct Read {
     ignored: Vec<String>,
 }
 
-fn read(fields: &mut Fields, llm: &Llm) -> Result<Read> {
+fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     if list.is_empty() {
         return Err(ApiError::field("messages", "at least one message is wanted"));
     }
     let mut turns = Vec::new();
     if let Some(value) = fields.take("system") {
-        let text = system(value)?;
+        let text = system(state, value)?;
         if !text.is_empty() {
             turns.push(messages::plain("system", &text));
         }
@@ -208,8 +211,8 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
 /// `POST /v1/messages/count_tokens`
 pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, ignored, .. } = read(&mut fields, model.engine.llm())?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
+    let Read { ask, ignored, .. } = read(&state, &mut fields, model.engine.llm())?;
     let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
 }
@@ -217,9 +220,9 @@ pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Respon
 /// `POST /v1/messages`
 pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, tools, one_call, stream, ignored } = read(&mut fields, model.engine.llm())?;
-    let running = request::start(&state, model, ask, call.client).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
+    let Read { ask, tools, one_call, stream, ignored } = read(&state, &mut fields, model.engine.llm())?;
+    let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));
     let finder = CallFinder::new(tools);

@@ -4,7 +4,7 @@ use super::ServerOptions;
 use super::error::ApiError;
 use crate::platform::input::read_text;
 use crate::units::{hex, unhex};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -19,7 +19,8 @@ pub(super) struct Keys {
     wanted: bool,
 }
 
-struct Key {
+/// A key that lets in.
+pub(super) struct Key {
     hash: [u8; 32],
     /// What the metrics call it.
     name: String,
@@ -41,6 +42,15 @@ impl Key {
         let short = || hex(&hash[..4]);
         let name = if name.trim().is_empty() { short() } else { name.trim().to_owned() };
         Ok(Self { hash, name, used: AtomicU64::new(0) })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose things are its own; the same after a restart. 0 stands for those who need no key.
+    pub(super) fn owner(&self) -> u64 {
+        self.hash[..8].iter().fold(0, |all, &byte| all << 8 | u64::from(byte))
     }
 }
 
@@ -98,14 +108,14 @@ impl Keys {
         self.all().iter().map(|key| (key.name.clone(), key.used.load(Ordering::Relaxed))).collect()
     }
 
-    /// Whether the request shows a key, in any of the usual ways. Takes as long for a wrong key as for a right one.
+    /// The key that the request shows, in any of the usual ways; none where none is wanted. Takes as long for a wrong key as for a right one.
     ///
     /// # Errors
     /// 401 when it does not.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, ApiError> {
         let keys = self.all();
         if !self.wanted {
-            return Ok(());
+            return Ok(None);
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let bearer = text("authorization").map(|value| without_scheme(value).trim());
@@ -115,7 +125,7 @@ impl Keys {
             let found = keys.iter().fold(None, |found, key| if same(&key.hash) { Some(key) } else { found });
             if let Some(key) = found {
                 key.used.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                return Ok(Some(Arc::clone(key)));
             }
         }
         Err(ApiError::unauthorized())
@@ -134,9 +144,15 @@ fn without_scheme(value: &str) -> &str {
 /// this machine.
 ///
 /// # Errors
-/// 403 with the way to allow the name.
-pub(super) fn check_host(options: &ServerOptions, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+/// 400 for none or several where one is wanted, 403 with the way to allow the name.
+pub(super) fn check_host(options: &ServerOptions, version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host,
+        (None, _) if version < Version::HTTP_11 => return Ok(()),
+        (None, _) => return Err(ApiError::bad("the head names no host: 'Host: ...' is wanted")),
+        (Some(_), Some(_)) => return Err(ApiError::bad("the head names several hosts: one 'Host: ...' is wanted")),
+    };
     let host = host.to_str().unwrap_or_default().to_lowercase();
     let name = host_name(&host);
     let known = LOCAL.contains(&name)
@@ -149,16 +165,18 @@ pub(super) fn check_host(options: &ServerOptions, headers: &HeaderMap) -> Result
     Err(ApiError::forbidden(format!("this server does not answer to the name '{name}' (start it with --name {name})")))
 }
 
-/// The origin that may read the answer, for a page's request.
-pub(super) fn allowed_origin(options: &ServerOptions, headers: &HeaderMap) -> Option<HeaderValue> {
+/// The origin that may read the answer, for a page's request, and whether the browser may send credentials of its own: not
+/// where any page may ask.
+pub(super) fn allowed_origin(options: &ServerOptions, headers: &HeaderMap) -> Option<(HeaderValue, bool)> {
     let origin = headers.get(header::ORIGIN)?;
+    let everyone = options.cors.iter().any(|allowed| allowed == "*");
     let allowed = |allowed: &String| match allowed.as_str() {
         "*" => true,
         "localhost" => is_local(origin.to_str().unwrap_or_default()),
         site => site.as_bytes() == origin.as_bytes(),
     };
     let allowed = options.cors.iter().any(allowed);
-    allowed.then(|| origin.clone())
+    allowed.then(|| (origin.clone(), !everyone))
 }
 
 /// Whether an origin is a page of this machine.

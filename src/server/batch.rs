@@ -6,12 +6,14 @@
 
 use super::ServerOptions;
 use super::listen::new_state;
+use super::log::{Asker, Log, Note};
 use super::models::Models;
 use super::routes::{Call, ROUTES, Route, State};
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::{Error, Result};
 use axum::body::to_bytes;
+use axum::http::Response;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -79,10 +81,10 @@ pub fn batch(
     outcome.failed = before.iter().filter(|line| done.get(&line.custom_id) == Some(&Was::Refused)).count();
     let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    let state = new_state(models, ServerOptions::default())?;
+    let state = new_state(models, ServerOptions::default(), Log::default())?;
     let result = runtime.block_on(async {
         progress(outcome.before, outcome.lines);
-        answer_all(&state, left, &mut file, stop, &mut |answer| {
+        answer_all(&state, 0, left, &mut file, stop, &mut |answer| {
             outcome.answered += 1;
             outcome.failed += usize::from(Was::of(answer) == Was::Refused);
             progress(outcome.before + outcome.answered, outcome.lines);
@@ -93,12 +95,13 @@ pub fn batch(
     result.map(|()| outcome)
 }
 
-/// Answers `left`, as many at once as the models can; each answer is written to `file` and synced, then told to `each`.
+/// Answers `left` for `owner`, as many at once as the models can; each answer is written to `file` and synced, then told to `each`.
 ///
 /// # Errors
 /// A file that cannot be written, [`Error::Interrupted`] soon after `stop` is set.
 pub(super) async fn answer_all(
     state: &Arc<State>,
+    owner: u64,
     mut left: Vec<Line>,
     file: &mut File,
     stop: &AtomicBool,
@@ -113,7 +116,7 @@ pub(super) async fn answer_all(
     let start = |(number, line): (usize, Line)| {
         let (state, sender) = (Arc::clone(state), sender.clone());
         tokio::spawn(async move {
-            let _ = sender.send(answer(state, number, line).await).await;
+            let _ = sender.send(answer(state, owner, number, line).await).await;
         });
     };
     waiting.by_ref().take(parallel).for_each(start);
@@ -142,7 +145,7 @@ pub(super) fn route(path: &str) -> Option<&'static Route> {
 }
 
 /// The answer to a line, as a line.
-async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
+async fn answer(state: Arc<State>, owner: u64, number: usize, line: Line) -> Value {
     let id = format!("batch_req_{number}");
     let route = route(&line.path);
     let (status, body) = match route {
@@ -150,9 +153,13 @@ async fn answer(state: Arc<State>, number: usize, line: Line) -> Value {
         Some(route) => {
             let uri = axum::http::Uri::try_from(route.path).unwrap_or_default();
             let body = line.body.to_string().into();
-            let call =
-                Call { body, uri, id: id.clone(), wants_page: false, client: 0, owner: 0, content_type: String::new() };
-            match route.call(state, call).await {
+            let note = Note::new(&state.log, &id, Some((route.method, route.path)));
+            let asker = Asker { client: 0, note: Arc::clone(&note) };
+            let id_of_call = id.clone();
+            let call = Call { body, uri, id: id_of_call, wants_page: false, asker, owner, content_type: String::new() };
+            let outcome = route.call(state, call).await;
+            note.status(outcome.as_ref().map_or_else(|error| error.status, Response::status).as_u16());
+            match outcome {
                 Err(error) => (error.status.as_u16(), error.body(route.dialect, &id)),
                 Ok(response) => {
                     let status = response.status().as_u16();

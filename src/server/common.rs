@@ -4,7 +4,7 @@ use super::body::{Fields, kind};
 use super::error::ApiError;
 use super::models::Served;
 use super::request::Ask;
-use super::routes::State;
+use super::routes::{Call, State};
 use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars};
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, PARAMETERS, Params};
@@ -35,6 +35,9 @@ const HINTS: &[&str] = &[
     "sse_ping_interval",
     "guided_decoding_backend",
     "spaces_between_special_tokens",
+    // What is kept where a context is shifted: here none is.
+    "n_keep",
+    "n_discard",
 ];
 
 /// Fields that would change the answer, unless they say that it is to be as it is.
@@ -109,9 +112,37 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
             return Err(fields.wrong("reasoning_format", "thoughts are told apart from the answer: auto is wanted"));
         }
     }
+    samplers(fields)?;
     fields.skip(HINTS);
     fields.refuse_any(NEVER)?;
     fields.refuse(REFUSED)
+}
+
+/// Steps of sampling in llama-server's words, in its usual order.
+const STEPS: [&str; 9] = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"];
+/// The same as letters.
+const STEP_LETTERS: &str = "edskypmxt";
+
+/// `samplers`: only as usual, since the order is fixed here.
+fn samplers(fields: &mut Fields) -> Result<()> {
+    let usual = match fields.take("samplers") {
+        None => true,
+        Some(Value::String(letters)) => letters == STEP_LETTERS,
+        Some(Value::Array(steps)) => {
+            let named =
+                |step: &Value| step.as_str().map(|step| if step == "typical_p" { "typ_p" } else { step }.to_owned());
+            steps.iter().map(named).eq(STEPS.map(|step| Some(step.to_owned())))
+        }
+        Some(_) => false,
+    };
+    match usual {
+        true => Ok(()),
+        false => {
+            let why =
+                "the steps of sampling and their order are fixed; leave it out, and switch a step off by its own field";
+            Err(fields.wrong("samplers", why))
+        }
+    }
 }
 
 /// What ends an answer besides the model and stop texts, and how that is shown: by vLLM's names.
@@ -504,9 +535,11 @@ fn move_references(schema: &mut Value, place: &str) {
 }
 
 /// The model that a request names.
-pub(super) async fn model_of(state: &State, fields: &mut Fields) -> Result<Arc<Served>> {
+pub(super) async fn model_of(state: &State, call: &Call, fields: &mut Fields) -> Result<Arc<Served>> {
     let name = fields.str("model")?;
-    state.models.get(name.as_deref()).await
+    let model = state.models.get(name.as_deref()).await?;
+    call.asker.note.model(&model);
+    Ok(model)
 }
 
 /// Chosen tokens with the logarithms of their probabilities, in OpenAI's shape.

@@ -123,7 +123,7 @@ impl Pace {
 /// `POST /completion`
 pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(&mut fields, &mut ask, model.engine.llm())?;
     ask.max_tokens = common::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
@@ -141,12 +141,12 @@ pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response
         after_filters: ask.after_filters,
     };
     let mut response = if stream {
-        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
         stream::respond_all(begun, CompletionStream { heads: Vec::new(), form, pending: Vec::new() })
     } else {
         let single = prompts.len() == 1;
         let mut all = Vec::new();
-        for running in request::start_all(&state, &model, &ask, prompts, call.client).await? {
+        for running in request::start_all(&state, &model, &ask, prompts, &call.asker).await? {
             let head = Head::new(&running);
             let (answers, _running) = running.whole().await?;
             for answer in answers {
@@ -216,7 +216,7 @@ pub(super) fn settings(state: &State, ask: &Ask, llm: &Llm) -> Result<Value> {
 /// `POST /infill`
 pub(super) async fn infill(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut files = Vec::new();
     for (index, file) in fields.array("input_extra")?.unwrap_or_default().into_iter().enumerate() {

@@ -7,6 +7,7 @@
 use super::body::Fields;
 use super::common;
 use super::error::ApiError;
+use super::log::Asker;
 use super::models::Served;
 use super::request::{self, Ask, Input, Progress};
 use super::responses;
@@ -160,7 +161,7 @@ async fn first_token(
     model: &Arc<Served>,
     turns: Vec<Value>,
     labels: &[String],
-    client: u64,
+    asker: &Asker,
 ) -> Result<(usize, usize, Logprob)> {
     let llm = model.engine.llm();
     let mut ask = Ask::new(Input::Chat(Vars::from_iter([("messages".to_owned(), turns.into())])));
@@ -168,7 +169,7 @@ async fn first_token(
     ask.form = Some(Form::Regex(labels.join("|")));
     ask.sampling = Overrides::unfiltered();
     (ask.seed, ask.max_tokens, ask.logprobs, ask.after_filters) = (Some(0), Some(MAX_TOKENS), Some(1000), true);
-    let mut running = request::start(state, Arc::clone(model), ask, client).await?;
+    let mut running = request::start(state, Arc::clone(model), ask, asker).await?;
     let mut cached_tokens = 0;
     while let Some(progress) = running.next().await? {
         match progress {
@@ -187,7 +188,7 @@ async fn first_token(
 /// `POST /v1/decisions`
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let input = fields.take("input").ok_or_else(|| ApiError::field("input", "is missing"))?;
     let turns = responses::turns(model.engine.llm(), input)?;
     let list = fields.array("questions")?.unwrap_or_default();
@@ -196,11 +197,12 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let read = |(index, question)| Question::read(index, question);
     let questions: Vec<Question> = list.into_iter().enumerate().map(read).collect::<Result<_>>()?;
+    fields.refuse(&["stream"])?;
     let (mut answers, mut tokens, mut cached) = (Vec::new(), 0, 0);
     for question in &questions {
         let labels = question.labels();
         let turns = with_question(&turns, &question.text);
-        let (read, known, chosen) = first_token(&state, &model, turns, &labels, call.client).await?;
+        let (read, known, chosen) = first_token(&state, &model, turns, &labels, &call.asker).await?;
         answers.push(question.answer(&probabilities(model.engine.llm(), &labels, &chosen)));
         (tokens, cached) = (tokens + read, cached + known);
     }

@@ -129,7 +129,7 @@ fn shorten(vector: &mut Vec<f32>, size: usize) -> Result<()> {
 }
 
 /// The vectors of all texts of `input`.
-async fn vectors(model: &Arc<Served>, input: Value, form: Form) -> Result<Vectors> {
+async fn vectors(call: &Call, model: &Arc<Served>, input: Value, form: Form) -> Result<Vectors> {
     let inputs = completion::prompts(model.engine.llm(), without_parts(input)?, "input", MAX_TEXTS)?;
     if inputs.is_empty() || inputs.len() > MAX_TEXTS {
         return Err(ApiError::field("input", format!("1 to {MAX_TEXTS} texts are wanted")));
@@ -139,6 +139,7 @@ async fn vectors(model: &Arc<Served>, input: Value, form: Form) -> Result<Vector
         return Err(ApiError::field("input", "a text has no tokens"));
     }
     let llm = Arc::clone(model.engine.llm());
+    call.asker.note.prompt(texts.iter().map(Vec::len).sum());
     with_embedder(model, move |embedder, cancel| {
         if form.cut {
             texts.iter_mut().for_each(|text| embedder.cut(llm.tokenizer(), text));
@@ -171,7 +172,7 @@ fn too_long(error: crate::Error) -> ApiError {
 /// `POST /v1/embeddings`
 pub(super) async fn embeddings(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let input = fields.take("input").or_else(|| fields.take("content"));
     let input = input.ok_or_else(|| ApiError::field("input", "is missing"))?;
     let format = fields.str("encoding_format")?.unwrap_or_else(|| "float".to_owned());
@@ -181,7 +182,7 @@ pub(super) async fn embeddings(state: Arc<State>, call: Call) -> Result<Response
     let size = fields.count("dimensions", 1, i64::MAX)?;
     fields.skip(&["user", "priority"]);
     fields.refuse(&["truncate_prompt_tokens"])?;
-    let vectors = vectors(&model, input, Form { size, ..Form::PLAIN }).await?;
+    let vectors = vectors(&call, &model, input, Form { size, ..Form::PLAIN }).await?;
     if !vectors.pooled {
         let message =
             "Pooling type 'none' is not OAI compatible: this model makes a vector of every token; use /embeddings";
@@ -207,14 +208,14 @@ fn written(vector: &[f32], format: &str) -> Value {
 /// `POST /embeddings`, `/embedding`: llama-server's own form, with the vectors of all tokens where the model pools none.
 pub(super) async fn plain(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let input = fields.take("input").or_else(|| fields.take("content"));
     let input = input.ok_or_else(|| ApiError::field("input", "is missing"))?;
     let normalized = fields.int("embd_normalize")?.unwrap_or(2);
     if !matches!(normalized, -1 | 2) {
         return Err(ApiError::field("embd_normalize", "2 (length 1) or -1 (as they are) is wanted"));
     }
-    let vectors = vectors(&model, input, Form { normalized: normalized == 2, ..Form::PLAIN }).await?;
+    let vectors = vectors(&call, &model, input, Form { normalized: normalized == 2, ..Form::PLAIN }).await?;
     let texts = vectors.texts.into_iter().enumerate();
     let all: Vec<Value> = texts.map(|(index, rows)| json!({ "index": index, "embedding": rows })).collect();
     Ok(respond_json(&all.into(), &fields.rest()))
@@ -224,7 +225,7 @@ pub(super) async fn plain(state: Arc<State>, call: Call) -> Result<Response<Body
 pub(super) async fn ollama(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let start = Instant::now();
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let input = fields.take("input").ok_or_else(|| ApiError::field("input", "is missing"))?;
     let size = fields.count("dimensions", 1, i64::MAX)?;
     let cut = fields.bool("truncate")?.unwrap_or(true);
@@ -232,7 +233,7 @@ pub(super) async fn ollama(state: Arc<State>, call: Call) -> Result<Response<Bod
     let nothing = input.as_array().is_some_and(Vec::is_empty) || input.as_str() == Some("");
     let (mut rows, mut tokens) = (Vec::new(), 0);
     if !nothing {
-        (rows, tokens) = pooled(vectors(&model, input, Form { normalized: true, size, cut }).await?)?;
+        (rows, tokens) = pooled(vectors(&call, &model, input, Form { normalized: true, size, cut }).await?)?;
     }
     let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let answer = json!({ "model": model.name, "embeddings": rows, "total_duration": time, "load_duration": 0,
@@ -243,12 +244,14 @@ pub(super) async fn ollama(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `POST /api/embeddings`: one text, as it was before `/api/embed`.
 pub(super) async fn ollama_old(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
     fields.skip(&["options", "keep_alive"]);
     let vector = match prompt.is_empty() {
         true => Vec::new(),
-        false => pooled(vectors(&model, prompt.into(), Form { normalized: false, ..Form::PLAIN }).await?)?.0.remove(0),
+        false => {
+            pooled(vectors(&call, &model, prompt.into(), Form { normalized: false, ..Form::PLAIN }).await?)?.0.remove(0)
+        }
     };
     Ok(respond_json(&json!({ "embedding": vector }), &fields.rest()))
 }
@@ -264,7 +267,7 @@ fn pooled(vectors: Vectors) -> Result<(Vec<Vec<f32>>, usize)> {
 /// `POST /v1/rerank`: documents by how well they answer a query, best first.
 pub(super) async fn rerank(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let query = fields.str("query")?.ok_or_else(|| ApiError::field("query", "is missing"))?;
     // Text Embeddings Inference calls them texts, and answers in another form.
     let (list, bare) = match fields.take("texts") {

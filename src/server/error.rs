@@ -61,6 +61,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 
+    pub(super) fn head_too_large(limit: usize) -> Self {
+        let message = format!("the head is larger than the {limit} bytes that are allowed");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request_too_large", message)
+    }
+
     pub(super) fn timeout(message: &str) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message)
     }
@@ -102,6 +107,11 @@ impl ApiError {
         Self { retry_after: Some(5), ..this }
     }
 
+    /// The server ends before the request does.
+    pub(super) fn stopping() -> Self {
+        Self::unavailable("the server is stopping")
+    }
+
     /// What fails now and will fail again: a model's file that is damaged, a thread that has ended.
     pub(super) fn broken(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message)
@@ -135,7 +145,7 @@ impl ApiError {
                     401 => "authentication_error",
                     403 => "permission_error",
                     404 => "not_found_error",
-                    413 => "request_too_large",
+                    413 | 431 => "request_too_large",
                     429 => "rate_limit_error",
                     _ if self.is_overload() => "overloaded_error",
                     _ => "api_error",
@@ -193,7 +203,7 @@ impl From<Error> for ApiError {
                 )
             },
             Error::Input { .. } | Error::Usage { .. } => Self::bad(error.to_string()),
-            Error::Interrupted => Self::unavailable("the server is stopping"),
+            Error::Interrupted => Self::stopping(),
             Error::Failed { .. } | Error::Io { .. } => Self::broken(error.to_string()),
         }
     }

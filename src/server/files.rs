@@ -26,12 +26,35 @@ pub(super) const MAX_FILE: usize = 100 << 20;
 /// Most files and batches that are kept.
 const MAX_OBJECTS: usize = 10_000;
 
+/// The object of a file or a batch, and whose it is: those of others are as if they were not there.
+struct Kept {
+    owner: u64,
+    object: Value,
+}
+
+/// The member that says so on disk.
+const OWNER: &str = "tokki_owner";
+
+impl Kept {
+    /// What the disk has.
+    fn read(mut object: Value) -> Self {
+        let owner = object.as_object_mut().and_then(|object| object.remove(OWNER));
+        Self { owner: owner.and_then(|owner| owner.as_u64()).unwrap_or_default(), object }
+    }
+
+    fn written(&self) -> String {
+        let mut object = self.object.clone();
+        object[OWNER] = self.owner.into();
+        object.to_string()
+    }
+}
+
 /// The files and batches of a server.
 pub(super) struct Files {
     folder: PathBuf,
     /// The folder, where it goes with the server.
     _temporary: Option<tempfile::TempDir>,
-    objects: Mutex<BTreeMap<String, Value>>,
+    objects: Mutex<BTreeMap<String, Kept>>,
     /// Flags of batches that are to stop.
     stops: Mutex<BTreeMap<String, Arc<AtomicBool>>>,
     next: AtomicU64,
@@ -65,14 +88,14 @@ impl Files {
                 && let Ok(object) = serde_json::from_str::<Value>(&text)
                 && let Some(id) = object["id"].as_str().filter(|id| path.file_stem().is_some_and(|stem| stem == *id))
             {
-                objects.insert(id.to_owned(), object.clone());
+                objects.insert(id.to_owned(), Kept::read(object.clone()));
             }
         }
         let (objects, stops) = (Mutex::new(objects), Mutex::default());
         Ok(Self { folder, _temporary: temporary, objects, stops, next: AtomicU64::new(0) })
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,27 +113,37 @@ impl Files {
     }
 
     /// An object of this kind, by its id.
-    fn get(&self, kind: &str, id: &str) -> Result<Value> {
-        let found = self.objects().get(id).filter(|object| object["object"] == kind).cloned();
-        found.ok_or_else(|| ApiError::not_found(format!("there is no {kind} '{id}'")))
+    fn get(&self, owner: u64, kind: &str, id: &str) -> Result<Value> {
+        let objects = self.objects();
+        let found = objects.get(id).filter(|kept| kept.owner == owner && kept.object["object"] == kind);
+        found.map(|kept| kept.object.clone()).ok_or_else(|| ApiError::not_found(format!("there is no {kind} '{id}'")))
     }
 
     /// All objects of this kind, the latest last.
-    fn list(&self, kind: &str) -> Vec<Value> {
+    fn list(&self, owner: u64, kind: &str) -> Vec<Value> {
         let objects = self.objects();
-        let mut list: Vec<Value> = objects.values().filter(|object| object["object"] == kind).cloned().collect();
+        let own = objects.values().filter(|kept| kept.owner == owner && kept.object["object"] == kind);
+        let mut list: Vec<Value> = own.map(|kept| kept.object.clone()).collect();
         list.sort_by_key(|object| object["created_at"].as_u64());
         list
     }
 
+    /// The batches that are not over, and whose they are.
+    fn open_batches(&self) -> Vec<(u64, String)> {
+        let objects = self.objects();
+        let open = objects.iter().filter(|(_, kept)| kept.object["object"] == "batch" && !is_over(&kept.object));
+        open.map(|(id, kept)| (kept.owner, id.clone())).collect()
+    }
+
     /// Writes an object, so that it is there after a crash as well.
-    fn put(&self, object: Value) -> Result<()> {
+    fn put(&self, owner: u64, object: Value) -> Result<()> {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         if !self.objects().contains_key(&id) && self.objects().len() >= MAX_OBJECTS {
             return Err(ApiError::conflict("too many files and batches are kept: delete some"));
         }
-        output::write(&self.path(&format!("{id}.json")), object.to_string().as_bytes())?;
-        self.objects().insert(id, object);
+        let kept = Kept { owner, object };
+        output::write(&self.path(&format!("{id}.json")), kept.written().as_bytes())?;
+        self.objects().insert(id, kept);
         Ok(())
     }
 
@@ -167,24 +200,24 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
     let id = files.new_id("file-");
     output::write(&files.path(&id), &bytes)?;
     let object = files.file_object(&id, &name, &purpose);
-    files.put(object.clone()).inspect_err(|_| files.remove(&id))?;
+    files.put(call.owner, object.clone()).inspect_err(|_| files.remove(&id))?;
     Ok(respond_json(&object, &[]))
 }
 
 /// `GET /v1/files`
 pub(super) async fn files(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: MAX_OBJECTS, most: MAX_OBJECTS };
-    Ok(respond_json(&resume::page(state.files.list("file"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(&resume::page(state.files.list(call.owner, "file"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/files/ID`
 pub(super) async fn file(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&state.files.get("file", id_of(&call, ""))?, &[]))
+    Ok(respond_json(&state.files.get(call.owner, "file", id_of(&call, ""))?, &[]))
 }
 
 /// `GET /v1/files/ID/content`
 pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let object = state.files.get("file", id_of(&call, "/content"))?;
+    let object = state.files.get(call.owner, "file", id_of(&call, "/content"))?;
     let path = state.files.path(object["id"].as_str().unwrap_or_default());
     let bytes = tokio::task::spawn_blocking(move || {
         std::fs::read(&path).map_err(|why| crate::Error::io(&path, FileAction::Read, why))
@@ -198,11 +231,11 @@ pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Bo
 /// `DELETE /v1/files/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call, "").to_owned();
-    state.files.get("file", &id)?;
+    state.files.get(call.owner, "file", &id)?;
     let used = |batch: &Value| {
         !is_over(batch) && [&batch["input_file_id"], &batch["output_file_id"]].iter().any(|own| **own == id.as_str())
     };
-    if state.files.list("batch").iter().any(used) {
+    if state.files.list(call.owner, "batch").iter().any(used) {
         return Err(ApiError::conflict("a batch that is not over uses this file"));
     }
     state.files.remove(&id);
@@ -223,7 +256,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let window = fields.str("completion_window")?.unwrap_or_else(|| "24h".to_owned());
     let metadata = fields.take("metadata");
-    state.files.get("file", &input)?;
+    state.files.get(call.owner, "file", &input)?;
     let id = state.files.new_id("batch_");
     let none = Value::Null;
     let batch = json!({
@@ -233,26 +266,26 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         "failed_at": none, "expired_at": none, "cancelling_at": none, "cancelled_at": none,
         "request_counts": { "total": 0, "completed": 0, "failed": 0 }, "metadata": metadata,
     });
-    state.files.put(batch.clone())?;
-    begin(&state, id);
+    state.files.put(call.owner, batch.clone())?;
+    begin(&state, call.owner, id);
     Ok(respond_json(&batch, &fields.rest()))
 }
 
 /// `GET /v1/batches`
 pub(super) async fn batches(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: 20, most: 100 };
-    Ok(respond_json(&resume::page(state.files.list("batch"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(&resume::page(state.files.list(call.owner, "batch"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/batches/ID`
 pub(super) async fn batch(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&state.files.get("batch", id_of(&call, ""))?, &[]))
+    Ok(respond_json(&state.files.get(call.owner, "batch", id_of(&call, ""))?, &[]))
 }
 
 /// `POST /v1/batches/ID/cancel`
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call, "/cancel").to_owned();
-    let mut object = state.files.get("batch", &id)?;
+    let mut object = state.files.get(call.owner, "batch", &id)?;
     if is_over(&object) {
         return Err(ApiError::conflict(format!("this batch is {}", object["status"].as_str().unwrap_or("over"))));
     }
@@ -261,26 +294,25 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     object["status"] = "cancelling".into();
     object["cancelling_at"] = now().into();
-    state.files.put(object.clone())?;
+    state.files.put(call.owner, object.clone())?;
     Ok(respond_json(&object, &[]))
 }
 
 /// Goes on with the batches that an earlier run of the server has left.
 pub(super) fn resume(state: &Arc<State>) {
-    let open = state.files.list("batch").into_iter().filter(|batch| !is_over(batch));
-    for id in open.filter_map(|batch| batch["id"].as_str().map(str::to_owned)) {
-        begin(state, id);
+    for (owner, id) in state.files.open_batches() {
+        begin(state, owner, id);
     }
 }
 
 /// Works on a batch in the background.
-fn begin(state: &Arc<State>, id: String) {
+fn begin(state: &Arc<State>, owner: u64, id: String) {
     let stop: Arc<AtomicBool> = Arc::default();
     state.files.stops().insert(id.clone(), Arc::clone(&stop));
     let state = Arc::clone(state);
     tokio::spawn(async move {
-        if let Err(why) = run(&state, &id, &stop).await
-            && let Ok(mut object) = state.files.get("batch", &id)
+        if let Err(why) = run(&state, owner, &id, &stop).await
+            && let Ok(mut object) = state.files.get(owner, "batch", &id)
             && !state.draining.load(Ordering::Relaxed)
         {
             object["status"] = "failed".into();
@@ -288,14 +320,14 @@ fn begin(state: &Arc<State>, id: String) {
             // A client knows the ids of its files, and not where they lie.
             let message = why.message.replace(&format!("{}/", state.files.folder.display()), "");
             object["errors"] = json!({ "object": "list", "data": [{ "message": message, "code": "failed" }] });
-            let _ = state.files.put(object);
+            let _ = state.files.put(owner, object);
         }
         state.files.stops().remove(&id);
     });
 }
 
-async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
-    let mut object = state.files.get("batch", id)?;
+async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Result<()> {
+    let mut object = state.files.get(owner, "batch", id)?;
     let text = |object: &Value, name: &str| object[name].as_str().unwrap_or_default().to_owned();
     let endpoint = text(&object, "endpoint");
     let lines = batch::read_lines(&state.files.path(&text(&object, "input_file_id")))?;
@@ -321,8 +353,9 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
     let mut completed = done.len() - failed;
     object["request_counts"]["completed"] = completed.into();
     object["request_counts"]["failed"] = failed.into();
-    state.files.put(state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output"))?;
-    state.files.put(object.clone())?;
+    let told_output = || state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output");
+    state.files.put(owner, told_output())?;
+    state.files.put(owner, object.clone())?;
     let left: Vec<Line> = lines.into_iter().filter(|line| !done.contains_key(&line.custom_id)).collect();
     let cancelled = object["status"] == "cancelling";
     stop.fetch_or(cancelled, Ordering::Relaxed);
@@ -332,14 +365,14 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
             Was::Refused => failed += 1,
         }
         // Told to the client; the output itself is what survives a crash.
-        if let Some(object) = state.files.objects().get_mut(id) {
-            object["request_counts"]["completed"] = completed.into();
-            object["request_counts"]["failed"] = failed.into();
+        if let Some(kept) = state.files.objects().get_mut(id) {
+            kept.object["request_counts"]["completed"] = completed.into();
+            kept.object["request_counts"]["failed"] = failed.into();
         }
     };
-    let outcome = batch::answer_all(state, left, &mut file, stop, &mut told).await;
-    state.files.put(state.files.file_object(&output, &format!("{id}_output.jsonl"), "batch_output"))?;
-    let mut object = state.files.get("batch", id)?;
+    let outcome = batch::answer_all(state, owner, left, &mut file, stop, &mut told).await;
+    state.files.put(owner, told_output())?;
+    let mut object = state.files.get(owner, "batch", id)?;
     let status = match outcome {
         Ok(()) => "completed",
         Err(crate::Error::Interrupted) => "cancelled",
@@ -350,5 +383,5 @@ async fn run(state: &Arc<State>, id: &str, stop: &AtomicBool) -> Result<()> {
     }
     object["status"] = status.into();
     object[format!("{status}_at")] = now().into();
-    state.files.put(object)
+    state.files.put(owner, object)
 }

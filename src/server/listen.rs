@@ -3,9 +3,11 @@
 use super::ServerOptions;
 use super::auth::Keys;
 use super::files::{self, Files};
+use super::log::Log;
 use super::metrics::Metrics;
 use super::models::Models;
 use super::openai::Thoughts;
+use super::patience::Patient;
 use super::responses::Stored;
 use super::resume::Streams;
 use super::routes::{State, answer};
@@ -19,7 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -30,10 +34,18 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Longest time for the head of a request, and for a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Longest time that a client may leave unread what is sent to it.
+const WRITE_TIME: Duration = Duration::from_secs(60);
 /// Largest head of a request.
-const HEAD_BYTES: usize = 64 << 10;
+pub(super) const HEAD_BYTES: usize = 64 << 10;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 4096;
+/// Lines that wait to be told; more are lost.
+const MAX_LINES: usize = 4096;
+/// How long the last of them are waited for.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long answers that are cut short are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Files of a certificate chain and its key, in PEM.
 #[derive(Debug, Clone)]
@@ -73,40 +85,64 @@ pub enum Notice {
     Reloaded(usize),
     /// It could not read its keys or certificates again: the old ones stay.
     NotReloaded(Error),
+    /// The line that a coding agent changes with every request was taken out of a system prompt: the first time.
+    LineDropped,
+    /// What became of a request, in the form that was asked for.
+    Request(String),
 }
 
+/// Who is told.
+pub type Told = Arc<dyn Fn(Notice) + Send + Sync>;
+
 /// Serves `models` until SIGTERM or SIGINT; running answers may then end within `options.drain`, a second signal ends
-/// them at once. `told` gets to know where it listens, and what becomes of a
-/// request (SIGHUP) to read keys and certificates again.
+/// them at once. `told` gets to know where it listens, what becomes of a
+/// request (SIGHUP) to read keys and certificates again, and of all others.
 ///
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
-pub fn serve(models: Models, options: ServerOptions, told: &mut dyn FnMut(Notice)) -> Result<()> {
+pub fn serve(models: Models, options: ServerOptions, told: &Told) -> Result<()> {
     if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
         let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
     }
     let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let form = options.log;
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    let state = new_state(models, options)?;
-    let outcome = runtime.block_on(run(state, tls, told));
+    let (lines, teller) = teller(told)?;
+    let state = new_state(models, options, Log::new(form, lines))?;
+    let outcome = runtime.block_on(run(state, tls, &**told));
     // Threads that still prepare a request are not waited for.
     runtime.shutdown_background();
+    let start = Instant::now();
+    while !teller.is_finished() && start.elapsed() < LAST_LINES {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     outcome
+}
+
+/// A thread that tells what is sent to it, until nobody sends any more: whoever reads the lines may be slow.
+fn teller(told: &Told) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
+    let (lines, inbox) = sync_channel(MAX_LINES);
+    let told = Arc::clone(told);
+    let work = move || inbox.into_iter().for_each(|notice| told(notice));
+    let thread = std::thread::Builder::new().name("tokki-log".into()).spawn(work);
+    Ok((lines, thread.map_err(|why| Error::failed("the log", format!("cannot start its thread: {why}")))?))
 }
 
 /// What all requests share.
 ///
 /// # Errors
 /// A key file that cannot be read.
-pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<State>> {
+pub(super) fn new_state(models: Models, options: ServerOptions, log: Log) -> Result<Arc<State>> {
     if let Some(folder) = &options.slot_dir {
         std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
     }
     Ok(Arc::new(State {
         models: Arc::new(models),
         keys: Keys::load(&options)?,
+        log: Arc::new(log),
+        deadline: watch::channel(false).0,
         metrics: Metrics::default(),
         stored: Stored::default(),
         thoughts: Thoughts::default(),
@@ -119,7 +155,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions) -> Result<Arc<St
     }))
 }
 
-async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &mut dyn FnMut(Notice)) -> Result<()> {
+async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &(dyn Fn(Notice) + Send + Sync)) -> Result<()> {
     let listeners = bind(&state.options).await?;
     let (mut stop, mut reload) = signals::watch()?;
     for (_, address) in &listeners {
@@ -162,19 +198,21 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &mut dyn FnM
     drop(listeners);
     state.draining.store(true, Ordering::Relaxed);
     let _ = ending.send(true);
-    let deadline = tokio::time::sleep(state.options.drain);
-    tokio::pin!(deadline);
-    loop {
-        let idle = room.available_permits() == MAX_CONNECTIONS && state.streams.are_over();
-        if idle {
-            return Ok(());
+    let over = async || {
+        while room.available_permits() < MAX_CONNECTIONS || !state.streams.are_over() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-            () = &mut deadline => return Ok(()),
-            () = stop.asked() => return Ok(()),
+    };
+    tokio::select! {
+        () = over() => {}
+        () = tokio::time::sleep(state.options.drain) => {
+            // Those that are cut short are told so.
+            state.deadline.send_replace(true);
+            let _ = tokio::time::timeout(LAST_WORDS, over()).await;
         }
+        () = stop.asked() => {}
     }
+    Ok(())
 }
 
 /// Listens at every address.
@@ -254,7 +292,7 @@ where
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.title_case_headers(true).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = &mut connection => return,

@@ -90,7 +90,8 @@ fn props_of(state: &State, model: &Served) -> Result<Value> {
             },
             "n_ctx": options.session.context,
             "total_slots": options.parallel,
-            "cache_bytes": options.cache_bytes,
+            "cache_bytes": model.engine.cache().1,
+            "cache_budget_bytes": options.shared.as_ref().map(|shared| shared.limit()),
             "model_alias": model.name,
             "model_path": llm.model().gguf.path().display().to_string(),
             "modalities": { "vision": false, "audio": false },
@@ -131,7 +132,7 @@ pub(super) async fn unload(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `POST /tokenize`
 pub(super) async fn tokenize(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     // As llama-server calls it, or as vLLM does.
     let content = match fields.take("content").or_else(|| fields.take("prompt")) {
         None => String::new(),
@@ -158,7 +159,7 @@ pub(super) async fn tokenize(state: Arc<State>, call: Call) -> Result<Response<B
 /// `POST /detokenize`
 pub(super) async fn detokenize(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = model.engine.llm();
     let tokens = fields.array("tokens")?.unwrap_or_default();
     let id = |value: &Value| value.as_u64().filter(|&id| id < llm.model().spec.vocab as u64).map(|id| id as u32);
@@ -170,7 +171,7 @@ pub(super) async fn detokenize(state: Arc<State>, call: Call) -> Result<Response
 /// `POST /apply-template`
 pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     let list = super::messages::read(&llm, list)?;

@@ -2,7 +2,9 @@
 
 use super::body::{Fields, kind};
 use super::error::ApiError;
+use super::routes::State;
 use crate::engine::Llm;
+use crate::engine::messages::ROLES;
 use serde_json::{Map, Value, json};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -21,13 +23,20 @@ pub(super) fn read(llm: &Llm, messages: Vec<Value>) -> Result<Vec<Value>> {
     messages.into_iter().enumerate().map(|(index, message)| one(llm, index, message)).collect()
 }
 
+/// The error for a role that nobody has.
+pub(super) fn unknown_role(fields: &Fields, role: &str, known: &[&str]) -> ApiError {
+    let role: String = role.chars().take(50).collect();
+    fields.wrong("role", format!("one of {} is wanted, not '{role}'", known.join(", ")))
+}
+
 fn one(llm: &Llm, index: usize, message: Value) -> Result<Value> {
     let mut fields = Fields::of(message, &format!("messages[{index}]"))?;
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
     let role = match role.as_str() {
         "developer" => "system".to_owned(),
         "function" => "tool".to_owned(),
-        _ => role,
+        known if ROLES.contains(&known) => role,
+        _ => return Err(unknown_role(&fields, &role, ROLES)),
     };
     if fields.array("images")?.is_some_and(|images| !images.is_empty()) {
         return Err(fields.wrong("images", "images are not supported: this server runs text models"));
@@ -111,18 +120,28 @@ pub(super) fn plain(role: &str, content: &str) -> Value {
 
 /// Without the line that a popular coding agent puts before its system prompt and changes with every request: no prefix
 /// of the conversation could be reused otherwise.
-pub(super) fn without_billing_line(text: &str) -> Option<&str> {
+fn without_billing_line(text: &str) -> Option<&str> {
     const LINE: &str = "x-anthropic-billing-header:";
     let rest = text.strip_prefix(LINE)?;
     Some(rest.split_once('\n').map_or("", |(_, rest)| rest))
 }
 
+/// A system prompt without that line, unless the server leaves it in.
+pub(super) fn system_prompt(state: &State, text: String) -> String {
+    match without_billing_line(&text).filter(|_| !state.options.keep_billing_line) {
+        Some(rest) => {
+            state.log.line_dropped();
+            rest.to_owned()
+        }
+        None => text,
+    }
+}
+
 /// The same for a conversation, whose system prompt comes first.
-pub(super) fn strip_billing_line(list: &mut [Value]) {
+pub(super) fn strip_billing_line(state: &State, list: &mut [Value]) {
     let Some(first) = list.first_mut().filter(|first| first["role"] == "system") else { return };
-    let rest = first["content"].as_str().and_then(without_billing_line).map(str::to_owned);
-    if let Some(rest) = rest {
-        first["content"] = rest.into();
+    if let Value::String(text) = &mut first["content"] {
+        *text = system_prompt(state, std::mem::take(text));
     }
 }
 

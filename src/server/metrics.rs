@@ -18,6 +18,7 @@ pub(super) enum Measure {
     Queue,
     Prefill,
     Decode,
+    Inference,
     PromptTokens,
     GeneratedTokens,
 }
@@ -91,6 +92,13 @@ pub(super) struct Measured {
     ends: [AtomicU64; ENDS.len()],
 }
 
+impl Broken {
+    /// In the words of vLLM.
+    pub(super) fn name(self) -> &'static str {
+        ENDS[self as usize]
+    }
+}
+
 impl Measured {
     pub(super) fn record(&self, what: Measure, value: f64) {
         self.histograms[what as usize].record(what.bounds(), value);
@@ -104,6 +112,7 @@ impl Measured {
         self.record(Measure::Queue, stats.queue_s);
         self.record(Measure::Prefill, stats.prefill_s);
         self.record(Measure::Decode, stats.decode_s);
+        self.record(Measure::Inference, stats.prefill_s + stats.decode_s);
         self.record(Measure::PromptTokens, stats.prompt_tokens as f64);
         self.record(Measure::GeneratedTokens, stats.tokens as f64);
         if stats.tokens > 1 {
@@ -137,6 +146,7 @@ impl Metrics {
     pub(super) fn text(&self, models: &Models, keys: &Keys, as_vllm: bool) -> String {
         let mut out = String::new();
         self.of_server(&mut out, keys);
+        of_caches(&mut out, models);
         for row in TABLE {
             row.write(&mut out, models, ("tokki_", "model"), row.tokki);
         }
@@ -212,6 +222,18 @@ impl Metrics {
     }
 }
 
+/// The memory that the caches of all models share.
+fn of_caches(out: &mut String, models: &Models) {
+    let Some((used, limit)) = models.shared_cache() else { return };
+    for (name, help, bytes) in [
+        ("tokki_cache_budget_bytes", "Bytes that the caches of all models may have together", limit),
+        ("tokki_cache_budget_used_bytes", "Bytes of them that are in use", used),
+    ] {
+        family(out, name, "gauge", help);
+        let _ = writeln!(out, "{name} {bytes}");
+    }
+}
+
 const CACHED: &str = "Tokens of prompts that were in the cache";
 /// The engine computes every token: none is guessed, and none of these is accepted.
 const NO_GUESSES: f64 = 0.0;
@@ -254,8 +276,14 @@ const TABLE: &[Row] = &[
         Value::Gauge(|e| e.cache().0 as f64 / e.cache().1.max(1) as f64),
     ),
     row("cache_bytes", "", "Bytes of the key-value cache that are in use", Value::Gauge(|e| e.cache().0 as f64)),
-    row("cache_limit_bytes", "", "Bytes that the cache may have", Value::Gauge(|e| e.cache().1 as f64)),
+    row(
+        "cache_limit_bytes",
+        "",
+        "Bytes that the cache may have, as far as the models beside it do not use them",
+        Value::Gauge(|e| e.cache().1 as f64),
+    ),
     row("", "cache_config_info", "Tokens of a page of the cache, and how many pages it has", Value::Facts(pages)),
+    row("", "lora_requests_info", "Adapters in use: there are none", Value::Facts(adapters)),
     row("requests_total", "", "Requests begun", Value::Count(Count::Requests)),
     row(
         "answers_total",
@@ -333,6 +361,12 @@ const TABLE: &[Row] = &[
         Value::Histogram(Measure::Decode),
     ),
     row(
+        "request_inference_seconds",
+        "request_inference_time_seconds",
+        "Time of reading an answer's prompt and of writing the answer",
+        Value::Histogram(Measure::Inference),
+    ),
+    row(
         "request_prompt_tokens",
         "request_prompt_tokens",
         "Tokens of an answer's prompt",
@@ -351,6 +385,11 @@ fn pages(entry: &Entry) -> Option<String> {
     let served = entry.served()?;
     let (tokens, pages) = served.engine.pages();
     Some(format!("block_size=\"{tokens}\",num_gpu_blocks=\"{pages}\",enable_prefix_caching=\"True\""))
+}
+
+/// Gateways that place requests by adapter look here first.
+fn adapters(_: &Entry) -> Option<String> {
+    Some("max_lora=\"0\",running_lora_adapters=\"\",waiting_lora_adapters=\"\"".to_owned())
 }
 
 impl Row {

@@ -16,8 +16,10 @@ mod embeddings;
 mod error;
 mod files;
 mod infill;
+mod known;
 mod listen;
 mod llama_server;
+mod log;
 mod messages;
 mod metrics;
 mod models;
@@ -25,6 +27,7 @@ mod ollama;
 mod openai;
 mod openapi;
 mod page;
+mod patience;
 mod request;
 mod responses;
 mod resume;
@@ -34,7 +37,8 @@ mod slots;
 mod stream;
 
 pub use batch::{Line, Outcome, batch, read_lines, read_requests};
-pub use listen::{Notice, Tls, serve};
+pub use listen::{Notice, Tls, Told, serve};
+pub use log::LogForm;
 pub use models::{Models, Offer, Open, Residency};
 
 use crate::chat::ThinkingMode;
@@ -80,6 +84,10 @@ pub struct ServerOptions {
     pub data: Option<PathBuf>,
     /// The folder of files that slots are saved in; none = they cannot be saved.
     pub slot_dir: Option<PathBuf>,
+    /// How requests are told.
+    pub log: LogForm,
+    /// Whether the line that a coding agent puts before its system prompt, and changes with every request, stays there.
+    pub keep_billing_line: bool,
 }
 
 /// What holds where a request says nothing.
@@ -115,6 +123,8 @@ impl Default for ServerOptions {
             slots: true,
             data: None,
             slot_dir: None,
+            log: LogForm::Off,
+            keep_billing_line: false,
         }
     }
 }

@@ -247,6 +247,12 @@ impl Models {
         self.entries.iter().filter_map(|entry| entry.served()).collect()
     }
 
+    /// Bytes of all caches together, and how many there may be; none while no model is open that shares them.
+    pub(super) fn shared_cache(&self) -> Option<(usize, usize)> {
+        let shared = self.open_ones().iter().find_map(|model| model.engine.options().shared.clone())?;
+        Some((shared.used(), shared.limit()))
+    }
+
     /// The entry of this name. Where only one is offered it answers to every name, as clients have names of their own; the
     /// answer says which model it was.
     pub(super) fn find(&self, name: Option<&str>) -> std::result::Result<&Arc<Entry>, ApiError> {

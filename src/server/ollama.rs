@@ -5,6 +5,7 @@ use super::card;
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::infill::Fim;
+use super::log::Asker;
 use super::messages;
 use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
@@ -158,7 +159,7 @@ fn think(fields: &mut Fields, vars: &mut Vars, llm: &Llm) -> Result<ThinkingMode
 /// `POST /api/chat`
 pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
     let mut vars = Vars::new();
@@ -172,7 +173,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     }
     keep_for(&state, &model, keep);
     let mut list = messages::read(&llm, list)?;
-    messages::strip_billing_line(&mut list);
+    messages::strip_billing_line(&state, &mut list);
     vars.insert("messages".into(), list.into());
     if !tools.is_empty() {
         common::allow_calls(&known, &mut ask)?;
@@ -181,13 +182,13 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     }
     ask.input = Input::Chat(vars);
     let finder = CallFinder::new(known);
-    respond(&state, model, ask, call.client, &mut fields, true, finder).await
+    respond(&state, model, ask, &call.asker, &mut fields, true, finder).await
 }
 
 /// `POST /api/generate`
 pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = common(&mut fields, &llm)?;
     let mut vars = Vars::new();
@@ -209,11 +210,11 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     } else {
         let system = system.map(|text| messages::plain("system", &text));
         let mut list: Vec<Value> = system.into_iter().chain([messages::plain("user", &prompt)]).collect();
-        messages::strip_billing_line(&mut list);
+        messages::strip_billing_line(&state, &mut list);
         vars.insert("messages".into(), list.into());
         Input::Chat(vars)
     };
-    respond(&state, model, ask, call.client, &mut fields, false, CallFinder::new(Tools::default())).await
+    respond(&state, model, ask, &call.asker, &mut fields, false, CallFinder::new(Tools::default())).await
 }
 
 /// How long a model is to stay open after this request.
@@ -284,14 +285,14 @@ async fn respond(
     state: &Arc<State>,
     model: Arc<Served>,
     ask: Ask,
-    client: u64,
+    asker: &Asker,
     fields: &mut Fields,
     chat: bool,
     finder: CallFinder,
 ) -> Result<Response<Body>> {
     let stream = fields.bool("stream")?.unwrap_or(true);
     let ignored = fields.rest();
-    let running = request::start(state, model, Ask { n: 1, ..ask }, client).await?;
+    let running = request::start(state, model, Ask { n: 1, ..ask }, asker).await?;
     let warnings = running.warnings.clone();
     let (model, llm) = (running.model.name.clone(), Arc::clone(running.model.engine.llm()));
     let mut lines = Lines { model, llm, chat, finder, logprobs: Vec::new() };

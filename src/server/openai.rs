@@ -44,10 +44,10 @@ struct Chat {
     ignored: Vec<String>,
 }
 
-fn read_chat(fields: &mut Fields, llm: &Llm) -> Result<Chat> {
+fn read_chat(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     let mut list = messages::read(llm, list)?;
-    messages::strip_billing_line(&mut list);
+    messages::strip_billing_line(state, &mut list);
     let mut vars = Vars::new();
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(fields, &mut ask, llm)?;
@@ -109,8 +109,8 @@ pub(super) fn continues(fields: &mut Fields, vars: &Vars, list: &[Value]) -> Res
 /// `POST /v1/chat/completions/input_tokens`
 pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let Chat { ask, ignored, .. } = read_chat(&mut fields, model.engine.llm())?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
+    let Chat { ask, ignored, .. } = read_chat(&state, &mut fields, model.engine.llm())?;
     let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
@@ -118,11 +118,11 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 /// `POST /v1/chat/completions`
 pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let chat = read_chat(&mut fields, model.engine.llm())?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
+    let chat = read_chat(&state, &mut fields, model.engine.llm())?;
     let Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored } = chat;
     let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&state, &ask, &model)).transpose()?;
-    let running = request::start(&state, model, ask, call.client).await?;
+    let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
     state.thoughts.note(&head.id, &running);

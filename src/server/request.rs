@@ -2,6 +2,7 @@
 
 use super::common;
 use super::error::ApiError;
+use super::log::{Asker, Note};
 use super::metrics::{Broken, Measure, Measured};
 use super::models::Served;
 use super::routes::State;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -132,13 +134,18 @@ pub(super) struct Running {
     events: UnboundedReceiver<Event>,
     cancelled: Arc<AtomicBool>,
     clock: Clock,
+    /// The time for running answers is over.
+    pub(super) deadline: watch::Receiver<bool>,
     /// The number of its first answer in what the client gets.
     first: usize,
 }
 
-/// Tells the metrics how long things took, and how they ended.
+/// Tells the metrics and the log how long things took, and how they ended.
 struct Clock {
     measured: Arc<Measured>,
+    note: Arc<Note>,
+    /// What was in the cache has been noted.
+    noted: bool,
     start: Instant,
     spoke: bool,
     /// Answers that have not ended.
@@ -184,16 +191,19 @@ impl Running {
         let first = self.first;
         Ok(match event {
             Event::Prefill { done, total, cached, seconds } => {
+                self.clock.cached(cached);
                 Progress::Prefill { choice: first, done, total, cached, seconds }
             }
             Event::Token { choice, chosen } => Progress::Token { choice: first + choice, chosen },
             Event::Part { choice, part, tokens } => {
                 self.clock.speak();
+                self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
                 Progress::Piece { choice: first + choice, kind: part.kind, text: part.text, tokens }
             }
             Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
+                self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
                 if choice == 0 {
                     self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
@@ -220,19 +230,32 @@ impl Running {
 }
 
 impl Clock {
+    /// The first event says how much of the prompt was in the cache, and later ones repeat it.
+    fn cached(&mut self, tokens: usize) {
+        if !std::mem::replace(&mut self.noted, true) {
+            self.note.cached(tokens);
+        }
+    }
+
     fn speak(&mut self) {
         if !std::mem::replace(&mut self.spoke, true) {
             self.measured.record(Measure::FirstToken, self.start.elapsed().as_secs_f64());
+            self.note.first_token();
         }
     }
 
     fn end(&mut self, stats: &Stats) {
         self.open -= 1;
         self.measured.ended(stats, self.start.elapsed().as_secs_f64());
+        self.note.ended(finish_reason(stats));
     }
 
     fn broke(&mut self, why: Broken) {
-        self.measured.broke(why, std::mem::take(&mut self.open));
+        let open = std::mem::take(&mut self.open);
+        if open > 0 {
+            self.note.ended(why.name());
+        }
+        self.measured.broke(why, open);
     }
 }
 
@@ -302,7 +325,7 @@ impl Running {
             }
         }
         if open > 0 {
-            return Err(ApiError::unavailable("the server is stopping"));
+            return Err(ApiError::stopping());
         }
         Ok((answers, self))
     }
@@ -351,11 +374,11 @@ pub(super) async fn render(
 ///
 /// # Errors
 /// Everything that can be known before computing.
-pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64) -> Result<Running> {
+pub(super) async fn start(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: &Asker) -> Result<Running> {
     let begin = Instant::now();
-    let shared = Arc::clone(state);
+    let (shared, asker) = (Arc::clone(state), asker.clone());
     // Templates, tokenizing and compiling a schema take time: not on the threads that speak with clients.
-    let work = tokio::task::spawn_blocking(move || prepare(&shared, model, ask, client, begin));
+    let work = tokio::task::spawn_blocking(move || prepare(&shared, model, ask, asker, begin));
     work.await.unwrap_or_else(|_| Err(ApiError::internal("preparing the request failed")))
 }
 
@@ -368,24 +391,29 @@ pub(super) async fn start_all(
     model: &Arc<Served>,
     ask: &Ask,
     inputs: Vec<Input>,
-    client: u64,
+    asker: &Asker,
 ) -> Result<Vec<Running>> {
     let mut begun: Vec<Running> = Vec::with_capacity(inputs.len());
     for input in inputs {
         let follows = !begun.is_empty();
-        let mut running = start(state, Arc::clone(model), Ask { input, follows, ..ask.clone() }, client).await?;
+        let mut running = start(state, Arc::clone(model), Ask { input, follows, ..ask.clone() }, asker).await?;
         running.first = begun.last().map_or(0, |before| before.first + before.n);
         begun.push(running);
     }
     Ok(begun)
 }
 
-fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start: Instant) -> Result<Running> {
+fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start: Instant) -> Result<Running> {
     let llm = Arc::clone(model.engine.llm());
     if ask.min_tokens > 0 && ask.form.is_some() {
         let why =
             "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
         return Err(ApiError::field("min_tokens", why));
+    }
+    let slots = model.engine.options().parallel;
+    if let Some(slot) = ask.slot.filter(|&slot| slot >= slots) {
+        let why = format!("slots are numbered from 0 to {}, or -1 for any; there is none {slot}", slots - 1);
+        return Err(ApiError::field("id_slot", why));
     }
     let thinking = thinking(state, &llm, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
@@ -427,7 +455,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         prompt: tokens.clone(),
         choices,
         priority: ask.priority,
-        client,
+        client: asker.client,
         reuse: ask.reuse,
         follows: ask.follows,
         events: Box::new(move |event| {
@@ -437,7 +465,9 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         }),
         cancelled: Arc::clone(&cancelled),
     })?;
-    let clock = Clock { measured: Arc::clone(&model.measured), start, spoke: false, open: ask.n };
+    asker.note.prompt(prompt_tokens);
+    let (measured, note) = (Arc::clone(&model.measured), asker.note);
+    let clock = Clock { measured, note, noted: false, start, spoke: false, open: ask.n };
     let slot = model.slots.choose(ask.slot, &tokens);
     let said = Vec::new();
     Ok(Running {
@@ -453,6 +483,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, client: u64, start:
         events,
         cancelled,
         clock,
+        deadline: state.deadline.subscribe(),
         first: 0,
     })
 }

@@ -32,6 +32,8 @@ pub(super) struct Stored {
 }
 
 struct Kept {
+    /// Whose it is.
+    owner: u64,
     id: String,
     /// The whole conversation, the answer included.
     turns: Vec<Value>,
@@ -45,35 +47,36 @@ impl Stored {
     /// Bytes of text that are kept at most.
     const MAX_BYTES: usize = 64 << 20;
 
-    fn keep(&self, id: &str, turns: Vec<Value>, items: Vec<Value>, object: Value) {
+    fn keep(&self, owner: u64, id: &str, turns: Vec<Value>, items: Vec<Value>, object: Value) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let all = turns.iter().chain(&items).chain([&object]);
         let bytes = all.map(|value| value.to_string().len()).sum();
         kept.retain(|kept| kept.id != id);
-        kept.push_back(Kept { id: id.to_owned(), turns, items, object, bytes });
+        kept.push_back(Kept { owner, id: id.to_owned(), turns, items, object, bytes });
         while kept.iter().map(|kept| kept.bytes).sum::<usize>() > Self::MAX_BYTES {
             kept.pop_front();
         }
     }
 
-    fn find<R>(&self, id: &str, read: impl Fn(&Kept) -> R) -> Result<R> {
+    /// What `read` finds in an answer; those of others are as if they were not there.
+    fn find<R>(&self, owner: u64, id: &str, read: impl Fn(&Kept) -> R) -> Result<R> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().find(|kept| kept.id == id).map(read);
+        let found = kept.iter().find(|kept| kept.owner == owner && kept.id == id).map(read);
         found.ok_or_else(|| ApiError::not_found(format!("response '{id}' not found (only the latest are kept)")))
     }
 
     /// An item of an answer that is kept, or of what it answers.
-    fn item(&self, id: &str) -> Option<Value> {
+    fn item(&self, owner: u64, id: &str) -> Option<Value> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |kept: &Kept| items::of_kept(&kept.items, &kept.object).into_iter().find(|item| item["id"] == id);
-        kept.iter().rev().find_map(of)
+        kept.iter().rev().filter(|kept| kept.owner == owner).find_map(of)
     }
 
     /// An input with the items that it names by their ids.
     ///
     /// # Errors
     /// 404 for one that is not kept.
-    fn resolved(&self, mut input: Value) -> Result<Value> {
+    fn resolved(&self, owner: u64, mut input: Value) -> Result<Value> {
         for (index, item) in input.as_array_mut().into_iter().flatten().enumerate() {
             if item["type"] != "item_reference" {
                 continue;
@@ -81,13 +84,14 @@ impl Stored {
             let place = format!("input[{index}].id");
             let id = item["id"].as_str().ok_or_else(|| ApiError::field(&place, "the id of an item is wanted"))?;
             let missing = || ApiError::not_found(format!("{place}: item '{id}' not found (only the latest are kept)"));
-            *item = self.item(id).ok_or_else(missing)?;
+            *item = self.item(owner, id).ok_or_else(missing)?;
         }
         Ok(input)
     }
 
-    fn remove(&self, id: &str) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept.id != id);
+    fn remove(&self, owner: u64, id: &str) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|kept| kept.owner != owner || kept.id != id);
     }
 }
 
@@ -151,20 +155,23 @@ struct Read {
     ignored: Vec<String>,
 }
 
-fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
+fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let (mut turns, mut items) = match fields.str("previous_response_id")? {
-        Some(id) => state.stored.find(&id, |kept| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object)))?,
+        Some(id) => {
+            let before = |kept: &Kept| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object));
+            state.stored.find(owner, &id, before)?
+        }
         None => Default::default(),
     };
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     let mut echo = items::echo(fields, &mut ask)?;
     let instructions = fields.str("instructions")?;
     if let Some(input) = fields.take("input") {
-        let input = state.stored.resolved(input)?;
+        let input = state.stored.resolved(owner, input)?;
         items.extend(items::of_input(input.clone()));
         turns.extend(self::turns(llm, input)?);
     }
-    let shown = instructed(&turns, instructions);
+    let shown = instructed(state, &turns, instructions);
     if shown.is_empty() {
         return Err(ApiError::field("input", "is empty"));
     }
@@ -203,7 +210,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
 }
 
 /// The turns that the model gets to see: instructions hold for one answer only, and are no part of what is kept.
-fn instructed(turns: &[Value], instructions: Option<String>) -> Vec<Value> {
+fn instructed(state: &State, turns: &[Value], instructions: Option<String>) -> Vec<Value> {
     let mut shown = turns.to_vec();
     if let Some(text) = instructions {
         match shown.first_mut().filter(|first| first["role"] == "system") {
@@ -214,7 +221,7 @@ fn instructed(turns: &[Value], instructions: Option<String>) -> Vec<Value> {
             None => shown.insert(0, messages::plain("system", &text)),
         }
     }
-    messages::strip_billing_line(&mut shown);
+    messages::strip_billing_line(state, &mut shown);
     shown
 }
 
@@ -259,10 +266,10 @@ fn own_tools(list: &[Value], ask: &mut Ask) -> Vec<Value> {
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let previous = fields.peek("previous_response_id");
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored } =
-        read(&state, &mut fields, model.engine.llm())?;
-    let running = request::start(&state, model, ask, call.client).await?;
+        read(&state, call.owner, &mut fields, model.engine.llm())?;
+    let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let number = format!("{:x}{:08x}", now.as_micros(), running.seed as u32);
@@ -277,6 +284,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         finder: CallFinder::new(tools),
         prompt: running.prompt_tokens,
         state: Arc::clone(&state),
+        owner: call.owner,
         turns,
         store,
         background,
@@ -292,7 +300,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     };
     let mut response = if background {
         let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
-        made.state.stored.keep(&id, made.turns.clone(), made.inputs.clone(), begun.clone());
+        made.keep(begun.clone(), made.turns.clone());
         let followed = state.streams.keep(call.owner, id, stream::respond(running, made));
         if stream { followed } else { respond_json(&begun, &[]) }
     } else if stream {
@@ -317,8 +325,8 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `POST /v1/responses/input_tokens`
 pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
-    let Read { ask, ignored, .. } = read(&state, &mut fields, model.engine.llm())?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
+    let Read { ask, ignored, .. } = read(&state, call.owner, &mut fields, model.engine.llm())?;
     let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
@@ -326,7 +334,7 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 /// `GET /v1/responses/ID`; with `?stream=true`, the events of one that is made in the background.
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    let object = state.stored.find(id, |kept| kept.object.clone())?;
+    let object = state.stored.find(call.owner, id, |kept| kept.object.clone())?;
     let query = resume::query(&call.uri)?;
     let after = resume::number(&query, "starting_after")?;
     match query.get("stream").map(String::as_str) {
@@ -344,7 +352,7 @@ fn id_of(call: &Call) -> &str {
 
 /// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
 pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let items = state.stored.find(id_of(&call), |kept| kept.items.clone())?;
+    let items = state.stored.find(call.owner, id_of(&call), |kept| kept.items.clone())?;
     Ok(respond_json(&resume::page(items, &resume::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
 }
 
@@ -352,7 +360,7 @@ pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Respons
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
     let kept = |kept: &Kept| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
-    let (turns, items, mut object) = state.stored.find(id, kept)?;
+    let (turns, items, mut object) = state.stored.find(call.owner, id, kept)?;
     if object["background"] != true {
         return Err(ApiError::bad("only a response that is made in the background can be cancelled"));
     }
@@ -361,7 +369,7 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
     let last = |number: u64| made::last_event("response.cancelled", number, &ended);
     if state.streams.stop(call.owner, id, last) {
         object = ended;
-        state.stored.keep(id, turns, items, object.clone());
+        state.stored.keep(call.owner, id, turns, items, object.clone());
     }
     Ok(respond_json(&object, &[]))
 }
@@ -369,10 +377,10 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/responses/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    let mut object = state.stored.find(id, |kept| kept.object.clone())?;
+    let mut object = state.stored.find(call.owner, id, |kept| kept.object.clone())?;
     object["status"] = "cancelled".into();
     // Nobody can ask for it any more: the work for one that is still made ends.
     state.streams.stop(call.owner, id, |number| made::last_event("response.cancelled", number, &object));
-    state.stored.remove(id);
+    state.stored.remove(call.owner, id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))
 }

@@ -2,6 +2,8 @@
 
 use super::auth::{self, Keys};
 use super::error::{ApiError, Dialect};
+use super::listen::HEAD_BYTES;
+use super::log::{Asker, Log, Note};
 use super::metrics::Metrics;
 use super::models::Models;
 use super::openapi::Doc;
@@ -18,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Longest time that a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
@@ -27,6 +30,9 @@ pub(super) struct State {
     pub(super) models: Arc<Models>,
     pub(super) options: ServerOptions,
     pub(super) keys: Keys,
+    pub(super) log: Arc<Log>,
+    /// Set when the time for running answers is over.
+    pub(super) deadline: watch::Sender<bool>,
     pub(super) metrics: Metrics,
     pub(super) stored: responses::Stored,
     pub(super) files: files::Files,
@@ -49,9 +55,9 @@ pub(super) struct Call {
     pub(super) wants_page: bool,
     /// Of the body.
     pub(super) content_type: String,
-    /// Who asks, for fairness: by key, else by address.
-    pub(super) client: u64,
-    /// Whose streams it may go on with: those of the same key.
+    /// Who asks.
+    pub(super) asker: Asker,
+    /// Whose files, answers and streams it may use: those of the same key.
     pub(super) owner: u64,
 }
 
@@ -190,18 +196,27 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
     let allowed = on_path().map(|route| route.method).collect::<Vec<_>>().join(", ");
     let origin = auth::allowed_origin(&state.options, &parts.headers);
+    let note = Note::new(&state.log, &id, route.map(|route| (route.method, route.path)));
     let outcome = async {
         if parts.uri.path().is_empty() {
             return Err(ApiError::bad("the request names no path"));
         }
-        auth::check_host(&state.options, &parts.headers)?;
+        // The reader takes somewhat more than its buffer holds.
+        let length = parts.uri.to_string().len() + head_length(&parts.headers);
+        if length > HEAD_BYTES {
+            return Err(ApiError::head_too_large(HEAD_BYTES));
+        }
+        auth::check_host(&state.options, parts.version, &parts.headers)?;
         // Whether a page may use the server is told by the origin in the answer's head, or its absence.
         if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
             return Ok(preflight());
         }
-        if !route.is_some_and(|route| route.open) {
-            state.keys.check(&parts.headers)?;
-        }
+        let key = match route {
+            Some(route) if route.open => None,
+            _ => state.keys.check(&parts.headers)?,
+        };
+        let owner = key.as_ref().map_or(0, |key| key.owner());
+        note.key(key);
         let route = match (route, on_path().next()) {
             (Some(route), _) => route,
             (None, Some(_)) => return Err(ApiError::method_not_allowed(&allowed)),
@@ -213,11 +228,15 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        let client = client(&parts.headers, peer);
-        let owner = owner(&parts.headers);
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, client, owner };
+        let asker = Asker { client: client(&parts.headers, peer), note: Arc::clone(&note) };
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, asker, owner };
         let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
-        let answer = run.await.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))?;
+        let answer = tokio::select! {
+            answer = run => {
+                answer.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))?
+            }
+            () = over(state.deadline.subscribe()) => return Err(ApiError::stopping()),
+        };
         match resume::conversation(&parts.headers)? {
             Some(name) => Ok(state.streams.keep(owner, name, answer)),
             None => Ok(answer),
@@ -231,13 +250,29 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     if let (StatusCode::METHOD_NOT_ALLOWED, Ok(allowed)) = (response.status(), HeaderValue::from_str(&allowed)) {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
-    if let Some(origin) = origin {
+    if let Some((origin, credentials)) = origin {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        if credentials {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
     }
     state.metrics.answered(response.status().as_u16());
+    note.status(response.status().as_u16());
     response
+}
+
+/// Bytes of the lines of a head.
+fn head_length(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// Waits until the time for running answers is over.
+pub(super) async fn over(mut deadline: watch::Receiver<bool>) {
+    if deadline.wait_for(|over| *over).await.is_err() {
+        // The server is gone, and this with it.
+        std::future::pending().await
+    }
 }
 
 /// What a page of an allowed site may send.
@@ -274,23 +309,13 @@ fn request_id(headers: &HeaderMap, number: u64) -> String {
     own.filter(harmless).map_or_else(|| format!("req_{:x}_{number:x}", std::process::id()), str::to_owned)
 }
 
-/// Who asks, by the key that is shown; all without one are the same.
-fn owner(headers: &HeaderMap) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let key = headers.get("authorization").or_else(|| headers.get("x-api-key"));
-    key.map_or(0, |key| {
-        let mut hash = DefaultHasher::new();
-        key.as_bytes().hash(&mut hash);
-        hash.finish()
-    })
-}
-
+/// Who asks, for fairness: by what is shown as a key, even where none is wanted, else by address.
 fn client(headers: &HeaderMap, peer: std::net::IpAddr) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new();
-    match owner(headers) {
-        0 => peer.hash(&mut hash),
-        key => key.hash(&mut hash),
+    match headers.get("authorization").or_else(|| headers.get("x-api-key")) {
+        Some(key) => key.as_bytes().hash(&mut hash),
+        None => peer.hash(&mut hash),
     }
     hash.finish()
 }

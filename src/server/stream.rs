@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Dialect};
 use super::request::{self, Progress, Running};
+use super::routes::over;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use serde_json::Value;
@@ -74,6 +75,9 @@ fn content_type<W: Writer>(_: &W) -> &'static str {
 }
 
 async fn pump<W: Writer>(running: &mut [Running], writer: &mut W, sender: &Sender<Bytes>) {
+    let Some(deadline) = running.first().map(|first| first.deadline.clone()) else { return };
+    let over = over(deadline);
+    tokio::pin!(over);
     loop {
         let text = tokio::select! {
             next = request::next_of(running) => match next {
@@ -90,6 +94,11 @@ async fn pump<W: Writer>(running: &mut [Running], writer: &mut W, sender: &Sende
                 }
             },
             () = sender.closed() => return,
+            () = &mut over => {
+                let text = writer.error(&ApiError::stopping());
+                send(sender, text).await;
+                return;
+            }
             () = tokio::time::sleep(KEEP_ALIVE) => writer.keep_alive(),
         };
         if !send(sender, text).await {

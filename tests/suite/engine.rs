@@ -22,8 +22,14 @@ fn model() -> Arc<Model> {
 fn engine(parallel: usize, queue: usize, pages: usize) -> Engine {
     let llm = Arc::new(Llm::new(model()).unwrap());
     let shape = tokki::kv::CacheShape::new(&llm.model().spec, KvKind::F16);
-    let options =
-        EngineOptions { session: OPTIONS, parallel, queue, cache_bytes: pages * shape.page_bytes(), disk: None };
+    let options = EngineOptions {
+        session: OPTIONS,
+        parallel,
+        queue,
+        cache_bytes: pages * shape.page_bytes(),
+        shared: None,
+        disk: None,
+    };
     Engine::start(llm, Arc::new(Pool::new(2).unwrap()), options).unwrap()
 }
 

@@ -293,6 +293,8 @@ const ROWS: &[(&str, &str, Effect)] = &[
     ("serve", "--tls-cert", Refused(&["--tls-cert", "none.pem", "--tls-key", "none.pem"])),
     ("serve", "--tls-key", Refused(&["--tls-key", "none.pem"])),
     ("serve", "--drain", Tested("operation.rs")),
+    ("serve", "--log", Tested("operation.rs")),
+    ("serve", "--billing-line", Tested("fields.rs")),
     ("serve", "--parallel", Refused(&["--parallel", "0"])),
     ("serve", "--cache-disk", Tested("disk.rs")),
     ("serve", "--cache-disk-size", Refused(&["--cache-disk", "x", "--cache-disk-size", "x"])),

@@ -603,3 +603,77 @@ fn instructions_hold_for_one_answer() {
     let kept = ask(json!({ "input": system, "instructions": "In French." }));
     assert!(second(&kept) > second(&plain) && read(&kept) > read(&plain));
 }
+
+/// What nobody reads is told, wherever it stands.
+#[test]
+fn unknown_fields_within_others_are_told_in_every_dialect() {
+    let server = serve(&[]);
+    let told = |path: &str, body: Value| {
+        let reply = server.post(path, &body);
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+        let line = reply.head.lines().find_map(|line| line.strip_prefix("x-ignored-fields: "));
+        line.unwrap_or_default().to_owned()
+    };
+    let messages = json!([{ "role": "user", "foo": 1, "content": [{ "type": "text", "text": "a", "bar": 1 }] }]);
+    let tools =
+        json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" }, "baz": 1 } }]);
+    let chat = json!({ "messages": messages, "max_tokens": 1, "tools": tools, "stream_options": { "odd": 1 },
+                       "tool_choice": "none" });
+    let inner = "messages[0].foo, messages[0].content[0].bar";
+    let line = told("/v1/chat/completions", chat.clone());
+    assert!(
+        line.contains(inner) && line.contains("tools[0].function.baz") && line.contains("stream_options.odd"),
+        "{line}"
+    );
+    let formed = json!({ "messages": messages, "max_tokens": 1, "response_format": { "type": "text", "odd": 1 } });
+    assert!(told("/v1/chat/completions", formed).contains("response_format.odd"));
+    assert!(told("/v1/messages", json!({ "messages": messages, "max_tokens": 1 })).contains(inner));
+    let ollama = json!({ "messages": [{ "role": "user", "content": "a", "foo": 1 }], "options": { "num_predict": 1 } });
+    assert_eq!(told("/api/chat", ollama), "messages[0].foo");
+    let input = json!([{ "role": "user", "content": "a", "foo": 1 }]);
+    assert_eq!(told("/v1/responses", json!({ "input": input, "max_output_tokens": 1 })), "input[0].foo");
+    let question = json!({ "type": "predicate", "instructions": "Is it?", "foo": 1 });
+    let asked = json!({ "input": "a", "questions": [question], "temperature": 1 });
+    let line = told("/v1/decisions", asked.clone());
+    assert!(line.contains("questions[0].foo") && line.contains("temperature"), "{line}");
+    refused(&server, "/v1/decisions", &with(asked, json!({ "stream": true })), &["stream"]);
+}
+
+#[test]
+fn roles_slots_and_samplers_that_there_are_not_are_refused() {
+    let server = serve(&["--parallel", "2"]);
+    for path in ["/v1/chat/completions", "/v1/messages", "/api/chat"] {
+        let body = json!({ "messages": [{ "role": "wizard", "content": "a" }], "max_tokens": 1 });
+        refused(&server, path, &body, &["wizard", "user", "assistant"]);
+    }
+    let body = |more: Value| with(json!({ "prompt": [5, 6], "n_predict": 1 }), more);
+    refused(&server, "/completion", &body(json!({ "id_slot": 2 })), &["id_slot", "0 to 1"]);
+    for more in [json!({ "samplers": ["top_k", "temperature"] }), json!({ "samplers": "kt" }), json!({ "samplers": 3 })]
+    {
+        refused(&server, "/completion", &body(more), &["samplers"]);
+    }
+    let usual = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"];
+    for more in [json!({ "id_slot": 1 }), json!({ "id_slot": -1 }), json!({ "samplers": usual, "n_keep": 5 })] {
+        let reply = answered(&server, "/completion", &body(more));
+        assert!(!reply.head.contains("x-ignored-fields"), "{}", reply.head);
+    }
+}
+
+/// The line goes in every dialect that has a system prompt, that is said once, and it can be left in.
+#[test]
+fn the_line_that_changes_is_told_once_and_may_stay() {
+    let line = |n: u32| format!("x-anthropic-billing-header: cch={n};\nYou are helpful.");
+    let tokens = |server: &Server, n: u32| {
+        let body = json!({ "system": line(n), "messages": [{ "role": "user", "content": "Hi" }] });
+        server.post("/v1/messages/count_tokens", &body).json()["input_tokens"].as_u64().unwrap()
+    };
+    let server = serve(&[]);
+    let (short, again) = (tokens(&server, 1), tokens(&server, 2));
+    let chat = json!({ "messages": [{ "role": "system", "content": line(3) }, hello()[0]], "max_tokens": 1 });
+    answered(&server, "/v1/chat/completions", &chat);
+    assert_eq!(short, again);
+    assert_eq!(server.said("x-anthropic-billing-header", 1).len(), 1);
+    let keeps = serve(&["--billing-line", "keep"]);
+    assert!(tokens(&keeps, 1) > short);
+    assert!(keeps.said("x-anthropic-billing-header", 0).is_empty());
+}

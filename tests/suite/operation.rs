@@ -178,6 +178,7 @@ fn metrics_have_vllms_names_on_request() {
         "request_queue_time_seconds",
         "request_prefill_time_seconds",
         "request_decode_time_seconds",
+        "request_inference_time_seconds",
         "time_to_first_token_seconds",
         "request_prompt_tokens",
         "request_generation_tokens",
@@ -195,6 +196,7 @@ fn metrics_have_vllms_names_on_request() {
         facts.contains("block_size=\"128\"") && facts.contains("num_gpu_blocks=\"") && facts.ends_with(" 1"),
         "{facts}"
     );
+    assert!(text.contains("vllm:lora_requests_info{model_name=\"llama\",engine=\"0\",max_lora=\"0\""), "{text}");
     // Memory and guesses under the own names.
     for row in ["process_resident_memory_bytes", "cache_bytes{", "cache_limit_bytes{"] {
         assert!(value(&format!("tokki_{row}")) > 0.0, "{row}");
@@ -557,4 +559,241 @@ fn an_emptied_file_of_keys_locks_the_server() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!((status("Authorization: Bearer secret\r\n"), status("")), (401, 401));
+}
+
+/// What one key has made is not there for another, whichever way a key is shown.
+#[test]
+fn keys_do_not_see_each_others_answers_files_and_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap().to_owned();
+    let args = ["--data", &data, "--api-key", "one,two"];
+    let mut server = serve(&args);
+    let (own, same, other) = ("authorization: Bearer one\r\n", "x-api-key: one\r\n", "authorization: Bearer two\r\n");
+    let ask = |key: &str, body: &Value| server.send("POST", "/v1/responses", key, &body.to_string());
+    let first = ask(own, &json!({ "input": "a", "max_output_tokens": 16 })).json();
+    let id = first["id"].as_str().unwrap();
+    let item = first["output"][0]["id"].as_str().unwrap();
+    let path = format!("/v1/responses/{id}");
+    let go_on = json!({ "input": "b", "max_output_tokens": 16, "previous_response_id": id });
+    let named = json!({ "input": [{ "type": "item_reference", "id": item }], "max_output_tokens": 16 });
+    for (method, path) in [("GET", path.clone()), ("GET", format!("{path}/input_items")), ("DELETE", path.clone())] {
+        assert_eq!(server.send(method, &path, other, "").status, 404, "{method} {path}");
+    }
+    assert_eq!(server.send("POST", &format!("{path}/cancel"), other, "").status, 404);
+    assert_eq!([ask(other, &go_on).status, ask(other, &named).status], [404; 2]);
+    assert_eq!([ask(same, &go_on).status, ask(own, &named).status], [200; 2]);
+    assert_eq!(server.send("GET", &path, same, "").status, 200);
+    // Files and batches, after a new start as well.
+    let form = "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\nContent-Disposition: \
+                form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{\"custom_id\":\"a\",\"url\":\"/v1/completions\",\
+                \"body\":{\"prompt\":[5,6],\"max_tokens\":2}}\n\r\n--x--\r\n";
+    let kind = "content-type: multipart/form-data; boundary=x\r\n";
+    let file = server.send("POST", "/v1/files", &format!("{own}{kind}"), form).json();
+    let file = file["id"].as_str().unwrap().to_owned();
+    let batch = json!({ "input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h" }).to_string();
+    assert_eq!(server.send("POST", "/v1/batches", other, &batch).status, 404);
+    let batch = server.send("POST", "/v1/batches", own, &batch).json();
+    assert!(batch["tokki_owner"].is_null());
+    let batch = batch["id"].as_str().unwrap().to_owned();
+    let paths = [
+        ("GET", format!("/v1/files/{file}")),
+        ("GET", format!("/v1/files/{file}/content")),
+        ("DELETE", format!("/v1/files/{file}")),
+        ("GET", format!("/v1/batches/{batch}")),
+        ("POST", format!("/v1/batches/{batch}/cancel")),
+    ];
+    let check = |server: &super::serve::Server| {
+        for (method, path) in &paths {
+            assert_eq!(server.send(method, path, other, "").status, 404, "{method} {path}");
+        }
+        for list in ["/v1/files", "/v1/batches"] {
+            let all = |key: &str| server.send("GET", list, key, "").json()["data"].as_array().unwrap().len();
+            assert!(all(own) > 0 && all(other) == 0, "{list}");
+        }
+    };
+    check(&server);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let done = loop {
+        let object = server.send("GET", &format!("/v1/batches/{batch}"), own, "").json();
+        if object["status"] == "completed" {
+            break object;
+        }
+        assert!(Instant::now() < deadline, "{object}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let output = format!("/v1/files/{}/content", done["output_file_id"].as_str().unwrap());
+    server.kill();
+    let server = serve(&args);
+    check(&server);
+    assert_eq!([own, other].map(|key| server.send("GET", &output, key, "").status), [200, 404]);
+}
+
+/// Two models share what `--cache-size` gives: who is idle gives way, and neither is refused what it needs.
+#[test]
+fn the_memory_for_caches_is_one_for_all_models() {
+    let second = format!("second={}", fixture("llama.gguf").display());
+    // A conversation of 512 tokens needs 5 pages.
+    let page = {
+        let server = serve(&["--cache-size", "1G"]);
+        server.post("/v1/completions", &json!({ "model": "llama", "prompt": [5, 6], "max_tokens": 1 }));
+        server.metric("tokki_cache_bytes{") as usize
+    };
+    let size = 16 * page;
+    let server = serve(&[&second, "--cache-size", &size.to_string(), "--parallel", "2"]);
+    let ask = |model: &str, number: u32| {
+        let prompt: Vec<u32> = (0..400).map(|i| 3 + (i * 7 + number * 31) % 250).collect();
+        let body = json!({ "model": model, "prompt": prompt, "max_tokens": 8, "ignore_eos": true, "temperature": 0 });
+        let reply = server.post("/v1/completions", &body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let used = server.metric("tokki_cache_budget_used_bytes");
+        assert!(used <= size as f64, "{used} of {size}");
+        reply.json()
+    };
+    let of = |model: &str, name: &str| server.metric(&format!("tokki_{name}{{model=\"{model}\"}}")) as usize / page;
+    // One model alone fills what the other, which is not open, does not need.
+    let first = ask("second", 0);
+    (1..6).for_each(|number| drop(ask("second", number)));
+    assert!(of("second", "cache_bytes") > 11, "{}", of("second", "cache_bytes"));
+    assert_eq!(server.metric("tokki_cache_budget_bytes"), size as f64);
+    // The other is opened: the idle one gives way until both have half of it and more.
+    (0..6).for_each(|number| drop(ask("llama", number)));
+    assert!(of("llama", "cache_bytes") > 8, "{}", of("llama", "cache_bytes"));
+    assert!(of("second", "cache_bytes") <= 6, "{}", of("second", "cache_bytes"));
+    let limits = [of("llama", "cache_limit_bytes"), of("second", "cache_limit_bytes")];
+    assert!(limits.iter().all(|limit| (10..=11).contains(limit)), "{limits:?}");
+    // The same bits, whoever else has the memory; both at once get on.
+    assert_eq!(ask("second", 0)["choices"], first["choices"]);
+    std::thread::scope(|scope| {
+        for model in ["second", "llama", "second", "llama"] {
+            scope.spawn(move || (10..14).for_each(|number| drop(ask(model, number))));
+        }
+    });
+}
+
+/// A request leaves a line that tells what became of it and nothing of what was said.
+#[test]
+fn requests_are_told_in_lines_without_what_was_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "Anna secret\n").unwrap();
+    let server = serve(&["--log", "json", "--api-key-file", keys.to_str().unwrap()]);
+    let key = "authorization: Bearer secret\r\nx-request-id: mine\r\n";
+    let body = chat(&json!({ "messages": [{ "role": "user", "content": "zebra" }], "max_tokens": 5, "stream": true }));
+    assert_eq!(server.send("POST", "/v1/chat/completions", key, &body.to_string()).status, 200);
+    let line = server.said("\"request_id\":\"mine\"", 1).remove(0);
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        [&told["key"], &told["method"], &told["route"], &told["model"], &told["status"], &told["cached_tokens"]],
+        [&json!("Anna"), &json!("POST"), &json!("/v1/chat/completions"), &json!("llama"), &json!(200), &json!(0)],
+        "{line}"
+    );
+    assert!(told["prompt_tokens"].as_u64() > Some(0) && told["time"].is_string(), "{line}");
+    assert!((1..=5).contains(&told["generated_tokens"].as_u64().unwrap()), "{line}");
+    assert!(told["first_token_s"].as_f64().unwrap() <= told["duration_s"].as_f64().unwrap(), "{line}");
+    assert!(["stop", "length"].contains(&told["end"].as_str().unwrap()), "{line}");
+    server.send("GET", "/zebra?zebra", "x-request-id: none\r\n", "");
+    let none: Value = serde_json::from_str(&server.said("\"request_id\":\"none\"", 1)[0]).unwrap();
+    assert_eq!([&none["status"], &none["route"], &none["key"]], [&json!(401), &json!("-"), &json!(null)]);
+    assert!(server.said("zebra", 0).is_empty());
+    // A reload is told, whether or not it was one.
+    server.signal("-HUP");
+    server.said("the keys were read again: 1", 1);
+    std::fs::write(&keys, "Anna sha256:no\n").unwrap();
+    server.signal("-HUP");
+    server.said("were not read again, and the old ones stay", 1);
+    let text = serve(&["--log", "text"]);
+    text.post("/v1/completions", &json!({ "prompt": [5, 6], "max_tokens": 3, "ignore_eos": true }));
+    let line = text.said("POST /v1/completions 200 model=llama prompt=2 cached=0 generated=3 first=", 1).remove(0);
+    assert!(line.contains(" end=length"), "{line}");
+    let quiet = serve(&[]);
+    quiet.post("/v1/completions", &json!({ "prompt": [5, 6], "max_tokens": 3 }));
+    quiet.signal("-HUP");
+    quiet.said("read again", 1);
+    assert!(quiet.said("/v1/completions", 0).is_empty());
+}
+
+/// What is under way when the time is over ends with its dialect's error, and the server soon after.
+#[test]
+fn answers_that_are_cut_short_at_the_deadline_are_told_so() {
+    let mut server = serve(&["--drain", "0", "--parallel", "8", "--log", "text"]);
+    let endless = |more: Value| {
+        let mut body =
+            json!({ "ignore_eos": true, "max_tokens": 480, "messages": [{ "role": "user", "content": "a" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let requests = [
+        ("/v1/chat/completions", endless(json!({ "stream": true })), 200, "data: {\"error\":"),
+        ("/v1/messages", endless(json!({ "stream": true })), 200, "event: error\n"),
+        ("/api/chat", endless(json!({ "options": { "num_predict": 480 } })), 200, "{\"error\":"),
+        ("/v1/chat/completions", endless(json!({})), 503, "stopping"),
+        ("/v1/messages", endless(json!({})), 529, "overloaded_error"),
+    ];
+    let ended = std::thread::scope(|scope| {
+        let server = &server;
+        let asked: Vec<_> =
+            requests.iter().map(|(path, body, ..)| scope.spawn(move || server.post(path, body))).collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.metric("tokki_requests_running{") < 5.0 || server.metric("tokki_rows_total{") < 60.0 {
+            assert!(Instant::now() < deadline, "they have not all begun");
+        }
+        server.signal("-TERM");
+        let start = Instant::now();
+        for (asked, (path, _, status, words)) in asked.into_iter().zip(&requests) {
+            let reply = asked.join().unwrap();
+            let end = &reply.body[reply.body.floor_char_boundary(reply.body.len().saturating_sub(400))..];
+            assert!(reply.status == *status && end.contains(words), "{path}: {} {end}", reply.status);
+        }
+        start
+    });
+    server.wait();
+    let took = ended.elapsed();
+    let cut = server.said("end=abort", requests.len());
+    assert!(cut.iter().all(|line| !line.contains("generated=0 ")), "{cut:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// llama-server's flags, as its users have them in their scripts.
+#[cfg(unix)]
+#[test]
+fn llama_servers_flags_are_translated_or_told() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/as-llama-server");
+    let run = |flags: &str| {
+        let mut command = std::process::Command::new("python3");
+        command.arg(&script).args(flags.split_whitespace()).env("TOKKI", "echo").env_remove("AS_LLAMA_SERVER_MODEL");
+        let output = command.output().ok()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Some((text(output.stdout), text(output.stderr)))
+    };
+    if run("-m x").is_none() {
+        eprintln!("skipped: there is no python3 here");
+        return;
+    }
+    let run = |flags: &str| run(flags).unwrap();
+    let (out, told) =
+        run("-m m.gguf -fa -c 4096 -np 2 -ngl 99 -ncmoe 3 -sm row -ts 1,2 --no-mmap --prio 2 -ub 512 --jinja");
+    assert_eq!(out, "serve --parallel 2 --ctx 2048 --thinking on --no-metrics --cors * m.gguf\n");
+    for words in
+        ["-fa (", "-ngl -ncmoe -sm -ts (nothing", "--no-mmap (", "--prio (", "-ub (", "--jinja (", "pages of any site"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let (out, told) =
+        run("-m m.gguf -fa on -kvu -c 4096 -np 2 -ctk q8_0 -ctv q8_0 --cors-origins localhost --log-jsonl");
+    assert_eq!(
+        out,
+        "serve --parallel 2 --cors localhost --log json --kv-type q8_0 --ctx 4096 --thinking on --no-metrics m.gguf\n"
+    );
+    assert!(!told.contains("any site"), "{told}");
+    for (flags, words) in [
+        ("-m m -ctk q4_0", "-ctk q4_0"),
+        ("-m m -ctk q8_0 -ctv f16", "-ctv f16"),
+        ("-m m --samplers top_k", "--samplers is not"),
+        ("-m m --mirostat 2", "--mirostat 2"),
+        ("-m m --bogus", "unknown flag --bogus"),
+        ("-m m -c many", "a number is wanted"),
+    ] {
+        let (out, told) = run(flags);
+        assert!(out.is_empty() && told.contains(words), "{flags}: {out} {told}");
+    }
 }

@@ -391,3 +391,22 @@ fn history() {
         assert!(text.contains("old-answer") && text.contains("old-thought"), "{name}: {text}");
     }
 }
+
+/// An answer that is gone on with goes on in its thought, where that was opened and not closed.
+#[test]
+fn a_thought_that_was_left_open_is_gone_on_with() {
+    let split = |said: &str, more: &str| {
+        let tags = |text: &str| text == "<think>" || text == "</think>";
+        let mut splitter = Splitter::new("", &tags, &format!("prompt{said}"));
+        splitter.go_on(said);
+        let mut parts = splitter.push(more);
+        parts.extend(splitter.finish());
+        let of =
+            |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.text.as_str()).collect::<String>();
+        [of(Kind::Reasoning), of(Kind::Answer)]
+    };
+    assert_eq!(split("<think>\nSo", " it is</think>\nYes."), [" it is", "Yes."]);
+    assert_eq!(split("<think>\n", " So</think>\nYes."), ["So", "Yes."]);
+    assert_eq!(split("<think>a</think>b", " c"), ["", " c"]);
+    assert_eq!(split("plain", " c"), ["", " c"]);
+}

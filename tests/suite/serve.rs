@@ -5,11 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub struct Server {
     child: Child,
     pub address: String,
+    said: Arc<Mutex<String>>,
     _home: tempfile::TempDir,
 }
 
@@ -59,8 +61,12 @@ pub fn serve_model(model: &Path, args: &[&str], variables: &[(&str, &std::ffi::O
         }
         said += &line;
     }
-    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    Server { child, address, _home: home }
+    let said = Arc::new(Mutex::new(said));
+    let more = Arc::clone(&said);
+    std::thread::spawn(move || {
+        lines.lines().map_while(Result::ok).for_each(|line| *more.lock().unwrap() += &(line + "\n"))
+    });
+    Server { child, address, said, _home: home }
 }
 
 impl Server {
@@ -102,6 +108,20 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The lines that it has written to stderr and that hold this text, once there are `count` of them.
+    pub fn said(&self, text: &str, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let all = self.said.lock().unwrap().clone();
+            let lines: Vec<String> = all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            assert!(Instant::now() < deadline, "{text:?} {count} times in:\n{all}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until it has ended by itself.
@@ -301,6 +321,14 @@ fn keys_names_and_origins() {
     assert!(page.head.contains("access-control-allow-origin: https://chat.example"));
     let page = server.send("GET", "/health", "origin: https://evil.example\r\n", "");
     assert!(!page.head.contains("access-control-allow-origin"));
+    // A browser's own credentials go to sites that are named only.
+    let asked = "origin: https://chat.example\r\n";
+    assert!(server.send("GET", "/health", asked, "").head.contains("access-control-allow-credentials: true"));
+    let open = serve(&["--cors", "*"]).send("GET", "/health", asked, "").head;
+    assert!(
+        open.contains("access-control-allow-origin: https://chat.example") && !open.contains("credentials"),
+        "{open}"
+    );
     let id = server.send("GET", "/health", "x-request-id: my-id.7\r\n", "");
     assert!(id.head.contains("x-request-id: my-id.7"));
 }
@@ -432,7 +460,13 @@ fn slow_and_endless_heads_are_given_up() {
         connection.write_all(b"GET /health HT").unwrap();
     }
     let flood = [b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ".as_slice(), &[b'a'; 200_000], b"\r\n\r\n"].concat();
-    assert!(matches!(server.raw(&flood).status, 0 | 400 | 431));
+    assert!(matches!(server.raw(&flood).status, 0 | 431));
+    let head = |lines: &str| server.raw(format!("GET /health HTTP/1.1\r\n{lines}connection: close\r\n\r\n").as_bytes());
+    let large = head(&format!("host: localhost\r\nx: {}\r\n", "a".repeat(70_000)));
+    assert!(large.status == 431, "{}", large.head);
+    assert_eq!(head(&format!("host: localhost\r\nx: {}\r\n", "a".repeat(60_000))).status, 200);
+    assert_eq!([head(""), head("host: localhost\r\nhost: localhost\r\n")].map(|reply| reply.status), [400; 2]);
+    assert_eq!(server.raw(b"GET /health HTTP/1.0\r\n\r\n").status, 200);
     let large = server.raw(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 99999999999\r\n\r\n{");
     assert!(matches!(large.status, 0 | 413 | 400), "{}", large.status);
     assert_eq!(server.get("/health").status, 200);

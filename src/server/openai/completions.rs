@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// `POST /v1/completions`
 pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &mut fields).await?;
+    let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(&mut fields, &mut ask, &llm)?;
@@ -40,7 +40,7 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
     let stream = fields.bool("stream")?.unwrap_or(false);
     let ignored = fields.rest();
     let mut response = if stream {
-        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
         let head = begun.first().map(|running| Head::new("cmpl", running));
         let head = head.ok_or_else(|| ApiError::field("prompt", "is empty"))?;
         let n: usize = begun.iter().map(|running| running.n).sum();
@@ -48,7 +48,7 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
         let writer = TextStream { head, choices: vec![Choice::default(); n], offsets: vec![0; n], usage, prompt };
         stream::respond_all(begun, writer)
     } else {
-        let begun = request::start_all(&state, &model, &ask, prompts, call.client).await?;
+        let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
         let head = begun.first().map(|running| Head::new("cmpl", running));
         let (mut choices, mut all, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
         for running in begun {

@@ -23,6 +23,8 @@ pub(super) struct Made {
     pub(super) finder: CallFinder,
     pub(super) prompt: usize,
     pub(super) state: Arc<State>,
+    /// Whose it is.
+    pub(super) owner: u64,
     pub(super) turns: Vec<Value>,
     /// The conversation as items.
     pub(super) inputs: Vec<Value>,
@@ -253,7 +255,12 @@ impl Made {
             answer["tool_calls"] = calls.iter().map(call).collect();
         }
         let turns = self.turns.iter().cloned().chain([answer]).collect();
-        self.state.stored.keep(&self.id(), turns, self.inputs.clone(), object);
+        self.keep(object, turns);
+    }
+
+    /// Keeps the answer as it is now, and the conversation that it is a part of.
+    pub(super) fn keep(&self, object: Value, turns: Vec<Value>) {
+        self.state.stored.keep(self.owner, &self.id(), turns, self.inputs.clone(), object);
     }
 }
 
@@ -302,7 +309,7 @@ impl Writer for Made {
         if self.background {
             let mut failed = self.response("failed", Value::Null);
             failed["error"] = json!({ "code": "server_error", "message": error.message });
-            self.state.stored.keep(&self.id(), self.turns.clone(), self.inputs.clone(), failed);
+            self.keep(failed, self.turns.clone());
         }
         self.send("error", json!({ "code": error.status.as_str(), "message": error.message, "param": null }))
     }
