@@ -72,12 +72,9 @@ pub(super) fn latent_decoder(keys: &Keys<'_>, pairing: Pairing) -> Result<Spec> 
 /// Old files write the expanded head lengths where new ones write those of the latent, and the expanded ones apart.
 fn latent(keys: &Keys<'_>) -> Result<Latent> {
     let rope = keys.need_usize("rope.dimension_count")?;
-    let expanded = |new: &str, old: &str| match keys.set_usize(new)? {
-        Some(length) => Ok(length),
-        None => keys.need_usize(old),
-    };
-    let k_dim = expanded("attention.key_length_mla", "attention.key_length")?;
-    let v_dim = expanded("attention.value_length_mla", "attention.value_length")?;
+    let (k_dim, v_dim) = keys.lengths_of_heads()?;
+    let k_dim = keys.set_usize("attention.key_length_mla")?.unwrap_or(k_dim);
+    let v_dim = keys.set_usize("attention.value_length_mla")?.unwrap_or(v_dim);
     let nope = k_dim.checked_sub(rope);
     let nope = nope.ok_or_else(|| keys.wrong("rope.dimension_count", format!("at most the head's {k_dim} values")))?;
     let layers = keys.layers()?;

@@ -200,6 +200,7 @@ pub(super) fn hrm_text(gguf: &Gguf) -> Result<Spec> {
         spec.layers.extend(layers);
     }
     spec.embedding.second = true;
+    spec.embedding.scale = keys.set_f32("embedding_scale")?.unwrap_or(1.0);
     spec.output_norm = None;
     Ok(spec)
 }

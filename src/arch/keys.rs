@@ -192,6 +192,12 @@ impl<'a> Keys<'a> {
         Ok(rows)
     }
 
+    /// Lengths of a key head and a value head, by the keys for all heads alike.
+    pub(super) fn lengths_of_heads(&self) -> Result<(usize, usize)> {
+        let heads = self.per_layer("attention.head_count", self.layers()?)?.unwrap_or_default();
+        self.head_dims(self.need_usize("embedding_length")?, heads.into_iter().max().unwrap_or(0))
+    }
+
     /// Lengths of a key head and a value head; the file may leave them to `E / H`.
     fn head_dims(&self, embd: usize, heads: usize) -> Result<(usize, usize)> {
         let even = embd / heads.max(1);

@@ -271,6 +271,24 @@ fn granite_divides_and_hyperclovax_multiplies() {
     }
 }
 
+/// Files that converters write leave the length of a value head to `E / H`, and scale embeddings where the family may.
+#[test]
+fn what_converters_leave_out_and_put_in() {
+    let latent = base("minicpm3")
+        .u32("minicpm3.rope.dimension_count", 8)
+        .u32("minicpm3.attention.key_length", 24)
+        .u32("minicpm3.attention.kv_lora_rank", 24);
+    let spec = spec_of(&latent);
+    let Projection::Latent(of_values) = &attn(&spec.layers[0]).proj else { panic!("latent attention") };
+    assert_eq!((of_values.nope, of_values.v_dim), (16, 16));
+    let stacks = base("hrm_text")
+        .u32("hrm_text.hrm.layers_per_stack", 1)
+        .u32("hrm_text.hrm.h_cycles", 1)
+        .u32("hrm_text.hrm.l_cycles", 1)
+        .f32("hrm_text.embedding_scale", 3.0);
+    assert_eq!(spec_of(&stacks).embedding.scale, 3.0);
+}
+
 /// The published dimensions of the 61-layer model's attention.
 fn deepseek(new_style: bool) -> Writer {
     let key = |name: &str| format!("deepseek2.{name}");

@@ -3,6 +3,7 @@
 use super::output::{Paint, json, result, say, table};
 use crate::config::{KEYS, Origin, Settings, file_path, unknown_variables};
 use crate::error::FileAction;
+use crate::store::Store;
 use crate::{Error, Result};
 use serde_json::json;
 use std::io::Write;
@@ -75,7 +76,7 @@ fn show(settings: &Settings) -> Result<()> {
     let paint = Paint::stdout();
     let row = |key: &crate::config::Key| match settings.get(key.name) {
         Some((text, origin)) => vec![key.name.to_owned(), format!("{text:?}"), origin.to_string()],
-        None => vec![key.name.to_owned(), holds(key), format!("default: {}", key.default)],
+        None => vec![key.name.to_owned(), holds(key, settings), format!("default: {}", key.default)],
     };
     let of_model = |(model, key, text, origin): (&str, &str, &str, &Origin)| {
         vec![format!("models.{model}.{key}"), format!("{text:?}"), origin.to_string()]
@@ -90,7 +91,10 @@ fn show(settings: &Settings) -> Result<()> {
 }
 
 /// What holds where the key is not set, where that is one value.
-fn holds(key: &crate::config::Key) -> String {
+fn holds(key: &crate::config::Key, settings: &Settings) -> String {
+    if key.name == "home" {
+        return Store::of(settings).map_or("-".to_owned(), |store| store.home().display().to_string());
+    }
     if key.name == "threads" {
         return crate::machine::threads().0.to_string();
     }

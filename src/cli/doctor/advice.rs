@@ -19,6 +19,7 @@ const RULES: &[fn(&Facts) -> Option<String>] = &[
     nodes,
     little_memory,
     swap,
+    no_place,
     disk,
     damaged,
     presets,
@@ -138,6 +139,14 @@ fn swap(facts: &Facts) -> Option<String> {
     })
 }
 
+fn no_place(facts: &Facts) -> Option<String> {
+    facts.store.home.as_os_str().is_empty().then(|| {
+        "There is no home directory, so there is no place for models: --home DIR (home in the configuration, TOKKI_HOME) \
+         names one."
+            .to_owned()
+    })
+}
+
 fn disk(facts: &Facts) -> Option<String> {
     let free = facts.store.disk_free.filter(|&free| free < 5_000_000_000)?;
     let home = facts.store.home.display();
@@ -183,7 +192,7 @@ mod tests {
             threads_default: 4,
             cool: false,
             machine: Machine { cores: (0..4).map(core).collect(), memory, ..Machine::default() },
-            store: Health { disk_free: Some(100 << 30), ..Health::default() },
+            store: Health { home: "/home/me".into(), disk_free: Some(100 << 30), ..Health::default() },
             ..Facts::default()
         }
     }
@@ -225,6 +234,7 @@ mod tests {
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
+        assert!(told(|f| f.store.home = std::path::PathBuf::new()).contains("no home directory"));
         assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
         assert!(told(|f| f.presets_of_none = vec![("qwn".into(), Some("qwen".into()))]).contains("did you mean qwen?"));
     }
