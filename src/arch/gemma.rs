@@ -89,7 +89,7 @@ pub(super) fn gemma4(gguf: &Gguf) -> Result<Spec> {
     let pattern = keys.windowed(layers, 6, false)?;
     keys.set_windows(&mut spec, &pattern, 512)?;
     local_heads(&keys, &mut spec)?;
-    share_keys_and_values(&keys, &mut spec, &pattern)?;
+    share_keys_and_values(&keys, &mut spec, &pattern, 0)?;
     for layer in &mut spec.layers {
         let block = layer.block;
         if let Some(attn) = layer.attention_mut() {
@@ -113,7 +113,7 @@ pub(super) fn gemma4(gguf: &Gguf) -> Result<Spec> {
 /// Gemma 3n: four residual streams, a low-rank path beside attention, sparse activations in the first layers; all but the
 /// first 20 layers attend to the keys and values of those.
 pub(super) fn gemma3n(gguf: &Gguf) -> Result<Spec> {
-    /// Layers with keys and values of their own.
+    /// Layers with keys and values of their own, where the file does not say how many have none.
     const WITH_KEYS: usize = 20;
     /// Layers with sparse activations, and what these keep: the upper 5 % of a normal distribution.
     const SPARSE: usize = 10;
@@ -133,13 +133,10 @@ pub(super) fn gemma3n(gguf: &Gguf) -> Result<Spec> {
     keys.set_windows(&mut spec, &pattern, 512)?;
     local_heads(&keys, &mut spec)?;
     spec.denses().take(SPARSE).for_each(|dense| dense.sparsity = Some(Z));
-    for (index, layer) in spec.layers.iter_mut().enumerate() {
-        let Some(attn) = layer.attention_mut() else { continue };
+    for attn in spec.attentions() {
         (attn.scale, attn.v_norm) = (1.0, Some(norm.eps));
-        if index >= WITH_KEYS {
-            attn.kv_of = Some(if pattern[index] { WITH_KEYS - 2 } else { WITH_KEYS - 1 });
-        }
     }
+    share_keys_and_values(&keys, &mut spec, &pattern, layers.saturating_sub(WITH_KEYS))?;
     let shape = |name: &str| gguf.tensor(name).map(|tensor| tensor.shape.as_slice());
     let rank = shape("blk.0.laurel_l.weight").and_then(|shape| shape.get(1)).copied().unwrap_or(64);
     let count = shape("altup_proj.weight").map_or(4, |shape| shape.get(2).copied().unwrap_or(1).saturating_add(1));
@@ -165,10 +162,11 @@ fn local_heads(keys: &Keys<'_>, spec: &mut Spec) -> Result<()> {
     Ok(())
 }
 
-/// The last layers attend to the keys and values of the last layer before them that is of their kind.
-fn share_keys_and_values(keys: &Keys<'_>, spec: &mut Spec, pattern: &[bool]) -> Result<()> {
+/// The last layers attend to the keys and values of the last layer before them that is of their kind: as many as the file
+/// says, or else `usual`.
+fn share_keys_and_values(keys: &Keys<'_>, spec: &mut Spec, pattern: &[bool], usual: usize) -> Result<()> {
     let layers = spec.layers.len();
-    let first = layers.saturating_sub(keys.set_usize("attention.shared_kv_layers")?.unwrap_or(0));
+    let first = layers.saturating_sub(keys.count("attention.shared_kv_layers")?.unwrap_or(usual));
     if first < layers && first < 2 {
         return Err(
             keys.wrong("attention.shared_kv_layers", format!("at most {} of {layers}", layers.saturating_sub(2)))

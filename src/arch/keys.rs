@@ -38,6 +38,14 @@ impl<'a> Keys<'a> {
         Ok(self.usize(key)?.filter(|&n| n != 0))
     }
 
+    /// A count that some files hold as a floating-point number.
+    pub(super) fn count(&self, key: &str) -> Result<Option<usize>> {
+        match self.gguf.value(&self.full(key)) {
+            Some(Value::Float(x)) if x.fract() == 0.0 && (0.0..1e6).contains(x) => Ok(Some(*x as usize)),
+            _ => self.usize(key),
+        }
+    }
+
     pub(super) fn u32s(&self, key: &str, most: usize) -> Result<Option<Vec<u32>>> {
         self.gguf.u32s(&self.full(key), most)
     }

@@ -287,6 +287,10 @@ fn what_converters_leave_out_and_put_in() {
         .u32("hrm_text.hrm.l_cycles", 1)
         .f32("hrm_text.embedding_scale", 3.0);
     assert_eq!(spec_of(&stacks).embedding.scale, 3.0);
+    // Published files hold this count as a floating-point number.
+    let shared = |spec: Spec| spec.layers.iter().filter(|layer| attn(layer).kv_of.is_some()).count();
+    assert_eq!(shared(spec_of(&layers("gemma3n", 22))), 2);
+    assert_eq!(shared(spec_of(&layers("gemma3n", 22).f32("gemma3n.attention.shared_kv_layers", 4.0))), 4);
 }
 
 /// The published dimensions of the 61-layer model's attention.
