@@ -1,4 +1,4 @@
-//! A model: its [`Spec`] and its weights, bound by name and checked for shape. Immutable, shared by all sessions.
+//! A model: its [`Spec`](crate::arch::Spec) and its weights, bound by name and checked for shape. Immutable, shared by all sessions.
 
 mod bind;
 mod cost;

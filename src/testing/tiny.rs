@@ -8,7 +8,7 @@ use crate::arch::{self, Spec};
 use crate::gguf::Gguf;
 use tokki_quant::testing::Rng;
 
-/// Keys of features, by the one that a family asks for first.
+/// Keys of features: a family that asks for one of a row has the feature.
 const FEATURES: &[&[(&str, u32)]] = &[
     &[("attention.kv_lora_rank", 32), ("attention.q_lora_rank", 32), ("rope.dimension_count", 8)],
     &[("expert_count", 4), ("expert_used_count", 2), ("expert_feed_forward_length", 32)],
@@ -50,7 +50,7 @@ fn with_features(arch: &str) -> Result<Writer> {
     for _ in FEATURES {
         let Err(error) = spec_of(arch, &writer) else { break };
         let said = error.to_string();
-        let asked = |keys: &&&[(&str, u32)]| said.contains(&format!("key {arch}.{}:", keys[0].0));
+        let asked = |keys: &&&[(&str, u32)]| keys.iter().any(|(key, _)| said.contains(&format!("`{arch}.{key}`")));
         let Some(keys) = FEATURES.iter().find(asked) else { return Err(error) };
         writer = with_keys(arch, writer, keys);
     }
