@@ -5,7 +5,7 @@ use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
     Activation, Delta, DeltaForm, Ffn, Gate, GateSource, HeadGate, HeadWeights, Lightning, Mixer, NormKind, Pairing,
-    Residual, ShortConv, Spec, SsmForm, StateSpace, Window,
+    Projection, Residual, ShortConv, Spec, SsmForm, StateSpace, Window,
 };
 use crate::Result;
 use crate::gguf::Gguf;
@@ -229,6 +229,12 @@ pub(super) fn kimi_linear(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
     let mut spec = super::deepseek::latent_decoder(&keys, Pairing::Adjacent)?;
     spec.unrotated(|_| true);
+    // Without positions there is nothing that YaRN could correct.
+    for attn in spec.attentions() {
+        if let Projection::Latent(latent) = &attn.proj {
+            attn.scale = 1.0 / ((latent.nope + latent.rope) as f32).sqrt();
+        }
+    }
     delta_per_channel(&keys, &mut spec, None)?;
     let facts = ExpertFacts { normalize: true, shared: SharedWidth::Count, ..ExpertFacts::SIGMOID };
     keys.set_experts(&mut spec, &facts)?;

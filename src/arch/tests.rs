@@ -287,6 +287,9 @@ fn what_converters_leave_out_and_put_in() {
         .u32("hrm_text.hrm.l_cycles", 1)
         .f32("hrm_text.embedding_scale", 3.0);
     assert_eq!(spec_of(&stacks).embedding.scale, 3.0);
+    let grok =
+        experts("grok").f32("grok.router_logit_softcapping", 30.0).u32("grok.attention.temperature_length", 1024);
+    assert_eq!(attn(&spec_of(&grok).layers[0]).softcap, Some(30.0));
     // Published files hold this count as a floating-point number.
     let shared = |spec: Spec| spec.layers.iter().filter(|layer| attn(layer).kv_of.is_some()).count();
     assert_eq!(shared(spec_of(&layers("gemma3n", 22))), 2);

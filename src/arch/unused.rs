@@ -77,6 +77,9 @@ const HARMLESS_IN: &[(&str, &str)] = &[
     // Written by converters, and left out by all engines.
     ("phi3", "attention.sliding_window"),
     ("phimoe", "attention.sliding_window"),
+    // The same, in every file of Grok.
+    ("grok", "router_logit_softcapping"),
+    ("grok", "attention.temperature_length"),
 ];
 
 /// Tensors, by their names without `blk.N.`, that are known to be of no use to the architecture (`*` = to any).

@@ -371,6 +371,10 @@ fn folder_as_model(path: &Path) -> Error {
 
 /// That a file is missing, with the one beside it that may have been meant.
 fn no_such_file(path: &Path) -> Error {
+    if let Ok(target) = path.read_link() {
+        let (path, target) = (path.display(), target.display());
+        return Error::usage(format!("{path} is a link to {target}, which is not there.")).of(ErrorKind::NotFound);
+    }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
