@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokki::engine::{Engine, EngineOptions, Llm, least_cache};
-use tokki::server::{Defaults, Models, Notice, Offer, Residency, ServerOptions, Told, serve};
+use tokki::server::{Defaults, Models, Notice, Offer, OnNotice, Residency, ServerOptions, serve};
 
 /// Routes that read JSON, each with a body that is good.
 const ROUTES: &[(&str, &str)] = &[
@@ -122,7 +122,7 @@ fn server() -> SocketAddr {
         let options = ServerOptions { port: 0, defaults, ..ServerOptions::default() };
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let told: Told = Arc::new(move |notice| {
+            let told: OnNotice = Arc::new(move |notice| {
                 if let Notice::Listening(address) = notice {
                     // Nobody waits any more.
                     let _ = tell.send(address);

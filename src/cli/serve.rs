@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
 use crate::platform::process::notify_ready;
-use crate::server::{Defaults, LogForm, Models, Notice, Offer, Residency, ServerOptions, Tls, Told, serve};
+use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
 use crate::{Error, Result, engine, interrupt, store};
 use clap::Args;
@@ -225,7 +225,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     models.open_first()?;
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let told: Told = Arc::new(move |notice| match notice {
+    let told: OnNotice = Arc::new(move |notice| match notice {
         Notice::Listening(address) => {
             interrupt::of_a_server();
             output::say(&format!("tokki: listening at {scheme}://{address}"));

@@ -14,20 +14,20 @@ const MAX_KEYS: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
 pub(super) struct Keys {
-    all: RwLock<Vec<Arc<Key>>>,
+    all: RwLock<Vec<Arc<ApiKey>>>,
     /// Whether a key has to be shown: from the start on, and even when all keys have been revoked.
     wanted: bool,
 }
 
 /// A key that lets in.
-pub(super) struct Key {
+pub(super) struct ApiKey {
     hash: [u8; 32],
     /// What the metrics call it.
     name: String,
     used: AtomicU64,
 }
 
-impl Key {
+impl ApiKey {
     /// A key as flags and files have it: the key itself or its SHA-256 as `sha256:` and 64 hexadecimal digits, with a name
     /// before it if it has one.
     fn read(line: &str) -> crate::Result<Self> {
@@ -71,7 +71,7 @@ impl Keys {
         }
     }
 
-    fn all(&self) -> RwLockReadGuard<'_, Vec<Arc<Key>>> {
+    fn all(&self) -> RwLockReadGuard<'_, Vec<Arc<ApiKey>>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +89,7 @@ impl Keys {
         }
         let mut keys = Vec::with_capacity(lines.len());
         for line in lines {
-            let key = Key::read(&line)?;
+            let key = ApiKey::read(&line)?;
             // A key that stays goes on counting.
             let known = self.all().iter().find(|old| old.hash == key.hash && old.name == key.name).cloned();
             keys.push(known.unwrap_or_else(|| Arc::new(key)));
@@ -112,7 +112,7 @@ impl Keys {
     ///
     /// # Errors
     /// 401 when it does not.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, ApiError> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<Option<Arc<ApiKey>>, ApiError> {
         let keys = self.all();
         if !self.wanted {
             return Ok(None);

@@ -92,7 +92,7 @@ pub enum Notice {
 }
 
 /// Who is told.
-pub type Told = Arc<dyn Fn(Notice) + Send + Sync>;
+pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// Serves `models` until SIGTERM or SIGINT; running answers may then end within `options.drain`, a second signal ends
 /// them at once. `told` gets to know where it listens, what becomes of a
@@ -100,7 +100,7 @@ pub type Told = Arc<dyn Fn(Notice) + Send + Sync>;
 ///
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
-pub fn serve(models: Models, options: ServerOptions, told: &Told) -> Result<()> {
+pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<()> {
     if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
         let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
@@ -122,7 +122,7 @@ pub fn serve(models: Models, options: ServerOptions, told: &Told) -> Result<()> 
 }
 
 /// A thread that tells what is sent to it, until nobody sends any more: whoever reads the lines may be slow.
-fn teller(told: &Told) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
+fn teller(told: &OnNotice) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
     let (lines, inbox) = sync_channel(MAX_LINES);
     let told = Arc::clone(told);
     let work = move || inbox.into_iter().for_each(|notice| told(notice));

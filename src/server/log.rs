@@ -1,6 +1,6 @@
 //! What became of each request: one line when it has ended, which holds nothing of what was said.
 
-use super::auth::Key;
+use super::auth::ApiKey;
 use super::listen::Notice;
 use super::models::Served;
 use serde_json::{Value, json};
@@ -65,12 +65,12 @@ pub(super) struct Note {
     /// The row of the route table: paths may hold names.
     route: &'static str,
     began: Instant,
-    told: Mutex<Told>,
+    told: Mutex<SaidOfRequest>,
 }
 
 #[derive(Default)]
-struct Told {
-    key: Option<Arc<Key>>,
+struct SaidOfRequest {
+    key: Option<Arc<ApiKey>>,
     status: Option<u16>,
     model: Option<String>,
     prompt: usize,
@@ -88,11 +88,11 @@ impl Note {
         Arc::new(Self { log, id, method, route, began: Instant::now(), told })
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn told(&self) -> MutexGuard<'_, SaidOfRequest> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn key(&self, key: Option<Arc<Key>>) {
+    pub(super) fn key(&self, key: Option<Arc<ApiKey>>) {
         self.told().key = key;
     }
 

@@ -37,7 +37,7 @@ mod slots;
 mod stream;
 
 pub use batch::{Line, Outcome, batch, read_lines, read_requests};
-pub use listen::{Notice, Tls, Told, serve};
+pub use listen::{Notice, OnNotice, Tls, serve};
 pub use log::LogForm;
 pub use models::{Models, Offer, Open, Residency};
 
