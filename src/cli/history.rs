@@ -88,7 +88,8 @@ fn numbered(all: &[Chat], number: usize) -> Result<&Chat> {
 
 /// Forgets these, if all of them are there.
 fn forget(chats: &Chats, all: &[Chat], numbers: &[usize]) -> Result<()> {
-    let named: Vec<&Chat> = numbers.iter().map(|&number| numbered(all, number)).collect::<Result<_>>()?;
+    let once: std::collections::BTreeSet<usize> = numbers.iter().copied().collect();
+    let named: Vec<&Chat> = once.into_iter().map(|number| numbered(all, number)).collect::<Result<_>>()?;
     for chat in named {
         chats.forget(chat)?;
         repl::forget_lines(chats, chat)?;

@@ -241,8 +241,8 @@ fn narrowed(template: &'static str, columns: usize) -> &'static str {
     const WIDE: usize = 76;
     match template {
         _ if columns >= WIDE => template,
-        WAITS => "{percent:>3}%, waiting {wide_msg}",
-        _ => "{percent:>3}%, {eta} left {wide_msg}",
+        WAITS => "{wide_msg} {percent:>3}%, waiting",
+        _ => "{wide_msg} {percent:>3}%, {eta} left",
     }
 }
 

@@ -185,7 +185,7 @@ impl Chat {
 
     /// Questions and answers until the user leaves.
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
-        let (mut text, mut editing) = (String::new(), false);
+        let (mut text, mut editing, mut cleared) = (String::new(), false, 0);
         while !leave.asked() {
             if text.is_empty() && self.sent.is_empty() && !editing {
                 (text, editing) = self.unanswered();
@@ -198,6 +198,10 @@ impl Chat {
                 None => editor.read(&std::mem::take(&mut text))?,
             };
             let edited = std::mem::take(&mut editing);
+            cleared = if matches!(input, Input::Cleared) { cleared + 1 } else { 0 };
+            if cleared == 2 {
+                output::say("(Ctrl-D leaves)");
+            }
             let next = match input {
                 Input::Left => Next::Leave,
                 Input::Text(line) if !line.trim().is_empty() => self.take(&line, edited).unwrap_or_else(|error| {
