@@ -27,21 +27,14 @@ pub(super) enum Plan {
     /// Bytes: the products of so many words (a divisor of the group's) are summed up as 16-bit numbers before the group's
     /// scale is applied.
     Scaled16(usize),
-    /// Bytes: a whole group is summed up in 32 bits, then multiplied with its scale as `f32`, in which the sum of half of
-    /// a block's groups is still exact.
-    ScaledF32,
     /// Bytes: a whole group is summed up in 32 bits, then multiplied with its scale.
     Scaled32,
     /// Bytes: the block has no groups.
     Flat,
 }
 
-/// The largest scale of a group in formats with minima.
-const MAX_SCALE: i32 = 63;
-
-/// The plan for quants up to `max` in `count` groups of `words` words, or a block without groups.
-const fn plan(dots: Dots, max: i32, signed: bool, words: usize, count: usize, min: bool) -> Plan {
-    let groups = count != 0;
+/// The plan for quants up to `max` in groups of `words` words.
+const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) -> Plan {
     let product = max * if signed { 255 } else { 127 };
     let (wide, sum) = match dots {
         Dots::None => return Plan::Halves,
@@ -61,16 +54,10 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, count: usize, mi
         (false, _) if fits == 0 => Plan::Halves,
         (false, _) => Plan::Scaled16(fits),
         (true, false) => Plan::Flat,
+        // A product in 32 bits and its addition are as fast as one product in 16 bits (Zen 5), so two of those do not pay.
         (true, true) if fits >= words => Plan::Scaled16(fits),
-        // Two instructions, as for two products in 16 bits, but on units that products leave idle.
-        (true, true) if min && !signed && exact_in_f32(MAX_SCALE * product, 4 * words * count / 2) => Plan::ScaledF32,
         (true, true) => Plan::Scaled32,
     }
-}
-
-/// Whether `count` integers up to `max` add up to one that `f32` holds.
-const fn exact_in_f32(max: i32, count: usize) -> bool {
-    max as i64 * count as i64 <= 1 << f32::MANTISSA_DIGITS
 }
 
 /// Whether bytes are multiplied with the activations plus 128: products want one unsigned factor, and the weights, if
@@ -280,7 +267,6 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
                 }
             }
         }
-        Plan::ScaledF32 => panic!("its sums are no integers: see `scaled_in_f32`"),
         Plan::Scaled32 => {
             for g in 0..LEN / 4 / group {
                 let scale = pair(record, layout.scales + g);
@@ -293,39 +279,6 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
         }
     }
     sums
-}
-
-/// The integer products of a block as `f32`, rounded once: of [`Plan::ScaledF32`]. The sums of its halves are exact, so that
-/// their sum is rounded as the integer would be.
-#[inline(always)]
-fn scaled_in_f32<S: Words, const C: usize, const LEN: usize>(
-    s: S,
-    layout: Record,
-    group: usize,
-    record: &[S::V],
-    x: &[&[u8; LEN]; C],
-) -> [[S::V; C]; 2] {
-    let quants = &record[2 * layout.quants..];
-    let groups = LEN / 4 / group;
-    let mut whole = [[s.splat_u32(0); C]; 2];
-    for half in 0..2 {
-        let mut sums = [[s.splat_u32(0); C]; 2];
-        for g in half * groups / 2..(half + 1) * groups / 2 {
-            let scale = pair(record, layout.scales + g);
-            let part = bytes::<S, false, C, LEN>(s, quants, g * group, group, x);
-            for c in 0..C {
-                for r in 0..2 {
-                    sums[r][c] = s.fma_f32(s.i32_to_f32(part[r][c]), scale[r], sums[r][c]);
-                }
-            }
-        }
-        for c in 0..C {
-            for r in 0..2 {
-                whole[r][c] = if half == 0 { sums[r][c] } else { s.add_f32(whole[r][c], sums[r][c]) };
-            }
-        }
-    }
-    whole
 }
 
 /// `sums += scale * d * integers`, rounded as the definition does.
@@ -382,7 +335,6 @@ fn write_chunk<S: Words>(
             record[2 * (layout.scales + j * (8 / group) + h) + r] = match (layout.plan, S::DOTS) {
                 (Plan::Scaled16(_), Dots::Pairs16) => twice(scale),
                 (Plan::Scaled16(_), _) => s.and(scale, s.splat_u32(0xffff)),
-                (Plan::ScaledF32, _) => s.i32_to_f32(scale),
                 _ => scale,
             };
         }
@@ -420,7 +372,7 @@ pub(super) struct Of32<F>(PhantomData<F>);
 impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     type Format = F;
     const LAYOUT: Record = {
-        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, 0, F::MIN);
+        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false);
         Record::new(plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
@@ -485,7 +437,7 @@ impl<F: Format256> Of256<F> {
 impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     type Format = F;
     const LAYOUT: Record = {
-        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, Self::GROUPS, F::MIN);
+        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true);
         Record::new(plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
@@ -535,18 +487,13 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
+        let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
+            (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
+            (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
+            (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
+        };
         let d = x.scales(b);
-        if matches!(layout.plan, Plan::ScaledF32) {
-            let products = scaled_in_f32::<S, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b));
-            add_scaled(s, sums.products, pair(record, 0), d, |r, c| products[r][c]);
-        } else {
-            let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
-                (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
-                (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
-                (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
-            };
-            add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
-        }
+        add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
         if F::MIN {
             let mut minima = [[s.splat_u32(0); C]; 2];
             for i in 0..Self::GROUPS / 2 {
