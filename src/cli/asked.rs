@@ -191,6 +191,10 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
         Ok((path, prompt))
     };
     let Some(first) = &args.model else { return default(None) };
+    if first == "-" && args.prompt.is_empty() {
+        // What is piped in is the prompt.
+        return default(None);
+    }
     let fetched = |what: &str| {
         let pays = |gguf: &Gguf| layout::pays(settings, gguf);
         let request = store::Request { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };

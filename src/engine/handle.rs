@@ -9,7 +9,7 @@ use super::{Embedder, Llm, Options, Session, not_generative, saved};
 use crate::arch::Spec;
 use crate::kv::{Budget, CacheShape, SharedBudget};
 use crate::parallel::Pool;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -213,7 +213,9 @@ fn part(options: &EngineOptions, least: usize) -> Result<Arc<Budget>> {
     shared.part(least, options.cache_bytes, LONGEST).ok_or_else(|| {
         let wanted = format!("{least} bytes for one conversation beside those of the other open models");
         let found = format!("{} bytes for all of them", shared.limit());
-        Error::input("the cache", wanted, found).hint("give it more memory, or use a smaller context")
+        Error::input("the cache", wanted, found)
+            .hint("give it more memory, or use a smaller context")
+            .of(ErrorKind::OutOfMemory)
     })
 }
 

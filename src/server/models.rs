@@ -3,8 +3,8 @@
 use super::error::ApiError;
 use super::metrics::Measured;
 use super::slots::Slots;
-use crate::Result;
 use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
+use crate::{ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -283,32 +283,38 @@ impl Models {
         if let Some(served) = open() {
             return Ok(served);
         }
-        let turn = Arc::clone(&self.opening).lock_owned().await;
+        let turn = Arc::new(Arc::clone(&self.opening).lock_owned().await);
         if let Some(served) = entry.take() {
             return Ok(served);
         }
-        self.wait_for_room().await;
-        let models = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || {
-            // The client may be gone by now; the next one's turn comes when this model is open.
-            let _turn = turn;
-            models
-                .open(&entry)
-                .map_err(|why| ApiError::broken(format!("model '{}' cannot be opened: {why}", entry.name())))
-        });
-        work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed")))
-    }
-
-    /// Waits until one more model may be open.
-    async fn wait_for_room(self: &Arc<Self>) {
         let mut crowd = None;
         loop {
-            let models = Arc::clone(self);
-            if tokio::task::spawn_blocking(move || models.make_room()).await.unwrap_or(true) {
-                return;
+            // The client may be gone before it ends; the next one's turn comes when this model is open.
+            let (models, entry, turn) = (Arc::clone(self), Arc::clone(&entry), Arc::clone(&turn));
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                models.open_if_there_is_room(&entry)
+            });
+            match work.await.unwrap_or_else(|_| Err(ApiError::internal("opening the model failed"))) {
+                Ok(None) => {}
+                Ok(Some(served)) => return Ok(served),
+                Err(why) => return Err(why),
             }
             crowd.get_or_insert_with(|| Crowd::new(&self.crowded));
             tokio::time::sleep(ROOM_CHECK).await;
+        }
+    }
+
+    /// Opens a model; `None` while models that are in use have to give way first: there are too many of them, or they have
+    /// the memory that it needs.
+    fn open_if_there_is_room(&self, entry: &Entry) -> std::result::Result<Option<Arc<Served>>, ApiError> {
+        if !self.make_room() {
+            return Ok(None);
+        }
+        match self.open(entry) {
+            Ok(served) => Ok(Some(served)),
+            Err(why) if why.kind() == ErrorKind::OutOfMemory && !self.open_ones().is_empty() => Ok(None),
+            Err(why) => Err(ApiError::broken(format!("model '{}' cannot be opened: {why}", entry.name()))),
         }
     }
 

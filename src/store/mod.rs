@@ -186,6 +186,12 @@ impl Store {
             let message = format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}");
             return Error::usage(message).of(ErrorKind::NotFound);
         }
+        if let Some(partial) = self.partials().into_iter().find(|partial| partial.name.eq_ignore_ascii_case(name)) {
+            let again =
+                partial.order.map_or("the same tokki pull".to_owned(), |order| format!("tokki pull {}", order.what));
+            let message = format!("{} is here in part only. {again} goes on with it.", partial.name);
+            return Error::usage(message).of(ErrorKind::NotFound);
+        }
         let models = self.models().unwrap_or_default();
         let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::names().map(|name| name as &str));
         let hint = match suggest::nearest(name, names) {

@@ -94,6 +94,31 @@ struct Offer {
     ways: Vec<Way>,
 }
 
+impl Offer {
+    /// What is fetched again has to be what it was: the hashes on record are those that files without one must have. Whether
+    /// there are such.
+    fn expect(&mut self, entry: &super::Entry) -> bool {
+        let Ok(manifest) = &entry.manifest else { return false };
+        let recorded = |name: &str| {
+            let same = |file: &&Stored| file.original.as_ref().unwrap_or(&file.name) == name;
+            manifest.files.iter().find(same)?.sha256.clone()
+        };
+        let mut some = false;
+        for remote in self
+            .ways
+            .iter_mut()
+            .filter_map(|way| if let Way::Files(files) = way { Some(files) } else { None })
+            .flatten()
+        {
+            if remote.sha256.is_none() {
+                remote.sha256 = recorded(&remote.name);
+                some |= remote.sha256.is_some();
+            }
+        }
+        some
+    }
+}
+
 /// One way to get a model's files.
 enum Way {
     Files(Vec<Remote>),
@@ -142,7 +167,16 @@ impl Pull<'_> {
                 return Ok(pulled);
             }
         }
-        self.fetch(&self.sized(offer)?, &there.as_ref().map_or(name, |entry| entry.name.clone()), there.as_ref())
+        let mut offer = self.sized(offer)?;
+        let again = there.as_ref().filter(|_| !self.request.restart && self.request.sha256.is_none());
+        let recorded = again.is_some_and(|entry| offer.expect(entry));
+        let name = there.as_ref().map_or(name, |entry| entry.name.clone());
+        self.fetch(&offer, &name, there.as_ref()).map_err(|why| match why.kind() {
+            ErrorKind::Mismatch if recorded => {
+                why.hint(format!("what is there now is not the {name} that was here; `restart` takes it all the same"))
+            }
+            _ => why,
+        })
     }
 
     /// The model that is there, if it is what is wanted and need not be fetched again.

@@ -668,6 +668,21 @@ fn the_memory_for_caches_is_one_for_all_models() {
             scope.spawn(move || (10..14).for_each(|number| drop(ask(model, number))));
         }
     });
+    // Where there is memory for one of them at a time they take turns, however busy the other is.
+    let server = serve(&[&second, "--cache-size", &(7 * page).to_string(), "--parallel", "2"]);
+    std::thread::scope(|scope| {
+        for (model, count) in [("second", 12), ("second", 12), ("llama", 3)] {
+            let server = &server;
+            scope.spawn(move || {
+                for number in 0..count {
+                    let body =
+                        json!({ "model": model, "prompt": [5, 6, 7 + number], "max_tokens": 30, "ignore_eos": true });
+                    let reply = server.post("/v1/completions", &body);
+                    assert_eq!(reply.status, 200, "{model}: {}", reply.body);
+                }
+            });
+        }
+    });
 }
 
 /// A request leaves a line that tells what became of it and nothing of what was said.

@@ -360,6 +360,27 @@ fn interrupted_politely() {
     assert!(arrived > 0 && arrived + asked <= bytes.len() as u64, "{arrived} were there, {asked} asked for");
 }
 
+/// What is repaired has to be what it was, whatever the address gives by now.
+#[test]
+fn a_repair_takes_nothing_else() {
+    let served = std::sync::Arc::new(std::sync::Mutex::new(model(100 * KIB, 12)));
+    let now = std::sync::Arc::clone(&served);
+    let server = Server::start(move |request: &Request| Reply::file(request, &now.lock().unwrap()));
+    let home = Home::new();
+    assert_eq!(told(&home.run(&["pull", &server.url("/m.gguf")])).0, Some(0));
+    let file = home.path().join("models/m/m.gguf");
+    let mut damaged = std::fs::read(&file).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    assert_ne!(told(&home.run(&["verify", "m"])).0, Some(0));
+    let other = model(120 * KIB, 13);
+    *served.lock().unwrap() = other.clone();
+    let (code, _, err) = told(&home.run(&["pull", "m"]));
+    assert!(code == Some(1) && err.contains("not the m that was here") && err.contains("--restart"), "{err}");
+    assert_eq!(told(&home.run(&["pull", "m", "--restart"])).0, Some(0));
+    assert_eq!(std::fs::read(&file).unwrap(), other);
+}
+
 /// Where there is no terminal for a bar, a line now and then says how far it is.
 #[test]
 fn a_long_download_is_told_of_without_a_terminal() {
