@@ -210,7 +210,7 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
         },
         First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
             (None, Some(known)) => fetched(known)?,
-            _ => store::resolve(&name).map_err(|error| match args.prompt.is_empty() {
+            _ => store::resolve(&name).map_err(|error| match args.prompt.is_empty() && !name.is_empty() {
                 true => {
                     let model = held.map_or_else(|| store::catalogue::default_entry().name.to_owned(), called);
                     Error::usage(format!("{error} {}", as_question(&model, first))).of(error.kind())

@@ -70,6 +70,8 @@ struct Facts {
 #[derive(Debug, Clone, Default, Serialize)]
 struct Health {
     home: PathBuf,
+    /// Nothing can be written there, and why.
+    closed: Option<String>,
     disk_free: Option<u64>,
     ready: usize,
     damaged: Vec<String>,
@@ -164,6 +166,12 @@ fn presets_of_none(settings: &Settings, store: &Store) -> Result<Vec<(String, Op
     Ok(of_none.map(|preset| (preset.to_owned(), near(preset))).collect())
 }
 
+/// Why nothing can be written to a folder, or to the place where it would be made.
+fn closed(home: &Path) -> Option<String> {
+    let there = home.ancestors().find(|folder| folder.is_dir())?;
+    crate::platform::output::check(&there.join(".tokki-doctor")).err().map(|why| why.to_string())
+}
+
 fn health(store: &Store) -> Result<Health> {
     let models = store.models()?;
     let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
@@ -175,6 +183,7 @@ fn health(store: &Store) -> Result<Health> {
     };
     Ok(Health {
         home: store.home().to_path_buf(),
+        closed: closed(store.home()),
         disk_free: free(store.home()),
         ready: ready.len(),
         damaged: damaged.into_iter().map(named).collect(),

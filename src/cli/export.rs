@@ -2,8 +2,8 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::Result;
 use crate::store::Store;
+use crate::{Error, Result};
 use std::path::PathBuf;
 
 /// Writes the file of a stored model, as it came
@@ -28,6 +28,9 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
+    if args.to.as_os_str() == "-" {
+        return Err(Error::usage("A model is written to a file, not to stdout: tokki export NAME FILE."));
+    }
     let files = Store::open()?.export(&args.name, &args.to, args.force, &Bar::default())?;
     say(&format!(
         "{}: {} written",

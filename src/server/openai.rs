@@ -125,7 +125,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
-    state.thoughts.note(&head.id, &running);
+    state.thoughts.note(call.owner, &head.id, &running);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
         let choices = vec![Choice::default(); running.n];
@@ -155,22 +155,22 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     Ok(response)
 }
 
-/// Thoughts of chat answers that may be ended from outside, by the answers' ids.
+/// Thoughts of chat answers that may be ended from outside, by who asked for them and the answers' ids.
 #[derive(Default)]
-pub(super) struct Thoughts(Mutex<HashMap<String, Vec<Weak<AtomicBool>>>>);
+pub(super) struct Thoughts(Mutex<HashMap<(u64, String), Vec<Weak<AtomicBool>>>>);
 
 impl Thoughts {
-    fn note(&self, id: &str, running: &Running) {
+    fn note(&self, owner: u64, id: &str, running: &Running) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Answers that have ended are forgotten.
         all.retain(|_, flags| flags.iter().any(|flag| flag.strong_count() > 0));
-        all.insert(id.to_owned(), running.end_thought.iter().map(Arc::downgrade).collect());
+        all.insert((owner, id.to_owned()), running.end_thought.iter().map(Arc::downgrade).collect());
     }
 
-    /// Ends the thoughts of an answer; false when there is no such answer under way.
-    fn end(&self, id: &str) -> bool {
+    /// Ends the thoughts of an answer; false when no such answer of this owner is under way.
+    fn end(&self, owner: u64, id: String) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags: Vec<_> = all.get(id).into_iter().flatten().filter_map(Weak::upgrade).collect();
+        let flags: Vec<_> = all.get(&(owner, id)).into_iter().flatten().filter_map(Weak::upgrade).collect();
         flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
         !flags.is_empty()
     }
@@ -184,7 +184,7 @@ pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Bo
         Some("reasoning_end") => {}
         _ => return Err(ApiError::field("action", "reasoning_end is wanted")),
     }
-    match state.thoughts.end(&id) {
+    match state.thoughts.end(call.owner, id.clone()) {
         true => Ok(respond_json(&json!({ "success": true }), &fields.rest())),
         false => Err(ApiError::not_found(format!("no answer '{id}' is under way"))),
     }

@@ -487,6 +487,36 @@ fn a_thought_that_is_not_there_cannot_be_ended() {
     assert_eq!(control(json!({ "action": "reasoning_end" })), 400);
 }
 
+/// Another key's answer is not there for whoever asks.
+#[test]
+fn only_who_asked_for_an_answer_ends_its_thoughts() {
+    use std::io::{Read, Write};
+    let server = serve(&["--api-key", "one,two", "--ctx", "2048"]);
+    let body = chat(&json!({ "stream": true, "max_tokens": 1500, "ignore_eos": true })).to_string();
+    let mut connection = server.connect();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer one\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let (mut said, mut piece) = (String::new(), [0; 512]);
+    let id = loop {
+        let read = connection.read(&mut piece).unwrap();
+        assert!(read > 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&piece[..read]));
+        let id = said.split_once("\"id\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((id, _)) = id {
+            break id.to_owned();
+        }
+    };
+    let body = json!({ "id": id, "action": "reasoning_end" }).to_string();
+    let control = |key: &str| {
+        let key = format!("authorization: Bearer {key}\r\n");
+        server.send("POST", "/v1/chat/completions/control", &key, &body).status
+    };
+    assert_eq!([control("two"), control("one")], [404, 200]);
+}
+
 #[test]
 fn a_request_that_is_under_way_at_sigterm_is_answered_however_long_it_takes() {
     use std::io::{Read, Write};

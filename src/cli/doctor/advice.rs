@@ -20,6 +20,7 @@ const RULES: &[fn(&Facts) -> Option<String>] = &[
     little_memory,
     swap,
     no_place,
+    closed,
     disk,
     damaged,
     presets,
@@ -147,6 +148,11 @@ fn no_place(facts: &Facts) -> Option<String> {
     })
 }
 
+fn closed(facts: &Facts) -> Option<String> {
+    let why = facts.store.closed.as_ref()?;
+    Some(format!("No model can be stored: {why}. Choose another place with --home DIR."))
+}
+
 fn disk(facts: &Facts) -> Option<String> {
     let free = facts.store.disk_free.filter(|&free| free < 5_000_000_000)?;
     let home = facts.store.home.display();
@@ -234,6 +240,7 @@ mod tests {
         assert!(told(|f| f.machine.memory.available = 1 << 30).contains("available"));
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
+        assert!(told(|f| f.store.closed = Some("read-only".into())).contains("can be stored: read-only"));
         assert!(told(|f| f.store.home = std::path::PathBuf::new()).contains("no home directory"));
         assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
         assert!(told(|f| f.presets_of_none = vec![("qwn".into(), Some("qwen".into()))]).contains("did you mean qwen?"));

@@ -319,7 +319,7 @@ fn undo(chat: &mut Chat, _: &str) -> Result<Next> {
 }
 
 fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
-    let question = take_back(chat)?;
+    let question = take_back(chat).map_err(|_| Error::usage("Nothing was asked yet that could be answered again."))?;
     chat.conversation.say(&question);
     // The same seed would give the same answer.
     chat.wishes.seed = chat.wishes.seed.wrapping_add(1);
