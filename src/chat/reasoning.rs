@@ -111,6 +111,11 @@ impl Splitter {
         self.fresh = said[at + open.len()..].trim().is_empty();
     }
 
+    /// The text that opens a thought, of a model that marks them by tags.
+    pub fn opening_tag(&self) -> Option<&'static str> {
+        self.format.filter(|format| format.has_tags()).map(|format| format.rules[0].0)
+    }
+
     /// The format's name, for people; `None` when the model does not mark thoughts.
     pub fn format(&self) -> Option<&'static str> {
         self.format.map(|format| format.name)

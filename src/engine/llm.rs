@@ -159,7 +159,7 @@ impl Llm {
         let last = last.unwrap_or_default();
         vars.insert("add_generation_prompt".to_owned(), last.is_empty().into());
         if last.is_empty() {
-            return self.prompt(vars, thinking);
+            return self.prompt_continuing_thought(vars, thinking);
         }
         let mut segments = self.segments(vars, thinking)?;
         let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
@@ -177,6 +177,22 @@ impl Llm {
         segments.retain(|segment| !segment.text.is_empty());
         let mut prompt = self.joined(segments);
         prompt.splitter.go_on(&last);
+        Ok(prompt)
+    }
+
+    /// The prompt where the last message has said nothing yet: it is begun anew, and goes on from its thought if it has one.
+    fn prompt_continuing_thought(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
+        let last = vars.get_mut("messages").and_then(|list| list.as_array_mut()?.pop());
+        let thought = last.and_then(|last| last["reasoning_content"].as_str().map(str::to_owned)).unwrap_or_default();
+        let mut segments = self.segments(vars, thinking)?;
+        let begun = self.joined(segments.clone());
+        let Some(tag) = begun.splitter.opening_tag().filter(|_| !thought.is_empty()) else { return Ok(begun) };
+        if !begun.splitter.is_thinking() {
+            segments.push(Segment { text: format!("{tag}\n"), trusted: true });
+        }
+        segments.push(Segment { text: thought.clone(), trusted: false });
+        let mut prompt = self.joined(segments);
+        prompt.splitter.go_on(&format!("{tag}{thought}"));
         Ok(prompt)
     }
 

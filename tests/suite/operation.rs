@@ -487,6 +487,30 @@ fn a_thought_that_is_not_there_cannot_be_ended() {
     assert_eq!(control(json!({ "action": "reasoning_end" })), 400);
 }
 
+/// An answer that was cut in its thought goes on there; nothing of it stands as a turn of its own.
+#[test]
+fn an_answer_that_was_cut_in_its_thought_goes_on_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("thinks.jinja");
+    let text = "{% for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}\
+                {% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
+    std::fs::write(&template, text).unwrap();
+    let server = serve(&["--chat-template-file", template.to_str().unwrap()]);
+    let prompt = |last: Value| {
+        let body = json!({
+            "messages": [{ "role": "user", "content": "Why?" }, last], "continue_final_message": true, "verbose": true,
+            "max_tokens": 4
+        });
+        let reply = server.post("/v1/chat/completions", &body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()["__verbose"]["prompt"].as_str().unwrap().to_owned()
+    };
+    let cut = json!({ "role": "assistant", "content": "", "reasoning_content": "Because of" });
+    assert!(prompt(cut).ends_with("[user]Why?[end][assistant]<think>\nBecause of"));
+    let empty = prompt(json!({ "role": "assistant", "content": "" }));
+    assert!(empty.ends_with("[user]Why?[end][assistant]<think>\n"), "{empty}");
+}
+
 /// Another key's answer is not there for whoever asks.
 #[test]
 fn only_who_asked_for_an_answer_ends_its_thoughts() {
