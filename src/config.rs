@@ -303,6 +303,12 @@ impl Settings {
             let Some(key) = KEYS.iter().find(|key| key.name == name) else {
                 let near = suggest::did_you_mean(&name, KEYS.iter().map(|key| key.name));
                 let hint = match &value {
+                    toml::Value::Table(_) if !prefix.is_empty() => {
+                        format!(
+                            "a name with a dot in it stands in quotes: [models.\"{}.{name}\"]",
+                            &prefix[7..prefix.len() - 1]
+                        )
+                    }
                     toml::Value::Table(_) => "keys for one model alone stand below [models.NAME]".to_owned(),
                     _ if near.is_empty() => "the keys are in: tokki config show".to_owned(),
                     _ => near,

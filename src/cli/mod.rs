@@ -38,7 +38,7 @@ mod waiting;
 mod words;
 
 use crate::config::GlobalFlags;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -109,7 +109,9 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         output::say(&format!("tokki: {said}"));
         return ExitCode::from(2);
     }
-    let cli = match Cli::try_parse_from(prompts_last(args.clone())) {
+    let command = Cli::command().color(output::help_colours());
+    let parsed = command.try_get_matches_from(prompts_last(args.clone()));
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(said) => match words::of_the_parser(&said, &args) {
             Some(words) => {

@@ -169,6 +169,16 @@ pub(super) struct Paint {
     width: Option<usize>,
 }
 
+/// Whether the environment wants no colours, or the terminal has none.
+fn refused(var: &dyn Fn(&str) -> Option<String>) -> bool {
+    var("NO_COLOR").is_some_and(|value| !value.is_empty()) || var("TERM").as_deref() == Some("dumb")
+}
+
+/// How help is shown: what wants no colours gets no bold letters either.
+pub(super) fn help_colours() -> clap::ColorChoice {
+    if refused(&|name| std::env::var(name).ok()) { clap::ColorChoice::Never } else { clap::ColorChoice::Auto }
+}
+
 impl Paint {
     /// For stdout.
     pub(super) fn stdout() -> Self {
@@ -181,8 +191,7 @@ impl Paint {
     }
 
     fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
-        let refused = var("NO_COLOR").is_some_and(|value| !value.is_empty()) || var("TERM").as_deref() == Some("dumb");
-        Self { on: terminal && !refused, width: width().filter(|_| terminal) }
+        Self { on: terminal && !refused(var), width: width().filter(|_| terminal) }
     }
 
     /// With or without, whatever the terminal is.

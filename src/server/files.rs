@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json};
 use crate::error::FileAction;
+use crate::platform::files::private_folder;
 use crate::platform::output;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
@@ -79,7 +80,8 @@ impl Files {
             None => Some(tempfile::tempdir().map_err(failed(Path::new("a temporary folder"), FileAction::Create))?),
         };
         let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
-        std::fs::create_dir_all(&folder).map_err(failed(&folder, FileAction::Create))?;
+        // What is in it is what people wrote.
+        private_folder(&folder).map_err(failed(&folder, FileAction::Create))?;
         let mut objects = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).map_err(failed(&folder, FileAction::Read))?.flatten() {
             let path = entry.path();
@@ -145,6 +147,14 @@ impl Files {
         output::write(&self.path(&format!("{id}.json")), kept.written().as_bytes())?;
         self.objects().insert(id, kept);
         Ok(())
+    }
+
+    /// Keeps an object, in memory at least where the disk takes nothing.
+    fn put_or_remember(&self, owner: u64, object: Value) {
+        let id = object["id"].as_str().unwrap_or_default().to_owned();
+        if self.put(owner, object.clone()).is_err() {
+            self.objects().insert(id, Kept { owner, object });
+        }
     }
 
     fn remove(&self, id: &str) {
@@ -320,7 +330,7 @@ fn begin(state: &Arc<State>, owner: u64, id: String) {
             // A client knows the ids of its files, and not where they lie.
             let message = why.message.replace(&format!("{}/", state.files.folder.display()), "");
             object["errors"] = json!({ "object": "list", "data": [{ "message": message, "code": "failed" }] });
-            let _ = state.files.put(owner, object);
+            state.files.put_or_remember(owner, object);
         }
         state.files.stops().remove(&id);
     });

@@ -12,6 +12,7 @@ use super::responses::Stored;
 use super::resume::Streams;
 use super::routes::{State, answer};
 use crate::error::FileAction;
+use crate::platform::files::private_folder;
 use crate::platform::signals;
 use crate::{Error, Result};
 use axum::body::Body;
@@ -136,7 +137,7 @@ fn teller(told: &OnNotice) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
 /// A key file that cannot be read.
 pub(super) fn new_state(models: Models, options: ServerOptions, log: Log) -> Result<Arc<State>> {
     if let Some(folder) = &options.slot_dir {
-        std::fs::create_dir_all(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
+        private_folder(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
     }
     Ok(Arc::new(State {
         models: Arc::new(models),

@@ -157,7 +157,10 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
 
 /// Thoughts of chat answers that may be ended from outside, by who asked for them and the answers' ids.
 #[derive(Default)]
-pub(super) struct Thoughts(Mutex<HashMap<(u64, String), Vec<Weak<AtomicBool>>>>);
+pub(super) struct Thoughts(Mutex<HashMap<(u64, String), Flags>>);
+
+/// What ends the thoughts of an answer's choices, while they are under way.
+type Flags = Vec<Weak<AtomicBool>>;
 
 impl Thoughts {
     fn note(&self, owner: u64, id: &str, running: &Running) {

@@ -306,7 +306,14 @@ fn request_id(headers: &HeaderMap, number: u64) -> String {
     let harmless = |id: &&str| {
         (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };
-    own.filter(harmless).map_or_else(|| format!("req_{:x}_{number:x}", std::process::id()), str::to_owned)
+    own.filter(harmless).map_or_else(|| format!("req_{:08x}_{number:x}", this_start()), str::to_owned)
+}
+
+/// A number that no other start of a server has: in containers all have the same process id.
+fn this_start() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *START.get_or_init(|| RandomState::new().hash_one(std::process::id()) as u32)
 }
 
 /// Who asks, for fairness: by what is shown as a key, even where none is wanted, else by address.

@@ -515,8 +515,8 @@ fn an_answer_that_was_cut_in_its_thought_goes_on_in_it() {
 #[test]
 fn only_who_asked_for_an_answer_ends_its_thoughts() {
     use std::io::{Read, Write};
-    let server = serve(&["--api-key", "one,two", "--ctx", "2048"]);
-    let body = chat(&json!({ "stream": true, "max_tokens": 1500, "ignore_eos": true })).to_string();
+    let server = serve(&["--api-key", "one,two"]);
+    let body = chat(&json!({ "stream": true, "max_tokens": 400, "ignore_eos": true })).to_string();
     let mut connection = server.connect();
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer one\r\ncontent-length: {}\r\n\r\n",

@@ -368,6 +368,8 @@ impl Chat {
             // A terminal that was closed takes no question back.
             Err(Error::Interrupted) if leave.asked() => {}
             Err(error) => {
+                let question = self.conversation.unanswered().unwrap_or_default();
+                let tokens = self.conversation.tokenizer().encode(question, crate::tokenizer::Special::Plain).len();
                 self.unsay();
                 match error {
                     Error::Interrupted if self.sent_files.is_empty() => {
@@ -381,7 +383,8 @@ impl Chat {
                         );
                     }
                     Error::ContextFull { needed, available } => {
-                        let alone = self.conversation.messages().iter().all(|message| message["role"] == "system");
+                        let first = self.conversation.messages().iter().all(|message| message["role"] == "system");
+                        let alone = first || tokens >= available;
                         let ways = if alone { TOO_LONG.to_owned() } else { full(&self.wishes) };
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
                     }
