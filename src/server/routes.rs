@@ -209,7 +209,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         auth::check_host(&state.options, parts.version, &parts.headers)?;
         // Whether a page may use the server is told by the origin in the answer's head, or its absence.
         if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
-            return Ok(preflight());
+            return Ok(preflight(&parts.headers));
         }
         let key = match route {
             Some(route) if route.open => None,
@@ -255,6 +255,9 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         if credentials {
             response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
+        // What a page may read beside the body.
+        const EXPOSED: &str = "x-request-id, x-warnings, x-ignored-fields, retry-after";
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
     }
     state.metrics.answered(response.status().as_u16());
@@ -275,12 +278,13 @@ pub(super) async fn over(mut deadline: watch::Receiver<bool>) {
     }
 }
 
-/// What a page of an allowed site may send.
-fn preflight() -> Response<Body> {
+/// What a page of an allowed site may send: with credentials a `*` would be taken for a header of that name.
+fn preflight(asked: &HeaderMap) -> Response<Body> {
+    let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, OPTIONS"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(HeaderValue::from_static("*")));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }

@@ -324,6 +324,13 @@ fn keys_names_and_origins() {
     // A browser's own credentials go to sites that are named only.
     let asked = "origin: https://chat.example\r\n";
     assert!(server.send("GET", "/health", asked, "").head.contains("access-control-allow-credentials: true"));
+    let before =
+        format!("{asked}access-control-request-method: POST\r\naccess-control-request-headers: authorization\r\n");
+    let before = server.send("OPTIONS", "/v1/chat/completions", &before, "").head;
+    assert!(
+        before.contains("access-control-allow-headers: authorization") && before.contains("x-warnings"),
+        "{before}"
+    );
     let open = serve(&["--cors", "*"]).send("GET", "/health", asked, "").head;
     assert!(
         open.contains("access-control-allow-origin: https://chat.example") && !open.contains("credentials"),
