@@ -1,5 +1,6 @@
 //! What people type who know another program, and what it is called here.
 
+use crate::store::catalogue::default_entry;
 use clap::CommandFactory;
 use std::ffi::OsString;
 
@@ -92,8 +93,17 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             if name.contains(char::is_whitespace) {
                 return Some(format!("A question needs a command before it: tokki run {name:?}"));
             }
+            if let Some(within) = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| *arg != name) {
+                return Some(format!(
+                    "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."
+                ));
+            }
+            let words: Vec<_> = args.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+            // One word would be taken for the name of a model.
+            let model = if words.len() == 1 { format!("{} ", default_entry().name) } else { String::new() };
+            let question = words.join(" ");
             Some(format!(
-                "There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {name:?}"
+                "There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {model}{question:?}"
             ))
         }
         ErrorKind::UnknownArgument => {

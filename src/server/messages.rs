@@ -49,13 +49,17 @@ fn one(llm: &Llm, index: usize, message: Value) -> Result<Value> {
     // The names under which clients send a thought back.
     let thought = [fields.str("reasoning_content")?, fields.str("reasoning")?, fields.str("thinking")?];
     let thought = thought.into_iter().flatten().next();
-    let mut turn = match (role.as_str(), llm.template(), thought) {
-        ("assistant", Some(template), Some(thought)) => match template.assistant_turn(&thought, &content) {
+    let mut turn = match (role.as_str(), llm.template(), &thought) {
+        ("assistant", Some(template), Some(thought)) => match template.assistant_turn(thought, &content) {
             Value::Object(turn) => turn,
             _ => Map::new(),
         },
         _ => Map::new(),
     };
+    // One that has said nothing yet may be gone on with in its thought, whether or not the template shows those.
+    if let Some(thought) = thought.filter(|_| role == "assistant" && content.is_empty()) {
+        turn.entry("reasoning_content").or_insert(thought.into());
+    }
     turn.insert("role".into(), role.into());
     turn.insert("content".into(), content.into());
     if let Some(calls) = calls.filter(|calls| !calls.is_empty()) {
