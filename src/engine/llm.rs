@@ -182,7 +182,9 @@ impl Llm {
 
     /// The prompt where the last message has said nothing yet: it is begun anew, and goes on from its thought if it has one.
     fn prompt_continuing_thought(&self, mut vars: Vars, thinking: ThinkingMode) -> Result<Prompt> {
-        let last = vars.get_mut("messages").and_then(|list| list.as_array_mut()?.pop());
+        let list = vars.get_mut("messages").and_then(Value::as_array_mut);
+        // Alone it stays: a template wants something to begin with.
+        let last = list.filter(|list| list.len() > 1).and_then(Vec::pop);
         let thought = last.and_then(|last| last["reasoning_content"].as_str().map(str::to_owned)).unwrap_or_default();
         let mut segments = self.segments(vars, thinking)?;
         let begun = self.joined(segments.clone());
