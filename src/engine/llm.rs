@@ -187,9 +187,11 @@ impl Llm {
         let last = list.filter(|list| list.len() > 1).and_then(Vec::pop);
         let thought = last.and_then(|last| last["reasoning_content"].as_str().map(str::to_owned)).unwrap_or_default();
         let mut segments = self.segments(vars, thinking)?;
-        let begun = self.joined(segments.clone());
-        let Some(tag) = begun.splitter.opening_tag().filter(|_| !thought.is_empty()) else { return Ok(begun) };
-        if !begun.splitter.is_thinking() {
+        let splitter = self.splitter(&segments.iter().map(|segment| segment.text.as_str()).collect::<String>());
+        let Some(tag) = splitter.opening_tag().filter(|_| !thought.is_empty()) else {
+            return Ok(self.joined(segments));
+        };
+        if !splitter.is_thinking() {
             segments.push(Segment { text: format!("{tag}\n"), trusted: true });
         }
         segments.push(Segment { text: thought.clone(), trusted: false });
@@ -223,9 +225,14 @@ impl Llm {
     fn joined(&self, segments: Vec<Segment>) -> Prompt {
         let tokens = self.encode(&segments);
         let text: String = segments.into_iter().map(|segment| segment.text).collect();
-        let source = self.template.as_ref().map_or("", Template::source);
-        let splitter = Splitter::new(source, &|text| self.tokenizer.token_id(text).is_some(), &text);
+        let splitter = self.splitter(&text);
         Prompt { text, tokens, splitter }
+    }
+
+    /// What tells thoughts from answers in what follows a prompt of this text.
+    fn splitter(&self, prompt: &str) -> Splitter {
+        let source = self.template.as_ref().map_or("", Template::source);
+        Splitter::new(source, &|text| self.tokenizer.token_id(text).is_some(), prompt)
     }
 
     /// The prompt that continues `text` as it is.

@@ -308,11 +308,6 @@ impl KvCache {
         StateSlices::new(self.state.values_mut(), &self.shape.states)
     }
 
-    /// The recurrent state of the positions so far (for saving and sharing).
-    pub fn state(&self) -> Option<&Snapshot> {
-        self.state.now()
-    }
-
     /// Begins with a recurrent state that another sequence had after the positions that are here.
     pub fn set_state(&mut self, state: Snapshot) {
         self.state.set(state, self.len);

@@ -76,11 +76,6 @@ impl State {
         Ok(copy)
     }
 
-    /// The state now; `None` = zeros that were not allocated.
-    pub(super) fn now(&self) -> Option<&Snapshot> {
-        self.now.as_ref()
-    }
-
     /// Checkpoints, and the state now, which has seen `len` positions.
     pub(super) fn all(&self, len: usize) -> Vec<(usize, Snapshot)> {
         let mut all = self.checkpoints.clone();
@@ -90,8 +85,7 @@ impl State {
     }
 
     pub(super) fn set(&mut self, state: Snapshot, len: usize) {
-        self.checkpoints = vec![(len, Arc::clone(&state))];
-        self.now = Some(state);
+        self.restore(vec![(len, state)]);
     }
 
     /// As [`State::all`] of another sequence gave them: the last one is the state now.

@@ -488,8 +488,8 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     })
 }
 
-/// A seed that differs from request to request.
-fn random_seed() -> u64 {
+/// A seed that differs from request to request, and from start to start.
+pub(super) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish() >> 32
 }

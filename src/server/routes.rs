@@ -7,6 +7,7 @@ use super::log::{Asker, Log, Note};
 use super::metrics::Metrics;
 use super::models::Models;
 use super::openapi::Doc;
+use super::request::random_seed;
 use super::{
     ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi,
     responses, resume, slots,
@@ -315,9 +316,8 @@ fn request_id(headers: &HeaderMap, number: u64) -> String {
 
 /// A number that no other start of a server has: in containers all have the same process id.
 fn this_start() -> u32 {
-    use std::hash::{BuildHasher, RandomState};
     static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *START.get_or_init(|| RandomState::new().hash_one(std::process::id()) as u32)
+    *START.get_or_init(|| random_seed() as u32)
 }
 
 /// Who asks, for fairness: by what is shown as a key, even where none is wanted, else by address.
