@@ -130,7 +130,7 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["show", "http://x/y.gguf"]), "tokki pull http://x/y.gguf"),
         (typed(&home, &["pull", "ftp://x/y.gguf"]), "begins with ftp://"),
         (typed(&home, &["pull", "models/a.gguf"]), "tokki import models/a.gguf"),
-        (typed(&home, &["hi"]), "tokki run \"hi\""),
+        (typed(&home, &["hi"]), "-instruct \"hi\""),
         (typed(&home, &["batch", "--model", &llama, "in.jsonl", "-"]), "has to be a file"),
         (typed(&home, &["batch", "--model", &llama, "none.jsonl", "o"]), "none.jsonl"),
         (typed(&home, &["history", "--clear"]), "Give --yes"),
