@@ -150,11 +150,15 @@ fn measure_all(
     prefill(session, args.depth, args.prompt.min(64))?;
     decode(session, args.depth, generate.min(4))?;
     let mut bandwidths = vec![measure::model_bandwidth(&compute.pool, &compute.model.gguf)?];
+    let bar = super::progress::rounds("measuring", rounds);
+    bar.tick();
     for _ in 0..rounds {
         seconds.0 = seconds.0.min(prefill(session, args.depth, args.prompt)?);
         seconds.1 = seconds.1.min(decode(session, args.depth, generate)?);
         bandwidths.push(measure::model_bandwidth(&compute.pool, &compute.model.gguf)?);
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     bandwidths.sort_by(f64::total_cmp);
     let bandwidth = |at: usize| bandwidths.get(at).copied().unwrap_or_default() / 1e9;
     let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };

@@ -20,6 +20,9 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
+/// Commands that take no file beside their flags: none is offered after them.
+const WITHOUT_FILES: &str = "completions|config|doctor|history|list|pull|rm|verify";
+
 /// Commands whose first argument is a model's name.
 fn of_models() -> Vec<String> {
     let takes_model = |command: &&clap::Command| {
@@ -108,9 +111,9 @@ _tokki_with_names() {{
         *) return 0 ;;
     esac
     COMPREPLY=($(compgen -W \"$names\" -- \"$word\"))
-    # These take names alone.
+    # These take no files.
     case \"$command\" in
-        rm | verify) compopt +o default +o bashdefault 2>/dev/null ;;
+        {WITHOUT_FILES}) compopt +o default +o bashdefault 2>/dev/null ;;
         *) _tokki_files \"$word\" ;;
     esac
 }}
@@ -118,37 +121,70 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
     complete -F _tokki_with_names -o bashdefault -o default tokki
 "
         ),
-        Shell::Zsh => {
-            let names = "_tokki_models() {
-    local -a names
-    names=(${(f)\"$(tokki list --names 2>/dev/null)\"})
-    [[ $words[1] == pull || $service == *pull ]] && names=()
-    [[ $words[1] == (pull|plan|run) || $service == *(pull|plan|run) ]] && names+=(${(f)\"$(tokki list --catalogue --names 2>/dev/null)\"})
-    compadd -a names
-    [[ $words[1] == (rm|verify) || $service == *(rm|verify) ]] || _files
-}
-";
-            let asks = |line: &str| {
-                let of_a_model = ["'::model -- ", "':model -- ", "':what -- ", "'*::names -- ", "'*:names -- "];
-                let asks = of_a_model.iter().any(|start| line.trim_start().starts_with(start));
-                let line = line.replace(":MODEL:_default'", ":MODEL:_tokki_models'");
-                if asks { line.replace(":_default'", ":_tokki_models'") } else { line }
-            };
-            let lines: Vec<String> = script.lines().map(asks).collect();
-            let (first, rest) =
-                lines.split_first().map_or((String::new(), Vec::new()), |(f, r)| (f.clone(), r.to_vec()));
-            format!("{first}\n\n{names}{}\n", rest.join("\n"))
-        }
-        Shell::Fish => format!(
-            "{script}
-complete -c tokki -n \"__fish_seen_subcommand_from {}\" -a \"(tokki list --names 2>/dev/null)\"
-complete -c tokki -n \"__fish_seen_subcommand_from batch\" -l model -x -a \"(tokki list --names 2>/dev/null)\"
-complete -c tokki -n \"__fish_seen_subcommand_from pull plan run\" -a \"(tokki list --catalogue --names 2>/dev/null)\"
-",
-            of_models().join(" ")
-        ),
+        Shell::Zsh => zsh(script),
+        Shell::Fish => fish(script),
         _ => script.to_owned(),
     }
+}
+
+fn zsh(script: &str) -> String {
+    let names = format!(
+        "_tokki_models() {{
+    local -a names
+    local command=${{${{curcontext#*:tokki-command-}}%%:*}}
+    [[ $command == pull ]] || names=(${{(f)\"$(tokki list --names 2>/dev/null)\"}})
+    [[ $command == (pull|plan|run) ]] && names+=(${{(f)\"$(tokki list --catalogue --names 2>/dev/null)\"}})
+    compadd -a names
+    [[ $command == ({WITHOUT_FILES}) ]] || _files
+}}
+"
+    );
+    let without_files: Vec<&str> = WITHOUT_FILES.split('|').collect();
+    let mut command = "";
+    let mut lines = Vec::new();
+    for line in script.lines() {
+        let trimmed = line.trim_start();
+        command = trimmed.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(command);
+        let of_a_model =
+            ["'::model -- ", "':model -- ", "':what -- ", "'*::names -- ", "'*:names -- ", "'*::models -- "];
+        let line = line.replace(":MODEL:_default'", ":MODEL:_tokki_models'");
+        lines.push(if of_a_model.iter().any(|start| trimmed.starts_with(start)) {
+            line.replace(":_default'", ":_tokki_models'")
+        } else if without_files.contains(&command) || trimmed.starts_with("'*::prompt -- ") {
+            line.replace(":_default'", ": '")
+        } else {
+            line
+        });
+    }
+    let (first, rest) = lines.split_first().map_or(("", [].as_slice()), |(first, rest)| (first.as_str(), rest));
+    format!("{first}\n\n{names}{}\n", rest.join("\n"))
+}
+
+fn fish(script: &str) -> String {
+    let mut script = script.to_owned();
+    let mut add = |commands: &str, rest: &str| {
+        let commands = commands.replace('|', " ");
+        script += &format!("\ncomplete -c tokki -n \"__fish_tokki_using_subcommand {commands}\" {rest}");
+    };
+    let (stored, known) = ("(tokki list --names 2>/dev/null)", "(tokki list --catalogue --names 2>/dev/null)");
+    add(WITHOUT_FILES, "-f");
+    add(&of_models().join("|"), &format!("-a \"{stored}\""));
+    add("batch", &format!("-l model -x -a \"{stored}\""));
+    add("pull|plan|run", &format!("-a \"{known}\""));
+    for command in Cli::command().get_subcommands() {
+        let without_files = WITHOUT_FILES.split('|').any(|name| name == command.get_name());
+        for flag in command.get_opts().filter(|_| without_files).filter_map(clap::Arg::get_long) {
+            add(command.get_name(), &format!("-l {flag} -x"));
+        }
+        // The generated script leaves out the words that an argument can be.
+        for words in command.get_positionals().map(clap::Arg::get_possible_values) {
+            let words: Vec<_> = words.iter().map(|word| word.get_name().to_owned()).collect();
+            if !words.is_empty() {
+                add(command.get_name(), &format!("-a \"{}\"", words.join(" ")));
+            }
+        }
+    }
+    script + "\n"
 }
 
 #[cfg(test)]
@@ -166,6 +202,10 @@ mod tests {
             let text = script(shell);
             assert!(text.contains("list --names") && text.contains("q8_0"), "{shell}");
         }
+        let (zsh, fish) = (script(Shell::Zsh), script(Shell::Fish));
+        assert!(fish.contains(r#"using_subcommand completions" -a "bash elvish"#), "{fish}");
+        assert!(fish.contains(r#"using_subcommand history" -l forget -x"#), "{fish}");
+        assert!(zsh.contains("'::text -- Only chats in which this was said: '"), "{zsh}");
         assert!(script(Shell::Zsh).starts_with("#compdef tokki\n") && script(Shell::Zsh).contains(":_tokki_models'"));
         let commands = of_models();
         for command in ["run", "serve", "show", "verify", "rm", "export"] {

@@ -10,7 +10,7 @@ use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -86,7 +86,9 @@ fn write(args: &EmbedArgs, out: &mut dyn Write, failed: &dyn Fn(io::Error) -> Er
         return line(tokens);
     }
     let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
-    lines::for_each(&mut |number, text| {
+    // What is printed for each line is progress enough.
+    let count = args.output.as_os_str() != "-" || !io::stdout().is_terminal();
+    lines::for_each(count, &mut |number, text| {
         let named = |error| match error {
             Error::ContextFull { needed, available } => {
                 Error::input(format!("line {number}"), format!("at most {available} tokens"), needed.to_string())

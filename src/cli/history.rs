@@ -46,6 +46,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         return clear(&chats, args.yes);
     }
     let all = chats.all();
+    tell_damaged(&chats);
     if !args.forget.is_empty() {
         return forget(&chats, &all, &args.forget);
     }
@@ -78,6 +79,11 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
     };
     let rows: Vec<_> = found.iter().map(row).collect();
     result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
+}
+
+/// Says which files are left out because they cannot be read.
+pub(super) fn tell_damaged(chats: &Chats) {
+    chats.damaged().iter().for_each(|why| say(&format!("tokki: a chat is left out: {why}")));
 }
 
 /// The chat of this number of the list.

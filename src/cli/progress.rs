@@ -218,6 +218,20 @@ pub(super) fn tokens(what: &'static str, total: usize) -> ProgressBar {
     styled(what, total as u64, "{msg}  {percent:>3}% [{wide_bar}] {pos} of {len} tokens, {per_sec}, {eta} left")
 }
 
+/// A bar that counts what is done of a few. It is drawn only when one more is done, so that it disturbs no measurement.
+pub(super) fn rounds(what: &'static str, total: usize) -> ProgressBar {
+    styled(what, total as u64, "{msg}  [{wide_bar}] {pos} of {len}")
+}
+
+/// Counts what comes, nobody knows how much of it.
+pub(super) fn counted(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// A bar that counts bytes.
 pub(super) fn bytes(what: &'static str, total: u64) -> ProgressBar {
     styled(what, total, "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {eta} left")
@@ -235,12 +249,12 @@ const DISK: &str =
 const WAITS: &str =
     "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, nothing comes: waiting";
 
-/// What is left of a template where a line has this many columns.
-fn narrowed(template: &'static str, columns: usize) -> &'static str {
-    /// A name of usual length, the numbers, and a bar that can be seen.
-    const WIDE: usize = 76;
+/// What is left of a template where a line has this many columns, and a message takes some of them.
+fn narrowed(template: &'static str, columns: usize, message: usize) -> &'static str {
+    /// The numbers, and a bar that can be seen.
+    const NUMBERS: usize = 56;
     match template {
-        _ if columns >= WIDE => template,
+        _ if columns >= NUMBERS + message => template,
         WAITS => "{wide_msg} {percent:>3}%, waiting",
         _ => "{wide_msg} {percent:>3}%, {eta} left",
     }
@@ -248,7 +262,8 @@ fn narrowed(template: &'static str, columns: usize) -> &'static str {
 
 fn dress(bar: &ProgressBar, template: &'static str) {
     let columns = super::output::width().unwrap_or(usize::MAX);
-    if let Ok(style) = ProgressStyle::with_template(narrowed(template, columns)) {
+    let message = bar.message().chars().count();
+    if let Ok(style) = ProgressStyle::with_template(narrowed(template, columns, message)) {
         bar.set_style(style.progress_chars("=> "));
     }
 }

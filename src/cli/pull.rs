@@ -69,6 +69,7 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
     let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {
         (true, true) => "was there already, hash checked",
+        (true, false) if pulled.linked => "was there already, a file on this machine that was imported",
         (true, false) => "was there already (--restart fetches it again)",
         (false, true) => "fetched, hash checked",
         (false, false) => "fetched; no hash was given to check it against",

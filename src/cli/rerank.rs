@@ -47,7 +47,7 @@ pub(super) fn run(args: &RerankArgs) -> Result<()> {
     let mut embedder = compute.embedder(0)?;
     let tokenizer = Tokenizer::from_gguf(&compute.model.gguf)?;
     let mut ranked = Vec::new();
-    lines::for_each(&mut |number, text| {
+    lines::for_each(true, &mut |number, text| {
         interrupt::check()?;
         let (score, _) = embedder.score(&tokenizer, &args.query, text, &AtomicBool::new(false))?;
         ranked.push(Ranked { index: number - 1, score, document: text.to_owned() });

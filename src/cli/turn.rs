@@ -37,8 +37,10 @@ pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
 
 /// That a chat lost its beginning.
 pub(super) fn left_out(questions: usize) -> String {
-    let (s, do_) = if questions == 1 { ("", "does") } else { ("s", "do") };
-    format!("the {questions} oldest question{s} {do_} not fit any more and the model no longer sees them")
+    match questions {
+        1 => "the oldest question does not fit any more, and the model no longer sees it".to_owned(),
+        many => format!("the {many} oldest questions do not fit any more, and the model no longer sees them"),
+    }
 }
 
 /// What an answer took, on one line.

@@ -93,6 +93,12 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             if name.contains(char::is_whitespace) {
                 return Some(format!("A question needs a command before it: tokki run {name:?}"));
             }
+            if command == Some("config") {
+                return Some(format!(
+                    "tokki config has no command {name:?}. Settings stand in a file to be edited: tokki config init writes it, \
+                     tokki config path tells where, tokki config show what holds."
+                ));
+            }
             if let Some(within) = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| *arg != name) {
                 return Some(format!(
                     "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."
@@ -182,7 +188,7 @@ fn number(wanted: &str) -> String {
         Some(range) => {
             let (least, most) = range.split_once("..").unwrap_or((range, ""));
             match most.trim_start_matches('=') {
-                "" | "65535" | "4294967295" => format!("a whole number from {least}"),
+                "" | "4294967295" => format!("a whole number from {least}"),
                 most => format!("a whole number from {least} to {most}"),
             }
         }

@@ -162,6 +162,12 @@ impl Tried {
     }
 }
 
+/// Seconds that the larger of two trials took longer; at least half of what is `expected`. Beside other programs the larger
+/// one can be over sooner, and what it does more would seem to cost nothing.
+fn longer(larger: f64, smaller: f64, expected: f64) -> f64 {
+    (larger - smaller).max(expected / 2.0)
+}
+
 /// The most memory that the buffers of a trial may take.
 const MAX_SCRATCH: u64 = 768 << 20;
 
@@ -180,19 +186,22 @@ impl Speed {
         let (trial, empty) = (Trial::of(model)?, Trial::empty(model)?);
         let (all, some) = (model.cost(), trial.model().cost());
         // Decode costs what its bytes take to read, prefill what its products take to do.
-        let bytes = (all.bytes - model.output.matrix_bytes() as u64) as f64
-            / (some.bytes - model.output.matrix_bytes() as u64).max(1) as f64;
-        let macs = all.layer_macs as f64 / some.layer_macs.max(1) as f64;
+        let output = model.output.matrix_bytes() as u64;
+        let (tried_bytes, tried_macs) = ((some.bytes - output).max(1) as f64, some.layer_macs.max(1) as f64);
+        let bytes = (all.bytes - output) as f64 / tried_bytes;
+        let macs = all.layer_macs as f64 / tried_macs;
         let tried = Tried::new(&trial, &empty, pool, kinds)?;
-        let whole = |i: usize| {
-            let ((rest, some), ratio) = (tried.passes[i], if PASSES[i] == 1 { bytes } else { macs });
-            rest + (some - rest).max(0.0) * ratio
-        };
+        let share = tried_bytes / some.bytes.max(1) as f64;
+        let layers = |i: usize| longer(tried.passes[i].1, tried.passes[i].0, tried.passes[i].1 * share);
+        let whole = |i: usize| tried.passes[i].0 + layers(i) * if PASSES[i] == 1 { bytes } else { macs };
         let passes = std::array::from_fn(whole);
         let seen = Attended::new(trial.model(), kinds);
+        // A position is read about as fast as weights are, and its products are no faster than theirs.
+        let (each_byte, each_mac) = (layers(0) / tried_bytes, layers(1) / (LATE as f64 * tried_macs));
         let late = |(&kind, &Late { depth, one, many }): (&KvKind, &Late)| {
-            let decode = (one - tried.passes[0].1).max(0.0) / seen.bytes(depth, kind).max(1.0);
-            let prefill = (many - tried.passes[1].1).max(0.0) / (LATE as f64 * seen.macs(depth)).max(1.0);
+            let (bytes, macs) = (seen.bytes(depth, kind).max(1.0), (LATE as f64 * seen.macs(depth)).max(1.0));
+            let decode = longer(one, tried.passes[0].1, bytes * each_byte) / bytes;
+            let prefill = longer(many, tried.passes[1].1, macs * each_mac) / macs;
             (kind, Attention { decode, prefill })
         };
         let attention = kinds.iter().zip(&tried.late).map(late).collect();
@@ -265,6 +274,11 @@ mod tests {
         let speed = speed(usize::MAX);
         let passes = [1, 128, 320, 512].map(|n| speed.pass(n));
         assert_eq!(passes, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_disturbed_trial_makes_nothing_free() {
+        assert_eq!([longer(3.0, 1.0, 2.0), longer(1.0, 3.0, 2.0), longer(1.0, 1.0, 2.0)], [2.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Chat {
         self.messages.iter().filter(|message| is_asked(message)).count()
     }
 
+    /// Whether it is kept as it is now.
+    pub fn is_as_kept(&self, model: &Path, messages: &[Value]) -> bool {
+        self.model == absolute(model) && self.messages == messages
+    }
+
     /// Whether a summary stands at its beginning.
     fn is_summarized(&self) -> bool {
         self.messages.iter().any(|message| message["content"] == SUMMARY_QUESTION)
@@ -144,9 +149,14 @@ impl Chats {
         }
     }
 
-    /// All of them, the latest first. What cannot be read is left out.
+    /// All of them, the latest first. What cannot be read is left out: [`Self::damaged`].
     pub fn all(&self) -> Vec<Chat> {
         self.files().iter().rev().filter_map(|path| read(path).ok()).collect()
+    }
+
+    /// Why each file that cannot be read cannot be, the latest first.
+    pub fn damaged(&self) -> Vec<Error> {
+        self.files().iter().rev().filter_map(|path| read(path).err()).collect()
     }
 
     /// The latest one, or the latest one with this model.
@@ -252,6 +262,7 @@ mod tests {
         chats.keep(&second).unwrap();
         std::fs::write(chats.dir().join("5.json"), "{").unwrap();
         assert_eq!(chats.all(), [second.clone(), first.clone()]);
+        assert!(matches!(chats.damaged().as_slice(), [one] if one.to_string().contains("5.json")));
         assert_eq!(chats.last(None).unwrap(), second);
         assert_eq!(chats.last(Some(Path::new("/a.gguf"))).unwrap(), first);
         assert!(first.says("sea") && !first.says("lake") && first.questions() == 1);

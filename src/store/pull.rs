@@ -64,6 +64,8 @@ pub struct Pulled {
     pub size: u64,
     /// It was there before.
     pub already: bool,
+    /// It is a file of somewhere else on this machine, to which the store leads.
+    pub linked: bool,
     /// Its bytes were compared with a hash that a listing, the catalogue or the user gave, now.
     pub checked: bool,
 }
@@ -224,7 +226,8 @@ impl Pull<'_> {
             }
             _ => path,
         };
-        Ok(Some(Pulled { name: entry.name.clone(), path, size: manifest.size(), already: true, checked }))
+        let (size, linked) = (manifest.size(), manifest.is_link());
+        Ok(Some(Pulled { name: entry.name.clone(), path, size, already: true, linked, checked }))
     }
 
     /// Finds out what a source has.
@@ -384,7 +387,7 @@ impl Pull<'_> {
         let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
         let first = first(&files);
         let path = staging.publish(source, files, replaced.is_some())?.join(first);
-        Ok(Pulled { name: name.to_owned(), path, size, already: false, checked })
+        Ok(Pulled { name: name.to_owned(), path, size, already: false, linked: false, checked })
     }
 }
 

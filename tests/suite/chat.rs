@@ -279,6 +279,16 @@ fn every_key_of_set_is_applied_or_refused_with_the_way() {
     }
     assert!(chat.ask("/set stop zebra").contains("zebra"));
     assert!(chat.ask("/set stop lion").contains("zebra, lion"));
+    // To look at a setting does not change it.
+    assert!(chat.ask("/set stop").contains("zebra, lion"));
+    assert!(chat.ask("/set stop default").contains("no stop texts"));
+    assert!(chat.ask("/system -").contains("no system message"));
+    assert!(chat.ask("/system").contains("/system TEXT sets one"));
+    assert!(chat.ask("/system be kind").contains("system message"));
+    assert!(chat.ask("/system").contains("be kind") && chat.ask("/show").contains("be kind"));
+    assert!(chat.ask("/system -").contains("no system message") && !chat.ask("/show").contains("be kind"));
+    assert!(chat.ask("/stats on").contains("after each answer") && chat.ask("/stats off").contains("when asked for"));
+    assert!(chat.ask("/stats maybe").contains("on or off"));
     assert!(chat.ask("/set top_k 3").contains("top_k = 3"));
     assert!(chat.ask("/set max_tokens 1k").contains("max_tokens = 1k"));
     chat.leave();

@@ -123,6 +123,26 @@ fn a_chat_goes_on_with_another_model() {
     assert!(refused.contains("No model named"), "{refused}");
     assert!(say(&mut terminal, "/show").contains("llama-mixed.gguf"), "the model stays");
     leave(terminal);
+    // Nothing was asked of the other one: the chat goes on with it all the same.
+    let mut again = continued(home.path(), &["run", "--continue", "--max-tokens", "4"], 80);
+    assert!(say(&mut again, "/show").contains("llama-mixed.gguf"));
+    say(&mut again, "/undo");
+    leave(again);
+    assert!(told(&home.run(&["history"])).2.contains("no chats"), "what was taken back is not kept");
+}
+
+#[test]
+fn a_chat_that_cannot_be_read_is_told_of() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "4"], 80);
+    say(&mut terminal, "Hello");
+    leave(terminal);
+    fs::write(home.path().join("chats/2999-01-01T00-00-00Z-1.json"), "{").unwrap();
+    let (code, out, err) = told(&home.run(&["history"]));
+    assert!(code == Some(0) && out.contains("Hello") && err.contains("2999-01-01T00-00-00Z-1.json"), "{out}{err}");
+    let again = continued(home.path(), &["run", "--continue", "--max-tokens", "4"], 80);
+    assert!(again.text.contains("left out") && again.text.contains("continued: 1"), "{}", again.text);
+    leave(again);
 }
 
 #[test]

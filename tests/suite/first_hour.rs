@@ -65,7 +65,7 @@ fn what_cannot_be_loaded_costs_nothing() {
     let shown = say(&mut terminal, "/show");
     assert!(shown.contains("temperature        0.5") && shown.contains("llama ("), "{shown}");
     assert!(say(&mut terminal, "/set temperature").contains("now it is 0.5"));
-    assert!(say(&mut terminal, "/set foo 3").contains("/show lists"));
+    assert!(say(&mut terminal, "/set foo 3").contains("repeat_penalty"));
     let said = say(&mut terminal, "/think on");
     assert!(said.contains("does not think") && !said.contains("--thinking"), "{said}");
     leave(terminal);
@@ -130,6 +130,8 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["show", "http://x/y.gguf"]), "tokki pull http://x/y.gguf"),
         (typed(&home, &["pull", "ftp://x/y.gguf"]), "begins with ftp://"),
         (typed(&home, &["pull", "models/a.gguf"]), "tokki import models/a.gguf"),
+        (typed(&home, &["config", "set", "ctx", "5"]), "tokki config init"),
+        (typed(&home, &["serve", "--port", "99999"]), "from 0 to 65535"),
         (typed(&home, &["hi"]), "-instruct \"hi\""),
         (typed(&home, &["batch", "--model", &llama, "in.jsonl", "-"]), "has to be a file"),
         (typed(&home, &["batch", "--model", &llama, "none.jsonl", "o"]), "none.jsonl"),

@@ -234,6 +234,8 @@ fn import_links_and_checks() {
     assert!(code == Some(0) && out.contains("recorded"), "{out}");
     let (code, out, err) = told(&home.run(&["import", file.to_str().unwrap()]));
     assert!(code == Some(0) && out == "my-model\n" && err.contains("there already"), "{err}");
+    let (code, _, err) = told(&home.run(&["pull", "my-model"]));
+    assert!(code == Some(0) && err.contains("was imported") && !err.contains("--restart"), "{err}");
     let other = home.path().join("other.gguf");
     std::fs::write(&other, model(10 * KIB, 8)).unwrap();
     let (code, ..) = told(&home.run(&["import", "--name", "my-model", other.to_str().unwrap()]));

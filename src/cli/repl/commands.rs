@@ -26,7 +26,7 @@ const TABLE: &[Command] = &[
         run: set,
     },
     Command { name: "show", argument: "", help: "the model, its settings and where they come from", run: show },
-    Command { name: "system", argument: "[TEXT]", help: "set the system message; without text remove it", run: system },
+    Command { name: "system", argument: "[TEXT]", help: "set the system message; - removes it", run: system },
     Command { name: "clear", argument: "", help: "start over, keeping the system message", run: clear },
     Command { name: "undo", argument: "", help: "take back the last question and its answer", run: undo },
     Command {
@@ -109,7 +109,10 @@ type Setter = fn(&mut Chat, &str, &str) -> Result<Next>;
 /// What `/set` does with keys that have a chat command of their own, or more to them than a value. Of all others the row in
 /// the table of settings says from when on they count.
 const SET: &[(&[&str], Setter)] = &[
-    (&["system"], |chat, _, value| system(chat, value)),
+    (&["system"], |chat, _, value| {
+        let at_start = chat.settings.system().unwrap_or_else(|| "-".to_owned());
+        system(chat, if value == "default" { &at_start } else { value })
+    }),
     (&["thinking"], |chat, _, value| think(chat, value)),
     (&["thoughts"], |chat, _, value| view(chat, value)),
     (&["stop"], |chat, _, value| stop(chat, value)),
@@ -149,7 +152,7 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         Some(Counts::Now) | None => {}
     }
     if key.is_empty() {
-        return Err(Error::usage("/set KEY VALUE: which? /show lists what can be set."));
+        return Err(Error::usage(format!("/set KEY VALUE: which? {}", what_can_be_set())));
     }
     if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
         return Err(Error::usage(format!("{key} is called {ours} here: /set {ours} {value}")));
@@ -164,6 +167,13 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         });
     }
     sampling(chat, &key, value)
+}
+
+/// The keys that count in a running chat.
+fn what_can_be_set() -> String {
+    let now = KEYS.iter().filter(|key| matches!(key.counts, Counts::Now)).map(|key| key.name);
+    let keys: Vec<&str> = now.chain(["stop"]).collect();
+    format!("These can be set: {}. /show tells their values.", keys.join(", "))
 }
 
 /// What holds for a key of sampling.
@@ -206,7 +216,7 @@ fn sampling(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     let settings = chat.settings.clone().with_text(key, value).map_err(|error| {
         match KEYS.iter().any(|known| known.name == key) {
             true => error,
-            false => Error::usage(format!("{error} /show lists what can be set.")),
+            false => Error::usage(format!("{error} {}", what_can_be_set())),
         }
     })?;
     apply(chat, settings)?;
@@ -239,15 +249,15 @@ fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
 }
 
 fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
-    // As with the flag, each adds one; none at all takes them away.
-    if value.is_empty() {
-        chat.wishes.stop.clear();
-    } else {
-        chat.wishes.stop.push(value.to_owned());
+    // As with the flag, each adds one.
+    match value {
+        "" => (),
+        "default" => chat.wishes.stop.clear(),
+        text => chat.wishes.stop.push(text.to_owned()),
     }
     output::say(&match chat.wishes.stop.as_slice() {
-        [] => "no stop texts".to_owned(),
-        texts => format!("an answer ends before: {}", texts.join(", ")),
+        [] => "no stop texts; /set stop TEXT adds one".to_owned(),
+        texts => format!("an answer ends before: {}; /set stop default takes them away", texts.join(", ")),
     });
     Ok(Next::Ask)
 }
@@ -279,17 +289,29 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     for (name, value, origin) in chat.conversation.sampling(&chat.settings.sampling())?.lines() {
         line(&name.replace('-', "_"), &format!("{value:<8} {origin}"));
     }
-    for message in chat.conversation.messages().iter().filter(|message| message["role"] == "system") {
-        line("system", message["content"].as_str().unwrap_or_default());
-    }
+    line("system", system_message(chat).as_deref().unwrap_or("none"));
+    line("history", if chat.kept.is_some() { "true" } else { "false" });
     Ok(Next::Ask)
 }
 
 fn system(chat: &mut Chat, text: &str) -> Result<Next> {
-    chat.conversation.set_system((!text.is_empty()).then_some(text));
-    let said = if text.is_empty() { "no system message" } else { "system message set" };
+    if text.is_empty() {
+        output::say(&match system_message(chat) {
+            Some(now) => format!("system message: {now}\n/system TEXT changes it, /system - removes it"),
+            None => "no system message; /system TEXT sets one".to_owned(),
+        });
+        return Ok(Next::Ask);
+    }
+    let text = Some(text).filter(|text| *text != "-");
+    chat.conversation.set_system(text);
+    let said = if text.is_none() { "no system message" } else { "system message set" };
     output::say(chat.conversation.system_note().unwrap_or(said));
     Ok(Next::Ask)
+}
+
+fn system_message(chat: &Chat) -> Option<String> {
+    let system = chat.conversation.messages().iter().find(|message| message["role"] == "system")?;
+    Some(system["content"].as_str().unwrap_or_default().to_owned())
 }
 
 fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
@@ -480,9 +502,13 @@ fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
 
 fn stats(chat: &mut Chat, argument: &str) -> Result<Next> {
     match argument {
-        "on" => chat.status = true,
-        "off" => chat.status = false,
-        _ => output::say(&chat.status_line(chat.last.as_ref())),
+        "on" | "off" => {
+            chat.status = argument == "on";
+            let when = if chat.status { "after each answer" } else { "when asked for: /stats" };
+            output::say(&format!("context used and speed are shown {when}"));
+        }
+        "" => output::say(&chat.status_line(chat.last.as_ref())),
+        other => return Err(Error::usage(format!("/stats {other}: it is on or off, or nothing for the last answer."))),
     }
     Ok(Next::Ask)
 }

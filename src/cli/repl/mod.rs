@@ -474,6 +474,11 @@ impl Chat {
     }
 
     fn leave(&mut self) -> Result<()> {
+        // What was changed since the last answer: a question that was taken back, another model.
+        let messages = self.conversation.messages();
+        if self.kept.as_ref().is_some_and(|(_, chat)| !chat.is_as_kept(&self.start.model, messages)) {
+            self.keep_in_history();
+        }
         let Some(file) = &mut self.session else { return Ok(()) };
         self.conversation.keep_in(file)?;
         output::say(&format!("kept in {}", file.path().display()));
