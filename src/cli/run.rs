@@ -226,18 +226,15 @@ fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
 }
 
 fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
-    let user = settings.sampling();
-    let seed = settings.seed().unwrap_or_else(random_seed);
-    Ok(Wishes {
-        params: conversation.sampling(&user)?.params(),
-        seed,
-        max_tokens: settings.max_tokens(),
+    let mut wishes = Wishes {
+        seed: random_seed(),
         stop: args.stop.clone(),
         thinking: thinking(settings),
         special: args.special,
-        leave_out_oldest: settings.overflow().as_deref() == Some("tail"),
         ..Wishes::default()
-    })
+    };
+    super::turn::take(&mut wishes, settings, conversation)?;
+    Ok(wishes)
 }
 
 /// A seed that differs from run to run; it's reported, so that a run can be repeated.
