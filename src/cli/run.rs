@@ -105,7 +105,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
 /// What keeps a conversation: its question before the answer is computed, and both when it is there.
 struct Keeper {
     session: Option<SessionFile>,
-    history: Option<(store::chats::Chats, store::chats::Chat)>,
+    history: Option<(store::chats::Chats, store::chats::KeptChat)>,
 }
 
 impl Keeper {
@@ -150,7 +150,7 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
 }
 
 /// The chat that `--continue` goes on with.
-fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::Chat> {
+fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::KeptChat> {
     let chats = store::chats::Chats::of(settings)?;
     chats.readable()?;
     let wanted = args.model.as_ref().filter(|_| question(args).is_none());
