@@ -14,19 +14,22 @@
 //! ```
 
 mod item;
+mod key;
 mod sampling;
 mod table;
+mod values;
 
 pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
+pub use key::{Counts, Key};
 pub use sampling::SamplingFlags;
 pub use table::{
     AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS,
 };
+pub use values::{Flags, Origin, Settings};
 
 use crate::error::FileAction;
-use crate::sample::{PARAMETERS, Parameter};
+use crate::sample::PARAMETERS;
 use crate::{Error, Result, suggest};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -34,77 +37,6 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Environment variables that start with `TOKKI_` and are not keys of the file.
 const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA"];
-
-/// A row of the table.
-#[derive(Debug)]
-pub struct Key {
-    /// The key in the file; the flag is the same with `-` for `_`.
-    pub name: &'static str,
-    /// The environment variable.
-    pub env: &'static str,
-    /// What it sets.
-    pub help: &'static str,
-    /// What holds when it is not set, in words.
-    pub default: &'static str,
-    /// The kind of value: `number`, `true or false`, `text`.
-    pub kind: &'static str,
-    /// From when on a change counts.
-    pub counts: Counts,
-    check: Check,
-}
-
-/// From when on a setting's change counts, for who changes it while a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counts {
-    /// From the next answer on.
-    Now,
-    /// From the next start on: it decides how a model is opened.
-    AtStart,
-    /// For commands that look for models and fetch them.
-    Fetching,
-}
-
-/// Whether a text can be a key's value.
-#[derive(Debug, Clone, Copy)]
-enum Check {
-    Text(fn(&str) -> std::result::Result<(), String>),
-    Parameter(&'static Parameter),
-}
-
-impl Key {
-    /// Whether it can have the value of this text; the error says what is wanted.
-    fn check(&self, text: &str) -> std::result::Result<(), String> {
-        match self.check {
-            Check::Text(check) => check(text),
-            Check::Parameter(row) => sampling::check(row, text),
-        }
-    }
-
-    /// A value that does no harm, as the file writes it: the default where that is one, else an ordinary choice.
-    pub fn example(&self) -> String {
-        let default = self.default.split([',', ' ']).next().unwrap_or_default();
-        let parameter = match self.check {
-            Check::Parameter(row) => Some(row.example),
-            Check::Text(_) => None,
-        };
-        let ordinary = ORDINARY.iter().find(|(name, _)| *name == self.name).map(|(_, value)| *value).or(parameter);
-        let fits = |text: &&str| self.check(text).is_ok() && (self.kind != "text" || *text == self.default);
-        let value = ordinary.or(Some(default).filter(fits)).unwrap_or_default();
-        if self.kind == "text" { format!("{value:?}") } else { value.to_owned() }
-    }
-}
-
-/// Ordinary choices for keys whose default is no value: not set, the model's own, or what the machine has.
-const ORDINARY: &[(&str, &str)] = &[
-    ("home", "/data/models"),
-    ("threads", "2"),
-    ("max_tokens", "4096"),
-    ("seed", "42"),
-    ("system", "Answer briefly."),
-    ("thinking", "off"),
-    ("overflow", "stop"),
-    ("mirror", "https://example.org"),
-];
 
 /// Whether a key can be set for a single model.
 fn of_a_model(key: &str) -> bool {
@@ -127,41 +59,6 @@ const OF_A_MODEL: &[&str] = &[
     "thinking",
     "overflow",
 ];
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A flag on the command line.
-    Flag,
-    /// This environment variable.
-    Env(&'static str),
-    /// This file.
-    File(PathBuf),
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Flag => f.write_str("flag"),
-            Self::Env(name) => write!(f, "environment {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-        }
-    }
-}
-
-/// What is set, by key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    values: BTreeMap<&'static str, (String, Origin)>,
-    /// What the file says of single models: `[models.NAME]`.
-    presets: BTreeMap<String, BTreeMap<&'static str, (String, Origin)>>,
-}
-
-/// A group of flags that can be laid over settings.
-pub trait Flags {
-    /// Sets every key whose flag was given.
-    fn overlay(&self, settings: &mut Settings);
-}
 
 static GLOBAL: OnceLock<GlobalFlags> = OnceLock::new();
 
@@ -207,13 +104,6 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Lays a group of flags over these settings.
-    #[must_use]
-    pub fn with(mut self, flags: &dyn Flags) -> Self {
-        flags.overlay(&mut self);
-        self
-    }
-
     /// Sets a key from its text, as if by a flag.
     ///
     /// # Errors
@@ -232,46 +122,6 @@ impl Settings {
     pub fn without(mut self, name: &str) -> Result<Self> {
         self.values.remove(key(name)?.name);
         Ok(self)
-    }
-
-    /// The text and origin of a key that is set.
-    pub fn get(&self, key: &str) -> Option<(&str, &Origin)> {
-        self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
-    }
-
-    fn set_flag(&mut self, key: &'static str, text: String) {
-        self.values.insert(key, (text, Origin::Flag));
-    }
-
-    fn item<T: Item>(&self, key: &str) -> Option<T> {
-        // Every text was checked on its way in, so the parse cannot fail here.
-        self.values.get(key).and_then(|(text, _)| T::parse(text).ok())
-    }
-
-    /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all.
-    #[must_use]
-    pub fn for_model(mut self, path: &Path) -> Self {
-        let folder = path.parent().and_then(Path::file_name);
-        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
-        let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
-        for (key, value) in preset.clone() {
-            if !matches!(self.values.get(key), Some((_, Origin::Flag | Origin::Env(_)))) {
-                self.values.insert(key, value);
-            }
-        }
-        self
-    }
-
-    /// The names for which the file says something of one model, case aside.
-    pub fn presets(&self) -> impl Iterator<Item = &str> {
-        self.presets.keys().map(String::as_str)
-    }
-
-    /// What is set for single models: the name, the key, its value and where that is from.
-    pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &Origin)> {
-        self.presets.iter().flat_map(|(name, keys)| {
-            keys.iter().map(|(key, (text, origin))| (name.as_str(), *key, text.as_str(), origin))
-        })
     }
 
     /// Adds the keys of a TOML text.

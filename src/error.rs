@@ -9,90 +9,80 @@ use std::path::{Path, PathBuf};
 /// `Result` with the library's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, for callers that act on it. THE TABLE of exit codes: [`ErrorKind::exit_code`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// An input (header, flag, template, schema, prompt) is malformed or out of range.
-    Invalid,
-    /// A command or request that cannot be done as it was said.
-    Usage,
-    /// No such file, model, tensor in a repository, or name.
-    NotFound,
-    /// A file that is there and cannot be read.
-    Unreadable,
-    /// A file that is no language model: an adapter, a projector, a web page, a vocabulary.
-    NotAModel,
-    /// A key that the model needs is missing.
-    MissingKey,
-    /// A key has another type or range than the model allows.
-    InvalidKey,
-    /// A tensor that the model needs is missing.
-    MissingTensor,
-    /// A tensor has another shape or place than the model's sizes say.
-    InvalidTensor,
-    /// An encoding of weights that cannot be computed with.
-    UnsupportedFormat,
-    /// An architecture that cannot be computed.
-    UnsupportedArchitecture,
-    /// A chat was asked for, and there is no template for it.
-    NoTemplate,
-    /// More tokens than the context holds.
-    ContextFull,
-    /// The work would need more memory than there is; nothing was begun.
-    TooLarge,
-    /// A stored model is known not to be what was stored.
-    Damaged,
-    /// The bytes that came are not those that were announced.
-    Mismatch,
-    /// A server could not be reached, or answered with an error.
-    Network,
-    /// A file or folder that cannot be created, written, renamed or removed.
-    Unwritable,
-    /// The disk has not enough room; nothing was begun.
-    NoRoom,
-    /// The system refused memory while running.
-    OutOfMemory,
-    /// Another process or request holds what is needed.
-    InUse,
-    /// More work is waiting than may.
-    Busy,
-    /// Anything else that failed while running.
-    Failed,
-    /// The user interrupted.
-    Interrupted,
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident => $code:ident,)+) => {
+        /// What went wrong, for callers that act on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $($(#[doc = $doc])+ $kind,)+
+        }
+
+        impl ErrorKind {
+            /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
+            pub fn exit_code(self) -> u8 {
+                match self {
+                    $(Self::$kind => $code,)+
+                }
+            }
+        }
+    };
 }
 
-impl ErrorKind {
-    /// The process exit code of the command contract: 1 failed while running, 2 bad usage or input, 130 interrupted.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Invalid
-            | Self::Usage
-            | Self::NotFound
-            | Self::Unreadable
-            | Self::NotAModel
-            | Self::MissingKey
-            | Self::InvalidKey
-            | Self::MissingTensor
-            | Self::InvalidTensor
-            | Self::UnsupportedFormat
-            | Self::UnsupportedArchitecture
-            | Self::NoTemplate
-            | Self::ContextFull
-            | Self::TooLarge
-            | Self::Damaged => 2,
-            Self::Mismatch
-            | Self::Network
-            | Self::Unwritable
-            | Self::NoRoom
-            | Self::OutOfMemory
-            | Self::InUse
-            | Self::Busy
-            | Self::Failed => 1,
-            Self::Interrupted => 130,
-        }
-    }
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INTERRUPTED: u8 = 130;
+
+// THE TABLE of kinds, each with the exit code that it ends a command with.
+kinds! {
+    /// An input (header, flag, template, schema, prompt) is malformed or out of range.
+    Invalid => USAGE,
+    /// A command or request that cannot be done as it was said.
+    Usage => USAGE,
+    /// No such file, model, tensor in a repository, or name.
+    NotFound => USAGE,
+    /// A file that is there and cannot be read.
+    Unreadable => USAGE,
+    /// A file that is no language model: an adapter, a projector, a web page, a vocabulary.
+    NotAModel => USAGE,
+    /// A key that the model needs is missing.
+    MissingKey => USAGE,
+    /// A key has another type or range than the model allows.
+    InvalidKey => USAGE,
+    /// A tensor that the model needs is missing.
+    MissingTensor => USAGE,
+    /// A tensor has another shape or place than the model's sizes say.
+    InvalidTensor => USAGE,
+    /// An encoding of weights that cannot be computed with.
+    UnsupportedFormat => USAGE,
+    /// An architecture that cannot be computed.
+    UnsupportedArchitecture => USAGE,
+    /// A chat was asked for, and there is no template for it.
+    NoTemplate => USAGE,
+    /// More tokens than the context holds.
+    ContextFull => USAGE,
+    /// The work would need more memory than there is; nothing was begun.
+    TooLarge => USAGE,
+    /// A stored model is known not to be what was stored.
+    Damaged => USAGE,
+    /// The bytes that came are not those that were announced.
+    Mismatch => FAILED,
+    /// A server could not be reached, or answered with an error.
+    Network => FAILED,
+    /// A file or folder that cannot be created, written, renamed or removed.
+    Unwritable => FAILED,
+    /// The disk has not enough room; nothing was begun.
+    NoRoom => FAILED,
+    /// The system refused memory while running.
+    OutOfMemory => FAILED,
+    /// Another process or request holds what is needed.
+    InUse => FAILED,
+    /// More work is waiting than may.
+    Busy => FAILED,
+    /// Anything else that failed while running.
+    Failed => FAILED,
+    /// The user interrupted.
+    Interrupted => INTERRUPTED,
 }
 
 /// What was being done to a file when the system refused.

@@ -1,11 +1,10 @@
 //! `tokki completions`: completion scripts for shells. They know the words that options can have, and ask `tokki list` for
 //! the names of models.
 
-use super::Cli;
 use super::output::result;
+use super::whole;
 use crate::Result;
 use crate::config::WORDS;
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 /// Prints a completion script for a shell
@@ -29,12 +28,12 @@ fn of_models() -> Vec<String> {
         let first = command.get_positionals().next();
         first.is_some_and(|arg| ["model", "models", "name", "names"].contains(&arg.get_id().as_str()))
     };
-    Cli::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
+    whole::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
 }
 
 /// Flags whose value is a model's name, and those with another value, as words of a shell's `case`.
 fn valued() -> (String, String) {
-    let command = Cli::command();
+    let command = whole::command();
     let takes =
         |arg: &&clap::Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
     let all =
@@ -56,7 +55,7 @@ fn valued() -> (String, String) {
 
 pub(super) fn run(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut with_words(Cli::command()), "tokki", &mut script);
+    clap_complete::generate(args.shell, &mut with_words(whole::command()), "tokki", &mut script);
     let script = with_names(args.shell, &String::from_utf8_lossy(&script));
     result(|out| out.write_all(script.as_bytes()))
 }
@@ -75,7 +74,7 @@ fn with_words(command: clap::Command) -> clap::Command {
 fn with_names(shell: Shell, script: &str) -> String {
     let commands = of_models().join("|");
     let (of_a_model, of_others) = valued();
-    let all: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let all: Vec<String> = whole::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let all = all.join("|");
     match shell {
         Shell::Bash => format!(
@@ -190,9 +189,12 @@ fn fish(script: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
 
     #[test]
     fn words_and_names_are_offered() {
+        whole::set(Cli::command);
         let script = |shell| {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut with_words(Cli::command()), "tokki", &mut script);

@@ -1,6 +1,7 @@
 //! `tokki doctor`: what this machine is, what it can do at most, and what to change.
 
 mod advice;
+mod facts;
 
 use super::compute::threads;
 use super::output::{Paint, json, result};
@@ -11,8 +12,8 @@ use crate::predict::measure;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
 use crate::{Result, suggest};
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use facts::{Examined, Health};
+use std::path::Path;
 use tokki_quant::isa::Isa;
 
 /// Says what this machine can do, and what to change
@@ -39,44 +40,6 @@ pub(super) struct DoctorArgs {
     /// How hard the machine is to work: full or cool, instead of what is set
     #[arg(long, value_name = "full|cool")]
     power: Option<String>,
-}
-
-/// Everything the doctor looks at.
-#[derive(Debug, Clone, Default, Serialize)]
-struct Facts {
-    version: &'static str,
-    isa: &'static str,
-    isa_available: Vec<&'static str>,
-    threads: usize,
-    threads_reason: String,
-    /// The number that would be chosen without a setting.
-    threads_default: usize,
-    /// The settings ask it to stay cool.
-    cool: bool,
-    machine: Machine,
-    /// Cores that programs wanted in the last minute.
-    load: Option<f64>,
-    /// Bytes per second that all threads together read.
-    read_bandwidth: Option<f64>,
-    /// 4-bit multiply-adds per second of all threads together.
-    integer_peak: Option<f64>,
-    store: Health,
-    config_file: Option<PathBuf>,
-    /// Names below `[models.NAME]` that no model of the store has, each with the nearest one.
-    presets_of_none: Vec<(String, Option<String>)>,
-}
-
-/// The state of the store.
-#[derive(Debug, Clone, Default, Serialize)]
-struct Health {
-    home: PathBuf,
-    /// Nothing can be written there, and why.
-    closed: Option<String>,
-    disk_free: Option<u64>,
-    ready: usize,
-    damaged: Vec<String>,
-    partial: Vec<String>,
-    bytes: u64,
 }
 
 /// Memory that the measurement of bandwidth takes.
@@ -114,7 +77,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     })
 }
 
-fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
+fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
     // Before anything of our own adds to it.
     let load = machine::load();
     let machine = Machine::read();
@@ -135,7 +98,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Facts> {
     let store = Store::of(settings).ok();
     let presets_of_none = store.as_ref().map_or(Ok(Vec::new()), |store| presets_of_none(settings, store))?;
     let store = store.map_or(Ok(Health::default()), |store| health(&store))?;
-    Ok(Facts {
+    Ok(Examined {
         version: env!("CARGO_PKG_VERSION"),
         isa: pool.isa().name(),
         isa_available: Isa::available().iter().map(|isa| isa.name()).collect(),
@@ -193,8 +156,8 @@ fn health(store: &Store) -> Result<Health> {
 }
 
 /// `name: value` for people.
-fn lines(facts: &Facts) -> Vec<(&'static str, String)> {
-    let Facts { machine, store, .. } = facts;
+fn lines(facts: &Examined) -> Vec<(&'static str, String)> {
+    let Examined { machine, store, .. } = facts;
     let mut lines = vec![("tokki", facts.version.to_owned())];
     if !machine.cpu.is_empty() {
         lines.push(("CPU", machine.cpu.clone()));

@@ -3,7 +3,7 @@
 use super::output::{Paint, count, foreign, json, result, say, table};
 use super::{progress, repl};
 use crate::config::Settings;
-use crate::store::chats::{Chat, Chats};
+use crate::store::chats::{Chats, KeptChat};
 use crate::{Error, Result};
 use std::io::IsTerminal;
 
@@ -55,8 +55,8 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         return if args.json { json(chat) } else { foreign(&transcript(chat)) };
     }
     // A chat has one number, whatever it is searched by: that of `--show`.
-    let said = |chat: &Chat| args.text.as_ref().is_none_or(|text| chat.says(text));
-    let found: Vec<(usize, &Chat)> = (1..).zip(&all).filter(|(_, chat)| said(chat)).collect();
+    let said = |chat: &KeptChat| args.text.as_ref().is_none_or(|text| chat.says(text));
+    let found: Vec<(usize, &KeptChat)> = (1..).zip(&all).filter(|(_, chat)| said(chat)).collect();
     if args.json {
         return json(&found.iter().map(|(_, chat)| chat).collect::<Vec<_>>());
     }
@@ -68,7 +68,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         say(&format!("no chats in {}", chats.dir().display()));
         return Ok(());
     }
-    let row = |&(number, chat): &(usize, &Chat)| {
+    let row = |&(number, chat): &(usize, &KeptChat)| {
         vec![
             number.to_string(),
             chat.began(),
@@ -87,15 +87,15 @@ pub(super) fn tell_damaged(chats: &Chats) {
 }
 
 /// The chat of this number of the list.
-fn numbered(all: &[Chat], number: usize) -> Result<&Chat> {
+fn numbered(all: &[KeptChat], number: usize) -> Result<&KeptChat> {
     let chat = number.checked_sub(1).and_then(|at| all.get(at));
     chat.ok_or_else(|| Error::usage(format!("There is no chat {number}; there are {}.", all.len())))
 }
 
 /// Forgets these, if all of them are there.
-fn forget(chats: &Chats, all: &[Chat], numbers: &[usize]) -> Result<()> {
+fn forget(chats: &Chats, all: &[KeptChat], numbers: &[usize]) -> Result<()> {
     let once: std::collections::BTreeSet<usize> = numbers.iter().copied().collect();
-    let named: Vec<&Chat> = once.into_iter().map(|number| numbered(all, number)).collect::<Result<_>>()?;
+    let named: Vec<&KeptChat> = once.into_iter().map(|number| numbered(all, number)).collect::<Result<_>>()?;
     for chat in named {
         chats.forget(chat)?;
         repl::forget_lines(chats, chat)?;
@@ -131,7 +131,7 @@ fn first_line(text: &str) -> String {
     }
 }
 
-fn transcript(chat: &Chat) -> String {
+fn transcript(chat: &KeptChat) -> String {
     let said = |message: &serde_json::Value| {
         let part = |key: &str| message[key].as_str().unwrap_or_default().trim().to_owned();
         format!("{}:\n\n{}\n\n", part("role"), part("content"))

@@ -1,11 +1,10 @@
 //! `tokki man`: manual pages, made of the same words as `--help`.
 
-use super::Cli;
 use super::output::{result, say};
+use super::whole;
 use crate::config::KEYS;
 use crate::error::FileAction;
 use crate::{Error, Result};
-use clap::CommandFactory;
 use std::path::PathBuf;
 
 /// Prints the manual page, or writes one page per command
@@ -21,7 +20,7 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn run(args: &ManArgs) -> Result<()> {
-    let mut command = Cli::command();
+    let mut command = whole::command();
     command.build();
     let Some(dir) = &args.dir else {
         let page = page(&command)?;
@@ -98,6 +97,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
 
     #[test]
     fn pages_have_the_usual_sections() {

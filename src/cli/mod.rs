@@ -35,6 +35,7 @@ mod tokenize;
 mod turn;
 mod verify;
 mod waiting;
+mod whole;
 mod words;
 
 use crate::config::GlobalFlags;
@@ -100,6 +101,7 @@ commands! {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main(stdout_closed: bool) -> ExitCode {
+    whole::set(Cli::command);
     output::set_closed(stdout_closed);
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|arg| arg == "help") && args.get(2).is_some_and(|arg| arg == "--help" || arg == "-h") {

@@ -105,7 +105,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
 /// What keeps a conversation: its question before the answer is computed, and both when it is there.
 struct Keeper {
     session: Option<SessionFile>,
-    history: Option<(store::chats::Chats, store::chats::Chat)>,
+    history: Option<(store::chats::Chats, store::chats::KeptChat)>,
 }
 
 impl Keeper {
@@ -150,7 +150,7 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
 }
 
 /// The chat that `--continue` goes on with.
-fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::Chat> {
+fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::KeptChat> {
     let chats = store::chats::Chats::of(settings)?;
     chats.readable()?;
     super::history::tell_damaged(&chats);
@@ -227,18 +227,15 @@ fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
 }
 
 fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
-    let user = settings.sampling();
-    let seed = settings.seed().unwrap_or_else(random_seed);
-    Ok(Wishes {
-        params: conversation.sampling(&user)?.params(),
-        seed,
-        max_tokens: settings.max_tokens(),
+    let mut wishes = Wishes {
+        seed: random_seed(),
         stop: args.stop.clone(),
         thinking: thinking(settings),
         special: args.special,
-        leave_out_oldest: settings.overflow().as_deref() == Some("tail"),
         ..Wishes::default()
-    })
+    };
+    super::turn::take(&mut wishes, settings, conversation)?;
+    Ok(wishes)
 }
 
 /// A seed that differs from run to run; it's reported, so that a run can be repeated.

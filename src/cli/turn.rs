@@ -17,6 +17,15 @@ pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
     }
 }
 
+/// Takes from the settings what holds for each answer; without a seed there the one in `wishes` stays.
+pub(super) fn take(wishes: &mut Wishes, settings: &Settings, conversation: &Conversation) -> Result<()> {
+    wishes.params = conversation.sampling(&settings.sampling())?.params();
+    wishes.seed = settings.seed().unwrap_or(wishes.seed);
+    wishes.max_tokens = settings.max_tokens();
+    wishes.leave_out_oldest = settings.overflow().as_deref() == Some("tail");
+    Ok(())
+}
+
 /// What keeps an answer in this form.
 pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box<dyn Constraint>> {
     let constraint = conversation.llm().constraint(form)?;

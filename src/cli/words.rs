@@ -1,7 +1,6 @@
 //! What people type who know another program, and what it is called here.
 
 use crate::store::catalogue::default_entry;
-use clap::CommandFactory;
 use std::ffi::OsString;
 
 /// The library's message with its settings, which it names as `` `kv_type` ``, written as the flags that set them here.
@@ -9,7 +8,7 @@ pub(super) fn with_flags(message: &str) -> String {
     if !message.contains('`') {
         return message.to_owned();
     }
-    let command = super::Cli::command();
+    let command = super::whole::command();
     let flags = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
     flags.filter_map(clap::Arg::get_long).fold(message.to_owned(), |text, flag| {
         let setting = format!("`{}`", flag.replace('-', "_"));

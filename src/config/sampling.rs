@@ -1,11 +1,11 @@
 //! Flags of the parameters of sampling, from the rows of their table.
 
+use super::key::{check, value};
 use super::table::AnswerFlags;
-use super::{Flags, Settings, item};
+use super::values::{Flags, Settings};
 use crate::sample::{Overrides, PARAMETERS, Parameter};
 #[cfg(feature = "cli")]
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How the next token is chosen, and how long an answer gets.
@@ -76,17 +76,4 @@ impl Settings {
         }
         found
     }
-}
-
-/// What a text stands for; counts may be written as `8k`.
-fn value(row: &Parameter, text: &str) -> Value {
-    match item::whole(text) {
-        Some(count) if !row.texts => json!(count),
-        _ => row.of_text(text),
-    }
-}
-
-/// Whether a parameter can have the value that a text stands for.
-pub(super) fn check(row: &Parameter, text: &str) -> Result<(), String> {
-    row.set(&mut Overrides::default(), &value(row, text)).map_err(str::to_owned)
 }

@@ -2,7 +2,9 @@
 //! holds when it is not set, and the values allowed. Groups become clap argument groups that commands flatten, and say from
 //! when on a change counts, for `/set`.
 
-use super::{Bytes, Check, Counts, Flags, Item, Key, Settings, Thinking, ThoughtView, Threads};
+use super::item::{Bytes, Item, Thinking, ThoughtView, Threads};
+use super::key::{Check, Counts, Key};
+use super::values::{Flags, Settings};
 use crate::sample::PARAMETERS;
 use std::path::PathBuf;
 use std::sync::LazyLock;

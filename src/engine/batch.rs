@@ -1,16 +1,12 @@
 //! Rows of the next pass: who gets how many, and room in the cache for them.
 
 use super::gauges::Count;
-use super::scheduler::Scheduler;
+use super::scheduler::{MIN_PIECE, SHARED_PIECE, Scheduler};
 use std::time::Duration;
 use tokki_quant::attention::TILE;
 
-/// Longest piece of a prompt while others are waiting for their next token.
-pub(super) const SHARED_PIECE: Duration = Duration::from_millis(150);
-/// The same while none is.
+/// Longest piece of a prompt while nobody waits for a token; [`SHARED_PIECE`] while somebody does.
 const LONE_PIECE: Duration = Duration::from_millis(500);
-/// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
-pub(super) const MIN_PIECE: usize = 16;
 
 impl Scheduler {
     /// How many tokens of each running sequence the next pass takes: WHO DECIDES THE BATCH.

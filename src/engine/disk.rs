@@ -11,6 +11,7 @@
 //! tokens or its name, is deleted and computed again. Nothing here fails a request: a disk that is full or gone is as one
 //! that has nothing.
 
+use super::DiskCache;
 use super::saved;
 use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PrefixTree, Snapshot, Values};
@@ -35,15 +36,6 @@ const DIGEST: usize = 32;
 const HEAD: usize = 16 + 4 * TILE;
 /// What the files of pages end in.
 const ENDING: &str = "page";
-
-/// Where pages are kept that the memory has no room for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskCache {
-    /// The folder; each model has one of its own in it.
-    pub folder: PathBuf,
-    /// Bytes that the files of a model may have together.
-    pub bytes: u64,
-}
 
 type Key = [u8; 32];
 

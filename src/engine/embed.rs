@@ -3,7 +3,7 @@
 use super::Options;
 use super::gauges::{Count, Gauges};
 use super::llm::controls;
-use crate::arch::{Output, Pooling, Spec};
+use crate::arch::Pooling;
 use crate::forward::{PassSettings, Scratch, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
@@ -248,19 +248,6 @@ pub fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    }
-}
-
-/// Why a model cannot continue text, if it cannot.
-pub fn not_generative(spec: &Spec) -> Option<&'static str> {
-    match spec.output {
-        Output::Vectors => {
-            Some("a model of text vectors, which continues no text: use `tokki embed` or `tokki rerank`")
-        }
-        Output::Logits { .. } if !spec.causal => Some(
-            "a model that reads whole texts (it fills in masked tokens), which continues no text from left to right",
-        ),
-        Output::Logits { .. } => None,
     }
 }
 

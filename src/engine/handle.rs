@@ -1,13 +1,13 @@
 //! A model that serves many at once, as its users see it: what is asked goes to the thread that schedules.
 
-use super::disk::{Disk, DiskCache};
+use super::disk::Disk;
 use super::gauges::{Gauges, Load};
 use super::generate::check_prompt;
 use super::scheduler::{Command, Scheduler};
 use super::sequence::{Job, Submission};
-use super::{Embedder, Llm, Options, Session, not_generative, saved};
+use super::{Embedder, EngineOptions, Llm, Options, Session, not_generative, saved};
 use crate::arch::Spec;
-use crate::kv::{Budget, CacheShape, SharedBudget};
+use crate::kv::{Budget, CacheShape};
 use crate::parallel::Pool;
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -17,23 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokki_quant::attention::TILE;
-
-/// How an [`Engine`] runs.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Of each conversation: its context above all.
-    pub session: Options,
-    /// Answers that are written at the same time.
-    pub parallel: usize,
-    /// Requests that wait at most besides those that are served; more are refused.
-    pub queue: usize,
-    /// Most bytes of the cache, all conversations and what is kept of past ones together.
-    pub cache_bytes: usize,
-    /// What that is a part of, where several models share it; none = it is this model's own.
-    pub shared: Option<Arc<SharedBudget>>,
-    /// Where pages go that the cache has no room for; none = they are computed again.
-    pub disk: Option<DiskCache>,
-}
 
 /// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
 /// because it is shared.

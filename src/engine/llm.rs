@@ -1,6 +1,7 @@
 //! What a model is to everyone who talks to it: weights, tokenizer, template and recommended sampling, read once and
 //! shared by all sessions and by the server.
 
+use crate::arch::{Output, Spec};
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
@@ -75,14 +76,14 @@ impl Llm {
     /// # Errors
     /// As [`Llm::open`].
     pub fn for_vectors(model: Arc<Model>) -> Result<Self> {
-        match super::not_generative(&model.spec) {
+        match not_generative(&model.spec) {
             Some(_) => Self::of_any_kind(model, None),
             None => Self::new(model),
         }
     }
 
     fn with(model: Arc<Model>, template: Option<Template>) -> Result<Self> {
-        if let Some(why) = super::not_generative(&model.spec) {
+        if let Some(why) = not_generative(&model.spec) {
             return Err(Error::input(model.gguf.path().display().to_string(), "a model that continues text", why));
         }
         Self::of_any_kind(model, template)
@@ -305,6 +306,19 @@ fn has_template(gguf: &Gguf) -> bool {
 
 fn spared(tokenizer: &Tokenizer) -> Vec<u32> {
     (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.is_control(id) || tokenizer.is_eog(id)).collect()
+}
+
+/// Why a model cannot continue text, if it cannot.
+pub fn not_generative(spec: &Spec) -> Option<&'static str> {
+    match spec.output {
+        Output::Vectors => {
+            Some("a model of text vectors, which continues no text: use `tokki embed` or `tokki rerank`")
+        }
+        Output::Logits { .. } if !spec.causal => Some(
+            "a model that reads whole texts (it fills in masked tokens), which continues no text from left to right",
+        ),
+        Output::Logits { .. } => None,
+    }
 }
 
 /// Texts of the tokens that steer a model.

@@ -8,13 +8,11 @@
 //! needed; when even that is empty, the youngest sequence gives its pages up and is read again later. No request is refused
 //! what was admitted.
 
-use super::Llm;
 use super::answer::{Answer, Stats};
-use super::batch::{MIN_PIECE, SHARED_PIECE};
 use super::disk::{self, Disk};
 use super::gauges::{Count, Gauges};
-use super::handle::EngineOptions;
 use super::sequence::{Event, Job, Sequence};
+use super::{EngineOptions, Llm};
 use crate::forward::{PassSettings, Scratch, Span, Want, forward};
 use crate::kv::{Budget, CacheShape, KvCache, PrefixTree};
 use crate::parallel::Pool;
@@ -27,6 +25,11 @@ use tokki_quant::attention::TILE;
 
 /// How fast a machine multiplies until a pass has told: on the slow side, as a piece that is too long keeps others waiting.
 const GUESSED_MACS_PER_SECOND: f64 = 20e9;
+
+/// Longest piece of a prompt while others are waiting for their next token.
+pub(super) const SHARED_PIECE: Duration = Duration::from_millis(150);
+/// Fewest tokens of a piece: below that a pass costs nearly as much as a larger one.
+pub(super) const MIN_PIECE: usize = 16;
 
 /// What the thread is asked for.
 pub(super) enum Command {

@@ -1,40 +1,14 @@
 //! One sequence: its tokens, its cache, its buffers.
 
-use super::Llm;
-use crate::forward::{DEFAULT_BATCH, PassSettings, Scratch, Span, Trace, Want, forward};
+use super::{Llm, Options};
+use crate::forward::{PassSettings, Scratch, Span, Trace, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::{Error, ErrorKind, Result, machine};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokki_quant::attention::{KvKind, TILE};
-
-/// How a session runs.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Positions that fit.
-    pub context: usize,
-    /// Entries of the cache.
-    pub kv: KvKind,
-    /// Tokens of one prefill pass.
-    pub batch: usize,
-    /// Bytes of weights that the system is asked to read before they're used: see [`Need::window`]. 0 = none, best for a
-    /// model that fits into memory.
-    ///
-    /// [`Need::window`]: crate::predict::plan::Need::window
-    pub read_ahead: usize,
-    /// Whether latent attention expands keys and values where it reads several tokens at once: faster for long prompts,
-    /// but those then don't give the same bits as their tokens one by one.
-    pub expand_latents: bool,
-}
-
-impl Default for Options {
-    /// 4096 positions of 16-bit floats; no read-ahead.
-    fn default() -> Self {
-        Self { context: 4096, kv: KvKind::F16, batch: DEFAULT_BATCH, read_ahead: 0, expand_latents: false }
-    }
-}
+use tokki_quant::attention::TILE;
 
 /// One sequence of tokens and what is cached of it.
 pub struct Session {

@@ -3,7 +3,7 @@
 use super::pass::Pass;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
-use super::{norm, trace};
+use super::{activation, norm};
 use crate::arch::{Activation, Ffn};
 use crate::model::{DenseWeights, Gated};
 use tokki_quant::activation::Activations;
@@ -19,7 +19,7 @@ impl Pass<'_> {
             Some(z) => self.sparse(s, z, dense.act, &w.gated),
             None => self.first(s, dense.act, &w.gated),
         }
-        self.tell(trace::activation(dense.act, dense.gate), layer, width, &s.gate);
+        self.tell(activation::name(dense.act, dense.gate), layer, width, &s.gate);
         if w.inner_norm.is_some() || w.factors.is_some() {
             let rows = Chunks::new(&mut s.gate[..n * width], width);
             self.lead.phase(n, &|_, t| {
@@ -69,7 +69,7 @@ impl Pass<'_> {
             let deviation = (squares / (width.max(2) - 1) as f64).sqrt();
             let cut = (mean + f64::from(z) * deviation) as f32;
             row.iter_mut().for_each(|x| *x = (*x - cut).max(0.0));
-            product::activate(self.isa, act, row, &ups[t * width..][..width]);
+            activation::gated(self.isa, act, row, &ups[t * width..][..width]);
         });
     }
 

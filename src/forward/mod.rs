@@ -3,6 +3,7 @@
 //! Per layer: norm, q/k/v, RoPE, append to the cache, attend, output, residual, norm, feed-forward or experts, residual.
 //! A branch's output is added to the stream together with the next norm, so that a layer is a handful of phases.
 
+mod activation;
 mod ahead;
 mod embed;
 mod ffn;

@@ -1,15 +1,16 @@
 //! Matrix products as phases: several products that read the same input run together, cut into bands of rows that
 //! threads claim.
 
+use super::activation;
 use super::ahead::ReadAhead;
 use crate::arch::Activation;
 use crate::model::{Gated, Stack};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{FEW, matmul, matmul_cols};
+use tokki_quant::ops;
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::team::Lead;
-use tokki_quant::{gates, ops};
 
 /// One product of a phase: `out[t][r] = sum_k w[r][k] x[t][k] + bias[r]`, and with a second product `up`,
 /// `act(that) * up[t][r]`.
@@ -85,11 +86,11 @@ impl<'a> Product<'a> {
             let mut up_tile = up.out.take(band);
             self.multiply(isa, up.weights, &mut up_tile);
             for t in 0..tile.n() {
-                activate(isa, up.act, tile.col_mut(t), up_tile.col(t));
+                activation::gated(isa, up.act, tile.col_mut(t), up_tile.col(t));
             }
         }
         if let Some(act) = self.act {
-            (0..tile.n()).for_each(|t| activate_alone(isa, act, tile.col_mut(t)));
+            (0..tile.n()).for_each(|t| activation::alone(isa, act, tile.col_mut(t)));
         }
     }
 
@@ -139,47 +140,4 @@ pub(super) fn band(weights: &Stack, n: usize, threads: usize) -> usize {
 /// The kinds of activations that products with these weights read.
 pub(super) fn kinds<'a>(weights: impl IntoIterator<Item = &'a Stack>) -> ActKinds {
     weights.into_iter().fold(ActKinds::none(), |kinds, stack| kinds.with(stack.dtype().act()))
-}
-
-pub(super) fn activate(isa: Isa, act: Activation, gate: &mut [f32], up: &[f32]) {
-    match act {
-        Activation::Silu => ops::silu_mul(isa, gate, up),
-        Activation::GeluTanh => ops::gelu_tanh_mul(isa, gate, up),
-        Activation::ClampedSwiglu { alpha, limit } => ops::clamped_swiglu_mul(isa, gate, up, alpha, limit),
-        Activation::LimitedSilu { limit } => {
-            gates::silu(isa, gate);
-            gates::cap(isa, gate, limit);
-            gates::mul_clamped(isa, gate, up, limit);
-        }
-        Activation::SiluOfLimited { limit } => {
-            gates::cap(isa, gate, limit);
-            gates::silu(isa, gate);
-            gates::mul_clamped(isa, gate, up, limit);
-        }
-        Activation::Relu | Activation::ReluSquared | Activation::Xielu { .. } => {
-            activate_alone(isa, act, gate);
-            gates::mul(isa, gate, up);
-        }
-    }
-}
-
-/// The function without a second product; the limits of those that have one hold for the first.
-fn activate_alone(isa: Isa, act: Activation, x: &mut [f32]) {
-    match act {
-        Activation::Silu => gates::silu(isa, x),
-        Activation::GeluTanh => gates::gelu_tanh(isa, x),
-        Activation::Relu => gates::relu(isa, x),
-        Activation::ReluSquared => gates::relu_squared(isa, x),
-        Activation::Xielu { positive, negative, beta, eps } => {
-            gates::xielu(isa, x, (positive, negative, beta, eps));
-        }
-        Activation::ClampedSwiglu { limit, .. } | Activation::SiluOfLimited { limit } => {
-            gates::cap(isa, x, limit);
-            gates::silu(isa, x);
-        }
-        Activation::LimitedSilu { limit } => {
-            gates::silu(isa, x);
-            gates::cap(isa, x, limit);
-        }
-    }
 }

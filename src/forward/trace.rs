@@ -16,7 +16,6 @@
 //! The scores of attention (`kq_soft_max`) never exist as a whole: each tile's are gone when the next one's come.
 
 use super::pass::Pass;
-use crate::arch::{Activation, Gate};
 use std::ops::Range;
 
 impl Pass<'_> {
@@ -50,24 +49,5 @@ impl Pass<'_> {
             let parts: Vec<f32> = all.flat_map(|row| &row[part.clone()]).copied().collect();
             self.tell(name, layer, rows * part.len(), &parts);
         }
-    }
-}
-
-/// The name of what lies between the products of a feed-forward.
-pub(super) fn activation(act: Activation, gate: Gate) -> &'static str {
-    match (act, gate) {
-        (Activation::Silu, Gate::None) => "ffn_silu",
-        (Activation::GeluTanh, Gate::None) => "ffn_gelu",
-        (Activation::Relu, _) => "ffn_relu",
-        (Activation::ReluSquared, _) => "ffn_sqr(relu)",
-        (Activation::Xielu { .. }, _) => "ffn_xielu",
-        (Activation::GeluTanh, Gate::Split | Gate::Fused) => "ffn_geglu",
-        (
-            Activation::Silu
-            | Activation::ClampedSwiglu { .. }
-            | Activation::LimitedSilu { .. }
-            | Activation::SiluOfLimited { .. },
-            _,
-        ) => "ffn_swiglu",
     }
 }

@@ -23,7 +23,7 @@ pub const SUMMARY_QUESTION: &str = "What have we talked about so far?";
 
 /// A chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Chat {
+pub struct KeptChat {
     /// When it began, in a form that sorts; also the name of its file.
     pub id: String,
     /// The file of the model.
@@ -35,7 +35,7 @@ pub struct Chat {
     pub first: Option<String>,
 }
 
-impl Chat {
+impl KeptChat {
     /// A chat that begins now.
     pub fn begin(model: &Path) -> Self {
         let now = jiff::Timestamp::now().to_string();
@@ -150,7 +150,7 @@ impl Chats {
     }
 
     /// All of them, the latest first. What cannot be read is left out: [`Self::damaged`].
-    pub fn all(&self) -> Vec<Chat> {
+    pub fn all(&self) -> Vec<KeptChat> {
         self.files().iter().rev().filter_map(|path| read(path).ok()).collect()
     }
 
@@ -160,7 +160,7 @@ impl Chats {
     }
 
     /// The latest one, or the latest one with this model.
-    pub fn last(&self, model: Option<&Path>) -> Option<Chat> {
+    pub fn last(&self, model: Option<&Path>) -> Option<KeptChat> {
         // A name of the store may be a link to the file that was named then.
         let file = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
         let model = model.map(file);
@@ -172,7 +172,7 @@ impl Chats {
     ///
     /// # Errors
     /// A folder that cannot be written to, a full disk.
-    pub fn keep(&self, chat: &Chat) -> Result<()> {
+    pub fn keep(&self, chat: &KeptChat) -> Result<()> {
         private_folder(&self.dir).map_err(|why| Error::io(&self.dir, FileAction::Create, why))?;
         let text = serde_json::to_vec(chat).map_err(|why| Error::failed("the chat", why.to_string()))?;
         output::write(&self.dir.join(format!("{}.json", chat.id)), &text)?;
@@ -186,10 +186,10 @@ impl Chats {
     ///
     /// # Errors
     /// As [`Self::keep`].
-    pub fn keep_on(&self, chat: &mut Chat, model: &Path, messages: &[Value]) -> Result<()> {
+    pub fn keep_on(&self, chat: &mut KeptChat, model: &Path, messages: &[Value]) -> Result<()> {
         let there = read(&self.dir.join(format!("{}.json", chat.id)));
         if there.is_ok_and(|there| there.messages != chat.messages) {
-            *chat = Chat::begin(model);
+            *chat = KeptChat::begin(model);
         }
         let first = chat.first.take().or_else(|| chat.asked().next().map(|_| chat.title().to_owned()));
         chat.model = absolute(model);
@@ -202,7 +202,7 @@ impl Chats {
     ///
     /// # Errors
     /// A file that cannot be removed.
-    pub fn forget(&self, chat: &Chat) -> Result<()> {
+    pub fn forget(&self, chat: &KeptChat) -> Result<()> {
         let path = self.dir.join(format!("{}.json", chat.id));
         match std::fs::remove_file(&path) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, FileAction::Remove, why)),
@@ -235,9 +235,9 @@ impl Chats {
     }
 }
 
-fn read(path: &Path) -> Result<Chat> {
+fn read(path: &Path) -> Result<KeptChat> {
     let text = input::read_regular_text(path, MAX_CHAT_BYTES)?;
-    let chat: Chat = serde_json::from_str(&text)
+    let chat: KeptChat = serde_json::from_str(&text)
         .map_err(|why| Error::input(path.display().to_string(), "a chat that was kept", why.to_string()))?;
     let whole = chat.messages.iter().all(|message| message["role"].is_string());
     if whole { Ok(chat) } else { Err(Error::input(path.display().to_string(), "messages with roles", "others")) }
@@ -254,11 +254,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let chats = Chats { dir: home.path().join("chats") };
         assert!(chats.last(None).is_none());
-        let mut first = Chat::begin(Path::new("/a.gguf"));
+        let mut first = KeptChat::begin(Path::new("/a.gguf"));
         first.messages.push(json!({"role": "user", "content": "Why is the Sea salty?"}));
         chats.keep(&first).unwrap();
-        let second =
-            Chat { id: "9999-12-31T23-59-59Z-1".into(), model: "/b.gguf".into(), messages: Vec::new(), first: None };
+        let second = KeptChat {
+            id: "9999-12-31T23-59-59Z-1".into(),
+            model: "/b.gguf".into(),
+            messages: Vec::new(),
+            first: None,
+        };
         chats.keep(&second).unwrap();
         std::fs::write(chats.dir().join("5.json"), "{").unwrap();
         assert_eq!(chats.all(), [second.clone(), first.clone()]);

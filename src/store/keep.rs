@@ -1,12 +1,13 @@
 //! What is done with models that are there: import, check, remove.
 
+use super::home::folder_as_model;
 use super::manifest::Stored;
-use super::staging::{self, Order, sha256};
-use super::{Manifest, Progress, Staging, Store, disk, folder_as_model, layout, name};
+use super::staging::{self, Order};
+use super::{Manifest, Progress, Staging, Store, disk, layout, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
-use crate::platform::{files, input};
-use crate::{Error, ErrorKind, Result, interrupt};
+use crate::platform::files;
+use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 
 /// What a check found.
@@ -211,17 +212,4 @@ fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Resu
         }
     }
     Ok(verdict)
-}
-
-/// What a file hashes to; it may take a while.
-pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn Progress) -> Result<String> {
-    let file = input::open_regular(path)?;
-    let size = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.len();
-    progress.begin(&format!("{shown}: checking"), size, 0);
-    let found = sha256(file, |bytes| {
-        progress.advance(bytes);
-        interrupt::check()
-    });
-    progress.end();
-    found?.map_err(|e| Error::io(path, FileAction::Read, e))
 }

@@ -1,6 +1,6 @@
 //! Stored models with interleaved rows: made of the files that came, and given back as those.
 
-use super::keep::hash_file;
+use super::hash::hash_file;
 use super::manifest::Stored;
 use super::{Manifest, Progress, Staging, Store, disk, name};
 use crate::error::FileAction;

@@ -11,6 +11,8 @@ pub mod catalogue;
 pub mod chats;
 mod disk;
 pub mod elsewhere;
+mod hash;
+mod home;
 mod keep;
 mod layout;
 pub mod manifest;
@@ -23,6 +25,7 @@ mod source;
 mod staging;
 
 pub use disk::{free, has_room};
+pub use home::{Entry, Store};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
 pub use net::journal::vouched;
@@ -36,32 +39,11 @@ use crate::config::Settings;
 use crate::error::FileAction;
 use crate::platform::kind_of;
 use crate::{Error, ErrorKind, Result, suggest};
+use home::folder_as_model;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// A directory of models.
-#[derive(Debug, Clone)]
-pub struct Store {
-    home: PathBuf,
-}
-
-/// What `models` holds under one name.
-#[derive(Debug)]
-pub struct Entry {
-    /// The directory's name.
-    pub name: String,
-    /// The directory.
-    pub dir: PathBuf,
-    /// Its record, or why it cannot be used.
-    pub manifest: Result<Manifest>,
-}
-
 impl Store {
-    /// The store under `home`; nothing is created before it is needed.
-    pub fn at(home: impl Into<PathBuf>) -> Self {
-        Self { home: home.into() }
-    }
-
     /// The user's store: where the setting `home` says, else in the system's place for an application's data.
     pub fn open() -> Result<Self> {
         Self::of(&Settings::load()?)
@@ -73,21 +55,6 @@ impl Store {
             Some(home) => Ok(Self::at(home)),
             None => Ok(Self::at(data_dir(&|key| std::env::var_os(key).map(PathBuf::from))?)),
         }
-    }
-
-    /// The directory that holds everything.
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-
-    /// Where complete models lie.
-    pub fn models_dir(&self) -> PathBuf {
-        self.home.join("models")
-    }
-
-    /// Where unfinished downloads lie.
-    pub fn partial_dir(&self) -> PathBuf {
-        self.home.join("partial")
     }
 
     /// All models by name; those with a damaged record too.
@@ -175,7 +142,7 @@ impl Store {
         let near = suggest::nearest(name, models.iter().map(|m| m.name.as_str()));
         let hint = near.map(|near| format!("Did you mean {near:?}?"));
         let hint = hint.unwrap_or_else(|| "tokki list shows what there is.".to_owned());
-        Error::usage(format!("No model named {name:?} in {}. {hint}", self.home.display()))
+        Error::usage(format!("No model named {name:?} in {}. {hint}", self.home().display()))
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -360,19 +327,6 @@ pub fn name_of(file: &Path) -> String {
     let folder = file.parent().filter(|folder| folder.join(manifest::FILE).is_file());
     let name = folder.and_then(Path::file_name).or(file.file_stem());
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// That a folder is no model, with the models in it.
-fn folder_as_model(path: &Path) -> Error {
-    let inside = std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut models: Vec<PathBuf> = inside.filter(|file| file.extension().is_some_and(|end| end == "gguf")).collect();
-    models.sort();
-    let said = match models.as_slice() {
-        [] => "no GGUF file is in it".to_owned(),
-        [one] => format!("give the file in it: {}", one.display()),
-        [first, rest @ ..] => format!("give one of the {} models in it, such as {}", rest.len() + 1, first.display()),
-    };
-    Error::usage(format!("{} is a folder: {said}.", path.display()))
 }
 
 /// That a file is missing, with the one beside it that may have been meant.

@@ -4,10 +4,10 @@
 //! what is there finds that end. Beside the header the file is a hole of its true length.
 
 use super::catalogue;
-use super::net::fetch::Remote;
 use super::net::http::header;
 use super::net::http::{HttpFault, Net, Timeouts, hub_of, shown};
 use super::net::probe::{FileProbe, content_range, rest};
+use super::net::remote::Remote;
 use super::pull::{entry_file, online, places, repository_files, url_files};
 use super::source::{self, Source};
 use super::{Progress, name};

@@ -1,13 +1,14 @@
 //! Fetching a whole model: find its files, fetch each, check the whole, publish it under its name.
 
 use super::catalogue::{self, Entry};
-use super::keep::hash_file;
+use super::hash::hash_file;
 use super::manifest::Stored;
-use super::net::fetch::{self, Remote, Tuning};
+use super::net::fetch;
 use super::net::http::{Net, Timeouts};
 use super::net::hub;
 use super::net::journal::Finished;
 use super::net::probe::probe;
+use super::net::remote::{Remote, Tuning};
 use super::source::{self, Repository, Source};
 use super::{Order, Progress, Staging, Store, disk, layout, name};
 use crate::config::{Origin, Settings};

@@ -7,12 +7,9 @@ use crate::error::FileAction;
 use crate::platform::files::is_same;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
-use crate::units::hex;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A model under way: `partial/NAME`, locked against other processes for as long as this value lives. When it goes and
@@ -192,31 +189,6 @@ pub(super) fn can_be_continued(dir: &Path) -> bool {
     entries(dir).any(begun)
 }
 
-/// The SHA-256 of a reader's content in lower-case hex; `each` sees the length of every piece and may stop the work.
-pub(super) fn sha256(reader: impl Read, each: impl FnMut(u64) -> Result<()>) -> Result<std::io::Result<String>> {
-    Ok(sha256_so_far(reader, each)?.map(|hasher| hex(&hasher.finalize())))
-}
-
-/// The same, which more bytes can follow.
-pub(super) fn sha256_so_far(
-    mut reader: impl Read,
-    mut each: impl FnMut(u64) -> Result<()>,
-) -> Result<std::io::Result<Sha256>> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(hasher)),
-            Ok(n) => {
-                hasher.update(buffer.get(..n).unwrap_or_default());
-                each(n as u64)?;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Ok(Err(e)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -253,7 +225,7 @@ mod tests {
 
     #[test]
     fn known_hash() {
-        let hash = sha256(&b"abc"[..], |_| Ok(())).unwrap().unwrap();
+        let hash = super::super::hash::sha256(&b"abc"[..], |_| Ok(())).unwrap().unwrap();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::ops::to_float;
+use super::number::to_float;
 use super::print::to_text;
 use super::value::{Dict, Value};
 use std::rc::Rc;
@@ -117,8 +117,8 @@ pub(super) fn str_of(value: &Value) -> Result<&str> {
 /// A value that has to be a number, as a float.
 pub(super) fn float_of(value: &Value) -> Result<f64> {
     match value.number() {
-        Some(super::ops::Number::Float(x)) => Ok(x),
-        Some(super::ops::Number::Int(n)) => to_float(&n),
+        Some(super::number::Number::Float(x)) => Ok(x),
+        Some(super::number::Number::Int(n)) => to_float(&n),
         None if value.is_undefined() => value.undefined_fault(),
         None => runtime(format!("must be real number, not {}", value.type_name())),
     }

@@ -1,10 +1,10 @@
 //! Attributes, items and slices, by the rules of Jinja's sandbox for values that cannot be changed.
 
-use super::compare;
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::meter::Meter;
 use super::value::{Items, Loop, Value, View};
+use super::{compare, markup};
 use std::rc::Rc;
 
 /// Methods of texts.
@@ -98,7 +98,7 @@ pub(super) fn item(eval: &Eval<'_>, of: &Value, index: &Value) -> Result<Value> 
                 }
                 let c = text.text[text.byte(at)..].chars().next().unwrap_or_default();
                 let one = eval.meter.text(c.encode_utf8(&mut [0; 4]))?;
-                Some(if text.markup { as_markup(&one, &eval.meter)? } else { one })
+                Some(if text.markup { markup::as_markup(&one, &eval.meter)? } else { one })
             }
             None => None,
         },
@@ -113,13 +113,6 @@ pub(super) fn item(eval: &Eval<'_>, of: &Value, index: &Value) -> Result<Value> 
         return Ok(of.missing_in(shown.as_str()));
     };
     Ok(own(eval, of, name)?.unwrap_or_else(|| of.missing_in(name)))
-}
-
-/// The same text, safe for HTML.
-pub(super) fn as_markup(text: &Value, meter: &Rc<Meter>) -> Result<Value> {
-    let mut out = meter.buffer()?;
-    out.push(text.as_str().unwrap_or_default())?;
-    Ok(out.finish_as(true))
 }
 
 /// Where an index, maybe from the end, points in so many items.

@@ -2,9 +2,9 @@
 
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::ops::Number;
+use super::number::Number;
+use super::value::Walk;
 use super::value::{Dict, Value, View};
-use super::walk::Walk;
 use num_bigint::BigInt;
 use num_traits::{FromPrimitive, ToPrimitive};
 use std::cmp::Ordering;

@@ -4,9 +4,9 @@ use super::args::Args;
 use super::ast::{ForNode, Stmt, StmtKind, Target, Tree};
 use super::fault::{Fault, FaultKind, Result, limit, runtime};
 use super::meter::{Buffer, Charge, Meter};
+use super::value::Walk;
 use super::value::{Dict, Loop, LoopState, Macro, Namespace, Value};
-use super::walk::Walk;
-use super::{ops, print};
+use super::{markup, print};
 use ahash::AHashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -218,7 +218,7 @@ impl<'t> Eval<'t> {
                     value = self.filter_chain(filter, value)?;
                     if self.autoescape {
                         let text = print::to_text(&value, &self.meter)?;
-                        value = super::attrs::as_markup(&text, &self.meter)?;
+                        value = markup::as_markup(&text, &self.meter)?;
                     }
                 }
                 self.assign(target, value)?;
@@ -273,7 +273,7 @@ impl<'t> Eval<'t> {
             return out.push("<Macro anonymous>");
         }
         if self.autoescape {
-            return out.push(ops::escape(value, &self.meter)?.as_str().unwrap_or_default());
+            return out.push(markup::escape(value, &self.meter)?.as_str().unwrap_or_default());
         }
         print::write_str(out, value)
     }

@@ -5,7 +5,7 @@ use super::ast::{CallArgs, CompareOp, Expr, ExprKind, Operator};
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::value::{Dict, Global, Value};
-use super::{attrs, compare, filters, functions, ops, predicates, print};
+use super::{attrs, compare, filters, functions, markup, ops, predicates, print};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -190,7 +190,7 @@ impl<'t> Eval<'t> {
         let mut out = self.meter.buffer()?;
         for value in &values {
             if markup {
-                out.push(ops::escape(value, &self.meter)?.as_str().unwrap_or_default())?;
+                out.push(markup::escape(value, &self.meter)?.as_str().unwrap_or_default())?;
             } else {
                 print::write_str(&mut out, value)?;
             }

@@ -57,3 +57,8 @@ pub(super) fn shortened(text: &str) -> String {
     let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     format!("{}... ({} bytes)", &text[..end], text.len())
 }
+
+/// The beginning of a name, in quotes, for messages.
+pub(super) fn quoted(name: &str) -> String {
+    format!("'{}'", shortened(name))
+}

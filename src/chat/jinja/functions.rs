@@ -3,9 +3,9 @@
 use super::args::{Args, int_of, str_of};
 use super::eval::Eval;
 use super::fault::{Fault, FaultKind, Result, runtime};
+use super::value::Walk;
 use super::value::{Cycler, Dict, Global, Items, Joiner, Range, Value};
-use super::walk::Walk;
-use super::{compare, methods, print, time};
+use super::{methods, print, time};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -115,18 +115,4 @@ fn new_dict(eval: &Eval<'_>, args: Args) -> Result<Dict> {
         dict.set(meter.text(&name)?, value, meter)?;
     }
     Ok(dict)
-}
-
-/// `loop.changed(..)`.
-pub(super) fn changed(eval: &Eval<'_>, of: &super::value::Loop, args: Args) -> Result<Value> {
-    let now = Value::tuple(&eval.meter, args.pos)?;
-    let before = of.state.borrow().changed.clone();
-    let same = match &before {
-        Some(before) => compare::equal(before, &now, &eval.meter)?,
-        None => false,
-    };
-    if !same {
-        of.state.borrow_mut().changed = Some(now);
-    }
-    Ok(Value::Bool(!same))
 }

@@ -1,6 +1,6 @@
 //! Keys of mappings.
 
-use super::value::{Text, Value};
+use super::meter::Text;
 use indexmap::Equivalent;
 use num_bigint::BigInt;
 use std::hash::{Hash, Hasher};
@@ -54,16 +54,5 @@ pub(super) struct Named<'a>(pub(super) &'a str);
 impl Equivalent<MapKey> for Named<'_> {
     fn equivalent(&self, key: &MapKey) -> bool {
         matches!(key, MapKey::Str(text) if &*text.0.text == self.0)
-    }
-}
-
-pub(super) fn float_key(x: f64) -> MapKey {
-    if x.fract() != 0.0 || !x.is_finite() {
-        return MapKey::Float(x.to_bits());
-    }
-    match num_traits::FromPrimitive::from_f64(x).map(Value::big) {
-        Some(Value::Int(n)) => MapKey::Int(n),
-        Some(Value::Big(n)) => MapKey::Big(n),
-        _ => MapKey::Float(x.to_bits()),
     }
 }

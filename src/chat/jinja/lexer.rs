@@ -1,7 +1,7 @@
 //! A template's source as tokens, by the rules of Jinja 3.1 with `trim_blocks` and `lstrip_blocks`.
 
 use super::fault::{Fault, Result};
-use super::print::is_space;
+use super::unicode::is_space;
 use num_bigint::BigInt;
 
 #[derive(Debug, Clone, PartialEq)]

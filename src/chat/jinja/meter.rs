@@ -4,7 +4,6 @@
 //! at the moment: each carries a [`Charge`] that gives its bytes back when it goes.
 
 use super::fault::{Fault, FaultKind, Result, limit};
-use super::value::{Text, Value};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -62,13 +61,6 @@ impl Meter {
         let mut charge = Charge { meter: Rc::clone(self), bytes: 0 };
         charge.grow(bytes)?;
         Ok(charge)
-    }
-
-    /// A text.
-    pub(super) fn text(self: &Rc<Self>, text: &str) -> Result<Value> {
-        self.look(text.len())?;
-        let charge = self.charge(OVERHEAD + text.len())?;
-        Ok(Value::Str(Rc::new(Text::new(text.into(), false, charge))))
     }
 
     /// An empty text that grows.
@@ -139,16 +131,35 @@ impl Buffer {
         &self.charge.meter
     }
 
+    /// The text, safe for HTML or not, with what it holds of memory.
+    pub(super) fn into_text(self, markup: bool) -> Text {
+        Text::new(self.text.into_boxed_str(), markup, self.charge)
+    }
+
     pub(super) fn into_string(self) -> String {
         self.text
     }
+}
 
-    pub(super) fn finish(self) -> Value {
-        self.finish_as(false)
+/// A text; `markup` says that it is safe for HTML.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: Box<str>,
+    pub(super) chars: usize,
+    pub(super) markup: bool,
+    _charge: Charge,
+}
+
+impl Text {
+    pub(super) fn new(text: Box<str>, markup: bool, charge: Charge) -> Self {
+        Self { chars: text.chars().count(), text, markup, _charge: charge }
     }
 
-    /// The text as a value, safe for HTML or not.
-    pub(super) fn finish_as(self, markup: bool) -> Value {
-        Value::Str(Rc::new(Text::new(self.text.into_boxed_str(), markup, self.charge)))
+    /// The byte where the character of this number begins (the end for the one after the last).
+    pub(super) fn byte(&self, char: usize) -> usize {
+        if self.chars == self.text.len() {
+            return char.min(self.text.len());
+        }
+        self.text.char_indices().nth(char).map_or(self.text.len(), |(at, _)| at)
     }
 }

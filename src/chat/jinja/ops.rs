@@ -2,7 +2,9 @@
 
 use super::ast::Operator;
 use super::fault::{Result, limit, runtime};
+use super::markup::escape_into;
 use super::meter::Meter;
+use super::number::{Number, to_float};
 use super::value::{Items, Value};
 use num_bigint::BigInt;
 use num_traits::{ToPrimitive, Zero};
@@ -10,51 +12,6 @@ use std::rc::Rc;
 
 /// Bits of the longest integer that is computed with.
 const MAX_BITS: u64 = 1 << 16;
-
-/// A number, booleans included.
-#[derive(Debug, Clone)]
-pub(super) enum Number {
-    Int(BigInt),
-    Float(f64),
-}
-
-impl Value {
-    /// The value as a number; booleans are numbers.
-    pub(super) fn number(&self) -> Option<Number> {
-        match self {
-            Self::Float(x) => Some(Number::Float(*x)),
-            other => other.integer().map(Number::Int),
-        }
-    }
-
-    /// The value as an integer of any length, if it is one.
-    pub(super) fn integer(&self) -> Option<BigInt> {
-        match self {
-            Self::Bool(b) => Some(BigInt::from(u8::from(*b))),
-            Self::Int(n) => Some(BigInt::from(*n)),
-            Self::Big(n) => Some((**n).clone()),
-            _ => None,
-        }
-    }
-
-    /// The value as an integer; one beyond 64 bits becomes the nearest that fits.
-    pub(super) fn index(&self) -> Option<i64> {
-        match self {
-            Self::Bool(b) => Some(i64::from(*b)),
-            Self::Int(n) => Some(*n),
-            Self::Big(n) => Some(if n.sign() == num_bigint::Sign::Minus { i64::MIN } else { i64::MAX }),
-            _ => None,
-        }
-    }
-}
-
-/// An integer as a float.
-pub(super) fn to_float(n: &BigInt) -> Result<f64> {
-    match n.to_f64() {
-        Some(x) if x.is_finite() => Ok(x),
-        _ => runtime("int too large to convert to float"),
-    }
-}
 
 /// The result of an operator.
 pub(super) fn binary(op: Operator, a: &Value, b: &Value, meter: &Rc<Meter>) -> Result<Value> {
@@ -72,7 +29,7 @@ pub(super) fn binary(op: Operator, a: &Value, b: &Value, meter: &Rc<Meter>) -> R
     match (op, a, b) {
         (_, Value::Undefined(_), _) => a.undefined_fault(),
         // A text takes everything.
-        (Operator::Mod, Value::Str(_), _) => super::format::percent(a, b, meter),
+        (Operator::Mod, Value::Str(_), _) => super::percent::percent(a, b, meter),
         (_, _, Value::Undefined(_)) => b.undefined_fault(),
         (Operator::Add, Value::Str(x), Value::Str(y)) => {
             let markup = x.markup || y.markup;
@@ -258,34 +215,4 @@ fn power(x: &BigInt, y: &BigInt, meter: &Meter) -> Result<Value> {
     };
     meter.work((x.bits() as usize * exponent as usize / 64).pow(2) / 64 + 1)?;
     Ok(Value::big(x.pow(exponent)))
-}
-
-/// Writes a text safe for HTML.
-pub(super) fn escape_into(out: &mut super::meter::Buffer, text: &str) -> Result<()> {
-    let mut plain = 0;
-    for (at, b) in text.bytes().enumerate() {
-        let entity = match b {
-            b'&' => "&amp;",
-            b'<' => "&lt;",
-            b'>' => "&gt;",
-            b'"' => "&#34;",
-            b'\'' => "&#39;",
-            _ => continue,
-        };
-        out.push(&text[plain..at])?;
-        out.push(entity)?;
-        plain = at + 1;
-    }
-    out.push(&text[plain..])
-}
-
-/// A value as text that is safe for HTML.
-pub(super) fn escape(value: &Value, meter: &Rc<Meter>) -> Result<Value> {
-    let text = super::print::to_text(value, meter)?;
-    if text.is_markup() {
-        return Ok(text);
-    }
-    let mut out = meter.buffer()?;
-    escape_into(&mut out, text.as_str().unwrap_or_default())?;
-    Ok(out.finish_as(true))
 }

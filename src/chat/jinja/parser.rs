@@ -330,7 +330,7 @@ impl Parser {
         let body = self.body_of("endblock")?;
         self.take_name(&name);
         let blank =
-            |stmt: &Stmt| matches!(&stmt.kind, StmtKind::Data(text) if text.chars().all(super::print::is_space));
+            |stmt: &Stmt| matches!(&stmt.kind, StmtKind::Data(text) if text.chars().all(super::unicode::is_space));
         if required && !body.iter().all(blank) {
             return self.fail("Required blocks can only contain comments or whitespace");
         }

@@ -2,7 +2,7 @@
 
 use super::fault::{Result, limit, runtime};
 use super::meter::{Buffer, Meter};
-use super::unicode::is_printable;
+use super::unicode::{is_printable, is_space};
 use super::value::{Dict, Value, View};
 use num_bigint::BigInt;
 use std::fmt::Write;
@@ -12,16 +12,6 @@ use std::rc::Rc;
 const MAX_BITS: u64 = 14_284;
 /// Deepest nesting that is printed. Namespaces can hold themselves.
 const MAX_NESTING: usize = 200;
-
-/// White space, as Python's `str` has it.
-pub(super) fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
-}
-
-/// The beginning of a name, in quotes, for messages.
-pub(super) fn quoted(name: &str) -> String {
-    format!("'{}'", super::fault::shortened(name))
-}
 
 /// Python's `str(value)` as a value: texts stay what they are.
 pub(super) fn to_text(value: &Value, meter: &Rc<Meter>) -> Result<Value> {

@@ -1,6 +1,6 @@
 //! What Python's texts can do, on plain Rust texts.
 
-use super::print::is_space;
+use super::unicode::is_space;
 use super::unicode::{fold, is_cased, is_lower, is_title, is_upper};
 
 /// Line ends, as `str.splitlines` knows them.

@@ -62,3 +62,8 @@ pub(super) fn fold(c: char, out: &mut String) {
         _ => out.extend(c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)),
     }
 }
+
+/// White space, as Python's `str` has it.
+pub(super) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}

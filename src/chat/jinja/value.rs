@@ -5,9 +5,8 @@
 //! hashing, and the evaluator keeps all of them until it ends, so that no chain of them is ever dropped in one go.
 
 use super::fault::{Fault, Result, limit, runtime};
-use super::key::{MapKey, Named, StrKey, float_key};
-use super::meter::{Charge, Meter, OVERHEAD};
-use super::walk::Walk;
+use super::key::{MapKey, Named, StrKey};
+use super::meter::{Buffer, Charge, Meter, OVERHEAD, Text};
 use indexmap::IndexMap;
 use num_bigint::BigInt;
 use std::cell::{Cell, RefCell};
@@ -52,29 +51,6 @@ pub(super) enum Value {
 pub(super) struct Missing {
     pub(super) of: Option<&'static str>,
     pub(super) name: Box<str>,
-}
-
-/// A text; `markup` says that it is safe for HTML.
-#[derive(Debug)]
-pub(super) struct Text {
-    pub(super) text: Box<str>,
-    pub(super) chars: usize,
-    pub(super) markup: bool,
-    _charge: Charge,
-}
-
-impl Text {
-    pub(super) fn new(text: Box<str>, markup: bool, charge: Charge) -> Self {
-        Self { chars: text.chars().count(), text, markup, _charge: charge }
-    }
-
-    /// The byte where the character of this number begins (the end for the one after the last).
-    pub(super) fn byte(&self, char: usize) -> usize {
-        if self.chars == self.text.len() {
-            return char.min(self.text.len());
-        }
-        self.text.char_indices().nth(char).map_or(self.text.len(), |(at, _)| at)
-    }
 }
 
 /// The items of a list or tuple.
@@ -164,6 +140,18 @@ pub(super) struct LoopState {
     pub(super) changed: Option<Value>,
 }
 
+/// A walk over the items of a value.
+#[derive(Debug)]
+pub(super) enum Walk {
+    Empty,
+    Items(Rc<Items>, usize),
+    /// A list or tuple from its end.
+    Chars(Rc<Text>, usize),
+    Range(Rc<Range>, usize),
+    Dict(View, Rc<Dict>, usize),
+    Iter(Rc<Iter>),
+}
+
 /// A macro: its number in the tree, and the frame that it sees.
 #[derive(Debug)]
 pub(super) struct Macro {
@@ -184,6 +172,27 @@ pub(super) enum Global {
     Lipsum,
     RaiseException,
     StrftimeNow,
+}
+
+impl Meter {
+    /// A text.
+    pub(super) fn text(self: &Rc<Self>, text: &str) -> Result<Value> {
+        self.look(text.len())?;
+        let charge = self.charge(OVERHEAD + text.len())?;
+        Ok(Value::Str(Rc::new(Text::new(text.into(), false, charge))))
+    }
+}
+
+impl Buffer {
+    /// The text as a value.
+    pub(super) fn finish(self) -> Value {
+        self.finish_as(false)
+    }
+
+    /// The same, safe for HTML or not.
+    pub(super) fn finish_as(self, markup: bool) -> Value {
+        Value::Str(Rc::new(self.into_text(markup)))
+    }
 }
 
 impl Items {
@@ -454,9 +463,20 @@ impl Value {
 impl Missing {
     pub(super) fn message(&self) -> String {
         match self.of {
-            Some(of) => format!("'{of} object' has no attribute {}", super::print::quoted(&self.name)),
+            Some(of) => format!("'{of} object' has no attribute {}", super::fault::quoted(&self.name)),
             None if self.name.contains(' ') => self.name.to_string(),
-            None => format!("{} is undefined", super::print::quoted(&self.name)),
+            None => format!("{} is undefined", super::fault::quoted(&self.name)),
         }
+    }
+}
+
+fn float_key(x: f64) -> MapKey {
+    if x.fract() != 0.0 || !x.is_finite() {
+        return MapKey::Float(x.to_bits());
+    }
+    match num_traits::FromPrimitive::from_f64(x).map(Value::big) {
+        Some(Value::Int(n)) => MapKey::Int(n),
+        Some(Value::Big(n)) => MapKey::Big(n),
+        _ => MapKey::Float(x.to_bits()),
     }
 }

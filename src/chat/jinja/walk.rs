@@ -2,20 +2,8 @@
 
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::value::{Dict, Items, Iter, Loop, LoopState, Range, Text, Value, View};
+use super::value::{Loop, LoopState, Value, View, Walk};
 use std::rc::Rc;
-
-/// A walk over the items of a value.
-#[derive(Debug)]
-pub(super) enum Walk {
-    Empty,
-    Items(Rc<Items>, usize),
-    /// A list or tuple from its end.
-    Chars(Rc<Text>, usize),
-    Range(Rc<Range>, usize),
-    Dict(View, Rc<Dict>, usize),
-    Iter(Rc<Iter>),
-}
 
 impl Walk {
     pub(super) fn new(value: &Value) -> Result<Self> {

@@ -1,13 +1,13 @@
 //! What the doctor prescribes: each rule looks at the facts and says what to change, or nothing.
 
-use super::Facts;
+use super::facts::Examined;
 use crate::units::show_bytes;
 
 /// Frequency drivers whose `powersave` still goes to full speed under load.
 const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pstate_epp"];
 
 /// THE TABLE OF RULES, most important first.
-const RULES: &[fn(&Facts) -> Option<String>] = &[
+const RULES: &[fn(&Examined) -> Option<String>] = &[
     slow_instructions,
     busy,
     quota,
@@ -27,11 +27,11 @@ const RULES: &[fn(&Facts) -> Option<String>] = &[
 ];
 
 /// What to change on this machine, in plain words.
-pub(super) fn advice(facts: &Facts) -> Vec<String> {
+pub(super) fn advice(facts: &Examined) -> Vec<String> {
     RULES.iter().filter_map(|rule| rule(facts)).collect()
 }
 
-fn slow_instructions(facts: &Facts) -> Option<String> {
+fn slow_instructions(facts: &Examined) -> Option<String> {
     let best = facts.isa_available.last()?;
     if facts.isa != *best {
         return Some(format!(
@@ -50,7 +50,7 @@ fn slow_instructions(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn busy(facts: &Facts) -> Option<String> {
+fn busy(facts: &Examined) -> Option<String> {
     let cores = facts.machine.useful_cores();
     let load = facts.load.filter(|&load| crate::machine::is_busy(load, cores))?;
     let so = match facts.read_bandwidth.or(facts.integer_peak) {
@@ -61,7 +61,7 @@ fn busy(facts: &Facts) -> Option<String> {
     Some(format!("Other programs keep about {kept:.1} of {cores} cores busy: {so}."))
 }
 
-fn quota(facts: &Facts) -> Option<String> {
+fn quota(facts: &Examined) -> Option<String> {
     let (quota, cores) = (facts.machine.quota?, facts.machine.useful_cores());
     (quota < cores as f64).then(|| {
         format!(
@@ -70,14 +70,14 @@ fn quota(facts: &Facts) -> Option<String> {
     })
 }
 
-fn fraction_of_quota(facts: &Facts) -> Option<String> {
+fn fraction_of_quota(facts: &Examined) -> Option<String> {
     let quota = facts.machine.quota.filter(|&quota| quota < facts.machine.useful_cores() as f64 && quota > 1.0)?;
     let rest = quota - quota.floor();
     (rest > 0.05)
         .then(|| format!("{rest:.1} CPUs of the quota of {quota:.1} cannot be used: whole numbers of CPUs work best."))
 }
 
-fn too_many_threads(facts: &Facts) -> Option<String> {
+fn too_many_threads(facts: &Examined) -> Option<String> {
     (facts.threads > facts.threads_default).then(|| {
         format!(
             "{} threads are set, but {} can run at full speed at the same time: more of them wait for each other.",
@@ -86,7 +86,7 @@ fn too_many_threads(facts: &Facts) -> Option<String> {
     })
 }
 
-fn too_few_threads(facts: &Facts) -> Option<String> {
+fn too_few_threads(facts: &Examined) -> Option<String> {
     (facts.threads < facts.threads_default && !facts.cool).then(|| {
         format!(
             "{} threads are set, and {} could run: unset it unless others need them.",
@@ -95,7 +95,7 @@ fn too_few_threads(facts: &Facts) -> Option<String> {
     })
 }
 
-fn governor(facts: &Facts) -> Option<String> {
+fn governor(facts: &Examined) -> Option<String> {
     let machine = &facts.machine;
     let scales = machine.frequency_driver.as_deref().is_some_and(|driver| DRIVERS_THAT_SCALE.contains(&driver));
     (!scales && machine.governors.contains_key("powersave")).then(|| {
@@ -105,7 +105,7 @@ fn governor(facts: &Facts) -> Option<String> {
     })
 }
 
-fn battery(facts: &Facts) -> Option<String> {
+fn battery(facts: &Examined) -> Option<String> {
     (facts.machine.on_battery && !facts.cool).then(|| {
         "It runs on its battery: --power cool computes on half of the cores, half of the time (power = \"cool\" in the \
          settings makes it the habit)."
@@ -113,7 +113,7 @@ fn battery(facts: &Facts) -> Option<String> {
     })
 }
 
-fn nodes(facts: &Facts) -> Option<String> {
+fn nodes(facts: &Examined) -> Option<String> {
     let first = facts.machine.nodes.first().filter(|_| facts.machine.nodes.len() > 1)?.id;
     Some(format!(
         "This machine has {} memory nodes, and reading from another node is slow. If the model fits into one: \
@@ -122,7 +122,7 @@ fn nodes(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn little_memory(facts: &Facts) -> Option<String> {
+fn little_memory(facts: &Examined) -> Option<String> {
     let memory = &facts.machine.memory;
     (memory.total > 0 && memory.available < 2 << 30).then(|| {
         let limit = memory.limit.map(|_| ", or raise the control group's memory limit").unwrap_or_default();
@@ -130,7 +130,7 @@ fn little_memory(facts: &Facts) -> Option<String> {
     })
 }
 
-fn swap(facts: &Facts) -> Option<String> {
+fn swap(facts: &Examined) -> Option<String> {
     let memory = &facts.machine.memory;
     (memory.swap_used > memory.total / 10).then(|| {
         format!(
@@ -140,7 +140,7 @@ fn swap(facts: &Facts) -> Option<String> {
     })
 }
 
-fn no_place(facts: &Facts) -> Option<String> {
+fn no_place(facts: &Examined) -> Option<String> {
     facts.store.home.as_os_str().is_empty().then(|| {
         "There is no home directory, so there is no place for models: --home DIR (home in the configuration, TOKKI_HOME) \
          names one."
@@ -148,12 +148,12 @@ fn no_place(facts: &Facts) -> Option<String> {
     })
 }
 
-fn closed(facts: &Facts) -> Option<String> {
+fn closed(facts: &Examined) -> Option<String> {
     let why = facts.store.closed.as_ref()?;
     Some(format!("No model can be stored: {why}. Choose another place with --home DIR."))
 }
 
-fn disk(facts: &Facts) -> Option<String> {
+fn disk(facts: &Examined) -> Option<String> {
     let free = facts.store.disk_free.filter(|&free| free < 5_000_000_000)?;
     let home = facts.store.home.display();
     Some(format!(
@@ -162,13 +162,13 @@ fn disk(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn damaged(facts: &Facts) -> Option<String> {
+fn damaged(facts: &Examined) -> Option<String> {
     let names = &facts.store.damaged;
     (!names.is_empty())
         .then(|| format!("Models that cannot be used: {}. `tokki list` says why, and what to do.", names.join(", ")))
 }
 
-fn presets(facts: &Facts) -> Option<String> {
+fn presets(facts: &Examined) -> Option<String> {
     let shown = |(name, near): &(String, Option<String>)| match near {
         Some(near) => format!("[models.{name}] (did you mean {near}?)"),
         None => format!("[models.{name}]"),
@@ -188,10 +188,10 @@ mod tests {
     use super::*;
     use crate::machine::{Core, CoreKind, Machine, Memory, Node};
 
-    fn healthy() -> Facts {
+    fn healthy() -> Examined {
         let core = |cpu| Core { cpus: vec![cpu], kind: CoreKind::Performance };
         let memory = Memory { total: 32 << 30, available: 28 << 30, ..Memory::default() };
-        Facts {
+        Examined {
             isa: "avx2",
             isa_available: vec!["scalar", "avx2"],
             threads: 4,
@@ -199,12 +199,12 @@ mod tests {
             cool: false,
             machine: Machine { cores: (0..4).map(core).collect(), memory, ..Machine::default() },
             store: Health { home: "/home/me".into(), disk_free: Some(100 << 30), ..Health::default() },
-            ..Facts::default()
+            ..Examined::default()
         }
     }
 
     /// The one piece of advice after `change`.
-    fn told(change: impl FnOnce(&mut Facts)) -> String {
+    fn told(change: impl FnOnce(&mut Examined)) -> String {
         let mut facts = healthy();
         change(&mut facts);
         let advice = advice(&facts);

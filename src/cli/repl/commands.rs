@@ -1,6 +1,7 @@
 //! What can be said to the chat itself: `/help`, `/set`, ...
 
-use super::{Chat, Deed, Next, attach, output};
+use super::chat::{Chat, Deed, Next, Saved};
+use super::{attach, output};
 use crate::chat::ThinkingMode;
 use crate::config::{Counts, Item, KEYS, Settings, ThoughtView};
 use crate::engine::{messages, saved};
@@ -202,7 +203,7 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
         return Err(Error::usage("Only chats without --session and --raw are kept in the history."));
     }
     let place = crate::store::chats::Chats::of(&chat.settings)?;
-    chat.kept = Some((place, crate::store::chats::Chat::begin(&chat.start.model)));
+    chat.kept = Some((place, crate::store::chats::KeptChat::begin(&chat.start.model)));
     output::say("this chat is kept from the next answer on");
     Ok(Next::Ask)
 }
@@ -232,11 +233,8 @@ fn back_to_default(chat: &mut Chat, key: &str) -> Result<Next> {
 }
 
 fn apply(chat: &mut Chat, settings: Settings) -> Result<()> {
-    chat.wishes.params = chat.conversation.sampling(&settings.sampling())?.params();
+    super::super::turn::take(&mut chat.wishes, &settings, &chat.conversation)?;
     chat.settings = settings;
-    chat.wishes.max_tokens = chat.settings.max_tokens();
-    chat.wishes.leave_out_oldest = chat.settings.overflow().as_deref() == Some("tail");
-    chat.wishes.seed = chat.settings.seed().unwrap_or(chat.wishes.seed);
     Ok(())
 }
 
@@ -421,14 +419,6 @@ fn load(chat: &mut Chat, argument: &str) -> Result<Next> {
         return Ok(Next::Confirm(question.to_owned(), Deed::Load(saved)));
     }
     go_on(chat, saved).map(|()| Next::Ask)
-}
-
-/// What a file holds that a chat can go on from, whatever it is called.
-pub(super) enum Saved {
-    /// A session: this file.
-    Session(PathBuf),
-    /// Messages in JSON.
-    Messages(Vec<Value>),
 }
 
 impl Saved {

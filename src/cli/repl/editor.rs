@@ -4,7 +4,7 @@ use super::commands::NAMES;
 use super::output;
 use crate::config::{KEYS, WORDS};
 use crate::error::FileAction;
-use crate::store::chats::{Chat, Chats};
+use crate::store::chats::{Chats, KeptChat};
 use crate::{Error, Result, store};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -96,7 +96,7 @@ impl Editor {
 }
 
 /// Takes the questions of `chat` out of the lines that were typed in chats.
-pub(in crate::cli) fn forget_lines(chats: &Chats, chat: &Chat) -> Result<()> {
+pub(in crate::cli) fn forget_lines(chats: &Chats, chat: &KeptChat) -> Result<()> {
     let path = chats.lines();
     let mut typed = FileHistory::with_config(&Config::builder().max_history_size(HISTORY).map_err(failed)?.build());
     if typed.load(&path).is_err() {

@@ -3,6 +3,7 @@
 //! Ctrl-C stops an answer and keeps the chat, Esc ends a thought, Ctrl-D leaves.
 
 mod attach;
+mod chat;
 mod commands;
 mod editor;
 mod keys;
@@ -12,91 +13,18 @@ mod switch;
 
 use super::output;
 use super::turn::{constraint, empty, left_out, timings};
-use crate::config::{MachineFlags, Settings, ThoughtView};
+use crate::config::Settings;
 use crate::engine::saved::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
-use crate::sample::Form;
 use crate::store::chats;
 use crate::{Error, Result, interrupt};
+use chat::{Chat, Deed, Next};
+pub(super) use chat::{Kept, Start};
 pub(super) use editor::forget_lines;
 use editor::{Editor, Input};
 use leave::Leave;
 use show::{Screen, Sink};
 use std::collections::VecDeque;
-use std::path::PathBuf;
-
-/// A running chat.
-struct Chat {
-    conversation: Conversation,
-    wishes: Wishes,
-    settings: Settings,
-    /// How thoughts are shown.
-    thoughts: ThoughtView,
-    /// Print speed and context after each answer.
-    status: bool,
-    /// Files that go with the next message.
-    attached: Vec<attach::Attachment>,
-    /// Files that went with the last one.
-    sent_files: Vec<attach::Attachment>,
-    /// The file that keeps the conversation with its cache.
-    session: Option<SessionFile>,
-    /// The form that every answer has to keep.
-    form: Option<Form>,
-    /// Something was said since the conversation was last kept or begun.
-    unsaved: bool,
-    last: Option<Turn>,
-    /// How it was started, for another model.
-    start: Start,
-    /// Where chats are kept, and this one; `None` where none are.
-    kept: Option<(chats::Chats, chats::Chat)>,
-    /// Where answers go if not to the terminal.
-    sink: Sink,
-    /// Lines that were sent while an answer ran.
-    sent: VecDeque<String>,
-    /// A line that was begun while an answer ran.
-    begun: String,
-}
-
-/// How a chat is started.
-pub(super) struct Start {
-    /// The model's file.
-    pub(super) model: PathBuf,
-    pub(super) machine: MachineFlags,
-    /// Text is continued as it is.
-    pub(super) raw: bool,
-    /// What each answer took is told.
-    pub(super) verbose: bool,
-}
-
-/// What a chat goes on with and is kept in.
-pub(super) struct Kept {
-    pub(super) session: Option<SessionFile>,
-    pub(super) form: Option<Form>,
-    /// An earlier chat.
-    pub(super) chat: Option<chats::Chat>,
-}
-
-/// What the loop does next.
-enum Next {
-    /// Ask for input.
-    Ask,
-    /// Generate an answer to the messages as they are.
-    Answer,
-    /// Put a summary in the place of what was said.
-    Compact,
-    /// Ask again, with the last question to be edited; what is sent takes its place.
-    Edit(String),
-    /// Do this if the user agrees to it.
-    Confirm(String, Deed),
-    /// Leave.
-    Leave,
-}
-
-/// What is done only after a question.
-enum Deed {
-    Save(PathBuf),
-    Load(commands::Saved),
-}
 
 /// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
 fn full(wishes: &Wishes) -> String {
@@ -128,7 +56,7 @@ pub(super) fn run(
     let keeps = session.is_none() && !start.raw && settings.history().unwrap_or(true);
     // Without a place for a store nothing is kept.
     let place = chats::Chats::of(settings).ok().filter(|_| keeps);
-    let kept = place.map(|place| (place, chat.unwrap_or_else(|| chats::Chat::begin(&start.model))));
+    let kept = place.map(|place| (place, chat.unwrap_or_else(|| chats::KeptChat::begin(&start.model))));
     let sink = answers_aside()?;
     let mut chat = Chat {
         conversation,
@@ -450,7 +378,7 @@ impl Chat {
         // What the last answer took belongs to what is over.
         self.last = None;
         if let Some((_, chat)) = &mut self.kept {
-            *chat = chats::Chat::begin(&self.start.model);
+            *chat = chats::KeptChat::begin(&self.start.model);
         }
     }
 

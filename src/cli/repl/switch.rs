@@ -1,7 +1,8 @@
 //! A chat goes on in another form: with another model, or with a summary of what was said.
 
 use super::super::compute::Compute;
-use super::{Chat, Next, output};
+use super::chat::{Chat, Next};
+use super::output;
 use crate::chat::{Thinking, ThinkingMode};
 use crate::engine::{Conversation, Wishes};
 use crate::store::chats::SUMMARY_QUESTION;

@@ -13,9 +13,10 @@
 use super::http::{HttpAnswer, HttpFault, Net, shown};
 use super::journal::{self, Done, Journal, JournalHead};
 use super::probe::{FileProbe, content_range, probe, rest};
+use super::remote::{Remote, Tuning};
 use crate::error::FileAction;
 use crate::platform::files;
-use crate::store::staging::{sha256, sha256_so_far};
+use crate::store::hash::{sha256, sha256_so_far};
 use crate::store::{Progress, disk};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result, interrupt};
@@ -32,30 +33,6 @@ use ureq::http::header;
 
 const GRAIN: u64 = 1 << 16;
 const BUFFER: usize = 1 << 18;
-
-/// What to fetch.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct Remote {
-    pub(in crate::store) url: String,
-    /// A short name for messages.
-    pub(in crate::store) name: String,
-    /// Its length, if a listing told it.
-    pub(in crate::store) size: Option<u64>,
-    /// Its hash, if a listing told it.
-    pub(in crate::store) sha256: Option<String>,
-}
-
-/// How to fetch.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Tuning {
-    pub(in crate::store) connections: usize,
-    /// Bytes that one request asks for.
-    pub(in crate::store) part: u64,
-    /// Failures in a row, without progress between, that end the attempt.
-    pub(in crate::store) retries: u32,
-    /// Pause after the first of these; it doubles each time.
-    pub(in crate::store) pause: Duration,
-}
 
 /// What was fetched.
 #[derive(Debug)]

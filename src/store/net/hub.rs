@@ -1,7 +1,7 @@
 //! The hub's listing of a repository: names, lengths and hashes of its files, and the choice among them.
 
-use super::fetch::Remote;
 use super::http::{HttpFault, Net, escape_path};
+use super::remote::Remote;
 use crate::store::name;
 use crate::store::source::{Repository, WantedFile};
 use crate::{Error, ErrorKind, Result, suggest};

@@ -6,3 +6,4 @@ pub(super) mod hub;
 pub(super) mod journal;
 pub(super) mod package;
 pub(super) mod probe;
+pub(super) mod remote;

@@ -1,9 +1,9 @@
 //! The first look at a file on a server: how long it is, whether a part of it can be asked for, what marks this version of
 //! it, and whether it can be a model at all.
 
-use super::fetch::{Remote, Tuning};
 use super::http::{HttpAnswer, HttpFault, Net, shown};
 use super::journal::JournalHead;
+use super::remote::{Remote, Tuning};
 use crate::{Error, ErrorKind, Result, interrupt};
 use std::io::Read;
 use std::time::Duration;

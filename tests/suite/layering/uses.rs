@@ -151,9 +151,17 @@ impl Finder {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
         while at < tokens.len() {
-            match &tokens[at] {
-                TokenTree::Group(group) => self.tokens(group.stream()),
-                TokenTree::Ident(first) => {
+            match &tokens[at..] {
+                // Who may see something is no use of it.
+                [TokenTree::Ident(word), TokenTree::Group(_), ..] if word == "pub" => at += 1,
+                [TokenTree::Ident(word), TokenTree::Ident(name), TokenTree::Group(group), ..] if word == "mod" => {
+                    self.module.push(name.to_string());
+                    self.tokens(group.stream());
+                    self.module.pop();
+                    at += 2;
+                }
+                [TokenTree::Group(group), ..] => self.tokens(group.stream()),
+                [TokenTree::Ident(first), ..] => {
                     let line = first.span().start().line;
                     let mut path = vec![first.to_string()];
                     if at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(dot) if dot.as_char() == '.') {

@@ -5,10 +5,10 @@ use super::super::ast::Operator;
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
 use super::super::key::MapKey;
+use super::super::value::Walk;
 use super::super::value::{Items, Iter, Value, View};
-use super::super::walk::Walk;
-use super::super::{compare, ops, predicates, print};
-use super::{Path, generator};
+use super::super::{compare, markup, ops, print};
+use super::path::{Path, generator};
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -106,7 +106,7 @@ pub(super) fn join(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Valu
     if !eval.autoescape {
         return Ok(out.finish());
     }
-    let as_text = |value: &Value| if markup { ops::escape(value, &meter) } else { print::to_text(value, &meter) };
+    let as_text = |value: &Value| if markup { markup::escape(value, &meter) } else { print::to_text(value, &meter) };
     let separator = as_text(&separator)?;
     for (i, part) in parts.iter().enumerate() {
         if i > 0 {
@@ -115,61 +115,6 @@ pub(super) fn join(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Valu
         out.push(str_of(&as_text(part)?)?)?;
     }
     Ok(out.finish_as(markup))
-}
-
-pub(super) fn map(eval: &mut Eval<'_>, value: Value, mut args: Args) -> Result<Value> {
-    if !value.truth() {
-        return Iter::value(&eval.meter, Vec::new(), None, "generator");
-    }
-    if args.pos.is_empty()
-        && let Some(attribute) = args.take("attribute")
-    {
-        let default = args.take("default");
-        let path = Path::new(Some(&attribute), default, false, &eval.meter)?;
-        let extra = args.kw.first().map(|(name, _)| format!("Unexpected keyword argument '{name}'"));
-        return generator(eval, &value, "generator", |eval, item| match &extra {
-            Some(message) => runtime(message),
-            None => path.get(eval, &item).map(Some),
-        });
-    }
-    let name = (!args.pos.is_empty()).then(|| args.pos.remove(0));
-    generator(eval, &value, "generator", |eval, item| {
-        let Some(name) = &name else { return runtime("map requires a filter argument") };
-        let name = str_of(name)?;
-        let Some(filter) = super::find(name) else { return runtime(format!("No filter named '{name}'.")) };
-        eval.deeper(|eval| filter(eval, item, args.clone())).map(Some)
-    })
-}
-
-/// `select`, `reject` and, with attributes, `selectattr`, `rejectattr`.
-pub(super) fn choose(
-    eval: &mut Eval<'_>,
-    value: Value,
-    mut args: Args,
-    attribute: bool,
-    wanted: bool,
-) -> Result<Value> {
-    if !value.truth() {
-        return Iter::value(&eval.meter, Vec::new(), None, "generator");
-    }
-    let attr = (attribute && !args.pos.is_empty()).then(|| args.pos.remove(0));
-    let path = Path::new(attr.as_ref(), None, false, &eval.meter)?;
-    let name = (!args.pos.is_empty()).then(|| args.pos.remove(0));
-    generator(eval, &value, "generator", |eval, item| {
-        if attribute && attr.is_none() {
-            return runtime("Missing parameter for attribute name");
-        }
-        let looked_at = path.get(eval, &item)?;
-        let holds = match &name {
-            None => looked_at.truth(),
-            Some(name) => {
-                let name = str_of(name)?;
-                let Some(test) = predicates::find(name) else { return runtime(format!("No test named '{name}'.")) };
-                test(eval, &looked_at, args.clone())?
-            }
-        };
-        Ok((holds == wanted).then_some(item))
-    })
 }
 
 pub(super) fn sort(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {

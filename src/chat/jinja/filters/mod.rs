@@ -2,19 +2,18 @@
 
 mod lists;
 mod numbers;
+mod path;
 mod text;
 mod wrap;
 
 use super::args::{Args, soft, str_of};
-use super::attrs;
 use super::eval::Eval;
-use super::fault::{Fault, FaultKind, Result, runtime};
+use super::fault::{Result, runtime};
 use super::meter::Meter;
 use super::value::{Iter, Value};
-use super::{format, json, ops, print};
+use super::{attrs, json, markup, percent, predicates, print};
+use path::{Path, generator};
 use std::rc::Rc;
-
-pub(super) use text::strip_tags;
 
 /// A filter of a value.
 pub(super) type Filter = fn(&mut Eval<'_>, Value, Args) -> Result<Value>;
@@ -49,15 +48,15 @@ static FILTERS: &[(&str, Filter)] = &[
     ("d", default),
     ("default", default),
     ("dictsort", lists::dictsort),
-    ("e", |eval, v, a| a.none("escape").and_then(|()| ops::escape(&v, &eval.meter))),
-    ("escape", |eval, v, a| a.none("escape").and_then(|()| ops::escape(&v, &eval.meter))),
+    ("e", |eval, v, a| a.none("escape").and_then(|()| markup::escape(&v, &eval.meter))),
+    ("escape", |eval, v, a| a.none("escape").and_then(|()| markup::escape(&v, &eval.meter))),
     ("filesizeformat", numbers::filesizeformat),
     ("first", lists::first),
     ("float", numbers::float),
     ("forceescape", |eval, v, a| {
         a.none("forceescape")?;
         let plain = plain(&print::to_text(&v, &eval.meter)?, &eval.meter)?;
-        ops::escape(&plain, &eval.meter)
+        markup::escape(&plain, &eval.meter)
     }),
     ("format", |eval, v, a| {
         let text = soft(&v, &eval.meter)?;
@@ -73,7 +72,7 @@ static FILTERS: &[(&str, Filter)] = &[
             }
             Value::Dict(Rc::new(dict))
         };
-        format::percent(&text, &args, &eval.meter)
+        percent::percent(&text, &args, &eval.meter)
     }),
     ("groupby", lists::groupby),
     ("indent", text::indent),
@@ -88,30 +87,30 @@ static FILTERS: &[(&str, Filter)] = &[
         Value::list(&eval.meter, items)
     }),
     ("lower", |eval, v, a| text_method(eval, &v, "lower", a)),
-    ("map", lists::map),
+    ("map", map),
     ("max", |eval, v, a| lists::extreme(eval, &v, a, std::cmp::Ordering::Greater)),
     ("min", |eval, v, a| lists::extreme(eval, &v, a, std::cmp::Ordering::Less)),
     ("pprint", |eval, v, a| a.none("pprint").and_then(|()| print::pformat(&v, &eval.meter))),
     ("random", |_, _, _| runtime("random gives another item every time, which no prompt can want")),
-    ("reject", |eval, v, a| lists::choose(eval, v, a, false, false)),
-    ("rejectattr", |eval, v, a| lists::choose(eval, v, a, true, false)),
+    ("reject", |eval, v, a| choose(eval, v, a, false, false)),
+    ("rejectattr", |eval, v, a| choose(eval, v, a, true, false)),
     ("replace", text::replace),
     ("reverse", lists::reverse),
     ("round", numbers::round),
     ("safe", |eval, v, a| {
         a.none("safe")?;
         let text = print::to_text(&v, &eval.meter)?;
-        attrs::as_markup(&text, &eval.meter)
+        markup::as_markup(&text, &eval.meter)
     }),
-    ("select", |eval, v, a| lists::choose(eval, v, a, false, true)),
-    ("selectattr", |eval, v, a| lists::choose(eval, v, a, true, true)),
+    ("select", |eval, v, a| choose(eval, v, a, false, true)),
+    ("selectattr", |eval, v, a| choose(eval, v, a, true, true)),
     ("slice", lists::slice),
     ("sort", lists::sort),
     ("string", |eval, v, a| a.none("string").and_then(|()| soft(&v, &eval.meter))),
     ("striptags", |eval, v, a| {
         a.none("striptags")?;
         let text = print::to_text(&v, &eval.meter)?;
-        strip_tags(str_of(&text)?, &eval.meter)
+        markup::strip_tags(str_of(&text)?, &eval.meter)
     }),
     ("sum", lists::sum),
     ("title", text::title),
@@ -154,78 +153,52 @@ fn default(_: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {
     Ok(value)
 }
 
-/// How a filter finds what it looks at in each item: `a.b.0`.
-struct Path {
-    parts: Vec<Value>,
-    default: Option<Value>,
-    /// Texts are compared without their case.
-    fold: bool,
+/// `map`: of an attribute, or by the filter of a name.
+fn map(eval: &mut Eval<'_>, value: Value, mut args: Args) -> Result<Value> {
+    if !value.truth() {
+        return Iter::value(&eval.meter, Vec::new(), None, "generator");
+    }
+    if args.pos.is_empty()
+        && let Some(attribute) = args.take("attribute")
+    {
+        let default = args.take("default");
+        let path = Path::new(Some(&attribute), default, false, &eval.meter)?;
+        let extra = args.kw.first().map(|(name, _)| format!("Unexpected keyword argument '{name}'"));
+        return generator(eval, &value, "generator", |eval, item| match &extra {
+            Some(message) => runtime(message),
+            None => path.get(eval, &item).map(Some),
+        });
+    }
+    let name = (!args.pos.is_empty()).then(|| args.pos.remove(0));
+    generator(eval, &value, "generator", |eval, item| {
+        let Some(name) = &name else { return runtime("map requires a filter argument") };
+        let name = str_of(name)?;
+        let Some(filter) = find(name) else { return runtime(format!("No filter named '{name}'.")) };
+        eval.deeper(|eval| filter(eval, item, args.clone())).map(Some)
+    })
 }
 
-impl Path {
-    fn new(attribute: Option<&Value>, default: Option<Value>, fold: bool, meter: &Rc<Meter>) -> Result<Self> {
-        let parts = match attribute {
-            None | Some(Value::None) => Vec::new(),
-            Some(Value::Str(text)) => text.text.split('.').map(|part| part_of(part, meter)).collect::<Result<_>>()?,
-            Some(other) => vec![other.clone()],
+/// `select`, `reject` and, with attributes, `selectattr`, `rejectattr`.
+fn choose(eval: &mut Eval<'_>, value: Value, mut args: Args, attribute: bool, wanted: bool) -> Result<Value> {
+    if !value.truth() {
+        return Iter::value(&eval.meter, Vec::new(), None, "generator");
+    }
+    let attr = (attribute && !args.pos.is_empty()).then(|| args.pos.remove(0));
+    let path = Path::new(attr.as_ref(), None, false, &eval.meter)?;
+    let name = (!args.pos.is_empty()).then(|| args.pos.remove(0));
+    generator(eval, &value, "generator", |eval, item| {
+        if attribute && attr.is_none() {
+            return runtime("Missing parameter for attribute name");
+        }
+        let looked_at = path.get(eval, &item)?;
+        let holds = match &name {
+            None => looked_at.truth(),
+            Some(name) => {
+                let name = str_of(name)?;
+                let Some(test) = predicates::find(name) else { return runtime(format!("No test named '{name}'.")) };
+                test(eval, &looked_at, args.clone())?
+            }
         };
-        Ok(Self { parts, default: default.filter(|value| !matches!(value, Value::None)), fold })
-    }
-
-    fn get(&self, eval: &Eval<'_>, item: &Value) -> Result<Value> {
-        let mut item = item.clone();
-        for part in &self.parts {
-            eval.meter.work(1)?;
-            item = attrs::item(eval, &item, part)?;
-            if item.is_undefined()
-                && let Some(default) = &self.default
-            {
-                item = default.clone();
-            }
-        }
-        match &item {
-            Value::Str(text) if self.fold => {
-                eval.meter.work(text.text.len() / 8)?;
-                eval.meter.text(&text.text.to_lowercase())
-            }
-            _ => Ok(item),
-        }
-    }
-}
-
-fn part_of(part: &str, meter: &Rc<Meter>) -> Result<Value> {
-    let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    match part.parse() {
-        Ok(n) if digits => Ok(Value::Int(n)),
-        _ => meter.text(part),
-    }
-}
-
-/// Makes a generator of what `each` gives for the items of `value`. A fault of the template's comes up when the generator
-/// is walked, as in Python.
-fn generator(
-    eval: &mut Eval<'_>,
-    value: &Value,
-    name: &'static str,
-    mut each: impl FnMut(&mut Eval<'_>, Value) -> Result<Option<Value>>,
-) -> Result<Value> {
-    let meter = Rc::clone(&eval.meter);
-    let mut made = Vec::new();
-    let mut run = || -> Result<()> {
-        let mut walk = super::walk::Walk::new(value)?;
-        let mut room = meter.charge(0)?;
-        while let Some(item) = walk.next(&meter)? {
-            if let Some(item) = each(eval, item)? {
-                room.grow(size_of::<Value>())?;
-                made.push(item);
-            }
-        }
-        Ok(())
-    };
-    let fault: Option<Box<Fault>> = match run() {
-        Ok(()) => None,
-        Err(fault) if fault.kind == FaultKind::Runtime => Some(fault),
-        Err(fault) => return Err(fault),
-    };
-    Iter::value(&meter, made, fault, name)
+        Ok((holds == wanted).then_some(item))
+    })
 }

@@ -3,8 +3,8 @@
 use super::super::args::{Args, float_of};
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
-use super::super::ops::{Number, to_float};
-use super::super::print::is_space;
+use super::super::number::{Number, to_float};
+use super::super::unicode::is_space;
 use super::super::value::Value;
 use num_bigint::BigInt;
 use num_traits::FromPrimitive;

@@ -3,11 +3,11 @@
 use super::super::args::{Args, dict_of, soft, str_of};
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
-use super::super::meter::{Buffer, Meter};
+use super::super::meter::Buffer;
 use super::super::print::to_text;
+use super::super::value::Walk;
 use super::super::value::{Value, View};
-use super::super::walk::Walk;
-use super::super::{methods, ops, text, unicode};
+use super::super::{markup, methods, text, unicode};
 use std::rc::Rc;
 
 pub(super) fn title(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<Value> {
@@ -26,10 +26,10 @@ pub(super) fn replace(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<V
     let (mut text, mut new) = (to_text(&value, &meter)?, to_text(&new, &meter)?);
     if eval.autoescape {
         if old.is_markup() || new.is_markup() && !text.is_markup() {
-            text = ops::escape(&text, &meter)?;
+            text = markup::escape(&text, &meter)?;
         }
         if text.is_markup() {
-            new = ops::escape(&new, &meter)?;
+            new = markup::escape(&new, &meter)?;
         }
     }
     let old = to_text(&old, &meter)?;
@@ -162,89 +162,10 @@ pub(super) fn xmlattr(eval: &mut Eval<'_>, value: Value, args: Args) -> Result<V
         if space || !out.as_str().is_empty() {
             out.push(" ")?;
         }
-        out.push(str_of(&ops::escape(key, &meter)?)?)?;
+        out.push(str_of(&markup::escape(key, &meter)?)?)?;
         out.push("=\"")?;
-        out.push(str_of(&ops::escape(value, &meter)?)?)?;
+        out.push(str_of(&markup::escape(value, &meter)?)?)?;
         out.push("\"")?;
     }
     Ok(out.finish_as(eval.autoescape))
-}
-
-/// A text without its tags and comments, white space as single blanks, entities as characters.
-pub(in crate::chat::jinja) fn strip_tags(text: &str, meter: &Rc<Meter>) -> Result<Value> {
-    meter.work(text.len() / 8 + 1)?;
-    let mut bare = meter.buffer()?;
-    let mut rest = text;
-    while let Some(start) = rest.find('<') {
-        let tag = &rest[start..];
-        let end = match tag.strip_prefix("<!--") {
-            Some(comment) => comment.find("-->").map(|at| at + 7),
-            None => tag.find('>').map(|at| at + 1),
-        };
-        let Some(end) = end else { break };
-        bare.push(&rest[..start])?;
-        rest = &tag[end..];
-    }
-    bare.push(rest)?;
-    let mut out = meter.buffer()?;
-    for (i, word) in text::words(bare.as_str(), usize::MAX).enumerate() {
-        if i > 0 {
-            out.push(" ")?;
-        }
-        unescape(&mut out, word)?;
-    }
-    Ok(out.finish())
-}
-
-/// Entities that texts are likely to hold.
-const ENTITIES: &[(&str, char)] = &[
-    ("amp", '&'),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("quot", '"'),
-    ("apos", '\''),
-    ("nbsp", '\u{a0}'),
-    ("copy", '©'),
-    ("reg", '®'),
-    ("laquo", '«'),
-    ("raquo", '»'),
-    ("hellip", '…'),
-    ("ndash", '–'),
-    ("mdash", '—'),
-    ("lsquo", '‘'),
-    ("rsquo", '’'),
-    ("ldquo", '“'),
-    ("rdquo", '”'),
-    ("bull", '•'),
-    ("middot", '·'),
-    ("deg", '°'),
-    ("euro", '€'),
-    ("times", '×'),
-];
-
-fn unescape(out: &mut Buffer, mut text: &str) -> Result<()> {
-    while let Some(at) = text.find('&') {
-        out.push(&text[..at])?;
-        let rest = &text[at + 1..];
-        let decoded = rest.find(';').filter(|end| *end <= 10).and_then(|end| {
-            let name = &rest[..end];
-            let number = name.strip_prefix('#').and_then(|n| match n.strip_prefix(['x', 'X']) {
-                Some(hex) => u32::from_str_radix(hex, 16).ok(),
-                None => n.parse().ok(),
-            });
-            let named = ENTITIES.iter().find(|(known, _)| *known == name).map(|(_, c)| *c);
-            Some((number.and_then(char::from_u32).or(named)?, end + 1))
-        });
-        match decoded {
-            Some((c, length)) => {
-                out.push_char(c)?;
-                text = &rest[length..];
-            }
-            None => {
-                out.push("&")?;
-                text = rest;
-            }
-        }
-    }
-    out.push(text)
 }

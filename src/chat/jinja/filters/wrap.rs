@@ -60,9 +60,7 @@ impl Style {
         while !chunks.is_empty() {
             let mut current: Vec<&[char]> = Vec::new();
             let mut len = 0;
-            if !lines.is_empty()
-                && chunks.last().is_some_and(|chunk| chunk.iter().all(|c| super::super::print::is_space(*c)))
-            {
+            if !lines.is_empty() && chunks.last().is_some_and(|chunk| chunk.iter().all(|c| unicode::is_space(*c))) {
                 chunks.pop();
             }
             while let Some(chunk) = chunks.last().filter(|chunk| len + chunk.len() <= self.width) {
@@ -76,7 +74,7 @@ impl Style {
                     chunks.push(rest);
                 }
             }
-            if current.last().is_some_and(|chunk| chunk.iter().all(|c| super::super::print::is_space(*c))) {
+            if current.last().is_some_and(|chunk| chunk.iter().all(|c| unicode::is_space(*c))) {
                 current.pop();
             }
             if !current.is_empty() {

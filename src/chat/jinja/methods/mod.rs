@@ -2,13 +2,12 @@
 
 mod text;
 
-use super::args::{Args, dict_of};
+use super::args::Args;
 use super::attrs::{place, position};
 use super::compare;
 use super::eval::Eval;
 use super::fault::{Result, runtime};
-use super::functions;
-use super::value::{Value, View};
+use super::value::{Loop, Value, View};
 use std::rc::Rc;
 
 pub(super) use super::text::is_cased_as;
@@ -76,7 +75,7 @@ pub(super) fn call(eval: &mut Eval<'_>, of: &Value, name: &'static str, args: Ar
             cycler.at.set((at + 1) % cycler.items.items.len().max(1));
             Ok(cycler.items.items.get(at).cloned().unwrap_or(Value::None))
         }
-        Value::Loop(state) if name == "changed" => functions::changed(eval, state, args),
+        Value::Loop(state) if name == "changed" => changed(eval, state, args),
         Value::Loop(state) => {
             if args.pos.is_empty() {
                 return runtime("no items for cycling given");
@@ -113,7 +112,16 @@ fn number(eval: &Eval<'_>, of: &Value, name: &str, args: Args) -> Result<Value> 
     }
 }
 
-/// `str.format_map`'s mapping.
-pub(super) fn mapping(value: &Value) -> Result<Vec<(String, Value)>> {
-    Ok(dict_of(value)?.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.clone()))).collect())
+/// `loop.changed(..)`.
+fn changed(eval: &Eval<'_>, of: &Loop, args: Args) -> Result<Value> {
+    let now = Value::tuple(&eval.meter, args.pos)?;
+    let before = of.state.borrow().changed.clone();
+    let same = match &before {
+        Some(before) => compare::equal(before, &now, &eval.meter)?,
+        None => false,
+    };
+    if !same {
+        of.state.borrow_mut().changed = Some(now);
+    }
+    Ok(Value::Bool(!same))
 }

@@ -1,13 +1,13 @@
 //! Methods of texts.
 
-use super::super::args::{Args, Bound, str_of};
+use super::super::args::{Args, Bound, dict_of, str_of};
 use super::super::eval::Eval;
 use super::super::fault::{Result, runtime};
-use super::super::meter::{Buffer, Meter};
-use super::super::print::is_space;
-use super::super::value::{Text, Value};
-use super::super::walk::Walk;
-use super::super::{format, ops, text, unicode};
+use super::super::meter::{Buffer, Meter, Text};
+use super::super::unicode::is_space;
+use super::super::value::Value;
+use super::super::value::Walk;
+use super::super::{format, markup, text, unicode};
 use std::rc::Rc;
 
 /// Calls a method of a text. Text that is safe for HTML stays so.
@@ -48,7 +48,7 @@ pub(in crate::chat::jinja) fn call(
             let most = usize::try_from(bound.int(2, -1)?).unwrap_or(usize::MAX);
             let new = bound.or(1, Value::None);
             str_of(&new)?;
-            let new = if of.markup { ops::escape(&new, &meter)? } else { new };
+            let new = if of.markup { markup::escape(&new, &meter)? } else { new };
             let mut out = meter.buffer()?;
             replace(&mut out, &of.text, bound.str(0)?.unwrap_or_default(), str_of(&new)?, most)?;
             Ok(out.finish_as(of.markup))
@@ -59,10 +59,10 @@ pub(in crate::chat::jinja) fn call(
         "expandtabs" => this.expand_tabs(args),
         "format" => format::format(eval, of, &args.pos, &args.kw),
         "format_map" => {
-            let mapping = super::mapping(&args.bind_unnamed::<1>(name, 1)?.or(0, Value::None))?;
+            let mapping = mapping(&args.bind_unnamed::<1>(name, 1)?.or(0, Value::None))?;
             format::format(eval, of, &[], &mapping)
         }
-        "striptags" => args.none(name).and_then(|()| super::super::filters::strip_tags(&of.text, &meter)),
+        "striptags" => args.none(name).and_then(|()| markup::strip_tags(&of.text, &meter)),
         "isascii" | "isspace" | "isalpha" | "isalnum" | "isdigit" | "isdecimal" | "isnumeric" | "islower"
         | "isupper" | "istitle" | "isidentifier" | "isprintable" => {
             args.none(name).map(|()| Value::Bool(is(name, &of.text)))
@@ -252,7 +252,7 @@ impl Own<'_> {
                 out.push(self.text)?;
             }
             first = false;
-            let item = if self.of.markup { ops::escape(&item, self.meter)? } else { item };
+            let item = if self.of.markup { markup::escape(&item, self.meter)? } else { item };
             match item.as_str() {
                 Some(text) => out.push(text)?,
                 None => {
@@ -322,4 +322,9 @@ fn trimmed<'t>(text: &'t str, name: &str, strips: &dyn Fn(char) -> bool) -> &'t 
         "rstrip" => text.trim_end_matches(strips),
         _ => text.trim_matches(strips),
     }
+}
+
+/// `str.format_map`'s mapping.
+fn mapping(value: &Value) -> Result<Vec<(String, Value)>> {
+    Ok(dict_of(value)?.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.clone()))).collect())
 }

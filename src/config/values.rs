@@ -1,0 +1,89 @@
+//! What is set, and by whom.
+
+use super::item::Item;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag on the command line.
+    Flag,
+    /// This environment variable.
+    Env(&'static str),
+    /// This file.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Env(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// What is set, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub(super) values: BTreeMap<&'static str, (String, Origin)>,
+    /// What the file says of single models: `[models.NAME]`.
+    pub(super) presets: BTreeMap<String, BTreeMap<&'static str, (String, Origin)>>,
+}
+
+/// A group of flags that can be laid over settings.
+pub trait Flags {
+    /// Sets every key whose flag was given.
+    fn overlay(&self, settings: &mut Settings);
+}
+
+impl Settings {
+    /// Lays a group of flags over these settings.
+    #[must_use]
+    pub fn with(mut self, flags: &dyn Flags) -> Self {
+        flags.overlay(&mut self);
+        self
+    }
+
+    /// The text and origin of a key that is set.
+    pub fn get(&self, key: &str) -> Option<(&str, &Origin)> {
+        self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
+    }
+
+    pub(super) fn set_flag(&mut self, key: &'static str, text: String) {
+        self.values.insert(key, (text, Origin::Flag));
+    }
+
+    pub(super) fn item<T: Item>(&self, key: &str) -> Option<T> {
+        // Every text was checked on its way in, so the parse cannot fail here.
+        self.values.get(key).and_then(|(text, _)| T::parse(text).ok())
+    }
+
+    /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all.
+    #[must_use]
+    pub fn for_model(mut self, path: &Path) -> Self {
+        let folder = path.parent().and_then(Path::file_name);
+        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
+        let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
+        for (key, value) in preset.clone() {
+            if !matches!(self.values.get(key), Some((_, Origin::Flag | Origin::Env(_)))) {
+                self.values.insert(key, value);
+            }
+        }
+        self
+    }
+
+    /// The names for which the file says something of one model, case aside.
+    pub fn presets(&self) -> impl Iterator<Item = &str> {
+        self.presets.keys().map(String::as_str)
+    }
+
+    /// What is set for single models: the name, the key, its value and where that is from.
+    pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &Origin)> {
+        self.presets.iter().flat_map(|(name, keys)| {
+            keys.iter().map(|(key, (text, origin))| (name.as_str(), *key, text.as_str(), origin))
+        })
+    }
+}
