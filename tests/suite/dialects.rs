@@ -1,7 +1,7 @@
 //! What a client gets, byte by byte: one file per dialect and shape. And what all dialects have in common: parameters of
 //! sampling, streams that are gone on with, the document of the routes.
 
-use crate::serve::{Reply, chat, serve, serve_with};
+use crate::serve::{Reply, Server, chat, serve, serve_with};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
