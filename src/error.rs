@@ -204,6 +204,28 @@ pub enum Error {
     Interrupted,
 }
 
+/// A place (`/models/a.gguf: key x`) that begins with the path of a file, with the file's name instead.
+fn named_file(place: &str) -> Option<String> {
+    let end = place.find(": ").or_else(|| place.rfind(", line ")).unwrap_or(place.len());
+    let (path, rest) = place.split_at(end);
+    let name = Path::new(path).file_name()?.to_string_lossy();
+    let is_file = Path::new(path).is_absolute() || (name.len() < path.len() && Path::new(path).exists());
+    is_file.then(|| format!("{name}{rest}"))
+}
+
+/// A text in which files that are named by their whole paths have their names only.
+fn without_folders(text: &str) -> String {
+    let word = |word: &str| {
+        let start = word.find(|c: char| !"'\"(`".contains(c)).unwrap_or(0);
+        let (before, path) = word.split_at(start);
+        match Path::new(path).file_name().filter(|_| Path::new(path).is_absolute()) {
+            Some(name) => format!("{before}{}", name.to_string_lossy()),
+            None => word.to_owned(),
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// What the operating system said, without its number.
 fn reason(source: &io::Error) -> String {
     if source.kind() == io::ErrorKind::NotFound {
@@ -293,6 +315,50 @@ impl Error {
         }
     }
 
+    /// The same failure once more, for another whom it concerns.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Input { kind, place, wanted, found, hint } => Self::Input {
+                kind: *kind,
+                place: place.clone(),
+                wanted: wanted.clone(),
+                found: found.clone(),
+                hint: hint.clone(),
+            },
+            Self::Usage { kind, message } => Self::Usage { kind: *kind, message: message.clone() },
+            Self::Io { path, action, source } => {
+                let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Self::Io { path: path.clone(), action: *action, source }
+            }
+            &Self::ContextFull { needed, available } => Self::ContextFull { needed, available },
+            Self::Failed { kind, place, why, hint } => {
+                Self::Failed { kind: *kind, place: place.clone(), why: why.clone(), hint: hint.clone() }
+            }
+            &Self::Busy { waiting } => Self::Busy { waiting },
+            Self::Interrupted => Self::Interrupted,
+        }
+    }
+
+    /// The same for someone who is not to know where files lie: they keep their names and lose their folders.
+    #[must_use]
+    pub fn without_folders(mut self) -> Self {
+        match &mut self {
+            Self::Io { path, .. } => *path = path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            Self::Input { place, found, hint, .. } | Self::Failed { place, why: found, hint, .. } => {
+                // What was found may be a person's own text, unless it was found in a file.
+                if let Some(name) = named_file(place) {
+                    *place = name;
+                    *found = without_folders(found);
+                }
+                *hint = without_folders(hint);
+            }
+            Self::Usage { message, .. } => *message = without_folders(message),
+            Self::ContextFull { .. } | Self::Busy { .. } | Self::Interrupted => {}
+        }
+        self
+    }
+
     /// The process exit code of the command contract, by [`Error::kind`].
     pub fn exit_code(&self) -> u8 {
         self.kind().exit_code()
@@ -313,6 +379,21 @@ mod tests {
         assert_eq!(Error::usage("No.").of(ErrorKind::NotFound).exit_code(), 2);
         assert_eq!(Error::ContextFull { needed: 2, available: 1 }.exit_code(), 2);
         assert_eq!(Error::Interrupted.exit_code(), 130);
+    }
+
+    #[test]
+    fn files_keep_their_names_and_lose_their_folders() {
+        let told = |error: Error| error.without_folders().to_string();
+        let full = Error::io("/srv/data/file-1", FileAction::Write, io::ErrorKind::StorageFull.into());
+        assert!(told(full.again()).starts_with("file-1: cannot write: "), "{full}");
+        assert_eq!(full.again().kind(), ErrorKind::NoRoom);
+        let key = Error::input("/srv/my models/a.gguf: key x", "a number", "none").hint("open '/srv/b-00001.gguf' first");
+        assert_eq!(told(key), "a.gguf: key x: wanted a number, found none; open 'b-00001.gguf' first");
+        assert_eq!(told(Error::failed("/srv/a.gguf", "it was cut")), "a.gguf: it was cut");
+        assert_eq!(told(Error::usage("No such file: /srv/a.gguf.")), "No such file: a.gguf.");
+        // A person's own text stays as it is.
+        let own = Error::input("the regular expression", "one that is valid", "/home/a/(");
+        assert_eq!(told(own.again()), own.to_string());
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub enum Kind {
     Answer,
     /// A call of a tool, in the family's own notation.
     Call,
-    /// No text: what came as an answer so far turned out to be the thought.
+    /// The end of a thought that was never opened: what came as an answer so far was the thought.
     Unsaid,
 }
 
@@ -21,7 +21,7 @@ pub enum Kind {
 pub struct Part {
     /// What it is.
     pub kind: Kind,
-    /// The text, never empty (but for [`Kind::Unsaid`]).
+    /// The text, never empty; of [`Kind::Unsaid`] the marker.
     pub text: String,
 }
 
@@ -177,7 +177,7 @@ impl Splitter {
             None if format.has_tags() && marker == format.rules[0].0 => self.enter(Mode::Reasoning),
             // A thought that was never opened: what stands before its end was it.
             None if format.has_tags() && marker == format.rules[1].0 && !self.thought => {
-                parts.push(Part { kind: Kind::Unsaid, text: String::new() });
+                parts.push(Part { kind: Kind::Unsaid, text: marker.to_owned() });
                 self.enter(Mode::Answer);
                 self.thought = true;
             }

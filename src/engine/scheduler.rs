@@ -362,9 +362,8 @@ impl Scheduler {
             // Its caller is gone: the next round lets go of it.
             Err(Error::Interrupted) => {}
             Err(error) => {
-                let text = error.to_string();
                 let ids: Vec<u64> = self.jobs.iter().map(|job| job.id).collect();
-                ids.into_iter().for_each(|id| self.fail_job(id, Error::failed("the model", text.clone())));
+                ids.into_iter().for_each(|id| self.fail_job(id, error.again()));
             }
         }
         let n: usize = rows.iter().map(|row| row.1).sum();

@@ -120,7 +120,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let stop = fields.strings("stop_sequences")?;
     ask.max_tokens = common::max_tokens(fields, &["max_tokens"])?;
     let form = output_config(fields)?;
-    fields.refuse_any(&[("mcp_servers", HERE), ("container", HERE)])?;
+    fields.refuse_filled(&[("mcp_servers", HERE), ("container", HERE)])?;
     common::sampling(fields, &mut ask, llm)?;
     common::one_answer(&ask)?;
     ask.thinking = common::thinking(fields, &mut vars, llm)?;
@@ -229,7 +229,7 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
     let mut response = if stream {
         let prompt = running.prompt_tokens;
         let (cached, index, open, started) = Default::default();
-        stream::respond(running, MessageStream { id, finder, one_call, prompt, cached, index, open, started })
+        stream::respond(running, MessageStream { request: call.id, id, finder, one_call, prompt, cached, index, open, started })
     } else {
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);
@@ -279,6 +279,8 @@ fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
 }
 
 struct MessageStream {
+    /// Of the request, which errors tell.
+    request: String,
     id: String,
     finder: CallFinder,
     one_call: bool,
@@ -389,6 +391,6 @@ impl Writer for MessageStream {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
-        named("error", &error.body(Self::DIALECT, &self.id))
+        named("error", &error.body(Self::DIALECT, &self.request))
     }
 }

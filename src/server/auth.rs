@@ -4,7 +4,7 @@ use super::ServerOptions;
 use super::error::ApiError;
 use crate::platform::input::read_text;
 use crate::units::{hex, unhex};
-use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -163,6 +163,31 @@ pub(super) fn check_host(options: &ServerOptions, version: Version, headers: &He
     }
     let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
     Err(ApiError::forbidden(format!("this server does not answer to the name '{name}' (start it with --name {name})")))
+}
+
+/// Whether a request that may change something comes from a page of another site: a browser sends some of them without
+/// asking the server first. What does not come from a page passes, and so do programs with pages of their own
+/// (`vscode-webview://...`).
+///
+/// # Errors
+/// 403 with the way to let that site in.
+pub(super) fn check_page(options: &ServerOptions, headers: &HeaderMap) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    // Told by the browser itself, which no page can change.
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+    let is_page = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme)) || origin == "null";
+    let is_own = site == "same-origin" || origin.split_once("://").is_some_and(|(_, at)| at == host) || is_local(origin);
+    let is_foreign = (is_page && !is_own) || (origin.is_empty() && site == "cross-site");
+    if !is_foreign || allowed_origin(options, headers).is_some() {
+        return Ok(());
+    }
+    let origin: String = if is_page { origin.chars().take(100).collect() } else { "another site".to_owned() };
+    let mut message = format!("this server takes nothing from pages of other sites, and this request comes from {origin}");
+    if origin.contains("://") {
+        message += &format!(" (start it with --cors {origin} to allow that)");
+    }
+    Err(ApiError::forbidden(message))
 }
 
 /// The origin that may read the answer, for a page's request, and whether the browser may send credentials of its own: not

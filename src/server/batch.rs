@@ -74,7 +74,8 @@ pub fn batch(
     stop: &AtomicBool,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
-    let (mut file, done) = open_output(output)?;
+    let (file, done) = open_output(output)?;
+    let mut journal = Journal { answers: file, errors: None };
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));
     outcome.before = before.len();
@@ -84,7 +85,7 @@ pub fn batch(
     let state = new_state(models, ServerOptions::default(), Log::default())?;
     let result = runtime.block_on(async {
         progress(outcome.before, outcome.lines);
-        answer_all(&state, 0, left, &mut file, stop, &mut |answer| {
+        answer_all(&state, 0, left, &mut journal, stop, &mut |answer| {
             outcome.answered += 1;
             outcome.failed += usize::from(Was::of(answer) == Was::Refused);
             progress(outcome.before + outcome.answered, outcome.lines);
@@ -95,7 +96,26 @@ pub fn batch(
     result.map(|()| outcome)
 }
 
-/// Answers `left` for `owner`, as many at once as the models can; each answer is written to `file` and synced, then told to `each`.
+/// Where answers go.
+pub(super) struct Journal {
+    pub(super) answers: File,
+    /// Those that are errors, where they have a file of their own.
+    pub(super) errors: Option<File>,
+}
+
+impl Journal {
+    /// Writes an answer, so that it is there after a crash as well.
+    fn write(&mut self, answer: &Value) -> Result<()> {
+        let file = match (&mut self.errors, Was::of(answer)) {
+            (Some(errors), Was::Refused) => errors,
+            _ => &mut self.answers,
+        };
+        let written = file.write_all(format!("{answer}\n").as_bytes()).and_then(|()| file.sync_data());
+        written.map_err(|why| Error::failed("the output of the batch", format!("it cannot be written: {why}")))
+    }
+}
+
+/// Answers `left` for `owner`, as many at once as the models can; each answer is written and synced, then told to `each`.
 ///
 /// # Errors
 /// A file that cannot be written, [`Error::Interrupted`] soon after `stop` is set.
@@ -103,7 +123,7 @@ pub(super) async fn answer_all(
     state: &Arc<State>,
     owner: u64,
     mut left: Vec<Line>,
-    file: &mut File,
+    journal: &mut Journal,
     stop: &AtomicBool,
     each: &mut (dyn FnMut(&Value) + Send),
 ) -> Result<()> {
@@ -130,8 +150,7 @@ pub(super) async fn answer_all(
                 break line;
             }
         };
-        let write = |why| Error::failed("the output of the batch", format!("it cannot be written: {why}"));
-        file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(write)?;
+        journal.write(&line)?;
         open -= 1;
         each(&line);
         waiting.next().map(start);
@@ -154,9 +173,9 @@ async fn answer(state: Arc<State>, owner: u64, number: usize, line: Line) -> Val
             let uri = axum::http::Uri::try_from(route.path).unwrap_or_default();
             let body = line.body.to_string().into();
             let note = Note::new(&state.log, &id, Some((route.method, route.path)));
-            let asker = Asker { client: 0, note: Arc::clone(&note) };
+            let asker = Asker { client: 0, owner, note: Arc::clone(&note) };
             let id_of_call = id.clone();
-            let call = Call { body, uri, id: id_of_call, wants_page: false, asker, owner, content_type: String::new() };
+            let call = Call { body, uri, id: id_of_call, wants_page: false, asker, content_type: String::new() };
             let outcome = route.call(state, call).await;
             note.status(outcome.as_ref().map_or_else(|error| error.status, Response::status).as_u16());
             match outcome {

@@ -117,28 +117,22 @@ impl Fields {
         names.iter().for_each(|name| drop(self.map.remove(*name)));
     }
 
-    /// Refuses fields that would change the answer and are not supported.
+    /// Refuses fields that would change the answer and are not supported, unless they ask for what is done anyway.
     pub(super) fn refuse(&mut self, names: &[&str]) -> Result<()> {
-        let neutral = |value: &Value| match value {
-            Value::Bool(on) => !on,
-            Value::Array(items) => items.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            Value::String(text) => text.is_empty(),
-            // What may be switched off is off at 0, or at -1.
-            Value::Number(n) => n.as_f64().is_some_and(|n| n <= 0.0),
-            Value::Null => true,
-        };
         for name in names {
-            if self.map.remove(*name).is_some_and(|value| !neutral(&value)) {
+            let usual = |value: &Value| USUAL.iter().any(|(own, text)| own == name && is_text(value, text));
+            if self.map.remove(*name).is_some_and(|value| !is_off(&value) && !usual(&value)) {
                 return Err(self.wrong(name, "is not supported by this server"));
             }
         }
         Ok(())
     }
 
-    /// Refuses fields whatever they say, and tells what to do instead.
-    pub(super) fn refuse_any(&mut self, rows: &[(&str, &str)]) -> Result<()> {
-        match rows.iter().find(|(name, _)| self.take(name).is_some()) {
+    /// Refuses fields with anything in them (an object without members and 0 ask for something here), and tells what to do
+    /// instead.
+    pub(super) fn refuse_filled(&mut self, rows: &[(&str, &str)]) -> Result<()> {
+        let says = |value: &Value| value.is_object() || value.is_number() || !is_off(value);
+        match rows.iter().find(|(name, _)| self.take(name).is_some_and(|value| says(&value))) {
             Some((name, instead)) => Err(self.wrong(name, format!("is not supported by this server: {instead}"))),
             None => Ok(()),
         }
@@ -158,6 +152,30 @@ impl Fields {
     pub(super) fn rest(&self) -> Vec<String> {
         let own = self.map.keys().map(|name| format!("{}{name}", self.place));
         own.chain(self.inner.iter().cloned()).collect()
+    }
+}
+
+/// Fields that are not supported, and texts (or arrays of one) with which they ask for what is done anyway.
+const USUAL: &[(&str, &str)] = &[("modalities", "text"), ("function_call", "none"), ("function_call", "auto")];
+
+/// Whether a value is this text, or an array of nothing else.
+fn is_text(value: &Value, text: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(|item| item == text),
+        other => other == text,
+    }
+}
+
+/// Whether a value asks for nothing: clients with a fixed set of fields send such.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
+        // What may be switched off is off at 0, or at -1.
+        Value::Number(n) => n.as_f64().is_some_and(|n| n <= 0.0),
+        Value::Null => true,
     }
 }
 

@@ -66,7 +66,7 @@ const REFUSED: &[&str] = &[
     "n_indent",
 ];
 
-/// Fields that are refused whatever they say, and what to do instead.
+/// Fields that are refused with anything in them, and what to do instead.
 const NEVER: &[(&str, &str)] = &[
     ("prompt_logprobs", "it tells probabilities of answers ('logprobs'), not of prompts"),
     ("web_search_options", "nothing is searched; put what the answer is to rest on into the messages"),
@@ -114,7 +114,7 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     }
     samplers(fields)?;
     fields.skip(HINTS);
-    fields.refuse_any(NEVER)?;
+    fields.refuse_filled(NEVER)?;
     fields.refuse(REFUSED)
 }
 
@@ -274,7 +274,7 @@ fn form(fields: &mut Fields) -> Result<Option<Form>> {
     let mut forms = Vec::new();
     forms.extend(fields.take("json_schema").map(Form::JsonSchema));
     forms.extend(fields.str("grammar")?.filter(|text| !text.trim().is_empty()).map(Form::Lark));
-    forms.extend(fields.str("regex")?.map(Form::Regex));
+    forms.extend(fields.str("regex")?.filter(|text| !text.is_empty()).map(Form::Regex));
     forms.extend(fields.take("response_format").map(response_format).transpose()?.flatten());
     // As vLLM calls them, and as it called them before.
     forms_within(fields, "guided_", &mut forms)?;
@@ -305,8 +305,8 @@ fn forms_within(fields: &mut Fields, head: &str, forms: &mut Vec<Form>) -> Resul
         }
         Some(schema) => forms.push(Form::JsonSchema(schema)),
     }
-    forms.extend(fields.str(&name("regex"))?.map(Form::Regex));
-    forms.extend(fields.str(&name("grammar"))?.map(Form::Lark));
+    forms.extend(fields.str(&name("regex"))?.filter(|text| !text.is_empty()).map(Form::Regex));
+    forms.extend(fields.str(&name("grammar"))?.filter(|text| !text.trim().is_empty()).map(Form::Lark));
     if let Some(choices) = fields.strings(&name("choice"))? {
         let quoted: Vec<String> = choices.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
         if choices.is_empty() || choices.iter().any(String::is_empty) {

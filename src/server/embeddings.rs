@@ -5,6 +5,7 @@ use super::common;
 use super::completion;
 use super::error::ApiError;
 use super::models::Served;
+use super::ollama;
 use super::request::Input;
 use super::routes::{Call, State, json as respond_json};
 use crate::engine::{Embedder, Pooling, normalize};
@@ -159,12 +160,13 @@ async fn vectors(call: &Call, model: &Arc<Served>, input: Value, form: Form) -> 
     .await
 }
 
-/// A text that is too long, in the words that clients of llama-server look for.
+/// A text that is too long, also in the words that clients of llama-server look for.
 fn too_long(error: crate::Error) -> ApiError {
     match error {
-        crate::Error::ContextFull { needed, available } => ApiError::bad(format!(
-            "input ({needed} tokens) is too large to process. This model reads at most {available} tokens of a text: cut it"
-        )),
+        crate::Error::ContextFull { needed, available } => {
+            let advice = format!("input ({needed} tokens) is too large to process: cut the text.");
+            ApiError::too_long(needed, available, available, &advice)
+        }
         other => other.into(),
     }
 }
@@ -222,14 +224,17 @@ pub(super) async fn plain(state: Arc<State>, call: Call) -> Result<Response<Body
 }
 
 /// `POST /api/embed`
-pub(super) async fn ollama(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+pub(super) async fn embed(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let start = Instant::now();
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let input = fields.take("input").ok_or_else(|| ApiError::field("input", "is missing"))?;
     let size = fields.count("dimensions", 1, i64::MAX)?;
     let cut = fields.bool("truncate")?.unwrap_or(true);
-    fields.skip(&["options", "keep_alive"]);
+    if let Some(options) = fields.within("options")? {
+        fields.leave(options);
+    }
+    ollama::keep_open(&state, &model, &mut fields)?;
     let nothing = input.as_array().is_some_and(Vec::is_empty) || input.as_str() == Some("");
     let (mut rows, mut tokens) = (Vec::new(), 0);
     if !nothing {
@@ -246,7 +251,10 @@ pub(super) async fn ollama_old(state: Arc<State>, call: Call) -> Result<Response
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let prompt = fields.str("prompt")?.unwrap_or_default();
-    fields.skip(&["options", "keep_alive"]);
+    if let Some(options) = fields.within("options")? {
+        fields.leave(options);
+    }
+    ollama::keep_open(&state, &model, &mut fields)?;
     let vector = match prompt.is_empty() {
         true => Vec::new(),
         false => {

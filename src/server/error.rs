@@ -1,6 +1,7 @@
 //! What goes wrong, in each dialect's shape.
 
 use crate::Error;
+use crate::error::ErrorKind;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -87,6 +88,20 @@ impl ApiError {
         Self { code: Some("model_not_found"), ..Self::not_found(format!("model '{name}' not found")) }
     }
 
+    /// A prompt of more tokens than it may have, in the words by which clients of every dialect know that: some then
+    /// shorten the conversation by themselves.
+    pub(super) fn too_long(tokens: usize, most: usize, context: usize, advice: &str) -> Self {
+        let message = format!(
+            "prompt is too long: {tokens} tokens > {most} maximum. This model's maximum context length is {context} tokens, \
+             and the request exceeds the available context size. {advice}"
+        );
+        Self {
+            code: Some("context_length_exceeded"),
+            extra: vec![("n_prompt_tokens", json!(tokens)), ("n_ctx", json!(context))],
+            ..Self::new(StatusCode::BAD_REQUEST, "exceed_context_size_error", message)
+        }
+    }
+
     /// What cannot be done while something else goes on.
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
@@ -170,7 +185,7 @@ impl ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self.status.as_u16(), 500 | 501) {
+        if matches!(self.status.as_u16(), 500 | 501 | 507) {
             // The same request fails again.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
@@ -180,19 +195,16 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
+        // Whoever asks is not to know where files lie.
+        let error = error.without_folders();
+        if error.kind() == ErrorKind::NoRoom {
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "server_error", error.to_string());
+        }
         match error {
             Error::ContextFull { needed, available } => {
-                let prompt = needed.saturating_sub(1);
-                let message = format!(
-                    "This model's maximum context length is {available} tokens, and the prompt has {prompt} (the request \
-                     exceeds the available context size). Shorten the conversation, or serve the model with a larger \
-                     context."
-                );
-                Self {
-                    code: Some("context_length_exceeded"),
-                    extra: vec![("n_prompt_tokens", json!(prompt)), ("n_ctx", json!(available))],
-                    ..Self::new(StatusCode::BAD_REQUEST, "exceed_context_size_error", message)
-                }
+                let advice = "Shorten the conversation, or serve the model with a larger context.";
+                // One place is for the answer.
+                Self::too_long(needed.saturating_sub(1), available.saturating_sub(1), available, advice)
             }
             Error::Busy { waiting } => Self {
                 retry_after: Some(2),

@@ -210,24 +210,24 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
     let id = files.new_id("file-");
     output::write(&files.path(&id), &bytes)?;
     let object = files.file_object(&id, &name, &purpose);
-    files.put(call.owner, object.clone()).inspect_err(|_| files.remove(&id))?;
+    files.put(call.asker.owner, object.clone()).inspect_err(|_| files.remove(&id))?;
     Ok(respond_json(&object, &[]))
 }
 
 /// `GET /v1/files`
 pub(super) async fn files(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: MAX_OBJECTS, most: MAX_OBJECTS };
-    Ok(respond_json(&resume::page(state.files.list(call.owner, "file"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "file"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/files/ID`
 pub(super) async fn file(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&state.files.get(call.owner, "file", id_of(&call, ""))?, &[]))
+    Ok(respond_json(&state.files.get(call.asker.owner, "file", id_of(&call, ""))?, &[]))
 }
 
 /// `GET /v1/files/ID/content`
 pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let object = state.files.get(call.owner, "file", id_of(&call, "/content"))?;
+    let object = state.files.get(call.asker.owner, "file", id_of(&call, "/content"))?;
     let path = state.files.path(object["id"].as_str().unwrap_or_default());
     let bytes = tokio::task::spawn_blocking(move || {
         std::fs::read(&path).map_err(|why| crate::Error::io(&path, FileAction::Read, why))
@@ -241,15 +241,21 @@ pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Bo
 /// `DELETE /v1/files/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call, "").to_owned();
-    state.files.get(call.owner, "file", &id)?;
+    state.files.get(call.asker.owner, "file", &id)?;
     let used = |batch: &Value| {
-        !is_over(batch) && [&batch["input_file_id"], &batch["output_file_id"]].iter().any(|own| **own == id.as_str())
+        let own = ["input_file_id", "output_file_id", "error_file_id"].map(|name| &batch[name]);
+        !is_over(batch) && own.iter().any(|own| **own == id.as_str())
     };
-    if state.files.list(call.owner, "batch").iter().any(used) {
+    if state.files.list(call.asker.owner, "batch").iter().any(used) {
         return Err(ApiError::conflict("a batch that is not over uses this file"));
     }
     state.files.remove(&id);
     Ok(respond_json(&json!({ "id": id, "object": "file", "deleted": true }), &[]))
+}
+
+/// The file of the answers that are errors, beside that of the others.
+fn errors_of(output: &str) -> String {
+    format!("{output}-errors")
 }
 
 fn is_over(batch: &Value) -> bool {
@@ -266,7 +272,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let window = fields.str("completion_window")?.unwrap_or_else(|| "24h".to_owned());
     let metadata = fields.take("metadata");
-    state.files.get(call.owner, "file", &input)?;
+    state.files.get(call.asker.owner, "file", &input)?;
     let id = state.files.new_id("batch_");
     let none = Value::Null;
     let batch = json!({
@@ -276,26 +282,26 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         "failed_at": none, "expired_at": none, "cancelling_at": none, "cancelled_at": none,
         "request_counts": { "total": 0, "completed": 0, "failed": 0 }, "metadata": metadata,
     });
-    state.files.put(call.owner, batch.clone())?;
-    begin(&state, call.owner, id);
+    state.files.put(call.asker.owner, batch.clone())?;
+    begin(&state, call.asker.owner, id);
     Ok(respond_json(&batch, &fields.rest()))
 }
 
 /// `GET /v1/batches`
 pub(super) async fn batches(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: 20, most: 100 };
-    Ok(respond_json(&resume::page(state.files.list(call.owner, "batch"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "batch"), &resume::query(&call.uri)?, limits)?, &[]))
 }
 
 /// `GET /v1/batches/ID`
 pub(super) async fn batch(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    Ok(respond_json(&state.files.get(call.owner, "batch", id_of(&call, ""))?, &[]))
+    Ok(respond_json(&state.files.get(call.asker.owner, "batch", id_of(&call, ""))?, &[]))
 }
 
 /// `POST /v1/batches/ID/cancel`
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call, "/cancel").to_owned();
-    let mut object = state.files.get(call.owner, "batch", &id)?;
+    let mut object = state.files.get(call.asker.owner, "batch", &id)?;
     if is_over(&object) {
         return Err(ApiError::conflict(format!("this batch is {}", object["status"].as_str().unwrap_or("over"))));
     }
@@ -304,7 +310,7 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     object["status"] = "cancelling".into();
     object["cancelling_at"] = now().into();
-    state.files.put(call.owner, object.clone())?;
+    state.files.put(call.asker.owner, object.clone())?;
     Ok(respond_json(&object, &[]))
 }
 
@@ -327,9 +333,7 @@ fn begin(state: &Arc<State>, owner: u64, id: String) {
         {
             object["status"] = "failed".into();
             object["failed_at"] = now().into();
-            // A client knows the ids of its files, and not where they lie.
-            let message = why.message.replace(&format!("{}/", state.files.folder.display()), "");
-            object["errors"] = json!({ "object": "list", "data": [{ "message": message, "code": "failed" }] });
+            object["errors"] = json!({ "object": "list", "data": [{ "message": why.message, "code": "failed" }] });
             state.files.put_or_remember(owner, object);
         }
         state.files.stops().remove(&id);
@@ -352,7 +356,11 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
         Some(output) => output.to_owned(),
         None => state.files.new_id("file-"),
     };
-    let (mut file, done) = batch::open_output(&state.files.path(&output))?;
+    let errors = errors_of(&output);
+    let (answers, mut done) = batch::open_output(&state.files.path(&output))?;
+    let (refused, done_before) = batch::open_output(&state.files.path(&errors))?;
+    done.extend(done_before);
+    let mut journal = batch::Journal { answers, errors: Some(refused) };
     object["output_file_id"] = output.clone().into();
     object["in_progress_at"] = now().into();
     if object["status"] == "validating" {
@@ -380,13 +388,22 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
             kept.object["request_counts"]["failed"] = failed.into();
         }
     };
-    let outcome = batch::answer_all(state, owner, left, &mut file, stop, &mut told).await;
+    let outcome = batch::answer_all(state, owner, left, &mut journal, stop, &mut told).await;
     state.files.put(owner, told_output())?;
     let mut object = state.files.get(owner, "batch", id)?;
+    if std::fs::metadata(state.files.path(&errors)).is_ok_and(|meta| meta.len() > 0) {
+        state.files.put(owner, state.files.file_object(&errors, &format!("{id}_error.jsonl"), "batch_output"))?;
+        object["error_file_id"] = errors.into();
+    } else {
+        state.files.remove(&errors);
+    }
     let status = match outcome {
         Ok(()) => "completed",
         Err(crate::Error::Interrupted) => "cancelled",
-        Err(why) => return Err(why.into()),
+        Err(why) => {
+            state.files.put_or_remember(owner, object);
+            return Err(why.into());
+        }
     };
     if state.draining.load(Ordering::Relaxed) && status == "cancelled" {
         return Ok(());

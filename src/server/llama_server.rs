@@ -4,9 +4,8 @@ use super::body::{Fields, kind};
 use super::common;
 use super::error::ApiError;
 use super::models::Served;
-use super::request::{self, Input};
 use super::routes::{Call, State, json as respond_json};
-use crate::chat::{Thinking, Tools, Vars};
+use crate::chat::Thinking;
 use crate::tokenizer::Special;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
@@ -166,25 +165,4 @@ pub(super) async fn detokenize(state: Arc<State>, call: Call) -> Result<Response
     let ids: Option<Vec<u32>> = tokens.iter().map(id).collect();
     let ids = ids.ok_or_else(|| ApiError::field("tokens", "token ids of this model are wanted"))?;
     Ok(respond_json(&json!({ "content": llm.tokenizer().decode(&ids, true) }), &fields.rest()))
-}
-
-/// `POST /apply-template`
-pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &call, &mut fields).await?;
-    let llm = Arc::clone(model.engine.llm());
-    let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
-    let list = super::messages::read(&llm, list)?;
-    let mut vars = Vars::new();
-    let thinking = common::thinking(&mut fields, &mut vars, &llm)?;
-    if let Some(tools) = fields.array("tools")? {
-        Tools::read(&tools).map_err(|why| ApiError::field("tools", why))?;
-        vars.insert("tools".into(), tools.into());
-    }
-    if let Some(add) = fields.bool("add_generation_prompt")? {
-        vars.insert("add_generation_prompt".into(), add.into());
-    }
-    vars.insert("messages".into(), list.into());
-    let prompt = request::render(&state, model, Input::Chat(vars), thinking).await?;
-    Ok(respond_json(&json!({ "prompt": prompt.text }), &fields.rest()))
 }

@@ -54,6 +54,8 @@ impl Log {
 pub(super) struct Asker {
     /// For fairness: by key, else by address.
     pub(super) client: u64,
+    /// Whose files, answers, slots and streams it may use: those of the same key.
+    pub(super) owner: u64,
     pub(super) note: Arc<Note>,
 }
 

@@ -314,7 +314,9 @@ impl Models {
         match self.open(entry) {
             Ok(served) => Ok(Some(served)),
             Err(why) if why.kind() == ErrorKind::OutOfMemory && !self.open_ones().is_empty() => Ok(None),
-            Err(why) => Err(ApiError::broken(format!("model '{}' cannot be opened: {why}", entry.name()))),
+            Err(why) => {
+                Err(ApiError::broken(format!("model '{}' cannot be opened: {}", entry.name(), why.without_folders())))
+            }
         }
     }
 

@@ -96,15 +96,15 @@ pub(super) async fn show(state: Arc<State>, call: Call) -> Result<Response<Body>
 }
 
 /// `options`, `format` and `think` of a request.
-fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
+fn common(fields: &mut Fields, model: &Served) -> Result<Ask> {
+    let llm = model.engine.llm();
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     let mut options = fields.within("options")?.unwrap_or_default();
     ask.max_tokens = match options.int("num_predict")? {
         Some(n) if n >= 0 => usize::try_from(n).ok(),
         _ => None,
     };
-    // The context is the server's, and how it computes is, too.
-    options.skip(&["num_ctx", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap", "low_vram"]);
+    ask.context = context(&mut options, model.engine.options().session.context)?;
     common::sampling(&mut options, &mut ask, llm)?;
     fields.leave(options);
     let wants = fields.bool("logprobs")?.unwrap_or(false);
@@ -126,6 +126,22 @@ fn common(fields: &mut Fields, llm: &Llm) -> Result<Ask> {
         Some(_) => return Err(ApiError::field("format", "\"json\" or a JSON schema is wanted")),
     }
     Ok(ask)
+}
+
+/// `num_ctx`: the most that this conversation may have, where that is less than what is served. Clients say a number with
+/// every request, so that one that cannot be kept to counts as not read. The same holds for how to compute (`num_gpu`,
+/// `num_thread`, ...): that is the server's.
+fn context(options: &mut Fields, served: usize) -> Result<Option<usize>> {
+    match options.int("num_ctx")? {
+        Some(wanted) if wanted > 0 => {
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+            if wanted > served {
+                options.put("num_ctx", wanted.into());
+            }
+            Ok(Some(wanted).filter(|&wanted| wanted < served))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// `think`: whether to think, or with how much effort.
@@ -161,7 +177,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
-    let mut ask = common(&mut fields, &llm)?;
+    let mut ask = common(&mut fields, &model)?;
     let mut vars = Vars::new();
     ask.thinking = think(&mut fields, &mut vars, &llm)?;
     let keep = keep_alive(&mut fields)?;
@@ -190,7 +206,7 @@ pub(super) async fn generate(state: Arc<State>, call: Call) -> Result<Response<B
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let llm = Arc::clone(model.engine.llm());
-    let mut ask = common(&mut fields, &llm)?;
+    let mut ask = common(&mut fields, &model)?;
     let mut vars = Vars::new();
     ask.thinking = think(&mut fields, &mut vars, &llm)?;
     let keep = keep_alive(&mut fields)?;
@@ -245,6 +261,11 @@ fn keep_alive(fields: &mut Fields) -> Result<KeepAlive> {
         return Ok(KeepAlive::Forever);
     }
     Duration::try_from_secs_f64(seconds).map(KeepAlive::For).map_err(|_| wrong())
+}
+
+/// `keep_alive` of a request that needs nothing else of it.
+pub(super) fn keep_open(state: &State, model: &Served, fields: &mut Fields) -> Result<()> {
+    keep_alive(fields).map(|keep| keep_for(state, model, keep))
 }
 
 fn keep_for(state: &State, model: &Served, keep: KeepAlive) {

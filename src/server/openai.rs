@@ -16,7 +16,7 @@ use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
 use super::stream::{self, Writer, data};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
-use crate::engine::{Llm, Logprob, Stats};
+use crate::engine::{Llm, Logprob, Prompt, Stats};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -106,12 +106,23 @@ pub(super) fn continues(fields: &mut Fields, vars: &Vars, list: &[Value]) -> Res
     }
 }
 
+/// The prompt that a chat would be answered with, and what of the request is not read.
+async fn prompt(state: &Arc<State>, call: &Call) -> Result<(Prompt, Vec<String>)> {
+    let mut fields = Fields::parse(&call.body)?;
+    let model = common::model_of(state, call, &mut fields).await?;
+    let Chat { ask, ignored, .. } = read_chat(state, &mut fields, model.engine.llm())?;
+    Ok((request::render(state, model, ask.input, ask.thinking).await?, ignored))
+}
+
+/// `POST /apply-template`
+pub(super) async fn apply_template(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let (prompt, ignored) = prompt(&state, &call).await?;
+    Ok(respond_json(&json!({ "prompt": prompt.text }), &ignored))
+}
+
 /// `POST /v1/chat/completions/input_tokens`
 pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let mut fields = Fields::parse(&call.body)?;
-    let model = common::model_of(&state, &call, &mut fields).await?;
-    let Chat { ask, ignored, .. } = read_chat(&state, &mut fields, model.engine.llm())?;
-    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
+    let (prompt, ignored) = prompt(&state, &call).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
@@ -125,7 +136,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
-    state.thoughts.note(call.owner, &head.id, &running);
+    state.thoughts.note(call.asker.owner, &head.id, &running);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
         let choices = vec![Choice::default(); running.n];
@@ -187,7 +198,7 @@ pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Bo
         Some("reasoning_end") => {}
         _ => return Err(ApiError::field("action", "reasoning_end is wanted")),
     }
-    match state.thoughts.end(call.owner, id.clone()) {
+    match state.thoughts.end(call.asker.owner, id.clone()) {
         true => Ok(respond_json(&json!({ "success": true }), &fields.rest())),
         false => Err(ApiError::not_found(format!("no answer '{id}' is under way"))),
     }

@@ -82,7 +82,7 @@ pub(super) const SLOT: Doc =
     asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", Kind::Action)]);
 pub(super) const TOKENIZE: Doc = post("Tokens of a text", tokenize, &["tokens"]);
 pub(super) const DETOKENIZE: Doc = post("The text of tokens", detokenize, &["content"]);
-pub(super) const TEMPLATE: Doc = post("Messages as the model reads them", template, &["prompt"]);
+pub(super) const TEMPLATE: Doc = post("Messages as the model reads them", chat, &["prompt"]);
 pub(super) const COMPLETION: Doc = Doc {
     answer: Answer::Json,
     ..streams(post("Goes on with a text, in llama-server's form", completion, &[]), EVENTS)

@@ -42,6 +42,8 @@ pub(super) struct Ask {
     pub(super) logit_bias: Vec<(u32, f32)>,
     pub(super) seed: Option<u64>,
     pub(super) max_tokens: Option<usize>,
+    /// Most tokens of prompt and answer together, where that is less than what the model is served with.
+    pub(super) context: Option<usize>,
     pub(super) stop: Vec<String>,
     pub(super) n: usize,
     pub(super) logprobs: Option<usize>,
@@ -80,6 +82,7 @@ impl Ask {
             logit_bias: Vec::new(),
             seed: None,
             max_tokens: None,
+            context: None,
             stop: Vec::new(),
             n: 1,
             logprobs: None,
@@ -125,6 +128,8 @@ pub(super) struct Running {
     pub(super) n: usize,
     /// Its number among those that the model remembers.
     pub(super) slot: usize,
+    /// Whose it is.
+    owner: u64,
     /// Set it to end thoughts that are under way.
     pub(super) end_thought: Vec<Arc<AtomicBool>>,
     /// What of the request is not kept to.
@@ -199,14 +204,17 @@ impl Running {
                 self.clock.speak();
                 self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
-                Progress::Piece { choice: first + choice, kind: part.kind, text: part.text, tokens }
+                // What a stream has told as the answer stays that, and so it does in a whole answer; where a thought ended
+                // that was never opened, its marker tells.
+                let kind = if part.kind == Kind::Unsaid { Kind::Answer } else { part.kind };
+                Progress::Piece { choice: first + choice, kind, text: part.text, tokens }
             }
             Event::Done { choice, stats, tokens } => {
                 self.clock.end(&stats);
                 self.clock.note.generated(tokens.len());
                 self.remember(choice, &tokens);
                 if choice == 0 {
-                    self.model.slots.keep(self.slot, [&self.prompt[..], &self.said].concat());
+                    self.model.slots.keep(self.owner, self.slot, [&self.prompt[..], &self.said].concat());
                 }
                 Progress::Done { choice: first + choice, stats, tokens }
             }
@@ -293,11 +301,6 @@ impl Whole {
         self.tokens.extend_from_slice(tokens);
         match kind {
             Kind::Reasoning => self.reasoning.push_str(text),
-            // What was said turned out to be the thought.
-            Kind::Unsaid => {
-                let said = std::mem::take(&mut self.content);
-                self.reasoning.push_str(said.trim());
-            }
             _ => self.content.push_str(text),
         }
     }
@@ -418,6 +421,13 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     let thinking = thinking(state, &llm, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
     let defaults = &state.options.defaults;
+    let room = ask.context.map(|context| room_within(context, tokens.len())).transpose()?;
+    let most = ask.max_tokens.or(defaults.max_tokens);
+    if let Some(most) = most.filter(|&most| ask.min_tokens > most) {
+        let why = format!("{} are wanted, and no more than {most} are allowed ('max_tokens')", ask.min_tokens);
+        return Err(ApiError::field("min_tokens", why));
+    }
+    let max_tokens = most.into_iter().chain(room).min();
     let mut params = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
     params.logit_bias = ask.logit_bias;
     params.check()?;
@@ -430,7 +440,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
             warnings.extend_from_slice(constraint.warnings());
         }
         choices.push(Wanted {
-            max_tokens: ask.max_tokens.or(defaults.max_tokens),
+            max_tokens,
             stop: ask.stop.clone(),
             splitter: splitter.clone(),
             guard: ThoughtGuard::new(thinking.budget()),
@@ -477,6 +487,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         seed,
         n: ask.n,
         slot,
+        owner: asker.owner,
         end_thought,
         warnings,
         said,
@@ -486,6 +497,13 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         deadline: state.deadline.subscribe(),
         first: 0,
     })
+}
+
+/// How long an answer may be where a request limits the whole conversation.
+fn room_within(context: usize, prompt: usize) -> Result<usize> {
+    let room = context.checked_sub(prompt).filter(|&room| room > 0);
+    let advice = "Shorten the conversation, or ask for a larger context ('num_ctx').";
+    room.ok_or_else(|| ApiError::too_long(prompt, context.saturating_sub(1), context, advice))
 }
 
 /// A seed that differs from request to request, and from start to start.

@@ -268,7 +268,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let previous = fields.peek("previous_response_id");
     let model = common::model_of(&state, &call, &mut fields).await?;
     let Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored } =
-        read(&state, call.owner, &mut fields, model.engine.llm())?;
+        read(&state, call.asker.owner, &mut fields, model.engine.llm())?;
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -284,7 +284,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
         finder: CallFinder::new(tools),
         prompt: running.prompt_tokens,
         state: Arc::clone(&state),
-        owner: call.owner,
+        owner: call.asker.owner,
         turns,
         store,
         background,
@@ -301,7 +301,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut response = if background {
         let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
         made.keep(begun.clone(), made.turns.clone());
-        let followed = state.streams.keep(call.owner, id, stream::respond(running, made));
+        let followed = state.streams.keep(call.asker.owner, id, stream::respond(running, made));
         if stream { followed } else { respond_json(&begun, &[]) }
     } else if stream {
         stream::respond(running, made)
@@ -326,7 +326,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
 pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
-    let Read { ask, ignored, .. } = read(&state, call.owner, &mut fields, model.engine.llm())?;
+    let Read { ask, ignored, .. } = read(&state, call.asker.owner, &mut fields, model.engine.llm())?;
     let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
@@ -334,11 +334,11 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 /// `GET /v1/responses/ID`; with `?stream=true`, the events of one that is made in the background.
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    let object = state.stored.find(call.owner, id, |kept| kept.object.clone())?;
+    let object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
     let query = resume::query(&call.uri)?;
     let after = resume::number(&query, "starting_after")?;
     match query.get("stream").map(String::as_str) {
-        Some("true") => state.streams.after(call.owner, id, after),
+        Some("true") => state.streams.after(call.asker.owner, id, after),
         None | Some("false") => Ok(respond_json(&object, &[])),
         Some(_) => Err(ApiError::field("stream", "true or false is wanted")),
     }
@@ -352,7 +352,7 @@ fn id_of(call: &Call) -> &str {
 
 /// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
 pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let items = state.stored.find(call.owner, id_of(&call), |kept| kept.items.clone())?;
+    let items = state.stored.find(call.asker.owner, id_of(&call), |kept| kept.items.clone())?;
     Ok(respond_json(&resume::page(items, &resume::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
 }
 
@@ -360,16 +360,16 @@ pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Respons
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
     let kept = |kept: &Kept| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
-    let (turns, items, mut object) = state.stored.find(call.owner, id, kept)?;
+    let (turns, items, mut object) = state.stored.find(call.asker.owner, id, kept)?;
     if object["background"] != true {
         return Err(ApiError::bad("only a response that is made in the background can be cancelled"));
     }
     let mut ended = object.clone();
     ended["status"] = "cancelled".into();
     let last = |number: u64| made::last_event("response.cancelled", number, &ended);
-    if state.streams.stop(call.owner, id, last) {
+    if state.streams.stop(call.asker.owner, id, last) {
         object = ended;
-        state.stored.keep(call.owner, id, turns, items, object.clone());
+        state.stored.keep(call.asker.owner, id, turns, items, object.clone());
     }
     Ok(respond_json(&object, &[]))
 }
@@ -377,10 +377,10 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/responses/ID`
 pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    let mut object = state.stored.find(call.owner, id, |kept| kept.object.clone())?;
+    let mut object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
     object["status"] = "cancelled".into();
     // Nobody can ask for it any more: the work for one that is still made ends.
-    state.streams.stop(call.owner, id, |number| made::last_event("response.cancelled", number, &object));
-    state.stored.remove(call.owner, id);
+    state.streams.stop(call.asker.owner, id, |number| made::last_event("response.cancelled", number, &object));
+    state.stored.remove(call.asker.owner, id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))
 }

@@ -330,7 +330,7 @@ pub(super) async fn follow(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut query = query(&call.uri)?;
     let from = number(&query, "from")?.unwrap_or(0);
     let name = name_of(&mut query)?;
-    let kept = state.streams.find(call.owner, &name).ok_or_else(|| unknown(&name))?;
+    let kept = state.streams.find(call.asker.owner, &name).ok_or_else(|| unknown(&name))?;
     if from < kept.written().dropped {
         return Err(gone());
     }
@@ -343,8 +343,8 @@ pub(super) async fn follow(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/stream?conv_id=NAME`
 pub(super) async fn stop(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = name_of(&mut query(&call.uri)?)?;
-    state.streams.stop(call.owner, &name, |_| String::new());
-    state.streams.all().remove(&(call.owner, name));
+    state.streams.stop(call.asker.owner, &name, |_| String::new());
+    state.streams.all().remove(&(call.asker.owner, name));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
@@ -356,7 +356,7 @@ pub(super) async fn lookup(state: Arc<State>, call: Call) -> Result<Response<Bod
     let names = fields.strings("conversation_ids")?;
     let names = names.ok_or_else(|| ApiError::field("conversation_ids", "is missing"))?;
     let entry = |name: &String| {
-        let kept = state.streams.find(call.owner, name)?;
+        let kept = state.streams.find(call.asker.owner, name)?;
         let written = kept.written();
         Some(json!({ "conversation_id": name, "is_done": written.ended.is_some(), "total_bytes": written.end(),
                      "started_at": kept.started, "completed_at": written.ended.map(|(_, when)| when) }))

@@ -58,8 +58,6 @@ pub(super) struct Call {
     pub(super) content_type: String,
     /// Who asks.
     pub(super) asker: Asker,
-    /// Whose files, answers and streams it may use: those of the same key.
-    pub(super) owner: u64,
 }
 
 pub(super) type Answer = Result<Response<Body>, ApiError>;
@@ -111,7 +109,7 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/slots/{id}" OpenAi false slots::act => SLOT;
     "POST" "/tokenize" OpenAi false llama_server::tokenize => TOKENIZE;
     "POST" "/detokenize" OpenAi false llama_server::detokenize => DETOKENIZE;
-    "POST" "/apply-template" OpenAi false llama_server::apply_template => TEMPLATE;
+    "POST" "/apply-template" OpenAi false openai::apply_template => TEMPLATE;
     "POST" "/completion" OpenAi false completion::completion => COMPLETION;
     "POST" "/completions" OpenAi false completion::completion => COMPLETION;
     "GET" "/models" OpenAi false openai::models => MODELS;
@@ -158,14 +156,13 @@ pub(super) const ROUTES: &[Route] = table! {
     "POST" "/v1/messages" Anthropic false anthropic::messages => MESSAGES;
     "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens => COUNT;
     "GET" "/" Ollama true ollama::root => ROOT;
-    "HEAD" "/" Ollama true ollama::root => ROOT;
     "GET" "/api/version" Ollama false ollama::version => VERSION;
     "GET" "/api/tags" Ollama false ollama::tags => TAGS;
     "GET" "/api/ps" Ollama false ollama::ps => PS;
     "POST" "/api/show" Ollama false ollama::show => SHOW;
     "POST" "/api/chat" Ollama false ollama::chat => OLLAMA_CHAT;
     "POST" "/api/generate" Ollama false ollama::generate => GENERATE;
-    "POST" "/api/embed" Ollama false embeddings::ollama => OLLAMA_EMBED;
+    "POST" "/api/embed" Ollama false embeddings::embed => OLLAMA_EMBED;
     "POST" "/api/embeddings" Ollama false embeddings::ollama_old => OLLAMA_EMBED_OLD;
 };
 
@@ -193,11 +190,15 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     let exact = ROUTES.iter().any(|route| route.path == path);
     let is_on_path = |route: &&Route| if exact { route.path == path } else { matches(route.path, path) };
     let on_path = || ROUTES.iter().filter(is_on_path);
-    let route = on_path().find(|route| route.method == parts.method.as_str());
+    // The head of an answer is that of the answer: what follows it is left out where it is sent.
+    let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+    let route = on_path().find(|route| route.method == method.as_str());
     let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
-    let allowed = on_path().map(|route| route.method).collect::<Vec<_>>().join(", ");
+    let methods = |route: &'static Route| if route.method == "GET" { vec!["GET", "HEAD"] } else { vec![route.method] };
+    let allowed = on_path().flat_map(methods).collect::<Vec<_>>().join(", ");
     let origin = auth::allowed_origin(&state.options, &parts.headers);
-    let note = Note::new(&state.log, &id, route.map(|route| (route.method, route.path)));
+    let told_method = |route: &Route| if parts.method == Method::HEAD { "HEAD" } else { route.method };
+    let note = Note::new(&state.log, &id, route.map(|route| (told_method(route), route.path)));
     let outcome = async {
         if parts.uri.path().is_empty() {
             return Err(ApiError::bad("the request names no path"));
@@ -208,6 +209,10 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             return Err(ApiError::head_too_large(HEAD_BYTES));
         }
         auth::check_host(&state.options, parts.version, &parts.headers)?;
+        // What a browser sends by itself to a server that asks for no key is not what its user wants.
+        if !state.keys.are_wanted() && !parts.method.is_safe() {
+            auth::check_page(&state.options, &parts.headers)?;
+        }
         // Whether a page may use the server is told by the origin in the answer's head, or its absence.
         if parts.method == Method::OPTIONS && parts.headers.contains_key(header::ORIGIN) {
             return Ok(preflight(&parts.headers));
@@ -229,8 +234,8 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        let asker = Asker { client: client(&parts.headers, peer), note: Arc::clone(&note) };
-        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, asker, owner };
+        let asker = Asker { client: client(&parts.headers, peer), owner, note: Arc::clone(&note) };
+        let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, asker };
         let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
         let answer = tokio::select! {
             answer = run => {

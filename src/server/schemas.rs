@@ -288,17 +288,6 @@ pub(super) fn detokenize() -> Value {
     schema
 }
 
-pub(super) fn template() -> Value {
-    fields(&[
-        ("messages", "messages!"),
-        ("string", "model"),
-        ("effort", "reasoning_effort"),
-        ("boolean", "add_generation_prompt"),
-        ("object", "chat_template_kwargs"),
-        ("tools", "tools"),
-    ])
-}
-
 pub(super) fn show() -> Value {
     fields(&[("string", "model name")])
 }

@@ -8,6 +8,8 @@ use super::error::ApiError;
 use super::resume;
 use super::routes::{Call, State, json as respond_json};
 use crate::engine::Engine;
+use crate::error::FileAction;
+use crate::platform::files::private_folder;
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -25,8 +27,16 @@ pub(super) struct Slots(Mutex<Vec<Slot>>);
 
 #[derive(Clone, Default)]
 struct Slot {
+    /// Whose conversation it is.
+    owner: u64,
     tokens: Vec<u32>,
     used: Option<Instant>,
+}
+
+impl Slot {
+    fn seen_by(&self, owner: u64) -> &[u32] {
+        if self.owner == owner { &self.tokens } else { &[] }
+    }
 }
 
 impl Slots {
@@ -53,19 +63,20 @@ impl Slots {
     }
 
     /// A request of this slot has ended with these tokens.
-    pub(super) fn keep(&self, slot: usize, tokens: Vec<u32>) {
+    pub(super) fn keep(&self, owner: u64, slot: usize, tokens: Vec<u32>) {
         if let Some(slot) = self.all().get_mut(slot) {
-            *slot = Slot { tokens, used: Some(Instant::now()) };
+            *slot = Slot { owner, tokens, used: Some(Instant::now()) };
         }
     }
 
-    fn tokens(&self, slot: usize) -> Option<Vec<u32>> {
-        self.all().get(slot).map(|slot| slot.tokens.clone())
+    /// The tokens of a slot, for whose they are; to others it is empty.
+    fn tokens(&self, owner: u64, slot: usize) -> Option<Vec<u32>> {
+        self.all().get(slot).map(|slot| slot.seen_by(owner).to_vec())
     }
 }
 
 /// `GET /slots`: one entry per answer that can be written at the same time.
-pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
+pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     if !state.options.slots {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
@@ -74,7 +85,7 @@ pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
     let slots = model.slots.all();
-    let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });
+    let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.seen_by(call.asker.owner).len() });
     let slots: Vec<Value> = slots.iter().enumerate().map(entry).collect();
     Ok(respond_json(&slots.into(), &[]))
 }
@@ -82,35 +93,38 @@ pub(super) async fn list(state: Arc<State>, _: Call) -> Result<Response<Body>> {
 /// `POST /slots/N?action=save|restore|erase`
 pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let model = state.models.get(None).await?;
+    let owner = call.asker.owner;
     let id: Option<usize> = call.uri.path().rsplit('/').next().and_then(|id| id.parse().ok());
-    let found = id.and_then(|id| Some((id, model.slots.tokens(id)?)));
+    let found = id.and_then(|id| Some((id, model.slots.tokens(owner, id)?)));
     let (id, tokens) = found.ok_or_else(|| ApiError::bad("Invalid slot ID"))?;
     let action = resume::query(&call.uri)?.remove("action");
     let name = Fields::parse(&call.body)?.str("filename")?;
     let start = Instant::now();
     let answer = match action.as_deref() {
         Some("save") => {
-            let (name, path) = file(&state, name)?;
+            let (name, path) = file(&state, owner, name)?;
             let served = Arc::clone(&model);
             let saved = in_background(move || served.engine.save(&tokens, &path)).await?;
             json!({ "id_slot": id, "filename": name, "n_saved": saved, "timings": { "save_ms": ms(start) } })
         }
         Some("restore") => {
-            let (name, path) = file(&state, name)?;
+            let (name, path) = file(&state, owner, name)?;
             if !path.is_file() {
                 return Err(ApiError::field("filename", format!("no slot was saved as {name}")));
             }
             let served = Arc::clone(&model);
             let tokens = in_background(move || served.engine.restore(&path)).await?;
             let restored = tokens.len();
-            model.slots.keep(id, tokens);
+            model.slots.keep(owner, id, tokens);
             json!({ "id_slot": id, "filename": name, "n_restored": restored, "timings": { "restore_ms": ms(start) } })
         }
         Some("erase") => {
             let erased = tokens.len();
             let served = Arc::clone(&model);
-            in_background(move || Engine::forget_sequence(&served.engine, &tokens)).await?;
-            model.slots.keep(id, Vec::new());
+            if erased > 0 {
+                in_background(move || Engine::forget_sequence(&served.engine, &tokens)).await?;
+                model.slots.keep(owner, id, Vec::new());
+            }
             json!({ "id_slot": id, "n_erased": erased })
         }
         _ => return Err(ApiError::bad("Invalid action: save, restore or erase is wanted")),
@@ -127,8 +141,8 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T
     work.map_err(|_| ApiError::internal("the work on this slot failed"))?.map_err(ApiError::from)
 }
 
-/// The file that a request names, within the folder for them.
-fn file(state: &State, name: Option<String>) -> Result<(String, PathBuf)> {
+/// The file that a request names, within the folder for them, where each key has one of its own.
+fn file(state: &State, owner: u64, name: Option<String>) -> Result<(String, PathBuf)> {
     let Some(folder) = &state.options.slot_dir else {
         return Err(ApiError::unsupported("this server was started without --slot-save-path"));
     };
@@ -140,5 +154,7 @@ fn file(state: &State, name: Option<String>) -> Result<(String, PathBuf)> {
             "Invalid filename: letters, digits, '-', '_', '.' and blanks are allowed",
         ));
     }
+    let folder = if owner == 0 { folder.clone() } else { folder.join(format!("key-{owner:016x}")) };
+    private_folder(&folder).map_err(|why| crate::Error::io(&folder, FileAction::Create, why))?;
     Ok((name.clone(), folder.join(name)))
 }

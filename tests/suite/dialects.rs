@@ -1,7 +1,7 @@
 //! What a client gets, byte by byte: one file per dialect and shape. And what all dialects have in common: parameters of
 //! sampling, streams that are gone on with, the document of the routes.
 
-use crate::serve::{Reply, chat, serve, serve_with};
+use crate::serve::{Reply, Server, chat, serve, serve_with};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -591,4 +591,74 @@ fn probabilities_of_completions() {
         let pieces: Vec<Value> = told.iter().flat_map(|part| list(part, name)).collect();
         assert_eq!(pieces, list(&whole, name), "{name}");
     }
+}
+
+/// Thoughts and content of an answer in a dialect, sent whole and as a stream.
+fn split(server: &Server, path: &str, body: &Value) -> [(String, String); 2] {
+    let mut streamed = body.clone();
+    (streamed["stream"], streamed["logprobs"]) = (true.into(), Value::Null);
+    let whole = server.post(path, body).json();
+    let streamed = server.post(path, &streamed).body;
+    let events = streamed.lines().filter_map(|line| {
+        serde_json::from_str::<Value>(line.trim_start_matches("data: ")).ok().filter(Value::is_object)
+    });
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let blocks = |value: &Value, list: &str, kind: &str, name: &str| {
+        let own = value[list].as_array().into_iter().flatten().filter(|block| block["type"] == kind);
+        own.map(|block| block[name].as_str().or(block["content"][0]["text"].as_str()).unwrap_or_default().to_owned())
+            .collect::<String>()
+    };
+    let (mut thought, mut said) = (String::new(), String::new());
+    let whole = match path {
+        "/v1/messages" => (blocks(&whole, "content", "thinking", "thinking"), blocks(&whole, "content", "text", "text")),
+        "/v1/responses" => (blocks(&whole, "output", "reasoning", ""), blocks(&whole, "output", "message", "")),
+        "/api/chat" => (text(&whole["message"]["thinking"]), text(&whole["message"]["content"])),
+        _ => {
+            let message = &whole["choices"][0]["message"];
+            (text(&message["reasoning_content"]), text(&message["content"]))
+        }
+    };
+    for event in events {
+        let (a, b) = match path {
+            "/v1/messages" => (text(&event["delta"]["thinking"]), text(&event["delta"]["text"])),
+            "/v1/responses" if event["type"] == "response.reasoning_text.delta" => (text(&event["delta"]), String::new()),
+            "/v1/responses" if event["type"] == "response.output_text.delta" => (String::new(), text(&event["delta"])),
+            "/v1/responses" => Default::default(),
+            "/api/chat" => (text(&event["message"]["thinking"]), text(&event["message"]["content"])),
+            _ => {
+                let delta = &event["choices"][0]["delta"];
+                (text(&delta["reasoning_content"]), text(&delta["content"]))
+            }
+        };
+        thought += &a;
+        said += &b;
+    }
+    [whole, (thought, said)]
+}
+
+#[test]
+fn a_thought_that_was_never_opened_is_content_whole_and_streamed() {
+    let server = serve(&[]);
+    let mut met = 0;
+    for seed in 0..12 {
+        let sampling = json!({ "seed": seed, "temperature": 1, "logit_bias": [["</think>", 7], ["<think>", false]] });
+        let with = |more: Value| {
+            let mut body = sampling.clone();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let hello = json!([{ "role": "user", "content": "Hello there" }]);
+        for (path, body) in [
+            ("/v1/chat/completions", with(json!({ "messages": hello, "max_tokens": 16 }))),
+            ("/v1/messages", with(json!({ "messages": hello, "max_tokens": 16 }))),
+            ("/v1/responses", with(json!({ "input": hello, "max_output_tokens": 16 }))),
+            ("/api/chat", json!({ "messages": hello, "stream": false, "options": with(json!({ "num_predict": 16 })) })),
+        ] {
+            let [whole, streamed] = split(&server, path, &body);
+            assert_eq!(whole, streamed, "{path}, seed {seed}");
+            assert_eq!(whole.0, "", "{path}, seed {seed}");
+            met += usize::from(whole.1.find("</think>").is_some_and(|at| at > 0));
+        }
+    }
+    assert!(met >= 4, "only {met} answers have such an end");
 }

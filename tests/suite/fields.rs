@@ -68,6 +68,14 @@ fn what_is_not_done_is_refused_by_name_in_every_dialect() {
             "skip_special_tokens": true, "include_stop_str_in_output": false, "stop_token_ids": [], "cache_prompt": true });
         let reply = answered(&server, path, &with(body.clone(), neutral));
         assert!(!reply.head.contains("x-ignored-fields"), "{path}: {}", reply.head);
+        let neutral = json!({ "modalities": ["text"], "audio": null, "functions": [], "function_call": "none", "lora": [],
+            "chat_template": "", "regex": "", "guided_grammar": "", "guided_regex": "", "use_beam_search": false,
+            "structured_outputs": {}, "mirostat": 0, "response_format": null });
+        let reply = answered(&server, path, &with(body.clone(), neutral));
+        assert!(!reply.head.contains("x-ignored-fields"), "{path}: {}", reply.head);
+        refused(&server, path, &with(body.clone(), json!({ "modalities": ["text", "audio"] })), &["modalities"]);
+        refused(&server, path, &with(body.clone(), json!({ "min_tokens": 3 })), &["min_tokens", "3 are wanted"]);
+        answered(&server, path, &with(body.clone(), json!({ "min_tokens": 2 })));
         let both = json!({ "min_tokens": 1, "guided_json": { "type": "object" } });
         refused(&server, path, &with(body.clone(), both), &["min_tokens"]);
         let two = json!({ "regex": "a", "structured_outputs": { "choice": ["a"] } });
@@ -196,6 +204,7 @@ fn anthropics_own_tools_and_efforts_are_refused_by_name() {
     }
     refused(&server, "/v1/messages", &body(json!({ "tools": [{ "name": "f" }] })), &["tools[0].input_schema"]);
     refused(&server, "/v1/messages", &body(json!({ "mcp_servers": [{ "url": "x" }] })), &["mcp_servers"]);
+    answered(&server, "/v1/messages", &body(json!({ "mcp_servers": [], "container": null })));
     let custom = with(own.clone(), json!({ "type": "custom" }));
     answered(&server, "/v1/messages", &body(json!({ "tools": [own, custom] })));
     let effort = |effort: &str| body(json!({ "output_config": { "effort": effort } }));
@@ -239,6 +248,7 @@ fn fields_of_responses_act_or_are_refused() {
         ("conversation", json!("conv_1")),
         ("conversation", json!({ "id": "conv_1" })),
         ("prompt", json!({ "id": "pmpt_1" })),
+        ("conversation", json!({})),
         ("truncation", json!("auto")),
         ("max_tool_calls", json!(0)),
         ("service_tier", json!("first class")),
@@ -260,6 +270,7 @@ fn fields_of_responses_act_or_are_refused() {
         assert_eq!(answer[name], said[name], "{name}");
     }
     assert_eq!(answer["service_tier"], "default");
+    assert!(reply.head.contains("x-warnings: 'include': there is no reasoning.encrypted_content here"), "{}", reply.head);
     // Tools that run elsewhere are left out, and that is said.
     let tools = json!({ "tools": [{ "type": "web_search" }, { "type": "custom", "name": "apply_patch" }] });
     let reply = answered(&server, "/v1/responses", &body(tools));
@@ -371,6 +382,51 @@ fn ollama_tells_probabilities_and_what_it_does_not_know() {
             let name = if bad.get("truncate").is_some() { "truncate" } else { "top_logprobs" };
             refused(&server, path, &with(body.clone(), bad), &[name]);
         }
+    }
+}
+
+#[test]
+fn options_of_ollama_act_or_are_listed() {
+    let server = serve(&["--pooling", "mean"]);
+    let ask = |options: Value| {
+        let body = json!({ "messages": hello(), "options": options, "stream": false });
+        server.post("/api/chat", &with(body, json!({ "keep_alive": "5m" })))
+    };
+    let hardware = json!({ "num_predict": 1, "num_ctx": 4096, "num_gpu": 1, "num_thread": 2, "num_batch": 8, "num_keep": 4,
+                           "main_gpu": 0, "use_mmap": true, "low_vram": false, "numa": false });
+    let reply = ask(hardware.clone());
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let listed = reply.head.lines().find_map(|line| line.strip_prefix("x-ignored-fields: ")).unwrap();
+    let mut listed: Vec<&str> = listed.split(", ").collect();
+    let mut wanted: Vec<String> =
+        hardware.as_object().unwrap().keys().map(|name| format!("options.{name}")).collect();
+    wanted.retain(|name| name != "options.num_predict");
+    listed.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(listed, wanted);
+    // The whole of the server's context, and what leaves it to the server.
+    for same in [json!(512), json!(0), json!(-1)] {
+        let reply = ask(json!({ "num_predict": 1, "num_ctx": same }));
+        assert!(reply.status == 200 && !reply.head.contains("x-ignored-fields"), "{}", reply.head);
+    }
+    // Less than the server has: for prompt and answer together.
+    let prompt = ask(json!({ "num_predict": 1 })).json()["prompt_eval_count"].as_u64().unwrap();
+    for room in [1, 3] {
+        let most = |more: Value| with(json!({ "num_ctx": prompt + room, "ignore_eos": true }), more);
+        let answer = ask(most(json!({}))).json();
+        assert_eq!((&answer["eval_count"], &answer["done_reason"]), (&json!(room), &json!("length")), "{answer}");
+        assert_eq!(ask(most(json!({ "num_predict": 1 }))).json()["eval_count"], 1);
+    }
+    for small in [prompt, 1] {
+        let reply = ask(json!({ "num_ctx": small }));
+        let says = format!("{prompt} tokens > {} maximum", small - 1);
+        assert!(reply.status == 400 && reply.body.contains(&says) && reply.body.contains("num_ctx"), "{}", reply.body);
+    }
+    assert_eq!(ask(json!({ "num_ctx": "many" })).status, 400);
+    for (path, body) in [("/api/embed", json!({ "input": "Hello" })), ("/api/embeddings", json!({ "prompt": "Hello" }))] {
+        let reply = answered(&server, path, &with(body.clone(), json!({ "options": { "num_gpu": 1 }, "keep_alive": 60 })));
+        assert!(reply.head.contains("x-ignored-fields: options.num_gpu\r\n"), "{}", reply.head);
+        refused(&server, path, &with(body, json!({ "keep_alive": "soon" })), &["keep_alive"]);
     }
 }
 

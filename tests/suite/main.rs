@@ -7,6 +7,8 @@ mod arch_specs;
 mod architectures;
 #[cfg(target_os = "linux")]
 mod bad_days;
+#[cfg(target_os = "linux")]
+mod boundaries;
 mod chat;
 mod cli;
 mod cli_show;

@@ -414,6 +414,7 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     let failed = begin(&server, "no json\n");
     let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
     assert!(why.contains("line 1") && !why.contains(&data), "{why}");
+    assert_eq!(server.send("DELETE", &format!("/v1/files/{}", done["output_file_id"].as_str().unwrap()), "", "").status, 200);
     // Page by page, the latest first.
     let page = server.get("/v1/batches?limit=1").json();
     assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
@@ -431,6 +432,49 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     assert_eq!(server.send("DELETE", &format!("/v1/files/{file}"), "", "").json()["deleted"], true);
     assert_eq!(server.get(&format!("/v1/files/{file}")).status, 404);
     assert_eq!(server.get("/v1/files/..%2f..%2fetc%2fpasswd/content").status, 404);
+}
+
+#[test]
+fn lines_of_a_batch_that_fail_have_a_file_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap().to_owned();
+    let line = |id: usize, tokens: i64| {
+        json!({ "custom_id": format!("r{id}"), "url": "/v1/completions",
+                "body": { "prompt": [5, 6], "max_tokens": tokens, "ignore_eos": true } })
+        .to_string()
+            + "\n"
+    };
+    let run = |server: &super::serve::Server, content: &str| {
+        let file = upload(server, "batch", content).json();
+        let body = json!({ "input_file_id": file["id"], "endpoint": "/v1/completions", "completion_window": "24h" });
+        server.post("/v1/batches", &body).json()["id"].as_str().unwrap().to_owned()
+    };
+    let lines_of = |server: &super::serve::Server, id: &Value| -> Vec<Value> {
+        let content = server.get(&format!("/v1/files/{}/content", id.as_str().unwrap()));
+        assert_eq!(content.status, 200, "{}", content.body);
+        content.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut server = serve(&["--data", &data]);
+    let good = run(&server, &(line(0, 2) + &line(1, 2)));
+    assert_eq!(wait_for(&server, &good, &["completed"])["error_file_id"], Value::Null);
+    // Killed in the middle, no failure is told twice.
+    let mixed = run(&server, &(0..40).map(|id| line(id, if id % 4 == 0 { -7 } else { 40 })).collect::<String>());
+    while server.get(&format!("/v1/batches/{mixed}")).json()["request_counts"]["completed"].as_u64() < Some(3) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.kill();
+    let server = serve(&["--data", &data]);
+    let done = wait_for(&server, &mixed, &["completed"]);
+    assert_eq!(done["request_counts"], json!({ "total": 40, "completed": 30, "failed": 10 }));
+    let (answers, errors) = (lines_of(&server, &done["output_file_id"]), lines_of(&server, &done["error_file_id"]));
+    assert_eq!((answers.len(), errors.len()), (30, 10));
+    assert!(answers.iter().all(|line| line["response"]["status_code"] == 200));
+    for line in &errors {
+        assert_eq!(line["response"]["status_code"], 400, "{line}");
+        assert!(line["response"]["body"]["error"]["message"].as_str().unwrap().contains("max_tokens"), "{line}");
+    }
+    let file = server.get(&format!("/v1/files/{}", done["error_file_id"].as_str().unwrap())).json();
+    assert_eq!(file["purpose"], "batch_output");
 }
 
 #[test]
@@ -863,12 +907,21 @@ fn llama_servers_flags_are_translated_or_told() {
         "serve --parallel 2 --cors localhost --log json --kv-type q8_0 --ctx 4096 --thinking on --no-metrics m.gguf\n"
     );
     assert!(!told.contains("any site"), "{told}");
+    // What is left to the server.
+    let (out, _) = run("-m m.gguf -np -1 -t -1 -n -1 -s -1 --sleep-idle-seconds -1 -c 4096 --cors-origins localhost");
+    assert_eq!(out, "serve --cors localhost --ctx 4096 --thinking on --no-metrics m.gguf\n");
+    assert_eq!(run("-m m --version").0, "--version\n");
+    for flags in ["--help", "-m m -h"] {
+        let (out, _) = run(flags);
+        assert!(out.contains("--ctx-size VALUE") && out.contains("refused:\n"), "{out}");
+    }
     for (flags, words) in [
         ("-m m -ctk q4_0", "-ctk q4_0"),
         ("-m m -ctk q8_0 -ctv f16", "-ctv f16"),
         ("-m m --samplers top_k", "--samplers is not"),
         ("-m m --mirostat 2", "--mirostat 2"),
-        ("-m m --bogus", "unknown flag --bogus"),
+        ("-m m --bogus", "unknown flag --bogus ("),
+        ("-m m --n-gpu-layer 3", "did you mean --n-gpu-layers?"),
         ("-m m -c many", "a number is wanted"),
     ] {
         let (out, told) = run(flags);

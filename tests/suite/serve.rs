@@ -43,19 +43,27 @@ pub fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Serv
 
 /// Serves another model.
 pub fn serve_model(model: &Path, args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
-    let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
     command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2"]).args(args).arg(model);
+    started(command, variables).unwrap()
+}
+
+/// The server that this command starts, in a home of its own; none where the command ends.
+pub fn started(mut command: Command, variables: &[(&str, &std::ffi::OsStr)]) -> Option<Server> {
+    let home = tempfile::tempdir().unwrap();
     command.env("TOKKI_HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).env("TOKKI_OFFLINE", "1");
     command.env_remove("TOKKI_API_KEY").stderr(Stdio::piped()).stdout(Stdio::null());
     command.envs(variables.iter().copied());
-    let mut child = command.spawn().unwrap();
+    let mut child = command.spawn().ok()?;
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut address = String::new();
     let mut said = String::new();
     while address.is_empty() {
         let mut line = String::new();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended: {said}");
+        if lines.read_line(&mut line).unwrap() == 0 {
+            eprintln!("the server ended: {said}");
+            return None;
+        }
         if let Some((_, at)) = line.trim().split_once("://") {
             address = at.to_owned();
         }
@@ -66,7 +74,7 @@ pub fn serve_model(model: &Path, args: &[&str], variables: &[(&str, &std::ffi::O
     std::thread::spawn(move || {
         lines.lines().map_while(Result::ok).for_each(|line| *more.lock().unwrap() += &(line + "\n"))
     });
-    Server { child, address, said, _home: home }
+    Some(Server { child, address, said, _home: home })
 }
 
 impl Server {
@@ -300,6 +308,28 @@ fn too_long_a_prompt_says_the_numbers_in_words_that_clients_look_for() {
     assert!(error["n_prompt_tokens"].as_u64().unwrap() > 512);
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("maximum context length is") && message.contains("exceeds the available context size"));
+    // Every dialect and kind of request has them, and the numbers are those of the prompt and of the most that it may have.
+    let long = "long ".repeat(2000);
+    let server = serve(&["--pooling", "mean"]);
+    let messages = json!([{ "role": "user", "content": long }]);
+    for (path, body, most) in [
+        ("/v1/chat/completions", json!({ "messages": messages }), 511),
+        ("/v1/completions", json!({ "prompt": long }), 511),
+        ("/v1/responses", json!({ "input": long }), 511),
+        ("/v1/messages", json!({ "messages": messages, "max_tokens": 5 }), 511),
+        ("/api/chat", json!({ "messages": messages }), 511),
+        ("/v1/embeddings", json!({ "input": long }), 512),
+        ("/api/embed", json!({ "input": long, "truncate": false }), 512),
+    ] {
+        let reply = server.post(path, &body);
+        let error = &reply.json()["error"];
+        let message = error["message"].as_str().or(error.as_str()).unwrap();
+        let tokens = message.strip_prefix("prompt is too long: ").and_then(|rest| rest.split_once(" tokens > "));
+        let (tokens, rest) = tokens.unwrap_or_else(|| panic!("{path}: {message}"));
+        assert!(reply.status == 400 && tokens.parse::<usize>().unwrap() > most, "{path}: {message}");
+        assert!(rest.starts_with(&format!("{most} maximum")), "{path}: {message}");
+        assert!(message.contains("maximum context length is 512") && message.contains("exceeds the available context size"));
+    }
 }
 
 #[test]
@@ -487,6 +517,25 @@ fn utilities_of_llama_server() {
     assert_eq!(server.post("/detokenize", &json!({ "tokens": ids })).json()["content"], "Hello");
     let prompt = server.post("/apply-template", &chat(&json!({}))).json();
     assert!(prompt["prompt"].as_str().unwrap().contains("Hello there"));
+    // It is the very prompt that a chat is answered with, also where that goes on with an answer.
+    let begun = json!([{ "role": "user", "content": "Hello there" }, { "role": "assistant", "content": "I am" }]);
+    for more in [
+        json!({}),
+        json!({ "messages": begun }),
+        json!({ "messages": begun, "continue_final_message": true, "add_generation_prompt": false }),
+        json!({ "messages": begun, "continue_final_message": false }),
+        json!({ "messages": begun, "add_generation_prompt": true }),
+    ] {
+        let mut body = chat(&more);
+        body["verbose"] = true.into();
+        let prompt = server.post("/apply-template", &body).json()["prompt"].clone();
+        let answered = server.post("/v1/chat/completions", &body).json()["__verbose"]["prompt"].clone();
+        assert!(answered.as_str().unwrap().ends_with(prompt.as_str().unwrap()), "{more}: {prompt} {answered}");
+        let goes_on = more["continue_final_message"] == true;
+        assert!(!goes_on || prompt.as_str().unwrap().ends_with("I am"), "{prompt}");
+    }
+    let both = json!({ "messages": begun, "continue_final_message": true, "add_generation_prompt": true });
+    assert_eq!(server.post("/apply-template", &both).status, 400);
     let props = server.get("/props").json();
     assert_eq!((&props["n_ctx"], &props["total_slots"]), (&json!(512), &json!(8)));
     assert_eq!(server.get("/v1/models").json()["data"][0]["max_model_len"], 512);

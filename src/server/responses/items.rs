@@ -33,7 +33,7 @@ const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// Reads the fields that an answer repeats, most of which say what holds here anyway.
 pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Value>> {
-    fields.refuse_any(ELSEWHERE)?;
+    fields.refuse_filled(ELSEWHERE)?;
     let truncation = fields.str("truncation")?.unwrap_or_else(|| "disabled".to_owned());
     if truncation != "disabled" {
         return Err(fields.wrong(
@@ -50,6 +50,8 @@ pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Val
     if let Some(odd) = included.iter().find(|name| !INCLUDED.contains(&name.as_str())) {
         return Err(fields.wrong("include", format!("'{odd}' is not known; {} are", INCLUDED.join(", "))));
     }
+    let empty = included.iter().filter(|name| *name != LOGPROBS);
+    ask.warnings.extend(empty.map(|name| format!("'include': there is no {name} here")));
     let top = fields.count("top_logprobs", 0, MAX_LOGPROBS)?;
     let wanted = included.iter().any(|name| name == LOGPROBS) || top.is_some_and(|top| top > 0);
     ask.logprobs = wanted.then_some(top.unwrap_or(0));
