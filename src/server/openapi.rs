@@ -5,7 +5,7 @@ use super::routes::{Call, ROUTES, Route, State, json as respond_json};
 use super::schemas::{
     batch, chat, completion, completions, control, decisions, detokenize, embeddings, generate, infill, lookup,
     messages, named, nothing, object, ollama_chat, ollama_embed, plain_embeddings, prompted, rerank, responses, show,
-    slot, template, tokenize, upload,
+    slot, tokenize, upload,
 };
 use axum::body::Body;
 use axum::http::Response;
