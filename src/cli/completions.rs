@@ -170,7 +170,7 @@ fn fish(script: &str) -> String {
     add(&of_models().join("|"), &format!("-a \"{stored}\""));
     add("batch", &format!("-l model -x -a \"{stored}\""));
     add("pull|plan|run", &format!("-a \"{known}\""));
-    for command in Cli::command().get_subcommands() {
+    for command in whole::command().get_subcommands() {
         let without_files = WITHOUT_FILES.split('|').any(|name| name == command.get_name());
         for flag in command.get_opts().filter(|_| without_files).filter_map(clap::Arg::get_long) {
             add(command.get_name(), &format!("-l {flag} -x"));

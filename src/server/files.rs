@@ -217,7 +217,10 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `GET /v1/files`
 pub(super) async fn files(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: MAX_OBJECTS, most: MAX_OBJECTS };
-    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "file"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(
+        &resume::page(state.files.list(call.asker.owner, "file"), &resume::query(&call.uri)?, limits)?,
+        &[],
+    ))
 }
 
 /// `GET /v1/files/ID`
@@ -290,7 +293,10 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `GET /v1/batches`
 pub(super) async fn batches(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: 20, most: 100 };
-    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "batch"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(
+        &resume::page(state.files.list(call.asker.owner, "batch"), &resume::query(&call.uri)?, limits)?,
+        &[],
+    ))
 }
 
 /// `GET /v1/batches/ID`

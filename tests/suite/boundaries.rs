@@ -92,14 +92,14 @@ fn a_slot_is_its_keys_own() {
     let post = |key: &str, path: &str, body: &Value| {
         server.send("POST", path, &format!("authorization: Bearer {key}\r\n"), &body.to_string())
     };
-    let act = |key: &str, action: &str| {
-        post(key, &format!("/slots/0?action={action}"), &json!({ "filename": "mine.bin" }))
-    };
+    let act =
+        |key: &str, action: &str| post(key, &format!("/slots/0?action={action}"), &json!({ "filename": "mine.bin" }));
     let tokens: Vec<u32> = (0..200).map(|i| 3 + i % 50).collect();
     let ask = json!({ "prompt": tokens, "n_predict": 4, "id_slot": 0, "temperature": 0 });
     let cached = || post("one", "/completion", &ask).json()["timings"]["cache_n"].as_u64().unwrap();
     assert_eq!(cached(), 0);
-    let told = |key: &str| server.send("GET", "/slots", &format!("x-api-key: {key}\r\n"), "").json()[0]["n_tokens"].clone();
+    let told =
+        |key: &str| server.send("GET", "/slots", &format!("x-api-key: {key}\r\n"), "").json()[0]["n_tokens"].clone();
     assert_eq!([told("one"), told("two")], [json!(204), json!(0)]);
     assert_eq!(act("two", "erase").json()["n_erased"], 0);
     assert!(cached() > 190);

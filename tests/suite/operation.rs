@@ -414,7 +414,10 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     let failed = begin(&server, "no json\n");
     let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
     assert!(why.contains("line 1") && !why.contains(&data), "{why}");
-    assert_eq!(server.send("DELETE", &format!("/v1/files/{}", done["output_file_id"].as_str().unwrap()), "", "").status, 200);
+    assert_eq!(
+        server.send("DELETE", &format!("/v1/files/{}", done["output_file_id"].as_str().unwrap()), "", "").status,
+        200
+    );
     // Page by page, the latest first.
     let page = server.get("/v1/batches?limit=1").json();
     assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
