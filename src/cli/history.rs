@@ -132,9 +132,10 @@ fn first_line(text: &str) -> String {
 }
 
 fn transcript(chat: &KeptChat) -> String {
-    let said = |message: &serde_json::Value| {
+    let said = |(at, message): (usize, &serde_json::Value)| {
         let part = |key: &str| message[key].as_str().unwrap_or_default().trim().to_owned();
-        format!("{}:\n\n{}\n\n", part("role"), part("content"))
+        let cut = if chat.cut.contains(&at) { " (cut off)" } else { "" };
+        format!("{}{cut}:\n\n{}\n\n", part("role"), part("content"))
     };
-    chat.messages.iter().map(said).collect()
+    chat.messages.iter().enumerate().map(said).collect()
 }

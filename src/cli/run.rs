@@ -90,7 +90,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         keeper.taken_back(&conversation)?;
     }
     let turn = turn?;
-    keeper.answered(&conversation)?;
+    keeper.answered(&conversation, turn.is_cut())?;
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
         Some(Finish::Interrupted) => Err(Error::Interrupted),
@@ -119,7 +119,10 @@ impl Keeper {
         self.in_history(conversation)
     }
 
-    fn answered(&mut self, conversation: &Conversation) -> Result<()> {
+    fn answered(&mut self, conversation: &Conversation, cut: bool) -> Result<()> {
+        if let (Some((_, chat)), true) = (&mut self.history, cut) {
+            chat.cut.push(conversation.messages().len().saturating_sub(1));
+        }
         self.session.as_mut().map_or(Ok(()), |file| conversation.keep_in(file))?;
         self.in_history(conversation)
     }

@@ -44,6 +44,13 @@ pub struct Turn {
     pub left_out: usize,
 }
 
+impl Turn {
+    /// Whether it ended before the model was done: it was stopped, or came to a limit.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.stats.finish, Some(Finish::Interrupted | Finish::Length | Finish::Context))
+    }
+}
+
 /// What [`Conversation::answer`] tells its observer.
 pub trait Listener {
     /// `done` of `total` tokens of the prompt have been read.

@@ -33,6 +33,9 @@ pub struct KeptChat {
     /// What was asked first, where a summary has taken its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
+    /// Which of the messages are answers that were stopped, or cut off at a limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<usize>,
 }
 
 impl KeptChat {
@@ -45,6 +48,7 @@ impl KeptChat {
             model: absolute(model),
             messages: Vec::new(),
             first: None,
+            cut: Vec::new(),
         }
     }
 
@@ -193,6 +197,8 @@ impl Chats {
         }
         let first = chat.first.take().or_else(|| chat.asked().next().map(|_| chat.title().to_owned()));
         chat.model = absolute(model);
+        let same = |at: &usize| chat.messages.get(*at).is_none_or(|before| messages.get(*at) == Some(before));
+        chat.cut.retain(|at| *at < messages.len() && same(at));
         chat.messages = messages.to_vec();
         chat.first = first.filter(|_| chat.is_summarized());
         if chat.questions() == 0 && chat.first.is_none() { self.forget(chat) } else { self.keep(chat) }
@@ -262,6 +268,7 @@ mod tests {
             model: "/b.gguf".into(),
             messages: Vec::new(),
             first: None,
+            cut: Vec::new(),
         };
         chats.keep(&second).unwrap();
         std::fs::write(chats.dir().join("5.json"), "{").unwrap();

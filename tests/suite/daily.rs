@@ -55,6 +55,7 @@ fn chats_are_kept_listed_searched_and_continued() {
     assert!(history(&["SALTY"]).1.contains("sea") && !history(&["lake"]).1.contains("sea"));
     assert!(history(&["--show", "1"]).1.starts_with("user:\n\nWhy is the sea salty?"));
     assert_eq!(history(&["--show", "2"]).0, Some(2));
+    assert!(history(&["--show", "1"]).1.contains("assistant (cut off):"), "at the limit of tokens");
     let mut again = continued(home.path(), &["run", "--continue", "--max-tokens", "6"], 80);
     assert!(again.text.contains("continued: 1 earlier question"), "{}", again.text);
     say(&mut again, "And lakes?");

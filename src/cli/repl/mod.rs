@@ -289,6 +289,9 @@ impl Chat {
         match result {
             Ok(turn) => {
                 self.after(&turn);
+                if let (Some((_, chat)), true) = (&mut self.kept, turn.is_cut()) {
+                    chat.cut.push(self.conversation.messages().len().saturating_sub(1));
+                }
                 self.last = Some(turn);
                 self.unsaved = true;
                 self.keep();
