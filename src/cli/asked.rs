@@ -197,7 +197,7 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
     }
     let fetched = |what: &str| {
         let pays = |gguf: &Gguf| layout::pays(settings, gguf);
-        let request = store::Request { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
+        let request = store::PullRequest { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
         store::pull(settings, request, &bar).map(|pulled| pulled.path)
     };
     let path = match First::read(first) {

@@ -14,13 +14,13 @@
 
 use super::{Options, Session};
 use crate::error::FileAction;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, MetaValue};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::files::is_same;
 use crate::platform::input;
-use crate::platform::output::{self, Output};
+use crate::platform::output::{self, OutputFile};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ fn tokenizer_mark(gguf: &Gguf) -> String {
     let mut hash = Sha256::new();
     for (key, value) in gguf.keys().filter(|(key, _)| key.starts_with("tokenizer.ggml.")) {
         hash.update(key);
-        let Value::Array(array) = value else {
+        let MetaValue::Array(array) = value else {
             hash.update(format!("{value:?}"));
             continue;
         };
@@ -143,7 +143,7 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
 }
 
 /// A file that holds the session, up to its last step.
-fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<Output> {
+fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<OutputFile> {
     let cache = session.cache();
     let states = cache.states();
     let Marks { model, spec, tokenizer } = marks.clone();
@@ -161,7 +161,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         notes,
     };
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
-    let mut out = Hashing { inner: Output::begin(path)?, hash: Sha256::new() };
+    let mut out = Hashing { inner: OutputFile::begin(path)?, hash: Sha256::new() };
     let written = (|| {
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
@@ -252,7 +252,7 @@ impl SessionFile {
             Some(marks) => marks,
             None => Marks::of(session.model())?,
         };
-        let outcome = written(session, &marks, notes, &self.path).and_then(Output::commit_locked);
+        let outcome = written(session, &marks, notes, &self.path).and_then(OutputFile::commit_locked);
         self.marks = Some(marks);
         self.lock = outcome?;
         self.before = None;

@@ -9,8 +9,8 @@ use super::net::http::{HttpFault, Net, Timeouts, hub_of, shown};
 use super::net::probe::{FileProbe, content_range, rest};
 use super::net::remote::Remote;
 use super::pull::{entry_file, online, places, repository_files, url_files};
-use super::source::{self, Source};
-use super::{Progress, name};
+use super::source::{self, PullSource};
+use super::{StoreProgress, name};
 use crate::config::Settings;
 use crate::error::FileAction;
 use crate::gguf::header_len;
@@ -61,17 +61,17 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
 /// # Errors
 /// [`Error::Input`] for an invalid request or header, [`Error::Failed`] for a network or server that fails,
 /// and in offline mode.
-pub fn preview(settings: &Settings, what: &str, progress: &dyn Progress) -> Result<Preview> {
+pub fn preview(settings: &Settings, what: &str, progress: &dyn StoreProgress) -> Result<Preview> {
     let net = Net::new(settings, Timeouts::default());
     let source = source::parse(what, net.hub())?;
     online(settings, what)?;
     match source {
-        Source::Hub(repository) => {
+        PullSource::Hub(repository) => {
             let (source, remotes) = repository_files(&net, &repository)?;
             of_files(&net, source, &remotes)
         }
-        Source::Url(url) => of_files(&net, url.clone(), &url_files(&url)?),
-        Source::Catalogue(entry) => {
+        PullSource::Url(url) => of_files(&net, url.clone(), &url_files(&url)?),
+        PullSource::Catalogue(entry) => {
             for place in places(settings, &net, entry) {
                 // A package gives all of its bytes or none.
                 let catalogue::Place::Url(url) = place else { continue };

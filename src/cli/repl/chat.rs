@@ -55,7 +55,7 @@ pub(in crate::cli) struct Start {
 }
 
 /// What a chat goes on with and is kept in.
-pub(in crate::cli) struct Kept {
+pub(in crate::cli) struct ChatPlace {
     pub(in crate::cli) session: Option<SessionFile>,
     pub(in crate::cli) form: Option<Form>,
     /// An earlier chat.

@@ -17,7 +17,7 @@ use super::remote::{Remote, Tuning};
 use crate::error::FileAction;
 use crate::platform::files;
 use crate::store::hash::{sha256, sha256_so_far};
-use crate::store::{Progress, disk};
+use crate::store::{StoreProgress, disk};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result, interrupt};
 use sha2::{Digest, Sha256};
@@ -96,7 +96,7 @@ pub(in crate::store) fn fetch(
     remote: &Remote,
     part: &Path,
     tuning: Tuning,
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
 ) -> Result<Fetched> {
     let probe = probe(net, remote, tuning)?;
     disk::check_room(part, probe.size.saturating_sub(disk::allocated(part)))?;
@@ -122,7 +122,7 @@ impl Shared {
         probe: &FileProbe,
         part: &Path,
         tuning: Tuning,
-        progress: &dyn Progress,
+        progress: &dyn StoreProgress,
     ) -> Result<Arc<Self>> {
         let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
         let opened = Journal::open(&journal_of(part), probe.head(remote, block))?;
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     /// Fetches what is missing, checks the whole, and makes it last.
-    fn complete(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+    fn complete(self: &Arc<Self>, progress: &dyn StoreProgress) -> Result<String> {
         self.forget_damaged(progress)?;
         self.run_all(self.missing(), progress)?;
         let found = self.settle(progress)?;
@@ -166,7 +166,7 @@ impl Shared {
     }
 
     /// After a failure: removes what no later try could prove to be of its file.
-    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn Progress) -> Result<Error> {
+    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn StoreProgress) -> Result<Error> {
         let provable = self.head.provable();
         if provable {
             self.record_begun();
@@ -229,7 +229,7 @@ impl Shared {
     }
 
     /// Forgets the blocks whose bytes on disk are not what the journal says. Returns how many.
-    fn forget_damaged(&self, progress: &dyn Progress) -> Result<usize> {
+    fn forget_damaged(&self, progress: &dyn StoreProgress) -> Result<usize> {
         let done = lock(&self.done).clone();
         if done.is_empty() {
             return Ok(0);
@@ -250,7 +250,7 @@ impl Shared {
     }
 
     /// Fetches these runs with all connections.
-    fn run_all(self: &Arc<Self>, runs: VecDeque<Range<u64>>, progress: &dyn Progress) -> Result<()> {
+    fn run_all(self: &Arc<Self>, runs: VecDeque<Range<u64>>, progress: &dyn StoreProgress) -> Result<()> {
         // Blocks in flight are what a crash loses: no more of them than make up a part.
         let most = usize::try_from(self.tuning.part / self.head.block).unwrap_or(usize::MAX).min(runs.len()).max(1);
         let workers = if self.ranges { self.tuning.connections.clamp(1, most) } else { 1 };
@@ -445,7 +445,7 @@ impl Shared {
 
     /// The hash of the whole, which must be the wanted one. If it is not: blocks that the disk damaged are fetched
     /// again; if none is, the server gave wrong bytes somewhere, and every block gets a second chance.
-    fn settle(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+    fn settle(self: &Arc<Self>, progress: &dyn StoreProgress) -> Result<String> {
         let Some(wanted) = self.head.sha256.clone() else { return self.whole_hash(progress) };
         let first = self.whole_hash(progress)?;
         if first == wanted {
@@ -475,7 +475,7 @@ impl Shared {
             .hint("what came was thrown away: the server's copy is damaged, or another version"))
     }
 
-    fn whole_hash(&self, progress: &dyn Progress) -> Result<String> {
+    fn whole_hash(&self, progress: &dyn StoreProgress) -> Result<String> {
         progress.begin(&format!("{}: checking", self.remote.name), self.head.size, 0);
         let io = |e| Error::io(&self.part, FileAction::Read, e);
         let file = File::open(&self.part).map_err(io)?;
