@@ -3,14 +3,10 @@
 //! Precedence: flag, then environment, then file, then the model's or vendor's own value. A [`Settings`] holds only what
 //! are set, with their origin; an accessor that returns `None` means that the last of these decides.
 //!
-//! ```no_run
-//! # fn main() -> tokki::Result<()> {
-//! # let (machine, sampling) = (tokki::config::MachineFlags::default(), tokki::config::SamplingFlags::default());
+//! ```text
 //! // `machine` and `sampling` are groups of flags, flattened into a command's clap struct.
-//! let settings = tokki::config::Settings::load()?.with(&machine).with(&sampling);
+//! let settings = Settings::load()?.with(&machine).with(&sampling);
 //! let ctx: Option<usize> = settings.ctx();
-//! # Ok(())
-//! # }
 //! ```
 
 mod item;
@@ -19,12 +15,10 @@ mod sampling;
 mod table;
 mod values;
 
-pub use item::{Bytes, Item, ThinkingSetting, ThoughtView, Threads, at_least_one, count};
+pub use item::{Bytes, Item, ThinkingSetting, ThoughtView, at_least_one, count};
 pub use key::{Counts, Key};
 pub use sampling::SamplingFlags;
-pub use table::{
-    AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS,
-};
+pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS};
 pub use values::{Flags, SettingOrigin, Settings};
 
 use crate::error::FileAction;

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
+use super::item::Threads;
 use super::*;
 use clap::Parser;
 

@@ -28,11 +28,11 @@ pub use disk::{free, has_room};
 pub use home::{Store, StoredModel};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
+#[cfg(feature = "testing")]
 pub use net::journal::vouched;
-pub use net::package::Package;
 pub use preview::{Preview, is_remote, preview};
-pub use progress::{Silent, StoreProgress};
-pub use pull::{LayoutChoice, PullRequest, Pulled, pull};
+pub use progress::StoreProgress;
+pub use pull::{LayoutChoice, PullRequest, pull};
 pub use staging::{Order, Staging};
 
 use crate::config::Settings;

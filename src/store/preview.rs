@@ -35,8 +35,6 @@ const RETRIES: u32 = 3;
 pub struct Preview {
     dir: TempDir,
     first: String,
-    /// Where the model is.
-    pub source: String,
     /// Bytes that were read of it.
     pub read: u64,
 }
@@ -67,15 +65,15 @@ pub fn preview(settings: &Settings, what: &str, progress: &dyn StoreProgress) ->
     online(settings, what)?;
     match source {
         PullSource::Hub(repository) => {
-            let (source, remotes) = repository_files(&net, &repository)?;
-            of_files(&net, source, &remotes)
+            let (_, remotes) = repository_files(&net, &repository)?;
+            of_files(&net, &remotes)
         }
-        PullSource::Url(url) => of_files(&net, url.clone(), &url_files(&url)?),
+        PullSource::Url(url) => of_files(&net, &url_files(&url)?),
         PullSource::Catalogue(entry) => {
             for place in places(settings, &net, entry) {
                 // A package gives all of its bytes or none.
                 let catalogue::Place::Url(url) = place else { continue };
-                match of_files(&net, entry.name.to_owned(), &[entry_file(entry, url)]) {
+                match of_files(&net, &[entry_file(entry, url)]) {
                     Ok(preview) => return Ok(preview),
                     Err(error) => progress.note(&error.to_string()),
                 }
@@ -86,7 +84,7 @@ pub fn preview(settings: &Settings, what: &str, progress: &dyn StoreProgress) ->
     }
 }
 
-fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
+fn of_files(net: &Net, remotes: &[Remote]) -> Result<Preview> {
     let mut headers = Vec::new();
     let mut read = 0;
     for remote in remotes {
@@ -108,7 +106,7 @@ fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
         write().map_err(|e| Error::io(&path, FileAction::Write, e))?;
     }
     let first = remotes.first().map(|remote| remote.name.clone()).unwrap_or_default();
-    Ok(Preview { dir, first, source, read })
+    Ok(Preview { dir, first, read })
 }
 
 /// Reads one file from its front.

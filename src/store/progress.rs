@@ -19,10 +19,12 @@ pub trait StoreProgress: Sync {
     }
 }
 
+#[cfg(test)]
 /// Shows nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
+#[cfg(test)]
 impl StoreProgress for Silent {
     fn begin(&self, _: &str, _: u64, _: u64) {}
     fn advance(&self, _: u64) {}

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use tokki::arch::{ARCHITECTURES, Pooling};
 use tokki::engine::{Embedder, Options, Session, saved};
 use tokki::gguf::{Gguf, RowLayout};
-use tokki::kv::CacheShape;
+use tokki::internals::CacheShape;
 use tokki::model::{Model, Stack};
 use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;

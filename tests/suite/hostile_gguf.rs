@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokki::arch;
-use tokki::describe::Description;
 use tokki::gguf::{Gguf, MetaValue, ValueKind};
+use tokki::internals::Description;
 use tokki::testing::{Rng, Writer, text};
 
 fn open(bytes: &[u8]) -> tokki::Result<Gguf> {
