@@ -100,7 +100,7 @@ settings! {
         /// reading and generating give the same bits
         latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, LATENT_FORMS),
             [value_name = "FORM", help_heading = "Machine"];
-        /// Ask for weights before they are used, so that the disk is never idle: on, off, or auto for models larger than
+        /// Read weights from the disk before they are used, so that it is never idle: on, off, or auto for models larger than
         /// the free memory
         read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, READ_AHEAD),
             [value_name = "WHEN", help_heading = "Machine"];

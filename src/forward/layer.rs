@@ -129,7 +129,7 @@ impl Pass<'_> {
         self.tell("ffn_norm", index, e, &s.h);
         match &self.model.layers[index].feeds[number].ffn {
             FfnWeights::Dense(w) => {
-                self.ask_for_layer(index + 1);
+                self.read_layer_ahead(index + 1);
                 self.dense(s, index, &feed.ffn, w);
             }
             FfnWeights::Experts(w) => self.experts(s, (index, number), w),

@@ -189,7 +189,7 @@ impl Pass<'_> {
         });
         drop(input);
         self.tell_rows("result_norm", rows, e, &s.h);
-        self.ask_for_layer(0);
+        self.read_layer_ahead(0);
         let logits = sized(&mut s.logits, rows * spec.vocab);
         self.product(&self.model.output, &s.input, logits);
         if let Output::Logits { scale, softcap, .. } = spec.output {

@@ -38,8 +38,8 @@ impl Pass<'_> {
         let mut plan = plan(self.isa, &mut s.router[..n * count], count, experts, bias);
         self.tell("ffn_moe_probs", layer, count, &s.router);
         let ahead = Ahead::new(self.read_ahead, &plan, &w.experts);
-        self.ask_for(&ahead.at_once());
-        self.ask_for_layer(layer + 1);
+        self.read_ahead_of(&ahead.at_once());
+        self.read_layer_ahead(layer + 1);
         match (&w.shared, experts.shared) {
             (Some(shared), Some(facts)) => {
                 self.plain(s, facts.act, shared);
@@ -144,7 +144,7 @@ impl Pass<'_> {
             left = rest;
             let rows = if facts.weigh_input { own } else { tokens };
             let product = Product::gated((w, *expert), facts.act, input, Some(rows), (gate, up), lead);
-            products.push(product.asking_for(ahead.at_product(i)));
+            products.push(product.reading_ahead(ahead.at_product(i)));
         }
         product::run(lead, self.isa, &products);
         drop(products);
@@ -157,7 +157,7 @@ impl Pass<'_> {
             let band = product::band(&w.down, own.len(), lead.threads());
             let out = OutTiles::new(take(&mut outputs, own.len() * e), e, band);
             let product = Product::of((&w.down, *expert), &s.inner, own, out);
-            products.push(product.asking_for(ahead.at_product(plan.experts.len() + i)));
+            products.push(product.reading_ahead(ahead.at_product(plan.experts.len() + i)));
         }
         product::run(lead, self.isa, &products);
     }
