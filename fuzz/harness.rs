@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use tokki::chat::{CallFinder, Splitter, StopMatcher, Template, Tools, Vars};
-use tokki::engine::{Embedder, Options, Session, saved};
+use tokki::engine::{Embedder, Options, Session, session_file};
 use tokki::gguf::Gguf;
 use tokki::internals::Description;
 use tokki::model::Model;
@@ -228,7 +228,7 @@ pub fn session(data: &[u8]) {
     let good = GOOD.get_or_init(|| {
         let mut session = Session::new(model(), pool(), options());
         session.feed(&[1, 2, 3], &mut |_| ()).expect("three tokens");
-        saved::save(&session, serde_json::json!({"a": 1}), &path).expect("a session file");
+        session_file::save(&session, serde_json::json!({"a": 1}), &path).expect("a session file");
         std::fs::read(&path).expect("what was written")
     });
     let mut bytes = good.clone();
@@ -244,7 +244,7 @@ pub fn session(data: &[u8]) {
         None => {}
     }
     std::fs::write(&path, &bytes).expect("a file");
-    if saved::load(&path, model(), pool(), options()).is_ok() {
+    if session_file::load(&path, model(), pool(), options()).is_ok() {
         assert_eq!(&bytes, good, "another file than the saved one is believed");
     }
     drop(std::fs::remove_file(&path));

@@ -26,9 +26,9 @@
 //! `examples/` has more: a chat, an answer that keeps to a schema, a sampler of one's own.
 //!
 //! # Features
-//! `cli` (the default) is the command `tokki` with everything below; `server` the HTTP server, `pull` the store and its
-//! downloads, `grammar` answers that keep to a schema or grammar, `testing` tiny models for tests. A program that only
-//! runs models takes none of them: `tokki = { default-features = false }`.
+//! `grammar` is answers that keep to a schema or grammar, `testing` tiny models for tests, `cli` (the default) the command
+//! `tokki`, of which `server` and `pull` are parts: its HTTP server, its store of models with their downloads. A program that
+//! only runs models takes none of them: `tokki = { default-features = false }`.
 //!
 //! # The straight line, bytes to text
 //! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;

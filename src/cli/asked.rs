@@ -228,7 +228,7 @@ fn piped(has_prompt: bool) -> Result<Option<String>> {
     if stdin.is_terminal() || !waiting::comes(has_prompt) {
         return Ok(None);
     }
-    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT)?)?;
+    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT_BYTES)?)?;
     Ok((!text.trim().is_empty()).then_some(text))
 }
 

@@ -197,7 +197,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
 fn probe_key(compute: &Compute) -> Result<String> {
     Ok(format!(
         "{} {} {} {} threads {} {}",
-        crate::engine::saved::fingerprint(&compute.model)?,
+        crate::engine::session_file::fingerprint(&compute.model)?,
         layout_name(compute.model.gguf.layout()),
         env!("CARGO_PKG_VERSION"),
         compute.pool.threads(),

@@ -8,7 +8,7 @@ use super::shown::Show;
 use super::turn::{constraint, empty, left_out, thinking, timings};
 use crate::chat;
 use crate::config::{SettingOrigin, Settings};
-use crate::engine::saved::SessionFile;
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
 use crate::predict::measure;

@@ -12,7 +12,7 @@
 //! that has nothing.
 
 use super::DiskCache;
-use super::saved;
+use super::session_file;
 use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PageState, PrefixTree, Snapshot};
 use crate::model::Model;
@@ -66,7 +66,7 @@ impl Disk {
     /// # Errors
     /// A folder that cannot be made or read, or that another process uses.
     pub(super) fn open(place: &DiskCache, model: &Model, shape: &Arc<CacheShape>) -> Result<Self> {
-        let marks = saved::mark(model)?;
+        let marks = session_file::mark(model)?;
         let root: Key = Sha256::new()
             .chain_update(marks)
             .chain_update(shape.kind().name())

@@ -35,7 +35,7 @@ const VERSION: u32 = 2;
 /// Begins the notes of a question without an answer.
 const ASKED: &[u8; 8] = b"TOKKIASK";
 /// A header holds a conversation's text: 64 MiB is more than any context.
-const MAX_HEADER: u64 = 64 << 20;
+const MAX_HEADER_BYTES: u64 = 64 << 20;
 const DIGEST: u64 = 32;
 
 /// What a session file says about itself.
@@ -403,8 +403,8 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(format!("version {VERSION}"), format!("version {version}")));
         }
         let length = u64::from(self.u32()?);
-        if length > MAX_HEADER {
-            return Err(self.wrong(format!("a header of at most {MAX_HEADER} bytes"), length.to_string()));
+        if length > MAX_HEADER_BYTES {
+            return Err(self.wrong(format!("a header of at most {MAX_HEADER_BYTES} bytes"), length.to_string()));
         }
         let bytes = self.bytes(length)?;
         serde_json::from_slice(&bytes).map_err(|why| self.wrong("a header that can be read", why.to_string()))
@@ -454,7 +454,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
         }
         let mut rest = Vec::new();
-        let read = self.inner.by_ref().take(MAX_HEADER).read_to_end(&mut rest);
+        let read = self.inner.by_ref().take(MAX_HEADER_BYTES).read_to_end(&mut rest);
         read.map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         let mut rest = rest.as_slice();
         let asked = std::iter::from_fn(|| {

@@ -3,7 +3,7 @@
 use super::attach;
 use super::show::Sink;
 use crate::config::{MachineFlags, Settings, ThoughtView};
-use crate::engine::saved::SessionFile;
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::Form;
 use crate::store::chats;

@@ -14,7 +14,7 @@ mod switch;
 use super::output;
 use super::turn::{constraint, empty, left_out, timings};
 use crate::config::Settings;
-use crate::engine::saved::SessionFile;
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::store::chats;
 use crate::{Error, Result, interrupt};

@@ -31,8 +31,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use ureq::http::header;
 
-const GRAIN: u64 = 1 << 16;
-const BUFFER: usize = 1 << 18;
+const GRAIN_BYTES: u64 = 1 << 16;
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// What was fetched.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Shared {
         tuning: Tuning,
         progress: &dyn StoreProgress,
     ) -> Result<Arc<Self>> {
-        let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
+        let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN_BYTES * GRAIN_BYTES).max(GRAIN_BYTES);
         let opened = Journal::open(&journal_of(part), probe.head(remote, block))?;
         let mut head = opened.head;
         head.sha256 = remote.sha256.clone().or(head.sha256);
@@ -340,7 +340,7 @@ impl Shared {
                 Err(Halt::Fault(fault)) => fault,
                 Err(other) => return Err(other),
             };
-            let gained = cursor.at - before >= GRAIN;
+            let gained = cursor.at - before >= GRAIN_BYTES;
             misses = if gained && self.head.provable() { 1 } else { misses + 1 };
             if !fault.passing || misses > self.tuning.retries {
                 let why = if misses > 1 { format!("{} ({misses} times in a row)", fault.why) } else { fault.why };
@@ -369,9 +369,9 @@ impl Shared {
         // Without ranges the answer starts at the front, and what is there already is read past.
         let mut at = if self.ranges { cursor.at } else { 0 };
         let mut body = answer.reader();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; BUFFER_BYTES];
         while at < end {
-            let most = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+            let most = usize::try_from(end - at).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
             let n = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
                 Ok(0) => return Err(HttpFault::passing(&host, "the connection ended early").into()),
                 Ok(n) => n,
