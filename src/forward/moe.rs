@@ -7,7 +7,7 @@ use super::pass::Pass;
 use super::product::{self, Product};
 use super::routing::Routing;
 use super::scratch::{Scratch, sized};
-use crate::arch::{Experts, Ffn, Gating, Router, RouterInput};
+use crate::arch::{Experts, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
@@ -26,8 +26,7 @@ pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn experts(&self, s: &mut Scratch, (layer, feed): (usize, usize), w: &ExpertWeights) {
-        let Ffn::Experts(experts) = &self.model.spec.layers[layer].feeds[feed].ffn else { return };
+    pub(super) fn experts(&self, s: &mut Scratch, layer: usize, experts: &Experts, w: &ExpertWeights) {
         let (n, e) = (self.n, self.model.spec.embd);
         let count = w.router.rows();
         self.route(s, experts, w);
