@@ -162,7 +162,7 @@ impl Session {
     }
 
     /// Appends tokens and hands the logits after each one to `each`, with the token's index. All are those of one
-    /// conversation of the length that it then has (see [`KvCache::aim`]).
+    /// conversation of the length that it then has (see `KvCache::aim`).
     ///
     /// # Errors
     /// As [`Session::feed`], and those of `each`.
