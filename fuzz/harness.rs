@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use tokki::chat::{CallFinder, Splitter, StopMatcher, Template, Tools, Vars};
-use tokki::describe::Description;
-use tokki::engine::{Embedder, Options, Session, saved};
+use tokki::engine::{Embedder, Options, Session, session_file};
 use tokki::gguf::Gguf;
+use tokki::internals::Description;
 use tokki::model::Model;
 use tokki::parallel::Pool;
 use tokki::sample::{Constraint, Form, Grammars};
@@ -228,7 +228,7 @@ pub fn session(data: &[u8]) {
     let good = GOOD.get_or_init(|| {
         let mut session = Session::new(model(), pool(), options());
         session.feed(&[1, 2, 3], &mut |_| ()).expect("three tokens");
-        saved::save(&session, serde_json::json!({"a": 1}), &path).expect("a session file");
+        session_file::save(&session, serde_json::json!({"a": 1}), &path).expect("a session file");
         std::fs::read(&path).expect("what was written")
     });
     let mut bytes = good.clone();
@@ -244,7 +244,7 @@ pub fn session(data: &[u8]) {
         None => {}
     }
     std::fs::write(&path, &bytes).expect("a file");
-    if saved::load(&path, model(), pool(), options()).is_ok() {
+    if session_file::load(&path, model(), pool(), options()).is_ok() {
         assert_eq!(&bytes, good, "another file than the saved one is believed");
     }
     drop(std::fs::remove_file(&path));
@@ -260,8 +260,8 @@ pub fn config(data: &[u8]) {
     ));
     std::fs::write(&path, data).expect("a file");
     let file = path.to_string_lossy().into_owned();
-    drop(tokki::config::Settings::from_sources(&|name| (name == "TOKKI_CONFIG").then(|| file.clone())));
-    drop(tokki::config::Settings::from_sources(&|name| (name != "TOKKI_CONFIG").then(|| text.clone().into_owned())));
+    drop(tokki::internals::Settings::from_sources(&|name| (name == "TOKKI_CONFIG").then(|| file.clone())));
+    drop(tokki::internals::Settings::from_sources(&|name| (name != "TOKKI_CONFIG").then(|| text.clone().into_owned())));
     drop(std::fs::remove_file(&path));
 }
 
@@ -298,7 +298,7 @@ pub fn journal(data: &[u8]) {
         _ => data.to_vec(),
     };
     std::fs::write(&path, &bytes).expect("a file");
-    let vouched = tokki::store::vouched(&path);
+    let vouched = tokki::internals::vouched(&path);
     assert!(
         vouched.as_ref().is_none_or(|(size, blocks)| *size > 0 && blocks.iter().all(|block| block.end <= *size)),
         "blocks past the end"
@@ -306,6 +306,6 @@ pub fn journal(data: &[u8]) {
     // Without its last, torn line it says the same.
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     std::fs::write(&path, &bytes[..whole]).expect("a file");
-    assert_eq!(tokki::store::vouched(&path), vouched, "read twice");
+    assert_eq!(tokki::internals::vouched(&path), vouched, "read twice");
     drop(std::fs::remove_file(&path));
 }

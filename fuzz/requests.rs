@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokki::engine::{Engine, EngineOptions, Llm, least_cache};
-use tokki::server::{Defaults, Models, Notice, Offer, OnNotice, Residency, ServerOptions, serve};
+use tokki::internals::{Defaults, Models, Notice, Offer, OnNotice, Residency, ServerOptions, serve};
 
 /// Routes that read JSON, each with a body that is good.
 const ROUTES: &[(&str, &str)] = &[

@@ -3,14 +3,10 @@
 //! Precedence: flag, then environment, then file, then the model's or vendor's own value. A [`Settings`] holds only what
 //! are set, with their origin; an accessor that returns `None` means that the last of these decides.
 //!
-//! ```no_run
-//! # fn main() -> tokki::Result<()> {
-//! # let (machine, sampling) = (tokki::config::MachineFlags::default(), tokki::config::SamplingFlags::default());
+//! ```text
 //! // `machine` and `sampling` are groups of flags, flattened into a command's clap struct.
-//! let settings = tokki::config::Settings::load()?.with(&machine).with(&sampling);
+//! let settings = Settings::load()?.with(&machine).with(&sampling);
 //! let ctx: Option<usize> = settings.ctx();
-//! # Ok(())
-//! # }
 //! ```
 
 mod item;
@@ -19,13 +15,11 @@ mod sampling;
 mod table;
 mod values;
 
-pub use item::{Bytes, Item, Thinking, ThoughtView, Threads, at_least_one, count};
+pub use item::{Bytes, Item, ThinkingSetting, ThoughtView, at_least_one, count};
 pub use key::{Counts, Key};
 pub use sampling::SamplingFlags;
-pub use table::{
-    AnswerFlags, ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS,
-};
-pub use values::{Flags, Origin, Settings};
+pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS};
+pub use values::{Flags, SettingOrigin, Settings};
 
 use crate::error::FileAction;
 use crate::sample::PARAMETERS;
@@ -98,7 +92,7 @@ impl Settings {
         for key in KEYS.iter() {
             if let Some(text) = var(key.env).filter(|text| !text.is_empty()) {
                 key.check(&text).map_err(|why| Error::input(key.env, why, format!("{text:?}")))?;
-                settings.values.insert(key.name, (text, Origin::Env(key.env)));
+                settings.values.insert(key.name, (text, SettingOrigin::Env(key.env)));
             }
         }
         Ok(settings)
@@ -181,7 +175,7 @@ impl Settings {
                 return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
             }
             key.check(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
-            self.values.insert(key.name, (text, Origin::File(path.to_path_buf())));
+            self.values.insert(key.name, (text, SettingOrigin::File(path.to_path_buf())));
         }
         Ok(())
     }

@@ -26,9 +26,9 @@
 //! `examples/` has more: a chat, an answer that keeps to a schema, a sampler of one's own.
 //!
 //! # Features
-//! `cli` (the default) is the command `tokki` with everything below; `server` the HTTP server, `pull` the store and its
-//! downloads, `grammar` answers that keep to a schema or grammar, `testing` tiny models for tests. A program that only
-//! runs models takes none of them: `tokki = { default-features = false }`.
+//! `grammar` is answers that keep to a schema or grammar, `testing` tiny models for tests, `cli` (the default) the command
+//! `tokki`, of which `server` and `pull` are parts: its HTTP server, its store of models with their downloads. A program that
+//! only runs models takes none of them: `tokki = { default-features = false }`.
 //!
 //! # The straight line, bytes to text
 //! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;
@@ -37,6 +37,13 @@
 //! `docs/architecture.md` shows the rooms; `tests/suite/layering` holds the list of which may use which.
 
 #![deny(unsafe_code)]
+// A room that is private here is the boundary: what it offers to other rooms is `pub` in it.
+#![allow(unreachable_pub, reason = "rooms are private, not each name in them")]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "parts of rooms that only the command uses")
+)]
+#![cfg_attr(feature = "testing", allow(unnameable_types, reason = "`internals` shows parts of rooms"))]
 
 pub mod arch;
 pub mod chat;
@@ -48,47 +55,56 @@ pub mod parallel;
 pub mod sample;
 pub mod tokenizer;
 
-// Rooms that are no part of the library's interface: the command, the tests and the benchmarks of this repository look into them,
-// and they change as those do.
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "pull")]
+mod config;
+#[cfg(any(feature = "cli", feature = "server"))]
+mod describe;
+mod forward;
+mod interrupt;
+mod kv;
+mod machine;
+#[cfg(feature = "cli")]
+mod perplexity;
+mod platform;
+#[cfg(feature = "cli")]
+mod predict;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(any(feature = "cli", feature = "server"))]
+mod shapes;
+#[cfg(feature = "pull")]
+mod store;
+mod suggest;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod text;
+mod units;
+
+/// What the tests, the benchmarks and the fuzzing of this repository look into, and no program should: it changes as they do.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod internals {
+    #[cfg(feature = "pull")]
+    pub use crate::config::Settings;
+    #[cfg(feature = "cli")]
+    pub use crate::describe::Description;
+    pub use crate::forward::{PassSettings, Scratch, Span, Want, forward};
+    pub use crate::kv::{CacheShape, KvCache};
+    #[cfg(feature = "server")]
+    pub use crate::server::{Defaults, Models, Notice, Offer, OnNotice, Residency, ServerOptions, serve};
+    #[cfg(feature = "cli")]
+    pub use crate::shapes::{Plan, outline};
+    #[cfg(feature = "pull")]
+    pub use crate::store::vouched;
+    pub use crate::units::show_bytes;
+}
+
+/// The command `tokki`; `stdout_closed` says that what it writes would be lost.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
-pub mod cli;
-#[cfg(feature = "pull")]
-#[doc(hidden)]
-pub mod config;
-#[doc(hidden)]
-pub mod describe;
-#[doc(hidden)]
-pub mod forward;
-#[doc(hidden)]
-pub mod interrupt;
-#[doc(hidden)]
-pub mod kv;
-#[doc(hidden)]
-pub mod machine;
-#[doc(hidden)]
-pub mod perplexity;
-#[doc(hidden)]
-pub mod platform;
-#[doc(hidden)]
-pub mod predict;
-#[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod server;
-#[doc(hidden)]
-pub mod shapes;
-#[cfg(feature = "pull")]
-#[doc(hidden)]
-pub mod store;
-#[doc(hidden)]
-pub mod suggest;
-#[cfg(any(test, feature = "testing"))]
-#[doc(hidden)]
-pub mod testing;
-#[doc(hidden)]
-pub mod text;
-#[doc(hidden)]
-pub mod units;
+pub use cli::main as command;
 
 pub use chat::Part;
 pub use engine::{Conversation, Listener as Observer, Llm, Options, Session, Wishes};

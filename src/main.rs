@@ -13,5 +13,5 @@ fn look_at_stdout() {
 static STDOUT_CLOSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 fn main() -> std::process::ExitCode {
-    tokki::cli::main(STDOUT_CLOSED.load(std::sync::atomic::Ordering::Relaxed))
+    tokki::command(STDOUT_CLOSED.load(std::sync::atomic::Ordering::Relaxed))
 }

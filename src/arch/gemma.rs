@@ -4,7 +4,8 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, End, Feed, Ffn, Output, Pairing, Rope, RopeScaling, RouterInput, Spec, Stream, Streams, Values, Window,
+    Activation, End, Feed, Ffn, Output, Pairing, Rope, RopeScaling, RouterInput, Spec, Stream, StreamSpec, Values,
+    Window,
 };
 use crate::Result;
 use crate::gguf::Gguf;
@@ -140,7 +141,7 @@ pub(super) fn gemma3n(gguf: &Gguf) -> Result<Spec> {
     let shape = |name: &str| gguf.tensor(name).map(|tensor| tensor.shape.as_slice());
     let rank = shape("blk.0.laurel_l.weight").and_then(|shape| shape.get(1)).copied().unwrap_or(64);
     let count = shape("altup_proj.weight").map_or(4, |shape| shape.get(2).copied().unwrap_or(1).saturating_add(1));
-    spec.streams = Some(Streams { count, rank });
+    spec.streams = Some(StreamSpec { count, rank });
     let per_layer = keys.set_usize("embedding_length_per_layer_input")?;
     let stored = shape("blk.0.inp_gate.weight").and_then(|shape| shape.get(1)).copied();
     spec.embedding.per_layer = Some(per_layer.or(stored).unwrap_or(256));

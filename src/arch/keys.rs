@@ -4,7 +4,7 @@ use super::{
     Activation, Attention, Dense, Embedding, Feed, Ffn, Gate, Layer, Mixer, Norm, NormKind, Output, Pairing,
     Projection, Residual, Rope, Spec, Stream, Values, Window,
 };
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, MetaValue};
 use crate::{Error, ErrorKind, Result};
 
 /// Most layers of a model; the largest real ones have 126.
@@ -41,7 +41,7 @@ impl<'a> Keys<'a> {
     /// A count that some files hold as a floating-point number.
     pub(super) fn count(&self, key: &str) -> Result<Option<usize>> {
         match self.gguf.value(&self.full(key)) {
-            Some(Value::Float(x)) if x.fract() == 0.0 && (0.0..1e6).contains(x) => Ok(Some(*x as usize)),
+            Some(MetaValue::Float(x)) if x.fract() == 0.0 && (0.0..1e6).contains(x) => Ok(Some(*x as usize)),
             _ => self.usize(key),
         }
     }
@@ -94,7 +94,7 @@ impl<'a> Keys<'a> {
     /// A number per layer: written once for all, or as an array.
     pub(super) fn per_layer(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>> {
         let name = self.full(key);
-        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+        if !matches!(self.gguf.value(&name), Some(MetaValue::Array(_))) {
             return Ok(self.gguf.usize(&name)?.map(|n| vec![n; layers]));
         }
         let values = self.gguf.u32s(&name, layers)?.unwrap_or_default();
@@ -107,7 +107,7 @@ impl<'a> Keys<'a> {
     /// A real number per layer: written once for all, or as an array.
     pub(super) fn f32s_per_layer(&self, key: &str, layers: usize) -> Result<Option<Vec<f32>>> {
         let name = self.full(key);
-        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+        if !matches!(self.gguf.value(&name), Some(MetaValue::Array(_))) {
             return Ok(self.gguf.f32(&name)?.map(|x| vec![x; layers]));
         }
         let values = self.gguf.f32s(&name, layers)?.unwrap_or_default();
@@ -120,7 +120,7 @@ impl<'a> Keys<'a> {
     /// A mark per layer, as booleans or numbers.
     pub(super) fn marks(&self, key: &str, layers: usize) -> Result<Option<Vec<bool>>> {
         let name = self.full(key);
-        if !matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+        if !matches!(self.gguf.value(&name), Some(MetaValue::Array(_))) {
             return Ok(None);
         }
         let marks = self.gguf.bools(&name, layers)?.unwrap_or_default();
@@ -134,7 +134,7 @@ impl<'a> Keys<'a> {
     /// `global_first`) sees everything; a period of 0 makes all of them windows.
     pub(super) fn windowed(&self, layers: usize, default_period: usize, global_first: bool) -> Result<Vec<bool>> {
         let name = self.full("attention.sliding_window_pattern");
-        if matches!(self.gguf.value(&name), Some(Value::Array(_))) {
+        if matches!(self.gguf.value(&name), Some(MetaValue::Array(_))) {
             return Ok(self.marks("attention.sliding_window_pattern", layers)?.unwrap_or_default());
         }
         let period = self.gguf.usize(&name)?.unwrap_or(default_period);

@@ -145,7 +145,7 @@ pub(super) fn apertus(gguf: &Gguf) -> Result<Spec> {
     let layers = spec.layers.len();
     let value = |key: &str| -> Result<Vec<f32>> {
         let values = match gguf.value(key) {
-            Some(crate::gguf::Value::Array(_)) => gguf.f32s(key, layers)?.unwrap_or_default(),
+            Some(crate::gguf::MetaValue::Array(_)) => gguf.f32s(key, layers)?.unwrap_or_default(),
             _ => vec![gguf.need_f32(key)?; layers],
         };
         if values.len() < layers { Err(gguf.wrong(key, format!("{layers} values, one per layer"))) } else { Ok(values) }

@@ -52,7 +52,7 @@ pub use mixers::{
 pub use norm::{Norm, NormKind};
 pub use spec::{
     Classifier, Embedding, End, Layer, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling,
-    Skip, Spec, Streams,
+    Skip, Spec, StreamSpec,
 };
 pub use table::{ARCHITECTURES, Family};
 pub use tensors::Tensor;

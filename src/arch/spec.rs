@@ -31,7 +31,7 @@ pub struct Spec {
     /// Whether RMS norms may have a bias, too.
     pub norm_biases: bool,
     /// The residual stream is the first of several.
-    pub streams: Option<Streams>,
+    pub streams: Option<StreamSpec>,
     /// The distinct rotary embeddings; layers point in here.
     pub ropes: Vec<Rope>,
     /// What the names of a layer's tensors begin with, before its number: `blk`.
@@ -86,7 +86,7 @@ impl Default for Embedding {
 
 /// Several residual streams (AltUp, arXiv 2301.13310), with a low-rank path beside attention (LAuReL, arXiv 2411.07501).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Streams {
+pub struct StreamSpec {
     /// How many.
     pub count: usize,
     /// Rank of the path.

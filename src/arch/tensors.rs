@@ -7,7 +7,7 @@ use super::mixers::{
     StateSpace, TimeMix, TimeMixForm, Values,
 };
 use super::norm::{Norm, NormKind};
-use super::spec::{Classifier, End, Layer, Output, Pooling, RopeFactors, Spec, Streams};
+use super::spec::{Classifier, End, Layer, Output, Pooling, RopeFactors, Spec, StreamSpec};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl List {
             self.add("per_layer_model_proj", &[e, all]);
             self.add("per_layer_proj_norm", &[len]);
         }
-        if let Some(Streams { count, .. }) = spec.streams {
+        if let Some(StreamSpec { count, .. }) = spec.streams {
             self.add("altup_proj", &[e, e, count - 1]);
             self.add("altup_unembd_proj", &[e, e, count - 1]);
         }
@@ -183,7 +183,7 @@ impl List {
         }
     }
 
-    fn streams(&mut self, Streams { count, rank }: Streams, own: usize) {
+    fn streams(&mut self, StreamSpec { count, rank }: StreamSpec, own: usize) {
         let e = self.embd;
         self.add("altup_router", &[e, count]);
         self.add("altup_router_norm", &[e]);

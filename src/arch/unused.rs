@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{Output, Pooling, Spec};
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, MetaValue};
 use crate::{Error, ErrorKind, Result};
 
 /// Keys (without the architecture's name) that change what is computed and that no tensor gives away. A `*` at either end
@@ -155,19 +155,19 @@ pub(super) fn check_keys(gguf: &Gguf, spec: &Spec) -> Result<Vec<String>> {
 }
 
 /// Whether a value says that nothing is changed by it.
-fn is_off(name: &str, value: Option<&Value>, spec: &Spec) -> bool {
+fn is_off(name: &str, value: Option<&MetaValue>, spec: &Spec) -> bool {
     let factor = ["scale", "scale_linear", "factor", "alpha"].iter().any(|end| name.ends_with(end));
     match value {
-        None | Some(Value::Bool(false) | Value::Uint(0)) => true,
-        Some(Value::Uint(window)) if name == "attention.sliding_window" => *window >= spec.context_train as u64,
-        Some(Value::Uint(1)) => factor,
-        Some(Value::Float(x)) => *x == 0.0 || (factor && *x == 1.0),
-        Some(Value::Text(text)) => text == "none",
-        Some(Value::Array(array)) => {
+        None | Some(MetaValue::Bool(false) | MetaValue::Uint(0)) => true,
+        Some(MetaValue::Uint(window)) if name == "attention.sliding_window" => *window >= spec.context_train as u64,
+        Some(MetaValue::Uint(1)) => factor,
+        Some(MetaValue::Float(x)) => *x == 0.0 || (factor && *x == 1.0),
+        Some(MetaValue::Text(text)) => text == "none",
+        Some(MetaValue::Array(array)) => {
             let ints = array.integers().is_some_and(|mut all| all.all(|n| n == 0));
             ints || array.floats().is_some_and(|mut all| all.all(|x| x == 0.0))
         }
-        Some(Value::Bool(true) | Value::Uint(_) | Value::Int(_) | Value::BadText) => false,
+        Some(MetaValue::Bool(true) | MetaValue::Uint(_) | MetaValue::Int(_) | MetaValue::BadText) => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recognizes a thought that repeats itself.
 
 /// Longest period, in tokens, that is looked for.
-const LONGEST: usize = 2048;
+const MAX_PERIOD_TOKENS: usize = 2048;
 /// A repetition must go on for this many tokens at least: tables, lists, code and counting repeat short things for shorter.
 const MIN_REPEATED: usize = 240;
 /// Periods from here on are whole sentences: three copies of one are a loop.
@@ -26,7 +26,7 @@ pub struct Loop {
 /// count, another name) are not exact and are not found; a budget ends those.
 #[derive(Debug, Clone, Default)]
 pub struct LoopDetector {
-    /// The last tokens; at least the last [`LONGEST`] once there are so many.
+    /// The last tokens; at least the last [`MAX_PERIOD_TOKENS`] once there are so many.
     tokens: Vec<u32>,
     /// `runs[p - 1]`: how many tokens up to the last equal the one `p` before.
     runs: Vec<u32>,
@@ -40,10 +40,10 @@ impl LoopDetector {
 
     /// Takes a token; says so when the sequence is in a loop.
     pub fn push(&mut self, token: u32) -> Option<Loop> {
-        if self.tokens.len() >= 2 * LONGEST {
-            self.tokens.drain(..self.tokens.len() - LONGEST);
+        if self.tokens.len() >= 2 * MAX_PERIOD_TOKENS {
+            self.tokens.drain(..self.tokens.len() - MAX_PERIOD_TOKENS);
         }
-        if self.runs.len() < self.tokens.len().min(LONGEST) {
+        if self.runs.len() < self.tokens.len().min(MAX_PERIOD_TOKENS) {
             self.runs.push(0);
         }
         let mut found = None;

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 pub type Vars = serde_json::Map<String, serde_json::Value>;
 
 /// Longest template source, in bytes (the longest of known models has under 20 KB).
-const MAX_SOURCE: usize = 256 << 10;
+const MAX_SOURCE_BYTES: usize = 256 << 10;
 /// Work of a rendering before its input is counted: a fraction of a second.
 const WORK: u64 = 4_000_000;
 /// Memory of a rendering's values and output before its input is counted, in bytes.
@@ -17,7 +17,7 @@ const MEMORY: usize = 20 << 20;
 const MEMORY_PER_INPUT: usize = 10;
 /// Renderings get a stack of their own, so that what a template may nest does not depend on who calls. Pages that are
 /// not touched cost nothing.
-const STACK: usize = 64 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 /// Where `strftime_now` takes the time from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,10 +74,10 @@ impl Template {
     /// A source that is too long or does not parse: place, line and reason.
     pub fn new(source: impl Into<String>, place: impl Into<String>) -> Result<Self> {
         let (source, place) = (source.into(), place.into());
-        if source.len() > MAX_SOURCE {
+        if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::input(
                 place,
-                format!("a chat template of at most {MAX_SOURCE} bytes"),
+                format!("a chat template of at most {MAX_SOURCE_BYTES} bytes"),
                 format!("{} bytes", source.len()),
             ));
         }
@@ -176,7 +176,8 @@ fn error(place: &str, fault: &Fault) -> Error {
 /// Runs `work` on a thread with a known stack.
 fn on_own_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK).spawn_scoped(scope, work);
+        let thread =
+            std::thread::Builder::new().name("template".into()).stack_size(STACK_BYTES).spawn_scoped(scope, work);
         let thread =
             thread.map_err(|error| Error::failed("chat template", format!("cannot start a thread: {error}")))?;
         thread.join().map_err(|_| Error::failed("chat template", "the template engine gave up on this template"))

@@ -197,7 +197,7 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
     }
     let fetched = |what: &str| {
         let pays = |gguf: &Gguf| layout::pays(settings, gguf);
-        let request = store::Request { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
+        let request = store::PullRequest { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
         store::pull(settings, request, &bar).map(|pulled| pulled.path)
     };
     let path = match First::read(first) {
@@ -228,7 +228,7 @@ fn piped(has_prompt: bool) -> Result<Option<String>> {
     if stdin.is_terminal() || !waiting::comes(has_prompt) {
         return Ok(None);
     }
-    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT)?)?;
+    let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT_BYTES)?)?;
     Ok((!text.trim().is_empty()).then_some(text))
 }
 

@@ -1,7 +1,7 @@
 //! `tokki config`: what is set, where it comes from, and what could be set.
 
 use super::output::{Paint, json, result, say, table};
-use crate::config::{KEYS, Origin, Settings, file_path, unknown_variables};
+use crate::config::{KEYS, SettingOrigin, Settings, file_path, unknown_variables};
 use crate::error::FileAction;
 use crate::store::Store;
 use crate::{Error, Result};
@@ -78,7 +78,7 @@ fn show(settings: &Settings) -> Result<()> {
         Some((text, origin)) => vec![key.name.to_owned(), format!("{text:?}"), origin.to_string()],
         None => vec![key.name.to_owned(), holds(key, settings), format!("default: {}", key.default)],
     };
-    let of_model = |(model, key, text, origin): (&str, &str, &str, &Origin)| {
+    let of_model = |(model, key, text, origin): (&str, &str, &str, &SettingOrigin)| {
         vec![format!("models.{model}.{key}"), format!("{text:?}"), origin.to_string()]
     };
     let rows: Vec<_> = KEYS.iter().map(row).chain(settings.of_models().map(of_model)).collect();
@@ -106,9 +106,9 @@ fn show_json(settings: &Settings) -> Result<()> {
     let entry = |key: &crate::config::Key| {
         let set = settings.get(key.name);
         let origin = match set.map(|(_, origin)| origin) {
-            Some(Origin::Flag) => json!({ "kind": "flag" }),
-            Some(Origin::Env(name)) => json!({ "kind": "environment", "name": name }),
-            Some(Origin::File(path)) => json!({ "kind": "file", "path": path }),
+            Some(SettingOrigin::Flag) => json!({ "kind": "flag" }),
+            Some(SettingOrigin::Env(name)) => json!({ "kind": "environment", "name": name }),
+            Some(SettingOrigin::File(path)) => json!({ "kind": "file", "path": path }),
             None => json!({ "kind": "default", "means": key.default }),
         };
         (key.name.to_owned(), json!({ "value": set.map(|(text, _)| text), "origin": origin }))

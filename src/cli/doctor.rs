@@ -140,7 +140,7 @@ fn health(store: &Store) -> Result<Health> {
     let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
     let sizes = ready.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
     let bytes = sizes.fold(0, u64::saturating_add);
-    let named = |entry: &crate::store::Entry| {
+    let named = |entry: &crate::store::StoredModel| {
         let why = entry.path().err().as_ref().map(crate::store::trouble).unwrap_or_default();
         format!("{} ({why})", entry.name)
     };

@@ -5,7 +5,7 @@ use super::{lines, output};
 use crate::config::MachineFlags;
 use crate::engine::{Embedder, Pooling};
 use crate::error::FileAction;
-use crate::platform::output::{self as file, Output};
+use crate::platform::output::{self as file, OutputFile};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -64,7 +64,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<()> {
     }
     // Before the weights are read.
     file::check(&args.output)?;
-    let mut out = Output::begin(&args.output)?;
+    let mut out = OutputFile::begin(&args.output)?;
     write(args, &mut out, &|why| Error::io(&args.output, FileAction::Write, why))?;
     out.commit()
 }

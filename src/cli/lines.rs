@@ -14,7 +14,7 @@ pub(super) fn for_each(count: bool, each: &mut dyn FnMut(usize, &str) -> Result<
     let mut stdin = io::stdin().lock();
     for number in 1.. {
         let mut bytes = Vec::new();
-        if input::line(&mut stdin, "stdin", input::MAX_TEXT, &mut bytes)? == 0 {
+        if input::line(&mut stdin, "stdin", input::MAX_TEXT_BYTES, &mut bytes)? == 0 {
             break;
         }
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

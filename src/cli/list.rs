@@ -83,7 +83,7 @@ fn partial_row(Partial { name, bytes, order }: &Partial) -> Vec<String> {
     vec![name.clone(), size, format!("partial{}", share.unwrap_or_default()), again]
 }
 
-fn model(entry: &crate::store::Entry) -> Value {
+fn model(entry: &crate::store::StoredModel) -> Value {
     let (path, problem) = match entry.path() {
         Ok(path) => (Some(path), None),
         Err(e) => (None, Some(e.to_string())),
@@ -99,7 +99,7 @@ fn partial(partial: &Partial) -> Value {
 
 fn list_catalogue(as_json: bool) -> Result<()> {
     if as_json {
-        let entry = |e: &catalogue::Entry| {
+        let entry = |e: &catalogue::CatalogueEntry| {
             json!({ "name": e.name, "about": e.about, "license": e.license, "size": e.size, "sha256": e.sha256,
                 "chats": e.chats })
         };
@@ -113,7 +113,7 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     let kind = |chats: bool| if chats { "chat" } else { "base" };
     // One column at the end, which goes on in rows of its own where the terminal is narrow.
     let what = |about: &str, licence: &str| format!("{about} ({licence})");
-    let entry = |e: &catalogue::Entry| {
+    let entry = |e: &catalogue::CatalogueEntry| {
         [e.name.to_owned(), show_bytes(e.size), kind(e.chats).to_owned(), what(e.about, e.license)]
     };
     let listed = |l: &catalogue::Listed| {

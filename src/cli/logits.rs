@@ -84,7 +84,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<()> {
         write(&compute, session, &args.tokens, &mut out, &output::lost)?;
         out.flush().map_err(output::lost)?;
     } else {
-        let mut out = file::Output::begin(&args.output)?;
+        let mut out = file::OutputFile::begin(&args.output)?;
         let failed = |why| Error::io(&args.output, FileAction::Write, why);
         write(&compute, session, &args.tokens, &mut out, &failed)?;
         out.commit()?;

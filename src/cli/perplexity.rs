@@ -133,10 +133,10 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
 /// The text of a file, or of stdin, which is called `-`.
 fn read_text(path: &Path) -> Result<String> {
     if path.as_os_str() == "-" {
-        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT)?;
+        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?;
         return input::text("stdin", bytes);
     }
-    input::read_text(path, input::MAX_TEXT)
+    input::read_text(path, input::MAX_TEXT_BYTES)
 }
 
 /// Both files are checked before the weights are read.

@@ -3,7 +3,7 @@
 use super::output::say;
 use crate::machine::Machine;
 use crate::predict::plan;
-use crate::store::Progress;
+use crate::store::StoreProgress;
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -74,7 +74,7 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
+impl StoreProgress for Bar {
     fn begin(&self, what: &str, total: u64, done: u64) {
         // ProgressBar::new draws nothing where stderr is no terminal.
         let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);

@@ -5,7 +5,7 @@ use super::output::{result, say};
 use super::progress::Bar;
 use crate::config::{PullFlags, Settings};
 use crate::gguf::Gguf;
-use crate::store::{self, Request, Store};
+use crate::store::{self, PullRequest, Store};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -58,7 +58,7 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
         return Err(Error::usage(format!("{file} is a file on this machine: there is nothing to fetch. {way}")));
     }
     let pays = |gguf: &Gguf| layout::pays(&settings, gguf);
-    let request = Request {
+    let request = PullRequest {
         what: &args.what,
         name: args.name.as_deref(),
         sha256: args.sha256.as_deref(),

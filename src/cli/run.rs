@@ -7,8 +7,8 @@ use super::output;
 use super::shown::Show;
 use super::turn::{constraint, empty, left_out, thinking, timings};
 use crate::chat;
-use crate::config::{Origin, Settings};
-use crate::engine::saved::SessionFile;
+use crate::config::{SettingOrigin, Settings};
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
 use crate::predict::measure;
@@ -72,7 +72,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
             conversation,
             wishes,
             &settings,
-            super::repl::Kept { session, form, chat: kept },
+            super::repl::ChatPlace { session, form, chat: kept },
             start,
         );
     };
@@ -192,7 +192,7 @@ fn gone(model: &Path, error: Error) -> Error {
 
 /// Says which flags change nothing with this model.
 fn without_effect(settings: &Settings, conversation: &Conversation) {
-    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
     let tell = |flag: &str, why: &str| output::say(&format!("tokki: {flag} changes nothing: {why}"));
     let thinks = conversation.capabilities().is_some_and(|able| able.thinking != chat::Thinking::None);
     for key in ["thinking", "thoughts"] {
@@ -205,7 +205,7 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
 /// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply
 /// not applied there.
 fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
-    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == Origin::Flag);
+    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
     let flag = |key: &str| format!("--{}", key.replace('_', "-"));
     for key in ["system", "thinking", "thoughts"] {
         if args.raw && given(key) {

@@ -5,7 +5,7 @@ use super::output::{self, Paint};
 use super::progress::PromptProgress;
 use crate::Result;
 use crate::chat::{Kind, Part};
-use crate::config::{Settings, Thinking, ThoughtView};
+use crate::config::{Settings, ThinkingSetting, ThoughtView};
 use crate::engine::Listener;
 use std::io::{IsTerminal, Write};
 
@@ -25,7 +25,7 @@ impl Show {
     /// Thoughts are shown where a person can see them, unless something else was asked for.
     pub(super) fn new(json: bool, settings: &Settings) -> Self {
         let view = match (settings.thinking(), settings.thoughts()) {
-            (Some(Thinking::View(view)), _) | (_, Some(view)) => Some(view),
+            (Some(ThinkingSetting::View(view)), _) | (_, Some(view)) => Some(view),
             _ => None,
         };
         let thoughts = !json

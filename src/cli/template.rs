@@ -42,7 +42,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<()> {
     }
     let template = match (&args.template, &args.model) {
         (Some(path), _) => {
-            let source = input::read_text(path, input::MAX_TEXT)?;
+            let source = input::read_text(path, input::MAX_TEXT_BYTES)?;
             Template::new(source, path.display().to_string())?
         }
         (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
@@ -72,9 +72,9 @@ fn remarks(template: &Template, vars: &Vars, given: &[String]) {
 
 fn read_vars(path: &Path) -> Result<Vars> {
     let text = if path == Path::new("-") {
-        input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT)?)?
+        input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?)?
     } else {
-        input::read_text(path, input::MAX_TEXT)?
+        input::read_text(path, input::MAX_TEXT_BYTES)?
     };
     match serde_json::from_str(&text) {
         Ok(Value::Object(vars)) => Ok(vars),

@@ -57,7 +57,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<()> {
             if !io::stdin().is_terminal() {
                 super::waiting::comes(false);
             }
-            input::bounded(&mut io::stdin().lock(), "stdin", input::MAX_TEXT)?
+            input::bounded(&mut io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?
         }
     };
     let converted = convert(args, &tokenizer, &input)?;

@@ -3,17 +3,17 @@
 use super::output;
 use crate::Result;
 use crate::chat::ThinkingMode;
-use crate::config::{Settings, Thinking};
+use crate::config::{Settings, ThinkingSetting};
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::{Constraint, Form};
 
 /// How much the user wants the model to think.
 pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
     match settings.thinking() {
-        Some(Thinking::On) => ThinkingMode::On,
-        Some(Thinking::Off) => ThinkingMode::Off,
-        Some(Thinking::Budget(tokens)) => ThinkingMode::Budget(tokens),
-        Some(Thinking::View(_)) | None => ThinkingMode::Default,
+        Some(ThinkingSetting::On) => ThinkingMode::On,
+        Some(ThinkingSetting::Off) => ThinkingMode::Off,
+        Some(ThinkingSetting::Budget(tokens)) => ThinkingMode::Budget(tokens),
+        Some(ThinkingSetting::View(_)) | None => ThinkingMode::Default,
     }
 }
 

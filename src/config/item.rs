@@ -164,7 +164,7 @@ impl Item for Bytes {
 
 /// Whether a reasoning model thinks before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thinking {
+pub enum ThinkingSetting {
     /// As long as it likes.
     On,
     /// Not at all.
@@ -206,7 +206,7 @@ impl Item for ThoughtView {
     }
 }
 
-impl Item for Thinking {
+impl Item for ThinkingSetting {
     const KIND: &'static str = "text";
     fn parse(text: &str) -> Result<Self, String> {
         match text.trim().to_lowercase().as_str() {

@@ -2,7 +2,7 @@
 //! holds when it is not set, and the values allowed. Groups become clap argument groups that commands flatten, and say from
 //! when on a change counts, for `/set`.
 
-use super::item::{Bytes, Item, Thinking, ThoughtView, Threads};
+use super::item::{Bytes, Item, ThinkingSetting, ThoughtView, Threads};
 use super::key::{Check, Counts, Key};
 use super::values::{Flags, Settings};
 use crate::sample::PARAMETERS;
@@ -100,7 +100,7 @@ settings! {
         /// reading and generating give the same bits
         latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, LATENT_FORMS),
             [value_name = "FORM", help_heading = "Machine"];
-        /// Ask for weights before they are used, so that the disk is never idle: on, off, or auto for models larger than
+        /// Read weights from the disk before they are used, so that it is never idle: on, off, or auto for models larger than
         /// the free memory
         read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, READ_AHEAD),
             [value_name = "WHEN", help_heading = "Machine"];
@@ -142,7 +142,7 @@ settings! {
     /// How much a reasoning model thinks.
     ThinkingFlags counts Now {
         /// Thinking of reasoning models: on, off, or at most so many tokens
-        thinking: Thinking = "TOKKI_THINKING", "the model's own", any,
+        thinking: ThinkingSetting = "TOKKI_THINKING", "the model's own", any,
             [value_name = "on|off|N", help_heading = "Chat"];
     }
 

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
+use super::item::Threads;
 use super::*;
 use clap::Parser;
 
@@ -47,13 +48,13 @@ fn flag_beats_environment_beats_file() {
     let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat).with(&command.thinking);
     assert_eq!(
         (settings.threads(), settings.get("threads").unwrap().1),
-        (Some(Threads { count: 3, forced: false }), &Origin::Flag)
+        (Some(Threads { count: 3, forced: false }), &SettingOrigin::Flag)
     );
-    assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &Origin::Env("TOKKI_CTX")));
+    assert_eq!((settings.ctx(), settings.get("ctx").unwrap().1), (Some(200), &SettingOrigin::Env("TOKKI_CTX")));
     assert_eq!(settings.sampling().temperature, Some(0.5));
-    assert!(matches!(settings.get("temperature"), Some(("0.5", Origin::File(_)))));
+    assert!(matches!(settings.get("temperature"), Some(("0.5", SettingOrigin::File(_)))));
     assert_eq!(settings.kv_type().as_deref(), Some("q8_0"));
-    assert_eq!(settings.thinking(), Some(Thinking::Budget(512)));
+    assert_eq!(settings.thinking(), Some(ThinkingSetting::Budget(512)));
     assert_eq!((settings.seed(), settings.get("seed")), (None, None));
 }
 
@@ -118,10 +119,10 @@ fn values_survive_a_round_trip() {
     for text in ["", "x", "-1", "1.5X", "99999999999T", "nan"] {
         assert!(Bytes::parse(text).is_err(), "{text}");
     }
-    for thinking in [Thinking::On, Thinking::Off, Thinking::Budget(9)] {
-        assert_eq!(Thinking::parse(&thinking.show()), Ok(thinking));
+    for thinking in [ThinkingSetting::On, ThinkingSetting::Off, ThinkingSetting::Budget(9)] {
+        assert_eq!(ThinkingSetting::parse(&thinking.show()), Ok(thinking));
     }
-    assert!(Thinking::parse("maybe").is_err() && bool::parse("maybe").is_err());
+    assert!(ThinkingSetting::parse("maybe").is_err() && bool::parse("maybe").is_err());
     assert_eq!(f32::parse(&0.1f32.show()), Ok(0.1));
 }
 

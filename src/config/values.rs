@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// A flag on the command line.
     Flag,
     /// This environment variable.
@@ -15,7 +15,7 @@ pub enum Origin {
     File(PathBuf),
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Flag => f.write_str("flag"),
@@ -28,9 +28,9 @@ impl std::fmt::Display for Origin {
 /// What is set, by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    pub(super) values: BTreeMap<&'static str, (String, Origin)>,
+    pub(super) values: BTreeMap<&'static str, (String, SettingOrigin)>,
     /// What the file says of single models: `[models.NAME]`.
-    pub(super) presets: BTreeMap<String, BTreeMap<&'static str, (String, Origin)>>,
+    pub(super) presets: BTreeMap<String, BTreeMap<&'static str, (String, SettingOrigin)>>,
 }
 
 /// A group of flags that can be laid over settings.
@@ -48,12 +48,12 @@ impl Settings {
     }
 
     /// The text and origin of a key that is set.
-    pub fn get(&self, key: &str) -> Option<(&str, &Origin)> {
+    pub fn get(&self, key: &str) -> Option<(&str, &SettingOrigin)> {
         self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
     }
 
     pub(super) fn set_flag(&mut self, key: &'static str, text: String) {
-        self.values.insert(key, (text, Origin::Flag));
+        self.values.insert(key, (text, SettingOrigin::Flag));
     }
 
     pub(super) fn item<T: Item>(&self, key: &str) -> Option<T> {
@@ -68,7 +68,7 @@ impl Settings {
         let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
         let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
         for (key, value) in preset.clone() {
-            if !matches!(self.values.get(key), Some((_, Origin::Flag | Origin::Env(_)))) {
+            if !matches!(self.values.get(key), Some((_, SettingOrigin::Flag | SettingOrigin::Env(_)))) {
                 self.values.insert(key, value);
             }
         }
@@ -81,7 +81,7 @@ impl Settings {
     }
 
     /// What is set for single models: the name, the key, its value and where that is from.
-    pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &Origin)> {
+    pub fn of_models(&self) -> impl Iterator<Item = (&str, &'static str, &str, &SettingOrigin)> {
         self.presets.iter().flat_map(|(name, keys)| {
             keys.iter().map(|(key, (text, origin))| (name.as_str(), *key, text.as_str(), origin))
         })

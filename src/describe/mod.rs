@@ -16,7 +16,7 @@ pub use memory::MemoryUse;
 pub use talk::{ChatTemplate, Sampling};
 
 use crate::arch::{self, Rope, RopeScaling, Spec};
-use crate::gguf::{Gguf, TensorFormat, TensorInfo, Value, layout_name};
+use crate::gguf::{Gguf, MetaValue, TensorFormat, TensorInfo, layout_name};
 use crate::shapes::Recipe;
 
 /// A model, described.
@@ -279,14 +279,14 @@ fn rope_in_words(rope: &Rope) -> String {
 }
 
 /// A value of a key as JSON; arrays by their length and kind, as vocabularies are long.
-pub fn json(value: &Value) -> serde_json::Value {
+pub fn json(value: &MetaValue) -> serde_json::Value {
     match value {
-        Value::Uint(n) => (*n).into(),
-        Value::Int(n) => (*n).into(),
+        MetaValue::Uint(n) => (*n).into(),
+        MetaValue::Int(n) => (*n).into(),
         // As a single, so that 0.6 does not come out as 0.6000000238418579.
-        Value::Float(x) => (*x as f32).into(),
-        Value::Bool(b) => (*b).into(),
-        Value::Text(text) => text.as_str().into(),
-        Value::BadText | Value::Array(_) => value.describe().into(),
+        MetaValue::Float(x) => (*x as f32).into(),
+        MetaValue::Bool(b) => (*b).into(),
+        MetaValue::Text(text) => text.as_str().into(),
+        MetaValue::BadText | MetaValue::Array(_) => value.describe().into(),
     }
 }

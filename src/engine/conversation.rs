@@ -335,7 +335,7 @@ impl Conversation {
     /// # Errors
     /// What is no session.
     pub fn model_of(session: &std::path::Path) -> Result<Option<std::path::PathBuf>> {
-        Ok(super::saved::notes(session)?["model"].as_str().map(std::path::PathBuf::from))
+        Ok(super::session_file::notes(session)?["model"].as_str().map(std::path::PathBuf::from))
     }
 
     /// The context that a session was held in; 0 where the session does not say.
@@ -343,14 +343,14 @@ impl Conversation {
     /// # Errors
     /// What is no session.
     pub fn context_of(session: &std::path::Path) -> Result<usize> {
-        Ok(super::saved::notes(session)?["context"].as_u64().unwrap_or_default() as usize)
+        Ok(super::session_file::notes(session)?["context"].as_u64().unwrap_or_default() as usize)
     }
 
     /// Notes the question that is answered next in the file that this process keeps the conversation in.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn note_question_in(&self, file: &mut super::saved::SessionFile) -> Result<()> {
+    pub fn note_question_in(&self, file: &mut super::session_file::SessionFile) -> Result<()> {
         file.ask(&self.session, self.notes())
     }
 
@@ -359,24 +359,24 @@ impl Conversation {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: &std::path::Path) -> Result<()> {
-        super::saved::save(&self.session, self.notes(), path)
+        super::session_file::save(&self.session, self.notes(), path)
     }
 
     /// Writes messages and cache to the file that this process keeps them in.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn keep_in(&self, file: &mut super::saved::SessionFile) -> Result<()> {
+    pub fn keep_in(&self, file: &mut super::session_file::SessionFile) -> Result<()> {
         file.save(&self.session, self.notes())
     }
 
     /// Continues from a file. What was said before stays where that fails.
     ///
     /// # Errors
-    /// As [`super::saved::load`], and for notes that hold no messages, or those of a conversation of the other form.
+    /// As [`super::session_file::load`], and for notes that hold no messages, or those of a conversation of the other form.
     pub fn restore(&mut self, path: &std::path::Path) -> Result<()> {
         let (model, pool) = (Arc::clone(self.session.model()), Arc::clone(self.session.pool()));
-        let (mut session, mut notes) = super::saved::load(path, model, pool, self.session.options().clone())?;
+        let (mut session, mut notes) = super::session_file::load(path, model, pool, self.session.options().clone())?;
         let wrong = |wanted: &str, found: &str| Error::input(path.display().to_string(), wanted, found);
         let messages =
             notes.get_mut("messages").map(Value::take).ok_or_else(|| wrong("a session with messages", "none"))?;

@@ -12,9 +12,9 @@
 //! that has nothing.
 
 use super::DiskCache;
-use super::saved;
+use super::session_file;
 use crate::error::FileAction;
-use crate::kv::{Budget, CacheShape, Evicted, Page, PrefixTree, Snapshot, Values};
+use crate::kv::{Budget, CacheShape, Evicted, Page, PageState, PrefixTree, Snapshot};
 use crate::model::Model;
 use crate::platform::files::{private_file, private_folder};
 use crate::platform::input;
@@ -66,7 +66,7 @@ impl Disk {
     /// # Errors
     /// A folder that cannot be made or read, or that another process uses.
     pub(super) fn open(place: &DiskCache, model: &Model, shape: &Arc<CacheShape>) -> Result<Self> {
-        let marks = saved::mark(model)?;
+        let marks = session_file::mark(model)?;
         let root: Key = Sha256::new()
             .chain_update(marks)
             .chain_update(shape.kind().name())
@@ -285,7 +285,7 @@ impl Disk {
             let (page, rest) = bytes[HEAD..bytes.len() - DIGEST].split_at(self.shape.page_bytes());
             let page = Page::of(page, budget).ok()?;
             let values: Box<[f32]> = rest.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            let state = (!values.is_empty()).then(|| Snapshot::new(Values::new(values, budget)));
+            let state = (!values.is_empty()).then(|| Snapshot::new(PageState::new(values, budget)));
             Some((page, state))
         });
         if page.is_none() {

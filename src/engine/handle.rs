@@ -5,7 +5,7 @@ use super::gauges::{Gauges, Load};
 use super::generate::check_prompt;
 use super::scheduler::{Command, Scheduler};
 use super::sequence::{Job, Submission};
-use super::{Embedder, EngineOptions, Llm, Options, Session, not_generative, saved};
+use super::{Embedder, EngineOptions, Llm, Options, Session, not_generative, session_file};
 use crate::arch::Spec;
 use crate::kv::{Budget, CacheShape};
 use crate::parallel::Pool;
@@ -146,7 +146,7 @@ impl Engine {
         let saved = cache.len();
         let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
         let session = Session::with_cache(model, pool, self.options.session.clone(), cache, tokens.to_vec());
-        saved::save(&session, serde_json::Value::Null, path)?;
+        session_file::save(&session, serde_json::Value::Null, path)?;
         Ok(saved)
     }
 
@@ -156,7 +156,7 @@ impl Engine {
     /// A file that is damaged or of another model, a cache that does not hold it.
     pub fn restore(&self, path: &Path) -> Result<Vec<u32>> {
         let (model, pool) = (Arc::clone(self.llm.model()), Arc::clone(&self.pool));
-        let (session, _) = saved::load(path, model, pool, self.options.session.clone())?;
+        let (session, _) = session_file::load(path, model, pool, self.options.session.clone())?;
         let (reply, wait) = channel();
         self.send(Command::Adopt(session.tokens().to_vec(), session.cache().clone(), reply))?;
         wait.recv().map_err(|_| gone())??;
@@ -191,9 +191,9 @@ impl Engine {
 /// The part of the memory for caches that a model begins with: one conversation, and more as long as there is some.
 fn part(options: &EngineOptions, least: usize) -> Result<Arc<Budget>> {
     /// Longest time that others have to give it back: a pass or two.
-    const LONGEST: Duration = Duration::from_secs(30);
+    const MAX_WAIT: Duration = Duration::from_secs(30);
     let Some(shared) = &options.shared else { return Ok(Budget::new(options.cache_bytes)) };
-    shared.part(least, options.cache_bytes, LONGEST).ok_or_else(|| {
+    shared.part(least, options.cache_bytes, MAX_WAIT).ok_or_else(|| {
         let wanted = format!("{least} bytes for one conversation beside those of the other open models");
         let found = format!("{} bytes for all of them", shared.limit());
         Error::input("the cache", wanted, found)

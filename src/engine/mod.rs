@@ -11,10 +11,10 @@ mod handle;
 mod llm;
 pub mod messages;
 mod options;
-pub mod saved;
 mod scheduler;
 mod sequence;
 mod session;
+pub mod session_file;
 mod turn;
 
 pub use crate::arch::Pooling;

@@ -15,10 +15,8 @@ pub struct Options {
     pub kv: KvKind,
     /// Tokens of one prefill pass.
     pub batch: usize,
-    /// Bytes of weights that the system is asked to read before they're used: see [`Need::window`]. 0 = none, best for a
-    /// model that fits into memory.
-    ///
-    /// [`Need::window`]: crate::predict::plan::Need::window
+    /// Bytes of weights that the system is asked to read before they're used; they have to fit into memory beside
+    /// everything else. 0 = none, best for a model that fits into memory.
     pub read_ahead: usize,
     /// Whether latent attention expands keys and values where it reads several tokens at once: faster for long prompts,
     /// but those then don't give the same bits as their tokens one by one.

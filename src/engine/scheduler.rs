@@ -297,10 +297,10 @@ impl Scheduler {
     /// Lets models that are idle give up pages of past conversations.
     pub(super) fn ask_idle(&self, bytes: usize) {
         /// Longest time to wait for them: they have nothing else to do.
-        const LONGEST: Duration = Duration::from_millis(20);
+        const MAX_WAIT: Duration = Duration::from_millis(20);
         let start = Instant::now();
         if self.budget.ask_others(bytes, false) {
-            while self.budget.free() < bytes && start.elapsed() < LONGEST {
+            while self.budget.free() < bytes && start.elapsed() < MAX_WAIT {
                 std::thread::sleep(Duration::from_micros(200));
             }
         }

@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// A session that continues from a cache and the tokens it holds.
-    pub fn with_cache(
+    pub(crate) fn with_cache(
         model: Arc<Model>,
         pool: Arc<Pool>,
         options: Options,
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// The cache.
-    pub fn cache(&self) -> &KvCache {
+    pub(crate) fn cache(&self) -> &KvCache {
         &self.cache
     }
 
@@ -162,7 +162,7 @@ impl Session {
     }
 
     /// Appends tokens and hands the logits after each one to `each`, with the token's index. All are those of one
-    /// conversation of the length that it then has (see [`KvCache::aim`]).
+    /// conversation of the length that it then has (see `KvCache::aim`).
     ///
     /// # Errors
     /// As [`Session::feed`], and those of `each`.

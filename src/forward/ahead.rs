@@ -23,7 +23,7 @@ pub(super) struct ReadAhead<'a> {
 
 impl ReadAhead<'_> {
     /// Hands the request to the system and does not wait for the bytes.
-    pub(super) fn ask(&self) {
+    pub(super) fn start(&self) {
         self.weights.read_ahead(self.matrices.clone(), self.most);
     }
 
@@ -93,15 +93,15 @@ fn windows(sizes: &[usize], window: usize) -> Vec<usize> {
 impl Pass<'_> {
     /// Hands requests to the system, on all threads: a request for many pages takes as long as it takes to find them
     /// missing.
-    pub(super) fn ask_for(&self, asks: &[&ReadAhead<'_>]) {
+    pub(super) fn read_ahead_of(&self, asks: &[&ReadAhead<'_>]) {
         if !asks.is_empty() {
-            self.lead.phase(asks.len(), &|_, index| asks[index].ask());
+            self.lead.phase(asks.len(), &|_, index| asks[index].start());
         }
     }
 
     /// Asks for what every token needs of a layer, or of the head after the last one: everything but experts that are
     /// chosen, as far as it fits into the window.
-    pub(super) fn ask_for_layer(&self, layer: usize) {
+    pub(super) fn read_layer_ahead(&self, layer: usize) {
         if self.read_ahead == 0 {
             return;
         }
@@ -116,7 +116,7 @@ impl Pass<'_> {
             asks.push(ReadAhead { weights, matrices: 0..used, most });
             left -= most * used;
         }
-        self.ask_for(&asks.iter().collect::<Vec<_>>());
+        self.read_ahead_of(&asks.iter().collect::<Vec<_>>());
     }
 }
 

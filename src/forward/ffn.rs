@@ -4,7 +4,7 @@ use super::pass::Pass;
 use super::product::{self, Product};
 use super::scratch::{Scratch, sized};
 use super::{activation, norm};
-use crate::arch::{Activation, Ffn};
+use crate::arch::{Activation, Dense};
 use crate::model::{DenseWeights, Gated};
 use tokki_quant::activation::Activations;
 use tokki_quant::gates;
@@ -12,8 +12,7 @@ use tokki_quant::share::Chunks;
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn dense(&self, s: &mut Scratch, layer: usize, ffn: &Ffn, w: &DenseWeights) {
-        let Ffn::Dense(dense) = ffn else { return };
+    pub(super) fn dense(&self, s: &mut Scratch, layer: usize, dense: &Dense, w: &DenseWeights) {
         let (n, width) = (self.n, w.gated.up.rows());
         match dense.sparsity {
             Some(z) => self.sparse(s, z, dense.act, &w.gated),

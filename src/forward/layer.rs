@@ -127,12 +127,19 @@ impl Pass<'_> {
             self.tell("ffn_inp", index, e, &s.x);
         }
         self.tell("ffn_norm", index, e, &s.h);
+        // Weights are bound by the facts: both are of one kind.
         match &self.model.layers[index].feeds[number].ffn {
             FfnWeights::Dense(w) => {
-                self.ask_for_layer(index + 1);
-                self.dense(s, index, &feed.ffn, w);
+                self.read_layer_ahead(index + 1);
+                if let Some(dense) = feed.ffn.dense() {
+                    self.dense(s, index, dense, w);
+                }
             }
-            FfnWeights::Experts(w) => self.experts(s, (index, number), w),
+            FfnWeights::Experts(w) => {
+                if let Some(experts) = feed.ffn.experts() {
+                    self.experts(s, index, experts, w);
+                }
+            }
         }
         self.tell("ffn_out", index, e, &s.branch);
     }

@@ -32,7 +32,7 @@ use crate::kv::KvCache;
 use crate::model::{Model, Stack};
 use crate::parallel::Pool;
 use crate::{Error, Result};
-use pass::{Pass, Place};
+use pass::{Pass, RowPlace};
 use product::Product;
 use scratch::sized;
 use std::sync::Arc;
@@ -146,11 +146,11 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
 }
 
 /// Where the spans' rows lie, and which rows need logits.
-fn place(spans: &[Span<'_>]) -> (Vec<Place>, Vec<usize>) {
+fn place(spans: &[Span<'_>]) -> (Vec<RowPlace>, Vec<usize>) {
     let (mut places, mut wanted, mut row) = (Vec::with_capacity(spans.len()), Vec::new(), 0);
     for span in spans {
         let n = span.tokens.len();
-        places.push(Place { row, n, from: span.cache.len() });
+        places.push(RowPlace { row, n, from: span.cache.len() });
         wanted.extend(match span.want {
             Want::Nothing => row..row,
             Want::Last => row + n.saturating_sub(1)..row + n,
@@ -189,7 +189,7 @@ impl Pass<'_> {
         });
         drop(input);
         self.tell_rows("result_norm", rows, e, &s.h);
-        self.ask_for_layer(0);
+        self.read_layer_ahead(0);
         let logits = sized(&mut s.logits, rows * spec.vocab);
         self.product(&self.model.output, &s.input, logits);
         if let Output::Logits { scale, softcap, .. } = spec.output {

@@ -7,7 +7,7 @@ use super::pass::Pass;
 use super::product::{self, Product};
 use super::routing::Routing;
 use super::scratch::{Scratch, sized};
-use crate::arch::{Experts, Ffn, Gating, Router, RouterInput};
+use crate::arch::{Experts, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
@@ -26,8 +26,7 @@ pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
 
 impl Pass<'_> {
     /// From the branch's input to its output.
-    pub(super) fn experts(&self, s: &mut Scratch, (layer, feed): (usize, usize), w: &ExpertWeights) {
-        let Ffn::Experts(experts) = &self.model.spec.layers[layer].feeds[feed].ffn else { return };
+    pub(super) fn experts(&self, s: &mut Scratch, layer: usize, experts: &Experts, w: &ExpertWeights) {
         let (n, e) = (self.n, self.model.spec.embd);
         let count = w.router.rows();
         self.route(s, experts, w);
@@ -38,8 +37,8 @@ impl Pass<'_> {
         let mut plan = plan(self.isa, &mut s.router[..n * count], count, experts, bias);
         self.tell("ffn_moe_probs", layer, count, &s.router);
         let ahead = Ahead::new(self.read_ahead, &plan, &w.experts);
-        self.ask_for(&ahead.at_once());
-        self.ask_for_layer(layer + 1);
+        self.read_ahead_of(&ahead.at_once());
+        self.read_layer_ahead(layer + 1);
         match (&w.shared, experts.shared) {
             (Some(shared), Some(facts)) => {
                 self.plain(s, facts.act, shared);
@@ -144,7 +143,7 @@ impl Pass<'_> {
             left = rest;
             let rows = if facts.weigh_input { own } else { tokens };
             let product = Product::gated((w, *expert), facts.act, input, Some(rows), (gate, up), lead);
-            products.push(product.asking_for(ahead.at_product(i)));
+            products.push(product.reading_ahead(ahead.at_product(i)));
         }
         product::run(lead, self.isa, &products);
         drop(products);
@@ -157,7 +156,7 @@ impl Pass<'_> {
             let band = product::band(&w.down, own.len(), lead.threads());
             let out = OutTiles::new(take(&mut outputs, own.len() * e), e, band);
             let product = Product::of((&w.down, *expert), &s.inner, own, out);
-            products.push(product.asking_for(ahead.at_product(plan.experts.len() + i)));
+            products.push(product.reading_ahead(ahead.at_product(plan.experts.len() + i)));
         }
         product::run(lead, self.isa, &products);
     }

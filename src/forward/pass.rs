@@ -8,7 +8,7 @@ use tokki_quant::team::Lead;
 
 /// Where the rows of a span lie in the pass.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RowPlace {
     /// Row of its first token.
     pub(super) row: usize,
     /// How many tokens.
@@ -24,7 +24,7 @@ pub(super) struct Pass<'a> {
     pub(super) isa: Isa,
     /// Rows of the pass: tokens of all its spans.
     pub(super) n: usize,
-    pub(super) places: &'a [Place],
+    pub(super) places: &'a [RowPlace],
     pub(super) shape: &'a CacheShape,
     pub(super) angles: &'a [Angles],
     /// Bytes of weights that are asked for ahead of their use.

@@ -23,8 +23,8 @@ pub(super) struct Product<'a> {
     up: Option<Up<'a>>,
     /// The function of the result, where there is no second product.
     act: Option<Activation>,
-    /// What to ask the system for when the product starts: weights of later ones.
-    ask: &'a [Vec<ReadAhead<'a>>],
+    /// What is read ahead when the product starts: weights of later ones.
+    ahead: &'a [Vec<ReadAhead<'a>>],
 }
 
 struct Up<'a> {
@@ -44,13 +44,13 @@ impl<'a> Product<'a> {
             out: OutTiles::new(out, weights.0.rows(), band),
             up: None,
             act: None,
-            ask: &[],
+            ahead: &[],
         }
     }
 
     /// Only the given rows of `x`, in that order; `out` holds as many.
     pub(super) fn of(weights: (&'a Stack, usize), x: &'a Activations, chosen: &'a [u32], out: OutTiles<'a>) -> Self {
-        Self { weights, x, chosen: Some(chosen), out, up: None, act: None, ask: &[] }
+        Self { weights, x, chosen: Some(chosen), out, up: None, act: None, ahead: &[] }
     }
 
     /// `act(gate x) * up x` (`act(up x)` without a gate) into `gate`; `up` is scratch of the same size.
@@ -68,17 +68,17 @@ impl<'a> Product<'a> {
         let out = OutTiles::new(gate, rows, band);
         let split = weights.gate.is_some();
         let up = split.then(|| Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act });
-        Self { weights: (first, index), x, chosen, out, up, act: (!split).then_some(act), ask: &[] }
+        Self { weights: (first, index), x, chosen, out, up, act: (!split).then_some(act), ahead: &[] }
     }
 
     /// Asks the system for these weights when the product starts.
-    pub(super) fn asking_for(self, ask: &'a [Vec<ReadAhead<'a>>]) -> Self {
-        Self { ask, ..self }
+    pub(super) fn reading_ahead(self, ahead: &'a [Vec<ReadAhead<'a>>]) -> Self {
+        Self { ahead, ..self }
     }
 
     fn run(&self, isa: Isa, band: usize) {
         if band == 0 {
-            self.ask.iter().flatten().for_each(ReadAhead::ask);
+            self.ahead.iter().flatten().for_each(ReadAhead::start);
         }
         let mut tile = self.out.take(band);
         self.multiply(isa, self.weights, &mut tile);

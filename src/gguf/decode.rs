@@ -11,14 +11,14 @@ use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use serde_json::Value as Json;
 
 use super::scan::{KeySpan, Scan};
-use super::value::{Array, Value, ValueKind};
+use super::value::{Array, MetaValue, ValueKind};
 use crate::{Error, Result};
 
 /// Decodes the keys of a pre-scanned header; `map` is the file that the arrays stay in.
 ///
 /// # Errors
 /// [`Error::Input`] when the decoder refuses the header or reads it differently from the pre-scan.
-pub(super) fn keys(scan: &mut Scan, map: &Arc<Map>, place: &str) -> Result<HashMap<String, Value>> {
+pub(super) fn keys(scan: &mut Scan, map: &Arc<Map>, place: &str) -> Result<HashMap<String, MetaValue>> {
     let view = std::mem::take(&mut scan.view);
     let decoded = catch_unwind(move || {
         let mut container = GGUFContainer::new(ByteOrder::LE, Box::new(Cursor::new(view)), u64::MAX);
@@ -33,7 +33,7 @@ pub(super) fn keys(scan: &mut Scan, map: &Arc<Map>, place: &str) -> Result<HashM
     let mut keys = HashMap::with_capacity(scan.keys.len());
     for span in std::mem::take(&mut scan.keys) {
         let value = match span.array {
-            Some(array) => Value::Array(Array::new(Arc::clone(map), array)),
+            Some(array) => MetaValue::Array(Array::new(Arc::clone(map), array)),
             None => scalar(&span, model.metadata().get(&span.name)).ok_or_else(|| disagreement(place, &span.name))?,
         };
         keys.insert(span.name, value);
@@ -59,19 +59,19 @@ fn disagreement(place: &str, what: &str) -> Error {
 }
 
 /// A scalar from the decoder's JSON value. Numbers go through their text, which keeps every `f32` and `u64` exact.
-fn scalar(span: &KeySpan, json: Option<&Json>) -> Option<Value> {
+fn scalar(span: &KeySpan, json: Option<&Json>) -> Option<MetaValue> {
     Some(match (span.kind, json?) {
-        (ValueKind::Text, Json::String(_)) if !span.utf8 => Value::BadText,
-        (ValueKind::Text, Json::String(text)) => Value::Text(text.clone()),
-        (ValueKind::Bool, Json::Bool(value)) => Value::Bool(*value),
+        (ValueKind::Text, Json::String(_)) if !span.utf8 => MetaValue::BadText,
+        (ValueKind::Text, Json::String(text)) => MetaValue::Text(text.clone()),
+        (ValueKind::Bool, Json::Bool(value)) => MetaValue::Bool(*value),
         // JSON has no NaN and no infinities: the decoder turns them into null.
-        (ValueKind::F32 | ValueKind::F64, Json::Null) => Value::Float(f64::NAN),
-        (ValueKind::F32, Json::Number(number)) => Value::Float(f64::from(number.to_string().parse::<f32>().ok()?)),
-        (ValueKind::F64, Json::Number(number)) => Value::Float(number.to_string().parse().ok()?),
+        (ValueKind::F32 | ValueKind::F64, Json::Null) => MetaValue::Float(f64::NAN),
+        (ValueKind::F32, Json::Number(number)) => MetaValue::Float(f64::from(number.to_string().parse::<f32>().ok()?)),
+        (ValueKind::F64, Json::Number(number)) => MetaValue::Float(number.to_string().parse().ok()?),
         (ValueKind::Text | ValueKind::Bool | ValueKind::Array | ValueKind::F32 | ValueKind::F64, _) => return None,
         (_, Json::Number(number)) => match number.as_u64() {
-            Some(value) => Value::Uint(value),
-            None => Value::Int(number.as_i64()?),
+            Some(value) => MetaValue::Uint(value),
+            None => MetaValue::Int(number.as_i64()?),
         },
         _ => return None,
     })

@@ -8,14 +8,14 @@ use std::time::SystemTime;
 
 use super::map::Map;
 use super::tensor::TensorInfo;
-use super::value::Value;
+use super::value::MetaValue;
 
 /// An open model: its keys, and its tensors in all of its files. Clones share the maps.
 #[derive(Clone)]
 pub struct Gguf {
     pub(super) shards: Vec<Shard>,
     pub(super) version: u32,
-    pub(super) keys: HashMap<String, Value>,
+    pub(super) keys: HashMap<String, MetaValue>,
     /// Names of the keys in the order of the file.
     pub(super) key_order: Vec<String>,
     pub(super) tensors: Vec<TensorInfo>,

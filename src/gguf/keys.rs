@@ -3,7 +3,7 @@
 
 use super::file::Gguf;
 use super::scan::shown;
-use super::value::{Array, Texts, Value};
+use super::value::{Array, MetaValue, Texts};
 use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError};
 
@@ -20,12 +20,12 @@ impl Gguf {
     }
 
     /// All keys with their values, in the order of the file.
-    pub fn keys(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &MetaValue)> {
         self.key_order.iter().filter_map(|name| self.keys.get_key_value(name)).map(|(k, v)| (k.as_str(), v))
     }
 
     /// The value of `key`, whatever its type.
-    pub fn value(&self, key: &str) -> Option<&Value> {
+    pub fn value(&self, key: &str) -> Option<&MetaValue> {
         if let Some(asked) = &self.asked {
             asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
         }
@@ -52,7 +52,7 @@ impl Gguf {
     /// As all typed getters: [`Error::Input`] when the key is there with another type or range.
     pub fn str(&self, key: &str) -> Result<Option<&str>> {
         self.get(key, "a text", |value| match value {
-            Value::Text(text) => Some(text.as_str()),
+            MetaValue::Text(text) => Some(text.as_str()),
             _ => None,
         })
     }
@@ -63,7 +63,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type or is negative.
     pub fn u64(&self, key: &str) -> Result<Option<u64>> {
         self.get(key, "an unsigned integer", |value| match value {
-            Value::Uint(n) => Some(*n),
+            MetaValue::Uint(n) => Some(*n),
             _ => None,
         })
     }
@@ -74,7 +74,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type or out of range.
     pub fn u32(&self, key: &str) -> Result<Option<u32>> {
         self.get(key, "an unsigned 32-bit integer", |value| match value {
-            Value::Uint(n) => u32::try_from(*n).ok(),
+            MetaValue::Uint(n) => u32::try_from(*n).ok(),
             _ => None,
         })
     }
@@ -85,7 +85,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type or out of range.
     pub fn token_id(&self, key: &str) -> Result<Option<u32>> {
         match self.value(key) {
-            Some(Value::Int(-1)) => Ok(None),
+            Some(MetaValue::Int(-1)) => Ok(None),
             _ => Ok(self.u32(key)?.filter(|&id| id != u32::MAX)),
         }
     }
@@ -104,7 +104,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type, or is not finite.
     pub fn f32(&self, key: &str) -> Result<Option<f32>> {
         self.get(key, "a finite number", |value| match value {
-            Value::Float(x) if (*x as f32).is_finite() => Some(*x as f32),
+            MetaValue::Float(x) if (*x as f32).is_finite() => Some(*x as f32),
             _ => None,
         })
     }
@@ -115,7 +115,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type.
     pub fn bool(&self, key: &str) -> Result<Option<bool>> {
         self.get(key, "a boolean", |value| match value {
-            Value::Bool(b) => Some(*b),
+            MetaValue::Bool(b) => Some(*b),
             _ => None,
         })
     }
@@ -126,7 +126,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there and no array.
     pub fn array(&self, key: &str) -> Result<Option<&Array>> {
         self.get(key, "an array", |value| match value {
-            Value::Array(array) => Some(array),
+            MetaValue::Array(array) => Some(array),
             _ => None,
         })
     }
@@ -142,7 +142,7 @@ impl Gguf {
             return Err(self.wrong(key, format!("at most {MAX_TEXTS} texts")));
         }
         self.get(key, "an array of texts", |value| match value {
-            Value::Array(array) => array.texts(),
+            MetaValue::Array(array) => array.texts(),
             _ => None,
         })
     }
@@ -153,7 +153,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type.
     pub fn f32s(&self, key: &str, most: usize) -> Result<Option<Vec<f32>>> {
         self.get(key, "an array of numbers", |value| match value {
-            Value::Array(array) => array.floats().map(|floats| floats.take(most).collect()),
+            MetaValue::Array(array) => array.floats().map(|floats| floats.take(most).collect()),
             _ => None,
         })
     }
@@ -164,7 +164,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type, or an element is out of range.
     pub fn u32s(&self, key: &str, most: usize) -> Result<Option<Vec<u32>>> {
         self.get(key, "an array of unsigned 32-bit integers", |value| match value {
-            Value::Array(array) => array.integers()?.take(most).map(|n| u32::try_from(n).ok()).collect(),
+            MetaValue::Array(array) => array.integers()?.take(most).map(|n| u32::try_from(n).ok()).collect(),
             _ => None,
         })
     }
@@ -175,7 +175,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type, or an element is out of range.
     pub fn i32s(&self, key: &str, most: usize) -> Result<Option<Vec<i32>>> {
         self.get(key, "an array of signed 32-bit integers", |value| match value {
-            Value::Array(array) => array.integers()?.take(most).map(|n| i32::try_from(n).ok()).collect(),
+            MetaValue::Array(array) => array.integers()?.take(most).map(|n| i32::try_from(n).ok()).collect(),
             _ => None,
         })
     }
@@ -186,7 +186,7 @@ impl Gguf {
     /// [`Error::Input`] when the key is there with another type, or an element is neither 0 nor 1.
     pub fn bools(&self, key: &str, most: usize) -> Result<Option<Vec<bool>>> {
         self.get(key, "an array of booleans", |value| match value {
-            Value::Array(array) => {
+            MetaValue::Array(array) => {
                 array.integers()?.take(most).map(|n| if n == 0 || n == 1 { Some(n == 1) } else { None }).collect()
             }
             _ => None,
@@ -259,7 +259,12 @@ impl Gguf {
         format!("{}: key {}", self.path().display(), shown(key))
     }
 
-    fn get<'a, T>(&'a self, key: &str, wanted: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
+    fn get<'a, T>(
+        &'a self,
+        key: &str,
+        wanted: &str,
+        read: impl FnOnce(&'a MetaValue) -> Option<T>,
+    ) -> Result<Option<T>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         read(value).map(Some).ok_or_else(|| self.wrong(key, wanted))
     }

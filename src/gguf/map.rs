@@ -74,11 +74,11 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
 /// request and drops the rest without a word. A step whose pages are there already costs about a microsecond.
 #[cfg(unix)]
 pub(super) fn read_ahead(map: &Map, range: Range<usize>) {
-    const STEP: usize = 128 << 10;
+    const STEP_BYTES: usize = 128 << 10;
     let mut start = range.start;
     while start < range.end {
         // Whole steps of the file, so that neighbouring ranges don't ask for the same pages twice.
-        let end = range.end.min((start / STEP + 1) * STEP);
+        let end = range.end.min((start / STEP_BYTES + 1) * STEP_BYTES);
         let _ = map.bytes.advise_range(memmap2::Advice::WillNeed, start, end - start);
         start = end;
     }

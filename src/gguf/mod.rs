@@ -37,7 +37,7 @@ pub use rows::{EXTENSION, layout_name};
 pub use tensor::{TensorFormat, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
 pub use tokki_quant::matrix::RowLayout;
-pub use value::{Array, Texts, Value, ValueKind};
+pub use value::{Array, MetaValue, Texts, ValueKind};
 
 pub use scan::header_len;
 

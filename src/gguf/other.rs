@@ -1,7 +1,7 @@
 //! GGUF files that are taken for models and are none: what they are, and what to do instead.
 
 use super::file::Gguf;
-use super::value::Value;
+use super::value::MetaValue;
 use crate::{Error, ErrorKind, Result};
 
 /// Refuses GGUF files that hold something else than a model.
@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 /// [`Error::Input`] that says what the file is.
 pub(super) fn check(gguf: &Gguf) -> Result<()> {
     let text = |key: &str| match gguf.value(key) {
-        Some(Value::Text(text)) => text.as_str(),
+        Some(MetaValue::Text(text)) => text.as_str(),
         _ => "",
     };
     let (kind, arch) = (text("general.type"), text("general.architecture"));

@@ -10,13 +10,13 @@ use super::value::{ArraySpan, ValueKind};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest header, arrays included.
-const MAX_HEADER: usize = 256 << 20;
+const MAX_HEADER_BYTES: usize = 256 << 20;
 /// Largest header without arrays: the copy that is decoded.
 const MAX_VIEW: usize = 16 << 20;
 /// Longest single text (chat templates are the longest in practice, well under a megabyte).
-const MAX_TEXT: usize = 8 << 20;
+const MAX_TEXT_BYTES: usize = 8 << 20;
 /// Longest name of a key or tensor.
-const MAX_NAME: usize = 1024;
+const MAX_NAME_BYTES: usize = 1024;
 /// Most keys; real files have under a hundred.
 const MAX_KEYS: u64 = 1 << 16;
 /// Most tensors; the largest real models have a few thousand.
@@ -162,7 +162,7 @@ fn scan_key(cursor: &mut Cursor<'_>, view: &mut Vec<u8>) -> Result<KeySpan> {
     let mut key = KeySpan { name, kind, array: None, utf8: true };
     match kind {
         ValueKind::Text => {
-            let text = cursor.text(MAX_TEXT, "a text")?;
+            let text = cursor.text(MAX_TEXT_BYTES, "a text")?;
             key.utf8 = std::str::from_utf8(text).is_ok();
             copy(cursor, view, start..cursor.at)?;
         }
@@ -200,7 +200,7 @@ fn scan_array(cursor: &mut Cursor<'_>, key: &str) -> Result<ArraySpan> {
     let start = cursor.at;
     if of == ValueKind::Text {
         for _ in 0..len {
-            cursor.text(MAX_TEXT, "an array's text")?;
+            cursor.text(MAX_TEXT_BYTES, "an array's text")?;
         }
     } else {
         // `count` has shown that this many bytes are left.
@@ -290,7 +290,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(prefix: &'a [u8], file_len: u64, place: &'a str) -> Self {
-        let limit = usize::try_from(file_len).unwrap_or(usize::MAX).min(MAX_HEADER);
+        let limit = usize::try_from(file_len).unwrap_or(usize::MAX).min(MAX_HEADER_BYTES);
         Self { bytes: &prefix[..prefix.len().min(limit)], limit, at: 0, file_len, cut: false, place }
     }
 
@@ -304,7 +304,7 @@ impl<'a> Cursor<'a> {
 
     fn short(&self, at: usize, what: &str) -> Error {
         if (self.limit as u64) < self.file_len {
-            return self.wrong(at, format!("a header of at most {MAX_HEADER} bytes"), "a larger one".into());
+            return self.wrong(at, format!("a header of at most {MAX_HEADER_BYTES} bytes"), "a larger one".into());
         }
         self.wrong(at, what, "the end of the file".into()).hint("the file is cut short or damaged: download it again")
     }
@@ -360,7 +360,7 @@ impl<'a> Cursor<'a> {
 
     fn name(&mut self, of: &str) -> Result<String> {
         let at = self.at;
-        let bytes = self.text(MAX_NAME, &format!("the name of {of}"))?;
+        let bytes = self.text(MAX_NAME_BYTES, &format!("the name of {of}"))?;
         match std::str::from_utf8(bytes) {
             Ok("") => Err(self.wrong(at, format!("a name for {of}"), "an empty one".into())),
             Ok(name) => Ok(name.to_owned()),

@@ -66,7 +66,7 @@ impl ValueKind {
 
 /// A value of a key.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub enum MetaValue {
     /// Any unsigned integer, or a signed one that is not negative.
     Uint(u64),
     /// A negative integer.
@@ -83,7 +83,7 @@ pub enum Value {
     Array(Array),
 }
 
-impl Value {
+impl MetaValue {
     /// What the value is, for messages: `the integer 7`, `the text "llama"`, `an array of 12 f32`.
     pub fn describe(&self) -> String {
         match self {

@@ -12,10 +12,10 @@ use std::fs::File;
 const SAMPLES: u64 = 256;
 
 /// Bytes between two reports.
-const STEP: usize = 4 << 20;
+const STEP_BYTES: usize = 4 << 20;
 
 /// How far ahead of the reading the system is told of it: enough to keep a fast disk's queue full.
-const AHEAD: usize = 64 << 20;
+const AHEAD_BYTES: usize = 64 << 20;
 
 impl Gguf {
     /// About how many bytes of the files are not in the page cache, by a sample of their pages; takes less than a
@@ -40,15 +40,15 @@ impl Gguf {
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, and those of `progress`.
     pub fn warm(&self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; STEP];
+        let mut buffer = vec![0; STEP_BYTES];
         let mut done = 0;
         for (shard, file) in self.files() {
             let len = shard.map.len();
             let (mut at, mut told) = (0, 0);
             while at < len {
-                if told < len && told < at + AHEAD {
-                    map::read_ahead(&shard.map, told..len.min(told + AHEAD));
-                    told += AHEAD;
+                if told < len && told < at + AHEAD_BYTES {
+                    map::read_ahead(&shard.map, told..len.min(told + AHEAD_BYTES));
+                    told += AHEAD_BYTES;
                 }
                 let read =
                     read_at(file, &mut buffer, at as u64).map_err(|e| Error::io(&shard.path, FileAction::Read, e))?;

@@ -55,7 +55,7 @@ impl SharedBudget {
 
     /// A part for a model that is sure of `least` bytes and has at most `most`, which others give back if they have to; `None`
     /// where they are sure of too much, or do not give it back within `time`.
-    pub fn part(self: &Arc<Self>, least: usize, most: usize, time: Duration) -> Option<Arc<Budget>> {
+    pub(crate) fn part(self: &Arc<Self>, least: usize, most: usize, time: Duration) -> Option<Arc<Budget>> {
         {
             let mut members = self.members();
             let sure = members.sure.checked_add(members.promised)?.checked_add(least);

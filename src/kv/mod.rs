@@ -9,11 +9,11 @@ mod state;
 
 pub use budget::{Budget, SharedBudget};
 pub use prefix::{Evicted, PrefixTree};
-pub use state::{Snapshot, StateSlices, Values};
+pub use state::{PageState, Snapshot, StateSlices};
 
 use crate::arch::{Mixer, Projection, Spec};
 use crate::{Error, ErrorKind, Result};
-use state::State;
+use state::RecurrentState;
 use std::ops::Range;
 use std::sync::Arc;
 use tokki_quant::attention::{KvKind, KvLayout, TILE};
@@ -116,7 +116,7 @@ pub struct KvCache {
     pages: Vec<Page>,
     len: usize,
     /// What the recurrent layers keep of all positions so far, and kept of earlier ones.
-    state: State,
+    state: RecurrentState,
     /// The positions are those of a conversation for which [`CacheShape::is_far`] holds.
     far: bool,
 }
@@ -198,7 +198,7 @@ impl KvCache {
 
     /// An empty cache whose pages count against `budget`.
     pub fn within(shape: impl Into<Arc<CacheShape>>, budget: Arc<Budget>) -> Self {
-        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0, state: State::default(), far: false }
+        Self { shape: shape.into(), budget, pages: Vec::new(), len: 0, state: RecurrentState::default(), far: false }
     }
 
     /// Makes it a cache for a conversation of `len` positions in all. Models with two sets of divisors (LongRoPE, arXiv
@@ -321,7 +321,7 @@ impl KvCache {
             states.is_sorted_by(|(a, _), (b, _)| a < b) && states.last().is_some_and(|(at, _)| *at == self.len);
         let fits = upwards && states.iter().all(|(_, values)| values.len() == len);
         if fits && len > 0 {
-            let states = states.into_iter().map(|(at, values)| (at, Arc::new(Values::new(values, &self.budget))));
+            let states = states.into_iter().map(|(at, values)| (at, Arc::new(PageState::new(values, &self.budget))));
             self.state.restore(states.collect());
         }
         fits

@@ -59,14 +59,10 @@ impl PrefixTree {
         Self::default()
     }
 
+    #[cfg(test)]
     /// Number of pages.
     pub fn len(&self) -> usize {
         self.nodes.iter().flatten().count()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// A cache that holds as many of the first `tokens` of a conversation of `len` tokens as the tree knows: where the model
@@ -159,6 +155,7 @@ impl PrefixTree {
         }
     }
 
+    #[cfg(test)]
     /// Forgets the page that has not been used for the longest time and on which no other builds; false when there is
     /// none.
     pub fn forget_one(&mut self) -> bool {

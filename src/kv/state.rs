@@ -13,22 +13,22 @@ use tokki_quant::share::Chunks;
 pub(super) const MAX_CHECKPOINTS: usize = 2;
 
 /// A state that may be shared.
-pub type Snapshot = Arc<Values>;
+pub type Snapshot = Arc<PageState>;
 
 /// The values of all layers, counted against a budget.
 #[derive(Debug)]
-pub struct Values {
+pub struct PageState {
     values: Box<[f32]>,
     budget: Arc<Budget>,
 }
 
-impl Drop for Values {
+impl Drop for PageState {
     fn drop(&mut self) {
         self.budget.give_back(size_of_val(&*self.values));
     }
 }
 
-impl Values {
+impl PageState {
     /// `len` zeros.
     fn zeros(len: usize, budget: &Arc<Budget>) -> Result<Self> {
         let failed = |why: String| Error::failed("the recurrent state", why).of(ErrorKind::OutOfMemory);
@@ -59,17 +59,17 @@ impl Values {
 
 /// The state now, and earlier ones by the number of positions that they have seen.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(super) struct RecurrentState {
     now: Option<Snapshot>,
     checkpoints: Vec<(usize, Snapshot)>,
 }
 
-impl State {
+impl RecurrentState {
     /// A copy of the state now, which has seen `len` positions.
     pub(super) fn copy_within(&self, budget: &Arc<Budget>, len: usize) -> Result<Self> {
         let mut copy = Self::default();
         if let Some(now) = &self.now {
-            let mut values = Values::zeros(now.values.len(), budget)?;
+            let mut values = PageState::zeros(now.values.len(), budget)?;
             values.values.copy_from_slice(&now.values);
             copy.set(Arc::new(values), len);
         }
@@ -88,7 +88,7 @@ impl State {
         self.restore(vec![(len, state)]);
     }
 
-    /// As [`State::all`] of another sequence gave them: the last one is the state now.
+    /// As [`RecurrentState::all`] of another sequence gave them: the last one is the state now.
     pub(super) fn restore(&mut self, states: Vec<(usize, Snapshot)>) {
         self.now = states.last().map(|(_, state)| Arc::clone(state));
         self.checkpoints = states;
@@ -96,7 +96,7 @@ impl State {
         self.checkpoints.drain(..more);
     }
 
-    /// Bytes that [`State::own`] will allocate.
+    /// Bytes that [`RecurrentState::own`] will allocate.
     pub(super) fn missing(&self, bytes: usize) -> usize {
         if bytes == 0 || self.now.as_ref().is_some_and(|now| Arc::strong_count(now) == 1) { 0 } else { bytes }
     }
@@ -106,7 +106,7 @@ impl State {
         if len == 0 || self.now.as_ref().is_some_and(|now| Arc::strong_count(now) == 1) {
             return Ok(());
         }
-        let mut own = Values::zeros(len, budget)?;
+        let mut own = PageState::zeros(len, budget)?;
         if let Some(now) = &self.now {
             own.values.copy_from_slice(&now.values);
         }

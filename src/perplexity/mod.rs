@@ -6,14 +6,14 @@
 //! predictions of windows that start `stride` tokens apart. Perplexity is `exp` of the mean of `-ln p(next token)`.
 
 mod compare;
-mod saved;
+mod logits_file;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
 pub use compare::{Comparison, Divergence};
-pub use saved::{LogitsReader, LogitsWriter};
+pub use logits_file::{LogitsReader, LogitsWriter};
 pub use windows::Windows;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The most that is read of a text that a user names: more than any context holds.
-pub const MAX_TEXT: u64 = 64 << 20;
+pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// Opens the regular file at `path`; a FIFO or a device is refused before it is touched, because it may never answer.
 ///

@@ -18,9 +18,9 @@ const MAX_LINKS: usize = 40;
 /// The temporaries of this process, for [`abandon`].
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A file under way. Dropped without [`Output::commit`], it leaves the old file as it was.
+/// A file under way. Dropped without [`OutputFile::commit`], it leaves the old file as it was.
 #[derive(Debug)]
-pub struct Output {
+pub struct OutputFile {
     file: BufWriter<File>,
     temporary: PathBuf,
     target: PathBuf,
@@ -28,7 +28,7 @@ pub struct Output {
     shown: PathBuf,
 }
 
-impl Output {
+impl OutputFile {
     /// Begins to write what will be the file `path`. A model is never replaced by something else.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.file.write(bytes)
     }
@@ -109,7 +109,7 @@ impl Write for Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for OutputFile {
     fn drop(&mut self) {
         // After a commit there is nothing of this name.
         drop(std::fs::remove_file(&self.temporary));
@@ -128,17 +128,17 @@ fn is_model(path: &Path) -> bool {
 /// Whether `path` could be written now: its folder is there and writable, and it is a file or a new name.
 ///
 /// # Errors
-/// As [`Output::begin`].
+/// As [`OutputFile::begin`].
 pub fn check(path: &Path) -> Result<()> {
-    Output::begin(path).map(drop)
+    OutputFile::begin(path).map(drop)
 }
 
 /// Writes `bytes` as the file `path`.
 ///
 /// # Errors
-/// As [`Output::begin`] and [`Output::commit`].
+/// As [`OutputFile::begin`] and [`OutputFile::commit`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut out = Output::begin(path)?;
+    let mut out = OutputFile::begin(path)?;
     out.write_all(bytes).map_err(|e| out.failed(e))?;
     out.commit()
 }
@@ -248,7 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, "old").unwrap();
-        let mut out = Output::begin(&path).unwrap();
+        let mut out = OutputFile::begin(&path).unwrap();
         out.write_all(b"half").unwrap();
         drop(out);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use tokki_quant::ceiling;
 
 /// Larger than any last-level cache that is not shared by a whole rack: where the system doesn't tell how large that is.
-const BUFFER: usize = 1 << 30;
+const BUFFER_BYTES: usize = 1 << 30;
 
 /// Bytes that no cache holds.
 fn beyond_caches() -> usize {
     let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
-    caches.map_or(BUFFER, |bytes| usize::try_from(bytes.saturating_mul(4)).unwrap_or(BUFFER).clamp(BUFFER / 8, BUFFER))
+    caches.map_or(BUFFER_BYTES, |bytes| {
+        usize::try_from(bytes.saturating_mul(4)).unwrap_or(BUFFER_BYTES).clamp(BUFFER_BYTES / 8, BUFFER_BYTES)
+    })
 }
 
 /// Each limit is the best of several tries within this time.

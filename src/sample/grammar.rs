@@ -13,16 +13,16 @@ use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::sync::Arc;
 
 /// Longest grammar, in bytes.
-const MAX_SOURCE: usize = 64 << 10;
+const MAX_SOURCE_BYTES: usize = 64 << 10;
 /// Deepest nesting of a JSON schema.
 const MAX_DEPTH: usize = 100;
 /// Longest message of the compiler that is shown, in characters.
-const MAX_MESSAGE: usize = 400;
+const MAX_MESSAGE_BYTES: usize = 400;
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
 const MAX_TOKEN: usize = 1024;
 /// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
 /// are not touched cost nothing.
-const STACK: usize = 256 << 20;
+const STACK_BYTES: usize = 256 << 20;
 /// Work on one grammar and on one token, in the units of the crate: about 20 ms to compile, 15 ms per token at most.
 const LIMITS: ParserLimits = ParserLimits {
     max_items_in_row: 2000,
@@ -72,8 +72,12 @@ impl Form {
 
     fn grammar(&self) -> Result<TopLevelGrammar> {
         let size = |bytes: usize| {
-            let wanted = format!("at most {MAX_SOURCE} bytes");
-            if bytes > MAX_SOURCE { Err(Error::input(self.name(), wanted, format!("{bytes} bytes"))) } else { Ok(()) }
+            let wanted = format!("at most {MAX_SOURCE_BYTES} bytes");
+            if bytes > MAX_SOURCE_BYTES {
+                Err(Error::input(self.name(), wanted, format!("{bytes} bytes")))
+            } else {
+                Ok(())
+            }
         };
         match self {
             Self::JsonSchema(schema) | Self::Lenient { schema, .. } => {
@@ -193,13 +197,13 @@ impl Grammars {
             let why =
                 if why.trim().is_empty() { "one that nothing fits, or that needs too much work" } else { why.trim() };
             // The compiler names what it was given, of any length.
-            let why: String = why.chars().take(MAX_MESSAGE).collect();
+            let why: String = why.chars().take(MAX_MESSAGE_BYTES).collect();
             Error::usage(format!("{} cannot be used: {}", crate::text::sentence(form.name()), in_words(why)))
         };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
             let thread =
-                std::thread::Builder::new().name("grammar".into()).stack_size(STACK).spawn_scoped(scope, compile);
+                std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES).spawn_scoped(scope, compile);
             let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
             thread.join().unwrap_or_else(|_| Err("the grammar compiler gave up on it".to_owned()))
         });

@@ -237,7 +237,7 @@ pub(super) fn known_format(name: &str) -> bool {
 
 /// The letters that a text of a format gets, where nothing is said of its length: a model that does not find the end of an
 /// address would write one for ever. THE TABLE.
-const LONGEST: &[(&str, u64)] = &[
+const MAX_LENGTHS: &[(&str, u64)] = &[
     ("email", 254),
     ("hostname", 253),
     ("uri", 500),
@@ -251,7 +251,7 @@ const LONGEST: &[(&str, u64)] = &[
 /// Says how long a text of the format `name` may be, where the schema neither does nor lists the texts.
 fn bounded(map: &mut Map<String, Value>, name: &str) {
     let said = ["minLength", "maxLength", "const", "enum"].iter().any(|word| map.contains_key(*word));
-    if let Some((_, most)) = LONGEST.iter().find(|(known, _)| *known == name).filter(|_| !said) {
+    if let Some((_, most)) = MAX_LENGTHS.iter().find(|(known, _)| *known == name).filter(|_| !said) {
         map.insert("maxLength".to_owned(), json!(most));
     }
 }

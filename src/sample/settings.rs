@@ -4,7 +4,7 @@ use super::origin::Origin;
 use super::table::{Overrides, PARAMETERS, Parameter, Settings};
 use super::vendor::{self, Facts};
 use crate::Result;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, MetaValue};
 use serde_json::{Value as Json, json};
 
 impl Overrides {
@@ -32,9 +32,9 @@ impl Overrides {
 fn number(gguf: &Gguf, key: &str) -> Result<Option<Json>> {
     match gguf.value(key) {
         None => Ok(None),
-        Some(Value::Uint(n)) => Ok(Some(json!(n))),
-        Some(Value::Int(n)) => Ok(Some(json!(n))),
-        Some(Value::Float(x)) if x.is_finite() => Ok(Some(json!(x))),
+        Some(MetaValue::Uint(n)) => Ok(Some(json!(n))),
+        Some(MetaValue::Int(n)) => Ok(Some(json!(n))),
+        Some(MetaValue::Float(x)) if x.is_finite() => Ok(Some(json!(x))),
         Some(_) => Err(gguf.wrong(key, "a number")),
     }
 }

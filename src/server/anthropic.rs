@@ -6,7 +6,7 @@ use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress, Running};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, Writer, named};
+use super::stream::{self, EventWriter, named};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
 use crate::sample::Form;
@@ -336,7 +336,7 @@ impl MessageStream {
     }
 }
 
-impl Writer for MessageStream {
+impl EventWriter for MessageStream {
     const DIALECT: Dialect = Dialect::Anthropic;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 const MAX_KEYS: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
-pub(super) struct Keys {
+pub(super) struct ApiKeys {
     all: RwLock<Vec<Arc<ApiKey>>>,
     /// Whether a key has to be shown: from the start on, and even when all keys have been revoked.
     wanted: bool,
@@ -54,7 +54,7 @@ impl ApiKey {
     }
 }
 
-impl Keys {
+impl ApiKeys {
     /// The keys of the options and of their file.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Keys {
     /// is let in.
     ///
     /// # Errors
-    /// As [`Keys::load`]; the old keys then stay.
+    /// As [`ApiKeys::load`]; the old keys then stay.
     pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<usize> {
         let mut lines: Vec<String> = options.keys.clone();
         if let Some(path) = &options.key_file {
@@ -235,7 +235,7 @@ mod tests {
         let file = folder.path().join("keys");
         std::fs::write(&file, format!("# keys\nsecret\nAnna sha256:{hash}\n")).unwrap();
         let mut options = ServerOptions { key_file: Some(file.clone()), ..ServerOptions::default() };
-        let keys = Keys::load(&options).unwrap();
+        let keys = ApiKeys::load(&options).unwrap();
         let shows =
             |key: &str| keys.check(&HeaderMap::from_iter([(header::AUTHORIZATION, key.parse().unwrap())])).is_ok();
         assert!(shows("Bearer key") && shows("bearer secret") && shows("key"));
@@ -256,12 +256,12 @@ mod tests {
         let file = folder.path().join("keys");
         std::fs::write(&file, "secret\n").unwrap();
         let options = ServerOptions { key_file: Some(file.clone()), ..ServerOptions::default() };
-        let keys = Keys::load(&options).unwrap();
+        let keys = ApiKeys::load(&options).unwrap();
         std::fs::write(&file, "# none\n\n").unwrap();
         assert_eq!(keys.reload(&options).unwrap(), 0);
         let shown = HeaderMap::from_iter([(header::AUTHORIZATION, "Bearer secret".parse().unwrap())]);
         assert!(keys.are_wanted() && keys.check(&shown).is_err() && keys.check(&HeaderMap::new()).is_err());
         // A server is not begun so.
-        assert_eq!(Keys::load(&options).err().unwrap().exit_code(), 2);
+        assert_eq!(ApiKeys::load(&options).err().unwrap().exit_code(), 2);
     }
 }

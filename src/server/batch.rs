@@ -254,7 +254,7 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashMap<String, Was>)> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = input::line(&mut reader, &path.display().to_string(), input::MAX_TEXT, &mut line)?;
+        let length = input::line(&mut reader, &path.display().to_string(), input::MAX_TEXT_BYTES, &mut line)?;
         if length == 0 || !line.ends_with(b"\n") {
             break;
         }

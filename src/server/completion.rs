@@ -7,7 +7,7 @@ use super::infill::Fim;
 use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole};
 use super::routes::{Call, State, json as respond_json, note_ignored};
-use super::stream::{self, Writer, data};
+use super::stream::{self, EventWriter, data};
 use crate::engine::{Finish, Llm, Logprob, Stats};
 use crate::tokenizer::Special;
 use axum::body::Body;
@@ -325,7 +325,7 @@ impl CompletionStream {
     }
 }
 
-impl Writer for CompletionStream {
+impl EventWriter for CompletionStream {
     const DIALECT: Dialect = Dialect::OpenAi;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 

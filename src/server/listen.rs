@@ -1,7 +1,7 @@
 //! Connections: accepted, limited, encrypted where asked for, and brought to an end in order.
 
 use super::ServerOptions;
-use super::auth::Keys;
+use super::auth::ApiKeys;
 use super::files::{self, Files};
 use super::log::Log;
 use super::metrics::Metrics;
@@ -102,7 +102,7 @@ pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<()> {
-    if !options.hosts.iter().all(IpAddr::is_loopback) && !Keys::load(&options)?.are_wanted() {
+    if !options.hosts.iter().all(IpAddr::is_loopback) && !ApiKeys::load(&options)?.are_wanted() {
         let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
         return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
     }
@@ -141,7 +141,7 @@ pub(super) fn new_state(models: Models, options: ServerOptions, log: Log) -> Res
     }
     Ok(Arc::new(State {
         models: Arc::new(models),
-        keys: Keys::load(&options)?,
+        keys: ApiKeys::load(&options)?,
         log: Arc::new(log),
         deadline: watch::channel(false).0,
         metrics: Metrics::default(),

@@ -1,6 +1,6 @@
 //! What the server counts, in Prometheus' text format: THE TABLE OF METRICS.
 
-use super::auth::Keys;
+use super::auth::ApiKeys;
 use super::models::{Entry, Models};
 use crate::engine::{Count, Finish, Stats};
 use crate::platform::process::memory;
@@ -143,7 +143,7 @@ impl Metrics {
     }
 
     /// Everything as text, with the names of vLLM if `as_vllm`.
-    pub(super) fn text(&self, models: &Models, keys: &Keys, as_vllm: bool) -> String {
+    pub(super) fn text(&self, models: &Models, keys: &ApiKeys, as_vllm: bool) -> String {
         let mut out = String::new();
         self.of_server(&mut out, keys);
         of_caches(&mut out, models);
@@ -160,7 +160,7 @@ impl Metrics {
     }
 
     /// What is told of the whole process.
-    fn of_server(&self, out: &mut String, keys: &Keys) {
+    fn of_server(&self, out: &mut String, keys: &ApiKeys) {
         family(out, "tokki_http_requests_total", "counter", "Requests answered");
         for (hundreds, counter) in self.answers.iter().enumerate().skip(1) {
             let count = counter.load(Ordering::Relaxed);

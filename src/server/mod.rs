@@ -36,10 +36,10 @@ mod schemas;
 mod slots;
 mod stream;
 
-pub use batch::{Line, Outcome, batch, read_lines, read_requests};
+pub use batch::{batch, read_lines, read_requests};
 pub use listen::{Notice, OnNotice, Tls, serve};
 pub use log::LogForm;
-pub use models::{Models, Offer, Open, Residency};
+pub use models::{Models, Offer, Residency};
 
 use crate::chat::ThinkingMode;
 use crate::sample::Overrides;

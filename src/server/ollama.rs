@@ -10,7 +10,7 @@ use super::messages;
 use super::models::{Entry, Served};
 use super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, Writer};
+use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Logprob, Stats};
 use crate::sample::Form;
@@ -391,7 +391,7 @@ fn line(value: &Value) -> String {
     format!("{value}\n")
 }
 
-impl Writer for Lines {
+impl EventWriter for Lines {
     const DIALECT: Dialect = Dialect::Ollama;
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 

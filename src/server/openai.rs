@@ -14,7 +14,7 @@ use super::messages;
 use super::models::Served;
 use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, Writer, data};
+use super::stream::{self, EventWriter, data};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::{Llm, Logprob, Prompt, Stats};
 use axum::body::Body;
@@ -359,7 +359,7 @@ impl ChatStream {
     }
 }
 
-impl Writer for ChatStream {
+impl EventWriter for ChatStream {
     const DIALECT: Dialect = Dialect::OpenAi;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 

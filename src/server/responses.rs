@@ -11,7 +11,7 @@ use super::messages;
 use super::request::{self, Ask, Input, Progress};
 use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, Writer};
+use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::Llm;
 use crate::sample::Form;

@@ -1,6 +1,6 @@
 //! THE ROUTE TABLE, and what every request passes before its handler.
 
-use super::auth::{self, Keys};
+use super::auth::{self, ApiKeys};
 use super::error::{ApiError, Dialect};
 use super::listen::HEAD_BYTES;
 use super::log::{Asker, Log, Note};
@@ -30,7 +30,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 pub(super) struct State {
     pub(super) models: Arc<Models>,
     pub(super) options: ServerOptions,
-    pub(super) keys: Keys,
+    pub(super) keys: ApiKeys,
     pub(super) log: Arc<Log>,
     /// Set when the time for running answers is over.
     pub(super) deadline: watch::Sender<bool>,
@@ -60,8 +60,8 @@ pub(super) struct Call {
     pub(super) asker: Asker,
 }
 
-pub(super) type Answer = Result<Response<Body>, ApiError>;
-type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(super) type HandlerAnswer = Result<Response<Body>, ApiError>;
+type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = HandlerAnswer> + Send>>;
 
 /// One row.
 pub(super) struct Route {
@@ -77,7 +77,7 @@ pub(super) struct Route {
 
 impl Route {
     /// Answers a request.
-    pub(super) fn call(&self, state: Arc<State>, call: Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    pub(super) fn call(&self, state: Arc<State>, call: Call) -> Pin<Box<dyn Future<Output = HandlerAnswer> + Send>> {
         (self.handler)(state, call)
     }
 }
@@ -248,7 +248,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             None => Ok(answer),
         }
     };
-    let outcome: Answer = outcome.await;
+    let outcome: HandlerAnswer = outcome.await;
     let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);

@@ -15,7 +15,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const BUFFERED: usize = 256;
 
 /// How a dialect writes a stream.
-pub(super) trait Writer: Send + 'static {
+pub(super) trait EventWriter: Send + 'static {
     /// The dialect, for errors.
     const DIALECT: Dialect;
     /// Of the answer's head.
@@ -44,12 +44,12 @@ pub(super) trait Writer: Send + 'static {
 }
 
 /// Writes the events of `running` until it ends or the client is gone.
-pub(super) fn respond(running: Running, writer: impl Writer) -> Response<Body> {
+pub(super) fn respond(running: Running, writer: impl EventWriter) -> Response<Body> {
     respond_all(vec![running], writer)
 }
 
 /// The same for several requests that are answered together.
-pub(super) fn respond_all(mut running: Vec<Running>, mut writer: impl Writer) -> Response<Body> {
+pub(super) fn respond_all(mut running: Vec<Running>, mut writer: impl EventWriter) -> Response<Body> {
     let (sender, mut receiver) = channel::<Bytes>(BUFFERED);
     let content_type = content_type(&writer);
     tokio::spawn(async move {
@@ -70,11 +70,11 @@ pub(super) fn respond_all(mut running: Vec<Running>, mut writer: impl Writer) ->
     response
 }
 
-fn content_type<W: Writer>(_: &W) -> &'static str {
+fn content_type<W: EventWriter>(_: &W) -> &'static str {
     W::CONTENT_TYPE
 }
 
-async fn pump<W: Writer>(running: &mut [Running], writer: &mut W, sender: &Sender<Bytes>) {
+async fn pump<W: EventWriter>(running: &mut [Running], writer: &mut W, sender: &Sender<Bytes>) {
     let Some(deadline) = running.first().map(|first| first.deadline.clone()) else { return };
     let over = over(deadline);
     tokio::pin!(over);

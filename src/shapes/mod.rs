@@ -15,7 +15,5 @@ mod tests;
 mod write;
 
 pub use plan::{Plan, nearest};
-pub use recipe::{Recipe, Role};
-pub use shape::Shape;
-pub use tensors::PlannedTensor;
-pub use write::{outline, temporary, write};
+pub use recipe::Recipe;
+pub use write::{outline, temporary};

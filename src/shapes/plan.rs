@@ -1,6 +1,8 @@
 //! A shape under a recipe.
 
-use super::recipe::{Recipe, Role};
+use super::recipe::Recipe;
+#[cfg(test)]
+use super::recipe::Role;
 use super::shape::Shape;
 use super::tensors::{self, PlannedTensor};
 use crate::{Error, Result};
@@ -58,6 +60,7 @@ impl Plan {
         format!("{}:{}", self.shape.name, self.recipe.name())
     }
 
+    #[cfg(test)]
     /// Number of weights.
     pub fn parameters(&self) -> u64 {
         self.tensors.iter().map(PlannedTensor::values).sum()
@@ -68,6 +71,7 @@ impl Plan {
         self.tensors.iter().map(PlannedTensor::bytes).sum()
     }
 
+    #[cfg(test)]
     /// Bytes of weights that one generated token reads: everything, but one row of an embedding that is no head, and of
     /// the experts those that are used.
     pub fn bytes_per_token(&self) -> u64 {

@@ -81,6 +81,7 @@ pub(super) struct ShapeLatent {
 }
 
 impl Shape {
+    #[cfg(test)]
     /// The same model cut to fewer layers (at least one).
     #[must_use]
     pub fn with_layers(mut self, layers: usize) -> Self {
@@ -88,6 +89,7 @@ impl Shape {
         self
     }
 
+    #[cfg(test)]
     /// Values that the cache holds per token, over all layers.
     pub fn kv_values_per_token(&self) -> usize {
         self.layers * self.latent.map_or(2 * self.kv_heads * self.head_dim, |latent| latent.kv_rank + latent.rope)

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::shape::Shape;
+use super::tensors::PlannedTensor;
+use super::write::write;
 use super::*;
 use crate::gguf::{DType, Gguf};
 

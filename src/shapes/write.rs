@@ -1,5 +1,6 @@
 //! Writes the file of a plan: the header, then each tensor out of its format's pool.
 
+#[cfg(test)]
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::tensors::PlannedTensor;
 /// Bytes between two reports of progress.
 const REPORT: u64 = 64 << 20;
 
+#[cfg(test)]
 /// Writes `plan` to `path`; `progress` gets the bytes written and the bytes in all. The same plan gives the same file.
 /// Returns the size of the file. A file that could not be finished is removed.
 ///

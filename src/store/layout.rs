@@ -1,11 +1,11 @@
 //! Stored models with interleaved rows: made of the files that came, and given back as those.
 
 use super::hash::hash_file;
-use super::manifest::Stored;
-use super::{Manifest, Progress, Staging, Store, disk, name};
+use super::manifest::StoredFile;
+use super::{Manifest, Staging, Store, StoreProgress, disk, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, Rearranged, RowLayout};
-use crate::platform::output::Output;
+use crate::platform::output::OutputFile;
 use crate::units::hex;
 use crate::{Error, Result, interrupt};
 use sha2::{Digest, Sha256};
@@ -21,15 +21,20 @@ use std::path::{Path, PathBuf};
 pub(super) fn interleave(
     staging: &Staging,
     from: &Path,
-    files: &[Stored],
-    progress: &dyn Progress,
-) -> Result<Vec<Stored>> {
+    files: &[StoredFile],
+    progress: &dyn StoreProgress,
+) -> Result<Vec<StoredFile>> {
     let size = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     disk::check_room(staging.dir(), size)?;
     files.iter().map(|file| interleave_one(staging, from, file, progress)).collect()
 }
 
-fn interleave_one(staging: &Staging, from: &Path, file: &Stored, progress: &dyn Progress) -> Result<Stored> {
+fn interleave_one(
+    staging: &Staging,
+    from: &Path,
+    file: &StoredFile,
+    progress: &dyn StoreProgress,
+) -> Result<StoredFile> {
     let original = from.join(&file.name);
     let wanted = match &file.sha256 {
         Some(hash) => hash.clone(),
@@ -50,11 +55,11 @@ fn interleave_one(staging: &Staging, from: &Path, file: &Stored, progress: &dyn 
         return Err(Error::failed(original.display().to_string(), why));
     }
     staging.promote(&part, &name)?;
-    Ok(Stored { name, size: file.size, sha256: Some(wanted), original: Some(file.name.clone()), link: None })
+    Ok(StoredFile { name, size: file.size, sha256: Some(wanted), original: Some(file.name.clone()), link: None })
 }
 
 /// What the original of a file with interleaved rows hashes to.
-pub(super) fn original_hash(path: &Path, shown: &str, progress: &dyn Progress) -> Result<String> {
+pub(super) fn original_hash(path: &Path, shown: &str, progress: &dyn StoreProgress) -> Result<String> {
     let mut hash = Sha256::new();
     let source = Rearranged::open(path, RowLayout::Plain)?;
     stream(&source, &format!("{shown}: checking"), progress, &mut |bytes| {
@@ -65,7 +70,7 @@ pub(super) fn original_hash(path: &Path, shown: &str, progress: &dyn Progress) -
 }
 
 /// What a stored file, or the one that it was made of, hashes to.
-pub(super) fn stored_hash(dir: &Path, file: &Stored, progress: &dyn Progress) -> Result<String> {
+pub(super) fn stored_hash(dir: &Path, file: &StoredFile, progress: &dyn StoreProgress) -> Result<String> {
     let path = dir.join(&file.name);
     match file.original {
         Some(_) => original_hash(&path, &file.name, progress),
@@ -77,7 +82,7 @@ pub(super) fn stored_hash(dir: &Path, file: &Stored, progress: &dyn Progress) ->
 fn stream(
     source: &Rearranged,
     what: &str,
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     progress.begin(what, source.bytes(), 0);
@@ -97,7 +102,7 @@ impl Store {
     /// # Errors
     /// [`Error::Input`] for a place that is taken and not to be `replaced`, [`Error::Failed`] when the bytes are not those that
     /// were stored; what was at the place is still there then.
-    pub fn export(&self, name: &str, to: &Path, replaced: bool, progress: &dyn Progress) -> Result<Vec<PathBuf>> {
+    pub fn export(&self, name: &str, to: &Path, replaced: bool, progress: &dyn StoreProgress) -> Result<Vec<PathBuf>> {
         let entry = self.get(name)?;
         entry.path()?;
         let manifest = entry.manifest?;
@@ -106,7 +111,7 @@ impl Store {
             let wanted = format!("a folder for its {} files", manifest.files.len());
             return Err(Error::input(to.display().to_string(), wanted, "no folder"));
         }
-        let place = |file: &Stored| match folder {
+        let place = |file: &StoredFile| match folder {
             true => to.join(file.original.as_ref().unwrap_or(&file.name)),
             false => to.to_path_buf(),
         };
@@ -122,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::export`]; the model is then as it was.
-    pub fn rearrange(&self, name: &str, layout: RowLayout, progress: &dyn Progress) -> Result<PathBuf> {
+    pub fn rearrange(&self, name: &str, layout: RowLayout, progress: &dyn StoreProgress) -> Result<PathBuf> {
         let entry = self.get(name)?;
         let path = entry.path()?;
         let manifest: Manifest = entry.manifest?;
@@ -134,10 +139,10 @@ impl Store {
             RowLayout::Interleaved => interleave(&staging, &entry.dir, &manifest.files, progress)?,
             RowLayout::Plain => {
                 disk::check_room(staging.dir(), manifest.size())?;
-                let back = |file: &Stored| {
+                let back = |file: &StoredFile| {
                     let name = file.original.clone().unwrap_or_else(|| file.name.clone());
                     export_one(&entry.dir, file, staging.ready(&name), progress)?;
-                    Ok(Stored { name, original: None, ..file.clone() })
+                    Ok(StoredFile { name, original: None, ..file.clone() })
                 };
                 manifest.files.iter().map(back).collect::<Result<_>>()?
             }
@@ -149,9 +154,9 @@ impl Store {
 }
 
 /// Writes one file as it came, and checks that it is what came.
-fn export_one(dir: &Path, file: &Stored, to: PathBuf, progress: &dyn Progress) -> Result<PathBuf> {
+fn export_one(dir: &Path, file: &StoredFile, to: PathBuf, progress: &dyn StoreProgress) -> Result<PathBuf> {
     let source = Rearranged::open(&dir.join(&file.name), RowLayout::Plain)?;
-    let (mut out, mut hash) = (Output::begin_model(&to)?, Sha256::new());
+    let (mut out, mut hash) = (OutputFile::begin_model(&to)?, Sha256::new());
     let shown = file.original.as_ref().unwrap_or(&file.name);
     stream(&source, &format!("{shown}: writing"), progress, &mut |bytes| {
         hash.update(bytes);

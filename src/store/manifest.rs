@@ -22,7 +22,7 @@ pub struct Manifest {
     /// What was asked for: `hf:org/repo:Q4_K_M`, a URL, a catalogue name, or the path of an imported file.
     pub source: String,
     /// The files; the first is the one to open.
-    pub files: Vec<Stored>,
+    pub files: Vec<StoredFile>,
     /// What a check found to be wrong with them, until they are repaired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
@@ -31,7 +31,7 @@ pub struct Manifest {
 /// One file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stored {
+pub struct StoredFile {
     /// Its name in the model's directory.
     pub name: String,
     /// Its length in bytes.
@@ -102,7 +102,7 @@ mod tests {
 
     fn sample() -> Manifest {
         let file =
-            Stored { name: "m.gguf".into(), size: 3, sha256: None, original: None, link: Some("/x/m.gguf".into()) };
+            StoredFile { name: "m.gguf".into(), size: 3, sha256: None, original: None, link: Some("/x/m.gguf".into()) };
         Manifest { version: 1, name: "m".into(), source: "/x/m.gguf".into(), files: vec![file], damaged: None }
     }
 

@@ -25,14 +25,14 @@ mod source;
 mod staging;
 
 pub use disk::{free, has_room};
-pub use home::{Entry, Store};
+pub use home::{Store, StoredModel};
 pub use keep::{Partial, Verdict};
 pub use manifest::Manifest;
+#[cfg(feature = "testing")]
 pub use net::journal::vouched;
-pub use net::package::Package;
 pub use preview::{Preview, is_remote, preview};
-pub use progress::{Progress, Silent};
-pub use pull::{LayoutChoice, Pulled, Request, pull};
+pub use progress::StoreProgress;
+pub use pull::{LayoutChoice, PullRequest, pull};
 pub use staging::{Order, Staging};
 
 use crate::config::Settings;
@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// All models by name; those with a damaged record too.
-    pub fn models(&self) -> Result<Vec<Entry>> {
+    pub fn models(&self) -> Result<Vec<StoredModel>> {
         let dir = self.models_dir();
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -70,7 +70,7 @@ impl Store {
             let dir = entry.map_err(|e| Error::io(&dir, FileAction::Read, e))?.path();
             let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if name::check(&name).is_ok() && dir.is_dir() {
-                models.push(Entry { manifest: Manifest::read(&dir), name, dir });
+                models.push(StoredModel { manifest: Manifest::read(&dir), name, dir });
             }
         }
         models.sort_by(|a, b| a.name.cmp(&b.name));
@@ -78,9 +78,9 @@ impl Store {
     }
 
     /// The model of this name, case aside, or that came from this source.
-    pub fn find(&self, name: &str) -> Result<Option<Entry>> {
+    pub fn find(&self, name: &str) -> Result<Option<StoredModel>> {
         let lower = name.to_lowercase();
-        let source = |entry: &Entry| entry.manifest.as_ref().is_ok_and(|m| m.source == name);
+        let source = |entry: &StoredModel| entry.manifest.as_ref().is_ok_and(|m| m.source == name);
         let mut models = self.models()?;
         let at = models
             .iter()
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// The model of this name, or an error that names the nearest one of the store.
-    pub fn get(&self, name: &str) -> Result<Entry> {
+    pub fn get(&self, name: &str) -> Result<StoredModel> {
         match self.find(name)? {
             Some(entry) => Ok(entry),
             None => Err(self.not_here(name)),
@@ -173,7 +173,7 @@ impl Store {
     }
 }
 
-impl Entry {
+impl StoredModel {
     /// The file to open: present, of the recorded length, and not known to be damaged.
     pub fn path(&self) -> Result<PathBuf> {
         let path = self.whole()?;
@@ -310,13 +310,13 @@ pub fn resolve_again(path: &Path) -> Result<PathBuf> {
 
 /// The file of the default model, which is fetched the first time, checked by its hash. After that the network is not
 /// touched.
-pub fn default_model(progress: &dyn Progress) -> Result<PathBuf> {
+pub fn default_model(progress: &dyn StoreProgress) -> Result<PathBuf> {
     let settings = Settings::load()?;
     let entry = catalogue::default_entry();
     match Store::of(&settings)?.find(entry.name)? {
         Some(there) => there.path(),
         None => {
-            let request = Request { what: entry.name, ..Request::default() };
+            let request = PullRequest { what: entry.name, ..PullRequest::default() };
             pull(&settings, request, progress).map(|pulled| pulled.path)
         }
     }
@@ -379,7 +379,7 @@ mod tests {
             std::fs::create_dir_all(&dir).unwrap();
             let file = format!("{name}.gguf");
             std::fs::write(dir.join(&file), b"GGUF").unwrap();
-            let files = vec![manifest::Stored { name: file, size: 4, sha256: None, original: None, link: None }];
+            let files = vec![manifest::StoredFile { name: file, size: 4, sha256: None, original: None, link: None }];
             let source = format!("hf:org/{name}");
             Manifest { version: 1, name: (*name).into(), source, files, damaged: None }.write(&dir).unwrap();
         }

@@ -9,8 +9,8 @@ use super::net::http::{HttpFault, Net, Timeouts, hub_of, shown};
 use super::net::probe::{FileProbe, content_range, rest};
 use super::net::remote::Remote;
 use super::pull::{entry_file, online, places, repository_files, url_files};
-use super::source::{self, Source};
-use super::{Progress, name};
+use super::source::{self, PullSource};
+use super::{StoreProgress, name};
 use crate::config::Settings;
 use crate::error::FileAction;
 use crate::gguf::header_len;
@@ -35,8 +35,6 @@ const RETRIES: u32 = 3;
 pub struct Preview {
     dir: TempDir,
     first: String,
-    /// Where the model is.
-    pub source: String,
     /// Bytes that were read of it.
     pub read: u64,
 }
@@ -61,21 +59,21 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
 /// # Errors
 /// [`Error::Input`] for an invalid request or header, [`Error::Failed`] for a network or server that fails,
 /// and in offline mode.
-pub fn preview(settings: &Settings, what: &str, progress: &dyn Progress) -> Result<Preview> {
+pub fn preview(settings: &Settings, what: &str, progress: &dyn StoreProgress) -> Result<Preview> {
     let net = Net::new(settings, Timeouts::default());
     let source = source::parse(what, net.hub())?;
     online(settings, what)?;
     match source {
-        Source::Hub(repository) => {
-            let (source, remotes) = repository_files(&net, &repository)?;
-            of_files(&net, source, &remotes)
+        PullSource::Hub(repository) => {
+            let (_, remotes) = repository_files(&net, &repository)?;
+            of_files(&net, &remotes)
         }
-        Source::Url(url) => of_files(&net, url.clone(), &url_files(&url)?),
-        Source::Catalogue(entry) => {
+        PullSource::Url(url) => of_files(&net, &url_files(&url)?),
+        PullSource::Catalogue(entry) => {
             for place in places(settings, &net, entry) {
                 // A package gives all of its bytes or none.
                 let catalogue::Place::Url(url) = place else { continue };
-                match of_files(&net, entry.name.to_owned(), &[entry_file(entry, url)]) {
+                match of_files(&net, &[entry_file(entry, url)]) {
                     Ok(preview) => return Ok(preview),
                     Err(error) => progress.note(&error.to_string()),
                 }
@@ -86,7 +84,7 @@ pub fn preview(settings: &Settings, what: &str, progress: &dyn Progress) -> Resu
     }
 }
 
-fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
+fn of_files(net: &Net, remotes: &[Remote]) -> Result<Preview> {
     let mut headers = Vec::new();
     let mut read = 0;
     for remote in remotes {
@@ -108,7 +106,7 @@ fn of_files(net: &Net, source: String, remotes: &[Remote]) -> Result<Preview> {
         write().map_err(|e| Error::io(&path, FileAction::Write, e))?;
     }
     let first = remotes.first().map(|remote| remote.name.clone()).unwrap_or_default();
-    Ok(Preview { dir, first, source, read })
+    Ok(Preview { dir, first, read })
 }
 
 /// Reads one file from its front.

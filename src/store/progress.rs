@@ -1,7 +1,7 @@
 //! What long work tells its observer.
 
 /// Receives the progress of a download or a check. The command line draws a bar on a terminal and keeps quiet elsewhere.
-pub trait Progress: Sync {
+pub trait StoreProgress: Sync {
     /// Work on `total` bytes begins, of which `done` are there already.
     fn begin(&self, what: &str, total: u64, done: u64);
     /// `bytes` more are done.
@@ -19,11 +19,13 @@ pub trait Progress: Sync {
     }
 }
 
+#[cfg(test)]
 /// Shows nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
+#[cfg(test)]
+impl StoreProgress for Silent {
     fn begin(&self, _: &str, _: u64, _: u64) {}
     fn advance(&self, _: u64) {}
     fn end(&self) {}

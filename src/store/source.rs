@@ -1,15 +1,15 @@
 //! What `pull` is asked for.
 
-use super::catalogue::{self, Entry};
+use super::catalogue::{self, CatalogueEntry};
 use super::name;
 use super::net::http::HUB;
 use crate::{Error, Result};
 
 /// Where to fetch a model from.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(super) enum PullSource {
     /// An entry of the catalogue.
-    Catalogue(&'static Entry),
+    Catalogue(&'static CatalogueEntry),
     /// A repository of the hub.
     Hub(Repository),
     /// A file on any server.
@@ -41,7 +41,7 @@ const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a nam
 
 /// Reads `hf:org/repo[@revision][:QUANT]`, `[hf:]org/repo/path/file.gguf`, a URL (of the hub at `hub`, or any), or a
 /// name of the catalogue.
-pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
+pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
     let wrong = || {
         let near = crate::suggest::did_you_mean(text, catalogue::names());
         let near = if near.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
         return parse(listed.source, hub);
     }
     if let Some(entry) = catalogue::find(text) {
-        return Ok(Source::Catalogue(entry));
+        return Ok(PullSource::Catalogue(entry));
     }
     if text.starts_with("https://") || text.starts_with("http://") {
         return Ok(of_url(text, hub));
@@ -79,7 +79,7 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<Source> {
              hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M.",
         ));
     }
-    repository(rest).map(Source::Hub).ok_or_else(wrong)
+    repository(rest).map(PullSource::Hub).ok_or_else(wrong)
 }
 
 fn repository(text: &str) -> Option<Repository> {
@@ -105,7 +105,7 @@ fn repository(text: &str) -> Option<Repository> {
 
 /// A hub address as people copy it (`/blob/`, `/resolve/`, or the repository's page) means the repository, which has a
 /// listing with hashes; everything else is just a file.
-fn of_url(url: &str, hub: &str) -> Source {
+fn of_url(url: &str, hub: &str) -> PullSource {
     let inside = [hub, HUB].iter().find_map(|base| url.strip_prefix(base)?.strip_prefix('/'));
     let path = inside.and_then(|path| path.split(['?', '#']).next()).map(|path| path.trim_end_matches('/'));
     let parts: Vec<&str> = path.unwrap_or_default().splitn(5, '/').collect();
@@ -117,8 +117,8 @@ fn of_url(url: &str, hub: &str) -> Source {
         _ => None,
     };
     match short.as_deref().and_then(repository) {
-        Some(repository) => Source::Hub(repository),
-        None => Source::Url(url.to_owned()),
+        Some(repository) => PullSource::Hub(repository),
+        None => PullSource::Url(url.to_owned()),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     fn hub(text: &str) -> Option<(String, String, WantedFile)> {
         match parse(text, HUB).ok()? {
-            Source::Hub(r) => Some((r.repo, r.revision, r.want)),
+            PullSource::Hub(r) => Some((r.repo, r.revision, r.want)),
             _ => None,
         }
     }
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn other_addresses_and_nonsense() {
-        assert!(matches!(parse("https://example.org/m.gguf", HUB), Ok(Source::Url(_))));
-        assert!(matches!(parse("SmolLM2-135M-Instruct", HUB), Ok(Source::Catalogue(_))));
+        assert!(matches!(parse("https://example.org/m.gguf", HUB), Ok(PullSource::Url(_))));
+        assert!(matches!(parse("SmolLM2-135M-Instruct", HUB), Ok(PullSource::Catalogue(_))));
         for bad in [
             "",
             "x",

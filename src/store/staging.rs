@@ -1,6 +1,6 @@
 //! The place where a model is put together before it appears under its name.
 
-use super::manifest::{Manifest, Stored};
+use super::manifest::{Manifest, StoredFile};
 use super::net::journal;
 use super::{Store, disk, name};
 use crate::error::FileAction;
@@ -100,7 +100,7 @@ impl Staging {
 
     /// Publishes the ready files under the model's name, in one rename, and clears the rest. A model of that name gives
     /// way if it is to be `replaced`.
-    pub fn publish(mut self, source: &str, files: Vec<Stored>, replaced: bool) -> Result<PathBuf> {
+    pub fn publish(mut self, source: &str, files: Vec<StoredFile>, replaced: bool) -> Result<PathBuf> {
         let ready = self.dir.join("ready");
         for path in entries(&ready) {
             // What was not asked for doesn't come along.
@@ -204,7 +204,7 @@ mod tests {
         std::fs::write(&part, "GGUF").unwrap();
         staging.promote(&part, "m.gguf").unwrap();
         assert!(store.find("m").unwrap().is_none(), "not before it is published");
-        let file = Stored { name: "m.gguf".into(), size: 4, sha256: None, original: None, link: None };
+        let file = StoredFile { name: "m.gguf".into(), size: 4, sha256: None, original: None, link: None };
         std::fs::write(staging.ready("junk"), "x").unwrap();
         staging.publish("s", vec![file], false).unwrap();
         assert_eq!(store.resolve("m").unwrap(), store.models_dir().join("m/m.gguf"));
@@ -213,7 +213,7 @@ mod tests {
         assert!(!store.partial_dir().join("m").exists(), "nothing came");
         let again = Staging::open(&store, "m").unwrap();
         std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();
-        let file = |size| vec![Stored { name: "m.gguf".into(), size, sha256: None, original: None, link: None }];
+        let file = |size| vec![StoredFile { name: "m.gguf".into(), size, sha256: None, original: None, link: None }];
         assert!(again.publish("s", file(4), false).is_err());
         let again = Staging::open(&store, "m").unwrap();
         std::fs::write(again.ready("m.gguf"), "GGUG").unwrap();

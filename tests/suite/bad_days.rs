@@ -207,7 +207,7 @@ fn a_file_needs_no_store_and_a_path_no_text() {
 }
 
 fn size(path: &Path) -> String {
-    tokki::units::show_bytes(std::fs::metadata(path).unwrap().len())
+    tokki::internals::show_bytes(std::fs::metadata(path).unwrap().len())
 }
 
 #[test]

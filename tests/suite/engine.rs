@@ -21,7 +21,7 @@ fn model() -> Arc<Model> {
 
 fn engine(parallel: usize, queue: usize, pages: usize) -> Engine {
     let llm = Arc::new(Llm::new(model()).unwrap());
-    let shape = tokki::kv::CacheShape::new(&llm.model().spec, KvKind::F16);
+    let shape = tokki::internals::CacheShape::new(&llm.model().spec, KvKind::F16);
     let options = EngineOptions {
         session: OPTIONS,
         parallel,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokki::arch::{ARCHITECTURES, Pooling};
-use tokki::engine::{Embedder, Options, Session, saved};
+use tokki::engine::{Embedder, Options, Session, session_file};
 use tokki::gguf::{Gguf, RowLayout};
-use tokki::kv::CacheShape;
+use tokki::internals::CacheShape;
 use tokki::model::{Model, Stack};
 use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;
@@ -119,8 +119,8 @@ fn recurrent_states_are_saved_and_rewound() {
         let mut first = session();
         feed(&mut first, &row.tokens[..25]);
         let path = folder.path().join("session");
-        saved::save(&first, serde_json::Value::Null, &path).unwrap();
-        let (mut restored, _) = saved::load(&path, Arc::clone(&model), Arc::clone(&pool), options(16)).unwrap();
+        session_file::save(&first, serde_json::Value::Null, &path).unwrap();
+        let (mut restored, _) = session_file::load(&path, Arc::clone(&model), Arc::clone(&pool), options(16)).unwrap();
         assert_eq!(restored.tokens(), &row.tokens[..25]);
         assert_eq!(feed(&mut restored, &row.tokens[25..]), wanted, "{}: restored", row.name);
 

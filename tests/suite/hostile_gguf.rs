@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokki::arch;
-use tokki::describe::Description;
-use tokki::gguf::{Gguf, Value, ValueKind};
+use tokki::gguf::{Gguf, MetaValue, ValueKind};
+use tokki::internals::Description;
 use tokki::testing::{Rng, Writer, text};
 
 fn open(bytes: &[u8]) -> tokki::Result<Gguf> {
@@ -325,7 +325,7 @@ fn use_all(gguf: &Gguf) -> usize {
     let mut sum = 0;
     for (_, value) in gguf.keys() {
         sum += value.describe().len();
-        if let Value::Array(array) = value {
+        if let MetaValue::Array(array) = value {
             sum += array.texts().map_or(0, |texts| texts.map(<[u8]>::len).sum());
             sum += array.integers().map_or(0, Iterator::count);
             sum += array.floats().map_or(0, Iterator::count);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use server::{Reply, Request, Server, hub};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use tokki::shapes::{Plan, outline};
+use tokki::internals::{Plan, outline};
 use tokki::testing::{Writer, tiny};
 
 const MIB: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use tokki::engine::{Options, Session, saved};
+use tokki::engine::{Options, Session, session_file};
 use tokki::model::Model;
 use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;
@@ -20,7 +20,7 @@ fn pool() -> Arc<Pool> {
 }
 
 fn load(path: &Path, model: &Arc<Model>, kv: KvKind) -> tokki::Result<(Session, serde_json::Value)> {
-    saved::load(path, Arc::clone(model), pool(), options(kv))
+    session_file::load(path, Arc::clone(model), pool(), options(kv))
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_session_continues_bit_for_bit() {
     for kv in [KvKind::F16, KvKind::Q8] {
         let mut session = Session::new(Arc::clone(&model), pool(), options(kv));
         session.feed(&[5, 6, 7, 8, 9].repeat(30), &mut |_| {}).unwrap();
-        saved::save(&session, serde_json::json!({"messages": ["안녕"]}), &path).unwrap();
+        session_file::save(&session, serde_json::json!({"messages": ["안녕"]}), &path).unwrap();
         let expected = session.feed(&[10, 11], &mut |_| {}).unwrap().to_vec();
         let (mut again, notes) = load(&path, &model, kv).unwrap();
         assert_eq!(notes["messages"][0], "안녕");
@@ -47,7 +47,7 @@ fn any_flipped_bit_and_any_cut_is_refused() {
     let path = folder.path().join("chat.session");
     let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
     session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
-    saved::save(&session, serde_json::json!({}), &path).unwrap();
+    session_file::save(&session, serde_json::json!({}), &path).unwrap();
     let good = std::fs::read(&path).unwrap();
     let step = (good.len() / 97).max(1);
     for at in (0..good.len()).step_by(step).chain(0..60).chain(good.len() - 40..good.len()) {
@@ -69,7 +69,7 @@ fn a_question_is_noted_behind_the_session() {
     let path = folder.path().join("chat.session");
     let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
     session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
-    let mut file = saved::SessionFile::open(&path).unwrap();
+    let mut file = session_file::SessionFile::open(&path).unwrap();
     let said = |text: &str| serde_json::json!({"messages": [text]});
     file.save(&session, said("before")).unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -90,7 +90,7 @@ fn a_question_is_noted_behind_the_session() {
     assert_eq!(notes(&[&whole[..], &[0; 500]].concat()), said("before"));
     drop(file);
     std::fs::write(&path, &whole).unwrap();
-    let mut file = saved::SessionFile::open(&path).unwrap();
+    let mut file = session_file::SessionFile::open(&path).unwrap();
     file.ask(&session, said("asked")).unwrap();
     file.take_back();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
@@ -103,7 +103,7 @@ fn another_model_or_cache_is_refused_with_the_reason() {
     let path = folder.path().join("chat.session");
     let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::F16));
     session.feed(&[5], &mut |_| {}).unwrap();
-    saved::save(&session, serde_json::json!({}), &path).unwrap();
+    session_file::save(&session, serde_json::json!({}), &path).unwrap();
     let other = load(&path, &open("llama.gguf"), KvKind::F16).err().unwrap().to_string();
     assert!(other.contains("another model"), "{other}");
     let kind = load(&path, &model, KvKind::Q8).err().unwrap().to_string();
@@ -114,7 +114,8 @@ fn another_model_or_cache_is_refused_with_the_reason() {
 fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let model = open("exaone.gguf");
     let session = Session::new(model, pool(), options(KvKind::F16));
-    let error = saved::save(&session, serde_json::json!({}), Path::new("/nonexistent/folder/x.session")).unwrap_err();
+    let error =
+        session_file::save(&session, serde_json::json!({}), Path::new("/nonexistent/folder/x.session")).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
 }
 
@@ -147,9 +148,9 @@ fn long_divisors_follow_the_conversation() {
     for (saved_at, then) in [(turn - 1, tokens.len()), (tokens.len(), turn - 1), (turn + 1, tokens.len())] {
         let mut first = session(256);
         feed(&mut first, &tokens[..saved_at]);
-        saved::save(&first, serde_json::Value::Null, &path).unwrap();
+        session_file::save(&first, serde_json::Value::Null, &path).unwrap();
         let (mut restored, _) =
-            saved::load(&path, Arc::clone(&model), Arc::clone(&pool), first.options().clone()).unwrap();
+            session_file::load(&path, Arc::clone(&model), Arc::clone(&pool), first.options().clone()).unwrap();
         let kept = restored.reuse(&tokens[..then]);
         let got = feed(&mut restored, &tokens[kept..then]);
         assert_eq!(got, feed(&mut session(256), &tokens[..then]), "saved at {saved_at}, then {then}");

@@ -3,7 +3,7 @@
 use super::eval::Eval;
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::value::{Items, Loop, Value, View};
+use super::value::{Items, LoopValue, Value, View};
 use super::{compare, markup};
 use std::rc::Rc;
 
@@ -193,7 +193,7 @@ fn own(eval: &Eval<'_>, of: &Value, name: &str) -> Result<Option<Value>> {
     })
 }
 
-fn loop_attr(eval: &Eval<'_>, of: &Loop, name: &str) -> Result<Option<Value>> {
+fn loop_attr(eval: &Eval<'_>, of: &LoopValue, name: &str) -> Result<Option<Value>> {
     let index = of.state.borrow().index;
     Ok(Some(match name {
         "index" => Value::int(index),

@@ -5,7 +5,7 @@ use super::ast::{ForNode, Stmt, StmtKind, Target, Tree};
 use super::fault::{Fault, FaultKind, Result, limit, runtime};
 use super::meter::{Buffer, Charge, Meter};
 use super::value::Walk;
-use super::value::{Dict, Loop, LoopState, Macro, Namespace, Value};
+use super::value::{Dict, LoopState, LoopValue, Macro, Namespace, Value};
 use super::{markup, print};
 use ahash::AHashMap;
 use std::cell::RefCell;
@@ -330,7 +330,7 @@ impl<'t> Eval<'t> {
             len = None;
         }
         let state = LoopState { walk, index: 0, len, after: None, before: None, current: None, changed: None };
-        let object = Rc::new(Loop { state: RefCell::new(state), recursive, depth0 });
+        let object = Rc::new(LoopValue { state: RefCell::new(state), recursive, depth0 });
         let some = self.rounds(node, &object, out);
         object.end();
         if some? {
@@ -340,7 +340,7 @@ impl<'t> Eval<'t> {
     }
 
     /// The rounds of a loop; whether there were any.
-    fn rounds(&mut self, node: &'t ForNode, object: &Rc<Loop>, out: &mut Buffer) -> Result<bool> {
+    fn rounds(&mut self, node: &'t ForNode, object: &Rc<LoopValue>, out: &mut Buffer) -> Result<bool> {
         let outer = self.frame;
         let mut some = false;
         while let Some(item) = object.step(&self.meter)? {
@@ -411,7 +411,7 @@ impl<'t> Eval<'t> {
     }
 
     /// `loop(items)`: the recursive loop with other items.
-    pub(super) fn recurse(&mut self, of: &Loop, items: &Value) -> Result<Value> {
+    pub(super) fn recurse(&mut self, of: &LoopValue, items: &Value) -> Result<Value> {
         let Some((id, frame)) = of.recursive else {
             return runtime("The loop must have the 'recursive' marker to be called recursively.");
         };

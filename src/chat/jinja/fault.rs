@@ -4,7 +4,7 @@
 pub(in crate::chat) type Result<T> = std::result::Result<T, Box<Fault>>;
 
 /// Longest message, in bytes: templates can make messages of any length.
-const LONGEST: usize = 1000;
+const MAX_SHOWN_BYTES: usize = 1000;
 
 /// Why a template stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +51,10 @@ pub(super) fn limit<T>(message: impl AsRef<str>) -> Result<T> {
 
 /// The beginning of a text that may be of any length.
 pub(super) fn shortened(text: &str) -> String {
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_SHOWN_BYTES {
         return text.to_owned();
     }
-    let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let end = (0..=MAX_SHOWN_BYTES).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     format!("{}... ({} bytes)", &text[..end], text.len())
 }
 

@@ -36,7 +36,7 @@ pub(super) enum Value {
     Namespace(Rc<Namespace>),
     Cycler(Rc<Cycler>),
     Joiner(Rc<Joiner>),
-    Loop(Rc<Loop>),
+    Loop(Rc<LoopValue>),
     Macro(Rc<Macro>),
     /// A method bound to its object.
     Method(Rc<(Value, &'static str)>),
@@ -120,7 +120,7 @@ pub(super) struct Joiner {
 
 /// The variable `loop`.
 #[derive(Debug)]
-pub(super) struct Loop {
+pub(super) struct LoopValue {
     pub(super) state: RefCell<LoopState>,
     /// Number of the loop in the tree if it is recursive, and the frame where it stands.
     pub(super) recursive: Option<(usize, usize)>,

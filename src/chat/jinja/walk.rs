@@ -2,7 +2,7 @@
 
 use super::fault::{Result, runtime};
 use super::meter::Meter;
-use super::value::{Loop, LoopState, Value, View, Walk};
+use super::value::{LoopState, LoopValue, Value, View, Walk};
 use std::rc::Rc;
 
 impl Walk {
@@ -76,7 +76,7 @@ impl Value {
     }
 }
 
-impl Loop {
+impl LoopValue {
     /// The next item, without going on to it.
     pub(super) fn peek(&self, meter: &Rc<Meter>) -> Result<Option<Value>> {
         let mut state = self.state.borrow_mut();

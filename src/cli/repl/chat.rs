@@ -3,7 +3,7 @@
 use super::attach;
 use super::show::Sink;
 use crate::config::{MachineFlags, Settings, ThoughtView};
-use crate::engine::saved::SessionFile;
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::Form;
 use crate::store::chats;
@@ -55,7 +55,7 @@ pub(in crate::cli) struct Start {
 }
 
 /// What a chat goes on with and is kept in.
-pub(in crate::cli) struct Kept {
+pub(in crate::cli) struct ChatPlace {
     pub(in crate::cli) session: Option<SessionFile>,
     pub(in crate::cli) form: Option<Form>,
     /// An earlier chat.

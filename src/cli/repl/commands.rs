@@ -4,7 +4,7 @@ use super::chat::{Chat, Deed, Next, Saved};
 use super::{attach, output};
 use crate::chat::ThinkingMode;
 use crate::config::{Counts, Item, KEYS, Settings, ThoughtView};
-use crate::engine::{messages, saved};
+use crate::engine::{messages, session_file};
 use crate::{Error, Result, suggest};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -423,7 +423,7 @@ fn load(chat: &mut Chat, argument: &str) -> Result<Next> {
 
 impl Saved {
     fn read(path: PathBuf) -> Result<Self> {
-        if saved::is_session(&path) {
+        if session_file::is_session(&path) {
             return Ok(Self::Session(path));
         }
         let place = path.display().to_string();

@@ -23,7 +23,7 @@ const HISTORY: usize = 1000;
 const FENCE: &str = "\"\"\"";
 
 /// What came of asking for a line.
-pub(super) enum Input {
+pub(super) enum LineInput {
     /// A line, or several.
     Text(String),
     /// Ctrl-C: the line was thrown away.
@@ -55,19 +55,19 @@ impl Editor {
     }
 
     /// Asks for input; `text` is there already, to be edited.
-    pub(super) fn read(&mut self, text: &str) -> Result<Input> {
+    pub(super) fn read(&mut self, text: &str) -> Result<LineInput> {
         match self.inner.readline_with_initial(">>> ", (text, "")) {
             Ok(line) => {
                 let text = unfenced(&line).replace("\\\n", "\n");
                 self.remember(&line);
-                Ok(Input::Text(text))
+                Ok(LineInput::Text(text))
             }
-            Err(ReadlineError::Interrupted) => Ok(Input::Cleared),
-            Err(ReadlineError::Eof) => Ok(Input::Left),
+            Err(ReadlineError::Interrupted) => Ok(LineInput::Cleared),
+            Err(ReadlineError::Eof) => Ok(LineInput::Left),
             // A terminal that was closed is a user who left.
-            Err(ReadlineError::Io(_)) => Ok(Input::Left),
+            Err(ReadlineError::Io(_)) => Ok(LineInput::Left),
             #[cfg(unix)]
-            Err(ReadlineError::Errno(_)) => Ok(Input::Left),
+            Err(ReadlineError::Errno(_)) => Ok(LineInput::Left),
             Err(why) => Err(failed(why)),
         }
     }

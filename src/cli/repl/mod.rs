@@ -14,14 +14,14 @@ mod switch;
 use super::output;
 use super::turn::{constraint, empty, left_out, timings};
 use crate::config::Settings;
-use crate::engine::saved::SessionFile;
+use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::store::chats;
 use crate::{Error, Result, interrupt};
 use chat::{Chat, Deed, Next};
-pub(super) use chat::{Kept, Start};
+pub(super) use chat::{ChatPlace, Start};
 pub(super) use editor::forget_lines;
-use editor::{Editor, Input};
+use editor::{Editor, LineInput};
 use leave::Leave;
 use show::{Screen, Sink};
 use std::collections::VecDeque;
@@ -45,10 +45,10 @@ pub(super) fn run(
     conversation: Conversation,
     wishes: Wishes,
     settings: &Settings,
-    kept: Kept,
+    kept: ChatPlace,
     start: Start,
 ) -> Result<()> {
-    let Kept { session, form, chat } = kept;
+    let ChatPlace { session, form, chat } = kept;
     if let Some(form) = &form {
         // Found out now, not at the first question.
         constraint(form, &conversation)?;
@@ -121,22 +121,22 @@ impl Chat {
             let input = match self.sent.pop_front() {
                 Some(line) => {
                     output::say(&format!(">>> {line}"));
-                    Input::Text(line)
+                    LineInput::Text(line)
                 }
                 None => editor.read(&std::mem::take(&mut text))?,
             };
             let edited = std::mem::take(&mut editing);
-            cleared = if matches!(input, Input::Cleared) { cleared + 1 } else { 0 };
+            cleared = if matches!(input, LineInput::Cleared) { cleared + 1 } else { 0 };
             if cleared == 2 {
                 output::say("(Ctrl-D leaves)");
             }
             let next = match input {
-                Input::Left => Next::Leave,
-                Input::Text(line) if !line.trim().is_empty() => self.take(&line, edited).unwrap_or_else(|error| {
+                LineInput::Left => Next::Leave,
+                LineInput::Text(line) if !line.trim().is_empty() => self.take(&line, edited).unwrap_or_else(|error| {
                     output::complain(&error);
                     Next::Ask
                 }),
-                Input::Cleared | Input::Text(_) => {
+                LineInput::Cleared | LineInput::Text(_) => {
                     if edited {
                         let taken = self.conversation.take_back_unanswered();
                         output::say(if taken { "the question was taken back" } else { "nothing was changed" });

@@ -5,7 +5,7 @@ use crate::chat::{Kind, Part};
 use crate::cli::flow::Flow;
 use crate::cli::output::Paint;
 use crate::cli::progress::PromptProgress;
-use crate::config::{Settings, Thinking, ThoughtView};
+use crate::config::{Settings, ThinkingSetting, ThoughtView};
 use crate::engine::Listener;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// How thoughts are shown: folded (`Brief`) means one line that counts.
 pub(super) fn view(settings: &Settings) -> ThoughtView {
     match (settings.thinking(), settings.thoughts()) {
-        (Some(Thinking::View(view)), _) | (_, Some(view)) => view,
+        (Some(ThinkingSetting::View(view)), _) | (_, Some(view)) => view,
         _ => ThoughtView::Show,
     }
 }

@@ -8,7 +8,7 @@
 use super::curves;
 use crate::arch::{Attention, GateSource, ScoreBias, Values};
 use crate::forward::norm;
-use crate::forward::pass::{Pass, Place};
+use crate::forward::pass::{Pass, RowPlace};
 use crate::forward::product::{self, Product};
 use crate::forward::scratch::{AttendScratch, Scratch, sized};
 use crate::kv::KvCache;
@@ -274,7 +274,7 @@ struct Attend<'a> {
     cache: &'a KvCache,
     /// The layer whose keys and values are attended to.
     layer: usize,
-    place: Place,
+    place: RowPlace,
 }
 
 impl<'a> Attend<'a> {

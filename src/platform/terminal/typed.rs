@@ -8,6 +8,7 @@ pub enum Typed {
     /// Esc alone.
     Escape,
     /// Ctrl-C, where it comes as a key and not as a signal.
+    #[cfg_attr(unix, allow(dead_code, reason = "a signal there"))]
     Interrupt,
     /// Text.
     Text(Vec<u8>),

@@ -264,7 +264,7 @@ fn harm_ends_with_an_error() {
         Form::Regex(format!("{}a{}", "(".repeat(30_000), ")".repeat(30_000))),
         Form::Regex("(a".into()),
         Form::Regex("(((a{1,1000}){1,1000}){1,1000}){1,1000}".into()),
-        Form::Regex("a".repeat(MAX_SOURCE + 1)),
+        Form::Regex("a".repeat(MAX_SOURCE_BYTES + 1)),
         Form::Lark(format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000))),
         Form::Lark("start: nothing".into()),
         Form::Lark(String::new()),

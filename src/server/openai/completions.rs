@@ -7,7 +7,7 @@ use super::super::error::{ApiError, Dialect};
 use super::super::infill::Fim;
 use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
 use super::super::routes::{Call, State, json as respond_json, note_ignored};
-use super::super::stream::{self, Writer, data};
+use super::super::stream::{self, EventWriter, data};
 use super::{Choice, Head, MAX_LOGPROBS, Result, usage as usage_of, wants_usage};
 use crate::engine::{Llm, Logprob};
 use axum::body::Body;
@@ -108,7 +108,7 @@ impl TextStream {
     }
 }
 
-impl Writer for TextStream {
+impl EventWriter for TextStream {
     const DIALECT: Dialect = Dialect::OpenAi;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 

@@ -6,7 +6,7 @@ use super::super::error::{ApiError, Dialect};
 use super::super::messages;
 use super::super::request::{Progress, Running};
 use super::super::routes::State;
-use super::super::stream::{Writer, named};
+use super::super::stream::{EventWriter, named};
 use crate::chat::{CallFinder, Kind, ToolCall};
 use crate::engine::{Finish, Llm, Logprob, Stats};
 use serde_json::{Value, json};
@@ -264,7 +264,7 @@ impl Made {
     }
 }
 
-impl Writer for Made {
+impl EventWriter for Made {
     const DIALECT: Dialect = Dialect::OpenAi;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 

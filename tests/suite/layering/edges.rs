@@ -130,11 +130,8 @@ pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[
 pub const CIRCLES_OF_QUANT: &[(&[&str], &str)] =
     &[(&["attention"], "the table of kinds names its formats, which say what they are in the words of the table")];
 
-/// Names that are still several types'. The list only shrinks.
-pub const DOUBLED: &[&str] = &[
-    "Answer", "Entry", "Found", "Hangup", "Input", "Kept", "Keyboard", "Keys", "Loop", "Origin", "Output", "Place",
-    "Progress", "Request", "Result", "Source", "State", "Stored", "Streams", "Thinking", "Value", "Values", "Writer",
-];
+/// Names that are several types': the two that each system has its own of, of which one is compiled.
+pub const DOUBLED: &[&str] = &["Hangup", "Keyboard"];
 
 /// Dialects of the server that do not know each other. (`decisions` takes its input in the form of `responses`; what
 /// `completion` tells of speeds is told by others, too.)
@@ -188,5 +185,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("lookup_host", &[]),
     ("std::process::Command", &["src/platform/", "src/machine/", "src/store/net/"]),
     ("memmap2", &["src/gguf/"]),
+    ("WillNeed", &["src/gguf/map.rs"]),
+    ("ReadAhead", &["src/forward/ahead.rs", "src/forward/product.rs"]),
     ("gguf_rs", &["src/gguf/"]),
 ];

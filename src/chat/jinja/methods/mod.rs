@@ -7,7 +7,7 @@ use super::attrs::{place, position};
 use super::compare;
 use super::eval::Eval;
 use super::fault::{Result, runtime};
-use super::value::{Loop, Value, View};
+use super::value::{LoopValue, Value, View};
 use std::rc::Rc;
 
 pub(super) use super::text::is_cased_as;
@@ -113,7 +113,7 @@ fn number(eval: &Eval<'_>, of: &Value, name: &str, args: Args) -> Result<Value> 
 }
 
 /// `loop.changed(..)`.
-fn changed(eval: &Eval<'_>, of: &Loop, args: Args) -> Result<Value> {
+fn changed(eval: &Eval<'_>, of: &LoopValue, args: Args) -> Result<Value> {
     let now = Value::tuple(&eval.meter, args.pos)?;
     let before = of.state.borrow().changed.clone();
     let same = match &before {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::windows::Windows;
 use crate::error::FileAction;
 use crate::platform::input;
-use crate::platform::output::Output;
+use crate::platform::output::OutputFile;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"TOKKI-LP";
@@ -36,7 +36,7 @@ impl Header<'_> {
 
 /// Saves log-probabilities.
 pub struct LogitsWriter {
-    out: Output,
+    out: OutputFile,
     bytes: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl LogitsWriter {
     /// # Errors
     /// [`Error::Io`] when it cannot be created or written.
     pub fn create(path: &Path, vocab: usize, windows: Windows, tokens: &[u32]) -> Result<Self> {
-        let mut writer = Self { out: Output::begin(path)?, bytes: MAGIC.to_vec() };
+        let mut writer = Self { out: OutputFile::begin(path)?, bytes: MAGIC.to_vec() };
         let header = Header { vocab, windows, tokens };
         for number in header.numbers().iter().chain(tokens) {
             writer.bytes.extend_from_slice(&number.to_le_bytes());

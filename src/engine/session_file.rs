@@ -14,13 +14,13 @@
 
 use super::{Options, Session};
 use crate::error::FileAction;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, MetaValue};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::files::is_same;
 use crate::platform::input;
-use crate::platform::output::{self, Output};
+use crate::platform::output::{self, OutputFile};
 use crate::units::hex;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ const VERSION: u32 = 2;
 /// Begins the notes of a question without an answer.
 const ASKED: &[u8; 8] = b"TOKKIASK";
 /// A header holds a conversation's text: 64 MiB is more than any context.
-const MAX_HEADER: u64 = 64 << 20;
+const MAX_HEADER_BYTES: u64 = 64 << 20;
 const DIGEST: u64 = 32;
 
 /// What a session file says about itself.
@@ -92,7 +92,7 @@ fn tokenizer_mark(gguf: &Gguf) -> String {
     let mut hash = Sha256::new();
     for (key, value) in gguf.keys().filter(|(key, _)| key.starts_with("tokenizer.ggml.")) {
         hash.update(key);
-        let Value::Array(array) = value else {
+        let MetaValue::Array(array) = value else {
             hash.update(format!("{value:?}"));
             continue;
         };
@@ -143,7 +143,7 @@ pub fn save(session: &Session, notes: serde_json::Value, path: &Path) -> Result<
 }
 
 /// A file that holds the session, up to its last step.
-fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<Output> {
+fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Path) -> Result<OutputFile> {
     let cache = session.cache();
     let states = cache.states();
     let Marks { model, spec, tokenizer } = marks.clone();
@@ -161,7 +161,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
         notes,
     };
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
-    let mut out = Hashing { inner: Output::begin(path)?, hash: Sha256::new() };
+    let mut out = Hashing { inner: OutputFile::begin(path)?, hash: Sha256::new() };
     let written = (|| {
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
@@ -252,7 +252,7 @@ impl SessionFile {
             Some(marks) => marks,
             None => Marks::of(session.model())?,
         };
-        let outcome = written(session, &marks, notes, &self.path).and_then(Output::commit_locked);
+        let outcome = written(session, &marks, notes, &self.path).and_then(OutputFile::commit_locked);
         self.marks = Some(marks);
         self.lock = outcome?;
         self.before = None;
@@ -403,8 +403,8 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(format!("version {VERSION}"), format!("version {version}")));
         }
         let length = u64::from(self.u32()?);
-        if length > MAX_HEADER {
-            return Err(self.wrong(format!("a header of at most {MAX_HEADER} bytes"), length.to_string()));
+        if length > MAX_HEADER_BYTES {
+            return Err(self.wrong(format!("a header of at most {MAX_HEADER_BYTES} bytes"), length.to_string()));
         }
         let bytes = self.bytes(length)?;
         serde_json::from_slice(&bytes).map_err(|why| self.wrong("a header that can be read", why.to_string()))
@@ -454,7 +454,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
         }
         let mut rest = Vec::new();
-        let read = self.inner.by_ref().take(MAX_HEADER).read_to_end(&mut rest);
+        let read = self.inner.by_ref().take(MAX_HEADER_BYTES).read_to_end(&mut rest);
         read.map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         let mut rest = rest.as_slice();
         let asked = std::iter::from_fn(|| {
