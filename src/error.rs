@@ -397,7 +397,8 @@ mod tests {
         let full = Error::io("/srv/data/file-1", FileAction::Write, io::ErrorKind::StorageFull.into());
         assert!(told(full.again()).starts_with("file-1: cannot write: "), "{full}");
         assert_eq!(full.again().kind(), ErrorKind::NoRoom);
-        let key = Error::input("/srv/my models/a.gguf: key x", "a number", "none").hint("open '/srv/b-00001.gguf' first");
+        let key =
+            Error::input("/srv/my models/a.gguf: key x", "a number", "none").hint("open '/srv/b-00001.gguf' first");
         assert_eq!(told(key), "a.gguf: key x: wanted a number, found none; open 'b-00001.gguf' first");
         assert_eq!(told(Error::failed("/srv/a.gguf", "it was cut")), "a.gguf: it was cut");
         assert_eq!(told(Error::usage("No such file: /srv/a.gguf.")), "No such file: a.gguf.");

@@ -229,7 +229,10 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
     let mut response = if stream {
         let prompt = running.prompt_tokens;
         let (cached, index, open, started) = Default::default();
-        stream::respond(running, MessageStream { request: call.id, id, finder, one_call, prompt, cached, index, open, started })
+        stream::respond(
+            running,
+            MessageStream { request: call.id, id, finder, one_call, prompt, cached, index, open, started },
+        )
     } else {
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);

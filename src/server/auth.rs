@@ -177,13 +177,15 @@ pub(super) fn check_page(options: &ServerOptions, headers: &HeaderMap) -> Result
     let site = text(HeaderName::from_static("sec-fetch-site"));
     let (origin, host) = (text(header::ORIGIN), text(header::HOST));
     let is_page = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme)) || origin == "null";
-    let is_own = site == "same-origin" || origin.split_once("://").is_some_and(|(_, at)| at == host) || is_local(origin);
+    let is_own =
+        site == "same-origin" || origin.split_once("://").is_some_and(|(_, at)| at == host) || is_local(origin);
     let is_foreign = (is_page && !is_own) || (origin.is_empty() && site == "cross-site");
     if !is_foreign || allowed_origin(options, headers).is_some() {
         return Ok(());
     }
     let origin: String = if is_page { origin.chars().take(100).collect() } else { "another site".to_owned() };
-    let mut message = format!("this server takes nothing from pages of other sites, and this request comes from {origin}");
+    let mut message =
+        format!("this server takes nothing from pages of other sites, and this request comes from {origin}");
     if origin.contains("://") {
         message += &format!(" (start it with --cors {origin} to allow that)");
     }

@@ -217,7 +217,10 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `GET /v1/files`
 pub(super) async fn files(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: MAX_OBJECTS, most: MAX_OBJECTS };
-    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "file"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(
+        &resume::page(state.files.list(call.asker.owner, "file"), &resume::query(&call.uri)?, limits)?,
+        &[],
+    ))
 }
 
 /// `GET /v1/files/ID`
@@ -290,7 +293,10 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `GET /v1/batches`
 pub(super) async fn batches(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let limits = Limits { usual: 20, most: 100 };
-    Ok(respond_json(&resume::page(state.files.list(call.asker.owner, "batch"), &resume::query(&call.uri)?, limits)?, &[]))
+    Ok(respond_json(
+        &resume::page(state.files.list(call.asker.owner, "batch"), &resume::query(&call.uri)?, limits)?,
+        &[],
+    ))
 }
 
 /// `GET /v1/batches/ID`
@@ -360,7 +366,7 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
     let (answers, mut done) = batch::open_output(&state.files.path(&output))?;
     let (refused, done_before) = batch::open_output(&state.files.path(&errors))?;
     done.extend(done_before);
-    let mut journal = batch::Journal { answers, errors: Some(refused) };
+    let mut journal = batch::AnswerFiles { answers, errors: Some(refused) };
     object["output_file_id"] = output.clone().into();
     object["in_progress_at"] = now().into();
     if object["status"] == "validating" {

@@ -1,6 +1,6 @@
 //! What a server keeps apart: its clients from each other, its user from pages of other sites, everybody from its disk.
 
-use super::serve::{Reply, Server, chat, serve, serve_with, started};
+use super::serve::{Reply, Server, chat, serve, serve_model, started};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -92,14 +92,14 @@ fn a_slot_is_its_keys_own() {
     let post = |key: &str, path: &str, body: &Value| {
         server.send("POST", path, &format!("authorization: Bearer {key}\r\n"), &body.to_string())
     };
-    let act = |key: &str, action: &str| {
-        post(key, &format!("/slots/0?action={action}"), &json!({ "filename": "mine.bin" }))
-    };
+    let act =
+        |key: &str, action: &str| post(key, &format!("/slots/0?action={action}"), &json!({ "filename": "mine.bin" }));
     let tokens: Vec<u32> = (0..200).map(|i| 3 + i % 50).collect();
     let ask = json!({ "prompt": tokens, "n_predict": 4, "id_slot": 0, "temperature": 0 });
     let cached = || post("one", "/completion", &ask).json()["timings"]["cache_n"].as_u64().unwrap();
     assert_eq!(cached(), 0);
-    let told = |key: &str| server.send("GET", "/slots", &format!("x-api-key: {key}\r\n"), "").json()[0]["n_tokens"].clone();
+    let told =
+        |key: &str| server.send("GET", "/slots", &format!("x-api-key: {key}\r\n"), "").json()[0]["n_tokens"].clone();
     assert_eq!([told("one"), told("two")], [json!(204), json!(0)]);
     assert_eq!(act("two", "erase").json()["n_erased"], 0);
     assert!(cached() > 190);
@@ -120,7 +120,11 @@ fn errors_tell_clients_no_folders() {
     let place = folder.path().to_str().unwrap().to_owned();
     let (gone, slots) = (folder.path().join("gone.gguf"), folder.path().join("slots"));
     std::fs::copy(fixture("qwen2.gguf"), &gone).unwrap();
-    let server = serve(&["--slot-save-path", slots.to_str().unwrap(), gone.to_str().unwrap()]);
+    let server = serve_model(
+        &gone,
+        &["--slot-save-path", slots.to_str().unwrap(), fixture("llama.gguf").to_str().unwrap()],
+        &[],
+    );
     std::fs::remove_file(&gone).unwrap();
     let reply = server.post("/v1/chat/completions", &chat(&json!({ "model": "gone" })));
     assert!(reply.status == 503 && !reply.body.contains(&place), "{}", reply.body);
@@ -180,7 +184,7 @@ fn a_full_disk_is_said_and_ends_nothing() {
 
 #[test]
 fn an_error_in_a_stream_tells_the_requests_number() {
-    let server = serve_with(&["--drain", "0"], &[]);
+    let server = serve(&["--drain", "0"]);
     let body = chat(&json!({ "stream": true, "max_tokens": 480, "ignore_eos": true })).to_string();
     let mut connection = server.connect();
     let request = format!(

@@ -610,7 +610,9 @@ fn split(server: &Server, path: &str, body: &Value) -> [(String, String); 2] {
     };
     let (mut thought, mut said) = (String::new(), String::new());
     let whole = match path {
-        "/v1/messages" => (blocks(&whole, "content", "thinking", "thinking"), blocks(&whole, "content", "text", "text")),
+        "/v1/messages" => {
+            (blocks(&whole, "content", "thinking", "thinking"), blocks(&whole, "content", "text", "text"))
+        }
         "/v1/responses" => (blocks(&whole, "output", "reasoning", ""), blocks(&whole, "output", "message", "")),
         "/api/chat" => (text(&whole["message"]["thinking"]), text(&whole["message"]["content"])),
         _ => {
@@ -621,7 +623,9 @@ fn split(server: &Server, path: &str, body: &Value) -> [(String, String); 2] {
     for event in events {
         let (a, b) = match path {
             "/v1/messages" => (text(&event["delta"]["thinking"]), text(&event["delta"]["text"])),
-            "/v1/responses" if event["type"] == "response.reasoning_text.delta" => (text(&event["delta"]), String::new()),
+            "/v1/responses" if event["type"] == "response.reasoning_text.delta" => {
+                (text(&event["delta"]), String::new())
+            }
             "/v1/responses" if event["type"] == "response.output_text.delta" => (String::new(), text(&event["delta"])),
             "/v1/responses" => Default::default(),
             "/api/chat" => (text(&event["message"]["thinking"]), text(&event["message"]["content"])),

@@ -270,7 +270,11 @@ fn fields_of_responses_act_or_are_refused() {
         assert_eq!(answer[name], said[name], "{name}");
     }
     assert_eq!(answer["service_tier"], "default");
-    assert!(reply.head.contains("x-warnings: 'include': there is no reasoning.encrypted_content here"), "{}", reply.head);
+    assert!(
+        reply.head.contains("x-warnings: 'include': there is no reasoning.encrypted_content here"),
+        "{}",
+        reply.head
+    );
     // Tools that run elsewhere are left out, and that is said.
     let tools = json!({ "tools": [{ "type": "web_search" }, { "type": "custom", "name": "apply_patch" }] });
     let reply = answered(&server, "/v1/responses", &body(tools));
@@ -398,8 +402,7 @@ fn options_of_ollama_act_or_are_listed() {
     assert_eq!(reply.status, 200, "{}", reply.body);
     let listed = reply.head.lines().find_map(|line| line.strip_prefix("x-ignored-fields: ")).unwrap();
     let mut listed: Vec<&str> = listed.split(", ").collect();
-    let mut wanted: Vec<String> =
-        hardware.as_object().unwrap().keys().map(|name| format!("options.{name}")).collect();
+    let mut wanted: Vec<String> = hardware.as_object().unwrap().keys().map(|name| format!("options.{name}")).collect();
     wanted.retain(|name| name != "options.num_predict");
     listed.sort_unstable();
     wanted.sort_unstable();
@@ -423,8 +426,10 @@ fn options_of_ollama_act_or_are_listed() {
         assert!(reply.status == 400 && reply.body.contains(&says) && reply.body.contains("num_ctx"), "{}", reply.body);
     }
     assert_eq!(ask(json!({ "num_ctx": "many" })).status, 400);
-    for (path, body) in [("/api/embed", json!({ "input": "Hello" })), ("/api/embeddings", json!({ "prompt": "Hello" }))] {
-        let reply = answered(&server, path, &with(body.clone(), json!({ "options": { "num_gpu": 1 }, "keep_alive": 60 })));
+    for (path, body) in [("/api/embed", json!({ "input": "Hello" })), ("/api/embeddings", json!({ "prompt": "Hello" }))]
+    {
+        let reply =
+            answered(&server, path, &with(body.clone(), json!({ "options": { "num_gpu": 1 }, "keep_alive": 60 })));
         assert!(reply.head.contains("x-ignored-fields: options.num_gpu\r\n"), "{}", reply.head);
         refused(&server, path, &with(body, json!({ "keep_alive": "soon" })), &["keep_alive"]);
     }
@@ -470,10 +475,10 @@ fn vectors_are_cut_where_that_is_asked_for() {
 fn a_wrong_method_or_query_is_told_what_is_right() {
     let server = serve(&[]);
     for (method, path, allowed) in [
-        ("PUT", "/v1/models", "get"),
-        ("TRACE", "/v1/responses/resp_1", "get, delete"),
+        ("PUT", "/v1/models", "get, head"),
+        ("TRACE", "/v1/responses/resp_1", "get, head, delete"),
         ("GET", "/v1/responses/resp_1/cancel", "post"),
-        ("DELETE", "/v1/batches", "post, get"),
+        ("DELETE", "/v1/batches", "post, get, head"),
         ("PUT", "/", "get, head"),
         ("GET", "/v1/responses/input_tokens", "post"),
     ] {

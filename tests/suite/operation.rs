@@ -414,7 +414,10 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     let failed = begin(&server, "no json\n");
     let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
     assert!(why.contains("line 1") && !why.contains(&data), "{why}");
-    assert_eq!(server.send("DELETE", &format!("/v1/files/{}", done["output_file_id"].as_str().unwrap()), "", "").status, 200);
+    assert_eq!(
+        server.send("DELETE", &format!("/v1/files/{}", done["output_file_id"].as_str().unwrap()), "", "").status,
+        200
+    );
     // Page by page, the latest first.
     let page = server.get("/v1/batches?limit=1").json();
     assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
@@ -910,7 +913,7 @@ fn llama_servers_flags_are_translated_or_told() {
     // What is left to the server.
     let (out, _) = run("-m m.gguf -np -1 -t -1 -n -1 -s -1 --sleep-idle-seconds -1 -c 4096 --cors-origins localhost");
     assert_eq!(out, "serve --cors localhost --ctx 4096 --thinking on --no-metrics m.gguf\n");
-    assert_eq!(run("-m m --version").0, "--version\n");
+    assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
         let (out, _) = run(flags);
         assert!(out.contains("--ctx-size VALUE") && out.contains("refused:\n"), "{out}");

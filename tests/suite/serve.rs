@@ -328,7 +328,9 @@ fn too_long_a_prompt_says_the_numbers_in_words_that_clients_look_for() {
         let (tokens, rest) = tokens.unwrap_or_else(|| panic!("{path}: {message}"));
         assert!(reply.status == 400 && tokens.parse::<usize>().unwrap() > most, "{path}: {message}");
         assert!(rest.starts_with(&format!("{most} maximum")), "{path}: {message}");
-        assert!(message.contains("maximum context length is 512") && message.contains("exceeds the available context size"));
+        assert!(
+            message.contains("maximum context length is 512") && message.contains("exceeds the available context size")
+        );
     }
 }
 
