@@ -110,8 +110,13 @@ impl AnswerFiles {
             (Some(errors), Was::Refused) => errors,
             _ => &mut self.answers,
         };
+        let whole = file.metadata().map(|meta| meta.len());
         let written = file.write_all(format!("{answer}\n").as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(|why| Error::failed("the output of the batch", format!("it cannot be written: {why}")))
+        written.map_err(|why| {
+            // Half a line is none.
+            let _ = whole.and_then(|whole| file.set_len(whole));
+            Error::failed("the output of the batch", format!("it cannot be written: {why}"))
+        })
     }
 }
 
