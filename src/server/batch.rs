@@ -75,7 +75,7 @@ pub fn batch(
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
     let (file, done) = open_output(output)?;
-    let mut journal = Journal { answers: file, errors: None };
+    let mut journal = AnswerFiles { answers: file, errors: None };
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));
     outcome.before = before.len();
@@ -97,21 +97,26 @@ pub fn batch(
 }
 
 /// Where answers go.
-pub(super) struct Journal {
+pub(super) struct AnswerFiles {
     pub(super) answers: File,
     /// Those that are errors, where they have a file of their own.
     pub(super) errors: Option<File>,
 }
 
-impl Journal {
+impl AnswerFiles {
     /// Writes an answer, so that it is there after a crash as well.
     fn write(&mut self, answer: &Value) -> Result<()> {
         let file = match (&mut self.errors, Was::of(answer)) {
             (Some(errors), Was::Refused) => errors,
             _ => &mut self.answers,
         };
+        let whole = file.metadata().map(|meta| meta.len());
         let written = file.write_all(format!("{answer}\n").as_bytes()).and_then(|()| file.sync_data());
-        written.map_err(|why| Error::failed("the output of the batch", format!("it cannot be written: {why}")))
+        written.map_err(|why| {
+            // Half a line is none.
+            let _ = whole.and_then(|whole| file.set_len(whole));
+            Error::failed("the output of the batch", format!("it cannot be written: {why}"))
+        })
     }
 }
 
@@ -123,7 +128,7 @@ pub(super) async fn answer_all(
     state: &Arc<State>,
     owner: u64,
     mut left: Vec<Line>,
-    journal: &mut Journal,
+    journal: &mut AnswerFiles,
     stop: &AtomicBool,
     each: &mut (dyn FnMut(&Value) + Send),
 ) -> Result<()> {

@@ -80,6 +80,11 @@ impl Fields {
         self.typed(name, "a string", |value| value.as_str().map(str::to_owned))
     }
 
+    /// A string with more than blanks in it.
+    pub(super) fn filled(&mut self, name: &str) -> Result<Option<String>> {
+        Ok(self.str(name)?.filter(|text| !text.trim().is_empty()))
+    }
+
     pub(super) fn array(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
         self.typed(name, "an array", |value| value.as_array().cloned())
     }

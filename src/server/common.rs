@@ -273,8 +273,8 @@ pub(super) fn one_answer(ask: &Ask) -> Result<()> {
 fn form(fields: &mut Fields) -> Result<Option<Form>> {
     let mut forms = Vec::new();
     forms.extend(fields.take("json_schema").map(Form::JsonSchema));
-    forms.extend(fields.str("grammar")?.filter(|text| !text.trim().is_empty()).map(Form::Lark));
-    forms.extend(fields.str("regex")?.filter(|text| !text.is_empty()).map(Form::Regex));
+    forms.extend(fields.filled("grammar")?.map(Form::Lark));
+    forms.extend(fields.filled("regex")?.map(Form::Regex));
     forms.extend(fields.take("response_format").map(response_format).transpose()?.flatten());
     // As vLLM calls them, and as it called them before.
     forms_within(fields, "guided_", &mut forms)?;
@@ -305,8 +305,8 @@ fn forms_within(fields: &mut Fields, head: &str, forms: &mut Vec<Form>) -> Resul
         }
         Some(schema) => forms.push(Form::JsonSchema(schema)),
     }
-    forms.extend(fields.str(&name("regex"))?.filter(|text| !text.is_empty()).map(Form::Regex));
-    forms.extend(fields.str(&name("grammar"))?.filter(|text| !text.trim().is_empty()).map(Form::Lark));
+    forms.extend(fields.filled(&name("regex"))?.map(Form::Regex));
+    forms.extend(fields.filled(&name("grammar"))?.map(Form::Lark));
     if let Some(choices) = fields.strings(&name("choice"))? {
         let quoted: Vec<String> = choices.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
         if choices.is_empty() || choices.iter().any(String::is_empty) {
@@ -338,7 +338,7 @@ fn response_format(value: Value) -> Result<Option<Form>> {
             }
         }
         "grammar" | "regex" => {
-            let text = fields.str(&kind)?.filter(|text| !text.trim().is_empty());
+            let text = fields.filled(&kind)?;
             let text = text.ok_or_else(|| fields.wrong(&kind, "is missing"))?;
             Ok(Some(if kind == "regex" { Form::Regex(text) } else { Form::Lark(text) }))
         }
@@ -351,7 +351,7 @@ fn response_format(value: Value) -> Result<Option<Form>> {
 /// # Errors
 /// 400 with the list of those that are.
 pub(super) fn effort(fields: &mut Fields, name: &str) -> Result<Option<String>> {
-    let Some(effort) = fields.str(name)? else { return Ok(None) };
+    let Some(effort) = fields.filled(name)? else { return Ok(None) };
     match EFFORTS.contains(&effort.as_str()) {
         true => Ok(Some(effort)),
         false => Err(fields.wrong(name, format!("one of {} is wanted, not '{effort}'", EFFORTS.join(", ")))),

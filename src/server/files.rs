@@ -366,7 +366,7 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
     let (answers, mut done) = batch::open_output(&state.files.path(&output))?;
     let (refused, done_before) = batch::open_output(&state.files.path(&errors))?;
     done.extend(done_before);
-    let mut journal = batch::Journal { answers, errors: Some(refused) };
+    let mut journal = batch::AnswerFiles { answers, errors: Some(refused) };
     object["output_file_id"] = output.clone().into();
     object["in_progress_at"] = now().into();
     if object["status"] == "validating" {
@@ -395,10 +395,11 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
         }
     };
     let outcome = batch::answer_all(state, owner, left, &mut journal, stop, &mut told).await;
-    state.files.put(owner, told_output())?;
+    state.files.put_or_remember(owner, told_output());
     let mut object = state.files.get(owner, "batch", id)?;
     if std::fs::metadata(state.files.path(&errors)).is_ok_and(|meta| meta.len() > 0) {
-        state.files.put(owner, state.files.file_object(&errors, &format!("{id}_error.jsonl"), "batch_output"))?;
+        let told_errors = state.files.file_object(&errors, &format!("{id}_error.jsonl"), "batch_output");
+        state.files.put_or_remember(owner, told_errors);
         object["error_file_id"] = errors.into();
     } else {
         state.files.remove(&errors);

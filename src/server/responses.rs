@@ -156,7 +156,7 @@ struct Read {
 }
 
 fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Read> {
-    let (mut turns, mut items) = match fields.str("previous_response_id")? {
+    let (mut turns, mut items) = match fields.filled("previous_response_id")? {
         Some(id) => {
             let before = |kept: &Kept| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object));
             state.stored.find(owner, &id, before)?
@@ -265,7 +265,7 @@ fn own_tools(list: &[Value], ask: &mut Ask) -> Vec<Value> {
 /// `POST /v1/responses`
 pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
-    let previous = fields.peek("previous_response_id");
+    let previous = fields.peek("previous_response_id").filter(|id| id != "");
     let model = common::model_of(&state, &call, &mut fields).await?;
     let Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored } =
         read(&state, call.asker.owner, &mut fields, model.engine.llm())?;

@@ -1,10 +1,11 @@
 //! What a server keeps apart: its clients from each other, its user from pages of other sites, everybody from its disk.
 
-use super::serve::{Reply, Server, chat, serve, serve_with, started};
+use super::serve::{Reply, Server, chat, serve, serve_model, started};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
@@ -120,7 +121,11 @@ fn errors_tell_clients_no_folders() {
     let place = folder.path().to_str().unwrap().to_owned();
     let (gone, slots) = (folder.path().join("gone.gguf"), folder.path().join("slots"));
     std::fs::copy(fixture("qwen2.gguf"), &gone).unwrap();
-    let server = serve(&["--slot-save-path", slots.to_str().unwrap(), gone.to_str().unwrap()]);
+    let server = serve_model(
+        &gone,
+        &["--slot-save-path", slots.to_str().unwrap(), fixture("llama.gguf").to_str().unwrap()],
+        &[],
+    );
     std::fs::remove_file(&gone).unwrap();
     let reply = server.post("/v1/chat/completions", &chat(&json!({ "model": "gone" })));
     assert!(reply.status == 503 && !reply.body.contains(&place), "{}", reply.body);
@@ -153,11 +158,10 @@ fn a_full_disk_is_said_and_ends_nothing() {
         return;
     };
     let place = folder.path().to_str().unwrap();
-    let upload = |bytes: usize| {
+    let upload = |content: &str| {
         let body = format!(
             "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\nContent-Disposition: form-data; \
-             name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{}\r\n--x--\r\n",
-            "a".repeat(bytes)
+             name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{content}\r\n--x--\r\n"
         );
         server.send("POST", "/v1/files", "content-type: multipart/form-data; boundary=x\r\n", &body)
     };
@@ -167,20 +171,44 @@ fn a_full_disk_is_said_and_ends_nothing() {
         let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("No space left") && !message.contains(place), "{message}");
     };
-    full(&upload(200_000));
+    full(&upload(&"a".repeat(200_000)));
     let prompt: Vec<u32> = (0..500).map(|i| 3 + i % 50).collect();
     let ask = json!({ "prompt": prompt, "n_predict": 2, "id_slot": 0 });
     assert_eq!(server.post("/completion", &ask).status, 200);
     full(&server.post("/slots/0?action=save", &json!({ "filename": "a.bin" })));
     // What was begun takes no room, and nothing else suffers.
-    assert_eq!(upload(1000).status, 200);
+    assert_eq!(upload(&"a".repeat(1000)).status, 200);
     assert_eq!(server.get("/v1/files").json()["data"].as_array().unwrap().len(), 1);
     assert_eq!(server.post("/completion", &ask).status, 200);
+    // A batch that there is no room for fails, and what it has written by then can be read.
+    let line = |id: usize| {
+        let body = json!({ "prompt": [5, 6], "max_tokens": 4, "logprobs": 5 });
+        json!({ "custom_id": format!("r{id}"), "url": "/v1/completions", "body": body }).to_string() + "\n"
+    };
+    let file = upload(&(0..200).map(line).collect::<String>()).json();
+    let batch = json!({ "input_file_id": file["id"], "endpoint": "/v1/completions", "completion_window": "24h" });
+    let batch = server.post("/v1/batches", &batch).json();
+    let path = format!("/v1/batches/{}", batch["id"].as_str().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let failed = loop {
+        let object = server.get(&path).json();
+        if object["status"] == "failed" {
+            break object;
+        }
+        assert!(object["status"] != "completed" && Instant::now() < deadline, "{object}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let why = failed["errors"]["data"][0]["message"].as_str().unwrap();
+    assert!(why.contains("No space left") && !why.contains(place), "{why}");
+    let output = server.get(&format!("/v1/files/{}/content", failed["output_file_id"].as_str().unwrap())).body;
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() > 5 && output.ends_with('\n'), "{output}");
+    assert_eq!(failed["request_counts"]["completed"], lines.len());
 }
 
 #[test]
 fn an_error_in_a_stream_tells_the_requests_number() {
-    let server = serve_with(&["--drain", "0"], &[]);
+    let server = serve(&["--drain", "0"]);
     let body = chat(&json!({ "stream": true, "max_tokens": 480, "ignore_eos": true })).to_string();
     let mut connection = server.connect();
     let request = format!(

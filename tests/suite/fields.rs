@@ -83,6 +83,20 @@ fn what_is_not_done_is_refused_by_name_in_every_dialect() {
     }
 }
 
+#[test]
+fn what_says_nothing_is_as_if_it_were_not_there() {
+    let server = serve(&[]);
+    let nothing = json!({ "reasoning_effort": "", "logprobs": false, "stop": [], "tools": [], "tool_choice": "auto", "seed": -1 });
+    for (path, more) in
+        [("/v1/chat/completions", nothing), ("/v1/completions", json!({ "logprobs": false, "suffix": "" }))]
+    {
+        let (_, body) = requests().into_iter().find(|(own, _)| *own == path).unwrap();
+        let reply = answered(&server, path, &with(body, more));
+        assert!(!reply.head.contains("x-ignored-fields"), "{path}: {}", reply.head);
+        assert_eq!(reply.json()["choices"][0]["logprobs"], Value::Null, "{path}");
+    }
+}
+
 /// The text of a completion.
 fn text(server: &Server, more: Value) -> (String, Value) {
     let body = json!({ "prompt": "Hello there", "max_tokens": 24, "temperature": 0, "ignore_eos": true });
@@ -260,6 +274,8 @@ fn fields_of_responses_act_or_are_refused() {
     ] {
         refused(&server, "/v1/responses", &body(json!({ name: value })), &[name]);
     }
+    let empty = json!({ "previous_response_id": "", "truncation": "", "include": [], "reasoning": { "effort": "" } });
+    assert_eq!(answered(&server, "/v1/responses", &body(empty)).json()["previous_response_id"], Value::Null);
     let said = json!({ "metadata": { "team": "blue" }, "truncation": "disabled", "service_tier": "auto", "max_tool_calls": 3,
         "include": ["reasoning.encrypted_content"], "instructions": "Be brief.", "user": "anna",
         "text": { "format": { "type": "text" }, "verbosity": "low" } });
@@ -475,10 +491,10 @@ fn vectors_are_cut_where_that_is_asked_for() {
 fn a_wrong_method_or_query_is_told_what_is_right() {
     let server = serve(&[]);
     for (method, path, allowed) in [
-        ("PUT", "/v1/models", "get"),
-        ("TRACE", "/v1/responses/resp_1", "get, delete"),
+        ("PUT", "/v1/models", "get, head"),
+        ("TRACE", "/v1/responses/resp_1", "get, head, delete"),
         ("GET", "/v1/responses/resp_1/cancel", "post"),
-        ("DELETE", "/v1/batches", "post, get"),
+        ("DELETE", "/v1/batches", "post, get, head"),
         ("PUT", "/", "get, head"),
         ("GET", "/v1/responses/input_tokens", "post"),
     ] {

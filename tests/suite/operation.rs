@@ -913,7 +913,7 @@ fn llama_servers_flags_are_translated_or_told() {
     // What is left to the server.
     let (out, _) = run("-m m.gguf -np -1 -t -1 -n -1 -s -1 --sleep-idle-seconds -1 -c 4096 --cors-origins localhost");
     assert_eq!(out, "serve --cors localhost --ctx 4096 --thinking on --no-metrics m.gguf\n");
-    assert_eq!(run("-m m --version").0, "--version\n");
+    assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
         let (out, _) = run(flags);
         assert!(out.contains("--ctx-size VALUE") && out.contains("refused:\n"), "{out}");

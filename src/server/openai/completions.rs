@@ -23,7 +23,14 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(&mut fields, &mut ask, &llm)?;
     ask.max_tokens = common::max_tokens(&mut fields, &["max_tokens", "max_completion_tokens", "n_predict"])?;
-    ask.logprobs = fields.count("logprobs", 0, MAX_LOGPROBS)?;
+    // `false` is how chats say none.
+    ask.logprobs = match fields.peek("logprobs") {
+        Some(Value::Bool(false)) => {
+            fields.skip(&["logprobs"]);
+            None
+        }
+        _ => fields.count("logprobs", 0, MAX_LOGPROBS)?,
+    };
     let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;
     let mut prompts = completion::prompts(&llm, prompt, "prompt", completion::MAX_PROMPTS)?;

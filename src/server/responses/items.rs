@@ -34,7 +34,7 @@ const METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Reads the fields that an answer repeats, most of which say what holds here anyway.
 pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Value>> {
     fields.refuse_filled(ELSEWHERE)?;
-    let truncation = fields.str("truncation")?.unwrap_or_else(|| "disabled".to_owned());
+    let truncation = fields.filled("truncation")?.unwrap_or_else(|| "disabled".to_owned());
     if truncation != "disabled" {
         return Err(fields.wrong(
             "truncation",
