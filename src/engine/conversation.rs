@@ -1,6 +1,6 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
-use super::answer::{Stats, Wanted};
+use super::answer::{Finish, Stats, Wanted};
 use super::{Generation, Llm, Options, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
 use crate::sample::{Constraint, Overrides, Params, Settings};
