@@ -1,6 +1,6 @@
 //! `tokki history`: the chats that were kept on this machine.
 
-use super::output::{Paint, count, foreign, json, result, say, table};
+use super::output::{Paint, count, foreign, json, left_out, result, say, table};
 use super::{progress, repl};
 use crate::config::Settings;
 use crate::store::chats::{Chats, KeptChat};
@@ -46,7 +46,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         return clear(&chats, args.yes);
     }
     let all = chats.all();
-    tell_damaged(&chats);
+    left_out(&chats.damaged());
     if !args.forget.is_empty() {
         return forget(&chats, &all, &args.forget);
     }
@@ -79,11 +79,6 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
     };
     let rows: Vec<_> = found.iter().map(row).collect();
     result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
-}
-
-/// Says which files are left out because they cannot be read.
-pub(super) fn tell_damaged(chats: &Chats) {
-    chats.damaged().iter().for_each(|why| say(&format!("tokki: a chat is left out: {why}")));
 }
 
 /// The chat of this number of the list.

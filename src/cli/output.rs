@@ -71,6 +71,11 @@ pub(super) fn complain(error: &Error) {
     say(&format!("tokki: {}", super::words::with_flags(&error.to_string())));
 }
 
+/// Tells which chats cannot be read.
+pub(super) fn left_out(chats: &[Error]) {
+    chats.iter().for_each(|why| say(&format!("tokki: a chat is left out: {why}")));
+}
+
 /// The text with a line break before each word that would be broken at the edge of a terminal of this width. What has room
 /// stays as it is, blanks and all.
 fn words_whole(text: &str, width: usize) -> String {

@@ -120,6 +120,7 @@ impl StoreProgress for Bar {
             Some(total) if total > free => format!("; more than the {} of memory that are free", show_bytes(free)),
             _ => String::new(),
         };
+        let source = if source == name { "the catalogue" } else { source };
         say(&format!("tokki: {name} is not here yet: a file {size} from {source}{fit}"));
         if self.yes || total.is_some_and(|total| total <= SMALL) {
             return Ok(());

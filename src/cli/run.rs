@@ -156,7 +156,7 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
 fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::KeptChat> {
     let chats = store::chats::Chats::of(settings)?;
     chats.readable()?;
-    super::history::tell_damaged(&chats);
+    output::left_out(&chats.damaged());
     let wanted = args.model.as_ref().filter(|_| question(args).is_none());
     let model = |name: &OsString| {
         store::resolve(name).map_err(|error| match chats.last(None).filter(|_| args.prompt.is_empty()) {

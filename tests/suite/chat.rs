@@ -126,8 +126,11 @@ fn files_go_with_a_message_and_their_tokens_are_shown() {
     std::fs::write(chat.home.path().join("picture.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
     for line in ["/file picture.png", "what is @picture.png"] {
         let shown = chat.ask(line);
-        assert!(shown.contains("picture.png is not a text file"), "{shown}");
+        assert!(shown.contains("picture.png is not a text file") && !shown.contains("iconv"), "{shown}");
     }
+    std::fs::write(chat.home.path().join("old.txt"), b"\xb0\xa1\xb3\xaa\n").unwrap();
+    assert!(chat.ask("/file old.txt").contains("iconv -f CP949"));
+    assert!(chat.ask("/save chat.pdf").contains("as a session"));
     chat.leave();
 }
 

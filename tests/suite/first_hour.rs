@@ -121,6 +121,7 @@ fn what_people_mistype_is_told() {
         (run(&["hi", "--thinking", "on"]), "This model does not think"),
         (typed(&home, &["import", &llama, "--name", "my model"]), "cannot be a model's name"),
         (run(&["hi", "--session", "models"]), "models is a folder, not a file"),
+        (run(&["hi", "--session", "note.txt"]), "note.txt is not a session of tokki"),
         (run(&["hi", "--special"]), "--special goes with --raw"),
         (run(&["hi", "--seed", "-1"]), "leave the flag out"),
         (run(&["hi", "--grammar", "root ::= foo"]), "there is no rule 'foo'"),

@@ -383,12 +383,18 @@ pub(super) fn save_to(chat: &mut Chat, path: &Path) -> Result<()> {
         "txt" => Some(transcript(messages, "")),
         _ => None,
     };
-    match text {
-        Some(text) => crate::platform::output::write(path, text.as_bytes())?,
-        None => chat.conversation.save(path)?,
-    }
+    let form = match text {
+        Some(text) => {
+            crate::platform::output::write(path, text.as_bytes())?;
+            ""
+        }
+        None => {
+            chat.conversation.save(path)?;
+            ", as a session for --session and /load"
+        }
+    };
     chat.unsaved = false;
-    output::say(&format!("kept in {}", path.display()));
+    output::say(&format!("kept in {}{form}", path.display()));
     Ok(())
 }
 
