@@ -3,6 +3,11 @@
 //! Everything is read below a root directory, so that tests hand in a fixture tree. Systems without these files (macOS,
 //! Windows) are asked through a library (`elsewhere`), which knows less.
 
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "the reading of what Linux tells, which is tested on every system")
+)]
+
 pub mod cgroup;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
