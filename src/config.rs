@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Environment variables that start with `TOKKI_` and are not keys of the file.
-const OTHER_VARIABLES: &[&str] = &["TOKKI_CONFIG", "TOKKI_ISA"];
+const OTHER_VARIABLES: &[&str] = &["TOKKI_API_KEY", "TOKKI_CONFIG", "TOKKI_ISA"];
 
 /// Whether a key can be set for a single model.
 fn of_a_model(key: &str) -> bool {

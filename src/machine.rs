@@ -248,9 +248,9 @@ pub fn is_busy(load: f64, threads: usize) -> bool {
     load > (threads as f64 / 4.0).max(0.5)
 }
 
-/// [`load`], where the machine [is busy](is_busy).
+/// Cores that other programs keep busy, where the machine [is busy](is_busy).
 pub fn busy(threads: usize) -> Option<f64> {
-    load().filter(|&load| is_busy(load, threads))
+    load().filter(|&load| is_busy(load, threads)).map(|load| load.min(Machine::read().useful_cores() as f64))
 }
 
 #[cfg(test)]

@@ -75,11 +75,11 @@ fn init(var: &dyn Fn(&str) -> Option<String>) -> Result<()> {
 fn show(settings: &Settings) -> Result<()> {
     let paint = Paint::stdout();
     let row = |key: &crate::config::Key| match settings.get(key.name) {
-        Some((text, origin)) => vec![key.name.to_owned(), format!("{text:?}"), origin.to_string()],
+        Some((text, origin)) => vec![key.name.to_owned(), in_quotes(text), origin.to_string()],
         None => vec![key.name.to_owned(), holds(key, settings), format!("default: {}", key.default)],
     };
     let of_model = |(model, key, text, origin): (&str, &str, &str, &SettingOrigin)| {
-        vec![format!("models.{model}.{key}"), format!("{text:?}"), origin.to_string()]
+        vec![format!("models.{model}.{key}"), in_quotes(text), origin.to_string()]
     };
     let rows: Vec<_> = KEYS.iter().map(row).chain(settings.of_models().map(of_model)).collect();
     result(|out| table(out, paint, &["SETTING", "VALUE", "FROM"], &rows))?;
@@ -88,6 +88,12 @@ fn show(settings: &Settings) -> Result<()> {
         say(&format!("the environment variable {name} means nothing here{near}"));
     }
     Ok(())
+}
+
+/// A value; a text of several words, or of none, in quotes.
+fn in_quotes(text: &str) -> String {
+    let word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if word { text.to_owned() } else { format!("{text:?}") }
 }
 
 /// What holds where the key is not set, where that is one value.

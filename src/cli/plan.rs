@@ -282,7 +282,7 @@ impl Report {
             Some(speed) => speed,
             None => {
                 let busy = crate::machine::busy(self.threads);
-                if let Some(load) = busy.map(|load| load.min(Machine::read().useful_cores() as f64)) {
+                if let Some(load) = busy {
                     output::say(&format!(
                         "tokki: other programs keep about {load:.1} cores busy: without them it will be faster"
                     ));

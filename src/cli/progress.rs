@@ -77,8 +77,11 @@ impl Bar {
 impl StoreProgress for Bar {
     fn begin(&self, what: &str, total: u64, done: u64) {
         // ProgressBar::new draws nothing where stderr is no terminal.
-        let bar = ProgressBar::new(total).with_message(what.to_owned()).with_position(done);
+        let bar = ProgressBar::new(total).with_message(what.to_owned());
         dress(&bar, DISK);
+        // What is there already is seen before the speed is reckoned, so that it does not count as fetched now.
+        bar.set_position(done);
+        bar.tick();
         bar.reset_eta();
         let shown = Shown { bar, last: Instant::now(), waits: false, lines: Lines::new() };
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);

@@ -22,15 +22,19 @@ pub(super) struct RmArgs {
 pub(super) fn run(args: &RmArgs) -> Result<()> {
     let store = Store::open()?;
     // All of them are looked for before the first is removed.
-    let partials = store.partials();
+    let (partials, swept) = (store.partials(), store.sweep());
     for name in &args.names {
-        if !partials.iter().any(|partial| partial.name == *name) {
+        if !swept.contains(name) && !partials.iter().any(|partial| partial.name == *name) {
             store.get(name)?;
         }
     }
     for name in &args.names {
-        let manifest = store.find(name)?.and_then(|entry| entry.manifest.ok());
-        let linked = manifest.and_then(|manifest| manifest.files.into_iter().find_map(|file| file.link));
+        let entry = store.find(name)?;
+        if entry.is_none() && swept.contains(name) {
+            say(&format!("removed what an unfinished import left of {name}"));
+            continue;
+        }
+        let linked = entry.and_then(|entry| entry.linked());
         let removed = store.remove(name)?;
         if let Some(file) = linked {
             let (name, place) = (removed.name, file.display());

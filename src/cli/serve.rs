@@ -179,6 +179,11 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 /// Runs the command.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
+    if args.api_key.iter().any(String::is_empty) {
+        return Err(Error::usage(
+            "An API key is empty. To serve without one, leave out --api-key and unset TOKKI_API_KEY.",
+        ));
+    }
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&*args.told);
     let defaults = Defaults {
         sampling: settings.sampling(),
@@ -190,7 +195,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         defaults,
         hosts: args.host.clone(),
         port: args.port,
-        keys: args.api_key.iter().filter(|key| !key.is_empty()).cloned().collect(),
+        keys: args.api_key.clone(),
         key_file: args.api_key_file.clone(),
         cors: args.cors.clone(),
         names: args.name.clone(),

@@ -98,6 +98,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                      tokki config path tells where, tokki config show what holds."
                 ));
             }
+            if command == Some("help") {
+                return Some(format!("There is no command {name:?}.{near} tokki --help lists them."));
+            }
             if let Some(within) = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| *arg != name) {
                 return Some(format!(
                     "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."

@@ -99,7 +99,7 @@ struct Late {
 }
 
 /// The least that each trial took. All are made twice, one after another: what disturbs one of them for a while is over
-/// when its second turn comes. Where one turn takes long, it is enough.
+/// when its second turn comes; beside busy programs more often. Where one turn takes long, it is enough.
 struct Tried {
     /// Of no layers and of some, for each number of tokens in [`PASSES`].
     passes: [(f64, f64); PASSES.len()],
@@ -108,7 +108,7 @@ struct Tried {
 
 impl Tried {
     fn new(trial: &Trial, empty: &Trial, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
-        const TURNS: usize = 2;
+        let turns = if crate::machine::busy(pool.threads()).is_some() { 4 } else { 2 };
         /// A turn that takes longer averages over what disturbs it.
         const LONG: Duration = Duration::from_secs(3);
         /// Seconds of a pass beyond which a longer one isn't made.
@@ -121,7 +121,7 @@ impl Tried {
         };
         let late = kinds.iter().map(late).collect::<Result<_>>()?;
         let mut tried = Self { passes: [none; PASSES.len()], late };
-        for _ in 0..TURNS {
+        for _ in 0..turns {
             let start = Instant::now();
             let mut slow = None;
             for (&n, least) in PASSES.iter().zip(&mut tried.passes) {
@@ -168,6 +168,18 @@ fn longer(larger: f64, smaller: f64, expected: f64) -> f64 {
     (larger - smaller).max(expected / 2.0)
 }
 
+/// No kind of cache costs many times what another does, byte by byte and product by product: a trial that says so was
+/// disturbed.
+fn even_out(attention: &mut [(KvKind, Attention)]) {
+    const MAX_RATIO: f64 = 4.0;
+    let least = |of: fn(&Attention) -> f64| attention.iter().map(|(_, a)| of(a)).fold(f64::INFINITY, f64::min);
+    let (decode, prefill) = (least(|a| a.decode), least(|a| a.prefill));
+    for (_, a) in attention {
+        a.decode = a.decode.min(decode * MAX_RATIO);
+        a.prefill = a.prefill.min(prefill * MAX_RATIO);
+    }
+}
+
 /// The most memory that the buffers of a trial may take.
 const MAX_SCRATCH: u64 = 768 << 20;
 
@@ -204,7 +216,8 @@ impl Speed {
             let prefill = longer(many, tried.passes[1].1, macs * each_mac) / macs;
             (kind, Attention { decode, prefill })
         };
-        let attention = kinds.iter().zip(&tried.late).map(late).collect();
+        let mut attention: Vec<_> = kinds.iter().zip(&tried.late).map(late).collect();
+        even_out(&mut attention);
         Ok(Self { model: Attended::new(model, kinds), passes, attention })
     }
 
@@ -279,6 +292,10 @@ mod tests {
     #[test]
     fn a_disturbed_trial_makes_nothing_free() {
         assert_eq!([longer(3.0, 1.0, 2.0), longer(1.0, 3.0, 2.0), longer(1.0, 1.0, 2.0)], [2.0, 1.0, 1.0]);
+        let of = |decode| Attention { decode, prefill: 1.0 };
+        let mut attention = [(KvKind::F16, of(1.0)), (KvKind::Q8_0, of(80.0))];
+        even_out(&mut attention);
+        assert_eq!(attention.map(|(_, a)| a.decode), [1.0, 4.0]);
     }
 
     #[test]

@@ -59,7 +59,10 @@ fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -
             Some("image" | "document") => {
                 return Err(ApiError::field(&place, "images and documents are not supported: this server runs text models"));
             }
-            other => return Err(ApiError::field(&place, format!("blocks of type {other:?} are not supported"))),
+            other => {
+                let why = format!("blocks of type '{}' are not supported", other.unwrap_or_default());
+                return Err(ApiError::field(&place, why));
+            }
         }
     }
     let text = texts.join("\n");

@@ -148,11 +148,6 @@ impl Fields {
         self.map.insert(name.to_owned(), value);
     }
 
-    /// The fields as a body again.
-    pub(super) fn into_bytes(self) -> axum::body::Bytes {
-        Value::Object(self.map).to_string().into()
-    }
-
     /// Names of the fields that were not read.
     pub(super) fn rest(&self) -> Vec<String> {
         let own = self.map.keys().map(|name| format!("{}{name}", self.place));
@@ -172,7 +167,7 @@ fn is_text(value: &Value, text: &str) -> bool {
 }
 
 /// Whether a value asks for nothing: clients with a fixed set of fields send such.
-fn is_off(value: &Value) -> bool {
+pub(super) fn is_off(value: &Value) -> bool {
     match value {
         Value::Bool(on) => !on,
         Value::Array(items) => items.is_empty(),

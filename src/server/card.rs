@@ -1,5 +1,6 @@
 //! What lists of models say of each, in the shape of Ollama, which others' lists show as well.
 
+use super::infill::Fim;
 use super::models::Entry;
 use crate::chat::Thinking;
 use crate::describe::quantization;
@@ -44,6 +45,9 @@ pub(super) fn capabilities(llm: &Llm) -> Vec<&'static str> {
     }
     if llm.capabilities().is_some_and(|c| c.thinking != Thinking::None) {
         all.push("thinking");
+    }
+    if Fim::of(llm).is_ok() {
+        all.push("insert");
     }
     all
 }

@@ -1,6 +1,6 @@
 //! `/completion` and `/infill` as llama.cpp's server has them.
 
-use super::body::Fields;
+use super::body::{Fields, is_off};
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::infill::Fim;
@@ -38,7 +38,7 @@ fn one_prompt(llm: &Llm, value: Value, name: &str) -> Result<Input> {
     let wrong = || ApiError::field(name, "a text, an array of token ids, or an array of these is wanted");
     match value {
         Value::String(text) => Ok(Input::Text(text, Special::Parse)),
-        Value::Object(map) if map.contains_key("multimodal_data") => {
+        Value::Object(map) if map.get("multimodal_data").is_some_and(|data| !is_off(data)) => {
             Err(ApiError::field(name, "images are not supported: this server runs text models"))
         }
         Value::Object(map) => match map.get("prompt_string").and_then(Value::as_str) {
@@ -124,6 +124,11 @@ impl Pace {
 pub(super) async fn completion(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
+    complete(state, call, model, fields).await
+}
+
+/// What `fields` ask of `model`.
+async fn complete(state: Arc<State>, call: Call, model: Arc<Served>, mut fields: Fields) -> Result<Response<Body>> {
     let mut ask = Ask::new(Input::Tokens(Vec::new()));
     common::sampling(&mut fields, &mut ask, model.engine.llm())?;
     ask.max_tokens = common::max_tokens(&mut fields, &["n_predict", "max_tokens"])?;
@@ -228,8 +233,7 @@ pub(super) async fn infill(state: Arc<State>, call: Call) -> Result<Response<Bod
     let after = fields.str("input_suffix")?.unwrap_or_default();
     let tokens = Fim::of(&llm)?.prompt(&llm, &before, &after, &files);
     fields.put("prompt", tokens.into());
-    let body = fields.into_bytes();
-    completion(state, Call { body, ..call }).await
+    complete(state, call, model, fields).await
 }
 
 /// What every object of a completion has.

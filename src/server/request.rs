@@ -10,6 +10,7 @@ use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
 use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
+use serde_json::Value;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -418,6 +419,10 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         let why = format!("slots are numbered from 0 to {}, or -1 for any; there is none {slot}", slots - 1);
         return Err(ApiError::field("id_slot", why));
     }
+    let mut warnings = ask.warnings;
+    if has_tools(&ask.input) && !llm.capabilities().is_some_and(|able| able.tools) {
+        warnings.push("the template of this model knows no tools: it is not told of them".to_owned());
+    }
     let thinking = thinking(state, &llm, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
     let defaults = &state.options.defaults;
@@ -432,7 +437,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     params.logit_bias = ask.logit_bias;
     params.check()?;
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
-    let (mut choices, mut warnings) = (Vec::with_capacity(ask.n), ask.warnings);
+    let mut choices = Vec::with_capacity(ask.n);
     let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
     for (choice, end_thought) in end_thought.iter().enumerate() {
         let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
@@ -478,7 +483,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     asker.note.prompt(prompt_tokens);
     let (measured, note) = (Arc::clone(&model.measured), asker.note);
     let clock = Clock { measured, note, noted: false, start, spoke: false, open: ask.n };
-    let slot = model.slots.choose(ask.slot, &tokens);
+    let slot = model.slots.choose(asker.owner, ask.slot, &tokens);
     let said = Vec::new();
     Ok(Running {
         model,
@@ -497,6 +502,10 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         deadline: state.deadline.subscribe(),
         first: 0,
     })
+}
+
+fn has_tools(input: &Input) -> bool {
+    matches!(input, Input::Chat(vars) if vars.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()))
 }
 
 /// How long an answer may be where a request limits the whole conversation.

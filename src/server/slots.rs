@@ -13,8 +13,9 @@ use crate::platform::files::private_folder;
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -22,56 +23,54 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Longest name of a file that a slot is saved in.
 const MAX_NAME: usize = 200;
 
-/// What the slots of one model hold.
-pub(super) struct Slots(Mutex<Vec<Slot>>);
+/// What the slots of one model hold: those of each key by themselves.
+pub(super) struct Slots {
+    count: usize,
+    of: Mutex<HashMap<u64, Vec<Slot>>>,
+}
 
 #[derive(Clone, Default)]
 struct Slot {
-    /// Whose conversation it is.
-    owner: u64,
     tokens: Vec<u32>,
     used: Option<Instant>,
 }
 
-impl Slot {
-    fn seen_by(&self, owner: u64) -> &[u32] {
-        if self.owner == owner { &self.tokens } else { &[] }
-    }
-}
-
 impl Slots {
-    /// `count` empty slots.
+    /// `count` empty slots for each key.
     pub(super) fn new(count: usize) -> Self {
-        Self(Mutex::new(vec![Slot::default(); count.max(1)]))
+        Self { count: count.max(1), of: Mutex::default() }
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at or changes the slots of `owner`.
+    fn with<T>(&self, owner: u64, act: impl FnOnce(&mut [Slot]) -> T) -> T {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        act(of.entry(owner).or_insert_with(|| vec![Slot::default(); self.count]))
     }
 
     /// The slot for a request: the one that it names, else the one with the most in common with its prompt, else the one
     /// unused for the longest time.
-    pub(super) fn choose(&self, named: Option<usize>, prompt: &[u32]) -> usize {
-        let slots = self.all();
-        if let Some(slot) = named.filter(|&slot| slot < slots.len()) {
-            return slot;
-        }
+    pub(super) fn choose(&self, owner: u64, named: Option<usize>, prompt: &[u32]) -> usize {
         let common = |slot: &Slot| slot.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let close = (0..slots.len()).max_by_key(|&i| (common(&slots[i]), std::cmp::Reverse(i)));
-        let oldest = (0..slots.len()).min_by_key(|&i| slots[i].used);
-        close.filter(|&i| 2 * common(&slots[i]) > slots[i].tokens.len()).or(oldest).unwrap_or(0)
+        self.with(owner, |slots| {
+            let close = (0..slots.len()).max_by_key(|&i| (common(&slots[i]), std::cmp::Reverse(i)));
+            let close = close.filter(|&i| 2 * common(&slots[i]) > slots[i].tokens.len());
+            let oldest = (0..slots.len()).min_by_key(|&i| slots[i].used);
+            named.filter(|&slot| slot < slots.len()).or(close).or(oldest).unwrap_or(0)
+        })
     }
 
     /// A request of this slot has ended with these tokens.
     pub(super) fn keep(&self, owner: u64, slot: usize, tokens: Vec<u32>) {
-        if let Some(slot) = self.all().get_mut(slot) {
-            *slot = Slot { owner, tokens, used: Some(Instant::now()) };
-        }
+        self.with(owner, |slots| {
+            if let Some(slot) = slots.get_mut(slot) {
+                *slot = Slot { tokens, used: Some(Instant::now()) };
+            }
+        });
     }
 
-    /// The tokens of a slot, for whose they are; to others it is empty.
+    /// The tokens of a slot.
     fn tokens(&self, owner: u64, slot: usize) -> Option<Vec<u32>> {
-        self.all().get(slot).map(|slot| slot.seen_by(owner).to_vec())
+        self.with(owner, |slots| slots.get(slot).map(|slot| slot.tokens.clone()))
     }
 }
 
@@ -84,9 +83,8 @@ pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>
     let Some(model) = state.models.find(None)?.served() else { return Ok(respond_json(&json!([]), &[])) };
     let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
-    let slots = model.slots.all();
-    let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.seen_by(call.asker.owner).len() });
-    let slots: Vec<Value> = slots.iter().enumerate().map(entry).collect();
+    let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });
+    let slots: Vec<Value> = model.slots.with(call.asker.owner, |slots| slots.iter().enumerate().map(entry).collect());
     Ok(respond_json(&slots.into(), &[]))
 }
 

@@ -83,7 +83,7 @@ impl Store {
                 .hint(format!("choose another with `name`, or remove it: tokki rm {name}")));
         }
         let folder = file.parent().unwrap_or(Path::new("/"));
-        self.sweep();
+        drop(self.sweep());
         let staging = Staging::fresh(self, &name)?;
         let mut files = Vec::new();
         let shards = name::shards(&base);
@@ -143,7 +143,7 @@ impl Store {
     /// When there is neither, or when another process is fetching it.
     pub fn remove(&self, name: &str) -> Result<Partial> {
         if let Some(entry) = self.find(name)? {
-            self.sweep();
+            drop(self.sweep());
             let there = |file: &StoredFile| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
             let own = |file: &StoredFile| if file.link.is_none() { there(file) } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
@@ -164,18 +164,22 @@ impl Store {
         }
     }
 
-    /// Removes what a process left that was killed while it removed, imported or rearranged a model.
-    fn sweep(&self) {
+    /// Removes what a process left that was killed while it removed, imported or rearranged a model, and tells of which names.
+    pub fn sweep(&self) -> Vec<String> {
+        let mut swept = Vec::new();
         let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
         for entry in entries {
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(b".removing-") {
                 drop(disk::remove(&entry.path()));
-            } else if let Some(name) = name.to_str().filter(|_| !staging::can_be_continued(&entry.path())) {
+            } else if let Some(name) = name.to_str().filter(|_| !staging::can_be_continued(&entry.path()))
                 // Locked where another process is at it, which is then left alone.
-                drop(Staging::fresh(self, name));
+                && Staging::fresh(self, name).is_ok()
+            {
+                swept.push(name.to_owned());
             }
         }
+        swept
     }
 
     /// Unfinished downloads by name: those that can be continued.

@@ -136,8 +136,20 @@ impl Store {
         Ok(path.to_path_buf())
     }
 
+    /// That a download of this name is not finished, if there is one.
+    fn in_part(&self, name: &str) -> Option<Error> {
+        let partial = self.partials().into_iter().find(|partial| partial.name.eq_ignore_ascii_case(name))?;
+        let again =
+            partial.order.map_or("the same tokki pull".to_owned(), |order| format!("tokki pull {}", order.what));
+        let message = format!("{} is here in part only. This finishes it: {again}", partial.name);
+        Some(Error::usage(message).of(ErrorKind::NotFound))
+    }
+
     /// That no model of this store has the name, for commands that are about the store alone.
     fn not_here(&self, name: &str) -> Error {
+        if let Some(partial) = self.in_part(name) {
+            return partial;
+        }
         let models = self.models().unwrap_or_default();
         let near = suggest::nearest(name, models.iter().map(|m| m.name.as_str()));
         let hint = near.map(|near| format!("Did you mean {near:?}?"));
@@ -153,11 +165,8 @@ impl Store {
             let message = format!("{known} is not on this machine yet. Fetch it with: tokki pull {known}");
             return Error::usage(message).of(ErrorKind::NotFound);
         }
-        if let Some(partial) = self.partials().into_iter().find(|partial| partial.name.eq_ignore_ascii_case(name)) {
-            let again =
-                partial.order.map_or("the same tokki pull".to_owned(), |order| format!("tokki pull {}", order.what));
-            let message = format!("{} is here in part only. This finishes it: {again}", partial.name);
-            return Error::usage(message).of(ErrorKind::NotFound);
+        if let Some(partial) = self.in_part(name) {
+            return partial;
         }
         let models = self.models().unwrap_or_default();
         let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::names().map(|name| name as &str));
@@ -189,6 +198,12 @@ impl StoredModel {
                 Err(Error::usage(why).of(ErrorKind::Damaged))
             }
         }
+    }
+
+    /// The file that it links to, if it was imported. The record names it as text, which not every path is.
+    pub fn linked(&self) -> Option<PathBuf> {
+        let file = self.manifest.as_ref().ok()?.files.iter().find(|file| file.link.is_some())?;
+        std::fs::read_link(self.dir.join(&file.name)).ok().or_else(|| file.link.clone())
     }
 
     /// The file to open, if all files are there as long as they should be.

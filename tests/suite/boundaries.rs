@@ -104,6 +104,12 @@ fn a_slot_is_its_keys_own() {
     assert_eq!([told("one"), told("two")], [json!(204), json!(0)]);
     assert_eq!(act("two", "erase").json()["n_erased"], 0);
     assert!(cached() > 190);
+    // What another key asks, even the same, takes none of its slots.
+    let same = json!({ "prompt": tokens, "n_predict": 4, "temperature": 0 });
+    assert_eq!(post("two", "/completion", &same).status, 200);
+    assert_eq!([told("one"), told("two")], [json!(204), json!(204)]);
+    act("two", "erase");
+    cached();
     assert!(act("one", "save").json()["n_saved"].as_u64() > Some(200));
     let other = act("two", "restore");
     assert!(other.status == 400 && other.body.contains("no slot was saved as mine.bin"), "{}", other.body);

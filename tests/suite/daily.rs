@@ -132,6 +132,26 @@ fn a_chat_goes_on_with_another_model() {
     assert!(told(&home.run(&["history"])).2.contains("no chats"), "what was taken back is not kept");
 }
 
+/// A terminal of another encoding, or text of one that is pasted.
+#[test]
+fn bytes_that_are_no_text_end_no_chat() {
+    let home = Home::new();
+    let mut terminal = chat(home.path(), &["--max-tokens", "4"], 80);
+    for bytes in [&b"caf\xe9 au lait\r"[..], b"\xc7\xd1\xb1\xdb\r", b"\x1b[200~caf\xe9 au lait\x1b[201~\r"] {
+        let before = terminal.text.matches("is not UTF-8").count();
+        terminal.send_bytes(bytes);
+        terminal.until("a sentence", |terminal| terminal.text.matches("is not UTF-8").count() > before);
+        terminal.settle();
+        // What is left of the line can be edited; here it is thrown away.
+        assert!(terminal.text.contains('\u{fffd}'), "{}", terminal.text);
+        terminal.send("\x03");
+        terminal.settle();
+    }
+    assert!(terminal.text.contains("caf\u{fffd}"), "{}", terminal.text);
+    assert!(say(&mut terminal, "/stats").contains("context used"), "the chat goes on");
+    leave(terminal);
+}
+
 #[test]
 fn a_chat_that_cannot_be_read_is_told_of() {
     let home = Home::new();

@@ -133,6 +133,7 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["pull", "models/a.gguf"]), "tokki import models/a.gguf"),
         (typed(&home, &["config", "set", "ctx", "5"]), "tokki config init"),
         (typed(&home, &["serve", "--port", "99999"]), "from 0 to 65535"),
+        (typed(&home, &["help", "rnu"]), "There is no command \"rnu\". Did you mean run"),
         (typed(&home, &["hi"]), "-instruct \"hi\""),
         (typed(&home, &["batch", "--model", &llama, "in.jsonl", "-"]), "has to be a file"),
         (typed(&home, &["batch", "--model", &llama, "none.jsonl", "o"]), "none.jsonl"),

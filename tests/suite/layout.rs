@@ -150,4 +150,10 @@ fn a_killed_import_leaves_nothing_or_all() {
     works(&home, &["import", path(&file), "--interleave", "--name", "m"]);
     let left: Vec<_> = std::fs::read_dir(home.path().join("partial")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+    // What one left can be removed by its name as well.
+    std::fs::create_dir_all(home.path().join("partial/n")).unwrap();
+    std::fs::write(home.path().join("partial/n/n.gguf"), "half").unwrap();
+    let (code, _, err) = told(&home.run(&["rm", "n"]));
+    assert!(code == Some(0) && err.contains("unfinished import left of n"), "{err}");
+    assert!(!home.path().join("partial/n").exists());
 }

@@ -236,6 +236,17 @@ fn import_links_and_checks() {
     assert!(code == Some(0) && out == "my-model\n" && err.contains("there already"), "{err}");
     let (code, _, err) = told(&home.run(&["pull", "my-model"]));
     assert!(code == Some(0) && err.contains("was imported") && !err.contains("--restart"), "{err}");
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        // A name that is no text.
+        let odd = home.path().join(std::ffi::OsStr::from_bytes(b"mod\xe9.gguf"));
+        std::fs::copy(&file, &odd).unwrap();
+        let imported = home.command(&["import", "--name", "accent"]).arg(&odd).output().unwrap();
+        assert_eq!(told(&imported).0, Some(0));
+        let (code, _, err) = told(&home.run(&["rm", "accent"]));
+        assert!(code == Some(0) && err.contains("stays at") && odd.exists(), "{err}");
+    }
     let other = home.path().join("other.gguf");
     std::fs::write(&other, model(10 * KIB, 8)).unwrap();
     let (code, ..) = told(&home.run(&["import", "--name", "my-model", other.to_str().unwrap()]));

@@ -48,7 +48,12 @@ impl Terminal {
     }
 
     pub fn send(&mut self, text: &str) {
-        self.pty.write_all(text.as_bytes()).unwrap();
+        self.send_bytes(text.as_bytes());
+    }
+
+    /// What a terminal of another encoding sends.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.pty.write_all(bytes).unwrap();
     }
 
     /// Shows what is written until nothing was for a moment.

@@ -77,7 +77,7 @@ pub(super) const NAMES: [&str; TABLE.len()] = {
 pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
     let line = line.trim();
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let name = if name == "bye" || name == "quit" { "exit" } else { name };
+    let name = if ["bye", "quit", "q"].contains(&name) { "exit" } else { name };
     match TABLE.iter().find(|command| command.name == name) {
         Some(command) => (command.run)(chat, argument.trim()),
         None => {

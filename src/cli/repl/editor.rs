@@ -14,6 +14,7 @@ use rustyline::history::{FileHistory, History};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Cmd, Config, Context, Helper, KeyCode, KeyEvent, Modifiers};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// Lines that are remembered.
@@ -44,7 +45,7 @@ impl Editor {
         let config = Config::builder().auto_add_history(false).max_history_size(HISTORY);
         let config = config.map_err(failed)?.bracketed_paste(true).build();
         let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
-        inner.set_helper(Some(Assist { files: FilenameCompleter::new() }));
+        inner.set_helper(Some(Assist { files: FilenameCompleter::new(), typed: RefCell::default() }));
         inner.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
         let history = store::Store::open().ok().map(|store| store::chats::typed_lines(store.home()));
         if let Some(path) = &history {
@@ -56,7 +57,18 @@ impl Editor {
 
     /// Asks for input; `text` is there already, to be edited.
     pub(super) fn read(&mut self, text: &str) -> Result<LineInput> {
-        match self.inner.readline_with_initial(">>> ", (text, "")) {
+        let mut line = self.inner.readline_with_initial(">>> ", (text, ""));
+        // A byte of another encoding ends the reading of the line. It goes on where it was, with a character that says so.
+        while matches!(&line, Err(ReadlineError::Io(why)) if why.kind() == std::io::ErrorKind::InvalidData) {
+            let typed = self.inner.helper().map(|assist| assist.typed.take()).unwrap_or_default();
+            if !typed.contains(char::REPLACEMENT_CHARACTER) {
+                output::say(
+                    "(what was typed or pasted is not UTF-8, and a part of it is lost: set the terminal to UTF-8)",
+                );
+            }
+            line = self.inner.readline_with_initial(">>> ", (&format!("{typed}{}", char::REPLACEMENT_CHARACTER), ""));
+        }
+        match line {
             Ok(line) => {
                 let text = unfenced(&line).replace("\\\n", "\n");
                 self.remember(&line);
@@ -137,6 +149,8 @@ fn models() -> Vec<String> {
 /// Completion of commands and files; lines that are not finished.
 struct Assist {
     files: FilenameCompleter,
+    /// The line as it was shown last.
+    typed: RefCell<String>,
 }
 
 impl Helper for Assist {}
@@ -151,8 +165,14 @@ impl Highlighter for Assist {
     }
 }
 
+/// Gives no hints: it is told the line at each change.
 impl Hinter for Assist {
     type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        line.clone_into(&mut self.typed.borrow_mut());
+        None
+    }
 }
 
 impl Validator for Assist {
@@ -223,7 +243,7 @@ mod tests {
     /// What Tab makes of the line, where there is one way on.
     fn completed(line: &str) -> Option<String> {
         let history = FileHistory::new();
-        let assist = Assist { files: FilenameCompleter::new() };
+        let assist = Assist { files: FilenameCompleter::new(), typed: RefCell::default() };
         let (start, pairs) = assist.complete(line, line.len(), &Context::new(&history)).ok()?;
         let [only] = pairs.as_slice() else { return None };
         Some(format!("{}{}", &line[..start], only.replacement))
