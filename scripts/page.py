@@ -67,8 +67,11 @@ class Server:
 
 def stream(*deltas, hold=False):
     """An answer of the server's form that consists of these deltas."""
-    chunk = lambda delta: "data: " + json.dumps({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": delta}]}) + "\n\n"
-    return "".join(map(chunk, deltas)) + ("" if hold else "data: [DONE]\n\n")
+    def chunk(delta, why=None):
+        choice = {"index": 0, "delta": delta, "finish_reason": why}
+        return "data: " + json.dumps({"id": "chatcmpl-1", "choices": [choice]}) + "\n\n"
+
+    return "".join(map(chunk, deltas)) + ("" if hold else chunk({}, "stop") + "data: [DONE]\n\n")
 
 
 def answering(page, *deltas):
@@ -144,6 +147,39 @@ def a_conversation_is_deleted_after_a_question(page):
     expect(page.locator("#list li")).to_have_count(0)
     page.reload()
     expect(page.locator("#list li")).to_have_count(0)
+
+
+@check
+def what_is_deleted_while_it_is_answered_stays_deleted(page):
+    ask(page, "Write a long story about snow.")
+    expect(page.locator("article.assistant .text").last).not_to_be_empty(timeout=60_000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete Write a long story about snow.").click()
+    expect(page.locator("#send")).to_have_text("Send")
+    expect(page.locator("#list li")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#list li")).to_have_count(0)
+
+
+@check
+def two_tabs_keep_their_conversations(page):
+    other = page.context.new_page()
+    other.goto(page.url)
+    for tab, text in [(page, "From the first"), (other, "From the second")]:
+        answering(tab, {"content": "Yes."})
+        ask(tab, text)
+        answer(tab)
+    expect(page.locator("#list li")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#list li")).to_have_count(2)
+
+
+@check
+def half_an_answer_is_told_to_be_one(page):
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(
+        status=200, content_type="text/event-stream", body=stream({"content": "Half"}, hold=True)))
+    ask(page, "All of it?")
+    expect(answer(page)).to_contain_text("ended before it was complete")
 
 
 @check

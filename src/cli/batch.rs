@@ -1,13 +1,20 @@
 //! `tokki batch`: many requests from a file.
 
 use super::output::{self, count};
+use super::progress::Lines;
 use super::serve::{EngineFlags, Opening, offers};
+use crate::engine::{DEFAULT_BATCH, not_generative};
+use crate::model::Model;
+use crate::parallel::Pool;
 use crate::platform::output as file;
-use crate::server::{Models, Residency, batch, read_lines, read_requests};
+use crate::predict::speed::{Speed, can_be_tried};
+use crate::server::{Ahead, Models, Residency, ahead, batch, read_lines, read_requests};
 use crate::{Error, Result, interrupt};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::path::PathBuf;
+use std::time::Duration;
+use tokki_quant::attention::KvKind;
 
 /// Answers many requests from a file
 ///
@@ -33,6 +40,33 @@ pub(super) struct BatchArgs {
     engine: EngineFlags,
 }
 
+/// Says what is ahead, before anything is computed.
+fn estimate(ahead: &Ahead, model: &Model, pool: &Pool) -> Result<()> {
+    /// Fewer are answered sooner than it is measured how long they take.
+    const MANY: usize = 8;
+    if ahead.requests == 0 {
+        return Ok(());
+    }
+    let answers =
+        ahead.answers.map_or("answers without a limit".to_owned(), |most| format!("at most {most} of answers"));
+    let writes = not_generative(&model.spec).is_none();
+    let time = match ahead.answers {
+        Some(most) if ahead.requests >= MANY && writes && can_be_tried(model) => {
+            let speed = Speed::measure(model, pool, &[KvKind::F16])?;
+            let read = ahead.prompt as f64 / speed.prefill(DEFAULT_BATCH, 0, KvKind::F16);
+            let seconds = read + most as f64 / speed.decode(DEFAULT_BATCH, KvKind::F16);
+            format!(
+                "; at most about {}, less where several are answered at once",
+                HumanDuration(Duration::from_secs_f64(seconds))
+            )
+        }
+        _ => String::new(),
+    };
+    let requests = count(ahead.requests, "request");
+    output::say(&format!("tokki: {requests} to answer: about {} tokens of prompts, {answers}{time}", ahead.prompt));
+    Ok(())
+}
+
 /// Runs the command.
 pub(super) fn run(args: &BatchArgs) -> Result<()> {
     interrupt::install();
@@ -53,15 +87,22 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         false => read_lines(&args.input)?,
     };
     file::check(&args.output)?;
-    let models = Models::new(offers(&args.model, &Opening::new(&args.engine, u16::MAX)?)?, Residency::default());
+    let opening = Opening::new(&args.engine, u16::MAX)?;
+    let models = Models::new(offers(&args.model, &opening)?, Residency::default());
     models.open_first()?;
-    let bar = ProgressBar::new(0);
+    if let Some(llm) = models.first() {
+        estimate(&ahead(&llm, &lines, &args.output)?, llm.model(), opening.pool())?;
+    }
+    let (bar, mut spoken) = (ProgressBar::new(0), Lines::new());
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
         bar.set_style(style);
     }
     let outcome = batch(models, lines, &args.output, interrupt::flag(), &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
+        if bar.is_hidden() && spoken.due() {
+            output::say(&format!("tokki: {done} of {} done", count(all, "request")));
+        }
     });
     bar.finish_and_clear();
     let outcome = outcome?;

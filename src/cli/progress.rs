@@ -32,7 +32,7 @@ struct Shown {
 
 /// When the lines come that stand for a bar where there is no terminal: the longer it takes, the fewer.
 #[derive(Debug)]
-struct Lines {
+pub(super) struct Lines {
     last: Instant,
     pause: Duration,
 }
@@ -41,12 +41,12 @@ impl Lines {
     const FIRST: Duration = Duration::from_secs(5);
     const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { last: Instant::now(), pause: Self::FIRST }
     }
 
     /// Whether it is time for the next one.
-    fn due(&mut self) -> bool {
+    pub(super) fn due(&mut self) -> bool {
         let due = self.last.elapsed() >= self.pause;
         if due {
             *self = Self { last: Instant::now(), pause: (self.pause * 2).min(Self::MAX_PAUSE) };

@@ -331,6 +331,11 @@ impl Opening {
         Ok(Arc::new(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)?, cache: OnceLock::new() }))
     }
 
+    /// What all models compute on.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// The memory for the caches of all models, where the first one needs `least` bytes for a conversation: what was asked for,
     /// or half of what is free.
     fn cache(&self, least: usize) -> &Arc<SharedBudget> {

@@ -99,6 +99,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                 ));
             }
             if command == Some("help") {
+                let commands = super::whole::command();
+                let near = crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
+                let near = near.map_or(String::new(), |near| format!(" Did you mean {near}?"));
                 return Some(format!("There is no command {name:?}.{near} tokki --help lists them."));
             }
             if let Some(within) = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| *arg != name) {

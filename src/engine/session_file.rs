@@ -397,8 +397,7 @@ impl<'a> Reader<'a> {
     fn header(&mut self) -> Result<Header> {
         if !self.bytes(8).is_ok_and(|magic| &*magic == MAGIC) {
             let path = self.path.display();
-            let hint = "start a new session with another `session` file";
-            return Err(Error::usage(format!("{path} is not a session of tokki, and was left as it is; {hint}.")));
+            return Err(Error::usage(format!("{path} is not a session of tokki. It was left as it is.")));
         }
         let version = self.u32()?;
         if version != VERSION {

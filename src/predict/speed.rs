@@ -293,7 +293,7 @@ mod tests {
     fn a_disturbed_trial_makes_nothing_free() {
         assert_eq!([longer(3.0, 1.0, 2.0), longer(1.0, 3.0, 2.0), longer(1.0, 1.0, 2.0)], [2.0, 1.0, 1.0]);
         let of = |decode| Attention { decode, prefill: 1.0 };
-        let mut attention = [(KvKind::F16, of(1.0)), (KvKind::Q8_0, of(80.0))];
+        let mut attention = [(KvKind::F16, of(1.0)), (KvKind::Q8, of(80.0))];
         even_out(&mut attention);
         assert_eq!(attention.map(|(_, a)| a.decode), [1.0, 4.0]);
     }

@@ -397,6 +397,6 @@ impl EventWriter for MessageStream {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
-        named("error", &error.body(Self::DIALECT, &self.request))
+        stream::error_event(Self::DIALECT, &self.request, error)
     }
 }

@@ -9,8 +9,10 @@ use super::listen::new_state;
 use super::log::{Asker, Log, Note};
 use super::models::Models;
 use super::routes::{Call, ROUTES, Route, State};
+use crate::engine::Llm;
 use crate::error::FileAction;
 use crate::platform::input;
+use crate::tokenizer::Special;
 use crate::{Error, Result};
 use axum::body::to_bytes;
 use axum::http::Response;
@@ -61,6 +63,58 @@ impl Was {
         if answer["response"]["status_code"] == 200 { Self::Answered } else { Self::Refused }
     }
 }
+
+/// What a batch has ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Requests that have no answer yet.
+    pub requests: usize,
+    /// Tokens of their texts, as the first model counts them, without what a template adds.
+    pub prompt: usize,
+    /// Tokens of their answers at most; `None` where one of them has no limit.
+    pub answers: Option<usize>,
+}
+
+/// What is ahead of `lines`, of which `output` may answer some.
+///
+/// # Errors
+/// An output that cannot be read or written.
+pub fn ahead(llm: &Llm, lines: &[Line], output: &Path) -> Result<Ahead> {
+    let (_, done) = open_output(output)?;
+    let left: Vec<&Line> = lines.iter().filter(|line| !done.contains_key(&line.custom_id)).collect();
+    let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict"];
+    let answer = |line: &&Line| -> Option<usize> {
+        let limit = limits.iter().find_map(|name| line.body[*name].as_u64()).or_else(|| {
+            // Vectors and scores are no tokens.
+            ["embed", "rerank", "decisions"].iter().any(|kind| line.path.contains(kind)).then_some(0)
+        })?;
+        usize::try_from(limit.saturating_mul(line.body["n"].as_u64().unwrap_or(1))).ok()
+    };
+    Ok(Ahead {
+        requests: left.len(),
+        prompt: left.iter().map(|line| tokens_in(llm, &line.body)).sum(),
+        answers: left.iter().map(answer).try_fold(0usize, |sum, answer| sum.checked_add(answer?)),
+    })
+}
+
+/// Tokens of the texts of a request.
+fn tokens_in(llm: &Llm, value: &Value) -> usize {
+    match value {
+        Value::String(text) => llm.tokenizer().encode(text, Special::Plain).len(),
+        Value::Array(items) => items.iter().map(|item| tokens_in(llm, item)).sum(),
+        Value::Object(map) => {
+            let said = map.iter().filter(|(name, _)| SAID.contains(&name.as_str()));
+            said.map(|(_, value)| tokens_in(llm, value)).sum()
+        }
+        // The id of a token.
+        Value::Number(_) => 1,
+        _ => 0,
+    }
+}
+
+/// The fields of a request that hold what a model reads, and those within them.
+const SAID: &[&str] =
+    &["messages", "prompt", "input", "instructions", "system", "query", "documents", "content", "text", "tools"];
 
 /// Answers the lines of `lines` that `output` does not answer yet; `progress` is told how many are done and how many
 /// there are. `stop` ends the work between answers.
@@ -239,7 +293,11 @@ pub fn read_requests(mut reader: &mut dyn BufRead, name: &str) -> Result<Vec<Lin
         }
         let path = value["url"].as_str().unwrap_or("/v1/chat/completions").to_owned();
         let mut body = value["body"].take();
+        // Each answer is one line, and waited for.
         body["stream"] = false.into();
+        if let Some(body) = body.as_object_mut() {
+            body.remove("background");
+        }
         lines.push(Line { custom_id, path, body });
     }
     Ok(lines)

@@ -185,7 +185,8 @@ impl ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self.status.as_u16(), 500 | 501 | 507) {
+        let is_broken = self.status == StatusCode::SERVICE_UNAVAILABLE && self.retry_after.is_none();
+        if is_broken || matches!(self.status.as_u16(), 500 | 501 | 507) {
             // The same request fails again.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

@@ -20,6 +20,13 @@ pub(super) async fn health(state: Arc<State>, _: Call) -> Result<Response<Body>>
     if state.draining.load(Ordering::Relaxed) {
         return Err(ApiError::unavailable("the server is stopping"));
     }
+    // What can answer nothing any more gets no requests from those who ask here.
+    let is_broken = |model: Arc<Served>| model.engine.llm().model().gguf.intact().is_err();
+    if state.models.all().iter().all(|entry| entry.served().is_some_and(is_broken)) {
+        return Err(ApiError::broken(
+            "the files of all models were changed while they were in use: start the server again",
+        ));
+    }
     Ok(respond_json(&json!({ "status": "ok" }), &[]))
 }
 

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::metrics::Measured;
 use super::slots::Slots;
-use crate::engine::{Count, Embedder, Engine, Gauges, Pooling};
+use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling};
 use crate::{ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -235,6 +235,11 @@ impl Models {
             Some(first) => self.open(first).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// The first model, while it is open.
+    pub fn first(&self) -> Option<Arc<Llm>> {
+        Some(Arc::clone(self.entries.first()?.served()?.engine.llm()))
     }
 
     /// The whole list.

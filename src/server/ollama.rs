@@ -426,8 +426,4 @@ impl EventWriter for Lines {
     fn keep_alive(&mut self) -> String {
         line(&self.object("", "", Vec::new()))
     }
-
-    fn error(&mut self, error: &ApiError) -> String {
-        line(&error.body(Self::DIALECT, ""))
-    }
 }

@@ -6,7 +6,7 @@ mod made;
 use super::body::Fields;
 use super::common;
 use super::completion::Pace;
-use super::error::ApiError;
+use super::error::{ApiError, Dialect};
 use super::messages;
 use super::request::{self, Ask, Input, Progress};
 use super::resume::{self, Limits};
@@ -301,7 +301,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut response = if background {
         let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
         made.keep(begun.clone(), made.turns.clone());
-        let followed = state.streams.keep(call.asker.owner, id, stream::respond(running, made));
+        let followed = state.streams.keep(call.asker.owner, id, Dialect::OpenAi, stream::respond(running, made));
         if stream { followed } else { respond_json(&begun, &[]) }
     } else if stream {
         stream::respond(running, made)

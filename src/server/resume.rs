@@ -3,8 +3,9 @@
 //! the stream ends the work. Answers in the background (`/v1/responses`) are kept in the same way.
 
 use super::body::Fields;
-use super::error::ApiError;
+use super::error::{ApiError, Dialect};
 use super::routes::{Call, State, json as respond_json, note_warnings};
+use super::stream;
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
@@ -33,6 +34,7 @@ const MAX_NAME: usize = 512;
 pub(super) struct Streams(Mutex<HashMap<(u64, String), Arc<Kept>>>);
 
 struct Kept {
+    dialect: Dialect,
     content_type: HeaderValue,
     started: u64,
     written: Mutex<Written>,
@@ -110,6 +112,11 @@ impl Kept {
         true
     }
 
+    /// Ends the work, and tells who reads it why: half an answer is not taken for a whole one.
+    fn refuse(&self, why: &str) {
+        self.stop(|_| stream::error_event(self.dialect, "", &ApiError::conflict(why)));
+    }
+
     /// What was written from `from` on, and whether that is all that will be; `None` when it is no longer kept.
     fn read(&self, from: u64) -> Option<(Bytes, bool)> {
         let written = self.written();
@@ -137,13 +144,19 @@ impl Streams {
 
     /// Keeps an answer that comes piece by piece under this name, in the place of an earlier one; what the client gets
     /// follows it. Other answers stay as they are.
-    pub(super) fn keep(&self, owner: u64, name: String, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn keep(
+        &self,
+        owner: u64,
+        name: String,
+        dialect: Dialect,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         let kind = response.headers().get(header::CONTENT_TYPE).cloned();
         let streamed =
             kind.filter(|kind| [&b"text/event-stream"[..], b"application/x-ndjson"].contains(&kind.as_bytes()));
         let Some(content_type) = streamed.filter(|_| response.status() == StatusCode::OK) else { return response };
         if let Some(old) = self.find(owner, &name) {
-            old.stop(|_| String::new());
+            old.refuse("a later request with the same X-Conversation-Id has taken the place of this one");
         }
         let mut all = self.all();
         all.remove(&(owner, name.clone()));
@@ -161,6 +174,7 @@ impl Streams {
             }
         }
         let kept = Arc::new(Kept {
+            dialect,
             content_type,
             started: now(),
             written: Mutex::default(),
@@ -343,7 +357,9 @@ pub(super) async fn follow(state: Arc<State>, call: Call) -> Result<Response<Bod
 /// `DELETE /v1/stream?conv_id=NAME`
 pub(super) async fn stop(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let name = name_of(&mut query(&call.uri)?)?;
-    state.streams.stop(call.asker.owner, &name, |_| String::new());
+    if let Some(kept) = state.streams.find(call.asker.owner, &name) {
+        kept.refuse("this answer was ended by a request to delete its stream");
+    }
     state.streams.all().remove(&(call.asker.owner, name));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

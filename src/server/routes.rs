@@ -244,7 +244,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
             () = over(state.deadline.subscribe()) => return Err(ApiError::stopping()),
         };
         match resume::conversation(&parts.headers)? {
-            Some(name) => Ok(state.streams.keep(owner, name, answer)),
+            Some(name) => Ok(state.streams.keep(owner, name, dialect, answer)),
             None => Ok(answer),
         }
     };

@@ -39,7 +39,7 @@ pub(super) trait EventWriter: Send + 'static {
 
     /// What tells of an error in the middle.
     fn error(&mut self, error: &ApiError) -> String {
-        data(&error.body(Self::DIALECT, ""))
+        error_event(Self::DIALECT, "", error)
     }
 }
 
@@ -115,6 +115,16 @@ async fn send(sender: &Sender<Bytes>, text: String) -> bool {
 /// A server-sent event without a name.
 pub(super) fn data(value: &Value) -> String {
     format!("data: {value}\n\n")
+}
+
+/// An error as the last event of an answer in this dialect.
+pub(super) fn error_event(dialect: Dialect, request_id: &str, error: &ApiError) -> String {
+    let body = error.body(dialect, request_id);
+    match dialect {
+        Dialect::OpenAi => data(&body),
+        Dialect::Anthropic => named("error", &body),
+        Dialect::Ollama => format!("{body}\n"),
+    }
 }
 
 /// A server-sent event with a name.

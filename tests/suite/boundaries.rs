@@ -138,7 +138,11 @@ fn errors_tell_clients_no_folders() {
     assert!(reply.body.contains("gone.gguf"), "{}", reply.body);
     std::fs::write(slots.join("bad.bin"), "no session").unwrap();
     let reply = server.post("/slots/0?action=restore", &json!({ "filename": "bad.bin" }));
-    assert!(reply.status == 400 && reply.body.contains("bad.bin: ") && !reply.body.contains(&place), "{}", reply.body);
+    assert!(
+        reply.status == 400 && reply.body.contains("bad.bin is not a session") && !reply.body.contains(&place),
+        "{}",
+        reply.body
+    );
     let reply = server.post("/v1/rerank", &json!({ "query": "a", "documents": ["b"] }));
     let fixtures = fixture("");
     assert!(reply.status == 400 && !reply.body.contains(fixtures.to_str().unwrap()), "{}", reply.body);

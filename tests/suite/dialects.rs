@@ -196,6 +196,10 @@ fn every_shape_is_as_it_was() {
     assert_eq!(files.collect::<std::collections::BTreeSet<_>>(), known);
 }
 
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
+}
+
 /// A path, how a request for it is made of OpenAI's fields, and where the text is in the answer.
 type Way = (&'static str, fn(Value) -> Value, &'static str);
 
@@ -400,6 +404,15 @@ fn the_document_tells_every_route_and_names_fields_that_are_read() {
 }
 
 #[test]
+fn a_model_is_found_by_its_name_as_clients_write_it() {
+    let named = format!("org/small:q4={}", fixture("qwen2.gguf").display());
+    let server = serve(&[&named]);
+    for path in ["org/small:q4", "org%2Fsmall:q4", "org%2fsmall%3Aq4"] {
+        assert_eq!(server.get(&format!("/v1/models/{path}")).json()["id"], "org/small:q4", "{path}");
+    }
+}
+
+#[test]
 fn a_stream_is_gone_on_with_from_any_byte() {
     let server = serve(&[]);
     let body = chat(&json!({ "stream": true, "max_tokens": 60 })).to_string();
@@ -434,8 +447,9 @@ fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
         stream.write_all(format!("POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{body}").as_bytes()).unwrap();
         let mut some = [0; 400];
         stream.read_exact(&mut some).unwrap();
+        stream
     };
-    begin("gone");
+    drop(begin("gone"));
     let looked =
         |name: &str| server.post("/v1/streams/lookup", &json!({ "conversation_ids": [name] })).json()[0].clone();
     let start = Instant::now();
@@ -444,8 +458,17 @@ fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
     }
     let whole = server.get("/v1/stream?conv_id=gone").body;
     assert!(whole.ends_with("data: [DONE]\n\n") && whole.contains("\"finish_reason\":\"length\""), "{whole}");
-    begin("gone");
+    // Half an answer says that it is one: what takes its place, or ends it, is told to who reads it.
+    let (mut first, mut second) = (begin("gone"), begin("gone"));
     assert_eq!(server.send("DELETE", "/v1/stream?conv_id=gone", "", "").status, 204);
+    for (stream, why) in [(&mut first, "taken the place"), (&mut second, "ended by a request")] {
+        let mut rest = Vec::new();
+        // The server lets the connection wait for another request.
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let _ = stream.read_to_end(&mut rest);
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(rest.contains(why) && rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
+    }
     let start = Instant::now();
     while server.metric("tokki_requests_running") > 0.0 {
         assert!(start.elapsed() < Duration::from_secs(5), "the work goes on");

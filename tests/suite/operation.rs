@@ -327,10 +327,9 @@ fn decisions_are_probabilities() {
 
 #[test]
 fn what_is_missing_is_filled_in_by_the_model_that_was_named() {
-    use tokki::testing::{tiny, vocabulary};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fim.gguf");
-    let writer = vocabulary(tiny("llama", 1).unwrap());
+    let writer = tokki::testing::tiny("llama", 1).unwrap();
     let tokens = [("pre", 5), ("suf", 6), ("mid", 7)];
     let writer = tokens
         .iter()

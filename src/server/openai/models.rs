@@ -7,6 +7,7 @@ use super::super::routes::{Call, State, json as respond_json};
 use super::Result;
 use axum::body::Body;
 use axum::http::Response;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -51,7 +52,8 @@ pub(in crate::server) async fn models(state: Arc<State>, _: Call) -> Result<Resp
 
 /// `GET /v1/models/NAME`
 pub(in crate::server) async fn model(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let name = call.uri.path().trim_start_matches("/v1/models/");
-    let found = state.models.all().iter().find(|entry| entry.offer.names.iter().any(|own| own == name));
-    found.map(|model| respond_json(&model_object(model), &[])).ok_or_else(|| ApiError::no_model(name))
+    // Clients write some characters of a name, such as / and :, by their numbers.
+    let name = percent_decode_str(call.uri.path().trim_start_matches("/v1/models/")).decode_utf8_lossy();
+    let found = state.models.all().iter().find(|entry| entry.offer.names.iter().any(|own| *own == *name));
+    found.map(|model| respond_json(&model_object(model), &[])).ok_or_else(|| ApiError::no_model(&name))
 }
