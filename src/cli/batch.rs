@@ -1,14 +1,14 @@
 //! `tokki batch`: many requests from a file.
 
 use super::output::{self, count};
-use super::progress::Lines;
+use super::progress::ProgressLines;
 use super::serve::{EngineFlags, Opening, offers};
 use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::output as file;
 use crate::predict::speed::{Speed, can_be_tried};
-use crate::server::{Ahead, Models, Residency, ahead, batch, read_lines, read_requests};
+use crate::server::{Estimate, Models, Residency, ahead, batch, read_lines, read_requests};
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -41,7 +41,7 @@ pub(super) struct BatchArgs {
 }
 
 /// Says what is ahead, before anything is computed.
-fn estimate(ahead: &Ahead, model: &Model, pool: &Pool) -> Result<()> {
+fn estimate(ahead: &Estimate, model: &Model, pool: &Pool) -> Result<()> {
     /// Fewer are answered sooner than it is measured how long they take.
     const MANY: usize = 8;
     if ahead.requests == 0 {
@@ -57,7 +57,7 @@ fn estimate(ahead: &Ahead, model: &Model, pool: &Pool) -> Result<()> {
             let seconds = read + most as f64 / speed.decode(DEFAULT_BATCH, KvKind::F16);
             format!(
                 "; at most about {}, less where several are answered at once",
-                HumanDuration(Duration::from_secs_f64(seconds))
+                HumanDuration(Duration::from_secs(seconds.ceil() as u64))
             )
         }
         _ => String::new(),
@@ -93,7 +93,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     if let Some(llm) = models.first() {
         estimate(&ahead(&llm, &lines, &args.output)?, llm.model(), opening.pool())?;
     }
-    let (bar, mut spoken) = (ProgressBar::new(0), Lines::new());
+    let (bar, mut spoken) = (ProgressBar::new(0), ProgressLines::new());
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
         bar.set_style(style);
     }

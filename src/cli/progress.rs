@@ -27,17 +27,17 @@ struct Shown {
     bar: ProgressBar,
     last: Instant,
     waits: bool,
-    lines: Lines,
+    lines: ProgressLines,
 }
 
 /// When the lines come that stand for a bar where there is no terminal: the longer it takes, the fewer.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ProgressLines {
     last: Instant,
     pause: Duration,
 }
 
-impl Lines {
+impl ProgressLines {
     const FIRST: Duration = Duration::from_secs(5);
     const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -83,7 +83,7 @@ impl StoreProgress for Bar {
         bar.set_position(done);
         bar.tick();
         bar.reset_eta();
-        let shown = Shown { bar, last: Instant::now(), waits: false, lines: Lines::new() };
+        let shown = Shown { bar, last: Instant::now(), waits: false, lines: ProgressLines::new() };
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
     }
 

@@ -16,7 +16,7 @@ use super::session_file;
 use crate::error::FileAction;
 use crate::kv::{Budget, CacheShape, Evicted, Page, PageState, PrefixTree, Snapshot};
 use crate::model::Model;
-use crate::platform::files::{private_file, private_folder};
+use crate::platform::files::{lock, private_file, private_folder};
 use crate::platform::input;
 use crate::units::{hex, unhex};
 use crate::{Error, ErrorKind, Result};
@@ -78,14 +78,12 @@ impl Disk {
         // Pages are what people wrote.
         private_folder(&folder).map_err(|why| Error::io(&folder, FileAction::Create, why))?;
         let path = folder.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(|why| Error::io(&path, FileAction::Open, why))?;
-        if lock.try_lock().is_err() {
+        let Some(lock) = lock(&path).map_err(|why| Error::io(&path, FileAction::Lock, why))? else {
             let what = folder.display().to_string();
             return Err(Error::failed(what, "another tokki uses this part of the cache on disk")
                 .of(ErrorKind::InUse)
                 .hint("end that one, or use another folder"));
-        }
+        };
         let mut disk = Self {
             folder,
             _lock: lock,

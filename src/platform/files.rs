@@ -139,3 +139,17 @@ pub(crate) fn link(target: &Path, link: &Path) -> std::io::Result<()> {
     #[cfg(not(any(unix, windows)))]
     return std::fs::hard_link(target, link);
 }
+
+/// Takes the file at `path`, which is made if it is not there, for as long as the returned handle is open; `None` where another
+/// process has it.
+///
+/// # Errors
+/// A file that cannot be made or locked.
+pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(why)) => Err(why),
+    }
+}

@@ -13,7 +13,7 @@ use crate::engine::Llm;
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::tokenizer::Special;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use axum::body::to_bytes;
 use axum::http::Response;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ impl Was {
 
 /// What a batch has ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ahead {
+pub struct Estimate {
     /// Requests that have no answer yet.
     pub requests: usize,
     /// Tokens of their texts, as the first model counts them, without what a template adds.
@@ -79,7 +79,7 @@ pub struct Ahead {
 ///
 /// # Errors
 /// An output that cannot be read or written.
-pub fn ahead(llm: &Llm, lines: &[Line], output: &Path) -> Result<Ahead> {
+pub fn ahead(llm: &Llm, lines: &[Line], output: &Path) -> Result<Estimate> {
     let (_, done) = open_output(output)?;
     let left: Vec<&Line> = lines.iter().filter(|line| !done.contains_key(&line.custom_id)).collect();
     let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict"];
@@ -90,7 +90,7 @@ pub fn ahead(llm: &Llm, lines: &[Line], output: &Path) -> Result<Ahead> {
         })?;
         usize::try_from(limit.saturating_mul(line.body["n"].as_u64().unwrap_or(1))).ok()
     };
-    Ok(Ahead {
+    Ok(Estimate {
         requests: left.len(),
         prompt: left.iter().map(|line| tokens_in(llm, &line.body)).sum(),
         answers: left.iter().map(answer).try_fold(0usize, |sum, answer| sum.checked_add(answer?)),
@@ -129,6 +129,11 @@ pub fn batch(
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
     let (file, done) = open_output(output)?;
+    // Two would answer the same requests. Where there are no locks, nobody knows.
+    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        let why = "another tokki batch is at it: wait for that one, or end it";
+        return Err(Error::failed(output.display().to_string(), why).of(ErrorKind::InUse));
+    }
     let mut journal = AnswerFiles { answers: file, errors: None };
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));

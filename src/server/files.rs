@@ -8,13 +8,14 @@ use super::body::Fields;
 use super::error::ApiError;
 use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json};
-use crate::error::FileAction;
-use crate::platform::files::private_folder;
+use crate::error::{ErrorKind, FileAction};
+use crate::platform::files::{lock, private_folder};
 use crate::platform::output;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,8 @@ impl Kept {
 /// The files and batches of a server.
 pub(super) struct Files {
     folder: PathBuf,
+    /// Two servers would both go on with the same batches.
+    _lock: File,
     /// The folder, where it goes with the server.
     _temporary: Option<tempfile::TempDir>,
     objects: Mutex<BTreeMap<String, Kept>>,
@@ -82,6 +85,13 @@ impl Files {
         let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
         // What is in it is what people wrote.
         private_folder(&folder).map_err(failed(&folder, FileAction::Create))?;
+        let place = folder.join("lock");
+        let Some(lock) = lock(&place).map_err(failed(&place, FileAction::Lock))? else {
+            let what = folder.display().to_string();
+            return Err(crate::Error::failed(what, "another tokki serve keeps its files and batches here")
+                .of(ErrorKind::InUse)
+                .hint("end that one, or give each its own folder (`data`)"));
+        };
         let mut objects = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).map_err(failed(&folder, FileAction::Read))?.flatten() {
             let path = entry.path();
@@ -94,7 +104,7 @@ impl Files {
             }
         }
         let (objects, stops) = (Mutex::new(objects), Mutex::default());
-        Ok(Self { folder, _temporary: temporary, objects, stops, next: AtomicU64::new(0) })
+        Ok(Self { folder, _temporary: temporary, _lock: lock, objects, stops, next: AtomicU64::new(0) })
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {

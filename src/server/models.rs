@@ -313,15 +313,18 @@ impl Models {
     /// Opens a model; `None` while models that are in use have to give way first: there are too many of them, or they have
     /// the memory that it needs.
     fn open_if_there_is_room(&self, entry: &Entry) -> std::result::Result<Option<Arc<Served>>, ApiError> {
+        let broken = |why: crate::Error| {
+            ApiError::broken(format!("model '{}' cannot be opened: {}", entry.name(), why.without_folders()))
+        };
+        // For what is no model any more, no other one gives way.
+        crate::gguf::Gguf::open(&entry.offer.path).map_err(broken)?;
         if !self.make_room() {
             return Ok(None);
         }
         match self.open(entry) {
             Ok(served) => Ok(Some(served)),
             Err(why) if why.kind() == ErrorKind::OutOfMemory && !self.open_ones().is_empty() => Ok(None),
-            Err(why) => {
-                Err(ApiError::broken(format!("model '{}' cannot be opened: {}", entry.name(), why.without_folders())))
-            }
+            Err(why) => Err(broken(why)),
         }
     }
 
@@ -340,6 +343,7 @@ impl Models {
         let engine = loop {
             match (entry.offer.open)() {
                 Ok(engine) => break engine,
+                Err(why) if !matches!(why.kind(), ErrorKind::OutOfMemory | ErrorKind::TooLarge) => return Err(why),
                 Err(_) if self.close_one() => {}
                 Err(why) => return Err(why),
             }

@@ -19,8 +19,12 @@ fn open_models(list: &Value) -> Vec<String> {
 fn models_are_opened_when_asked_for_and_closed_for_others() {
     let second = format!("second,other={}", fixture("qwen2.gguf").display());
     let third = format!("third={}", fixture("gemma2.gguf").display());
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.gguf");
+    std::fs::copy(fixture("qwen2.gguf"), &broken).unwrap();
+    let fourth = format!("broken={}", broken.display());
     // Models that are given first come first; the harness appends its own as the last.
-    let server = serve(&[&second, &third, "--max-open", "2"]);
+    let server = serve(&[&second, &third, &fourth, "--max-open", "2"]);
     assert_eq!(open_models(&server.get("/v1/models").json()), ["second"]);
     let ask =
         |model: &str| server.post("/v1/completions", &json!({ "model": model, "prompt": [5, 6], "max_tokens": 2 }));
@@ -34,6 +38,10 @@ fn models_are_opened_when_asked_for_and_closed_for_others() {
     assert_eq!(server.metric("tokki_requests_total{model=\"third\"}"), 1.0);
     assert_eq!(server.metric("tokki_model_open{model=\"third\"}"), 0.0);
     assert_eq!(ask("none").status, 404);
+    // For a file that is no model any more, none is closed.
+    std::fs::write(&broken, "no model").unwrap();
+    assert_eq!(ask("broken").status, 503);
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["second", "llama"]);
     let act = |what: &str, model: &str| server.post(&format!("/models/{what}"), &json!({ "model": model })).status;
     assert_eq!([act("unload", "second"), act("load", "third"), act("load", "none")], [200, 200, 404]);
     assert_eq!(open_models(&server.get("/v1/models").json()), ["third", "llama"]);
@@ -258,9 +266,12 @@ fn a_model_whose_file_is_cut_is_a_503_in_every_dialect() {
                 let error = reply.json();
                 assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("api_error")));
             }
+            // The same fails again: official clients need not try.
+            assert!(reply.head.contains("x-should-retry: false"), "{path}: {}", reply.head);
         }
     }
-    assert_eq!(server.get("/health").status, 200);
+    // The process lives, and takes no work of those who ask first.
+    assert_eq!(["/livez", "/health", "/readyz"].map(|path| server.get(path).status), [200, 503, 503]);
 }
 
 #[test]
@@ -406,6 +417,14 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
         server.post("/v1/batches", &body).json()["id"].as_str().unwrap().to_owned()
     };
     let mut server = serve(&["--data", &data]);
+    // A second server would answer the same batches.
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"))
+        .args(["serve", "--port", "0", "--data", &data])
+        .arg(fixture("llama.gguf"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.code() == Some(1) && said.contains("another tokki serve"), "{said}");
     let short = begin(&server, &lines(5, 3));
     let done = wait_for(&server, &short, &["completed"]);
     assert_eq!(done["request_counts"], json!({ "total": 5, "completed": 5, "failed": 0 }));
