@@ -115,6 +115,7 @@ fn server() -> SocketAddr {
             names: vec!["tiny".to_owned()],
             tags: Vec::new(),
             path: PathBuf::from("tiny"),
+            check: Box::new(|| Ok(())),
             open: Box::new(open),
         };
         let models = Models::new([offer], Residency::default());

@@ -5,6 +5,7 @@ use super::output;
 use crate::chat::Template;
 use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, ServerFlags, Settings, ThinkingFlags};
 use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, SharedBudget, least_cache};
+use crate::gguf::Gguf;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -348,7 +349,9 @@ impl Opening {
     fn offer(self: &Arc<Self>, names: Vec<String>, path: PathBuf) -> Offer {
         let (this, name, file) = (Arc::clone(self), names[0].clone(), path.clone());
         let open = Box::new(move || open(&this, &name, &file));
-        Offer { names, tags: Vec::new(), path, open }
+        let file = path.clone();
+        let check = Box::new(move || Gguf::open(&file).map(drop));
+        Offer { names, tags: Vec::new(), path, check, open }
     }
 }
 

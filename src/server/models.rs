@@ -24,6 +24,8 @@ pub struct Offer {
     pub tags: Vec<String>,
     /// Its (first) file.
     pub path: PathBuf,
+    /// Whether that is still a model, found out before another one gives way for it.
+    pub check: Box<dyn Fn() -> Result<()> + Send + Sync>,
     /// Opens it.
     pub open: Open,
 }
@@ -317,7 +319,7 @@ impl Models {
             ApiError::broken(format!("model '{}' cannot be opened: {}", entry.name(), why.without_folders()))
         };
         // For what is no model any more, no other one gives way.
-        crate::gguf::Gguf::open(&entry.offer.path).map_err(broken)?;
+        (entry.offer.check)().map_err(broken)?;
         if !self.make_room() {
             return Ok(None);
         }
