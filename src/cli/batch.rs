@@ -3,12 +3,12 @@
 use super::output::{self, count};
 use super::progress::ProgressLines;
 use super::serve::{EngineFlags, Opening, offers};
-use crate::engine::{DEFAULT_BATCH, not_generative};
+use crate::engine::{DEFAULT_BATCH, Llm, not_generative};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::output as file;
 use crate::predict::speed::{Speed, can_be_tried};
-use crate::server::{Estimate, Models, Residency, ahead, batch, read_lines, read_requests};
+use crate::server::{Estimate, Models, Residency, batch, read_lines, read_requests};
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -90,14 +90,12 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     let opening = Opening::new(&args.engine, u16::MAX)?;
     let models = Models::new(offers(&args.model, &opening)?, Residency::default());
     models.open_first()?;
-    if let Some(llm) = models.first() {
-        estimate(&ahead(&llm, &lines, &args.output)?, llm.model(), opening.pool())?;
-    }
     let (bar, mut spoken) = (ProgressBar::new(0), ProgressLines::new());
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {
         bar.set_style(style);
     }
-    let outcome = batch(models, lines, &args.output, interrupt::flag(), &mut |done, all| {
+    let mut tell = |llm: &Llm, ahead: &Estimate| estimate(ahead, llm.model(), opening.pool());
+    let outcome = batch(models, lines, &args.output, interrupt::flag(), &mut tell, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         if bar.is_hidden() && spoken.due() {

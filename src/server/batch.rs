@@ -75,26 +75,21 @@ pub struct Estimate {
     pub answers: Option<usize>,
 }
 
-/// What is ahead of `lines`, of which `output` may answer some.
-///
-/// # Errors
-/// An output that cannot be read or written.
-pub fn ahead(llm: &Llm, lines: &[Line], output: &Path) -> Result<Estimate> {
-    let (_, done) = open_output(output)?;
-    let left: Vec<&Line> = lines.iter().filter(|line| !done.contains_key(&line.custom_id)).collect();
+/// What is ahead, where these lines have no answer yet.
+fn ahead(llm: &Llm, left: &[Line]) -> Estimate {
     let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict"];
-    let answer = |line: &&Line| -> Option<usize> {
+    let answer = |line: &Line| -> Option<usize> {
         let limit = limits.iter().find_map(|name| line.body[*name].as_u64()).or_else(|| {
             // Vectors and scores are no tokens.
             ["embed", "rerank", "decisions"].iter().any(|kind| line.path.contains(kind)).then_some(0)
         })?;
         usize::try_from(limit.saturating_mul(line.body["n"].as_u64().unwrap_or(1))).ok()
     };
-    Ok(Estimate {
+    Estimate {
         requests: left.len(),
         prompt: left.iter().map(|line| tokens_in(llm, &line.body)).sum(),
         answers: left.iter().map(answer).try_fold(0usize, |sum, answer| sum.checked_add(answer?)),
-    })
+    }
 }
 
 /// Tokens of the texts of a request.
@@ -116,7 +111,7 @@ fn tokens_in(llm: &Llm, value: &Value) -> usize {
 const SAID: &[&str] =
     &["messages", "prompt", "input", "instructions", "system", "query", "documents", "content", "text", "tools"];
 
-/// Answers the lines of `lines` that `output` does not answer yet; `progress` is told how many are done and how many
+/// Answers the lines of `lines` that `output` does not answer yet; `estimate` hears first what is ahead, `progress` is told how many are done and how many
 /// there are. `stop` ends the work between answers.
 ///
 /// # Errors
@@ -126,19 +121,18 @@ pub fn batch(
     lines: Vec<Line>,
     output: &Path,
     stop: &AtomicBool,
+    estimate: &mut dyn FnMut(&Llm, &Estimate) -> Result<()>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
     let (file, done) = open_output(output)?;
-    // Two would answer the same requests. Where there are no locks, nobody knows.
-    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
-        let why = "another tokki batch is at it: wait for that one, or end it";
-        return Err(Error::failed(output.display().to_string(), why).of(ErrorKind::InUse));
-    }
     let mut journal = AnswerFiles { answers: file, errors: None };
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));
     outcome.before = before.len();
     outcome.failed = before.iter().filter(|line| done.get(&line.custom_id) == Some(&Was::Refused)).count();
+    if let Some(llm) = models.first() {
+        estimate(&llm, &ahead(&llm, &left))?;
+    }
     let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let state = new_state(models, ServerOptions::default(), Log::default())?;
@@ -316,6 +310,11 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashMap<String, Was>)> {
     }
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = open.map_err(failed(FileAction::Open))?;
+    // Before anything is cut off: two would answer the same requests. Where there are no locks, nobody knows.
+    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        let why = "another tokki batch is at it: wait for that one, or end it";
+        return Err(Error::failed(path.display().to_string(), why).of(ErrorKind::InUse));
+    }
     let mut done = HashMap::new();
     let mut whole = 0;
     let mut reader = BufReader::new(&file);
@@ -351,6 +350,8 @@ mod tests {
         let (mut file, done) = open_output(&path).unwrap();
         assert_eq!(done, [("a".to_owned(), Was::Answered), ("b".to_owned(), Was::Refused)].into());
         file.write_all(b"{\"custom_id\":\"c\"}\n").unwrap();
+        assert_eq!(open_output(&path).err().map(|why| why.kind()), Some(ErrorKind::InUse));
+        drop(file);
         let (_, done) = open_output(&path).unwrap();
         assert_eq!(done.len(), 3);
         std::fs::write(&path, "something else\n").unwrap();

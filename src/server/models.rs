@@ -240,7 +240,7 @@ impl Models {
     }
 
     /// The first model, while it is open.
-    pub fn first(&self) -> Option<Arc<Llm>> {
+    pub(super) fn first(&self) -> Option<Arc<Llm>> {
         Some(Arc::clone(self.entries.first()?.served()?.engine.llm()))
     }
 
