@@ -1,7 +1,7 @@
 //! The thread pool: rayon's threads, entered once per forward pass.
 
 use crate::{Error, Result};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokki_quant::isa::Isa;
 use tokki_quant::team::{Lead, Team};
@@ -17,8 +17,54 @@ pub struct Pool {
     isa: Isa,
     /// After each run it waits for as long as the run took.
     rests: bool,
-    /// Held by the thread that computes: two teams on the same threads would wait for each other for ever.
-    turn: Mutex<()>,
+    /// Who computes: two teams on the same threads would wait for each other for ever.
+    turns: Turns,
+}
+
+/// Callers that take turns, in the order in which they came: whoever gives way and comes again stands behind the others.
+#[derive(Default)]
+struct Turns {
+    numbers: Mutex<Numbers>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Numbers {
+    /// Of the next caller.
+    next: u64,
+    /// Of the one whose turn it is.
+    now: u64,
+}
+
+/// One caller's turn, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn.
+    fn take(&self) -> Turn<'_> {
+        let mut numbers = self.numbers();
+        let own = numbers.next;
+        numbers.next += 1;
+        drop(self.ended.wait_while(numbers, |numbers| numbers.now != own).unwrap_or_else(PoisonError::into_inner));
+        Turn(self)
+    }
+
+    /// Whether others wait for the end of the turn that runs.
+    fn wanted(&self) -> bool {
+        let numbers = self.numbers();
+        numbers.next > numbers.now + 1
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.numbers().now += 1;
+        self.0.ended.notify_all();
+    }
 }
 
 impl Pool {
@@ -45,7 +91,7 @@ impl Pool {
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())
             .transpose()
             .map_err(|why| Error::failed("threads", format!("cannot start {threads}: {why}")))?;
-        Ok(Self { rayon, threads, isa, rests: false, turn: Mutex::new(()) })
+        Ok(Self { rayon, threads, isa, rests: false, turns: Turns::default() })
     }
 
     /// This pool, computing half of the time at most: after each run it rests for as long as the run took, for a second at
@@ -65,13 +111,18 @@ impl Pool {
         self.rests
     }
 
+    /// Whether other callers of [`Pool::run`] wait for the end of the one that runs: who has much to do can give way.
+    pub fn is_wanted(&self) -> bool {
+        self.turns.wanted()
+    }
+
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Runs `f` as the leader of all threads; they help in the phases that it opens. Callers take turns. (`f` must not call
-    /// it for the same pool.)
+    /// Runs `f` as the leader of all threads; they help in the phases that it opens. Callers take turns, first come, first
+    /// served. (`f` must not call it for the same pool.)
     pub fn run<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let begin = Instant::now();
         let result = self.work(f);
@@ -84,7 +135,7 @@ impl Pool {
     fn work<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let team = Team::new(self.threads);
         let Some(rayon) = &self.rayon else { return team.lead(f) };
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turns.take();
         let lead = Mutex::new(Some(f));
         let results = rayon.broadcast(|thread| {
             if thread.index() > 0 {

@@ -99,6 +99,7 @@ impl Embedder {
         let setting = PassSettings {
             read_ahead: self.options.read_ahead,
             vectors: true,
+            gives_way: true,
             second_text,
             ..PassSettings::new(&self.model, &self.pool, cancel)
         };

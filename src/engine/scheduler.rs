@@ -386,7 +386,9 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let read_ahead = self.options.session.read_ahead;
         let cancel = owner.as_deref().unwrap_or(&never);
-        let setting = PassSettings { read_ahead, ..PassSettings::new(model, &self.pool, cancel) };
+        // Nobody waits for a token of prompts that are being read; users of other models may.
+        let gives_way = rows.iter().all(|&(index, _)| self.running[index].pending() > 1);
+        let setting = PassSettings { read_ahead, gives_way, ..PassSettings::new(model, &self.pool, cancel) };
         let mut spans = Vec::with_capacity(rows.len());
         let mut chosen = rows.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {

@@ -64,6 +64,9 @@ pub struct PassSettings<'a> {
     pub expand_latents: bool,
     /// Set by the caller to end the pass early; looked at before each layer.
     pub cancel: &'a AtomicBool,
+    /// Whether other users of the pool may compute between two layers: for long passes for which nobody waits who waits
+    /// for a next token.
+    pub gives_way: bool,
     /// Told of the intermediates.
     pub trace: Option<&'a dyn Trace>,
     /// The rows asked for are the stream after the last norm, `[rows][E]`, instead of logits.
@@ -77,7 +80,7 @@ impl<'a> PassSettings<'a> {
     /// Passes that ask for logits, read nothing ahead and tell nobody of the intermediates.
     pub fn new(model: &'a Model, pool: &'a Pool, cancel: &'a AtomicBool) -> Self {
         let (read_ahead, expand_latents, trace, vectors, second_text) = (0, false, None, false, usize::MAX);
-        Self { model, pool, read_ahead, expand_latents, cancel, trace, vectors, second_text }
+        Self { model, pool, read_ahead, expand_latents, cancel, gives_way: false, trace, vectors, second_text }
     }
 }
 
@@ -118,31 +121,45 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
     let positions = places.iter().zip(&far).flat_map(|(at, &far)| (at.from..at.from + at.n).map(move |p| (p, far)));
     let angles = rope::angles(model, positions);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
-    let done = setting.pool.run(|lead| {
-        let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
-        let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
-        let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
-        let (tokens, second_text, trace) = (&tokens[..], setting.second_text, setting.trace);
-        let pass =
-            Pass { model, lead, isa, n, places, shape, angles, read_ahead, expand_latents, tokens, second_text, trace };
-        pass.embed(scratch);
-        pass.tell_rows("inp_embd", n, model.spec.embd, &scratch.x);
-        for layer in 0..model.layers.len() {
-            if setting.cancel.load(Ordering::Relaxed) {
-                return false;
-            }
-            pass.layer(scratch, &mut caches, layer);
-        }
-        pass.join_streams(scratch);
-        pass.output(scratch, &wanted, setting.vectors);
-        true
-    });
-    if !done {
+    let mut at = At::Layer(0);
+    while let At::Layer(from) = at {
+        at = setting.pool.run(|lead| {
+            let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
+            let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
+            let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
+            let (tokens, second_text, trace) = (&tokens[..], setting.second_text, setting.trace);
+            let pass = Pass {
+                model,
+                lead,
+                isa,
+                n,
+                places,
+                shape,
+                angles,
+                read_ahead,
+                expand_latents,
+                tokens,
+                second_text,
+                trace,
+            };
+            pass.turn(setting, scratch, &mut caches, &wanted, from)
+        });
+    }
+    if at == At::Cancelled {
         caches.into_iter().for_each(|cache| cache.spoil());
         return Err(Error::Interrupted);
     }
     places.iter().zip(caches).for_each(|(place, cache)| cache.advance(place.n));
     Ok(&scratch.logits[..wanted.len() * if setting.vectors { model.spec.embd } else { vocab }])
+}
+
+/// How far a pass has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// It goes on with this layer.
+    Layer(usize),
+    End,
+    Cancelled,
 }
 
 /// Where the spans' rows lie, and which rows need logits.
@@ -162,6 +179,34 @@ fn place(spans: &[Span<'_>]) -> (Vec<RowPlace>, Vec<usize>) {
 }
 
 impl Pass<'_> {
+    /// The pass from layer `from` on, to its end or to where it gives way.
+    fn turn(
+        &self,
+        setting: &PassSettings<'_>,
+        scratch: &mut Scratch,
+        caches: &mut [&mut KvCache],
+        wanted: &[usize],
+        from: usize,
+    ) -> At {
+        if from == 0 {
+            self.embed(scratch);
+            self.tell_rows("inp_embd", self.n, self.model.spec.embd, &scratch.x);
+        }
+        for layer in from..self.model.layers.len() {
+            if setting.cancel.load(Ordering::Relaxed) {
+                return At::Cancelled;
+            }
+            // At least one layer each time: nobody waits for ever.
+            if layer > from && setting.gives_way && setting.pool.is_wanted() {
+                return At::Layer(layer);
+            }
+            self.layer(scratch, caches, layer);
+        }
+        self.join_streams(scratch);
+        self.output(scratch, wanted, setting.vectors);
+        At::End
+    }
+
     /// One product from the quantized `input` into `out`.
     fn product(&self, weights: &Stack, input: &Activations, out: &mut [f32]) {
         product::run(self.lead, self.isa, &[Product::new((weights, 0), input, out, self.lead)]);
@@ -205,3 +250,60 @@ impl Pass<'_> {
 }
 
 crate::text::opaque!(PassSettings<'_>, Span<'_>);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::gguf::Gguf;
+    use crate::kv::CacheShape;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Lets somebody else ask for the pool while the first layer is computed, and looks at the end of the second whether
+    /// that one has had it.
+    struct Other {
+        pool: Arc<Pool>,
+        had: Arc<AtomicBool>,
+        seen: AtomicBool,
+    }
+
+    impl Trace for Other {
+        fn values(&self, name: &str, _: usize, _: &[f32]) {
+            match name {
+                "l_out-0" => {
+                    let (pool, had) = (Arc::clone(&self.pool), Arc::clone(&self.had));
+                    std::thread::spawn(move || pool.run(|_| had.store(true, Ordering::SeqCst)));
+                    while !self.pool.is_wanted() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                "l_out-1" => self.seen.store(self.had.load(Ordering::SeqCst), Ordering::SeqCst),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_that_gives_way_lets_others_compute_between_its_layers_and_has_the_same_bits() {
+        let bytes = crate::testing::tiny("llama", 1).unwrap().bytes();
+        let model = Model::from_gguf(Gguf::from_bytes(std::path::Path::new("tiny"), &bytes).unwrap()).unwrap();
+        let pool = Arc::new(Pool::new(2).unwrap());
+        let logits = |gives_way: bool| {
+            let other = Other { pool: Arc::clone(&pool), had: Arc::default(), seen: AtomicBool::default() };
+            let never = AtomicBool::new(false);
+            let setting = PassSettings { gives_way, trace: Some(&other), ..PassSettings::new(&model, &pool, &never) };
+            let mut cache = KvCache::new(Arc::new(CacheShape::new(&model.spec, tokki_quant::attention::KvKind::F16)));
+            let span = Span { cache: &mut cache, tokens: &[5, 6, 7, 8], want: Want::All };
+            let logits = forward(&setting, &mut Scratch::default(), &mut [span]).unwrap().to_vec();
+            assert_eq!(other.seen.load(Ordering::SeqCst), gives_way);
+            logits
+        };
+        let (sender, done) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send((logits(true), logits(false))));
+            let (one, two) = done.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert!(one == two && !one.is_empty());
+        });
+    }
+}

@@ -1,10 +1,12 @@
-//! Rotary position embeddings: the tables of cosines and sines for the positions of one pass.
+//! Rotary position embeddings: the tables of cosines and sines for the positions of one pass, and the rotation of a head.
 //!
 //! Angles are computed in f64 with a portable libm, so that every machine gets the same bits.
 
-use crate::arch::{Pairing, Rope, RopeScaling, Spec};
+use crate::arch::{Attention, Pairing, Rope, RopeScaling, Spec};
 use crate::model::{FrequencyDivisors, Model};
 use std::f64::consts::PI;
+use tokki_quant::isa::Isa;
+use tokki_quant::ops;
 
 /// Cosines and sines of the rows of a pass, `[n][dims / 2]` each.
 pub(super) struct Angles {
@@ -14,19 +16,18 @@ pub(super) struct Angles {
     sin: Vec<f32>,
 }
 
+/// RoPE of one head (or of the part of it that rotates) of the pass's row `t`, by the angles of its attention.
+pub(super) fn rotate_head(isa: Isa, angles: &[Angles], a: &Attention, t: usize, head: &mut [f32]) {
+    if let Some(rope) = a.rope {
+        let angles = &angles[rope];
+        let (cos, sin) = angles.of(t);
+        ops::rope(isa, &mut head[..2 * angles.half], cos, sin, angles.halves);
+    }
+}
+
 impl Angles {
-    /// How many values of a head rotate.
-    pub(super) fn dims(&self) -> usize {
-        2 * self.half
-    }
-
-    /// Whether the two halves of a head rotate together (else neighbours do).
-    pub(super) fn halves(&self) -> bool {
-        self.halves
-    }
-
     /// Cosines and sines of the pass's row `t`.
-    pub(super) fn of(&self, t: usize) -> (&[f32], &[f32]) {
+    fn of(&self, t: usize) -> (&[f32], &[f32]) {
         let range = t * self.half..(t + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }

@@ -5,6 +5,7 @@
 //! which merges its tiles as it goes. Both are the same sums in the same order, so the result does not depend on which was
 //! taken, nor on the threads, nor on the other sequences.
 
+use super::super::rope;
 use super::curves;
 use crate::arch::{Attention, GateSource, ScoreBias, Values};
 use crate::forward::norm;
@@ -131,13 +132,13 @@ impl Pass<'_> {
         self.lead.phase(self.n, &|_, t| {
             let prepare = |row: &mut [f32], norm: Option<&_>| {
                 if a.norm_after_rope {
-                    row.chunks_exact_mut(a.k_dim).for_each(|head| self.rotate_head(a, t, head));
+                    row.chunks_exact_mut(a.k_dim).for_each(|head| rope::rotate_head(self.isa, self.angles, a, t, head));
                 }
                 if let Some(weights) = norm {
                     norm::heads(self.isa, weights, a.k_dim, row);
                 }
                 if !a.norm_after_rope {
-                    row.chunks_exact_mut(a.k_dim).for_each(|head| self.rotate_head(a, t, head));
+                    row.chunks_exact_mut(a.k_dim).for_each(|head| rope::rotate_head(self.isa, self.angles, a, t, head));
                 }
             };
             let q = qs.take(t);
@@ -205,15 +206,6 @@ impl Pass<'_> {
                 let own = &made[t * row.len()..][..row.len()];
                 row.iter_mut().zip(own).for_each(|(value, x)| *value *= factor(*x));
             }
-        }
-    }
-
-    /// RoPE of one head (or of the part of it that rotates) of token `t`.
-    pub(super) fn rotate_head(&self, a: &Attention, t: usize, head: &mut [f32]) {
-        if let Some(rope) = a.rope {
-            let angles = &self.angles[rope];
-            let (cos, sin) = angles.of(t);
-            ops::rope(self.isa, &mut head[..angles.dims()], cos, sin, angles.halves());
         }
     }
 

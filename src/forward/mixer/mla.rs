@@ -5,6 +5,7 @@
 //! are never made. Prefill uses the same form: expanding keys and values would be other sums, and a prompt must give the
 //! same bits as the same tokens one by one. (Where that promise is not needed, `expanded` is the faster form.)
 
+use super::super::rope;
 use super::attention::Here;
 use crate::arch::Projection;
 use crate::forward::pass::Pass;
@@ -34,7 +35,7 @@ impl Pass<'_> {
         self.lead.phase(n, &|_, t| {
             let (latent, rotated) = keys.take(t).split_at_mut(l.kv_rank);
             ops::rms_norm_in_place(self.isa, latent, &w.kv_a_norm, eps);
-            self.rotate_head(a, t, rotated);
+            rope::rotate_head(self.isa, self.angles, a, t, rotated);
         });
 
         drop(keys);
@@ -104,7 +105,7 @@ impl Pass<'_> {
                 let (latent, rotated) = query.split_at_mut(l.kv_rank);
                 latent.copy_from_slice(&absorbed[from * l.kv_rank..][..l.kv_rank]);
                 rotated.copy_from_slice(&made[from * head_len + l.nope..][..l.rope]);
-                self.rotate_head(a, t, rotated);
+                rope::rotate_head(self.isa, self.angles, a, t, rotated);
             }
             self.warm(a, t, row);
         });

@@ -12,6 +12,7 @@
 //! grows neither with the heads times the context nor with its square. Each position is expanded on its own and tiles are
 //! merged in order: neither threads nor the size of passes change the bits of this form.
 
+use super::super::rope;
 use super::attention::Here;
 use crate::arch::{Attention, Latent, Projection};
 use crate::forward::pass::Pass;
@@ -73,7 +74,7 @@ impl Expanded<'_> {
         self.pass.lead.phase(self.pass.n, &|_, t| {
             let row = rows.take(t);
             for head in row.chunks_exact_mut(self.layout.k_dim) {
-                self.pass.rotate_head(self.a, t, &mut head[self.l.nope..]);
+                rope::rotate_head(self.pass.isa, self.pass.angles, self.a, t, &mut head[self.l.nope..]);
             }
             self.pass.warm(self.a, t, row);
         });
