@@ -9,6 +9,7 @@ mod file;
 mod formats;
 mod jinja;
 mod loops;
+mod plain_tools;
 mod probe;
 mod reasoning;
 mod segments;
@@ -18,6 +19,7 @@ mod thinking;
 
 pub use calls::{CallFinder, ToolCall, Tools};
 pub use loops::{Loop, LoopDetector};
+pub use plain_tools::tell_tools;
 pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};
 pub use segments::{Controls, Segment};

@@ -2,7 +2,7 @@
 //! shared by all sessions and by the server.
 
 use crate::arch::{Output, Spec};
-use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars};
+use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars, tell_tools};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
 use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
@@ -216,6 +216,9 @@ impl Llm {
                 Err(Error::input("the conversation", "a chat template", "none in use").of(ErrorKind::NoTemplate))
             });
         };
+        if !capabilities.tools {
+            tell_tools(&mut vars, capabilities.system);
+        }
         if let Some(Value::Array(messages)) = vars.get_mut("messages") {
             *messages = capabilities.content.of(messages);
         }

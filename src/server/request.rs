@@ -421,7 +421,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     }
     let mut warnings = ask.warnings;
     if has_tools(&ask.input) && !llm.capabilities().is_some_and(|able| able.tools) {
-        warnings.push("the template of this model knows no tools: it is not told of them".to_owned());
+        warnings.push("the template of this model knows no tools: they are described in its first message".to_owned());
     }
     let thinking = thinking(state, &llm, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
