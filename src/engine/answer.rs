@@ -224,6 +224,9 @@ impl Answer {
         if given.is_none() && self.is_end(token) {
             if self.wanted.keep_stop && self.wanted.stop_tokens.contains(&token) {
                 self.read(token, thinking);
+            } else {
+                // What is not a part of the answer has no probability in it.
+                self.chosen.pop_back();
             }
             self.finish(Finish::Stop);
             return Ok(None);

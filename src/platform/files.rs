@@ -98,6 +98,16 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
+/// Makes a file one that only its owner may read, where the system has such rights.
+#[cfg(feature = "server")]
+pub(crate) fn make_private(file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
 /// Makes opening refuse a link, or open the link itself, instead of what it leads to.
 #[cfg(feature = "pull")]
 pub(crate) fn follow_no_link(options: &mut OpenOptions) {

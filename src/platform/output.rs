@@ -145,6 +145,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     out.commit()
 }
 
+/// The same for a file that only its owner may read.
+///
+/// # Errors
+/// As [`write`].
+#[cfg(feature = "server")]
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut out = OutputFile::begin(path)?;
+    super::files::make_private(out.file.get_ref()).map_err(|e| out.failed(e))?;
+    out.write_all(bytes).map_err(|e| out.failed(e))?;
+    out.commit()
+}
+
 /// Removes every temporary of this process, which is about to end.
 pub fn abandon() {
     live(|live| live.drain(..).for_each(|path| drop(std::fs::remove_file(path))));

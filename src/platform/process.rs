@@ -40,12 +40,34 @@ pub(crate) fn end_group(child: &mut Child) {
 /// Bytes of this process that are resident, and of these those that are no pages of files. 0 where the system does not tell.
 #[cfg(feature = "server")]
 pub(crate) fn memory() -> (u64, u64) {
+    let [resident, anonymous] = status(["VmRSS:", "RssAnon:"]);
+    (resident, anonymous)
+}
+
+/// `(resident, anonymous)` bytes of this process: the most that was resident, and what of that was no pages of files (of
+/// which as many as now are taken to have been there then). 0 where the system does not tell.
+#[cfg(feature = "cli")]
+pub(crate) fn peak_memory() -> (u64, u64) {
+    let [peak, file, shared] = status(["VmHWM:", "RssFile:", "RssShmem:"]);
+    (peak, peak.saturating_sub(file + shared))
+}
+
+/// Bytes that this process may still map, where a limit is set (`ulimit -v`).
+pub(crate) fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let [used] = status(["VmSize:"]);
+    Some(limit.saturating_sub(used))
+}
+
+/// Sizes that Linux tells of this process, in bytes; 0 for what it does not.
+fn status<const N: usize>(keys: [&str; N]) -> [u64; N] {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |key: &str| {
+    keys.map(|key| {
         let line = status.lines().find_map(|line| line.strip_prefix(key));
         line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-    };
-    (of("VmRSS:"), of("RssAnon:"))
+    })
 }
 
 /// Calls `received` with the number of each signal that asks to stop, on a thread of its own. Where the system refuses,

@@ -107,15 +107,3 @@ fn best(measure: impl Fn() -> f64) -> f64 {
     }
     best
 }
-
-/// `(resident, anonymous)` bytes of this process: the most that was resident, and what of that was no pages of files (of
-/// which as many as now are taken to have been there then). 0 where the system does not tell.
-pub fn peak_memory() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-    };
-    let peak = of("VmHWM:");
-    (peak, peak.saturating_sub(of("RssFile:") + of("RssShmem:")))
-}

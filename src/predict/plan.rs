@@ -3,6 +3,7 @@
 pub use super::need::Need;
 use crate::machine::Machine;
 use crate::model::Model;
+use crate::platform::process;
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result};
 use tokki_quant::attention::KvKind;
@@ -21,24 +22,15 @@ pub const DEFAULT_CONTEXT: usize = 8192;
 
 /// Bytes of memory that this process may take: what the system could give, within the control group's limit.
 pub fn free_memory(machine: &Machine) -> u64 {
-    let available = machine.memory.available.min(address_space().unwrap_or(u64::MAX));
+    // Beyond a limit of address space, an allocation ends the process.
+    let mapped = process::address_space().map_or(u64::MAX, |left| left.saturating_sub(ASIDE));
+    let available = machine.memory.available.min(mapped);
     available - RESERVE.min(available / 8)
 }
 
 /// As [`free_memory`], with what the model's own copy of its weights has already.
 pub fn free_memory_for(model: &Model, machine: &Machine) -> u64 {
     free_memory(machine).saturating_add(model.gguf.copied_bytes())
-}
-
-/// Bytes that this process may still map, where a limit is set (`ulimit -v`): beyond it, an allocation ends the process.
-fn address_space() -> Option<u64> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
-    let used: u64 = size.split_whitespace().next()?.parse().ok()?;
-    Some(limit.saturating_sub(used * 1024).saturating_sub(ASIDE))
 }
 
 /// What fits on this machine.

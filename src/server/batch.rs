@@ -8,6 +8,7 @@ use super::ServerOptions;
 use super::listen::new_state;
 use super::log::{Asker, Log, Note};
 use super::models::Models;
+use super::request::random_seed;
 use super::routes::{Call, ROUTES, Route, State};
 use crate::engine::Llm;
 use crate::error::FileAction;
@@ -185,6 +186,8 @@ pub(super) async fn answer_all(
     stop: &AtomicBool,
     each: &mut (dyn FnMut(&Value) + Send),
 ) -> Result<()> {
+    // A run that goes on with an earlier one gives its answers other numbers.
+    let run = random_seed() as u32;
     // Neighbours share the beginnings of their prompts.
     left.sort_by_cached_key(|line| line.body.to_string());
     let parallel = state.models.open_ones().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);
@@ -194,7 +197,8 @@ pub(super) async fn answer_all(
     let start = |(number, line): (usize, Line)| {
         let (state, sender) = (Arc::clone(state), sender.clone());
         tokio::spawn(async move {
-            let _ = sender.send(answer(state, owner, number, line).await).await;
+            let id = format!("batch_req_{run:08x}{number:05}");
+            let _ = sender.send(answer(state, owner, id, line).await).await;
         });
     };
     waiting.by_ref().take(parallel).for_each(start);
@@ -222,8 +226,7 @@ pub(super) fn route(path: &str) -> Option<&'static Route> {
 }
 
 /// The answer to a line, as a line.
-async fn answer(state: Arc<State>, owner: u64, number: usize, line: Line) -> Value {
-    let id = format!("batch_req_{number}");
+async fn answer(state: Arc<State>, owner: u64, id: String, line: Line) -> Value {
     let route = route(&line.path);
     let (status, body) = match route {
         None => (404, json!({ "error": { "message": format!("there is no POST {}", line.path) } })),

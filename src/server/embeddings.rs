@@ -186,8 +186,8 @@ pub(super) async fn embeddings(state: Arc<State>, call: Call) -> Result<Response
     fields.refuse(&["truncate_prompt_tokens"])?;
     let vectors = vectors(&call, &model, input, Form { size, ..Form::PLAIN }).await?;
     if !vectors.pooled {
-        let message =
-            "Pooling type 'none' is not OAI compatible: this model makes a vector of every token; use /embeddings";
+        let message = "Pooling type 'none' is not OAI compatible: this model makes a vector of every token. \
+             Start the server with --pooling mean or last for one of each text, or ask /embeddings for all of them";
         return Err(ApiError::bad(message));
     }
     let mut data = Vec::with_capacity(vectors.texts.len());

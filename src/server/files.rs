@@ -9,12 +9,12 @@ use super::error::ApiError;
 use super::resume::{self, Limits};
 use super::routes::{Call, State, json as respond_json};
 use crate::error::{ErrorKind, FileAction};
-use crate::platform::files::{lock, private_folder};
+use crate::platform::files::{lock, private_file, private_folder};
 use crate::platform::output;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +33,9 @@ struct Kept {
     owner: u64,
     object: Value,
 }
+
+/// How long a batch may take, as all clients say; here it takes as long as it takes.
+const WINDOW: &str = "24h";
 
 /// The member that says so on disk.
 const OWNER: &str = "tokki_owner";
@@ -154,7 +157,7 @@ impl Files {
             return Err(ApiError::conflict("too many files and batches are kept: delete some"));
         }
         let kept = Kept { owner, object };
-        output::write(&self.path(&format!("{id}.json")), kept.written().as_bytes())?;
+        output::write_private(&self.path(&format!("{id}.json")), kept.written().as_bytes())?;
         self.objects().insert(id, kept);
         Ok(())
     }
@@ -165,6 +168,15 @@ impl Files {
         if self.put(owner, object.clone()).is_err() {
             self.objects().insert(id, Kept { owner, object });
         }
+    }
+
+    /// A file of answers, to go on with, and what it answers.
+    fn open_answers(&self, id: &str) -> crate::Result<(File, HashMap<String, Was>)> {
+        let path = self.path(id);
+        if !path.exists() {
+            private_file(&path).map_err(|why| crate::Error::io(&path, FileAction::Create, why))?;
+        }
+        batch::open_output(&path)
     }
 
     fn remove(&self, id: &str) {
@@ -218,7 +230,7 @@ pub(super) async fn upload(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let files = &state.files;
     let id = files.new_id("file-");
-    output::write(&files.path(&id), &bytes)?;
+    output::write_private(&files.path(&id), &bytes)?;
     let object = files.file_object(&id, &name, &purpose);
     files.put(call.asker.owner, object.clone()).inspect_err(|_| files.remove(&id))?;
     Ok(respond_json(&object, &[]))
@@ -283,7 +295,13 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     if batch::route(&endpoint).is_none() {
         return Err(ApiError::field("endpoint", format!("'{endpoint}' is none; /v1/chat/completions is one")));
     }
-    let window = fields.str("completion_window")?.unwrap_or_else(|| "24h".to_owned());
+    let window = fields.str("completion_window")?.unwrap_or_else(|| WINDOW.to_owned());
+    if window != WINDOW {
+        return Err(ApiError::field(
+            "completion_window",
+            format!("only '{WINDOW}' is known, not '{window}'; no batch expires"),
+        ));
+    }
     let metadata = fields.take("metadata");
     state.files.get(call.asker.owner, "file", &input)?;
     let id = state.files.new_id("batch_");
@@ -373,8 +391,8 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
         None => state.files.new_id("file-"),
     };
     let errors = errors_of(&output);
-    let (answers, mut done) = batch::open_output(&state.files.path(&output))?;
-    let (refused, done_before) = batch::open_output(&state.files.path(&errors))?;
+    let (answers, mut done) = state.files.open_answers(&output)?;
+    let (refused, done_before) = state.files.open_answers(&errors)?;
     done.extend(done_before);
     let mut journal = batch::AnswerFiles { answers, errors: Some(refused) };
     object["output_file_id"] = output.clone().into();

@@ -20,7 +20,7 @@ pub(super) fn read(llm: &Llm, messages: Vec<Value>) -> Result<Vec<Value>> {
     if messages.len() > MAX_MESSAGES {
         return Err(ApiError::field("messages", format!("at most {MAX_MESSAGES} are allowed")));
     }
-    messages.into_iter().enumerate().map(|(index, message)| one(llm, index, message)).collect()
+    messages.into_iter().enumerate().map(|(index, message)| one(llm, &format!("messages[{index}]"), message)).collect()
 }
 
 /// The error for a role that nobody has.
@@ -29,8 +29,9 @@ pub(super) fn unknown_role(fields: &Fields, role: &str, known: &[&str]) -> ApiEr
     fields.wrong("role", format!("one of {} is wanted, not '{role}'", known.join(", ")))
 }
 
-fn one(llm: &Llm, index: usize, message: Value) -> Result<Value> {
-    let mut fields = Fields::of(message, &format!("messages[{index}]"))?;
+/// The message that stands at `place` in the request.
+pub(super) fn one(llm: &Llm, place: &str, message: Value) -> Result<Value> {
+    let mut fields = Fields::of(message, place)?;
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
     let role = match role.as_str() {
         "developer" => "system".to_owned(),
@@ -43,7 +44,7 @@ fn one(llm: &Llm, index: usize, message: Value) -> Result<Value> {
     }
     let content = match fields.take("content") {
         None => String::new(),
-        Some(content) => text(content, &format!("messages[{index}].content"))?,
+        Some(content) => text(content, &format!("{place}.content"))?,
     };
     let calls = fields.array("tool_calls")?.map(|calls| calls.into_iter().map(call).collect::<Vec<_>>());
     // The names under which clients send a thought back.

@@ -104,14 +104,14 @@ fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
             let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
             let content = fields.take("content").unwrap_or_else(|| "".into());
             let message = json!({ "role": role, "content": content });
-            Ok(messages::read(llm, vec![message])?.into_iter().next())
+            messages::one(llm, &place, message).map(Some)
         }
         Some("function_call" | "custom_tool_call") => {
             let arguments = fields.str("arguments")?.or(fields.str("input")?).unwrap_or_default();
             let function = json!({ "name": fields.str("name")?, "arguments": arguments });
             let call = json!({ "id": fields.str("call_id")?, "type": "function", "function": function });
             let message = json!({ "role": "assistant", "content": "", "tool_calls": [call] });
-            Ok(messages::read(llm, vec![message])?.into_iter().next())
+            messages::one(llm, &place, message).map(Some)
         }
         Some("function_call_output" | "custom_tool_call_output") => {
             let output = match fields.take("output") {
@@ -158,8 +158,10 @@ struct Read {
 fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let (mut turns, mut items) = match fields.filled("previous_response_id")? {
         Some(id) => {
-            let before = |kept: &Kept| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object));
-            state.stored.find(owner, &id, before)?
+            let before = |kept: &Kept| {
+                followable(&kept.object).map(|()| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object)))
+            };
+            state.stored.find(owner, &id, before)??
         }
         None => Default::default(),
     };
@@ -207,6 +209,20 @@ fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Rea
     echo.extend(more.as_object().cloned().unwrap_or_default());
     let (echo, ignored) = (echo.into(), fields.rest());
     Ok(Read { ask, turns, items, tools, stream, store, background, echo, summary, progress, pace, ignored })
+}
+
+/// Whether a conversation can go on from this answer: one that is still made, or was given up, is none.
+fn followable(object: &Value) -> Result<()> {
+    match object["status"].as_str() {
+        Some("queued" | "in_progress") => Err(ApiError::conflict(
+            "'previous_response_id': that response is still being made: wait for its end, or cancel it",
+        )),
+        Some(status @ ("cancelled" | "failed")) => Err(ApiError::field(
+            "previous_response_id",
+            format!("that response is {status} and has no answer: go on from the one before it"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The turns that the model gets to see: instructions hold for one answer only, and are no part of what is kept.
