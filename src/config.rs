@@ -154,7 +154,7 @@ impl Settings {
                         )
                     }
                     toml::Value::Table(_) => "keys for one model alone stand below [models.NAME]".to_owned(),
-                    _ if near.is_empty() => "the keys are in: tokki config show".to_owned(),
+                    _ if near.is_empty() => "tokki config example lists the keys".to_owned(),
                     _ => near,
                 };
                 return Err(Error::input(place, "known keys", format!("the key \"{prefix}{name}\"")).hint(hint));

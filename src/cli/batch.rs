@@ -115,8 +115,8 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         0 => Ok(()),
         failed => Err(Error::failed(
             "the batch",
-            format!("{} could not be served, and OUT.jsonl says why", count(failed, "request")),
+            format!("{} could not be served, and {} says why", count(failed, "request"), args.output.display()),
         )
-        .hint("a request whose line is taken out of OUT.jsonl is tried again by the next run")),
+        .hint("a request whose line is taken out of there is tried again by the next run")),
     }
 }

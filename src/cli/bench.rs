@@ -91,10 +91,14 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     // The map keeps what it needs: whatever ends this process leaves no file behind.
     let file = file.filter(|_| !crate::platform::places::MAPS_OUTLIVE_NAMES);
     let trained = compute.model.spec.context_train;
-    if positions > compute.settings.ctx().unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
+    let asked = compute.settings.ctx();
+    if positions > asked.unwrap_or(trained.max(plan::DEFAULT_CONTEXT)) {
+        let limit = match asked {
+            Some(context) => format!("the context of {context} that was asked for"),
+            None => format!("the context of {trained} that this model was trained for"),
+        };
         return Err(Error::usage(format!(
-            "{positions} positions are more than the context of {trained} that this model was trained for. Take fewer, or \
-             give --ctx {positions} to measure beyond it."
+            "{positions} positions are more than {limit}. Take fewer, or give --ctx {positions}."
         )));
     }
     let mut session = compute.session(positions)?;
@@ -167,7 +171,7 @@ fn measure_all(
     let shape = session.cache().shape();
     let cached = shape.bytes(tokki_quant::attention::TILE) as u64 / tokki_quant::attention::TILE as u64;
     let bytes = cost.bytes + cached * (args.depth + generate / 2) as u64;
-    let (rss, anon) = measure::peak_memory();
+    let (rss, anon) = crate::platform::process::peak_memory();
     Ok(Report {
         model,
         threads: compute.pool.threads(),

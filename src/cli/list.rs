@@ -39,12 +39,13 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         let models = store.models()?;
         return result(|out| models.iter().try_for_each(|entry| writeln!(out, "{}", entry.name)));
     }
-    let (models, partials) = (store.models()?, store.partials());
+    let (models, partials, leftovers) = (store.models()?, store.partials(), store.leftovers());
     if args.json {
         return json(&json!({ "home": store.home(), "models": models.iter().map(model).collect::<Vec<_>>(),
-            "partial": partials.iter().map(partial).collect::<Vec<_>>() }));
+            "partial": partials.iter().map(partial).collect::<Vec<_>>(),
+            "left_over": leftovers.iter().map(partial).collect::<Vec<_>>() }));
     }
-    if models.is_empty() && partials.is_empty() {
+    if models.is_empty() && partials.is_empty() && leftovers.is_empty() {
         say(&format!(
             "no models in {} yet. tokki plan says what suits this machine, tokki list --catalogue what there is; a small \
              one to begin with: tokki pull {}",
@@ -68,11 +69,17 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
     }
     rows.extend(partials.iter().map(partial_row));
+    rows.extend(leftovers.iter().map(leftover_row));
     result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))?;
     for error in models.iter().filter_map(|entry| entry.path().err()) {
         say(&format!("{}: {error}", trouble(&error)));
     }
     Ok(())
+}
+
+fn leftover_row(Partial { name, bytes, .. }: &Partial) -> Vec<String> {
+    let state = "left by an import that was killed".to_owned();
+    vec![name.clone(), show_bytes(*bytes), state, format!("remove it: tokki rm {name}")]
 }
 
 fn partial_row(Partial { name, bytes, order }: &Partial) -> Vec<String> {

@@ -11,7 +11,6 @@ use crate::config::{SettingOrigin, Settings};
 use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
-use crate::predict::measure;
 use crate::sample::{Constraint, Form};
 use crate::store;
 use crate::{Error, ErrorKind, Result, interrupt};
@@ -306,7 +305,7 @@ fn once(
         output::say(&format!("tokki: {why}"));
     }
     if args.json {
-        let (resident, anonymous) = measure::peak_memory();
+        let (resident, anonymous) = crate::platform::process::peak_memory();
         output::json(&serde_json::json!({
             "answer": turn.answer,
             "reasoning": turn.reasoning,

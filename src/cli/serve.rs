@@ -13,7 +13,7 @@ use crate::platform::input::read_text;
 use crate::platform::process::notify_ready;
 use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residency, ServerOptions, Tls, serve};
 use crate::units::show_bytes;
-use crate::{Error, Result, engine, interrupt, store};
+use crate::{Error, ErrorKind, Result, engine, interrupt, store};
 use clap::Args;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub(super) struct ServeArgs {
     /// at once, the others when they are first asked for
     models: Vec<String>,
 
-    /// Also serve every model of the store, opened when it is first asked for
+    /// Serve every model of the store, each opened when it is first asked for, besides those that are named
     #[arg(long)]
     store: bool,
 
@@ -218,17 +218,24 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         ..ServerOptions::default()
     };
     let opening = Opening::new(&args.engine, args.queue)?;
-    let mut list = offers(&args.models, &opening)?;
-    if let Some(first) = list.first_mut() {
-        first.tags.clone_from(&args.tag);
-    }
+    let mut list = if args.store && args.models.is_empty() { Vec::new() } else { offers(&args.models, &opening)? };
+    let named = !list.is_empty();
     if args.store {
         list.extend(stored(&list, &opening)?);
+        if list.is_empty() {
+            let why = "has no models yet: tokki pull NAME or tokki import FILE puts one there";
+            return Err(Error::failed(store::Store::open()?.home().display().to_string(), why).of(ErrorKind::NotFound));
+        }
+    }
+    if let Some(first) = list.first_mut() {
+        first.tags.clone_from(&args.tag);
     }
     let residency =
         Residency { most: args.max_open.map_or(usize::MAX, usize::from), keep: args.keep_alive, pooling: args.pooling };
     let models = Models::new(list, residency);
-    models.open_first()?;
+    if named {
+        models.open_first()?;
+    }
     interrupt::check()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let told: OnNotice = Arc::new(move |notice| match notice {

@@ -141,9 +141,9 @@ settings! {
 
     /// How much a reasoning model thinks.
     ThinkingFlags counts Now {
-        /// Thinking of reasoning models: on, off, or at most so many tokens
+        /// Thinking of reasoning models: on, off, at most so many tokens; or what is seen of it: show, hide, brief
         thinking: ThinkingSetting = "TOKKI_THINKING", "the model's own", any,
-            [value_name = "on|off|N", help_heading = "Chat"];
+            [value_name = "on|off|N|...", help_heading = "Chat"];
     }
 
     /// How a server tells what it does.
@@ -208,7 +208,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("log", LOG),
     ("billing_line", BILLING_LINE),
     ("thoughts", &["show", "hide", "brief"]),
-    ("thinking", &["on", "off"]),
+    ("thinking", &["on", "off", "show", "hide", "brief"]),
     ("history", &["true", "false"]),
     ("interleave", &["true", "false"]),
     ("offline", &["true", "false"]),

@@ -61,7 +61,7 @@ fn flag_beats_environment_beats_file() {
 #[test]
 fn unknown_keys_suggest_the_nearest() {
     assert!(message("treads = 4", &[]).contains("did you mean \"threads\"?"));
-    assert!(message("banana = 4", &[]).contains("tokki config show"));
+    assert!(message("banana = 4", &[]).contains("tokki config example"));
     let unknown = unknown_variables(["TOKKI_THREAD", "TOKKI_CTX", "TOKKI_ISA", "PATH"].map(str::to_owned));
     assert_eq!(unknown, [("TOKKI_THREAD".to_owned(), Some("TOKKI_THREADS"))]);
 }

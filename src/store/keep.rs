@@ -184,11 +184,21 @@ impl Store {
 
     /// Unfinished downloads by name: those that can be continued.
     pub fn partials(&self) -> Vec<Partial> {
+        self.under_way(staging::can_be_continued)
+    }
+
+    /// What imports and arrangements left that were killed, by name: nothing goes on with it, and the next of the same name
+    /// clears it away.
+    pub fn leftovers(&self) -> Vec<Partial> {
+        self.under_way(|dir| !staging::can_be_continued(dir) && staging::is_abandoned(dir))
+    }
+
+    fn under_way(&self, counts: impl Fn(&Path) -> bool) -> Vec<Partial> {
         let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
         let mut partials: Vec<Partial> = entries
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-            .filter(|(name, dir)| name::check(name).is_ok() && staging::can_be_continued(dir))
+            .filter(|(name, dir)| name::check(name).is_ok() && counts(dir))
             .map(|(name, dir)| Partial { name, bytes: staging::allocated(&dir), order: staging::order(&dir) })
             .collect();
         partials.sort_by(|a, b| a.name.cmp(&b.name));

@@ -161,6 +161,14 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
     }
 }
 
+/// Whether no process works in this folder.
+pub(super) fn is_abandoned(dir: &Path) -> bool {
+    match File::open(dir.join("lock")) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(why) => why.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }

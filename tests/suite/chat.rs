@@ -74,6 +74,17 @@ fn commands_answer_and_unknown_ones_suggest() {
     chat.leave();
 }
 
+/// As in every other shell.
+#[test]
+fn exit_alone_leaves() {
+    for word in ["exit", "quit", "/bye"] {
+        let mut chat = chat(&[]);
+        chat.pty.send_line(word).unwrap();
+        let status = chat.pty.process().wait().unwrap();
+        assert!(matches!(status, rexpect::process::WaitStatus::Exited(_, 0)), "{word}: {status:?}");
+    }
+}
+
 #[test]
 fn answers_come_and_can_be_undone_and_asked_again() {
     let mut chat = chat(&[]);

@@ -70,7 +70,10 @@ fn chats_are_kept_listed_searched_and_continued() {
     let mut later = chat(home.path(), &["--max-tokens", "6"], 80);
     say(&mut later, "Another secret");
     say(&mut later, "/set history false");
+    say(&mut later, "A third secret");
     leave(later);
+    let lines = fs::read_to_string(home.path().join("history")).unwrap();
+    assert!(lines.contains("And lakes?") && !lines.contains("secret"), "{lines}");
     assert!(!history(&["secret"]).1.contains("secret"));
     assert!(history(&["--clear"]).2.contains("--yes") && history(&["--json"]).1.contains("And lakes?"));
     assert!(history(&["--clear", "--yes"]).2.contains("forgotten: 1 chat"));

@@ -516,6 +516,11 @@ fn responses_in_the_background() {
     let id = begun["id"].as_str().unwrap();
     let ended = server.post(&format!("/v1/responses/{id}/cancel"), &json!({})).json();
     assert!(ended["status"] == "cancelled" || ended["status"] == "incomplete", "{ended}");
+    // Nothing goes on from what has no answer.
+    if ended["status"] == "cancelled" {
+        let reply = server.post("/v1/responses", &json!({ "input": "And?", "previous_response_id": id }));
+        assert!(reply.status == 400 && reply.body.contains("is cancelled and has no answer"), "{}", reply.body);
+    }
     assert_eq!(wait(id), ended);
     let events = server.get(&format!("/v1/responses/{id}?stream=true")).events();
     let last = events.last().unwrap();
@@ -526,6 +531,8 @@ fn responses_in_the_background() {
     );
     // Deleted, it is not made any longer.
     let begun = server.post("/v1/responses", &long).json();
+    let early = server.post("/v1/responses", &json!({ "input": "And?", "previous_response_id": begun["id"] }));
+    assert!(early.status == 409 && early.body.contains("still being made"), "{}", early.body);
     let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());
     assert_eq!(server.send("DELETE", &path, "", "").status, 200);
     let start = Instant::now();

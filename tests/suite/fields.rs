@@ -663,6 +663,55 @@ fn texts_are_tokenized_by_either_name() {
     assert!(tokens("content") == tokens("prompt") && tokens("prompt") != json!([]));
 }
 
+/// What is wrong with an item is told by its place in the request.
+#[test]
+fn items_of_a_response_are_named_by_their_places() {
+    let server = serve(&[]);
+    let hello = json!({ "role": "user", "content": "Hello" });
+    for (item, place) in [
+        (json!({ "role": "wizard", "content": "x" }), "input[1].role"),
+        (json!({ "role": "user", "content": 5 }), "input[1].content"),
+        (json!({ "role": "user", "content": [{ "type": "input_image" }] }), "input[1].content[0]"),
+        (json!({ "type": "function_call_output", "output": 5 }), "input[1].output"),
+    ] {
+        let reply = server.post("/v1/responses", &json!({ "input": [hello, item] }));
+        let error = reply.json()["error"].clone();
+        assert_eq!((reply.status, &error["param"]), (400, &json!(place)), "{error}");
+    }
+}
+
+/// A token that ends the answer is no part of it, and has no probability in it.
+#[test]
+fn the_end_has_no_probability() {
+    let server = serve(&[]);
+    let end = server.post("/tokenize", &json!({ "content": "</s>", "parse_special": true })).json()["tokens"].clone();
+    let end = end.as_array().filter(|tokens| tokens.len() == 1).map(|tokens| tokens[0].clone()).unwrap_or(json!(2));
+    let bias = json!([[end, 100]]);
+    let body = chat(&json!({ "logprobs": true, "top_logprobs": 1, "logit_bias": bias, "max_tokens": 20 }));
+    let choice = answered(&server, "/v1/chat/completions", &body).json()["choices"][0].clone();
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("stop"), &json!("")), "{choice}");
+    assert_eq!(choice["logprobs"]["content"], json!([]), "{choice}");
+}
+
+/// A template that knows no tools is given their descriptions, calls and results as texts.
+#[test]
+fn tools_are_told_to_templates_that_know_none() {
+    let server = serve(&[]);
+    let tool = json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } });
+    let call =
+        json!({ "id": "c", "type": "function", "function": { "name": "weather", "arguments": "{\"city\": 1}" } });
+    let messages = json!([
+        { "role": "user", "content": "Hello" },
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "c", "content": "rain" },
+    ]);
+    let reply = answered(&server, "/apply-template", &json!({ "messages": messages, "tools": [tool] }));
+    let prompt = reply.json()["prompt"].as_str().unwrap().to_owned();
+    let parts = ["\"name\":\"weather\"", "Hello", "<tool_call>\n{\"name\":\"weather\"", "<tool_response>\nrain"];
+    let places: Vec<Option<usize>> = parts.iter().map(|part| prompt.find(part)).collect();
+    assert!(places.is_sorted() && places[0].is_some(), "{places:?}: {prompt}");
+}
+
 /// Instructions hold for one answer; a system prompt among the items stays.
 #[test]
 fn instructions_hold_for_one_answer() {

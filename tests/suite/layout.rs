@@ -153,6 +153,8 @@ fn a_killed_import_leaves_nothing_or_all() {
     // What one left can be removed by its name as well.
     std::fs::create_dir_all(home.path().join("partial/n")).unwrap();
     std::fs::write(home.path().join("partial/n/n.gguf"), "half").unwrap();
+    let listed = works(&home, &["list"]);
+    assert!(listed.contains("left by an import that was killed") && listed.contains("tokki rm n"), "{listed}");
     let (code, _, err) = told(&home.run(&["rm", "n"]));
     assert!(code == Some(0) && err.contains("unfinished import left of n"), "{err}");
     assert!(!home.path().join("partial/n").exists());

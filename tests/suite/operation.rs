@@ -451,6 +451,12 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).json()["status"], "cancelling");
     wait_for(&server, &endless, &["cancelled"]);
     assert_eq!(server.post(&format!("/v1/batches/{endless}/cancel"), &json!({})).status, 409);
+    // Others may read the folder; what people wrote stays the server's.
+    #[cfg(unix)]
+    for entry in std::fs::read_dir(&data).unwrap().flatten().filter(|entry| entry.file_name() != "lock") {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o77, 0, "{:?}: {mode:o}", entry.file_name());
+    }
     let failed = begin(&server, "no json\n");
     let why = wait_for(&server, &failed, &["failed"])["errors"].to_string();
     assert!(why.contains("line 1") && !why.contains(&data), "{why}");
@@ -468,6 +474,8 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     let file = upload(&server, "batch", &lines(1, 1)).json();
     let odd = json!({ "input_file_id": file["id"], "endpoint": "/v1/bogus", "completion_window": "24h" });
     assert_eq!(server.post("/v1/batches", &odd).status, 400);
+    let week = json!({ "input_file_id": file["id"], "endpoint": "/v1/completions", "completion_window": "7d" });
+    assert!(server.post("/v1/batches", &week).body.contains("'completion_window': only '24h'"));
     assert_eq!(server.get("/v1/batches").json()["data"].as_array().unwrap().len(), 4);
     assert_eq!(upload(&server, "fine-tune", "x").status, 400);
     assert_eq!(server.post("/v1/files", &json!({})).status, 400);
@@ -670,6 +678,27 @@ fn what_is_served_is_called_and_marked_as_told() {
         |server: &crate::serve::Server| server.post("/v1/chat/completions", &chat(&json!({ "max_tokens": 2 }))).json();
     let (said, plain) = (ask(&server), ask(&serve(&[])));
     assert!(said["__verbose"].is_object() && plain.get("__verbose").is_none(), "{said}");
+}
+
+/// Without a model of its own, a server of the store fetches and opens none.
+#[test]
+fn a_server_of_the_store_opens_what_is_asked_for() {
+    let home = crate::home::Home::new();
+    let start = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+        command.args(["serve", "--port", "0", "--threads", "2", "--store"]);
+        super::serve::started(command, &[("TOKKI_HOME", home.path().as_os_str())])
+    };
+    assert!(start().is_none(), "there is nothing to serve");
+    let file = fixture("qwen2.gguf");
+    let (code, _, err) = crate::home::told(&home.run(&["import", file.to_str().unwrap(), "--name", "stored"]));
+    assert_eq!(code, Some(0), "{err}");
+    let server = start().unwrap();
+    let list = server.get("/v1/models").json();
+    assert_eq!((list["data"].as_array().unwrap().len(), open_models(&list)), (1, Vec::new()), "{list}");
+    let body = json!({ "model": "stored", "prompt": [5, 6], "max_tokens": 2 });
+    assert_eq!(server.post("/v1/completions", &body).status, 200);
+    assert_eq!(open_models(&server.get("/v1/models").json()), ["stored"]);
 }
 
 #[test]
@@ -925,7 +954,10 @@ fn llama_servers_flags_are_translated_or_told() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/as-llama-server");
     let run = |flags: &str| {
         let mut command = std::process::Command::new("python3");
-        command.arg(&script).args(flags.split_whitespace()).env("TOKKI", "echo").env_remove("AS_LLAMA_SERVER_MODEL");
+        let is_variable = |word: &&str| word.starts_with("LLAMA_");
+        command.env("TOKKI", "echo").env_remove("AS_LLAMA_SERVER_MODEL").arg(&script);
+        command.args(flags.split_whitespace().filter(|word| !is_variable(word)));
+        command.envs(flags.split_whitespace().filter(is_variable).filter_map(|word| word.split_once('=')));
         let output = command.output().ok()?;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Some((text(output.stdout), text(output.stderr)))
@@ -953,6 +985,15 @@ fn llama_servers_flags_are_translated_or_told() {
     // What is left to the server.
     let (out, _) = run("-m m.gguf -np -1 -t -1 -n -1 -s -1 --sleep-idle-seconds -1 -c 4096 --cors-origins localhost");
     assert_eq!(out, "serve --cors localhost --ctx 4096 --thinking on --no-metrics m.gguf\n");
+    // Its variables are its flags, as far as these are not given.
+    let (out, told) = run(
+        "LLAMA_ARG_MODEL=m.gguf LLAMA_ARG_CTX_SIZE=4096 LLAMA_ARG_N_PARALLEL=2 LLAMA_API_KEY=k LLAMA_ARG_WEBUI=off \
+         LLAMA_ARG_N_GPU_LAYERS=99 LLAMA_ARG_CONT_BATCHING=on LLAMA_ARG_NEW=1 -c 1024 --cors-origins localhost --metrics",
+    );
+    assert_eq!(out, "serve --api-key k --parallel 2 --no-page --cors localhost --ctx 512 --thinking on m.gguf\n");
+    assert!(told.contains("LLAMA_ARG_NEW is not") && told.contains("--n-gpu-layers (nothing"), "{told}");
+    assert!(run("LLAMA_ARG_MLOCK=maybe -m m").1.contains("on or off"));
+    assert!(run("LLAMA_ARG_LORA=x -m m").1.contains("--lora is not supported"));
     assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
         let (out, _) = run(flags);

@@ -492,7 +492,7 @@ fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
         }
         chat.wishes.thinking = mode;
     }
-    output::say(&format!("thinking: {argument}"));
+    output::say(&format!("thinking: {}, thoughts: {}", chat.wishes.thinking, chat.thoughts.show()));
     Ok(Next::Ask)
 }
 

@@ -36,7 +36,10 @@ pub(super) enum LineInput {
 /// Reads lines from the terminal.
 pub(super) struct Editor {
     inner: rustyline::Editor<Assist, FileHistory>,
-    history: Option<PathBuf>,
+    /// The file of the lines of all chats.
+    lines: Option<PathBuf>,
+    /// Whether those of this one go there.
+    keeps: bool,
 }
 
 impl Editor {
@@ -47,12 +50,27 @@ impl Editor {
         let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
         inner.set_helper(Some(Assist { files: FilenameCompleter::new(), typed: RefCell::default() }));
         inner.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-        let history = store::Store::open().ok().map(|store| store::chats::typed_lines(store.home()));
-        if let Some(path) = &history {
-            // No history yet, or one that cannot be read: the chat works without.
-            let _ = inner.load_history(path);
+        let lines = store::Store::open().ok().map(|store| store::chats::typed_lines(store.home()));
+        let mut editor = Self { inner, lines, keeps };
+        editor.load();
+        Ok(editor)
+    }
+
+    fn load(&mut self) {
+        if let Some(path) = &self.lines {
+            // No lines yet, or a file that cannot be read: the chat works without.
+            let _ = self.inner.load_history(path);
         }
-        Ok(Self { inner, history: history.filter(|_| keeps) })
+    }
+
+    /// Whether lines are kept from now on; those from before stay as they are.
+    pub(super) fn keep(&mut self, keeps: bool) {
+        if keeps && !self.keeps {
+            // What was not to be kept is not written with the next line.
+            let _ = self.inner.clear_history();
+            self.load();
+        }
+        self.keeps = keeps;
     }
 
     /// Asks for input; `text` is there already, to be edited.
@@ -95,12 +113,13 @@ impl Editor {
             return;
         }
         // History is a comfort: a full disk must not end the chat.
-        if self.history.as_ref().is_some_and(|path| !path.exists()) {
+        let kept = self.lines.as_ref().filter(|_| self.keeps);
+        if kept.is_some_and(|path| !path.exists()) {
             // Nothing was typed yet, or it was all to be forgotten meanwhile.
             let _ = self.inner.clear_history();
         }
         let _ = self.inner.add_history_entry(line);
-        if let Some(path) = &self.history {
+        if let Some(path) = kept {
             let _ = path.parent().map(std::fs::create_dir_all);
             let _ = self.inner.append_history(path).or_else(|_| self.inner.save_history(path));
         }

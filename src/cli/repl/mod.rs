@@ -123,7 +123,10 @@ impl Chat {
                     output::say(&format!(">>> {line}"));
                     LineInput::Text(line)
                 }
-                None => editor.read(&std::mem::take(&mut text))?,
+                None => {
+                    editor.keep(self.settings.history().unwrap_or(true));
+                    editor.read(&std::mem::take(&mut text))?
+                }
             };
             let edited = std::mem::take(&mut editing);
             cleared = if matches!(input, LineInput::Cleared) { cleared + 1 } else { 0 };
@@ -244,6 +247,8 @@ impl Chat {
         let line = match line.trim_start().strip_prefix('/') {
             Some(said) if said.starts_with('/') => said,
             Some(command) => return commands::run(self, command),
+            // Alone on a line, that is no question.
+            None if ["exit", "quit"].contains(&line.trim()) => return Ok(Next::Leave),
             None => line,
         };
         let files = attach::expand(line, &mut output::say)?;

@@ -24,7 +24,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("chat", &["gguf", "interrupt"]),
     ("shapes", &["gguf", "tokki_quant"]),
     ("testing", &["arch", "gguf", "tokki_quant"]),
-    ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "tokki_quant"]),
+    ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "tokki_quant"]),
     (
         "engine",
         &[
@@ -117,6 +117,9 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ("testing", &["activation", "dtype", "formats", "isa", "matmul", "matrix", "share"]),
 ];
 
+/// Modules of `formats` that the others may use: what several formats are made of.
+pub const PARTS_OF_FORMATS: &[&str] = &["bits", "grids"];
+
 /// Rooms that may use each other in circles, each with its reason.
 pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[
     (
@@ -143,7 +146,10 @@ pub const COMMANDS_KNOW: &[(&str, &str)] = &[("batch", "serve"), ("serve", "embe
 
 /// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; what has to
 /// come before `main`; and an error that the line editor has on some systems only.
-pub const SYSTEMS: &[&str] = &["std::os", "rustix", "libc"];
+pub const SYSTEMS: &[&str] = &["std::os", "std::env::consts", "rustix", "libc"];
+
+/// The same as the beginning of a text: places that one system has.
+pub const SYSTEM_PLACES: &[&str] = &["/proc/", "/sys/", "/dev/", "/etc/"];
 
 /// What a `cfg` asks of a system.
 pub const SYSTEM_SWITCHES: &[&str] = &["unix", "windows", "target_os", "target_family", "target_env", "target_arch"];
@@ -178,6 +184,8 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("vfmaq*", &["quant/src/isa/"]),
     ("ureq", &["src/store/net/"]),
     ("hyper", &["src/server/listen.rs"]),
+    ("hyper_util", &["src/server/listen.rs"]),
+    ("TcpSocket", &[]),
     ("TcpStream", &["src/store/net/", "src/server/listen.rs"]),
     ("TcpListener", &["src/server/listen.rs"]),
     ("UdpSocket", &[]),

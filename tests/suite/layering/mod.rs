@@ -320,9 +320,39 @@ fn systems_differ_in_their_rooms() {
         }
         let words = edges::SYSTEMS.iter().filter(|word| says(&file.said, word));
         let switches = edges::SYSTEM_SWITCHES.iter().filter(|word| file.said.switches.contains(**word));
-        let found: Vec<_> = words.chain(switches).collect();
+        let places = edges::SYSTEM_PLACES.iter();
+        let places = places.filter(|place| file.said.texts.iter().any(|text| text.starts_with(**place)));
+        let found: Vec<_> = words.chain(switches).chain(places).collect();
         assert!(found.is_empty(), "{} says {found:?}", file.inside);
     }
+}
+
+/// A format is one file: it knows no other one.
+#[test]
+fn formats_do_not_know_each_other() {
+    let siblings = |files: &[File]| {
+        let mut wrong = Vec::new();
+        for file in files {
+            let [room, own] = &file.module[..] else { continue };
+            for used in file.said.uses.iter().filter(|used| room == "formats" && used.path[0] == "formats") {
+                let other = used.path.get(1).map_or("", String::as_str);
+                let is_file = files.iter().any(|file| file.module[..] == ["formats", other]);
+                if is_file && other != own && !edges::PARTS_OF_FORMATS.contains(&other) {
+                    wrong.push(format!("{own} knows {other}"));
+                }
+            }
+        }
+        wrong
+    };
+    assert_eq!(siblings(&files(&root().join("quant/src"))), [""; 0]);
+    let file = |name: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec!["formats".to_owned(), name.to_owned()],
+        said: said(source, &["formats", name]),
+    };
+    let planted = [file("a", "use super::b::scale;"), file("b", "use super::bits::low;"), file("bits", "")];
+    assert_eq!(siblings(&planted), ["a knows b"]);
 }
 
 /// What is called tests is compiled for tests alone: it is not looked at.
@@ -448,6 +478,8 @@ fn planted_breaches_are_found() {
         ("fn f() { say!(std::net::UdpSocket::bind(x)) }", "UdpSocket"),
         ("#[cfg(test)]\nfn early() {}\nuse std::os::fd;", "std::os"),
         ("fn f() { _mm_add_ps(a, b) }", "_mm*"),
+        ("use std::process;\nfn f() { process::Command::new(x) }", "std::process::Command"),
+        ("use std::env as e;\nfn f() { e::consts::OS }", "std::env::consts"),
     ] {
         assert!(says(&said(source, &[]), word), "{source}");
     }
@@ -460,7 +492,18 @@ fn planted_breaches_are_found() {
         assert!(edges::SYSTEM_SWITCHES.iter().any(|word| said(source, &[]).switches.contains(*word)), "{source}");
     }
     assert_eq!(said("mod hidden_tests;\n#[cfg(test)]\nmod tests;", &[]).modules, ["hidden_tests"]);
-    assert_eq!(paths("use crate as root;"), ["crate"]);
+    // What hides the others.
+    for source in [
+        "use crate as root;",
+        "use crate::{self as root};",
+        "use crate::*;",
+        "use super::super::*;",
+        "extern crate self as me;",
+        "#[path = \"../cli/run.rs\"]\nmod elsewhere;",
+        "include!(\"../cli/run.rs\");",
+    ] {
+        assert!(paths(source).contains(&"crate".to_owned()), "{source}: {:?}", paths(source));
+    }
     let given = given_by_root("pub use engine::{Llm, Listener as Observer};\npub use crate::a::B;");
     let given: Vec<_> = given.iter().map(|(name, path)| (name.as_str(), path.join("::"))).collect();
     assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Listener".into()), ("B", "a::B".into())]);

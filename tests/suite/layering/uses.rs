@@ -38,6 +38,17 @@ pub struct Said {
     pub types: BTreeSet<String>,
 }
 
+impl Said {
+    /// Paths that begin with a name that a `use` gives, from where that leads to on.
+    fn resolved(&self) -> Vec<String> {
+        let behind = |path: &Vec<String>| {
+            let (_, whole) = self.given.iter().find(|(name, whole)| *name == path[0] && whole[..] != path[..1])?;
+            Some(whole.iter().chain(&path[1..]).map(String::as_str).collect::<Vec<_>>().join("::"))
+        };
+        self.paths.iter().filter_map(behind).collect()
+    }
+}
+
 /// What `source`, which is module `module` of its crate, says; unit tests are left out, and nothing else is.
 pub fn said(source: &str, module: &[&str]) -> Said {
     let file = syn::parse_file(source).unwrap_or_else(|why| panic!("{}: {why}", module.join("::")));
@@ -45,6 +56,8 @@ pub fn said(source: &str, module: &[&str]) -> Said {
     let mut found = Finder { module, inside: 0, said: Said::default() };
     found.visit_file(&file);
     found.said.names.extend(found.said.paths.iter().map(|path| path.join("::")));
+    let resolved = found.said.resolved();
+    found.said.names.extend(resolved);
     found.said.texts.extend(literals(source));
     found.said
 }
@@ -114,9 +127,17 @@ impl Finder {
     fn note(&mut self, path: &[String], line: usize) {
         self.said.names.extend(path.iter().cloned());
         self.said.paths.push(path.to_vec());
-        if let Some(path) = self.absolute(path).filter(|path| !path.is_empty()) {
-            self.said.uses.push(Use { path, line });
+        match self.absolute(path) {
+            // All of the root.
+            Some(path) if path.is_empty() => self.hide(line),
+            Some(path) => self.said.uses.push(Use { path, line }),
+            None => {}
         }
+    }
+
+    /// Notes what hides the paths that are used: other names for the root, all of its names, another file's text.
+    fn hide(&mut self, line: usize) {
+        self.said.uses.push(Use { path: vec!["crate".into()], line });
     }
 
     /// The names within a `cfg`.
@@ -136,10 +157,6 @@ impl Finder {
             syn::UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident)),
             syn::UseTree::Name(name) if name.ident == "self" => self.note(before, name.ident.span().start().line),
             syn::UseTree::Name(name) => self.note(&with(&name.ident), name.ident.span().start().line),
-            syn::UseTree::Rename(name) if before.is_empty() && name.ident == "crate" => {
-                let line = name.ident.span().start().line;
-                self.said.uses.push(Use { path: vec!["crate".into()], line });
-            }
             syn::UseTree::Rename(name) => self.note(&with(&name.ident), name.ident.span().start().line),
             syn::UseTree::Glob(glob) => self.note(before, glob.star_token.spans[0].start().line),
             syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
@@ -244,7 +261,17 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        if item.ident == "self" {
+            self.hide(item.ident.span().start().line);
+        }
+        visit::visit_item_extern_crate(self, item);
+    }
+
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if item.attrs.iter().any(|attribute| attribute.path().is_ident("path")) {
+            self.hide(item.ident.span().start().line);
+        }
         self.said.modules.push(item.ident.to_string());
         self.module.push(item.ident.to_string());
         self.inside += 1;
@@ -277,6 +304,9 @@ impl<'ast> Visit<'ast> for Finder {
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.visit_path(&call.path);
+        if call.path.is_ident("include") {
+            self.hide(0);
+        }
         if call.path.is_ident("cfg") {
             self.switches(call.tokens.clone());
         }
