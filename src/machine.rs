@@ -233,14 +233,42 @@ pub fn last_level_caches(root: &Path) -> Option<u64> {
     (!caches.is_empty()).then(|| caches.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)))
 }
 
-/// Cores that were wanted lately, by this process and others: the load of the last minute; `None` where the system does
-/// not tell.
+/// Cores that are busy now, looked at for a tenth of a second in which this process does nothing; `None` where the system
+/// does not tell.
 pub fn load() -> Option<f64> {
     #[cfg(target_os = "linux")]
-    let load = std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok();
+    let load = {
+        /// Long enough to see what runs, short enough not to be felt.
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+        let times = || std::fs::read_to_string("/proc/stat").ok().and_then(|stat| core_times(&stat));
+        let before = times()?;
+        std::thread::sleep(LOOK);
+        busy_cores(before, times()?, available_cores())
+    };
     #[cfg(not(target_os = "linux"))]
     let load = elsewhere::load();
     load
+}
+
+/// Cores whose times `/proc/stat` adds up.
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// Time of all cores that was spent at all and that was not, by the first line of `/proc/stat`. What a host takes from this
+/// machine is spent as well.
+fn core_times(stat: &str) -> Option<(u64, u64)> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    // user, nice, system, idle, waiting for disks, interrupts of two kinds, stolen; what follows is counted in the first two.
+    let times: Vec<u64> = times.take(8).map(|time| time.parse().ok()).collect::<Option<_>>()?;
+    let idle = times.get(3)?.saturating_add(*times.get(4)?);
+    Some((times.iter().fold(0u64, |sum, time| sum.saturating_add(*time)).saturating_sub(idle), idle))
+}
+
+/// How many of `cores` were busy between two looks.
+fn busy_cores(before: (u64, u64), after: (u64, u64), cores: usize) -> Option<f64> {
+    let (busy, idle) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+    (busy + idle > 0).then(|| cores as f64 * busy as f64 / (busy + idle) as f64)
 }
 
 /// Whether other programs want so many cores that what is measured with `threads` threads now says little of another day.
@@ -257,6 +285,16 @@ pub fn busy(threads: usize) -> Option<f64> {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn busy_cores_are_those_of_the_time_between_two_looks() {
+        let before = core_times("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1").unwrap();
+        let after = core_times("cpu  130 10 60 840 50 0 0 10 0 0\ncpu0 1").unwrap();
+        assert_eq!((before, after), ((150, 850), (210, 890)));
+        assert_eq!(busy_cores(before, after, 4), Some(2.4));
+        assert_eq!(busy_cores(after, after, 4), None);
+        assert_eq!((core_times("intr 5"), core_times("cpu  1 2")), (None, None));
+    }
 
     #[test]
     fn caches_that_several_cores_share_count_once() {

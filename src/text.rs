@@ -35,6 +35,17 @@ fn replace(text: &str, obeyed: impl Fn(char) -> bool) -> Cow<'_, str> {
     text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect::<String>().into()
 }
 
+/// `text` as one word of a command to type, in quotes where a shell would read it otherwise.
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@+%~".contains(c);
+    match text {
+        "" => "''".into(),
+        _ if text.chars().all(plain) => text.into(),
+        _ if text.contains(['$', '`', '"', '\\', '!']) => format!("'{}'", text.replace('\'', r"'\''")).into(),
+        _ => format!("\"{text}\"").into(),
+    }
+}
+
 /// At most about `most` bytes of `text`: its beginning and its end, and between them how many bytes are left out.
 pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
@@ -78,6 +89,20 @@ pub(crate) use opaque;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_for_a_shell_are_quoted_where_it_would_read_them_otherwise() {
+        for (text, word) in [
+            ("hf:a/b:Q4_K_M", "hf:a/b:Q4_K_M"),
+            ("http://x/a.gguf?download=true", "\"http://x/a.gguf?download=true\""),
+            ("two words", "\"two words\""),
+            ("it's", "\"it's\""),
+            ("$HOME's", r"'$HOME'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
 
     #[test]
     fn models_cannot_speak_to_the_terminal() {

@@ -7,10 +7,9 @@ use super::template::Vars;
 use serde_json::{Value, json};
 
 /// What a model is told of tools, but for their descriptions.
-const BEFORE: &str = "Tools can be called while answering. Each line below describes one of them, in JSON:\n<tools>\n";
-const AFTER: &str = "</tools>\nTo call a tool, answer with its name and its arguments as JSON, in this form and with nothing \
-around it:\n<tool_call>\n{\"name\": \"NAME\", \"arguments\": {\"ARGUMENT\": \"VALUE\"}}\n</tool_call>\nIts result comes in the next \
-message, between <tool_response> and </tool_response>.";
+const BEFORE: &str = "Tools that can be called, in JSON:\n<tools>\n";
+const AFTER: &str = "</tools>\nTo call one, answer with this alone:\n<tool_call>\n{\"name\": NAME, \"arguments\": {...}}\n\
+</tool_call>\nIts result follows in <tool_response>.";
 
 /// Puts `tools`, calls and their results into the texts of `messages`, where a template would not show them.
 pub fn tell_tools(vars: &mut Vars, system: SystemRole) {
@@ -102,7 +101,7 @@ mod tests {
         assert_eq!(roles, ["system", "user", "assistant", "user"]);
         let text = |at: usize| messages[at]["content"].as_str().unwrap_or_default().to_owned();
         assert!(
-            text(0).starts_with("Be brief.\n\nTools can") && text(0).contains("\"name\":\"weather\""),
+            text(0).starts_with("Be brief.\n\nTools that") && text(0).contains("\"name\":\"weather\""),
             "{}",
             text(0)
         );

@@ -158,14 +158,7 @@ pub(super) fn given_prompt(args: &RunArgs) -> Option<String> {
 
 /// The command as it was typed, with `model` before the one `word` that may have been meant as a question.
 pub(super) fn as_question(model: &str, word: &OsStr) -> String {
-    let quoted = |text: &OsStr| {
-        let text = text.to_string_lossy().into_owned();
-        if text.contains(|c: char| c.is_whitespace() || "\"'$`\\*?&;|<>()".contains(c)) {
-            format!("{text:?}")
-        } else {
-            text
-        }
-    };
+    let quoted = |text: &OsStr| crate::text::shell_word(&text.to_string_lossy()).into_owned();
     let typed = std::env::args_os().skip(1).map(|arg| match arg == word {
         true => format!("{} {}", quoted(OsStr::new(model)), quoted(&arg)),
         false => quoted(&arg),

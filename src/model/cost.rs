@@ -176,6 +176,11 @@ impl Model {
         self.layers[layer].products(&self.spec.layers[layer].feeds)
     }
 
+    /// Bytes of weights on the heap: those that had to be made another way than they lie in the file.
+    pub fn heap_bytes(&self) -> u64 {
+        self.products().iter().map(|(stack, _)| stack.heap_bytes()).sum()
+    }
+
     /// The cost of one token.
     pub fn cost(&self) -> Cost {
         let mut cost = Cost { bytes: self.output.matrix_bytes() as u64, layer_macs: 0, head_macs: macs(&self.output) };

@@ -106,6 +106,14 @@ impl Stack {
         .check()
     }
 
+    /// Bytes of it that are no part of the file.
+    pub fn heap_bytes(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Mapped(_) => 0,
+            Bytes::Owned(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// Every later [`Stack::matrix`] is a part of what is checked here once.
     fn check(self) -> Result<Self> {
         let total = self.stride * self.count;

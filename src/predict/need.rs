@@ -14,7 +14,7 @@ pub struct Need {
     pub context: usize,
     /// Mapped weights that a token meets: pages of the file, which the system may drop and read again.
     pub weights: u64,
-    /// Weights that were put in another order in memory, and have no file to be read from again.
+    /// Weights that are on the heap, and have no file to be read from again: put in another order, or made another way.
     pub copied: u64,
     /// The cache, when it is full.
     pub cache: u64,
@@ -33,7 +33,7 @@ impl Need {
         Self {
             context,
             weights: if model.gguf.copied_bytes() > 0 { 0 } else { weights(model) },
-            copied: model.gguf.copied_bytes(),
+            copied: model.gguf.copied_bytes() + model.heap_bytes(),
             cache: CacheShape::new(&model.spec, kind).bytes(context) as u64,
             scratch: scratch(model, batch.min(context), context),
             program: CODE + heap(model),

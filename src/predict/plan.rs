@@ -30,7 +30,7 @@ pub fn free_memory(machine: &Machine) -> u64 {
 
 /// As [`free_memory`], with what the model's own copy of its weights has already.
 pub fn free_memory_for(model: &Model, machine: &Machine) -> u64 {
-    free_memory(machine).saturating_add(model.gguf.copied_bytes())
+    free_memory(machine).saturating_add(model.gguf.copied_bytes() + model.heap_bytes())
 }
 
 /// What fits on this machine.

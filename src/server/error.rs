@@ -197,7 +197,10 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         // Whoever asks is not to know where files lie.
-        let error = error.without_folders();
+        let mut error = error.without_folders();
+        if error.kind() == ErrorKind::NoTemplate {
+            error = error.hint("/v1/completions goes on with a text as it is");
+        }
         if error.kind() == ErrorKind::NoRoom {
             return Self::new(StatusCode::INSUFFICIENT_STORAGE, "server_error", error.to_string());
         }

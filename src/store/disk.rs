@@ -70,17 +70,20 @@ pub fn has_room(dir: &Path, needed: u64) -> bool {
     needed == 0 || free(dir).is_none_or(|free| free >= needed.saturating_add(MARGIN))
 }
 
-/// An error if `needed` more bytes do not fit where `dir` is.
+/// An error if `needed` more bytes do not fit where `dir`, a folder of the store, is.
 pub(super) fn check_room(dir: &Path, needed: u64) -> Result<()> {
+    check_room_or(dir, needed, "free some room, or choose another place with `home` DIR")
+}
+
+/// The same with another way on.
+pub(super) fn check_room_or(dir: &Path, needed: u64, way_on: &str) -> Result<()> {
     if has_room(dir, needed) {
         return Ok(());
     }
     let free = show_bytes(free(dir).unwrap_or_default());
     let margin = show_bytes(MARGIN);
     let why = format!("{} more are needed, {margin} are kept free beside, and {free} are free", show_bytes(needed));
-    Err(Error::failed(format!("the disk of {}", dir.display()), why)
-        .of(ErrorKind::NoRoom)
-        .hint("free some room, or choose another place with `home` DIR"))
+    Err(Error::failed(format!("the disk of {}", dir.display()), why).of(ErrorKind::NoRoom).hint(way_on))
 }
 
 #[cfg(test)]
@@ -116,6 +119,8 @@ mod tests {
         if cfg!(unix) {
             let error = check_room(&later, u64::MAX / 2).unwrap_err();
             assert!(error.to_string().contains("are free") && error.exit_code() == 1);
+            let elsewhere = check_room_or(&later, u64::MAX / 2, "take another disk").unwrap_err().to_string();
+            assert!(elsewhere.contains("another disk") && !elsewhere.contains("home"), "{elsewhere}");
         }
     }
 }

@@ -119,7 +119,8 @@ impl Store {
             return Err(Error::input(taken.display().to_string(), "a new name", "a file of this name")
                 .hint("choose another, or replace it with `force`"));
         }
-        disk::check_room(if folder { to } else { to.parent().unwrap_or(Path::new("")) }, manifest.size())?;
+        let into = if folder { to } else { to.parent().unwrap_or(Path::new("")) };
+        disk::check_room_or(into, manifest.size(), "free some room there, or export to another disk")?;
         manifest.files.iter().map(|file| export_one(&entry.dir, file, place(file), progress)).collect()
     }
 

@@ -140,7 +140,7 @@ impl Store {
     fn in_part(&self, name: &str) -> Option<Error> {
         let partial = self.partials().into_iter().find(|partial| partial.name.eq_ignore_ascii_case(name))?;
         let again =
-            partial.order.map_or("the same tokki pull".to_owned(), |order| format!("tokki pull {}", order.what));
+            partial.order.as_ref().map_or("the same tokki pull".to_owned(), |order| order.command(&partial.name));
         let message = format!("{} is here in part only. This finishes it: {again}", partial.name);
         Some(Error::usage(message).of(ErrorKind::NotFound))
     }

@@ -7,6 +7,7 @@ use crate::error::FileAction;
 use crate::platform::files::is_same;
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
+use crate::text::shell_word;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -32,6 +33,20 @@ pub struct Order {
     pub what: String,
     /// Bytes in all, as far as they are known.
     pub total: Option<u64>,
+}
+
+impl Order {
+    /// The command that goes on with the download of the model `name`.
+    pub(super) fn command(&self, name: &str) -> String {
+        let file =
+            self.what.split(['?', '#']).next().and_then(|path| path.rsplit(['/', ':']).next()).unwrap_or_default();
+        let what = shell_word(&self.what);
+        // Where it is called otherwise than its file, that was asked for.
+        match file.strip_suffix(".gguf").unwrap_or(file) == name {
+            true => format!("tokki pull {what}"),
+            false => format!("tokki pull {what} --name {name}"),
+        }
+    }
 }
 
 const ORDER: &str = "order.json";
@@ -201,6 +216,18 @@ pub(super) fn can_be_continued(dir: &Path) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_gives_the_model_its_name() {
+        let command = |what: &str, name: &str| Order { what: what.to_owned(), total: None }.command(name);
+        assert_eq!(command("http://x/g.gguf", "g"), "tokki pull http://x/g.gguf");
+        assert_eq!(
+            command("http://x/g.gguf?download=true", "part1"),
+            "tokki pull \"http://x/g.gguf?download=true\" --name part1"
+        );
+        assert_eq!(command("qwen3-0.6b", "qwen3-0.6b"), "tokki pull qwen3-0.6b");
+        assert_eq!(command("hf:a/b-GGUF:Q4_K_M", "b-q4_k_m"), "tokki pull hf:a/b-GGUF:Q4_K_M --name b-q4_k_m");
+    }
 
     #[test]
     fn a_model_appears_complete_and_staging_goes_away() {

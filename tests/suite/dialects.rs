@@ -30,7 +30,7 @@ fn shapes() -> Vec<(&'static str, &'static str, Value)> {
     };
     let tool = json!([{ "type": "function", "function": { "name": "f", "parameters": {
         "type": "object", "properties": { "x": { "enum": ["yes"] } }, "required": ["x"], "additionalProperties": false } } }]);
-    let calls = json!({ "tools": tool, "tool_choice": "required", "max_tokens": 60 });
+    let calls = json!({ "tools": tool, "tool_choice": "required", "max_tokens": 200 });
     let mut streamed_calls = calls.clone();
     streamed_calls["stream"] = true.into();
     let flat = json!([{ "type": "function", "name": "f", "parameters": tool[0]["function"]["parameters"] }]);
@@ -63,7 +63,7 @@ fn shapes() -> Vec<(&'static str, &'static str, Value)> {
         (
             "openai-responses-call-stream",
             "/v1/responses",
-            items(json!({ "tools": flat, "tool_choice": "required", "max_output_tokens": 60, "stream": true })),
+            items(json!({ "tools": flat, "tool_choice": "required", "max_output_tokens": 200, "stream": true })),
         ),
         ("openai-responses-error", "/v1/responses", items(json!({ "input": 3 }))),
         ("openai-embeddings-error", "/v1/embeddings", json!({ "input": "" })),
@@ -72,7 +72,7 @@ fn shapes() -> Vec<(&'static str, &'static str, Value)> {
         (
             "anthropic-call-stream",
             "/v1/messages",
-            anthropic(json!({ "tools": own, "tool_choice": { "type": "any" }, "max_tokens": 60, "stream": true })),
+            anthropic(json!({ "tools": own, "tool_choice": { "type": "any" }, "max_tokens": 200, "stream": true })),
         ),
         ("anthropic-error", "/v1/messages", anthropic(json!({ "messages": "hello" }))),
         ("ollama-chat", "/api/chat", ollama(false)),

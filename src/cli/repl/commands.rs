@@ -194,6 +194,7 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     chat.settings = chat.settings.clone().with_text(key, value)?;
     if chat.settings.history() == Some(false) {
         if let Some((place, kept)) = chat.kept.take() {
+            super::typed::forget_lines(&place, &kept)?;
             place.forget(&kept)?;
         }
         output::say("this chat is not kept");

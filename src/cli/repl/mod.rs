@@ -10,6 +10,7 @@ mod keys;
 mod leave;
 mod show;
 mod switch;
+mod typed;
 
 use super::output;
 use super::turn::{constraint, empty, left_out, timings};
@@ -20,11 +21,11 @@ use crate::store::chats;
 use crate::{Error, Result, interrupt};
 use chat::{Chat, Deed, Next};
 pub(super) use chat::{ChatPlace, Start};
-pub(super) use editor::forget_lines;
 use editor::{Editor, LineInput};
 use leave::Leave;
 use show::{Screen, Sink};
 use std::collections::VecDeque;
+pub(super) use typed::forget_lines;
 
 /// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
 fn full(wishes: &Wishes) -> String {

@@ -157,6 +157,7 @@ impl Finder {
             syn::UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident)),
             syn::UseTree::Name(name) if name.ident == "self" => self.note(before, name.ident.span().start().line),
             syn::UseTree::Name(name) => self.note(&with(&name.ident), name.ident.span().start().line),
+            syn::UseTree::Rename(name) if name.ident == "self" => self.note(before, name.ident.span().start().line),
             syn::UseTree::Rename(name) => self.note(&with(&name.ident), name.ident.span().start().line),
             syn::UseTree::Glob(glob) => self.note(before, glob.star_token.spans[0].start().line),
             syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
