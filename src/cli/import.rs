@@ -5,7 +5,7 @@ use super::progress::Bar;
 use crate::describe::Description;
 use crate::gguf::{Gguf, RowLayout};
 use crate::store::Store;
-use crate::store::elsewhere::Elsewhere;
+use crate::store::elsewhere::{Elsewhere, FoundModel};
 use crate::units::show_bytes;
 use crate::{Error, Result, suggest};
 use std::path::{Path, PathBuf};
@@ -136,13 +136,18 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
     if !args.files.is_empty() {
         // NAME:TAG, as Ollama writes it, is NAME-TAG here, and :latest nothing.
         let named = |wanted: &PathBuf| wanted.to_string_lossy().trim_end_matches(":latest").replace(':', "-");
-        let is = |name: &str, wanted: &PathBuf| name.eq_ignore_ascii_case(&named(wanted));
-        let missing = args.files.iter().filter(|wanted| !names.iter().any(|name| is(name, wanted)));
+        let is = |model: &FoundModel, wanted: &PathBuf| {
+            let own = wanted.to_string_lossy();
+            let own = own.strip_prefix("hf:").unwrap_or(&own);
+            model.name.eq_ignore_ascii_case(&named(wanted))
+                || model.called.iter().any(|called| called.eq_ignore_ascii_case(own))
+        };
+        let missing = args.files.iter().filter(|wanted| !found.iter().any(|model| is(model, wanted)));
         let missing: Vec<String> = missing.map(|wanted| format!("{:?}", wanted.to_string_lossy())).collect();
         if !missing.is_empty() && !names.is_empty() {
             return Err(not_there(called, &missing, &names, &shown));
         }
-        found.retain(|model| args.files.iter().any(|wanted| is(&model.name, wanted)));
+        found.retain(|model| args.files.iter().any(|wanted| is(model, wanted)));
     }
     if found.is_empty() {
         return Err(Error::usage(format!("There are no GGUF models of {called} in {shown}.")));
@@ -156,9 +161,15 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
     let mut linked = Vec::new();
     for model in &found {
         let name = args.name.as_deref().unwrap_or(&model.name);
-        if store.find(name)?.is_some() {
-            match linked_already(store, &model.file, Some(name)) {
-                Some(_) => say(&format!("{name}: there already")),
+        // It may have come under another name, before there were several of this one.
+        let known = linked_already(store, &model.file, Some(name))
+            .or_else(|| linked_already(store, &model.file, Some(&model.alone)).filter(|_| args.name.is_none()));
+        if known.is_some() || store.find(name)?.is_some() {
+            match known {
+                Some(known) if layout == RowLayout::Plain => say(&format!("{known}: there already")),
+                Some(known) => say(&format!(
+                    "{known}: there already, as a link; tokki rm {known} first, or --name another, stores it with interleaved rows"
+                )),
                 None => say(&format!(
                     "{name}: not linked, a model of this name is here already; --name NAME links it beside"
                 )),

@@ -65,7 +65,11 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
         restart: args.restart,
         layout: args.layout.choice(&pays),
     };
-    let pulled = store::pull(&settings, request, &Bar::default())?;
+    let pulled = store::pull(&settings, request, &Bar::default()).inspect_err(|why| {
+        if matches!(why, Error::Interrupted) && !args.restart {
+            say("tokki: what has come is kept: the same command goes on with it");
+        }
+    })?;
     let size = crate::units::show_bytes(pulled.size);
     let state = match (pulled.already, pulled.checked) {
         (true, true) => "was there already, hash checked",

@@ -47,12 +47,15 @@ impl OutputFile {
     /// # Errors
     /// As [`Self::begin`], but for a model.
     pub fn begin_model(path: &Path) -> Result<Self> {
+        // A link of the system to a pipe (/dev/stdout) leads to no name.
+        if let Ok(meta) = std::fs::metadata(path)
+            && !meta.is_file()
+        {
+            return Err(super::no_file(path, meta.file_type()));
+        }
         let target = behind_links(path)?;
         let mut mode = None;
         match std::fs::metadata(&target) {
-            Ok(meta) if !meta.is_file() => {
-                return Err(super::no_file(path, meta.file_type()));
-            }
             Ok(meta) => mode = Some(meta.permissions()),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io(path, FileAction::Write, e)),

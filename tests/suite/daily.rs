@@ -307,6 +307,18 @@ fn models_of_other_programs_are_taken_over() {
     let (code, out, err) = told(&command.env("HF_HUB_CACHE", home.path().join("hub")).output().unwrap());
     assert!(code == Some(0) && out == "mixed-Q4_0\n", "{out}{err}");
     assert_eq!(text(&home.run(&["list", "--names"]).stdout), "mixed-Q4_0\ntiny\n");
+    // By the other program's own name; a second model of a name gets one of its own, and what is there stays.
+    let other = home.path().join("hub/models--p--r/snapshots/1");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(model("qwen2.gguf"), other.join("mixed-Q4_0.gguf")).unwrap();
+    let hub = |args: &[&str]| {
+        let args: Vec<&str> = ["import", "--from", "huggingface"].iter().chain(args).copied().collect();
+        told(&home.command(&args).env("HF_HUB_CACHE", home.path().join("hub")).output().unwrap())
+    };
+    let (code, out, err) = hub(&[]);
+    assert!(code == Some(0) && out == "p-mixed-Q4_0\n" && err.contains("mixed-Q4_0: there already"), "{out}{err}");
+    assert!(hub(&["o/r"]).2.contains("mixed-Q4_0: there already") && hub(&["hf:x/y"]).0 == Some(2));
+    assert!(import(&["tiny:latest", "--interleave"]).2.contains("tokki rm tiny first"));
 }
 
 #[test]

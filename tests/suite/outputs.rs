@@ -93,6 +93,8 @@ fn links_are_followed_and_other_things_refused_before_any_work() {
     refused(at("fifo"), 2);
     refused(at("folder"), 2);
     refused(PathBuf::from("/dev/null"), 2);
+    // A pipe of this test: it has no name that a file could be put beside.
+    refused(PathBuf::from("/dev/stdout"), 2);
     refused(at("none/file"), 1);
     std::os::unix::fs::symlink("target", at("link")).unwrap();
     for args in writers(&home, &at("link")) {
