@@ -3,6 +3,7 @@
 //! instruction set alike. Nothing else may happen: under Miri (`scripts/long/miri`) this is what shows it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokki_quant::activation::{ActKind, ActKinds, Activations, sum_slot};
 use tokki_quant::attention::{KvKind, KvLayout, Partial, Queries, TILE, TileBytes, attend_tile, attend_tile_biased};
@@ -36,6 +37,9 @@ fn case(name: &str, words: &str, call: impl Fn(Isa)) {
         }
     }
 }
+
+/// What comes of a call is of no interest.
+fn done<T>(_: T) {}
 
 /// Numbers and what is none, from wherever in memory.
 fn odd(len: usize) -> Vec<f32> {
@@ -84,7 +88,7 @@ fn functions_of_two_slices_want_equal_lengths() {
         ("clamped_swiglu_mul", |isa, x, y| ops::clamped_swiglu_mul(isa, x, y, f32::NAN, -1.0)),
         ("add", ops::add),
         ("add_scaled", |isa, x, y| ops::add_scaled(isa, x, y, f32::INFINITY)),
-        ("dot", |isa, x, y| drop(ops::dot(isa, x, y))),
+        ("dot", |isa, x, y| done(ops::dot(isa, x, y))),
         ("mul", gates::mul),
         ("mul_clamped", |isa, x, y| gates::mul_clamped(isa, x, y, f32::NAN)),
         ("mul_sigmoid", gates::mul_sigmoid),
@@ -136,7 +140,7 @@ fn matrices_of_any_shape_are_made_or_refused() {
         if block > 1 {
             case("a part of a block", FINE, |_| assert!(Matrix::new(dtype, 1, block + 1, &[0; 4096]).is_err()));
         }
-        case("row_bytes", FINE, |_| drop((dtype.row_bytes(MAX), dtype.row_bytes(huge), dtype.row_bytes(0))));
+        case("row_bytes", FINE, |_| done((dtype.row_bytes(MAX), dtype.row_bytes(huge), dtype.row_bytes(0))));
         // Rows of no weights: as many as one likes.
         case("rows of nothing", FINE, |_| {
             for matrix in [Matrix::new(dtype, MAX, 0, &[]).unwrap(), Matrix::interleaved(dtype, MAX, 0, &[]).unwrap()] {
@@ -147,14 +151,18 @@ fn matrices_of_any_shape_are_made_or_refused() {
             interleave(&Matrix::new(dtype, MAX, 0, &[]).unwrap(), &mut []);
         });
         let bytes = vec![0xa5; 17 * dtype.block_bytes() + 1];
-        let of = |from: usize, rows: usize| Matrix::interleaved(dtype, rows, block, &bytes[from..][..bytes.len() - 1]).unwrap();
+        let of = |from: usize, rows: usize| {
+            Matrix::interleaved(dtype, rows, block, &bytes[from..][..bytes.len() - 1]).unwrap()
+        };
         case("any row", FINE, |_| (0..17).for_each(|row| of(1, 17).decode_row(row, &mut vec![0.0; block])));
-        case("no such row", "row 17", |_| drop(of(0, 17).plain_row(17)));
+        case("no such row", "row 17", |_| done(of(0, 17).plain_row(17)));
         case("no such row at all", "row", |_| of(0, 17).decode_row(MAX, &mut vec![0.0; block]));
         case("a short row", "the length of a decoded row", |_| of(0, 17).decode_row(0, &mut vec![0.0; block - 1]));
         case("a long row", "the length of a decoded row", |_| of(0, 17).decode_row(0, &mut vec![0.0; block + 1]));
         case("restore", "restore", |_| restore(&of(0, 17), &mut [0; 3]));
-        case("interleave", "interleave", |_| interleave(&Matrix::new(dtype, 17, block, &bytes[1..]).unwrap(), &mut [0; 3]));
+        case("interleave", "interleave", |_| {
+            interleave(&Matrix::new(dtype, 17, block, &bytes[1..]).unwrap(), &mut [0; 3])
+        });
     }
 }
 
@@ -182,7 +190,7 @@ fn rows(isa: Isa, n: usize, k: usize) -> Activations {
     let mut acts = Activations::new();
     let writer = acts.reset(kinds, n, k);
     (0..n).for_each(|row| writer.write(isa, row, &odd(k)));
-    drop(writer);
+    done(writer);
     acts
 }
 
@@ -224,15 +232,21 @@ fn products_check_every_shape() {
                     });
                 }
                 case("more columns chosen", "chosen rows of activations for the output", |isa| {
-                    matmul_cols(isa, &m(), &rows(isa, 1, k), &vec![0; n + 1], &mut Tile::whole(&mut vec![0.0; n * 33], 33));
+                    matmul_cols(
+                        isa,
+                        &m(),
+                        &rows(isa, 1, k),
+                        &vec![0; n + 1],
+                        &mut Tile::whole(&mut vec![0.0; n * 33], 33),
+                    );
                 });
-                case("rows past the end", if n == 0 { "rows 0..34" } else { "rows 0..34" }, |isa| {
+                case("rows past the end", "rows 0..34", |isa| {
                     matmul(isa, &m(), &rows(isa, n, k), &mut Tile::whole(&mut vec![0.0; n * 34], 34));
                 });
                 if n > 0 {
                     case("another form", "were not written as", |isa| {
                         let mut x = Activations::new();
-                        drop(x.reset(ActKinds::none(), n, k));
+                        done(x.reset(ActKinds::none(), n, k));
                         matmul(isa, &m(), &x, &mut Tile::whole(&mut vec![0.0; n * 33], 33));
                     });
                 }
@@ -252,15 +266,15 @@ fn products_check_every_shape() {
 
 #[test]
 fn activations_check_every_shape() {
-    case("too many", "more than memory can hold", |_| drop(Activations::new().reset(ALL, MAX, 256)));
-    case("too many", "more than memory can hold", |_| drop(Activations::new().reset(ActKinds::none(), MAX, MAX)));
-    case("wraps to nothing", "more than memory can hold", |_| drop(Activations::new().reset(ALL, 256, 1 << 56)));
-    case("a part of a block", "blocks of 32", |_| drop(Activations::new().reset(ALL, 1, 33)));
-    case("a part of a block", "blocks of 256", |_| drop(Activations::new().reset(ALL, 1, 32)));
+    case("too many", "more than memory can hold", |_| done(Activations::new().reset(ALL, MAX, 256)));
+    case("too many", "more than memory can hold", |_| done(Activations::new().reset(ActKinds::none(), MAX, MAX)));
+    case("wraps to nothing", "more than memory can hold", |_| done(Activations::new().reset(ALL, 256, 1 << 56)));
+    case("a part of a block", "blocks of 32", |_| done(Activations::new().reset(ALL, 1, 33)));
+    case("a part of a block", "blocks of 256", |_| done(Activations::new().reset(ALL, 1, 32)));
     case("what was refused is not there", "row 0", |isa| {
         let mut acts = rows(isa, 0, 256);
-        assert!(catch_unwind(AssertUnwindSafe(|| drop(acts.reset(ALL, 5, 33)))).is_err());
-        acts.row_32(0);
+        assert!(catch_unwind(AssertUnwindSafe(|| done(acts.reset(ALL, 5, 33)))).is_err());
+        done(acts.row_32(0));
     });
     case("rows of nothing", FINE, |isa| {
         let mut acts = Activations::new();
@@ -270,11 +284,11 @@ fn activations_check_every_shape() {
     case("a short row", "the length of a row", |isa| Activations::new().reset(ALL, 1, 256).write(isa, 0, &odd(255)));
     case("no such row", "index out of bounds", |isa| Activations::new().reset(ALL, 1, 256).write(isa, 1, &odd(256)));
     case("no such row", "index out of bounds", |isa| Activations::new().reset(ALL, 1, 256).write(isa, MAX, &odd(256)));
-    case("nothing yet", "not written", |_| drop(Activations::new().row_f32(0).len()));
+    case("nothing yet", "not written", |_| done(Activations::new().row_f32(0).len()));
     for row in [2, MAX / 128, MAX] {
-        case("row_f32", "of 2 rows", |isa| drop(rows(isa, 2, 256).row_f32(row).len()));
-        case("row_32", "of 2 rows", |isa| drop(rows(isa, 2, 256).row_32(row).q.len()));
-        case("row_256", "of 2 rows", |isa| drop(rows(isa, 2, 256).row_256(row).q.len()));
+        case("row_f32", "of 2 rows", |isa| done(rows(isa, 2, 256).row_f32(row).len()));
+        case("row_32", "of 2 rows", |isa| done(rows(isa, 2, 256).row_32(row).q.len()));
+        case("row_256", "of 2 rows", |isa| done(rows(isa, 2, 256).row_256(row).q.len()));
     }
     case("smaller than before", FINE, |isa| {
         let mut acts = rows(isa, 4, 512);
@@ -286,47 +300,48 @@ fn activations_check_every_shape() {
 
 #[test]
 fn parts_are_handed_out_once_and_only_if_there_are_any() {
-    case("chunks of nothing", "index out of bounds", |_| drop(Chunks::new(&mut [0u8; 0], 0).take(0).len()));
+    case("chunks of nothing", "index out of bounds", |_| done(Chunks::new(&mut [0u8; 0], 0).take(0).len()));
     case("chunks of no length", FINE, |_| {
         let mut values = [1u8, 2, 3];
         let chunks = Chunks::new(&mut values, 0);
         assert_eq!((chunks.count(), chunks.take(2).len()), (3, 1));
     });
     case("one long chunk", FINE, |_| assert_eq!(Chunks::new(&mut [1u8, 2, 3], MAX).take(0).len(), 3));
-    case("no such chunk", "index out of bounds", |_| drop(Chunks::new(&mut [1u8, 2, 3], MAX).take(MAX).len()));
+    case("no such chunk", "index out of bounds", |_| done(Chunks::new(&mut [1u8, 2, 3], MAX).take(MAX).len()));
     case("values without a size", FINE, |_| assert_eq!(Chunks::new(&mut [(); 1000], 7).take(142).len(), 6));
     case("a chunk twice", "handed out twice", |_| {
         let mut values = [1u8, 2, 3];
         let chunks = Chunks::new(&mut values, 2);
-        drop((chunks.take(1).len(), chunks.take(1).len()));
+        done((chunks.take(1).len(), chunks.take(1).len()));
     });
-    case("rows of no length", "in rows of 0", |_| drop(OutTiles::new(&mut [0.0; 4], 0, 1).bands()));
-    case("a part of a row", "in rows of 3", |_| drop(OutTiles::new(&mut [0.0; 4], 3, 1).bands()));
+    case("rows of no length", "in rows of 0", |_| done(OutTiles::new(&mut [0.0; 4], 0, 1).bands()));
+    case("a part of a row", "in rows of 3", |_| done(OutTiles::new(&mut [0.0; 4], 3, 1).bands()));
     case("bands of any width", FINE, |_| {
         assert_eq!(OutTiles::new(&mut [0.0; 6], 3, 0).bands(), 3);
         assert_eq!(OutTiles::new(&mut [0.0; 6], 3, MAX).take(0).rows(), 0..3);
     });
-    case("no such band", "index out of bounds", |_| drop(OutTiles::new(&mut [0.0; 6], 3, 2).take(2).n()));
+    case("no such band", "index out of bounds", |_| done(OutTiles::new(&mut [0.0; 6], 3, 2).take(2).n()));
     case("a band twice", "handed out twice", |_| {
         let mut out = [0.0; 6];
         let tiles = OutTiles::new(&mut out, 3, 2);
-        drop((tiles.take(1).n(), tiles.take(1).n()));
+        done((tiles.take(1).n(), tiles.take(1).n()));
     });
-    case("a tile of no rows", "in rows of 0", |_| drop(Tile::whole(&mut [0.0; 4], 0).n()));
-    case("a tile of a part", "in rows of 5", |_| drop(Tile::whole(&mut [0.0; 4], 5).n()));
-    case("a tile of nothing", "token 0 of 0", |_| drop(Tile::whole(&mut [], MAX).col(0).len()));
-    case("no such token", "token 2 of 2", |_| drop(Tile::whole(&mut [0.0; 6], 3).col_mut(2).len()));
-    case("no such token at all", "token", |_| drop(Tile::whole(&mut [0.0; 6], 3).col(MAX).len()));
-    for range in [2..1, 0..4, 4..4, MAX - 1..MAX] {
+    case("a tile of no rows", "in rows of 0", |_| done(Tile::whole(&mut [0.0; 4], 0).n()));
+    case("a tile of a part", "in rows of 5", |_| done(Tile::whole(&mut [0.0; 4], 5).n()));
+    case("a tile of nothing", "token 0 of 0", |_| done(Tile::whole(&mut [], MAX).col(0).len()));
+    case("no such token", "token 2 of 2", |_| done(Tile::whole(&mut [0.0; 6], 3).col_mut(2).len()));
+    case("no such token at all", "token", |_| done(Tile::whole(&mut [0.0; 6], 3).col(MAX).len()));
+    for range in [Range { start: 2, end: 1 }, 0..4, 4..4, MAX - 1..MAX] {
         case("narrower than it is", &format!("{range:?}"), |_| {
-            drop(Tile::whole(&mut [0.0; 6], 3).narrow(range.clone()).n());
+            done(Tile::whole(&mut [0.0; 6], 3).narrow(range.clone()).n());
         });
     }
     case("renumbered", FINE, |_| {
         let mut out = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
         let tiles = OutTiles::new(&mut out, 3, 2);
         let mut tile = tiles.take(1).renumbered();
-        assert_eq!((tile.rows(), tile.col(1), tile.narrow(1..1).col(1).len()), (0..1, &[5.0][..], 0));
+        assert_eq!((tile.rows(), tile.col(1)), (0..1, &[5.0][..]));
+        assert!(tile.narrow(1..1).col(1).is_empty());
         assert_eq!(Tile::whole(&mut [], MAX).renumbered().rows(), 0..MAX);
     });
 }
@@ -339,7 +354,9 @@ fn layout(kind: KvKind, k_dim: usize, v_dim: usize, v_in_k: bool) -> KvLayout {
 fn attention_takes_every_length_of_heads() {
     for &(kind, name) in KvKind::NAMES {
         for k_dim in [0, 1, 3, 16, 31, 33, 65] {
-            for (v_dim, v_in_k) in [(0, false), (1, false), (17, false), (65, false), (0, true), (k_dim, true), (k_dim / 2, true)] {
+            for (v_dim, v_in_k) in
+                [(0, false), (1, false), (17, false), (65, false), (0, true), (k_dim, true), (k_dim / 2, true)]
+            {
                 let l = layout(kind, k_dim, v_dim, v_in_k);
                 case(&format!("{name}: {l:?}"), FINE, |isa| {
                     // A tile that starts anywhere.
@@ -352,13 +369,21 @@ fn attention_takes_every_length_of_heads() {
                     }
                     for rows in [0, 1, 8, 9] {
                         let q = Queries::prepare(isa, &l, &odd(rows * k_dim), rows, f32::NAN);
-                        #[expect(clippy::reversed_empty_ranges, reason = "nothing is seen then")]
-                        let ranges = [0..128, 5..5, 127..128, 9..3, u32::MAX..0, 17..90, 0..0, 128..128, 1..2];
+                        let [backwards, far] = [(9, 3), (u32::MAX, 0)].map(|(start, end)| Range { start, end });
+                        let ranges = [0..128, 5..5, 127..128, backwards, far, 17..90, 0..0, 128..128, 1..2];
                         let mut out = Partial::new();
                         let seen = TileBytes { tile, next: &memory_next(rows) };
                         attend_tile(isa, &l, seen, &q, &ranges[..rows], Some(0.0), &mut out);
                         let bias = odd(rows * TILE);
-                        attend_tile_biased(isa, &l, TileBytes::alone(tile), &q, (&ranges[..rows], &bias), None, &mut out);
+                        attend_tile_biased(
+                            isa,
+                            &l,
+                            TileBytes::alone(tile),
+                            &q,
+                            (&ranges[..rows], &bias),
+                            None,
+                            &mut out,
+                        );
                         let mut all = out.clone();
                         all.merge(isa, &out);
                         (0..rows).for_each(|row| all.finish(isa, row, Some(f32::NAN), &mut vec![0.0; v_dim]));
@@ -380,15 +405,17 @@ fn attention_checks_every_shape() {
         let l = layout(kind, 32, 16, false);
         let tile = || vec![0; l.tile_bytes()];
         let q = |isa| Queries::prepare(isa, &l, &odd(64), 2, 1.0);
-        let attend = |isa, l: &KvLayout, tile: &[u8], seen: &[std::ops::Range<u32>], bias: &[f32]| {
+        let attend = |isa, l: &KvLayout, tile: &[u8], seen: &[Range<u32>], bias: &[f32]| {
             attend_tile_biased(isa, l, TileBytes::alone(tile), &q(isa), (seen, bias), None, &mut Partial::new());
         };
         for wrong in [0, 1, tile().len() - 1, tile().len() + 1] {
-            case("a tile of another size", "attend_tile: tile", |isa| attend(isa, &l, &vec![0; wrong], &[0..1, 0..1], &[]));
+            case("a tile of another size", "attend_tile: tile", |isa| {
+                attend(isa, &l, &vec![0; wrong], &[0..1, 0..1], &[])
+            });
             case("store", "store: tile", |isa| l.store(isa, &mut vec![0; wrong], 0, &odd(32), &odd(16)));
             case("load_key", "load_key: tile", |_| l.load_key(&vec![0; wrong], 0, &mut [0.0; 32]));
         }
-        case("a range too few", "attend_tile: ranges", |isa| attend(isa, &l, &tile(), &[0..1], &[]));
+        case("a range too few", "attend_tile: ranges", |isa| attend(isa, &l, &tile(), &[0..1, 0..1][1..], &[]));
         case("a range past the tile", "attend_tile: slots", |isa| attend(isa, &l, &tile(), &[0..1, 0..129], &[]));
         case("a bias too short", "attend_tile: bias", |isa| attend(isa, &l, &tile(), &[0..1, 0..1], &odd(TILE)));
         let longer = layout(kind, 64, 16, false);
@@ -403,12 +430,16 @@ fn attention_checks_every_shape() {
         case("a long value", "store: value", |isa| l.store(isa, &mut tile(), 0, &odd(32), &odd(17)));
         case("more of a key than there is", "load_key", |_| l.load_key(&tile(), 0, &mut [0.0; 33]));
         for (k_dim, v_dim) in [(MAX, 1), (1, MAX), (MAX / 2 + 1, 0), (0, 1 << 31)] {
-            case("heads of any length", "heads of", |_| drop(layout(kind, k_dim, v_dim, false).tile_bytes()));
-            case("queries of any length", "", |isa| drop(Queries::prepare(isa, &layout(kind, k_dim, v_dim, false), &[], 0, 1.0)));
+            case("heads of any length", "heads of", |_| done(layout(kind, k_dim, v_dim, false).tile_bytes()));
+            case("queries of any length", "", |isa| {
+                done(Queries::prepare(isa, &layout(kind, k_dim, v_dim, false), &[], 0, 1.0))
+            });
         }
-        case("values past the key", "17 values in a key of 16", |_| drop(layout(kind, 16, 17, true).tile_bytes()));
-        case("as many queries as can be counted", "prepare: rows", |isa| drop(Queries::prepare(isa, &l, &[], MAX, 1.0)));
-        case("a product that wraps", "prepare: rows", |isa| drop(Queries::prepare(isa, &l, &[], 1 << 59, 1.0)));
+        case("values past the key", "17 values in a key of 16", |_| done(layout(kind, 16, 17, true).tile_bytes()));
+        case("as many queries as can be counted", "prepare: rows", |isa| {
+            done(Queries::prepare(isa, &l, &[], MAX, 1.0))
+        });
+        case("a product that wraps", "prepare: rows", |isa| done(Queries::prepare(isa, &l, &[], 1 << 59, 1.0)));
         case("a long row", "set: row", |isa| {
             Queries::new().set(isa, &l, [&odd(33)[..]].into_iter(), 1.0);
         });
@@ -440,8 +471,8 @@ fn partials_check_every_shape() {
         partial.reset(rows, v_dim);
         partial
     };
-    case("too many", "more than memory can hold", |_| drop(of(MAX, 1)));
-    case("too long", "more than memory can hold", |_| drop(of(1, MAX)));
+    case("too many", "more than memory can hold", |_| done(of(MAX, 1)));
+    case("too long", "more than memory can hold", |_| done(of(1, MAX)));
     case("of no rows", FINE, |isa| of(0, 5).merge(isa, &of(0, 5)));
     case("of no values", FINE, |isa| {
         let mut partial = of(3, 0);
@@ -452,7 +483,7 @@ fn partials_check_every_shape() {
     case("of others", "merge", |isa| of(2, 5).merge(isa, &of(3, 5)));
     case("of other values", "merge", |isa| of(2, 5).merge(isa, &of(2, 6)));
     for row in [2, MAX / 16 + 1, MAX] {
-        case("no such row", "of 2 rows", |_| drop(of(2, 5).values(row).len()));
+        case("no such row", "of 2 rows", |_| done(of(2, 5).values(row).len()));
         case("no such row", "of 2 rows", |isa| of(2, 5).finish(isa, row, None, &mut [0.0; 5]));
     }
     case("another length", "finish: out", |isa| of(2, 5).finish(isa, 0, None, &mut [0.0; 6]));
@@ -475,14 +506,20 @@ fn states_check_every_shape() {
             let (k, v) = (odd(n), odd(m));
             let step = DeltaStep { decay: &[f32::NAN], q: &k, k: &k, v: &v, beta: f32::INFINITY };
             case("delta_step", FINE, |isa| recurrent::delta_step(isa, &mut state(), &step, &mut odd(m), &mut odd(m)));
-            case("lightning_step", FINE, |isa| recurrent::lightning_step(isa, &mut state(), &step, &mut odd(m), &mut odd(m)));
+            case("lightning_step", FINE, |isa| {
+                recurrent::lightning_step(isa, &mut state(), &step, &mut odd(m), &mut odd(m))
+            });
             let step = WkvStep { r: &k, decay: &k, k: &k, v: &v };
             case("wkv6_step", FINE, |isa| recurrent::wkv6_step(isa, &mut state(), &step, &k, &mut odd(m)));
-            case("wkv7_step", FINE, |isa| recurrent::wkv7_step(isa, &mut state(), &step, (&k, &k), &mut odd(m), &mut odd(m)));
+            case("wkv7_step", FINE, |isa| {
+                recurrent::wkv7_step(isa, &mut state(), &step, (&k, &k), &mut odd(m), &mut odd(m))
+            });
         }
-        case("scan_channel", FINE, |isa| drop(recurrent::scan_channel(isa, &mut odd(n), &odd(n), (&odd(n), &odd(n)), 1.0, f32::NAN)));
+        case("scan_channel", FINE, |isa| {
+            done(recurrent::scan_channel(isa, &mut odd(n), &odd(n), (&odd(n), &odd(n)), 1.0, f32::NAN))
+        });
         case("scan_channel", "scan_channel", |isa| {
-            recurrent::scan_channel(isa, &mut odd(n), &odd(n + 1), (&odd(n), &odd(n)), 1.0, 1.0);
+            done(recurrent::scan_channel(isa, &mut odd(n), &odd(n + 1), (&odd(n), &odd(n)), 1.0, 1.0));
         });
     }
     let (a, b) = (odd(4), odd(5));
@@ -490,7 +527,9 @@ fn states_check_every_shape() {
     case("a short tap", "taps", |isa| recurrent::conv_step(isa, &[&a, &b], &mut odd(4), &a, &mut odd(4)));
     case("a short history", "history", |isa| recurrent::conv_step(isa, &[&a, &a], &mut odd(3), &a, &mut odd(4)));
     case("a short output", "history", |isa| recurrent::conv_step(isa, &[&a, &a], &mut odd(4), &a, &mut odd(3)));
-    case("a short state", "scan_head", |isa| recurrent::scan_head(isa, &mut odd(19), (1.0, 1.0), (&a, &a), &b, &mut odd(5)));
+    case("a short state", "scan_head", |isa| {
+        recurrent::scan_head(isa, &mut odd(19), (1.0, 1.0), (&a, &a), &b, &mut odd(5))
+    });
     case("c", "scan_head", |isa| recurrent::scan_head(isa, &mut odd(20), (1.0, 1.0), (&a, &b), &b, &mut odd(5)));
     let step = DeltaStep { decay: &b, q: &a, k: &a, v: &b, beta: 1.0 };
     case("decays", "one decay", |isa| recurrent::delta_step(isa, &mut odd(20), &step, &mut odd(5), &mut odd(5)));
@@ -506,8 +545,8 @@ fn states_check_every_shape() {
 #[test]
 fn teams_of_any_size() {
     case("a team of nobody", FINE, |_| assert_eq!(Team::new(0).lead(|lead| lead.threads()), 1));
-    case("a team of too many", "32767 at most", |_| drop(Team::new(1 << 15)));
-    case("a team of all numbers", "32767 at most", |_| drop(Team::new(MAX)));
+    case("a team of too many", "32767 at most", |_| done(Team::new(1 << 15)));
+    case("a team of all numbers", "32767 at most", |_| done(Team::new(MAX)));
     for worker in [0, 2, MAX] {
         case("no such member", "of a team of 2", |_| Team::new(2).serve(worker));
     }
@@ -526,6 +565,6 @@ fn teams_of_any_size() {
 fn names_and_loads() {
     case("by_name", FINE, |_| assert!(Isa::by_name("").is_none() && KvKind::by_name("\0").is_none()));
     case("from_gguf", FINE, |_| assert!(DType::from_gguf(u32::MAX).is_none()));
-    case("read", FINE, |isa| drop((ceiling::read(isa, &[]), ceiling::read(isa, &vec![1; 1001][1..]))));
-    case("multiply", FINE, |isa| drop(ceiling::multiply(isa, 0)));
+    case("read", FINE, |isa| done((ceiling::read(isa, &[]), ceiling::read(isa, &vec![1; 1001][1..]))));
+    case("multiply", FINE, |isa| done(ceiling::multiply(isa, 0)));
 }
