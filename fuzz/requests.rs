@@ -1,6 +1,7 @@
 //! The bodies of requests in every dialect, against a server of this process.
 
 use super::{model, options, pool};
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -135,6 +136,63 @@ fn server() -> SocketAddr {
     })
 }
 
+thread_local! {
+    /// The connection that goes on from request to request.
+    static CONNECTION: RefCell<Option<TcpStream>> = const { RefCell::new(None) };
+}
+
+/// What a server answers to a request, on a connection that it may have closed since the last one.
+fn answered(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+    let old = CONNECTION.take();
+    for connection in [old, None] {
+        let is_new = connection.is_none();
+        let mut stream = connection.unwrap_or_else(|| {
+            let stream = TcpStream::connect(address).expect("a connection");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+            stream.set_nodelay(true).expect("small packets");
+            stream
+        });
+        // A server may refuse and close before everything is sent.
+        let sent = stream.write_all(request).is_ok();
+        let answer = read(&mut stream);
+        if sent && is_whole(&answer) && !head(&answer).is_some_and(|(head, _)| head.contains("connection: close")) {
+            CONNECTION.set(Some(stream));
+        }
+        if is_new || !answer.is_empty() {
+            return answer;
+        }
+    }
+    Vec::new()
+}
+
+/// An answer, or what there is of it.
+fn read(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
+    while !is_whole(&answer) {
+        match stream.read(&mut piece) {
+            Ok(n) if n > 0 => answer.extend_from_slice(&piece[..n]),
+            _ => break,
+        }
+    }
+    answer
+}
+
+/// The head of an answer, in small letters, and its length.
+fn head(answer: &[u8]) -> Option<(String, usize)> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    Some((String::from_utf8_lossy(&answer[..end]).to_lowercase(), end))
+}
+
+/// Whether an answer has ended, as its head says.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some((head, end)) = head(answer) else { return false };
+    let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split("\r\n").next()?.parse().ok());
+    match length {
+        Some(length) => answer.len() - end >= length,
+        None => head.contains("transfer-encoding: chunked") && answer.ends_with(b"0\r\n\r\n"),
+    }
+}
+
 /// The first byte chooses the route; the second whether the rest is the body, or a name and a value that are put into a good
 /// one. Every request is answered, in time, and none of them is the server's own fault.
 pub fn requests(data: &[u8]) {
@@ -151,16 +209,11 @@ pub fn requests(data: &[u8]) {
         }
     };
     let (start, address) = (Instant::now(), server());
-    let mut stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    // A server may refuse and close before everything is sent.
-    drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)));
-    let mut answer = Vec::new();
-    drop(stream.read_to_end(&mut answer));
+    let answer = answered(address, &[head.as_bytes(), &body].concat());
     let answer = String::from_utf8_lossy(&answer);
     let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
     let body = String::from_utf8_lossy(&body);

@@ -1,5 +1,5 @@
-//! Ctrl-C and a polite kill: the first asks the running command to stop at a clean point, and ends the process after a
-//! moment if it can't (it waits for a server, a pipe, a long pass); the second ends it at once.
+//! Ctrl-C, a polite kill and a terminal that is closed: the first asks the running command to stop at a clean point, and ends
+//! the process after a moment if it can't (it waits for a server, a pipe, a long pass); the second ends it at once.
 
 use crate::platform::{output, process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -100,8 +100,8 @@ pub fn of_a_server() {
 /// A chat was asked to leave by this signal: whatever runs in it stops.
 pub fn leave(signal: i32) {
     flag().store(true, Ordering::SeqCst);
-    // A polite kill comes here twice, and must not be taken for the second of two.
-    if signal != SIGTERM {
+    // A polite kill comes here twice, and so does a terminal's end; it must not be taken for the second of two.
+    if signal != SIGTERM && !process::hangup_ends() {
         SIGNAL.store(signal, Ordering::SeqCst);
     }
 }

@@ -176,12 +176,15 @@ impl Activations {
     /// aren't written hold what was there before.
     ///
     /// # Panics
-    /// When `k` isn't a whole number of the blocks asked for: rows of weights always are.
+    /// When `k` isn't a whole number of the blocks asked for (rows of weights always are), or the values are more than can be
+    /// counted.
     pub fn reset(&mut self, kinds: ActKinds, n: usize, k: usize) -> ActWriter<'_> {
-        (self.kinds, self.n, self.k) = (kinds, n, k);
         let rows = |kind| if kinds.has(kind) { n } else { 0 };
         assert!(rows(ActKind::Block32) == 0 || k.is_multiple_of(32), "{k} activations in blocks of 32");
         assert!(rows(ActKind::Block256) == 0 || k.is_multiple_of(256), "{k} activations in blocks of 256");
+        // No product below is larger.
+        assert!(n.checked_mul(k).is_some(), "{n} rows of {k} activations are more than memory can hold");
+        (self.kinds, self.n, self.k) = (kinds, n, k);
         ActWriter {
             kinds,
             k,

@@ -38,6 +38,9 @@ use crate::isa::simd::LANES;
 /// Positions in a tile.
 pub const TILE: usize = 128;
 
+/// Longest key or value: a tile's size can then be computed.
+const MAX_DIM: usize = 1 << 30;
+
 /// Values that share a scale in a q8_0 cache.
 const BLOCK: usize = 32;
 
@@ -65,7 +68,12 @@ pub struct KvLayout {
 
 impl KvLayout {
     /// Size of a tile: a multiple of 64. Tiles are fastest if they also start at multiples of 64.
+    ///
+    /// # Panics
+    /// When a key or a value is longer than 2^30, or a value that is part of a key longer than the key.
     pub fn tile_bytes(&self) -> usize {
+        assert!(self.k_dim.max(self.v_dim) <= MAX_DIM, "heads of {} and {} values", self.k_dim, self.v_dim);
+        assert!(!self.v_in_k || self.v_dim <= self.k_dim, "{} values in a key of {}", self.v_dim, self.k_dim);
         let values = if self.v_in_k { 0 } else { self.value_bytes() + self.scale_bytes(self.v_dim) };
         self.values_start() + values
     }

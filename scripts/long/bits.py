@@ -36,9 +36,9 @@ with tempfile.TemporaryDirectory() as folder:
     for model in map(os.path.abspath, sys.argv[2:]):
         for kind in ("f16", "q8_0", "f32"):
             wanted = logits(model, folder, "--kv-type", kind, "--threads", "1")
-            ways = [(t, form, None) for t, form in itertools.product((1, 2, 3, 4), ("false", "true"))]
-            for threads, form, isa in ways + [(2, form, isa) for form in ("false", "true") for isa in isas]:
-                got = logits(model, folder, "--kv-type", kind, "--threads", str(threads), f"--interleave={form}", isa=isa)
+            ways = [(t, form, None) for t, form in itertools.product(("1", "2", "3!", "4!"), ("false", "true"))]
+            for threads, form, isa in ways + [("2", form, isa) for form in ("false", "true") for isa in isas]:
+                got = logits(model, folder, "--kv-type", kind, "--threads", threads, f"--interleave={form}", isa=isa)
                 count += 1
                 if got != wanted:
                     differ += 1

@@ -1,7 +1,19 @@
 //! What an engine counts.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use sync::{Mutex, MutexGuard};
+
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
+
+/// In a model that `loom` goes through in every order (`tests/loom/engine.rs`).
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+}
 
 /// What is counted, from the start on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

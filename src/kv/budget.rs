@@ -3,9 +3,28 @@
 //! Models that are served together share one [`SharedBudget`]. Each is sure of the bytes that one conversation needs, so that
 //! it never waits for another to end; the rest belongs to whoever needs it first, and who is idle gives it back when asked.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, rest};
+
+/// What threads share, as the standard library has it.
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard};
+    pub(super) use std::thread::sleep as rest;
+}
+
+/// The same in a model that `loom` goes through in every order (`tests/loom/engine.rs`): others run instead of time.
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+
+    pub(super) fn rest(_: std::time::Duration) {
+        loom::thread::yield_now();
+    }
+}
 
 /// How often a model that is being opened looks for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -81,7 +100,7 @@ impl SharedBudget {
                 member.urgent.store(true, Ordering::Relaxed);
                 member.want(missing);
             }
-            std::thread::sleep(LOOK_AGAIN);
+            rest(LOOK_AGAIN);
         }
     }
 

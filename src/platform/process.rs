@@ -70,15 +70,29 @@ fn status<const N: usize>(keys: [&str; N]) -> [u64; N] {
     })
 }
 
+/// Whether the signal of a terminal that is closed asks to stop: not where who started this process has it ignored (nohup), nor
+/// where the system does not tell. It is asked once, before anything handles the signal.
+pub(crate) fn hangup_ends() -> bool {
+    static ENDS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ENDS.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        // Signal 1.
+        ignored.is_some_and(|mask| mask & 1 == 0)
+    })
+}
+
 /// Calls `received` with the number of each signal that asks to stop, on a thread of its own. Where the system refuses,
 /// the default action stays.
 pub(crate) fn on_signals(received: fn(i32)) {
     #[cfg(unix)]
     {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let asking = if hangup_ends() { &[SIGINT, SIGTERM, SIGHUP][..] } else { &[SIGINT, SIGTERM] };
         let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             // In the thread, so that where there is none the default action stays.
-            if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
+            if let Ok(mut signals) = signal_hook::iterator::Signals::new(asking) {
                 signals.forever().for_each(received);
             }
         });

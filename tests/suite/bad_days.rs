@@ -64,6 +64,32 @@ fn a_signal_ends_every_command_that_waits() {
     }
 }
 
+/// A window that is closed ends what runs in it as a polite kill does: nothing unfinished stays. What `nohup` starts goes on.
+#[test]
+fn a_closed_terminal_ends_a_command_in_order() {
+    let home = Home::new();
+    let model = model();
+    let child = started(&home, &["perplexity", &model, "--file", "-"]);
+    std::thread::sleep(Duration::from_millis(600));
+    signal(&child, "-HUP");
+    let (stdin, output) = waited(child);
+    drop(stdin);
+    let (code, _, err) = told(&output);
+    assert!(code == Some(130) && err.contains("interrupted"), "{code:?}: {err}");
+
+    let command = home.command(&["tokenize", &model]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    signal(&child, "-HUP");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// The output of a child whose stdin stays open until then.
 fn waited(mut child: Child) -> (Option<std::process::ChildStdin>, Output) {
     let stdin = child.stdin.take();

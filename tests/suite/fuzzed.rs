@@ -4,7 +4,7 @@
 #[allow(clippy::expect_used, reason = "a harness panics on faults of its own")]
 mod harness;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokki::testing::Rng;
 
 /// What inputs are made of: pieces that the parsers know.
@@ -76,14 +76,21 @@ fn drawn(rng: &mut Rng) -> Vec<u8> {
 fn saved_and_drawn_inputs_find_nothing() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz");
     let count = std::env::var("TOKKI_TEST_DRAWN").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
+    // Where `scripts/long/fuzz` wants files to begin with.
+    let seeds = std::env::var_os("TOKKI_TEST_SEEDS").map(PathBuf::from);
     for (name, _) in harness::ALL {
         let files = std::fs::read_dir(corpus.join(name)).into_iter().flatten().flatten();
         for file in files {
             harness::run(name, &std::fs::read(file.path()).unwrap());
         }
         let mut rng = Rng::new(7);
-        for _ in 0..count {
-            harness::run(name, &drawn(&mut rng));
+        let drawn = (0..count).map(|_| drawn(&mut rng));
+        for (number, input) in harness::beginnings(name).into_iter().chain(drawn).enumerate() {
+            harness::run(name, &input);
+            if let Some(folder) = seeds.as_ref().map(|folder| folder.join(name)) {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(folder.join(format!("seed-{number}")), &input).unwrap();
+            }
         }
     }
 }

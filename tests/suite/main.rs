@@ -7,6 +7,7 @@ mod arch_specs;
 mod architectures;
 #[cfg(target_os = "linux")]
 mod bad_days;
+mod bits_matrix;
 #[cfg(target_os = "linux")]
 mod boundaries;
 mod chat;

@@ -29,7 +29,12 @@ impl Partial {
     }
 
     /// Makes this the neutral partial of `rows` rows: no key seen.
+    ///
+    /// # Panics
+    /// When they are more than can be counted.
     pub fn reset(&mut self, rows: usize, v_dim: usize) {
+        let countable = v_dim.checked_next_multiple_of(LANES).and_then(|stride| stride.checked_mul(rows)).is_some();
+        assert!(countable, "{rows} rows of {v_dim} values are more than memory can hold");
         (self.rows, self.v_dim) = (rows, v_dim);
         for (vec, len, value) in [
             (&mut self.max, rows, f32::NEG_INFINITY),
@@ -61,6 +66,7 @@ impl Partial {
     /// # Panics
     /// If there is no such row.
     pub fn values(&self, row: usize) -> &[f32] {
+        assert!(row < self.rows, "row {row} of {} rows", self.rows);
         &self.acc[row * self.stride()..][..self.v_dim]
     }
 
@@ -84,6 +90,7 @@ impl Partial {
     /// # Panics
     /// If there is no such row or `out` isn't `v_dim` long.
     pub fn finish(&self, isa: Isa, row: usize, sink: Option<f32>, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {} rows", self.rows);
         assert_eq!(out.len(), self.v_dim, "finish: out");
         dispatch(isa, Finish { partial: self, row, sink, out });
     }

@@ -51,17 +51,19 @@ impl Queries {
     /// # Panics
     /// If `rows` doesn't hold `n_rows * k_dim` values.
     pub fn prepare(isa: Isa, layout: &KvLayout, rows: &[f32], n_rows: usize, scale: f32) -> Self {
-        assert_eq!(rows.len(), n_rows * layout.k_dim, "prepare: rows");
+        assert_eq!(Some(rows.len()), n_rows.checked_mul(layout.k_dim), "prepare: rows");
         let mut queries = Self::new();
-        queries.set(isa, layout, rows.chunks_exact(layout.k_dim), scale);
+        queries.set(isa, layout, (0..n_rows).map(|row| &rows[row * layout.k_dim..][..layout.k_dim]), scale);
         queries
     }
 
     /// Prepares other rows in the same memory.
     ///
     /// # Panics
-    /// If a row isn't `k_dim` long.
+    /// If a row isn't `k_dim` long, there are more than `rows` promised, or more than can be counted.
     pub fn set<'r>(&mut self, isa: Isa, layout: &KvLayout, rows: impl ExactSizeIterator<Item = &'r [f32]>, scale: f32) {
+        let countable = rows.len().checked_next_multiple_of(ROWS).and_then(|n| n.checked_mul(layout.k_dim)).is_some();
+        assert!(countable, "{} rows of {} values are more than memory can hold", rows.len(), layout.k_dim);
         self.rows = rows.len();
         self.k_dim = layout.k_dim;
         self.quantized = layout.kind.scaled();
@@ -75,7 +77,7 @@ impl Queries {
         self.sums.clear();
         self.sums.resize(scales, [0; ROWS]);
         for (row, x) in rows.enumerate() {
-            assert_eq!(x.len(), layout.k_dim, "set: row {row}");
+            assert!(row < self.rows && x.len() == layout.k_dim, "set: row {row} of {}, {} values", self.rows, x.len());
             dispatch(isa, SetRow { queries: self, row, x, scale });
         }
     }

@@ -9,9 +9,10 @@ use crate::isa::simd::{Kernel, LANES, Simd, load_padded, store_partial};
 /// `[K - 1][channels]`, oldest first.
 ///
 /// # Panics
-/// If the lengths differ.
+/// If the lengths differ, or there are no taps.
 pub fn conv_step(isa: Isa, taps: &[&[f32]], history: &mut [f32], input: &[f32], out: &mut [f32]) {
     let channels = input.len();
+    assert!(!taps.is_empty(), "conv_step: no taps");
     assert_eq!((out.len(), history.len()), (channels, (taps.len() - 1) * channels), "conv_step: out, history");
     assert!(taps.iter().all(|tap| tap.len() == channels), "conv_step: taps");
     dispatch(isa, Conv { taps, history, input, out });

@@ -67,7 +67,8 @@ impl Kernel for Delta<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let step = self.step;
-        let len = step.v.len();
+        // Of no values there are no rows.
+        let len = step.v.len().max(1);
         if self.correct {
             // What the state holds for the key, then what is missing.
             self.scratch.fill(0.0);

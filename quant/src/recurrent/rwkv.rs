@@ -47,7 +47,7 @@ impl Kernel for Wkv6<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let WkvStep { r, decay, k, v } = *self.step;
         self.out.fill(0.0);
-        for (i, row) in self.state.chunks_exact_mut(v.len()).enumerate() {
+        for (i, row) in self.state.chunks_exact_mut(v.len().max(1)).enumerate() {
             let (key, seen) = (s.splat(k[i]), s.splat(k[i] * self.bonus[i]));
             let columns = v.chunks(LANES).zip(self.out.chunks_mut(LANES));
             for (state, (v, out)) in row.chunks_mut(LANES).zip(columns) {
@@ -93,14 +93,14 @@ impl Kernel for Wkv7<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let WkvStep { r, decay, k, v } = *self.step;
         self.scratch.fill(0.0);
-        for (row, removal) in self.state.chunks_exact(v.len()).zip(self.removal) {
+        for (row, removal) in self.state.chunks_exact(v.len().max(1)).zip(self.removal) {
             for (state, sum) in row.chunks(LANES).zip(self.scratch.chunks_mut(LANES)) {
                 let read = s.fma(load_padded(s, state, 0.0), s.splat(-removal), load_padded(s, sum, 0.0));
                 store_partial(s, read, sum);
             }
         }
         self.out.fill(0.0);
-        for (i, row) in self.state.chunks_exact_mut(v.len()).enumerate() {
+        for (i, row) in self.state.chunks_exact_mut(v.len().max(1)).enumerate() {
             let columns = v.chunks(LANES).zip(self.scratch.chunks(LANES)).zip(self.out.chunks_mut(LANES));
             for (state, ((v, removed), out)) in row.chunks_mut(LANES).zip(columns) {
                 let kept = s.mul(load_padded(s, state, 0.0), s.splat(decay[i]));

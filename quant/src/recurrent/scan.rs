@@ -36,8 +36,9 @@ impl Kernel for Head<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let decay = s.splat(self.decay);
-        for ((state, x), out) in self.state.chunks_exact_mut(self.b.len()).zip(self.x).zip(self.out) {
+        let (decay, n) = (s.splat(self.decay), self.b.len());
+        for (i, (x, out)) in self.x.iter().zip(self.out).enumerate() {
+            let state = &mut self.state[i * n..][..n];
             let input = s.splat(x * self.dt);
             let mut sums = s.splat(0.0);
             for ((state, b), c) in state.chunks_mut(LANES).zip(self.b.chunks(LANES)).zip(self.c.chunks(LANES)) {

@@ -164,6 +164,11 @@ pub(in crate::store) fn read(path: &Path) -> Option<Told> {
         return None;
     }
     input::open_regular(path).ok()?.take(MAX_JOURNAL_BYTES).read_to_end(&mut bytes).ok()?;
+    told(&bytes)
+}
+
+/// What a journal of these bytes says.
+fn told(bytes: &[u8]) -> Option<Told> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n')? + 1;
     let mut lines = std::str::from_utf8(bytes.get(..whole)?).ok()?.lines();
     let head: JournalHead = serde_json::from_str(lines.next()?).ok().filter(JournalHead::makes_sense)?;
@@ -181,10 +186,10 @@ pub(in crate::store) fn read(path: &Path) -> Option<Told> {
 }
 
 #[cfg(any(test, feature = "testing"))]
-/// The length of the file that the record of a download at `path` is about, and the bytes that it says are there; `None`
-/// for a record that cannot be used.
-pub fn vouched(path: &Path) -> Option<(u64, Vec<Range<u64>>)> {
-    let Told { head, done, begun, .. } = read(path)?;
+/// The length of the file that the record of a download is about, and the bytes that it says are there; `None` for a record
+/// that cannot be used.
+pub fn vouched(record: &[u8]) -> Option<(u64, Vec<Range<u64>>)> {
+    let Told { head, done, begun, .. } = told(record)?;
     let front = |(&index, (length, _)): (&u64, &(u64, String))| {
         let start = head.range(index).start;
         start..start.saturating_add(*length)
@@ -270,7 +275,7 @@ mod tests {
         let opened = Journal::open(&path, head()).unwrap();
         assert_eq!(opened.begun, Begun::from([(0, (200, b.clone()))]), "the later line, and only what can be");
         assert_eq!(opened.done, Done::from([(1, b)]));
-        assert_eq!(vouched(&path), Some((10_000, vec![4096..8192, 0..200])));
+        assert_eq!(vouched(&std::fs::read(&path).unwrap()), Some((10_000, vec![4096..8192, 0..200])));
     }
 
     #[test]
