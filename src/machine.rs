@@ -70,6 +70,16 @@ impl Machine {
         self.cores.iter().filter(|core| core.kind != CoreKind::Little).count()
     }
 
+    /// Where the cores that are worth a thread are of several kinds, the numbers of threads that may be the fastest, in rising
+    /// order: the performance cores alone, and all. Which of them it is, and whether it is the same for prompts and for
+    /// answers, only a measurement tells.
+    pub fn mixed(&self) -> Option<[usize; 2]> {
+        let all = self.useful_cores();
+        let fast = self.cores.iter().filter(|core| core.kind == CoreKind::Performance).count();
+        // A quota is of time, whatever the core.
+        (self.threads().0 == all && (1..all).contains(&fast)).then_some([fast, all])
+    }
+
     /// The number of threads for this machine and the reason in words; see [`threads`].
     pub fn threads(&self) -> (usize, String) {
         let cores = self.useful_cores();
@@ -81,6 +91,7 @@ impl Machine {
         let mut reason = match (self.online.len() > self.allowed.len(), little) {
             (true, _) => format!("physical cores among the {} CPUs allowed to this process", self.allowed.len()),
             (false, 0) => "physical cores".to_owned(),
+            (false, 1) => "physical cores without a little one".to_owned(),
             (false, n) => format!("physical cores without {n} little ones"),
         };
         let mut count = cores;
@@ -123,12 +134,59 @@ fn cpu_name(cpuinfo: &str) -> String {
     value("model name").or_else(|| value("Model")).or_else(|| value("Hardware")).unwrap_or_default().to_owned()
 }
 
+/// What tells apart the kinds of cores that one machine mixes.
+struct Kinds {
+    /// Hybrid Intel processors: lists of the smaller cores, and of those of their low-power island.
+    atoms: Vec<usize>,
+    low_power: Vec<usize>,
+    /// Speed by the kernel's measure (ARM), else the highest frequency; and the largest of all.
+    speeds: BTreeMap<usize, u64>,
+    largest: u64,
+    /// The speeds are frequencies.
+    by_frequency: bool,
+}
+
+impl Kinds {
+    fn read(root: &Path, allowed: &[usize]) -> Self {
+        let text = |path: &str| std::fs::read_to_string(root.join("sys/devices").join(path)).unwrap_or_default();
+        let list = |path: &str| cpu_list(&text(path));
+        let numbers = |file: &str| -> BTreeMap<usize, u64> {
+            let number =
+                |&cpu: &usize| text(&format!("system/cpu/cpu{cpu}/{file}")).trim().parse().ok().map(|n| (cpu, n));
+            allowed.iter().filter_map(number).collect()
+        };
+        let capacities = numbers("cpu_capacity");
+        let by_frequency = capacities.is_empty();
+        let speeds = if by_frequency { numbers("cpufreq/cpuinfo_max_freq") } else { capacities };
+        let largest = speeds.values().copied().max().unwrap_or(0);
+        Self { atoms: list("cpu_atom/cpus"), low_power: list("cpu_lowpower/cpus"), speeds, largest, by_frequency }
+    }
+
+    fn of(&self, cpu: usize) -> CoreKind {
+        if self.low_power.contains(&cpu) {
+            return CoreKind::Little;
+        }
+        if self.atoms.contains(&cpu) {
+            return CoreKind::Efficiency;
+        }
+        let Some(&speed) = self.speeds.get(&cpu) else { return CoreKind::Performance };
+        // Cores of one kind differ a little in frequency: the best of them may go higher. Those of the compact kind (Zen 4c)
+        // reach three quarters. A hybrid Intel processor has said already which its smaller ones are.
+        let full = if !self.by_frequency { self.largest } else { self.largest / 5 * 4 };
+        if speed.saturating_mul(2) < self.largest {
+            CoreKind::Little
+        } else if speed < full && self.atoms.is_empty() {
+            CoreKind::Efficiency
+        } else {
+            CoreKind::Performance
+        }
+    }
+}
+
 /// The allowed CPUs grouped into cores.
 fn cores(root: &Path, allowed: &[usize]) -> Vec<Core> {
     let text = |path: &str| std::fs::read_to_string(root.join("sys/devices").join(path)).unwrap_or_default();
-    let atoms = cpu_list(&text("cpu_atom/cpus"));
-    let capacity = |cpu: usize| text(&format!("system/cpu/cpu{cpu}/cpu_capacity")).trim().parse::<u64>().ok();
-    let largest = allowed.iter().filter_map(|&cpu| capacity(cpu)).max().unwrap_or(0);
+    let kinds = Kinds::read(root, allowed);
     let mut cores: Vec<Core> = Vec::new();
     for &cpu in allowed {
         if cores.iter().any(|core| core.cpus.contains(&cpu)) {
@@ -138,13 +196,7 @@ fn cores(root: &Path, allowed: &[usize]) -> Vec<Core> {
         let names = ["core_cpus_list", "thread_siblings_list"];
         let siblings = names.iter().map(|name| cpu_list(&text(&format!("{topology}/{name}")))).find(|l| !l.is_empty());
         let cpus = siblings.filter(|list| list.contains(&cpu)).unwrap_or_else(|| vec![cpu]);
-        let kind = match capacity(cpu) {
-            Some(capacity) if capacity * 2 < largest => CoreKind::Little,
-            Some(capacity) if capacity < largest => CoreKind::Efficiency,
-            _ if atoms.contains(&cpu) => CoreKind::Efficiency,
-            _ => CoreKind::Performance,
-        };
-        cores.push(Core { cpus, kind });
+        cores.push(Core { cpus, kind: kinds.of(cpu) });
     }
     cores
 }
@@ -386,10 +438,49 @@ pub(crate) mod tests {
         );
         let kinds: Vec<_> = arm.cores.iter().map(|core| core.kind).collect();
         assert_eq!(kinds, [CoreKind::Little, CoreKind::Efficiency, CoreKind::Performance]);
-        assert_eq!(arm.threads(), (2, "physical cores without 1 little ones".to_owned()));
+        assert_eq!(arm.threads(), (2, "physical cores without a little one".to_owned()));
         let intel = machine("", &["0-1", "0-1", "2", "3"], &[("sys/devices/cpu_atom/cpus", "2-3\n")]);
         assert_eq!(intel.cores.iter().filter(|core| core.kind == CoreKind::Efficiency).count(), 2);
         assert_eq!(intel.threads().0, 3);
+    }
+
+    #[test]
+    fn numbers_to_choose_from_on_mixed_cores() {
+        // Two large cores of two threads, four smaller ones, two of the low-power island.
+        let siblings = ["0-1", "0-1", "2-3", "2-3", "4", "5", "6", "7", "8", "9"];
+        let lists = [("sys/devices/cpu_atom/cpus", "4-7\n"), ("sys/devices/cpu_lowpower/cpus", "8-9\n")];
+        let intel = machine("", &siblings, &lists);
+        assert_eq!(intel.mixed(), Some([2, 6]));
+        // On half of them alone, and under a quota, there's nothing to choose.
+        assert_eq!(machine("Cpus_allowed_list:\t0-3\n", &siblings, &lists).mixed(), None);
+        let mut limited = intel.clone();
+        limited.quota = Some(3.0);
+        assert_eq!(limited.mixed(), None);
+        assert_eq!(machine("", &["0,2", "1,3", "0,2", "1,3"], &[]).mixed(), None);
+    }
+
+    #[test]
+    fn kinds_by_frequency_where_the_kernel_has_no_measure() {
+        let speed = |cpu| format!("{CPU}/cpu{cpu}/cpufreq/cpuinfo_max_freq");
+        let kinds = |speeds: [&str; 4], more: &[(&str, &str)]| {
+            let paths = [0, 1, 2, 3].map(speed);
+            let mut files: Vec<_> = paths.iter().map(String::as_str).zip(speeds).collect();
+            files.extend(more);
+            machine("", &["0", "1", "2", "3"], &files).cores.iter().map(|core| core.kind).collect::<Vec<_>>()
+        };
+        use CoreKind::{Efficiency as E, Little as L, Performance as P};
+        // Favoured cores are no kind of their own; compact ones are; a board's little ones too.
+        assert_eq!(kinds(["5800000", "5800000", "5500000", "5500000"], &[]), [P, P, P, P]);
+        assert_eq!(kinds(["5100000", "5000000", "3700000", "3700000"], &[]), [P, P, E, E]);
+        assert_eq!(kinds(["2400000", "2400000", "1100000", "1100000"], &[]), [P, P, L, L]);
+        // Efficiency cores have a lower frequency, and are known by their list.
+        let atoms = [("sys/devices/cpu_atom/cpus", "2-3")];
+        assert_eq!(kinds(["5000000", "5000000", "3800000", "3800000"], &atoms), [P, P, E, E]);
+        // The kernel's own measure counts for more.
+        let capacity = format!("{CPU}/cpu1/cpu_capacity");
+        let first = format!("{CPU}/cpu0/cpu_capacity");
+        let measured = [(first.as_str(), "1024"), (capacity.as_str(), "700")];
+        assert_eq!(kinds(["2000000", "2000000", "2000000", "2000000"], &measured), [P, E, P, P]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::ops::Range;
 use crate::activation::{Activations, Bytes32};
 use crate::formats::{Format32, Format256};
 use crate::isa::dispatch::{portable, with_vectors};
-use crate::isa::simd::{Kernel, MAX_ROWS, Simd, Task, Words};
+use crate::isa::simd::{Dots, Kernel, MAX_ROWS, Simd, Task, Words};
 use crate::isa::{Isa, caches};
 use crate::layout::{Layout, Plain};
 use crate::matrix::Matrix;
@@ -154,7 +154,10 @@ fn multiply_all<S: Words, K: Kind<S>>(
     let part = (slice.blocks * K::LEN / 32).div_ceil(slice.groups);
     let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
     for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::COLUMNS).enumerate() {
-        let columns = n * t / tiles..n * (t + 1) / tiles;
+        // Columns that are multiplied in pairs are not parted.
+        let together = if S::DOTS == Dots::Tiles32 { 2 } else { 1 };
+        let border = |t: usize| n.min(n.div_ceil(together) * t / tiles * together);
+        let columns = border(t)..border(t + 1);
         for (c, column) in columns.clone().enumerate() {
             let column = product.cols.get(column);
             tile.set_bytes(s, c, quants::<S, K>(x, column, slice), K::FORM);

@@ -12,7 +12,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::x_tile::{Form, XTile};
+use super::x_tile::{Form, HIGH, MAX_COLUMNS, XTile};
 use crate::activation::{ActRow, Activations, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held, Rows};
 use crate::isa::simd::{Dots, Task, Words};
@@ -40,7 +40,7 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
         Dots::None => return Plan::Halves,
         Dots::Pairs16 => (false, 2 * product),
         Dots::Quads32 => (true, 4 * product),
-        Dots::Signed32 => return if groups { Plan::Scaled32 } else { Plan::Flat },
+        Dots::Signed32 | Dots::Tiles32 => return if groups { Plan::Scaled32 } else { Plan::Flat },
     };
     let fits = match 32767 / sum {
         8.. => 8,
@@ -63,18 +63,21 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
 /// Whether bytes are multiplied with the activations plus 128: products want one unsigned factor, and the weights, if
 /// `signed`, are none.
 const fn biased(dots: Dots, plan: Plan, signed: bool) -> bool {
-    signed && !matches!((dots, plan), (Dots::Signed32, _) | (_, Plan::Halves))
+    signed && !matches!((dots, plan), (Dots::Signed32 | Dots::Tiles32, _) | (_, Plan::Halves))
 }
 
 /// Where things stand in a record, in pairs of vectors. The scale is at 0, that of the minima at 1.
 #[derive(Clone, Copy)]
 pub(super) struct Record {
     plan: Plan,
+    /// Products are taken of two rows and two columns: two vectors of quants hold words of rows 0, 0, 1, 1 and of 2, 2, 3, 3, and
+    /// minima stand likewise, as bytes.
+    tiles: bool,
     /// Where the integer sums start from; 0 when they start from zero.
     start: usize,
     /// Scales of groups.
     scales: usize,
-    /// Minima of groups, two in a word.
+    /// Minima of groups, two in a word, or four ([`Record::tiles`]).
     mins: usize,
     /// Quants.
     quants: usize,
@@ -83,19 +86,20 @@ pub(super) struct Record {
 }
 
 impl Record {
-    const fn new(plan: Plan, words: usize, min: bool, biased: bool, groups: usize) -> Self {
-        let halves = matches!(plan, Plan::Halves);
+    const fn new(dots: Dots, plan: Plan, words: usize, min: bool, biased: bool, groups: usize) -> Self {
+        let (halves, tiles) = (matches!(plan, Plan::Halves), matches!(dots, Dots::Tiles32));
         let next = if min { 2 } else { 1 };
         let (start, scales) = if biased { (next, next + 1) } else { (0, next) };
         let mins = scales + if halves { 0 } else { groups };
-        let quants = mins + if min { groups / 2 } else { 0 };
-        Self { plan, start, scales, mins, quants, len: quants + if halves { 2 * words } else { words } }
+        let quants = mins + if !min { 0 } else { groups / if tiles { 4 } else { 2 } };
+        Self { plan, tiles, start, scales, mins, quants, len: quants + if halves { 2 * words } else { words } }
     }
 
     /// In which form the activations are wanted.
     const fn form(self) -> Form {
         match self.plan {
             Plan::Halves => Form::Halves,
+            _ if self.tiles => Form::Pairs,
             // What the 128 adds is in the record.
             _ if self.start != 0 => Form::Unsigned,
             _ => Form::Signed,
@@ -281,6 +285,91 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
     sums
 }
 
+/// Products of two vectors of rows with pairs of columns: of pair `p`, those of rows 0 and 1 of each four are at `2 p`, those of
+/// rows 2 and 3 after it.
+type Tiles<S> = [[<S as Words>::V; MAX_COLUMNS]; 2];
+
+/// Adds the products of two words of `C` columns with those of two vectors of rows, `words` of a record.
+#[inline(always)]
+fn add_tiles<S: Words, const C: usize>(s: S, sums: &mut Tiles<S>, words: [[S::V; 2]; 2], x: impl Fn(usize) -> S::V) {
+    for p in 0..C.div_ceil(2) {
+        let x = x(p);
+        for r in 0..2 {
+            sums[r][2 * p] = s.dot_tiles(sums[r][2 * p], words[0][r], x);
+            sums[r][2 * p + 1] = s.dot_tiles(sums[r][2 * p + 1], words[1][r], x);
+        }
+    }
+}
+
+/// The sums of `C` columns with one lane for a row.
+#[inline(always)]
+fn by_rows<S: Words, const C: usize>(s: S, tiles: &Tiles<S>) -> [[S::V; C]; 2] {
+    let mut out = [[s.splat_u32(0); C]; 2];
+    for r in 0..2 {
+        for c in 0..C {
+            out[r][c] = s.unzip_words(tiles[r][c / 2 * 2], tiles[r][c / 2 * 2 + 1])[c % 2];
+        }
+    }
+    out
+}
+
+/// As [`integers`], by tiles of two rows and two columns: `x` are pairs of columns of `LEN / 2` bytes each.
+#[inline(always)]
+fn integers_by_tiles<S: Words, const C: usize, const LEN: usize>(
+    s: S,
+    layout: Record,
+    group: usize,
+    record: &[S::V],
+    x: &[&[u8; LEN]; C],
+) -> [[S::V; C]; 2] {
+    let zero = [[s.splat_u32(0); MAX_COLUMNS]; 2];
+    let (mut sums, quants) = (zero, &record[2 * layout.quants..]);
+    for g in 0..LEN / 8 / group {
+        let mut part = if layout.plan == Plan::Flat { sums } else { zero };
+        for at in (g * group..(g + 1) * group).step_by(2) {
+            let words = [pair(quants, at), pair(quants, at + 1)];
+            add_tiles::<S, C>(s, &mut part, words, |p| s.load_words(&x[p][8 * at..8 * at + 16]));
+        }
+        if layout.plan == Plan::Flat {
+            sums = part;
+            continue;
+        }
+        for (r, scale) in pair(record, layout.scales + g).into_iter().enumerate() {
+            let scale = s.zip_words(scale, scale);
+            for i in 0..C.div_ceil(2) * 2 {
+                sums[r][i] = s.add_u32(sums[r][i], s.mul_u32(part[r][i], scale[i % 2]));
+            }
+        }
+    }
+    by_rows(s, &sums)
+}
+
+/// The products of the minima of super-block `b` with sums of groups, each taken apart into two bytes.
+#[inline(always)]
+fn minima_by_tiles<S: Words, const C: usize>(
+    s: S,
+    layout: Record,
+    groups: usize,
+    record: &[S::V],
+    (x, b): (&XTile, usize),
+) -> [[S::V; C]; 2] {
+    let zero = [[s.splat_u32(0); MAX_COLUMNS]; 2];
+    let mut sums = [zero; 2];
+    for i in 0..groups / 8 {
+        let words = [pair(record, layout.mins + 2 * i), pair(record, layout.mins + 2 * i + 1)];
+        for (part, sums) in sums.iter_mut().enumerate() {
+            add_tiles::<S, C>(s, sums, words, |p| s.load_words(x.minima(b, p, i)[part]));
+        }
+    }
+    let mut tiles = zero;
+    for r in 0..2 {
+        for i in 0..C.div_ceil(2) * 2 {
+            tiles[r][i] = s.add_u32(sums[0][r][i], s.shl(sums[1][r][i], HIGH));
+        }
+    }
+    by_rows(s, &tiles)
+}
+
 /// `sums += scale * d * integers`, rounded as the definition does.
 #[inline(always)]
 fn add_scaled<S: Words, const C: usize>(
@@ -323,8 +412,14 @@ fn write_chunk<S: Words>(
             }
             continue;
         }
+        if layout.tiles {
+            for (i, words) in quants.as_chunks::<2>().0.iter().enumerate() {
+                let at = 2 * (8 * j + h * group + 2 * i) + r;
+                [out[at], out[at + 2]] = s.zip_words(words[0], words[1]);
+            }
+        }
         let mut sum = s.splat_u32(0);
-        for (i, &x) in quants.iter().enumerate() {
+        for (i, &x) in quants.iter().enumerate().filter(|_| !layout.tiles) {
             out[2 * (8 * j + h * group + i) + r] = x;
             if layout.start != 0 {
                 sum = s.add_bytes(sum, x);
@@ -373,7 +468,7 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     type Format = F;
     const LAYOUT: Record = {
         let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false);
-        Record::new(plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
+        Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
 
@@ -407,6 +502,7 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
         let layout = const { <Self as Kind<S>>::LAYOUT };
         let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
             (Form::Halves, _) => integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b)),
+            (Form::Pairs, _) => integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(b)),
             (_, true) => integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b)),
             (_, false) => integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b)),
         };
@@ -438,7 +534,7 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     type Format = F;
     const LAYOUT: Record = {
         let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true);
-        Record::new(plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
+        Record::new(S::DOTS, plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
 
@@ -447,7 +543,11 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     }
 
     fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
-        tile.set_sums_256(c, x.row_256(column), blocks, Self::GROUPS);
+        let x = x.row_256(column);
+        match const { <Self as Kind<S>>::FORM } {
+            Form::Pairs => tile.set_pairs_256(c, x, blocks, Self::GROUPS),
+            _ => tile.set_sums_256(c, x, blocks, Self::GROUPS),
+        }
     }
 
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>) {
@@ -461,7 +561,12 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         record[r] = head.d;
         if F::MIN {
             record[2 + r] = head.min;
-            for (i, &mins) in head.mins[..Self::GROUPS / 4].iter().enumerate() {
+            for (i, mins) in head.mins[..Self::GROUPS / 4].as_chunks().0.iter().enumerate().filter(|_| layout.tiles) {
+                let [first, second] = *mins;
+                let at = 2 * (layout.mins + 2 * i) + r;
+                [record[at], record[at + 2]] = s.zip_words(first, second);
+            }
+            for (i, &mins) in head.mins[..Self::GROUPS / 4].iter().enumerate().filter(|_| !layout.tiles) {
                 let even = |x| s.and(x, s.splat_u32(0x00ff_00ff));
                 let at = 2 * (layout.mins + 2 * i) + r;
                 (record[at], record[at + 2]) = (even(mins), even(s.shr(mins, 8)));
@@ -489,12 +594,16 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         let layout = const { <Self as Kind<S>>::LAYOUT };
         let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
             (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
+            (Form::Pairs, _) => integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP, record, &x.bytes(b)),
             (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
             (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
-        if F::MIN {
+        if F::MIN && layout.tiles {
+            let minima = minima_by_tiles::<S, C>(s, layout, Self::GROUPS, record, (x, b));
+            add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.i32_to_f32(minima[r][c]));
+        } else if F::MIN {
             let mut minima = [[s.splat_u32(0); C]; 2];
             for i in 0..Self::GROUPS / 2 {
                 let (mins, x) = (pair(record, layout.mins + i), x.sums(8 * b + i));

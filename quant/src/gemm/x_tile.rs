@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::activation::{ActRow32, ActRow256, Bytes32};
+use crate::activation::{ActRow32, ActRow256, Bytes32, sum_slot};
 use crate::isa::simd::{MAX_ROWS, Task, Words};
 
 /// Values of a column in a tile.
@@ -19,6 +19,9 @@ pub(super) const MAX_COLUMNS: usize = 8;
 /// Room for blocks of 32.
 const BLOCKS: usize = SLICE / 32;
 
+/// What the upper byte of a sum of a group counts where it's taken apart into two signed bytes.
+pub(super) const HIGH: u32 = 7;
+
 /// How activations stand in an [`XTile`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
@@ -28,12 +31,17 @@ pub(super) enum Form {
     Unsigned,
     /// Widened to 16 bits: of 32 values the even ones (of each two, the first), then the odd ones.
     Halves,
+    /// Signed bytes of two columns side by side: eight of one, then eight of the other.
+    Pairs,
 }
 
 /// The activations of up to [`MAX_COLUMNS`] columns.
 #[repr(C, align(64))]
 pub(super) struct XTile {
     q: [[u8; STRIDE]; MAX_COLUMNS],
+    /// With [`Form::Pairs`], of each block of 256 for each pair of columns: what sums of groups, in the order of the groups, are
+    /// times [`HIGH`] and what is left, two vectors of bytes each for two columns.
+    minima: [[[[u8; 16]; 4]; MAX_COLUMNS / 2]; SLICE / 256],
     /// Scales: of each block, for each column.
     d: [[f32; MAX_COLUMNS]; BLOCKS],
     /// Blocks of 32: the sum of a block, as bits of an f32. Blocks of 256: eight words a block, two sums of groups each.
@@ -43,10 +51,10 @@ pub(super) struct XTile {
 impl XTile {
     pub(super) const fn new() -> Self {
         let (d, sums) = ([[0.0; MAX_COLUMNS]; BLOCKS], [[0; MAX_COLUMNS]; BLOCKS]);
-        Self { q: [[0; STRIDE]; MAX_COLUMNS], d, sums }
+        Self { q: [[0; STRIDE]; MAX_COLUMNS], minima: [[[[0; 16]; 4]; MAX_COLUMNS / 2]; SLICE / 256], d, sums }
     }
 
-    /// Block `b` of the first `C` columns, blocks of `LEN` bytes.
+    /// Block `b` of the first `C` columns, blocks of `LEN` bytes; with [`Form::Pairs`], of the first `C` pairs.
     #[inline(always)]
     pub(super) fn bytes<const C: usize, const LEN: usize>(&self, b: usize) -> [&[u8; LEN]; C] {
         let mut columns = [const { &[0; LEN] }; C];
@@ -68,9 +76,17 @@ impl XTile {
         &self.sums[i]
     }
 
+    /// Of super-block `b` and a pair of columns, the sums of groups `8 i..8 i + 8`: their lower parts, and their upper ones.
+    #[inline(always)]
+    pub(super) fn minima(&self, b: usize, pair: usize, i: usize) -> [&[u8; 16]; 2] {
+        let minima = &self.minima[b][pair];
+        [&minima[i], &minima[2 + i]]
+    }
+
     /// Column `c` gets the quants `q`.
     pub(super) fn set_bytes<S: Words>(&mut self, s: S, c: usize, q: &[Bytes32], form: Form) {
-        s.vectorize(SetBytes { out: &mut self.q[c], q, form });
+        let out = if form == Form::Pairs { c / 2 } else { c };
+        s.vectorize(SetBytes { out: &mut self.q[out], q, form, second: c % 2 == 1 });
     }
 
     /// Column `c` gets the scales and sums of some blocks of `x`.
@@ -78,6 +94,21 @@ impl XTile {
         for (i, b) in blocks.enumerate() {
             self.d[i][c] = x.d[b];
             self.sums[i][c] = (x.sums[b] as f32).to_bits();
+        }
+    }
+
+    /// As [`XTile::set_sums_256`] for [`Form::Pairs`].
+    pub(super) fn set_pairs_256(&mut self, c: usize, x: ActRow256<'_>, blocks: Range<usize>, groups: usize) {
+        for (i, b) in blocks.enumerate() {
+            self.d[i][c] = x.d[b];
+            let sums = &x.sums[b];
+            let sums = if groups == 8 { &sums.by_32[..] } else { &sums.by_16[..] };
+            let minima = &mut self.minima[i][c / 2];
+            for g in 0..groups {
+                let (sum, at) = (sums[sum_slot(g)], 8 * (c % 2) + g % 8);
+                minima[g / 8][at] = (sum & ((1 << HIGH) - 1)) as u8;
+                minima[2 + g / 8][at] = (sum >> HIGH) as u8;
+            }
         }
     }
 
@@ -99,6 +130,8 @@ struct SetBytes<'a> {
     out: &'a mut [u8; STRIDE],
     q: &'a [Bytes32],
     form: Form,
+    /// The second column of a pair.
+    second: bool,
 }
 
 impl<S: Words> Task<S> for SetBytes<'_> {
@@ -109,6 +142,7 @@ impl<S: Words> Task<S> for SetBytes<'_> {
         match self.form {
             Form::Signed => copy(self.out, self.q, 0),
             Form::Unsigned => copy(self.out, self.q, 0x80),
+            Form::Pairs => beside(self.out, self.q, self.second),
             Form::Halves => {
                 for (out, q) in self.out.as_chunks_mut::<64>().0.iter_mut().zip(self.q) {
                     let (words, _) = q.0.as_chunks::<4>();
@@ -145,6 +179,17 @@ fn copy(out: &mut [u8; STRIDE], q: &[Bytes32], bits: u8) {
     for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
         for (out, q) in out.iter_mut().zip(q.0) {
             *out = q as u8 ^ bits;
+        }
+    }
+}
+
+/// Copies bytes to every second eight.
+#[inline(always)]
+fn beside(out: &mut [u8; STRIDE], q: &[Bytes32], second: bool) {
+    for (out, q) in out.as_chunks_mut::<64>().0.iter_mut().zip(q) {
+        for (out, q) in out.as_chunks_mut::<16>().0.iter_mut().zip(q.0.as_chunks::<8>().0) {
+            let out = if second { &mut out[8..] } else { &mut out[..8] };
+            out.copy_from_slice(&q.map(|q| q as u8));
         }
     }
 }

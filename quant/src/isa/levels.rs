@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "aarch64")]
-use super::aarch64::Neon;
+use super::aarch64::{Neon, dots as arm_dots};
 use super::simd::{Kernel, Token};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512, Sse41, dots};
@@ -50,8 +50,9 @@ levels! {
     "x86_64" Avx2, "avx2", Avx2<{ dots::PAIRS }>, "AVX2, FMA and F16C.";
     "x86_64" AvxVnni, "avxvnni", Avx2<{ dots::AVX_VNNI }>, "AVX2 with the 256-bit integer dot product (AVX-VNNI).";
     "x86_64" Avx512Vnni, "avx512vnni", Avx512, "AVX-512 F/BW/DQ/VL with the integer dot product, on top of AVX2.";
-    "aarch64" Neon, "neon", Neon<false>, "NEON, which every 64-bit ARM has.";
-    "aarch64" NeonDot, "neondot", Neon<true>, "NEON with the integer dot product (FEAT_DotProd).";
+    "aarch64" Neon, "neon", Neon<{ arm_dots::WIDEN }>, "NEON, which every 64-bit ARM has.";
+    "aarch64" NeonDot, "neondot", Neon<{ arm_dots::DOT }>, "NEON with the integer dot product (FEAT_DotProd).";
+    "aarch64" NeonI8mm, "neoni8mm", Neon<{ arm_dots::TILE }>, "That with products of matrices of bytes (FEAT_I8MM).";
 }
 
 /// An instruction set that this CPU supports.

@@ -203,6 +203,8 @@ pub(crate) enum Dots {
     Quads32,
     /// Signed times signed bytes, four products added to 32 bits.
     Signed32,
+    /// Signed times signed bytes, two rows times two columns of eight ([`Words::dot_tiles`]). Vectors have four words.
+    Tiles32,
 }
 
 /// Vectors of words on one instruction set. A value of the implementing type proves that the CPU has it.
@@ -294,10 +296,61 @@ pub(crate) unsafe trait Words: Token {
     /// `acc` plus the two products of signed 16-bit halves.
     fn dot_halves(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Products of bytes: the weights `w` are signed and `x` unsigned if `SIGNED`, else the other way round; with
-    /// [`Dots::Signed32`] both are signed. With [`Dots::Pairs16`] the result is two 16-bit sums, else one 32-bit sum.
+    /// [`Dots::Signed32`] and [`Dots::Tiles32`] both are signed. With [`Dots::Pairs16`] the result is two 16-bit sums, else one 32-bit sum.
     fn mul_bytes<const SIGNED: bool>(self, w: Self::V, x: Self::V) -> Self::V;
     /// [`Words::mul_bytes`] added to `acc`. The additions stay in the order written.
     fn dot_bytes<const SIGNED: bool>(self, acc: Self::V, w: Self::V, x: Self::V) -> Self::V;
+
+    /// The words of `a` and `b` in turn: their first halves, their second halves.
+    #[inline(always)]
+    fn zip_words(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let (a, b) = (words(self, a), words(self, b));
+        [0, Self::N / 2].map(|from| {
+            let word = |i: usize| if i.is_multiple_of(2) { a[from + i / 2] } else { b[from + i / 2] };
+            self.load_u32(&std::array::from_fn(|i| if i < Self::N { word(i) } else { 0 }))
+        })
+    }
+    /// The inverse of [`Words::zip_words`].
+    #[inline(always)]
+    fn unzip_words(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let (a, b) = (words(self, a), words(self, b));
+        [0, 1].map(|odd| {
+            let word = |i: usize| if i < Self::N { a[i] } else { b[i - Self::N] };
+            self.load_u32(&std::array::from_fn(|i| if i < Self::N { word(2 * i + odd) } else { 0 }))
+        })
+    }
+    /// `acc` plus products of signed bytes: of every four words, the first two of `w` are a row and the others the next one, those of
+    /// `x` two columns; the sums are (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1). The additions
+    /// stay in the order written.
+    #[inline(always)]
+    fn dot_tiles(self, acc: Self::V, w: Self::V, x: Self::V) -> Self::V {
+        tiles(self, acc, w, x)
+    }
+}
+
+/// The words of a vector; the rest is zero.
+#[inline(always)]
+fn words<S: Words>(s: S, x: S::V) -> [u32; MAX_ROWS] {
+    let mut out = [0; MAX_ROWS];
+    s.store_u32(x, &mut out);
+    out
+}
+
+/// What [`Words::dot_tiles`] means.
+#[inline(always)]
+pub(super) fn tiles<S: Words>(s: S, acc: S::V, w: S::V, x: S::V) -> S::V {
+    let (mut acc, w, x) = (words(s, acc), words(s, w), words(s, x));
+    let dot = |a: u32, b: u32| {
+        let products =
+            a.to_le_bytes().into_iter().zip(b.to_le_bytes()).map(|(a, b)| i32::from(a as i8) * i32::from(b as i8));
+        products.sum::<i32>() as u32
+    };
+    for (i, acc) in acc.iter_mut().enumerate().take(S::N) {
+        let (tile, row, column) = (i / 4 * 4, i % 4 / 2 * 2, i % 2 * 2);
+        let sum = dot(w[tile + row], x[tile + column]).wrapping_add(dot(w[tile + row + 1], x[tile + column + 1]));
+        *acc = acc.wrapping_add(sum);
+    }
+    s.load_u32(&acc)
 }
 
 /// Products of words of weights, in registers, with activations that all rows share: four bytes of a column, none of which
@@ -360,6 +413,52 @@ pub(crate) fn store_partial<S: Lanes>(s: S, x: S::F, out: &mut [f32]) {
             let mut buf = [0.0; LANES];
             s.store(x, &mut buf);
             out.copy_from_slice(&buf[..out.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::isa::dispatch::dispatch;
+    use crate::testing::Rng;
+
+    /// What products by tiles are made of, from two vectors and a sum.
+    struct Tiled([[u32; MAX_ROWS]; 3]);
+
+    impl Kernel for Tiled {
+        type Out = (usize, [[u32; MAX_ROWS]; 5]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Self::Out {
+            let [acc, a, b] = self.0.map(|words| s.load_u32(&words));
+            let [low, high] = s.zip_words(a, b);
+            let [even, odd] = s.unzip_words(a, b);
+            (S::N, [low, high, even, odd, s.dot_tiles(acc, a, b)].map(|x| words(s, x)))
+        }
+    }
+
+    #[test]
+    fn tiles_are_products_of_two_rows_and_two_columns() {
+        let mut rng = Rng::new(3);
+        for isa in Isa::available() {
+            for round in 0..50 {
+                let mut random = || std::array::from_fn(|_| if round == 0 { 0x8081_807f } else { rng.bits() as u32 });
+                let (acc, a, b): ([u32; MAX_ROWS], [u32; MAX_ROWS], [u32; MAX_ROWS]) = (random(), random(), random());
+                let (n, [low, high, even, odd, sums]) = dispatch(isa, Tiled([acc, a, b]));
+                let byte = |x: &[u32; MAX_ROWS], at: usize| i64::from(x[at / 4].to_le_bytes()[at % 4] as i8);
+                for i in 0..n {
+                    let from = |half: usize| if i % 2 == 0 { a[half + i / 2] } else { b[half + i / 2] };
+                    assert_eq!((low[i], high[i]), (from(0), from(n / 2)), "{isa:?}: zipped word {i}");
+                    let [from_even, from_odd] =
+                        [0, 1].map(|odd| if i < n / 2 { a[2 * i + odd] } else { b[2 * i + odd - n] });
+                    assert_eq!((even[i], odd[i]), (from_even, from_odd), "{isa:?}: unzipped word {i}");
+                    let (tile, row, column) = (i / 4 * 16, i % 4 / 2 * 8, i % 2 * 8);
+                    let dot: i64 = (0..8).map(|k| byte(&a, tile + row + k) * byte(&b, tile + column + k)).sum();
+                    assert_eq!(sums[i], acc[i].wrapping_add(dot as u32), "{isa:?}: sum {i}");
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::dots::smmla;
 use crate::isa::simd::CHAINS;
 
 /// Products added up in 16 bits, eight times before they are widened.
@@ -42,4 +43,18 @@ pub(super) fn multiply_quads(rounds: usize) -> (u64, i32) {
         }
     }
     ((rounds * CHAINS * 16) as u64, sums.iter().fold(0, |sum: i32, &x| sum.wrapping_add(vaddvq_s32(x))))
+}
+
+/// Eight products added to 32 bits, four times by one instruction.
+#[target_feature(enable = "neon,i8mm")]
+pub(super) fn multiply_tiles(rounds: usize) -> (u64, i32) {
+    let weights = vdupq_n_u32(0x0707_0707);
+    let mut sums = [vdupq_n_u32(0); CHAINS];
+    for round in 0..rounds {
+        let a = vreinterpretq_u32_s8(vdupq_n_s8(std::hint::black_box(round as i8 | 1)));
+        for sum in &mut sums {
+            *sum = smmla(*sum, weights, a);
+        }
+    }
+    ((rounds * CHAINS * 32) as u64, sums.iter().fold(0, |sum: i32, &x| sum.wrapping_add(vaddvq_u32(x) as i32)))
 }

@@ -8,15 +8,22 @@ use crate::isa::simd::{RowDots, Words};
 
 type V = uint32x4_t;
 
+/// Products widened to 16 bits: NEON alone.
+pub(in crate::isa) const WIDEN: u8 = 0;
+/// Four products added to 32 bits by `sdot` (FEAT_DotProd).
+pub(in crate::isa) const DOT: u8 = 1;
+/// Besides, two rows times two columns of eight bytes by `smmla` (FEAT_I8MM).
+pub(in crate::isa) const TILE: u8 = 2;
+
 /// To each word of `acc` four products of signed bytes are added.
 ///
 /// # Safety
-/// The CPU must have NEON, and the instruction if `DOT`.
+/// The CPU must have NEON, and what `MUL` says.
 #[inline(always)]
-pub(super) unsafe fn dot<const DOT: bool>(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(super) unsafe fn dot<const MUL: u8>(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: as the caller says.
     unsafe {
-        if DOT {
+        if MUL != WIDEN {
             return sdot(acc, a, b);
         }
         let (low, high) = (vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b));
@@ -31,6 +38,31 @@ fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     unsafe {
         asm!("sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b", acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
             options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// [`sdot`] with the four bytes of word `I` of `a` for every lane.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn sdot_lane<const I: usize>(mut acc: int32x4_t, q: V, a: int8x16_t) -> int32x4_t {
+    // SAFETY: it's one instruction on registers.
+    unsafe {
+        asm!("sdot {acc:v}.4s, {q:v}.16b, {a:v}.4b[{i}]", acc = inout(vreg) acc, q = in(vreg) q, a = in(vreg) a, i = const I,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// To the four words of `acc` the products of rows 0, 0, 1, 1 of `w` with columns 0, 1, 0, 1 of `x` are added, where a row and a
+/// column are eight signed bytes. The additions stay in the order written, or the compiler spills.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+pub(super) fn smmla(mut acc: V, w: V, x: V) -> V {
+    // SAFETY: it's one instruction on registers.
+    unsafe {
+        asm!("smmla {acc:v}.4s, {w:v}.16b, {x:v}.16b", acc = inout(vreg) acc, w = in(vreg) w, x = in(vreg) x,
+            options(nomem, nostack, preserves_flags));
     }
     acc
 }
@@ -63,16 +95,24 @@ const fn headroom(max: u8) -> usize {
     32767 / (max as usize * 127)
 }
 
-impl<const DOT: bool> Neon<DOT> {
+impl<const MUL: u8> Neon<MUL> {
     /// The sum of the products of bytes, of magnitudes up to `max`, and activations.
     #[inline(always)]
     fn products<const N: usize>(self, q: &[V; N], max: u8, a: &[[i8; 4]; N]) -> int32x4_t {
         // SAFETY: `self` proves that the CPU has these instructions.
         unsafe {
             let mut acc = vdupq_n_s32(0);
-            if DOT {
-                for i in 0..N {
-                    acc = sdot(acc, vreinterpretq_s8_u32(q[i]), group(&a[i]));
+            if MUL != WIDEN {
+                // One load for the activations of four words.
+                for (q, a) in q.as_chunks::<4>().0.iter().zip(a.as_chunks::<4>().0) {
+                    let a = vld1q_s8(a.as_flattened().as_ptr());
+                    acc = sdot_lane::<0>(acc, q[0], a);
+                    acc = sdot_lane::<1>(acc, q[1], a);
+                    acc = sdot_lane::<2>(acc, q[2], a);
+                    acc = sdot_lane::<3>(acc, q[3], a);
+                }
+                for (q, a) in q.as_chunks::<4>().1.iter().zip(a.as_chunks::<4>().1) {
+                    acc = sdot(acc, vreinterpretq_s8_u32(*q), group(a));
                 }
                 return acc;
             }
@@ -95,7 +135,7 @@ impl<const DOT: bool> Neon<DOT> {
     }
 }
 
-impl<const DOT: bool> RowDots for Neon<DOT> {
+impl<const MUL: u8> RowDots for Neon<MUL> {
     const SIGNED_BIAS: i32 = 0;
 
     #[inline(always)]

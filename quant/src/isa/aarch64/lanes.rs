@@ -49,7 +49,7 @@ fn bytes_to_f32(x: int8x16_t) -> F {
     ]
 }
 
-impl<const DOT: bool> Lanes for Neon<DOT> {
+impl<const MUL: u8> Lanes for Neon<MUL> {
     type F = F;
     type I = I;
     /// Signed.
@@ -162,7 +162,7 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         fn dot_start(_q_sum: i32) -> I { [vdupq_n_s32(0); 4] }
         fn dot4(acc: I, k: [int8x16_t; 4], q: [u8; 4]) -> I {
             let q = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(q)));
-            four!(i => dot::<DOT>(acc[i], k[i], q))
+            four!(i => dot::<MUL>(acc[i], k[i], q))
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Tokens of aarch64: 128-bit vectors, with or without an instruction for dot products of bytes ([`Neon`]).
+//! Tokens of aarch64: 128-bit vectors, with or without instructions for dot products of bytes and for products of small
+//! matrices of bytes ([`Neon`]).
 
 mod ceiling;
-mod dots;
+pub(super) mod dots;
 mod lanes;
 mod words;
 
@@ -9,9 +10,9 @@ use std::arch::{asm, is_aarch64_feature_detected as has};
 
 use super::simd::{Simd, Task, Token};
 
-/// Proof that the CPU has NEON, and the dot product of bytes (`sdot`, FEAT_DotProd) if `DOT`.
+/// Proof that the CPU has NEON, and what `MUL`, one of [`dots`], needs.
 #[derive(Clone, Copy)]
-pub(super) struct Neon<const DOT: bool>(());
+pub(super) struct Neon<const MUL: u8>(());
 
 #[target_feature(enable = "neon")]
 #[inline(never)]
@@ -25,9 +26,15 @@ fn with_dot<S, T: Task<S>>(s: S, task: T) -> T::Out {
     task.run(s)
 }
 
-impl<const DOT: bool> Token for Neon<DOT> {
+#[target_feature(enable = "neon,dotprod,i8mm")]
+#[inline(never)]
+fn with_tiles<S, T: Task<S>>(s: S, task: T) -> T::Out {
+    task.run(s)
+}
+
+impl<const MUL: u8> Token for Neon<MUL> {
     fn supported() -> bool {
-        has!("neon") && (!DOT || has!("dotprod"))
+        has!("neon") && (MUL == dots::WIDEN || has!("dotprod")) && (MUL != dots::TILE || has!("i8mm"))
     }
 
     #[inline(always)]
@@ -38,7 +45,13 @@ impl<const DOT: bool> Token for Neon<DOT> {
     #[inline(always)]
     fn vectorize<T: Task<Self>>(self, task: T) -> T::Out {
         // SAFETY: `self` proves that the CPU has these instructions.
-        unsafe { if DOT { with_dot(self, task) } else { with_neon(self, task) } }
+        unsafe {
+            match MUL {
+                dots::TILE => with_tiles(self, task),
+                dots::DOT => with_dot(self, task),
+                _ => with_neon(self, task),
+            }
+        }
     }
 
     #[inline(always)]
@@ -49,11 +62,17 @@ impl<const DOT: bool> Token for Neon<DOT> {
 
     fn multiply(self, rounds: usize) -> (u64, i32) {
         // SAFETY: `self` proves that the CPU has these instructions.
-        unsafe { if DOT { ceiling::multiply_quads(rounds) } else { ceiling::multiply_pairs(rounds) } }
+        unsafe {
+            match MUL {
+                dots::TILE => ceiling::multiply_tiles(rounds),
+                dots::DOT => ceiling::multiply_quads(rounds),
+                _ => ceiling::multiply_pairs(rounds),
+            }
+        }
     }
 }
 
-impl<const DOT: bool> Simd for Neon<DOT> {
+impl<const MUL: u8> Simd for Neon<MUL> {
     type Few = Self;
     #[inline(always)]
     fn few(self) -> Self {

@@ -4,10 +4,10 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::Neon;
-use super::dots::dot;
+use super::dots::{TILE, dot, smmla};
 use super::lanes::f16_to_f32;
 use crate::isa::safe::operations;
-use crate::isa::simd::{Dots, MAX_ROWS, Words};
+use crate::isa::simd::{Dots, MAX_ROWS, Words, tiles};
 use crate::isa::unroll::{first, four};
 
 type V = uint32x4_t;
@@ -32,20 +32,21 @@ fn transpose(x: [V; 4]) -> [V; 4] {
     [low(ab, cd), high(ab, cd), low(ef, gh), high(ef, gh)]
 }
 
-/// Two products of 16-bit halves, added.
+/// `acc` plus two products of 16-bit halves. What it takes to part `a` and `b` is done once for all products with either.
 #[target_feature(enable = "neon")]
 #[inline]
-fn pairs(a: V, b: V) -> V {
-    let (a, b) = (vreinterpretq_s16_u32(a), vreinterpretq_s16_u32(b));
-    vreinterpretq_u32_s32(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)))
+fn add_pairs(acc: V, a: V, b: V) -> V {
+    let (acc, a, b) = (vreinterpretq_s32_u32(acc), vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b));
+    let acc = vmlal_s16(acc, vmovn_s32(a), vmovn_s32(b));
+    vreinterpretq_u32_s32(vmlal_s16(acc, vshrn_n_s32::<16>(a), vshrn_n_s32::<16>(b)))
 }
 
 // SAFETY: `V` is a register of integers.
-unsafe impl<const DOT: bool> Words for Neon<DOT> {
+unsafe impl<const MUL: u8> Words for Neon<MUL> {
     type V = V;
 
     const N: usize = 4;
-    const DOTS: Dots = Dots::Signed32;
+    const DOTS: Dots = if MUL == TILE { Dots::Tiles32 } else { Dots::Signed32 };
     const COLUMNS: usize = 6;
 
     operations! {
@@ -108,7 +109,9 @@ unsafe impl<const DOT: bool> Words for Neon<DOT> {
         fma_f32(a: V, b: V, c: V) -> V = vreinterpretq_u32_f32(vfmaq_f32(
             vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b)));
 
-        dot_halves(acc: V, a: V, b: V) -> V = pin(vaddq_u32(acc, pairs(a, b)));
+        dot_halves(acc: V, a: V, b: V) -> V = pin(add_pairs(acc, a, b));
+        zip_words(a: V, b: V) -> [V; 2] = [vzip1q_u32(a, b), vzip2q_u32(a, b)];
+        unzip_words(a: V, b: V) -> [V; 2] = [vuzp1q_u32(a, b), vuzp2q_u32(a, b)];
     }
 
     #[inline(always)]
@@ -121,7 +124,15 @@ unsafe impl<const DOT: bool> Words for Neon<DOT> {
         // SAFETY: `self` proves that the CPU has these instructions.
         unsafe {
             let (w, x) = (vreinterpretq_s8_u32(w), vreinterpretq_s8_u32(x));
-            pin(vreinterpretq_u32_s32(dot::<DOT>(vreinterpretq_s32_u32(acc), w, x)))
+            pin(vreinterpretq_u32_s32(dot::<MUL>(vreinterpretq_s32_u32(acc), w, x)))
         }
+    }
+    #[inline(always)]
+    fn dot_tiles(self, acc: V, w: V, x: V) -> V {
+        if MUL != TILE {
+            return tiles(self, acc, w, x);
+        }
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { smmla(acc, w, x) }
     }
 }
