@@ -236,16 +236,17 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let content_type = content_type.unwrap_or_default().to_owned();
         let asker = Asker { client: client(&parts.headers, peer), owner, note: Arc::clone(&note) };
         let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, asker };
-        let run = AssertUnwindSafe(route.call(Arc::clone(&state), call)).catch_unwind();
-        let answer = tokio::select! {
-            answer = run => {
-                answer.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))?
-            }
-            () = over(state.deadline.subscribe()) => return Err(ApiError::stopping()),
-        };
         match resume::conversation(&parts.headers)? {
-            Some(name) => Ok(state.streams.keep(owner, name, dialect, answer)),
-            None => Ok(answer),
+            None => run(&state, route, call).await,
+            // It goes on without the client, whether it comes as a stream or as a whole.
+            Some(name) => {
+                let state = Arc::clone(&state);
+                let kept = async move {
+                    let answer = run(&state, route, call).await?;
+                    Ok(state.streams.keep(owner, name, dialect, answer))
+                };
+                tokio::spawn(kept).await.unwrap_or_else(|_| Err(ApiError::stopping()))
+            }
         }
     };
     let outcome: HandlerAnswer = outcome.await;
@@ -269,6 +270,17 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     state.metrics.answered(response.status().as_u16());
     note.status(response.status().as_u16());
     response
+}
+
+/// The answer of a route's handler, which may break or be cut by the server's end.
+async fn run(state: &Arc<State>, route: &Route, call: Call) -> HandlerAnswer {
+    let answer = AssertUnwindSafe(route.call(Arc::clone(state), call)).catch_unwind();
+    tokio::select! {
+        answer = answer => {
+            answer.unwrap_or_else(|_| Err(ApiError::internal("this request failed inside the server")))
+        }
+        () = over(state.deadline.subscribe()) => Err(ApiError::stopping()),
+    }
 }
 
 /// Bytes of the lines of a head.

@@ -264,7 +264,22 @@ pub(super) fn rerank() -> Value {
 }
 
 pub(super) fn decisions() -> Value {
-    fields(&[("string", "model"), ("input", "input!"), ("array", "questions!")])
+    let mut schema = fields(&[("string", "model"), ("input", "input!"), ("array", "questions!")]);
+    let list = |value: &str, kinds: Value, what: &str| {
+        let one = object(&[value], json!({ value: { "type": kinds }, "description": { "type": "string" } }));
+        json!({ "type": "array", "minItems": 2, "maxItems": 26, "items": one, "description": what })
+    };
+    schema["properties"]["questions"]["items"] = object(
+        &["type", "instructions"],
+        json!({
+            "type": { "enum": ["predicate", "choice", "score"] },
+            "name": {},
+            "instructions": { "type": "string" },
+            "choices": list("value", json!(["string", "boolean"]), "of a choice: values that differ"),
+            "levels": list("label", "string".into(), "of a score, from the lowest to the highest"),
+        }),
+    );
+    schema
 }
 
 pub(super) fn batch() -> Value {

@@ -456,6 +456,24 @@ fn a_named_stream_outlives_its_connection_until_it_is_stopped() {
     while looked("gone")["is_done"] != true {
         assert!(start.elapsed() < Duration::from_secs(60), "{}", looked("gone"));
     }
+    // So does an answer that comes as a whole.
+    let body_of_whole = chat(&json!({ "max_tokens": 200, "ignore_eos": true })).to_string();
+    let mut stream = server.connect();
+    let length = body_of_whole.len();
+    let head = format!("host: localhost\r\ncontent-length: {length}\r\nx-conversation-id: whole\r\n");
+    stream.write_all(format!("POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n{body_of_whole}").as_bytes()).unwrap();
+    while server.metric("tokki_requests_running") == 0.0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not begin");
+    }
+    drop(stream);
+    while looked("whole")["is_done"] != true {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", looked("whole"));
+    }
+    let kept: Value = serde_json::from_str(&server.get("/v1/stream?conv_id=whole").body).unwrap();
+    assert_eq!(
+        (&kept["choices"][0]["finish_reason"], &kept["usage"]["completion_tokens"]),
+        (&json!("length"), &json!(200))
+    );
     let whole = server.get("/v1/stream?conv_id=gone").body;
     assert!(whole.ends_with("data: [DONE]\n\n") && whole.contains("\"finish_reason\":\"length\""), "{whole}");
     // Half an answer says that it is one: what takes its place, or ends it, is told to who reads it.
