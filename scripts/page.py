@@ -175,6 +175,25 @@ def two_tabs_keep_their_conversations(page):
 
 
 @check
+def a_conversation_in_two_tabs_loses_no_turn(page):
+    answering(page, {"content": "Yes."})
+    ask(page, "First here")
+    answer(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_role("button", name="First here", exact=True).click()
+    answering(other, {"content": "Yes."})
+    ask(other, "Second there")
+    expect(other.locator("article.assistant")).to_have_count(2)
+    # This tab shows what the other one has added, and goes on after it.
+    expect(page.locator("article.user")).to_have_count(2)
+    ask(page, "Third here")
+    expect(page.locator("article.assistant")).to_have_count(3)
+    kept = page.evaluate("JSON.parse(localStorage['tokki.chats']).map((chat) => chat.turns.filter((turn) => turn.role === 'user').length)")
+    assert kept == [3], kept
+
+
+@check
 def half_an_answer_is_told_to_be_one(page):
     page.route("**/v1/chat/completions", lambda route: route.fulfill(
         status=200, content_type="text/event-stream", body=stream({"content": "Half"}, hold=True)))

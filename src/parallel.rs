@@ -23,7 +23,7 @@ pub struct Pool {
 
 /// Callers that take turns, in the order in which they came: whoever gives way and comes again stands behind the others.
 #[derive(Default)]
-struct Turns {
+pub(crate) struct Turns {
     numbers: Mutex<Numbers>,
     ended: Condvar,
 }
@@ -37,7 +37,7 @@ struct Numbers {
 }
 
 /// One caller's turn, until it is dropped.
-struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -45,7 +45,7 @@ impl Turns {
     }
 
     /// Waits for a turn.
-    fn take(&self) -> Turn<'_> {
+    pub(crate) fn take(&self) -> Turn<'_> {
         let mut numbers = self.numbers();
         let own = numbers.next;
         numbers.next += 1;

@@ -21,11 +21,11 @@ use crate::platform::input;
 use crate::units::{hex, unhex};
 use crate::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokki_quant::attention::TILE;
 
@@ -43,6 +43,7 @@ type Key = [u8; 32];
 pub(super) struct Disk {
     folder: PathBuf,
     /// No other process may use the folder at the same time.
+    _own: Own,
     _lock: File,
     limit: u64,
     used: u64,
@@ -60,12 +61,32 @@ struct Entry {
     state: bool,
 }
 
+/// Folders that this process uses.
+static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// One of them, for as long as this lives.
+struct Own(PathBuf);
+
+impl Own {
+    fn take(folder: &Path) -> Option<Self> {
+        let new = OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+        new.then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
 impl Disk {
-    /// Takes the model's folder, which is made if it is not there.
+    /// Takes the model's folder, which is made if it is not there; none where this process has it already, for a model of the
+    /// same content under another name.
     ///
     /// # Errors
     /// A folder that cannot be made or read, or that another process uses.
-    pub(super) fn open(place: &DiskCache, model: &Model, shape: &Arc<CacheShape>) -> Result<Self> {
+    pub(super) fn open(place: &DiskCache, model: &Model, shape: &Arc<CacheShape>) -> Result<Option<Self>> {
         let marks = session_file::mark(model)?;
         let root: Key = Sha256::new()
             .chain_update(marks)
@@ -77,6 +98,7 @@ impl Disk {
         let folder = place.folder.join(&hex(&root)[..16]);
         // Pages are what people wrote.
         private_folder(&folder).map_err(|why| Error::io(&folder, FileAction::Create, why))?;
+        let Some(own) = Own::take(&folder) else { return Ok(None) };
         let path = folder.join("lock");
         let Some(lock) = lock(&path).map_err(|why| Error::io(&path, FileAction::Lock, why))? else {
             let what = folder.display().to_string();
@@ -86,6 +108,7 @@ impl Disk {
         };
         let mut disk = Self {
             folder,
+            _own: own,
             _lock: lock,
             limit: place.bytes,
             used: 0,
@@ -95,7 +118,7 @@ impl Disk {
             clock: 0,
         };
         disk.list()?;
-        Ok(disk)
+        Ok(Some(disk))
     }
 
     /// What is there; what cannot be a page of this model is deleted.

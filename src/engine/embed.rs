@@ -7,11 +7,11 @@ use crate::arch::Pooling;
 use crate::forward::{PassSettings, Scratch, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
-use crate::parallel::Pool;
+use crate::parallel::{Pool, Turns};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Makes vectors with one model, one text at a time.
@@ -243,6 +243,27 @@ fn split_template(template: &str) -> Vec<Slot<'_>> {
     }
     parts
 }
+
+/// An embedder that several callers share: text by text, first come, first served.
+pub struct SharedEmbedder {
+    turns: Turns,
+    embedder: Mutex<Embedder>,
+}
+
+impl SharedEmbedder {
+    /// Shares `embedder`.
+    pub fn new(embedder: Embedder) -> Self {
+        Self { turns: Turns::default(), embedder: Mutex::new(embedder) }
+    }
+
+    /// Does `work` with it, when those who came before have done theirs.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Embedder) -> R) -> R {
+        let _turn = self.turns.take();
+        work(&mut self.embedder.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+crate::text::opaque!(SharedEmbedder);
 
 /// `vector` with length 1; zeros stay.
 pub fn normalize(vector: &mut [f32]) {

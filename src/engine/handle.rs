@@ -58,7 +58,7 @@ impl Engine {
         let yields = commands.clone();
         // Nobody is there to yield when the thread has ended.
         budget.when_asked(move || drop(yields.send(Command::Yield)));
-        let disk = options.disk.as_ref().map(|place| Disk::open(place, llm.model(), &shape)).transpose()?;
+        let disk = options.disk.as_ref().map(|place| Disk::open(place, llm.model(), &shape)).transpose()?.flatten();
         let shared = (Arc::clone(&budget), Arc::clone(&gauges));
         let scheduler = Scheduler::new(Arc::clone(&llm), Arc::clone(&pool), options.clone(), shape, shared, disk);
         let thread = std::thread::Builder::new().name("tokki-engine".into()).spawn(move || scheduler.serve(&inbox));

@@ -22,7 +22,7 @@ pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use crate::kv::SharedBudget;
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
-pub use embed::{Embedder, normalize};
+pub use embed::{Embedder, SharedEmbedder, normalize};
 pub use gauges::{Count, Gauges, Load};
 pub use generate::{Generation, Request};
 pub use handle::{Engine, least_cache};

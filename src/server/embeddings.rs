@@ -8,14 +8,14 @@ use super::models::Served;
 use super::ollama;
 use super::request::Input;
 use super::routes::{Call, State, json as respond_json};
-use crate::engine::{Embedder, Pooling, normalize};
+use crate::engine::{Count, Embedder, Pooling, SharedEmbedder, normalize};
 use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -63,14 +63,12 @@ impl Drop for Place {
 /// Does `work` with the model's embedder, away from the threads that speak with clients.
 async fn with_embedder<R: Send + 'static>(
     model: &Arc<Served>,
-    work: impl FnOnce(&mut Embedder, &AtomicBool) -> Result<R> + Send + 'static,
+    work: impl FnOnce(&SharedEmbedder, &AtomicBool) -> Result<R> + Send + 'static,
 ) -> Result<R> {
     let guard = Guard::default();
     let (cancel, place) = (Arc::clone(&guard.0), Place::take(model)?);
-    let work = tokio::task::spawn_blocking(move || {
-        let mut embedder = place.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut embedder, &cancel)
-    });
+    model.engine.gauges().add(Count::Requests, 1);
+    let work = tokio::task::spawn_blocking(move || work(&place.0.embedder, &cancel));
     work.await.unwrap_or_else(|_| Err(ApiError::internal("the work on these texts failed")))
 }
 
@@ -142,14 +140,18 @@ async fn vectors(call: &Call, model: &Arc<Served>, input: Value, form: Form) -> 
     let llm = Arc::clone(model.engine.llm());
     call.asker.note.prompt(texts.iter().map(Vec::len).sum());
     with_embedder(model, move |embedder, cancel| {
-        if form.cut {
-            texts.iter_mut().for_each(|text| embedder.cut(llm.tokenizer(), text));
-        }
+        let pooled = embedder.with(|embedder| {
+            if form.cut {
+                texts.iter_mut().for_each(|text| embedder.cut(llm.tokenizer(), text));
+            }
+            embedder.pooling() != Pooling::None
+        });
         let count = texts.iter().map(Vec::len).sum();
-        let pooled = embedder.pooling() != Pooling::None;
         let mut all = Vec::with_capacity(texts.len());
         for text in &texts {
-            let mut rows = embedder.vectors(text, pooled && form.normalized, cancel).map_err(too_long)?;
+            // Others' texts come between.
+            let rows = embedder.with(|embedder| embedder.vectors(text, pooled && form.normalized, cancel));
+            let mut rows = rows.map_err(too_long)?;
             if let (Some(size), true) = (form.size, pooled) {
                 rows.iter_mut().try_for_each(|row| shorten(row, size))?;
             }
@@ -306,7 +308,8 @@ pub(super) async fn rerank(state: Arc<State>, call: Call) -> Result<Response<Bod
         let tokenizer = served.engine.llm().tokenizer();
         let (mut scores, mut tokens) = (Vec::with_capacity(asked.len()), 0);
         for document in &asked {
-            let (score, read) = embedder.score(tokenizer, &query, document, cancel).map_err(too_long)?;
+            let scored = embedder.with(|embedder| embedder.score(tokenizer, &query, document, cancel));
+            let (score, read) = scored.map_err(too_long)?;
             scores.push(score);
             tokens += read;
         }

@@ -4,6 +4,7 @@ use super::body::{Fields, kind};
 use super::common;
 use super::error::ApiError;
 use super::models::Served;
+use super::resume;
 use super::routes::{Call, State, json as respond_json};
 use crate::chat::Thinking;
 use crate::tokenizer::Special;
@@ -53,9 +54,10 @@ pub(super) async fn metrics(state: Arc<State>, _: Call) -> Result<Response<Body>
     Ok(response)
 }
 
-/// `GET /props`. A model that has been closed is not opened for it.
-pub(super) async fn props(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let entry = Arc::clone(state.models.find(None)?);
+/// `GET /props`, of the first model or, with `?model=NAME`, of another. One that has been closed is not opened for it.
+pub(super) async fn props(state: Arc<State>, call: Call) -> Result<Response<Body>> {
+    let name = resume::query(&call.uri)?.remove("model");
+    let entry = Arc::clone(state.models.find(name.as_deref())?);
     if let (None, Some(mut known)) = (entry.served(), entry.props()) {
         known["is_sleeping"] = true.into();
         return Ok(respond_json(&known, &[]));
@@ -63,9 +65,11 @@ pub(super) async fn props(state: Arc<State>, _: Call) -> Result<Response<Body>> 
     // Looking at it is no use of it: it is not kept open for that.
     let model = match entry.served() {
         Some(model) => model,
-        None => state.models.get(None).await?,
+        None => state.models.get(name.as_deref()).await?,
     };
-    Ok(respond_json(&props_of(&state, &model)?, &[]))
+    let props = props_of(&state, &model)?;
+    entry.keep_props(props.clone());
+    Ok(respond_json(&props, &[]))
 }
 
 /// Keeps what `/props` says of the first model, for when it will be closed.

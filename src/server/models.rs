@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::metrics::Measured;
 use super::slots::Slots;
-use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling};
+use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling, SharedEmbedder};
 use crate::{ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -52,8 +52,8 @@ impl Default for Residency {
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
-    /// Makes vectors with the same model, for one request at a time.
-    pub(super) embedder: Mutex<Embedder>,
+    /// Makes vectors with the same model, one text at a time.
+    pub(super) embedder: SharedEmbedder,
     /// Requests that use it or wait for it.
     pub(super) embedding: AtomicUsize,
     pub(super) slots: Slots,
@@ -132,14 +132,19 @@ impl Entry {
         self.past.longest().max(self.gauge(|engine| engine.gauges().longest()))
     }
 
-    /// Requests that wait.
+    /// Requests that wait, those for vectors included.
     pub(super) fn waiting(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().load().waiting as f64)
+        self.gauge(|engine| engine.gauges().load().waiting as f64) + self.embedding().saturating_sub(1) as f64
     }
 
-    /// Answers under way.
+    /// Answers under way, vectors among them.
     pub(super) fn running(&self) -> f64 {
-        self.gauge(|engine| engine.gauges().load().running as f64)
+        self.gauge(|engine| engine.gauges().load().running as f64) + self.embedding().min(1) as f64
+    }
+
+    /// Requests for vectors: one text is read at a time.
+    fn embedding(&self) -> usize {
+        self.served().map_or(0, |served| served.embedding.load(Ordering::Relaxed))
     }
 
     /// Bytes of the cache that are in use, and how many there may be.
@@ -353,7 +358,7 @@ impl Models {
         let slots = Slots::new(engine.options().parallel);
         let served = Arc::new(Served {
             name: entry.name().to_owned(),
-            embedder: Mutex::new(self.embedder(&engine)),
+            embedder: SharedEmbedder::new(self.embedder(&engine)),
             embedding: AtomicUsize::new(0),
             engine,
             slots,

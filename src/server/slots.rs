@@ -79,8 +79,10 @@ pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>
     if !state.options.slots {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
+    let name = resume::query(&call.uri)?.remove("model");
     // Asking does not open a model: one that is closed has no slots.
-    let Some(model) = state.models.find(None)?.served() else { return Ok(respond_json(&json!([]), &[])) };
+    let served = state.models.find(name.as_deref())?.served();
+    let Some(model) = served else { return Ok(respond_json(&json!([]), &[])) };
     let running = model.engine.gauges().load().running;
     let context = model.engine.options().session.context;
     let entry = |(id, slot): (usize, &Slot)| json!({ "id": id, "n_ctx": context, "is_processing": id < running, "n_tokens": slot.tokens.len() });
@@ -90,13 +92,16 @@ pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>
 
 /// `POST /slots/N?action=save|restore|erase`
 pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let model = state.models.get(None).await?;
+    let mut query = resume::query(&call.uri)?;
+    let mut fields = Fields::parse(&call.body)?;
+    let named = fields.str("model")?.or(query.remove("model"));
+    let model = state.models.get(named.as_deref()).await?;
     let owner = call.asker.owner;
     let id: Option<usize> = call.uri.path().rsplit('/').next().and_then(|id| id.parse().ok());
     let found = id.and_then(|id| Some((id, model.slots.tokens(owner, id)?)));
     let (id, tokens) = found.ok_or_else(|| ApiError::bad("Invalid slot ID"))?;
-    let action = resume::query(&call.uri)?.remove("action");
-    let name = Fields::parse(&call.body)?.str("filename")?;
+    let action = query.remove("action");
+    let name = fields.str("filename")?;
     let start = Instant::now();
     let answer = match action.as_deref() {
         Some("save") => {
@@ -127,7 +132,7 @@ pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>>
         }
         _ => return Err(ApiError::bad("Invalid action: save, restore or erase is wanted")),
     };
-    Ok(respond_json(&answer, &[]))
+    Ok(respond_json(&answer, &fields.rest()))
 }
 
 fn ms(start: Instant) -> f64 {

@@ -117,8 +117,15 @@ impl Store {
             };
             return Err(Error::usage(format!("{name_or_path} is an address, and no file of this machine. {way}")));
         }
-        if let Ok(meta) = std::fs::metadata(path) {
-            return Err(Error::usage(format!("{} is {}, not a file.", path.display(), kind_of(meta.file_type()))));
+        match std::fs::metadata(path) {
+            Ok(meta) => {
+                return Err(Error::usage(format!("{} is {}, not a file.", path.display(), kind_of(meta.file_type()))));
+            }
+            // It may well be there, behind a folder that this user may not look into.
+            Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Error::io(path, FileAction::Open, why));
+            }
+            Err(_) => {}
         }
         if looks_like_path(name_or_path) {
             return Err(no_such_file(path));

@@ -680,6 +680,52 @@ fn what_is_served_is_called_and_marked_as_told() {
     assert!(said["__verbose"].is_object() && plain.get("__verbose").is_none(), "{said}");
 }
 
+/// Slots and properties of each model by its name; a second name for the same content shares no folder of the cache on disk.
+#[test]
+fn each_model_has_its_own_slots_and_properties() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, slots) = (folder.path().join("cache"), folder.path().join("slots"));
+    let second = format!("second={}", fixture("qwen2.gguf").display());
+    let twin = format!("twin={}", fixture("qwen2.gguf").display());
+    let (cache, slots) = (cache.to_str().unwrap(), slots.to_str().unwrap());
+    let server = serve(&[&second, &twin, "--cache-disk", cache, "--slot-save-path", slots, "--parallel", "2"]);
+    let ask = |model: &str| {
+        let body = json!({ "model": model, "prompt": [5, 6, 7], "n_predict": 3, "id_slot": 1 });
+        assert_eq!(server.post("/completion", &body).status, 200, "{model}");
+    };
+    ask("llama");
+    ask("twin");
+    let tokens = |model: &str| server.get(&format!("/slots?model={model}")).json()[1]["n_tokens"].as_u64();
+    assert_eq!((tokens("second"), tokens("llama").is_some_and(|n| n > 3)), (Some(0), true));
+    let path = |model: &str| server.get(&format!("/props?model={model}")).json()["model_path"].to_string();
+    assert!(path("llama").contains("llama.gguf") && path("second").contains("qwen2.gguf"));
+    assert_eq!((server.get("/props?model=none").status, server.get("/slots?model=none").status), (404, 404));
+    let save = |body: Value| server.post("/slots/1?action=save", &body).json()["n_saved"].as_u64();
+    assert_eq!(save(json!({ "filename": "a", "model": "second" })), Some(0));
+    assert!(save(json!({ "filename": "a", "model": "llama" })) > Some(3));
+}
+
+/// A short text does not wait for all texts of another request, and those who compute vectors are counted.
+#[test]
+fn requests_for_vectors_take_turns_text_by_text() {
+    let server = serve(&["--pooling", "mean"]);
+    let long: Vec<String> = (0..400).map(|i| format!("{i} ").repeat(60)).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(server.post("/v1/embeddings", &json!({ "input": long })).status, 200);
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let start = Instant::now();
+        while server.metric("tokki_requests_running{model=\"llama\"}") == 0.0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "nothing is computed");
+        }
+        assert_eq!(server.post("/v1/embeddings", &json!({ "input": "short" })).status, 200);
+        assert!(!done.load(std::sync::atomic::Ordering::SeqCst), "it waited for the whole of the other request");
+    });
+    assert_eq!(server.metric("tokki_requests_total{model=\"llama\"}"), 2.0);
+}
+
 /// Without a model of its own, a server of the store fetches and opens none.
 #[test]
 fn a_server_of_the_store_opens_what_is_asked_for() {

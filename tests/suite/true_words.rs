@@ -83,6 +83,14 @@ fn what_cannot_be_read_is_not_damaged() {
             assert!(said.contains("Permission denied") && !said.contains("damaged"), "{args:?}: {said}");
         }
         assert!(as_nobody(&home, &["list"]).unwrap().1.contains("unreadable"));
+        // Nor is what stands behind a folder that is closed missing.
+        let closed = home.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::copy(model("llama.gguf"), closed.join("n.gguf")).unwrap();
+        fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+        let (_, _, err) = as_nobody(&home, &["run", "closed/n.gguf", "hi"]).unwrap();
+        fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(err.contains("Permission denied"), "{err}");
     } else {
         eprintln!("skipped in part: nobody cannot run the binary");
     }
