@@ -116,12 +116,14 @@ pub struct CallFinder {
     raw: Option<(String, Reader)>,
     /// Nothing but white space has been shown.
     at_start: bool,
+    /// What began as a call was none that could be read.
+    unread: bool,
 }
 
 impl CallFinder {
     /// A finder for calls of these tools; without any, all is text.
     pub fn new(tools: Tools) -> Self {
-        Self { tools, held: String::new(), raw: None, at_start: true }
+        Self { tools, held: String::new(), raw: None, at_start: true, unread: false }
     }
 
     /// Takes more of the answer; returns what of it is text.
@@ -160,8 +162,14 @@ impl CallFinder {
         shown
     }
 
+    /// What there is to say of an answer that has ended: an object that may just be an answer is no call that failed.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let told = "what seems to be a call of a tool could not be read as one, and is given as text";
+        self.unread.then_some(told).into_iter().collect()
+    }
+
     /// Text and calls of a whole answer.
-    pub fn whole(mut self, answer: &str) -> (String, Vec<ToolCall>) {
+    pub fn whole(&mut self, answer: &str) -> (String, Vec<ToolCall>) {
         let text = self.push(answer);
         let (rest, calls) = self.finish();
         (text + &rest, calls)
@@ -174,7 +182,11 @@ impl CallFinder {
             None => (held, Vec::new()),
             Some((raw, read)) => match read(&raw, &self.tools) {
                 Some(calls) if !calls.is_empty() => (held, calls),
-                _ => (held + &raw, Vec::new()),
+                _ => {
+                    let is_answer = || json_text(&raw).is_some() && !raw.contains("\"name\"");
+                    self.unread = !raw.trim_start().starts_with(['{', '[']) || !is_answer();
+                    (held + &raw, Vec::new())
+                }
             },
         }
     }

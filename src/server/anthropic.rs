@@ -228,7 +228,7 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let id = format!("msg_{}", call.id.trim_start_matches("req_"));
-    let finder = CallFinder::new(tools);
+    let mut finder = CallFinder::new(tools);
     let mut response = if stream {
         let prompt = running.prompt_tokens;
         let (cached, index, open, started) = Default::default();
@@ -255,11 +255,10 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
         content.extend(calls.iter().enumerate().map(used));
         let (reason, word) = stop_reason(&answer.stats, !calls.is_empty());
         let usage = usage(running.prompt_tokens, answer.stats.cached_tokens, answer.stats.tokens);
-        respond_json(
-            &json!({ "id": id, "type": "message", "role": "assistant", "model": running.model.name, "content": content,
-                     "stop_reason": reason, "stop_sequence": word, "usage": usage }),
-            &[],
-        )
+        let mut object = json!({ "id": id, "type": "message", "role": "assistant", "model": running.model.name, "content": content,
+                    "stop_reason": reason, "stop_sequence": word, "usage": usage });
+        common::warn(&mut object, &finder.warnings());
+        respond_json(&object, &[])
     };
     note_ignored(&mut response, &ignored);
     note_warnings(&mut response, &warnings);
@@ -381,8 +380,9 @@ impl EventWriter for MessageStream {
                 }
                 out += &self.close();
                 let (reason, word) = stop_reason(&stats, !calls.is_empty());
-                let delta = json!({ "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": word },
+                let mut delta = json!({ "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": word },
                                     "usage": usage(self.prompt, stats.cached_tokens, stats.tokens) });
+                common::warn(&mut delta, &self.finder.warnings());
                 out + &named("message_delta", &delta)
             }
         }

@@ -485,6 +485,13 @@ fn some_of(list: &[Value], all: &Tools, allowed: &Value) -> Result<Tools> {
     Tools::read(&kept).map_err(|why| ApiError::field("tools", why))
 }
 
+/// Says in an answer, or in its last piece, what there is to say of it: what is known before it stands in the head.
+pub(super) fn warn(object: &mut Value, warnings: &[&str]) {
+    if !warnings.is_empty() {
+        object["warnings"] = warnings.into();
+    }
+}
+
 /// Calls, of which only the first counts where a request wants no more.
 pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall> {
     if only_one {

@@ -322,10 +322,12 @@ async fn respond(
     } else {
         let (mut answers, _running) = running.whole().await?;
         let answer = answers.remove(0);
-        let (content, calls) = lines.finder.clone().whole(&answer.content);
+        let (content, calls) = lines.finder.whole(&answer.content);
         let calls = calls.iter().map(call_object).collect();
         lines.logprobs = answer.logprobs;
-        respond_json(&lines.last(&content, &answer.reasoning, calls, &answer.stats), &[])
+        let mut last = lines.last(&content, &answer.reasoning, calls, &answer.stats);
+        common::warn(&mut last, &lines.finder.warnings());
+        respond_json(&last, &[])
     };
     note_ignored(&mut response, &ignored);
     note_warnings(&mut response, &warnings);
@@ -412,7 +414,9 @@ impl EventWriter for Lines {
                 if !rest.is_empty() || !calls.is_empty() {
                     out += &line(&self.object(&rest, "", calls.iter().map(call_object).collect()));
                 }
-                out + &line(&self.last("", "", Vec::new(), &stats))
+                let mut last = self.last("", "", Vec::new(), &stats);
+                common::warn(&mut last, &self.finder.warnings());
+                out + &line(&last)
             }
             Progress::Token { chosen, .. } => {
                 self.logprobs.push(chosen);

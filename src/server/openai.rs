@@ -243,9 +243,10 @@ fn whole_chat(
 ) -> Value {
     let usage = usage(running.prompt_tokens, answers.iter().map(|answer| &answer.stats));
     let timings = answers.first().map(|answer| completion::timings(&answer.stats));
-    let mut choices = Vec::new();
-    for (index, (answer, finder)) in answers.into_iter().zip(finders).enumerate() {
+    let (mut choices, mut warnings) = (Vec::new(), Vec::new());
+    for (index, (answer, mut finder)) in answers.into_iter().zip(finders).enumerate() {
         let (content, calls) = finder.whole(&answer.content);
+        warnings.extend(finder.warnings());
         let calls = common::first_if(calls, !parallel_calls);
         let mut message = json!({ "role": "assistant", "content": content });
         if !answer.reasoning.is_empty() {
@@ -272,6 +273,7 @@ fn whole_chat(
     let mut object = head.object("chat.completion", choices.into());
     object["usage"] = usage;
     object["timings"] = timings.unwrap_or_default();
+    common::warn(&mut object, &warnings);
     object
 }
 
@@ -354,6 +356,7 @@ impl ChatStream {
         }
         let mut last = self.chunk(index, &json!({}), Some(reason));
         last["timings"] = completion::timings(&stats);
+        common::warn(&mut last, &self.finders[index].warnings());
         self.choices[index].stats = Some(stats);
         out + &data(&last)
     }

@@ -693,6 +693,24 @@ fn the_end_has_no_probability() {
     assert!(choice["logprobs"]["content"].as_array().is_none_or(Vec::is_empty), "{choice}");
 }
 
+/// A call that was cut is text, and that is said: in the answer, or in its last piece.
+#[test]
+fn a_call_that_cannot_be_read_is_told() {
+    let server = serve(&[]);
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+    let cut = json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 3 });
+    let told = |value: &Value| value["warnings"][0].as_str().is_some_and(|text| text.contains("could not be read"));
+    assert!(told(&answered(&server, "/v1/chat/completions", &chat(&cut)).json()));
+    let events = answered(&server, "/v1/chat/completions", &with(chat(&cut), json!({ "stream": true }))).events();
+    assert!(events.iter().any(told), "{events:?}");
+    let own = json!({ "name": "f", "input_schema": { "type": "object" } });
+    let messages = json!([{ "role": "user", "content": "Hello" }]);
+    let body = json!({ "messages": messages, "tools": [own], "tool_choice": { "type": "any" }, "max_tokens": 3 });
+    assert!(told(&answered(&server, "/v1/messages", &body).json()));
+    let whole = answered(&server, "/v1/chat/completions", &chat(&json!({ "tools": [tool], "max_tokens": 3 }))).json();
+    assert!(whole.get("warnings").is_none(), "{whole}");
+}
+
 /// A template that knows no tools is given their descriptions, calls and results as texts.
 #[test]
 fn tools_are_told_to_templates_that_know_none() {

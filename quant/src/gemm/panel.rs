@@ -500,11 +500,15 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
-            (Form::Halves, _) => integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b)),
-            (Form::Pairs, _) => integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(b)),
-            (_, true) => integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b)),
-            (_, false) => integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b)),
+        // Each asked as a constant of its own: what an instruction set has no use for is then not compiled for it.
+        let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
+            integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b))
+        } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
+            integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(b))
+        } else if const { F::HELD.signed() } {
+            integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b))
+        } else {
+            integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b))
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
@@ -592,18 +596,22 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
-        let products = match (const { <Self as Kind<S>>::FORM }, F::HELD.signed()) {
-            (Form::Halves, _) => integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b)),
-            (Form::Pairs, _) => integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP, record, &x.bytes(b)),
-            (_, true) => integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
-            (_, false) => integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b)),
+        // As with blocks of 32.
+        let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
+            integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b))
+        } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
+            integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP, record, &x.bytes(b))
+        } else if const { F::HELD.signed() } {
+            integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b))
+        } else {
+            integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b))
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
-        if F::MIN && layout.tiles {
+        if const { F::MIN && matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
             let minima = minima_by_tiles::<S, C>(s, layout, Self::GROUPS, record, (x, b));
             add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.i32_to_f32(minima[r][c]));
-        } else if F::MIN {
+        } else if const { F::MIN } {
             let mut minima = [[s.splat_u32(0); C]; 2];
             for i in 0..Self::GROUPS / 2 {
                 let (mins, x) = (pair(record, layout.mins + i), x.sums(8 * b + i));

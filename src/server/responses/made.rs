@@ -237,6 +237,7 @@ impl Made {
         if cut {
             object["incomplete_details"] = json!({ "reason": "max_output_tokens" });
         }
+        common::warn(&mut object, &self.finder.warnings());
         if self.store {
             self.remember(&calls, object.clone());
         }
