@@ -39,7 +39,8 @@ impl Kernel for StoreKey<'_> {
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
         let (strips, scales) = self.keys.split_at_mut(self.layout.key_scales_start());
-        let strip = strips.chunks_exact_mut(self.layout.key_strip_bytes().max(1)).nth(self.slot / STRIP).unwrap_or_default();
+        let strip =
+            strips.chunks_exact_mut(self.layout.key_strip_bytes().max(1)).nth(self.slot / STRIP).unwrap_or_default();
         self.layout.kind.with(InKey { s, strip, scales, slot: self.slot, k: self.k });
     }
 }
