@@ -51,7 +51,7 @@ impl<'a> TileBytes<'a> {
 /// Attends to one tile: `out` becomes its partial. `visible` holds, for each row, the slots of the tile that it sees.
 ///
 /// # Panics
-/// If `tile` or `q` don't suit the layout, or `visible` doesn't hold one range within the tile per row.
+/// If `tile` or `q` don't suit the layout, keys have no values, or `visible` doesn't hold one range within the tile per row.
 pub fn attend_tile(
     isa: Isa,
     layout: &KvLayout,
@@ -79,6 +79,7 @@ pub fn attend_tile_biased(
 ) {
     assert!(bias.is_empty() || bias.len() == q.rows() * TILE, "attend_tile: bias");
     assert_eq!(tile.len(), layout.tile_bytes(), "attend_tile: tile");
+    assert!(layout.k_dim > 0, "attend_tile: keys without values");
     assert!(q.suit(layout), "attend_tile: queries of another layout");
     assert_eq!(visible.len(), q.rows(), "attend_tile: ranges");
     assert!(visible.iter().all(|range| range.end <= TILE as u32), "attend_tile: slots");
