@@ -38,8 +38,10 @@ use scratch::sized;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokki_quant::activation::Activations;
+use tokki_quant::matmul::FEW;
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
+use tokki_quant::team::Lead;
 
 /// Which tokens of a pass need logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +120,7 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
     let positions = places.iter().zip(&far).flat_map(|(at, &far)| (at.from..at.from + at.n).map(move |p| (p, far)));
     let angles = rope::angles(model, positions);
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
-    let done = setting.pool.run(|lead| {
+    let pass = |lead: &Lead<'_>| {
         let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
         let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
         let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
@@ -136,7 +138,9 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
         pass.join_streams(scratch);
         pass.output(scratch, &wanted, setting.vectors);
         true
-    });
+    };
+    // Up to so many tokens, weights are read as streams.
+    let done = if n <= FEW { setting.pool.run_few(pass) } else { setting.pool.run(pass) };
     if !done {
         caches.into_iter().for_each(|cache| cache.spoil());
         return Err(Error::Interrupted);
