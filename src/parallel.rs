@@ -11,9 +11,10 @@ const MAX_REST: Duration = Duration::from_secs(1);
 
 /// Threads that compute, and the instruction set that they use.
 pub struct Pool {
-    /// `None` for one thread: everything then runs on the caller's own.
-    rayon: Option<rayon::ThreadPool>,
-    threads: usize,
+    /// The threads of most work.
+    all: Threads,
+    /// Those of passes of few tokens, where they are fewer.
+    few: Option<Threads>,
     isa: Isa,
     /// After each run it waits for as long as the run took.
     rests: bool,
@@ -67,6 +68,24 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Some threads.
+struct Threads {
+    /// `None` for one thread: everything then runs on the caller's own.
+    rayon: Option<rayon::ThreadPool>,
+    count: usize,
+}
+
+impl Threads {
+    fn start(count: usize) -> Result<Self> {
+        let count = count.max(1);
+        let rayon = (count > 1)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(|i| format!("tokki-{i}")).build())
+            .transpose()
+            .map_err(|why| Error::failed("threads", format!("cannot start {count}: {why}")))?;
+        Ok(Self { rayon, count })
+    }
+}
+
 impl Pool {
     /// A pool of `threads >= 1` threads.
     ///
@@ -86,12 +105,17 @@ impl Pool {
     /// # Errors
     /// When threads cannot be started.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
-        let threads = threads.max(1);
-        let rayon = (threads > 1)
-            .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tokki-{i}")).build())
-            .transpose()
-            .map_err(|why| Error::failed("threads", format!("cannot start {threads}: {why}")))?;
-        Ok(Self { rayon, threads, isa, rests: false, turns: Turns::default() })
+        Ok(Self { all: Threads::start(threads)?, few: None, isa, rests: false, turns: Turns::default() })
+    }
+
+    /// This pool, with `threads` of their own for passes of few tokens ([`Pool::run_few`]), where that's fewer: on a machine
+    /// of mixed cores the small ones may help with prompts and hold up answers.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn with_few(self, threads: usize) -> Result<Self> {
+        let few = (threads < self.all.count).then(|| Threads::start(threads)).transpose()?;
+        Ok(Self { few, ..self })
     }
 
     /// This pool, computing half of the time at most: after each run it rests for as long as the run took, for a second at
@@ -103,7 +127,12 @@ impl Pool {
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.all.count
+    }
+
+    /// Number of threads that make passes of few tokens.
+    pub fn few_threads(&self) -> usize {
+        self.few.as_ref().map_or(self.all.count, |few| few.count)
     }
 
     /// Whether it rests after each run.
@@ -124,17 +153,26 @@ impl Pool {
     /// Runs `f` as the leader of all threads; they help in the phases that it opens. Callers take turns, first come, first
     /// served. (`f` must not call it for the same pool.)
     pub fn run<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        self.run_on(&self.all, f)
+    }
+
+    /// As [`Pool::run`] for a pass of few tokens, one for each of some conversations: memory binds it.
+    pub fn run_few<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        self.run_on(self.few.as_ref().unwrap_or(&self.all), f)
+    }
+
+    fn run_on<R: Send>(&self, threads: &Threads, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
         let begin = Instant::now();
-        let result = self.work(f);
+        let result = self.work(threads, f);
         if self.rests {
             std::thread::sleep(begin.elapsed().min(MAX_REST));
         }
         result
     }
 
-    fn work<R: Send>(&self, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
-        let team = Team::new(self.threads);
-        let Some(rayon) = &self.rayon else { return team.lead(f) };
+    fn work<R: Send>(&self, threads: &Threads, f: impl FnOnce(&Lead<'_>) -> R + Send) -> R {
+        let team = Team::new(threads.count);
+        let Some(rayon) = &threads.rayon else { return team.lead(f) };
         let _turn = self.turns.take();
         let lead = Mutex::new(Some(f));
         let results = rayon.broadcast(|thread| {
@@ -186,6 +224,15 @@ mod tests {
         let begin = Instant::now();
         (0..3).for_each(|_| pool.run(|_| std::thread::sleep(work)));
         assert!(begin.elapsed() >= 6 * work);
+    }
+
+    #[test]
+    fn passes_of_few_tokens_may_have_fewer_threads() {
+        for (all, few, wanted) in [(4, 2, 2), (4, 1, 1), (3, 3, 3), (2, 5, 2)] {
+            let pool = Pool::new(all).unwrap().with_few(few).unwrap();
+            assert_eq!((pool.threads(), pool.few_threads()), (all, wanted));
+            assert_eq!((pool.run(|lead| lead.threads()), pool.run_few(|lead| lead.threads())), (all, wanted));
+        }
     }
 
     #[test]

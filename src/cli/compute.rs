@@ -1,5 +1,6 @@
 //! The flags of every command that runs a model, and what they make.
 
+use super::kept::Kept;
 use super::{output, progress};
 use crate::config::{MachineFlags, SettingOrigin, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
@@ -7,13 +8,16 @@ use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::predict::plan;
+use crate::predict::threads::ThreadCounts;
+use crate::predict::{self, plan};
+use crate::store::Store;
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use tokki_quant::attention::KvKind;
+use tokki_quant::isa::Isa;
 
 /// The default model where it is on this machine; nothing is fetched only to be measured.
 pub(super) fn default_model() -> Result<std::path::PathBuf> {
@@ -48,10 +52,51 @@ pub(super) fn threads(settings: &Settings) -> usize {
     cpus
 }
 
+/// What was tried on this machine, by what it holds for.
+const TRIED: &str = "threads.json";
+const MAX_TRIED_BYTES: u64 = 1 << 16;
+
+/// The numbers of threads that these settings mean here, and whether a trial on mixed cores settled them.
+pub(super) fn thread_counts(settings: &Settings) -> Result<(ThreadCounts, bool)> {
+    let all = threads(settings);
+    let machine = Machine::read();
+    if settings.threads().is_none()
+        && let Some(found) = tried(&machine, Store::of(settings).ok().as_ref(), predict::threads::try_counts)?
+    {
+        let limited = |count: usize| if cool(settings) { count.div_ceil(2) } else { count };
+        return Ok((ThreadCounts { decode: limited(found.decode), prefill: limited(found.prefill) }, true));
+    }
+    Ok((ThreadCounts { decode: all, prefill: all }, false))
+}
+
+/// The best numbers of threads on a machine of mixed cores, from the store or by a trial, which is kept there.
+fn tried(
+    machine: &Machine,
+    store: Option<&Store>,
+    try_counts: impl FnOnce(&[usize], Isa) -> Result<ThreadCounts>,
+) -> Result<Option<ThreadCounts>> {
+    let Some(numbers @ [fast, all]) = machine.mixed() else { return Ok(None) };
+    let isa = Isa::detect();
+    let key = format!("{}, {}, {fast} of {all} cores", machine.cpu, isa.name());
+    let known = Kept::in_store(store, TRIED, MAX_TRIED_BYTES);
+    // A file that was written by hand may say anything.
+    if let Some(found) = known
+        .find(&key)
+        .filter(|found: &ThreadCounts| numbers.contains(&found.decode) && numbers.contains(&found.prefill))
+    {
+        return Ok(Some(found));
+    }
+    let found = try_counts(&numbers, isa)?;
+    if machine::busy(all).is_none() {
+        known.keep(key, found);
+    }
+    Ok(Some(found))
+}
+
 /// What a session was made with, for programs: what holds, wherever it was set.
 pub(super) fn options(session: &Session) -> serde_json::Value {
     let options = session.options();
-    serde_json::json!({ "threads": session.pool().threads(), "resting": session.pool().rests(), "context": options.context, "kv_type": options.kv.name(),
+    serde_json::json!({ "threads": session.pool().threads(), "threads_decode": session.pool().few_threads(), "resting": session.pool().rests(), "context": options.context, "kv_type": options.kv.name(),
         "read_ahead_bytes": options.read_ahead, "latents_expanded": options.expand_latents, "rows": layout_name(session.model().gguf.layout()) })
 }
 
@@ -81,8 +126,12 @@ impl Compute {
     }
 
     /// The threads that the settings ask for.
-    fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
-        let pool = Pool::new(threads(settings))?;
+    pub(super) fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
+        // What is wrong with TOKKI_ISA is told before anything is tried with it.
+        Pool::new(1)?;
+        let (counts, _) = thread_counts(settings)?;
+        // Phases of answers get no more threads than prompts do, where those are faster with few.
+        let pool = Pool::new(counts.prefill)?.with_few(counts.decode)?;
         Ok(Arc::new(if cool(settings) { pool.resting() } else { pool }))
     }
 
@@ -189,4 +238,45 @@ fn interleaved(gguf: Gguf) -> Result<Gguf> {
         output::say("tokki: --interleave changes nothing: this model has no quantized matrices of at least 16 rows");
     }
     Ok(gguf)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::machine::{Core, CoreKind};
+
+    fn mixed() -> Machine {
+        let core =
+            |cpu| Core { cpus: vec![cpu], kind: if cpu < 2 { CoreKind::Performance } else { CoreKind::Efficiency } };
+        let cpus: Vec<usize> = (0..6).collect();
+        Machine {
+            cores: cpus.iter().copied().map(core).collect(),
+            online: cpus.clone(),
+            allowed: cpus,
+            ..Machine::default()
+        }
+    }
+
+    #[test]
+    fn a_trial_on_mixed_cores_is_made_once_and_a_wrong_file_costs_another() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::at(home.path().to_path_buf());
+        let found = ThreadCounts { decode: 2, prefill: 6 };
+        let key = format!("my CPU, {}, 2 of 6 cores", Isa::detect().name());
+        let machine = Machine { cpu: "my CPU".into(), ..mixed() };
+        let asked = |counts: &[usize], _: Isa| {
+            assert_eq!(counts, [2, 6]);
+            Ok(found)
+        };
+        assert_eq!(tried(&machine, Some(&store), asked).unwrap(), Some(found));
+        // As on a machine that is not busy, whatever this one is.
+        Kept::in_store(Some(&store), TRIED, MAX_TRIED_BYTES).keep(key.clone(), found);
+        let never = |_: &[usize], _: Isa| -> Result<ThreadCounts> { unreachable!("it is known") };
+        assert_eq!(tried(&machine, Some(&store), never).unwrap(), Some(found));
+        let wrong = ThreadCounts { decode: 4000, prefill: 6 };
+        Kept::in_store(Some(&store), TRIED, MAX_TRIED_BYTES).keep(key, wrong);
+        assert_eq!(tried(&machine, Some(&store), asked).unwrap(), Some(found));
+        assert_eq!(tried(&Machine::default(), Some(&store), never).unwrap(), None);
+    }
 }

@@ -3,11 +3,10 @@
 mod advice;
 mod facts;
 
-use super::compute::threads;
+use super::compute::{Compute, thread_counts};
 use super::output::{Paint, json, result};
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
-use crate::parallel::Pool;
 use crate::predict::measure;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
@@ -81,18 +80,23 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
     // Before anything of our own adds to it.
     let load = machine::load();
     let machine = Machine::read();
-    let (threads_default, mut threads_reason) = machine.threads();
-    let threads = threads(settings);
+    let (mut threads_default, mut threads_reason) = machine.threads();
+    let pool = Compute::pool_of(settings)?;
+    let (threads, threads_decode) = (pool.threads(), pool.few_threads());
     let cool = super::compute::cool(settings);
     if let Some((_, origin)) = settings.get("threads") {
         threads_reason = format!("set by {origin}");
-    } else if cool {
+    } else if let (_, true) = thread_counts(settings)? {
+        let fast = machine.cores.iter().filter(|core| core.kind == CoreKind::Performance).count();
+        threads_reason = format!("tried on {fast} performance cores and on all {threads_default} that are not little");
+        threads_default = if cool { threads_default } else { threads };
+    }
+    if settings.get("threads").is_none() && cool {
         threads_reason = format!("half of the {threads_default}, to stay cool ({threads_reason})");
     }
     if cool {
         threads_reason.push_str("; they rest half of the time");
     }
-    let pool = Pool::new(threads)?;
     let room = measured && machine.memory.available >= 2 * BUFFER;
     // Without a home there is no store, and nothing in it.
     let store = Store::of(settings).ok();
@@ -103,6 +107,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
         isa: pool.isa().name(),
         isa_available: Isa::available().iter().map(|isa| isa.name()).collect(),
         threads,
+        threads_decode,
         threads_reason,
         threads_default,
         cool,
@@ -166,7 +171,11 @@ fn lines(facts: &Examined) -> Vec<(&'static str, String)> {
     if !machine.cores.is_empty() {
         lines.push(("cores", cores(machine)));
     }
-    lines.push(("threads", format!("{}: {}", facts.threads, facts.threads_reason)));
+    let threads = match facts.threads_decode {
+        few if few == facts.threads => few.to_string(),
+        few => format!("{} for prompts, {few} for answers", facts.threads),
+    };
+    lines.push(("threads", format!("{threads}: {}", facts.threads_reason)));
     if let Some(quota) = machine.quota {
         lines.push(("CPU quota", format!("{quota:.1} CPUs, by the control group")));
     }

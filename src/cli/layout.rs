@@ -6,7 +6,6 @@ use crate::Result;
 use crate::config::Settings;
 use crate::gguf::{Gguf, RowLayout};
 use crate::machine::{self, Machine};
-use crate::parallel::Pool;
 use crate::predict::layout;
 use crate::store::{LayoutChoice, Store};
 
@@ -44,8 +43,9 @@ impl LayoutFlag {
 pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
     let Some(dtype) = layout::main_format(gguf) else { return Ok(false) };
     let store = Store::of(settings)?;
-    let pool = Pool::new(super::compute::threads(settings))?;
-    let threads = pool.threads();
+    let pool = super::compute::Compute::pool_of(settings)?;
+    // Products for one token are what is compared.
+    let threads = pool.few_threads();
     let key = format!("{dtype}, {}, {threads} threads, {}", pool.isa().name(), Machine::read().cpu);
     let known = Kept::in_store(Some(&store), FILE, MAX_GAINS_BYTES);
     let gain = match known.find(&key) {

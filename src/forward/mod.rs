@@ -38,8 +38,10 @@ use scratch::sized;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokki_quant::activation::Activations;
+use tokki_quant::matmul::FEW;
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
+use tokki_quant::team::Lead;
 
 /// Which tokens of a pass need logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,7 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
     scratch.workers.resize_with(setting.pool.threads(), Default::default);
     let mut at = At::Layer(0);
     while let At::Layer(from) = at {
-        at = setting.pool.run(|lead| {
+        let turn = |lead: &Lead<'_>| {
             let expand_latents = setting.expand_latents && places.len() == 1 && n > mixer::FEW_TOKENS;
             let (isa, read_ahead) = (setting.pool.isa(), setting.read_ahead);
             let (places, shape, angles) = (&places[..], &*shape, &angles[..]);
@@ -143,7 +145,9 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
                 trace,
             };
             pass.turn(setting, scratch, &mut caches, &wanted, from)
-        });
+        };
+        // Up to so many tokens, weights are read as streams.
+        at = if n <= FEW { setting.pool.run_few(turn) } else { setting.pool.run(turn) };
     }
     if at == At::Cancelled {
         caches.into_iter().for_each(|cache| cache.spoil());

@@ -93,7 +93,7 @@ fn once(matrix: &Matrix<'_>, pool: &Pool) {
     acts.reset([matrix.dtype()].into_iter().collect(), 1, matrix.cols()).write(pool.isa(), 0, &x);
     let mut out = vec![0.0; matrix.rows()];
     let tiles = OutTiles::new(&mut out, matrix.rows(), BAND);
-    pool.run(|lead| {
+    pool.run_few(|lead| {
         lead.phase(tiles.bands(), &|_, band| matmul(pool.isa(), matrix, &acts, &mut tiles.take(band)));
     });
     std::hint::black_box(&out);

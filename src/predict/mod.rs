@@ -5,4 +5,5 @@ pub mod measure;
 mod need;
 pub mod plan;
 pub mod speed;
+pub mod threads;
 mod trial;

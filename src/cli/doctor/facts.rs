@@ -11,6 +11,8 @@ pub(super) struct Examined {
     pub(super) isa: &'static str,
     pub(super) isa_available: Vec<&'static str>,
     pub(super) threads: usize,
+    /// Those that make answers: fewer where the cores are mixed and that is faster.
+    pub(super) threads_decode: usize,
     pub(super) threads_reason: String,
     /// The number that would be chosen without a setting.
     pub(super) threads_default: usize,

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The first hour on Windows, as far as wine has it: a model is fetched from a server on this machine, described, asked, and talked to
+in a console, which is a pseudo-terminal here.
+
+    scripts/console.py WINE TOKKI.EXE MODEL.gguf [TOKKI]
+
+TOKKI is the binary of this machine, whose answers are the right ones. Says what was seen; ends with 1 at the first thing that is
+not as it should be.
+"""
+import functools
+import http.server
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+WINE, EXE, MODEL = sys.argv[1], os.path.abspath(sys.argv[2]), pathlib.Path(sys.argv[3]).resolve()
+TOKKI = sys.argv[4] if len(sys.argv) > 4 else "target/release/tokki"
+PATIENCE = 90
+QUESTION, ASKED = "hello", ["--temperature", "0", "--ctx", "256", "--max-tokens", "6"]
+
+
+def wrong(what, seen):
+    print(f"{what}:\n{seen[-2000:]}")
+    sys.exit(1)
+
+
+def environment(home):
+    return {**os.environ, "WINEDEBUG": "-all", "TOKKI_HOME": home, "XDG_CONFIG_HOME": home, "NO_COLOR": "1"}
+
+
+def said(command, home, wanted=0):
+    done = subprocess.run(command, env=environment(home), capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
+    if done.returncode != wanted:
+        wrong(f"{command} ended with {done.returncode}", (done.stdout + done.stderr).decode(errors="replace"))
+    return done.stdout.decode()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Console:
+    """A program on a pseudo-terminal of its own."""
+
+    def __init__(self, command, home):
+        self.seen, (self.child, self.end) = "", pty.fork()
+        if self.child == 0:
+            os.environ.update(environment(home), TERM="xterm")
+            os.execvp(command[0], command)
+
+    def until(self, pattern, what):
+        start, limit = len(self.seen), time.monotonic() + PATIENCE
+        while time.monotonic() < limit:
+            if select.select([self.end], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.end, 1 << 16).decode(errors="replace")
+                except OSError:
+                    break
+                # Without what moves the cursor and paints.
+                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", self.seen[start:])
+                if re.search(pattern, text):
+                    return text
+        os.kill(self.child, signal.SIGKILL)
+        wrong(what, self.seen[start:])
+
+    def type(self, text):
+        os.write(self.end, text.encode())
+
+    def ended(self):
+        limit = time.monotonic() + PATIENCE
+        while time.monotonic() < limit:
+            if select.select([self.end], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.end, 1 << 16).decode(errors="replace")
+                except OSError:
+                    pass
+            done, status = os.waitpid(self.child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.child, signal.SIGKILL)
+        wrong("the chat did not end", self.seen)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as home:
+        serve = functools.partial(Quiet, directory=str(MODEL.parent))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said([WINE, EXE, "pull", f"http://127.0.0.1:{server.server_port}/{MODEL.name}"], home)
+        if MODEL.stem not in said([WINE, EXE, "list"], home):
+            wrong("what was pulled is not in the list", said([WINE, EXE, "list"], home))
+        print("pulled from a server on this machine, and in the list")
+        if "llama" not in said([WINE, EXE, "show", MODEL.stem], home):
+            wrong("show", said([WINE, EXE, "show", MODEL.stem], home))
+        own = said([TOKKI, "run", str(MODEL), *ASKED, QUESTION], home).replace("\r\n", "\n")
+        found = said([WINE, EXE, "run", MODEL.stem, *ASKED, QUESTION], home).replace("\r\n", "\n")
+        if own != found:
+            wrong(f"run: wanted {own!r}", found)
+        print("shown, and run with the answer of this machine")
+        chat = Console([WINE, EXE, "run", MODEL.stem, *ASKED], home)
+        chat.until(r">>> ", "no prompt in a console")
+        chat.type(QUESTION + "\r")
+        words = own.split()[0] if own.split() else ""
+        chat.until(rf"(?s){re.escape(words)}.*>>> ", "no answer in a console")
+        chat.type("/help\r")
+        chat.until(r"(?s)/model.*>>> ", "no help in a console")
+        chat.type("/exit\r")
+        if (code := chat.ended()) != 0:
+            wrong(f"the chat ended with {code}", chat.seen)
+        print("talked to in a console")
+        server.shutdown()
+
+
+main()
