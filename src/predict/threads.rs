@@ -80,8 +80,8 @@ impl Work {
             (0..tokens).for_each(|token| writer.write(isa, token, &x));
             out
         };
-        // Bytes that are small numbers as scales: zeros would be one page of memory again and again.
-        Self { weights: vec![0x11; MATRICES * ROWS * row], one: activations(1), many: activations(TOKENS) }
+        // Bytes that are small numbers as scales, and two numbers as weights: zeros would be one page of memory again and again.
+        Self { weights: vec![0x21; MATRICES * ROWS * row], one: activations(1), many: activations(TOKENS) }
     }
 
     /// The least that a pass took: of one token through all matrices, of many through one.
