@@ -38,7 +38,7 @@ struct Numbers {
 }
 
 /// One caller's turn, until it is dropped.
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct PoolTurn<'a>(&'a Turns);
 
 impl Turns {
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
@@ -46,12 +46,12 @@ impl Turns {
     }
 
     /// Waits for a turn.
-    pub(crate) fn take(&self) -> Turn<'_> {
+    pub(crate) fn take(&self) -> PoolTurn<'_> {
         let mut numbers = self.numbers();
         let own = numbers.next;
         numbers.next += 1;
         drop(self.ended.wait_while(numbers, |numbers| numbers.now != own).unwrap_or_else(PoisonError::into_inner));
-        Turn(self)
+        PoolTurn(self)
     }
 
     /// Whether others wait for the end of the turn that runs.
@@ -61,7 +61,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for PoolTurn<'_> {
     fn drop(&mut self) {
         self.0.numbers().now += 1;
         self.0.ended.notify_all();

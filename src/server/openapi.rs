@@ -52,6 +52,13 @@ enum Answer {
     Empty,
 }
 
+impl Doc {
+    /// Whether the answer comes piece by piece where that is asked for.
+    pub(super) const fn may_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+}
+
 const fn get(summary: &'static str, answer: Answer) -> Doc {
     Doc { summary, body: None, answer, stream: None, query: &[] }
 }

@@ -142,8 +142,8 @@ impl Streams {
         self.all().values().all(|kept| kept.written().ended.is_some())
     }
 
-    /// Keeps an answer that comes piece by piece under this name, in the place of an earlier one; what the client gets
-    /// follows it. Other answers stay as they are.
+    /// Keeps an answer, in pieces or whole, under this name, in the place of an earlier one; what the client gets follows it.
+    /// Errors stay as they are.
     pub(super) fn keep(
         &self,
         owner: u64,
@@ -152,9 +152,9 @@ impl Streams {
         mut response: Response<Body>,
     ) -> Response<Body> {
         let kind = response.headers().get(header::CONTENT_TYPE).cloned();
-        let streamed =
-            kind.filter(|kind| [&b"text/event-stream"[..], b"application/x-ndjson"].contains(&kind.as_bytes()));
-        let Some(content_type) = streamed.filter(|_| response.status() == StatusCode::OK) else { return response };
+        let kinds = [&b"text/event-stream"[..], b"application/x-ndjson", b"application/json"];
+        let kept = kind.filter(|kind| kinds.contains(&kind.as_bytes()));
+        let Some(content_type) = kept.filter(|_| response.status() == StatusCode::OK) else { return response };
         if let Some(old) = self.find(owner, &name) {
             old.refuse("a later request with the same X-Conversation-Id has taken the place of this one");
         }

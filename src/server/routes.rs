@@ -236,7 +236,8 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         let content_type = content_type.unwrap_or_default().to_owned();
         let asker = Asker { client: client(&parts.headers, peer), owner, note: Arc::clone(&note) };
         let call = Call { body, uri: parts.uri.clone(), id: id.clone(), wants_page, content_type, asker };
-        match resume::conversation(&parts.headers)? {
+        let named = resume::conversation(&parts.headers)?;
+        match named.filter(|_| route.method == "POST" && route.doc.may_stream()) {
             None => run(&state, route, call).await,
             // It goes on without the client, whether it comes as a stream or as a whole.
             Some(name) => {

@@ -4,6 +4,7 @@
 mod ceiling;
 pub(super) mod dots;
 mod lanes;
+mod row_dots;
 mod words;
 
 use std::arch::{asm, is_aarch64_feature_detected as has};
