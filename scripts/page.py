@@ -332,16 +332,22 @@ def settings_go_with_the_request(page):
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System message").fill("Talk like a sailor.")
     page.get_by_label("Temperature").fill("0.3")
-    page.get_by_label("Most tokens").fill("9")
+    page.get_by_label("Most tokens of an answer").fill("9")
+    page.get_by_label("Most tokens of a thought").fill("40")
     page.get_by_role("button", name="Done").click()
     ask(page, "Hello")
     answer(page)
     request = asked[0]
     assert request["messages"][0] == {"role": "system", "content": "Talk like a sailor."}
-    assert (request["temperature"], request["max_tokens"]) == (0.3, 9)
+    assert (request["temperature"], request["max_tokens"], request["thinking_budget"]) == (0.3, 9, 40)
     page.reload()
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_label("System message")).to_have_value("Talk like a sailor.")
+    # What is no number is not left out in silence.
+    page.get_by_label("Temperature").fill("warm")
+    page.get_by_role("button", name="Done").click()
+    ask(page, "Hello")
+    expect(page.locator("#status")).to_contain_text("Temperature is no number: warm")
 
 
 @check
