@@ -265,18 +265,16 @@ pub(super) fn rerank() -> Value {
 
 pub(super) fn decisions() -> Value {
     let mut schema = fields(&[("string", "model"), ("input", "input!"), ("array", "questions!")]);
-    let list = |value: &str, kinds: Value, what: &str| {
-        let one = object(&[value], json!({ value: { "type": kinds }, "description": { "type": "string" } }));
-        json!({ "type": "array", "minItems": 2, "maxItems": 26, "items": one, "description": what })
-    };
+    // Which answers a question takes follows from its type: more than words a schema does not say of them.
+    let told = |what: &str| json!({ "description": what });
     schema["properties"]["questions"]["items"] = object(
         &["type", "instructions"],
         json!({
             "type": { "enum": ["predicate", "choice", "score"] },
-            "name": {},
-            "instructions": { "type": "string" },
-            "choices": list("value", json!(["string", "boolean"]), "of a choice: values that differ"),
-            "levels": list("label", "string".into(), "of a score, from the lowest to the highest"),
+            "name": told("comes back with the answer"),
+            "instructions": told("the question, a text"),
+            "choices": told("of a choice, 2 to 26 that differ: {\"value\": text or boolean, \"description\": text}"),
+            "levels": told("of a score, 2 to 26 from the lowest to the highest: {\"label\": text, \"description\": text}"),
         }),
     );
     schema
