@@ -20,9 +20,8 @@ pub fn tell_tools(vars: &mut Vars, system: SystemRole) {
         let (message, is_result) = plain(message);
         // Templates want users and assistants to take turns.
         match told.last_mut().filter(|last| last["role"] == "user" && message["role"] == "user") {
-            Some(last) if is_result || last["content"].as_str().is_some_and(|text| text.ends_with(RESULT_END)) => {
-                let content = message["content"].as_str().unwrap_or_default();
-                last["content"] = joined(last["content"].as_str().unwrap_or_default(), content).into();
+            Some(last) if is_result || said(last).ends_with(RESULT_END) => {
+                last["content"] = joined(said(last), said(&message)).into();
             }
             _ => told.push(message),
         }
@@ -39,7 +38,7 @@ const RESULT_END: &str = "</tool_response>";
 
 /// A message without anything but its text, and whether it is the result of a call.
 fn plain(mut message: Value) -> (Value, bool) {
-    let content = message["content"].as_str().unwrap_or_default().to_owned();
+    let content = said(&message).to_owned();
     if message["role"] == "tool" {
         let text = format!("<tool_response>\n{content}\n{RESULT_END}");
         return (json!({ "role": "user", "content": text }), true);
@@ -60,11 +59,15 @@ fn describe(messages: &mut Vec<Value>, text: &str, system: SystemRole) {
     let role = if system == SystemRole::Supported { "system" } else { "user" };
     match messages.iter_mut().find(|message| message["role"] == role) {
         Some(first) if role == "system" => {
-            first["content"] = joined(first["content"].as_str().unwrap_or_default(), text).into();
+            first["content"] = joined(said(first), text).into();
         }
-        Some(first) => first["content"] = joined(text, first["content"].as_str().unwrap_or_default()).into(),
+        Some(first) => first["content"] = joined(text, said(first)).into(),
         None => messages.insert(0, json!({ "role": role, "content": text })),
     }
+}
+
+fn said(message: &Value) -> &str {
+    message["content"].as_str().unwrap_or_default()
 }
 
 fn joined(first: &str, second: &str) -> String {

@@ -104,11 +104,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let mut session = compute.session(positions)?;
     let load_s = start.elapsed().as_secs_f64();
     let shown = args.shape.clone().unwrap_or_else(|| name.to_string_lossy().into_owned());
-    if let Some(load) = crate::machine::busy(compute.pool.threads()) {
-        output::say(&format!(
-            "tokki: other programs keep about {load:.1} cores busy: what is measured beside them is less than this machine can do"
-        ));
-    }
+    output::say_busy(compute.pool.threads(), "what is measured beside them is less than this machine can do");
     let report = measure_all(args, &compute, &mut session, shown, load_s)?;
     drop(file);
     if args.json { output::json(&report) } else { output::result(|out| writeln!(out, "{}", table(&report))) }

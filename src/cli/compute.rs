@@ -56,17 +56,16 @@ pub(super) fn threads(settings: &Settings) -> usize {
 const TRIED: &str = "threads.json";
 const MAX_TRIED_BYTES: u64 = 1 << 16;
 
-/// The numbers of threads that these settings mean here, and whether a trial on mixed cores settled them.
-pub(super) fn thread_counts(settings: &Settings) -> Result<(ThreadCounts, bool)> {
-    let all = threads(settings);
-    let machine = Machine::read();
+/// The numbers of threads that these settings mean here; on mixed cores ([`Machine::mixed`]) a trial settles them.
+fn thread_counts(settings: &Settings) -> Result<ThreadCounts> {
     if settings.threads().is_none()
-        && let Some(found) = tried(&machine, Store::of(settings).ok().as_ref(), predict::threads::try_counts)?
+        && let Some(found) = tried(&Machine::read(), Store::of(settings).ok().as_ref(), predict::threads::try_counts)?
     {
         let limited = |count: usize| if cool(settings) { count.div_ceil(2) } else { count };
-        return Ok((ThreadCounts { decode: limited(found.decode), prefill: limited(found.prefill) }, true));
+        return Ok(ThreadCounts { decode: limited(found.decode), prefill: limited(found.prefill) });
     }
-    Ok((ThreadCounts { decode: all, prefill: all }, false))
+    let all = threads(settings);
+    Ok(ThreadCounts { decode: all, prefill: all })
 }
 
 /// The best numbers of threads on a machine of mixed cores, from the store or by a trial, which is kept there.
@@ -129,7 +128,7 @@ impl Compute {
     pub(super) fn pool_of(settings: &Settings) -> Result<Arc<Pool>> {
         // What is wrong with TOKKI_ISA is told before anything is tried with it.
         Pool::new(1)?;
-        let (counts, _) = thread_counts(settings)?;
+        let counts = thread_counts(settings)?;
         // Phases of answers get no more threads than prompts do, where those are faster with few.
         let pool = Pool::new(counts.prefill)?.with_few(counts.decode)?;
         Ok(Arc::new(if cool(settings) { pool.resting() } else { pool }))

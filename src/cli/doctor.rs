@@ -3,7 +3,7 @@
 mod advice;
 mod facts;
 
-use super::compute::{Compute, thread_counts};
+use super::compute::Compute;
 use super::output::{Paint, json, result};
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
@@ -86,7 +86,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
     let cool = super::compute::cool(settings);
     if let Some((_, origin)) = settings.get("threads") {
         threads_reason = format!("set by {origin}");
-    } else if let (_, true) = thread_counts(settings)? {
+    } else if machine.mixed().is_some() {
         let fast = machine.cores.iter().filter(|core| core.kind == CoreKind::Performance).count();
         threads_reason = format!("tried on {fast} performance cores and on all {threads_default} that are not little");
         threads_default = if cool { threads_default } else { threads };

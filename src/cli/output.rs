@@ -57,6 +57,15 @@ fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
     json.chars().map(escape).collect::<String>().into()
 }
 
+/// Says that other programs keep cores busy, and what follows for `threads` of our own; whether they do.
+pub(super) fn say_busy(threads: usize, so: &str) -> bool {
+    let load = crate::machine::busy(threads);
+    if let Some(load) = load {
+        say(&format!("tokki: other programs keep about {load:.1} cores busy: {so}"));
+    }
+    load.is_some()
+}
+
 /// Writes a line for the user to stderr, with what others wrote made harmless. If stderr is closed there is no one to
 /// tell.
 pub(super) fn say(line: &str) {

@@ -281,17 +281,12 @@ impl Report {
         let speed = match before {
             Some(speed) => speed,
             None => {
-                let busy = crate::machine::busy(self.threads);
-                if let Some(load) = busy {
-                    output::say(&format!(
-                        "tokki: other programs keep about {load:.1} cores busy: without them it will be faster"
-                    ));
-                }
+                let is_busy = output::say_busy(self.threads, "without them it will be faster");
                 let bar = progress::working("measuring how fast this machine runs it");
                 let speed = Speed::measure(model, &compute.pool, &kinds);
                 bar.finish_and_clear();
                 let speed = speed?;
-                if busy.is_none() {
+                if !is_busy {
                     probes.keep(key, speed.probe());
                 }
                 speed

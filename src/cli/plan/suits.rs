@@ -25,11 +25,7 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
     let bar = progress::working("measuring the memory of this machine");
     let bandwidth = measure::read_bandwidth(&pool);
     bar.finish_and_clear();
-    if let Some(load) = crate::machine::busy(pool.threads()) {
-        output::say(&format!(
-            "tokki: other programs keep about {load:.1} cores busy: beside them answers come more slowly than is said here"
-        ));
-    }
+    output::say_busy(pool.threads(), "beside them answers come more slowly than is said here");
     let with = |size: u64, (share, least): (f64, u64)| size + least.max((size as f64 * share) as u64);
     let fits = |size: u64| with(size, BESIDE) <= free;
     let tight = |size: u64| !fits(size) && with(size, BESIDE_LITTLE) <= free;
