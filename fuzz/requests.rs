@@ -116,12 +116,13 @@ fn server() -> SocketAddr {
             names: vec!["tiny".to_owned()],
             tags: Vec::new(),
             path: PathBuf::from("tiny"),
+            defaults: Defaults { max_tokens: Some(4), seed: Some(1), ..Defaults::default() },
             check: Box::new(|| Ok(())),
+            peek: Box::new(|| Ok((Llm::for_vectors(model())?, 64))),
             open: Box::new(open),
         };
         let models = Models::new([offer], Residency::default());
-        let defaults = Defaults { max_tokens: Some(4), seed: Some(1), ..Defaults::default() };
-        let options = ServerOptions { port: 0, defaults, ..ServerOptions::default() };
+        let options = ServerOptions { port: 0, ..ServerOptions::default() };
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let told: OnNotice = Arc::new(move |notice| {

@@ -15,6 +15,8 @@ const GRACE_OF_A_CHAT: Duration = Duration::from_secs(20);
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// The signal that came last and had no effect yet.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
+/// The signal that asked a chat to leave. It stays, whatever answer ends at the same moment.
+static LEAVING: AtomicI32 = AtomicI32::new(0);
 /// A chat runs: Ctrl-C ends an answer, not the process.
 static CHAT: AtomicBool = AtomicBool::new(false);
 /// A server listens: it has its own way to come to an end.
@@ -41,11 +43,18 @@ fn received(signal: i32) {
         return;
     }
     let before = SIGNAL.swap(signal, Ordering::SeqCst);
+    let chat = CHAT.load(Ordering::SeqCst);
+    if chat && signal != SIGINT {
+        leave(signal);
+    }
     flag().store(true, Ordering::SeqCst);
     if before != 0 {
-        return end(signal);
+        // The end of a terminal is told by the system and by its shell: the second tells nothing new.
+        if signal != process::SIGHUP {
+            end(signal);
+        }
+        return;
     }
-    let chat = CHAT.load(Ordering::SeqCst);
     if chat && signal == SIGINT {
         return;
     }
@@ -84,7 +93,8 @@ fn code_of(signal: i32) -> u8 {
 
 /// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if it was not asked.
 pub fn exit_code() -> u8 {
-    code_of(SIGNAL.load(Ordering::SeqCst))
+    let of = if leaving() { &LEAVING } else { &SIGNAL };
+    code_of(of.load(Ordering::SeqCst))
 }
 
 /// From now on Ctrl-C only raises the flag, which the chat takes down again: it ends an answer and keeps the chat.
@@ -97,20 +107,25 @@ pub fn of_a_server() {
     SERVER.store(true, Ordering::SeqCst);
 }
 
-/// A chat was asked to leave by this signal: whatever runs in it stops.
+/// A chat was asked to leave by this signal: whatever runs in it stops. Two threads hear of it, in any order; to say it
+/// twice is to say it once.
 pub fn leave(signal: i32) {
+    LEAVING.store(signal, Ordering::SeqCst);
     flag().store(true, Ordering::SeqCst);
-    // A polite kill comes here twice, and so does a terminal's end; it must not be taken for the second of two.
-    if signal != SIGTERM && !process::hangup_ends() {
-        SIGNAL.store(signal, Ordering::SeqCst);
-    }
 }
 
-/// Forgets a Ctrl-C that has had its effect, unless `leaving`.
-pub fn answered(leaving: bool) {
-    flag().store(leaving, Ordering::SeqCst);
-    if !leaving {
-        SIGNAL.store(0, Ordering::SeqCst);
+/// Whether a chat was asked to leave.
+pub fn leaving() -> bool {
+    LEAVING.load(Ordering::SeqCst) != 0
+}
+
+/// Forgets a Ctrl-C that has had its effect. A chat that was asked to leave begins nothing any more: its flag stays up.
+pub fn answered() {
+    SIGNAL.store(0, Ordering::SeqCst);
+    flag().store(false, Ordering::SeqCst);
+    // Also where that came between.
+    if leaving() {
+        flag().store(true, Ordering::SeqCst);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each family writes them in its own markup (THE TABLE below says how it begins). What comes after the beginning is held
 //! back; at the end it is read as calls, or, if that fails, given as text: an answer is never lost.
 
+use super::reasoning::Kind;
 use super::stop::open_end;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,9 @@ const FORMS: &[(&str, Reader)] = &[
     ("<function=", tagged),
     ("<function_call>", tagged),
     ("functools[", array),
+    ("<|tool_call:begin|>", segments),
+    ("to=functions.", segments),
+    ("-> tool/function_call\n", objects),
 ];
 
 type Reader = fn(&str, &Tools) -> Option<Vec<ToolCall>>;
@@ -63,12 +67,23 @@ impl Tools {
         self.tools.iter().any(|(known, _)| known == name)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The schema of a tool's arguments, if it has one.
+    pub fn parameters(&self, tool: &str) -> Option<&Value> {
+        self.tools.iter().find(|(name, _)| name == tool).map(|(_, schema)| schema).filter(|schema| schema.is_object())
+    }
+
     /// The schema of an answer that is a call: of `name`, or of any tool; with the tools' own schemas if it is `typed`, with
     /// any arguments else.
     pub fn schema(&self, name: Option<&str>, typed: bool) -> Value {
         let call = |(tool, parameters): &(String, Value)| {
             let typed = typed && parameters.is_object();
-            let arguments = if typed { parameters.clone() } else { json!({ "type": "object" }) };
+            let mut arguments = if typed { parameters.clone() } else { json!({ "type": "object" }) };
+            move_references(&mut arguments, "#/properties/arguments");
             json!({
                 "type": "object",
                 "properties": { "name": { "const": tool }, "arguments": arguments },
@@ -77,13 +92,12 @@ impl Tools {
             })
         };
         let chosen = self.tools.iter().filter(|(tool, _)| name.is_none_or(|name| name == tool));
-        let mut calls: Vec<Value> = chosen.map(call).collect();
-        if calls.len() == 1 { calls.remove(0) } else { json!({ "anyOf": calls }) }
+        any_of(chosen.map(call).collect())
     }
 
     /// Texts of control tokens that have to be seen for calls to be found.
     pub fn markers() -> impl Iterator<Item = &'static str> {
-        const INNER: [&str; 7] = [
+        const INNER: [&str; 10] = [
             "</tool_call>",
             "[ARGS]",
             "[CALL_ID]",
@@ -91,18 +105,46 @@ impl Tools {
             "<｜tool▁call▁end｜>",
             "<｜tool▁calls▁end｜>",
             "<|eom_id|>",
+            "<|tool_call:name|>",
+            "<|tool_call:args|>",
+            "<|tool_call:end|>",
         ];
         FORMS.iter().map(|(open, _)| *open).chain(INNER)
     }
 
     /// A value of an argument that was written as plain text: by the schema, a text or JSON.
     fn value(&self, tool: &str, argument: &str, text: &str) -> Value {
-        let schema = self.tools.iter().find(|(name, _)| name == tool).map(|(_, schema)| schema);
-        let kind = schema.and_then(|schema| schema["properties"][argument]["type"].as_str());
+        let kind = self.parameters(tool).and_then(|schema| schema["properties"][argument]["type"].as_str());
         match kind {
             Some("string") => text.into(),
             _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         }
+    }
+}
+
+/// A schema that one of these fits.
+pub fn any_of(mut schemas: Vec<Value>) -> Value {
+    if schemas.len() == 1 {
+        return schemas.remove(0);
+    }
+    for (index, schema) in schemas.iter_mut().enumerate() {
+        move_references(schema, &format!("#/anyOf/{index}"));
+    }
+    json!({ "anyOf": schemas })
+}
+
+/// Lets a schema's references to places in itself find them when the schema stands at `place`.
+fn move_references(schema: &mut Value, place: &str) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, place)),
+        Value::Object(map) => map.iter_mut().for_each(|(word, value)| match (word.as_str(), value) {
+            ("$ref", Value::String(target)) if target == "#" || target.starts_with("#/") => {
+                *target = format!("{place}{}", &target[1..]);
+            }
+            ("const" | "enum" | "default" | "examples", _) => {}
+            (_, value) => move_references(value, place),
+        }),
+        _ => {}
     }
 }
 
@@ -136,13 +178,13 @@ impl CallFinder {
             return String::new();
         }
         self.held.push_str(text);
-        let begun = self.held.trim_start();
-        if self.at_start && (begun.starts_with('{') || begun.starts_with("[{")) {
-            self.raw = Some((std::mem::take(&mut self.held), objects));
-            return String::new();
-        }
-        if self.at_start && (begun.is_empty() || begun == "[") {
-            return String::new();
+        match self.at_start.then(|| begins_call(&self.held)) {
+            Some(Some(true)) => {
+                self.raw = Some((std::mem::take(&mut self.held), objects));
+                return String::new();
+            }
+            Some(None) => return String::new(),
+            Some(Some(false)) | None => {}
         }
         let found = FORMS.iter().filter_map(|(open, read)| self.held.find(open).map(|at| (at, *read)));
         if let Some((at, read)) = found.min_by_key(|(at, _)| *at) {
@@ -153,6 +195,21 @@ impl CallFinder {
         let keep = FORMS.iter().map(|(open, _)| open_end(&self.held, open)).max().unwrap_or(0);
         let shown = self.held.len() - keep;
         self.show(shown)
+    }
+
+    /// The same of a piece that the model's own segments tell from the answer, or not.
+    pub fn push_part(&mut self, kind: Kind, text: &str) -> String {
+        if kind != Kind::Call || self.tools.is_empty() {
+            return self.push(text);
+        }
+        let shown = if self.raw.is_none() { self.show(usize::MAX) } else { String::new() };
+        self.raw.get_or_insert_with(|| (String::new(), segments)).0.push_str(text);
+        shown
+    }
+
+    /// The text from the first call on, once one has begun.
+    pub fn begun(&self) -> Option<&str> {
+        self.raw.as_ref().map(|(raw, _)| raw.as_str())
     }
 
     fn show(&mut self, bytes: usize) -> String {
@@ -168,9 +225,12 @@ impl CallFinder {
         self.unread.then_some(told).into_iter().collect()
     }
 
-    /// Text and calls of a whole answer.
-    pub fn whole(&mut self, answer: &str) -> (String, Vec<ToolCall>) {
-        let text = self.push(answer);
+    /// Text and calls of a whole answer, and of what its segments say are calls.
+    pub fn whole(&mut self, answer: &str, called: &str) -> (String, Vec<ToolCall>) {
+        let mut text = self.push(answer);
+        if !called.is_empty() {
+            text += &self.push_part(Kind::Call, called);
+        }
         let (rest, calls) = self.finish();
         (text + &rest, calls)
     }
@@ -192,14 +252,47 @@ impl CallFinder {
     }
 }
 
-/// A call from a JSON object; families differ in the names of its members.
+/// Names of a call's members, which families choose: the tool's, and the arguments'.
+const NAMES: [&str; 3] = ["name", "function", "tool_name"];
+const ARGUMENTS: [&str; 3] = ["arguments", "parameters", "input"];
+
+/// Whether a text that begins an answer is the beginning of a call without any mark: an object with members of a call, or a
+/// list of such, in a fence of code or not. `None` while that is not decided.
+fn begins_call(text: &str) -> Option<bool> {
+    let mut rest = text.trim_start();
+    let fence = "```json";
+    if rest.is_empty() || fence.starts_with(rest) {
+        return None;
+    }
+    rest = rest.strip_prefix(fence).or_else(|| rest.strip_prefix("```")).unwrap_or(rest).trim_start();
+    rest = rest.strip_prefix('[').unwrap_or(rest).trim_start();
+    for mark in ['{', '"'] {
+        match rest.strip_prefix(mark) {
+            Some(after) => rest = if mark == '{' { after.trim_start() } else { after },
+            None => return (!rest.is_empty()).then_some(false),
+        }
+    }
+    let mut keys = NAMES.iter().chain(&ARGUMENTS).chain(&["type", "id"]);
+    match rest.split_once('"') {
+        Some((key, _)) => Some(keys.any(|known| *known == key)),
+        None => {
+            if keys.any(|known| known.starts_with(rest)) {
+                None
+            } else {
+                Some(false)
+            }
+        }
+    }
+}
+
+/// A call from a JSON object.
 fn object(value: &Value, tools: &Tools) -> Option<ToolCall> {
     let value = if value["function"].is_object() { &value["function"] } else { value };
-    let name = ["name", "function", "tool_name"].iter().find_map(|key| value[*key].as_str())?;
+    let name = NAMES.iter().find_map(|key| value[*key].as_str())?;
     if !tools.has(name) {
         return None;
     }
-    let arguments = ["arguments", "parameters", "input"].iter().map(|key| &value[*key]).find(|a| !a.is_null());
+    let arguments = ARGUMENTS.iter().map(|key| &value[*key]).find(|a| !a.is_null());
     let arguments = match arguments {
         None => "{}".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -227,6 +320,39 @@ fn objects(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
         }
     }
     Some(calls)
+}
+
+/// Segments of calls: `<|tool_call:begin|>id<|tool_call:name|>name<|tool_call:args|>{...}`; a head with `to=functions.name`, a
+/// line end (or the mark that stands there) and the arguments; or objects.
+fn segments(raw: &str, tools: &Tools) -> Option<Vec<ToolCall>> {
+    let call = |name: &str, arguments: &str| {
+        let arguments = json_text(arguments)?;
+        tools.has(name).then(|| ToolCall { name: name.to_owned(), arguments })
+    };
+    if raw.contains("<|tool_call:args|>") {
+        let parts = raw.split("<|tool_call:begin|>").filter(|part| !part.trim().is_empty());
+        let parts = parts.map(|part| part.split_once("<|tool_call:name|>")?.1.split_once("<|tool_call:args|>"));
+        return parts.map(|part| part.and_then(|(name, arguments)| call(name.trim(), arguments))).collect();
+    }
+    if !raw.lines().next().is_some_and(|head| head.contains("to=")) {
+        return objects(raw, tools);
+    }
+    let mut rest = raw;
+    let mut calls = Vec::new();
+    while let Some((_, head)) = rest.split_once("to=") {
+        let name = recipient(head);
+        let (_, arguments) = head.split_once(['\n', '>'])?;
+        calls.push(call(name, &arguments[arguments.find('{')?..])?);
+        let written = calls.last().map_or(0, |call| call.arguments.len());
+        rest = &arguments[arguments.find('{')? + written..];
+    }
+    Some(calls)
+}
+
+/// The tool to which a head sends what follows it.
+pub(super) fn recipient(head: &str) -> &str {
+    let name = head.split(|c: char| c.is_whitespace() || c == '<').next().unwrap_or_default();
+    name.strip_prefix("functions.").unwrap_or(name)
 }
 
 /// `<tag>[{...}, ...]`.
@@ -380,6 +506,8 @@ mod tests {
             "<|python_tag|>{\"name\": \"weather\", \"parameters\": {\"city\": \"Seoul\", \"days\": 3}}<|eom_id|>",
             "<|tool_call|>[{\"name\": \"weather\", \"arguments\": {\"city\": \"Seoul\", \"days\": 3}}]",
             "<function=weather>{\"city\":\"Seoul\",\"days\":3}</function>",
+            "```json\n{\n  \"name\": \"weather\",\n  \"arguments\": {\"city\": \"Seoul\", \"days\": 3}\n}\n```",
+            "```\n[ {\"name\": \"weather\", \"arguments\": {\"city\": \"Seoul\", \"days\": 3}}]\n```",
             "[TOOL_CALLS]weather[ARGS]{\"city\":\"Seoul\",\"days\":3}",
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{\"city\":\"Seoul\",\"days\":3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>{\"city\":\"Seoul\",\"days\":3}<｜tool▁call▁end｜>",
@@ -392,18 +520,71 @@ mod tests {
     }
 
     #[test]
+    fn segments_of_calls_are_calls() {
+        let seoul = call("weather", r#"{"city": "to=now"}"#);
+        let (city, now) = (r#"{"city": "to=now"}"#, call("now", "{}"));
+        let called = |text: &str| CallFinder::new(tools()).whole("", text);
+        let channels = format!("assistant commentary to=functions.weather json\n{city}");
+        assert_eq!(called(&channels), (String::new(), vec![seoul.clone()]));
+        let two = format!("{channels}assistant to=functions.now commentary json\n{{}}");
+        assert_eq!(called(&two), (String::new(), vec![seoul.clone(), now.clone()]));
+        let marks = format!(
+            "<|tool_call:begin|>1<|tool_call:name|>weather<|tool_call:args|>{city}<|tool_call:end|>\n\
+             <|tool_call:begin|>2<|tool_call:name|>now<|tool_call:args|>{{}}<|tool_call:end|>"
+        );
+        assert_eq!(called(&marks), (String::new(), vec![seoul.clone(), now]));
+        let list = format!("assistant -> tool/function_call\n[{{\"name\": \"weather\", \"arguments\": {city}}}]");
+        assert_eq!(called(&list), (String::new(), vec![call("weather", r#"{"city":"to=now"}"#)]));
+        // The same as pieces, after an answer.
+        let mut finder = CallFinder::new(tools());
+        assert_eq!(finder.push_part(Kind::Answer, "Wait. <tool"), "Wait. ");
+        assert_eq!(finder.push_part(Kind::Call, &channels[..20]), "<tool");
+        assert_eq!(finder.push_part(Kind::Call, &channels[20..]), "");
+        assert_eq!(finder.finish(), (String::new(), vec![seoul]));
+        for text in
+            ["assistant to=functions.other json\n{}", "assistant to=functions.weather json\n{\"ci", "to=functions."]
+        {
+            let mut finder = CallFinder::new(tools());
+            assert_eq!((finder.whole("", text), finder.warnings().len()), ((text.to_owned(), vec![]), 1), "{text}");
+        }
+        assert_eq!(
+            CallFinder::new(Tools::default()).whole("a", "to=functions.now json\n{}").0,
+            "ato=functions.now json\n{}"
+        );
+    }
+
+    #[test]
     fn what_is_no_call_is_text() {
         for text in [
             "A < b, and {\"name\": 1}.",
             "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>",
             "<tool_call>{\"name\": \"weather\", \"argum",
             "{\"city\": \"Seoul\"}",
+            "{\"name\": \"Anna\", \"age\": 3}",
+            "```json\n{\"city\": \"Seoul\"}\n```",
+            "```python\nprint(\"name\")\n```",
+            "``",
+            "{}",
+            "{ \"",
             "[1, 2]",
             "[TOOL_CALLS]",
             "",
             "한국어 <tool",
         ] {
             assert_eq!(read(text), (text.to_owned(), vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_call_is_not_held_back() {
+        for (text, shown) in [
+            ("{\"na", ""),
+            ("{\"nb", "{\"nb"),
+            ("```json\n{\"city\"", "```json\n{\"city\""),
+            ("```py", "```py"),
+            ("[[1", "[[1"),
+        ] {
+            assert_eq!(CallFinder::new(tools()).push(text), shown, "{text}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! implementation does, within limits that hostile templates cannot pass. Nothing is ever replaced by a built-in
 //! template: a file without one is an error that says so.
 
+mod arguments;
 mod calls;
 mod file;
 mod formats;
@@ -17,7 +18,8 @@ mod stop;
 mod template;
 mod thinking;
 
-pub use calls::{CallFinder, ToolCall, Tools};
+pub use arguments::{Argument, ArgumentWatch};
+pub use calls::{CallFinder, ToolCall, Tools, any_of};
 pub use loops::{Loop, LoopDetector};
 pub use plain_tools::tell_tools;
 pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};

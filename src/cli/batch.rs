@@ -3,6 +3,7 @@
 use super::output::{self, count};
 use super::progress::ProgressLines;
 use super::serve::{EngineFlags, Opening, offers};
+use crate::config::Settings;
 use crate::engine::{DEFAULT_BATCH, Llm, not_generative};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -87,7 +88,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         false => read_lines(&args.input)?,
     };
     file::check(&args.output)?;
-    let opening = Opening::new(&args.engine, u16::MAX)?;
+    let opening = Opening::new(&args.engine, u16::MAX, Settings::load()?)?;
     let models = Models::new(offers(&args.model, &opening)?, Residency::default());
     models.open_first()?;
     let (bar, mut spoken) = (ProgressBar::new(0), ProgressLines::new());

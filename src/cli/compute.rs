@@ -159,16 +159,9 @@ impl Compute {
     /// # Errors
     /// [`Error::Input`] with the numbers when it does not fit.
     pub(super) fn session(&self, needed: usize) -> Result<Session> {
-        let kv = self.settings.kv_type();
-        let kind = kv.as_deref().map_or(Some(KvKind::F16), KvKind::by_name);
-        let kind = kind.ok_or_else(|| {
-            let (found, known) = (kv.unwrap_or_default(), KvKind::WORDS.join(", "));
-            Error::usage(format!("There is no kv_type {found:?}: it is one of {known}."))
-        })?;
-        let wanted = self.settings.ctx().or((needed > plan::DEFAULT_CONTEXT).then_some(needed));
         let free = plan::free_memory_for(&self.model, &Machine::read());
-        let batch = self.batch(DEFAULT_BATCH);
-        let choice = plan::choose(&self.model, kind, batch, wanted, free)?;
+        let (kind, batch) = (kv_kind(&self.settings)?, self.batch(DEFAULT_BATCH));
+        let choice = plan::choose(&self.model, kind, batch, wanted_context(&self.settings, needed), free)?;
         if let Some(remark) = &choice.remark {
             output::say(&format!("tokki: {remark}"));
         }
@@ -210,6 +203,30 @@ impl Compute {
         bar.finish_and_clear();
         outcome
     }
+}
+
+/// How the cache keeps keys and values.
+fn kv_kind(settings: &Settings) -> Result<KvKind> {
+    let kv = settings.kv_type();
+    let kind = kv.as_deref().map_or(Some(KvKind::F16), KvKind::by_name);
+    kind.ok_or_else(|| {
+        let (found, known) = (kv.unwrap_or_default(), KvKind::WORDS.join(", "));
+        Error::usage(format!("There is no kv_type {found:?}: it is one of {known}."))
+    })
+}
+
+/// The context that was asked for, or that a text of `needed` tokens wants.
+fn wanted_context(settings: &Settings, needed: usize) -> Option<usize> {
+    settings.ctx().or((needed > plan::DEFAULT_CONTEXT).then_some(needed))
+}
+
+/// A model as its file tells, and how long a conversation with it could be: nothing is warmed up or laid out anew.
+pub(super) fn peek(path: &Path, flags: &MachineFlags) -> Result<(Model, usize)> {
+    let settings = Settings::load()?.with(flags).for_model(path);
+    let model = Model::open(path)?;
+    let free = plan::free_memory_for(&model, &Machine::read());
+    let choice = plan::choose(&model, kv_kind(&settings)?, DEFAULT_BATCH, wanted_context(&settings, 0), free)?;
+    Ok((model, choice.need.context))
 }
 
 /// A copy of the weights with interleaved rows, with a bar on a terminal.

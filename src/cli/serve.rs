@@ -186,14 +186,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         ));
     }
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&*args.told);
-    let defaults = Defaults {
-        sampling: settings.sampling(),
-        max_tokens: settings.max_tokens(),
-        seed: settings.seed(),
-        thinking: super::turn::thinking(&settings),
-    };
     let options = ServerOptions {
-        defaults,
         hosts: args.host.clone(),
         port: args.port,
         keys: args.api_key.clone(),
@@ -217,7 +210,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         keep_billing_line: settings.billing_line().as_deref() == Some("keep"),
         ..ServerOptions::default()
     };
-    let opening = Opening::new(&args.engine, args.queue)?;
+    let opening = Opening::new(&args.engine, args.queue, settings)?;
     let mut list = if args.store && args.models.is_empty() { Vec::new() } else { offers(&args.models, &opening)? };
     let named = !list.is_empty();
     if args.store {
@@ -329,14 +322,17 @@ fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
 pub(super) struct Opening {
     flags: EngineFlags,
     queue: u16,
+    /// What holds for answers, before what is set for a single model.
+    settings: Settings,
     pool: Arc<Pool>,
     /// The memory for caches, which all models share.
     cache: OnceLock<Arc<SharedBudget>>,
 }
 
 impl Opening {
-    pub(super) fn new(flags: &EngineFlags, queue: u16) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { flags: flags.clone(), queue, pool: Compute::pool(&flags.machine)?, cache: OnceLock::new() }))
+    pub(super) fn new(flags: &EngineFlags, queue: u16, settings: Settings) -> Result<Arc<Self>> {
+        let pool = Compute::pool(&flags.machine)?;
+        Ok(Arc::new(Self { flags: flags.clone(), queue, settings, pool, cache: OnceLock::new() }))
     }
 
     /// What all models compute on.
@@ -358,7 +354,19 @@ impl Opening {
         let open = Box::new(move || open(&this, &name, &file));
         let file = path.clone();
         let check = Box::new(move || Gguf::open(&file).map(drop));
-        Offer { names, tags: Vec::new(), path, check, open }
+        let (this, file) = (Arc::clone(self), path.clone());
+        let peek = Box::new(move || {
+            let (model, context) = super::compute::peek(&file, &this.flags.machine)?;
+            Ok((Llm::for_vectors(Arc::new(model))?, context))
+        });
+        let settings = self.settings.clone().for_model(&path);
+        let defaults = Defaults {
+            sampling: settings.sampling(),
+            max_tokens: settings.max_tokens(),
+            seed: settings.seed(),
+            thinking: super::turn::thinking(&settings),
+        };
+        Offer { names, tags: Vec::new(), path, defaults, check, peek, open }
     }
 }
 

@@ -300,10 +300,12 @@ impl Answer {
         let before = self.wanted.logprobs.filter(|_| !self.wanted.after_filters);
         let likely = before.map(|top| likeliest(logits, top));
         // The form binds the answer only: a thought, and the head of a segment, are free.
-        let splitter = &self.wanted.splitter;
-        let mut constraint = self.wanted.constraint.as_mut().filter(|_| !thinking && splitter.is_answering());
-        let mut mask = constraint.as_mut().map(|constraint| constraint.allowed().cloned()).transpose()?;
-        let opening = splitter.opening().and_then(|marker| self.tokenizer.token_id(marker));
+        let answering = self.wanted.splitter.is_answering();
+        let constraint = self.wanted.constraint.as_mut();
+        let mut constraint = constraint.filter(|constraint| !thinking && (answering || constraint.is_of_calls()));
+        let binding = constraint.as_mut().filter(|constraint| !constraint.is_free());
+        let mut mask = binding.map(|constraint| constraint.allowed().cloned()).transpose()?;
+        let opening = self.wanted.splitter.opening().and_then(|marker| self.tokenizer.token_id(marker));
         if let (Some(mask), Some(opening)) = (&mut mask, opening) {
             mask.insert(opening);
         }
@@ -376,7 +378,7 @@ impl Answer {
         let may_end = |constraint: &mut Box<dyn Constraint>| {
             constraint.allowed().is_ok_and(|mask| self.tokenizer.eog().iter().any(|&end| mask.contains(end)))
         };
-        constraint.is_finished() || may_end(constraint)
+        constraint.is_free() || constraint.is_finished() || may_end(constraint)
     }
 
     /// Ends the answer and releases what was held back.

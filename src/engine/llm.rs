@@ -6,13 +6,17 @@ use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingM
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
 use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
-#[cfg(feature = "grammar")]
-use crate::sample::{Form, GrammarConstraint, Grammars};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "grammar")]
+use {
+    super::held::HeldCalls,
+    crate::chat::Tools,
+    crate::sample::{Constraint, Form, GrammarConstraint, Grammars},
+};
 
 /// A model with everything that its file says about talking to it.
 pub struct Llm {
@@ -276,19 +280,29 @@ impl Llm {
     /// A form that cannot be kept: what and where.
     #[cfg(feature = "grammar")]
     pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
-        let grammars = {
-            let mut made = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*made {
-                Some(grammars) => Arc::clone(grammars),
-                None => {
-                    let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.bytes(id));
-                    let grammars = Arc::new(Grammars::new(words, self.tokenizer.eog())?);
-                    *made = Some(Arc::clone(&grammars));
-                    grammars
-                }
-            }
-        };
-        grammars.constraint(form)
+        self.grammars()?.constraint(form)
+    }
+
+    /// What keeps the arguments of calls that a model makes of itself to the schemas of `tools`.
+    ///
+    /// # Errors
+    /// A vocabulary without an end.
+    #[cfg(feature = "grammar")]
+    pub fn held_calls(&self, tools: Tools) -> Result<Box<dyn Constraint>> {
+        Ok(Box::new(HeldCalls::new(self.grammars()?, &self.tokenizer, tools)))
+    }
+
+    /// The vocabulary, ready for constraints.
+    #[cfg(feature = "grammar")]
+    fn grammars(&self) -> Result<Arc<Grammars>> {
+        let mut made = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grammars) = &*made {
+            return Ok(Arc::clone(grammars));
+        }
+        let words = (0..self.tokenizer.vocab_size() as u32).map(|id| self.tokenizer.bytes(id));
+        let grammars = Arc::new(Grammars::new(words, self.tokenizer.eog())?);
+        *made = Some(Arc::clone(&grammars));
+        Ok(grammars)
     }
 
     /// Control tokens count in the template's text only. BOS is added unless the template wrote it.

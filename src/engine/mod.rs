@@ -8,6 +8,8 @@ mod embed;
 mod gauges;
 mod generate;
 mod handle;
+#[cfg(feature = "grammar")]
+mod held;
 mod llm;
 pub mod messages;
 mod options;

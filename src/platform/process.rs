@@ -70,6 +70,9 @@ fn status<const N: usize>(keys: [&str; N]) -> [u64; N] {
     })
 }
 
+/// The signal of a terminal that is closed, which not every system has.
+pub(crate) const SIGHUP: i32 = 1;
+
 /// Whether the signal of a terminal that is closed asks to stop: not where who started this process has it ignored (nohup), nor
 /// where the system does not tell. It is asked once, before anything handles the signal.
 pub(crate) fn hangup_ends() -> bool {
@@ -78,8 +81,7 @@ pub(crate) fn hangup_ends() -> bool {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        // Signal 1.
-        ignored.is_some_and(|mask| mask & 1 == 0)
+        ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 0)
     })
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn hangup_ends() -> bool {
 pub(crate) fn on_signals(received: fn(i32)) {
     #[cfg(unix)]
     {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGINT, SIGTERM};
         let asking = if hangup_ends() { &[SIGINT, SIGTERM, SIGHUP][..] } else { &[SIGINT, SIGTERM] };
         let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             // In the thread, so that where there is none the default action stays.

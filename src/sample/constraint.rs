@@ -73,7 +73,17 @@ impl Mask {
 
 /// Keeps an answer in a form, token by token.
 pub trait Constraint: Send {
-    /// The tokens that may come next. Never empty: when the form is complete, the end-of-generation tokens are allowed.
+    /// Whether any token may come next: the form does not bind this place of the answer.
+    fn is_free(&self) -> bool {
+        false
+    }
+
+    /// Whether it is about calls, too, which some models write outside of their answer; a form is about the answer alone.
+    fn is_of_calls(&self) -> bool {
+        false
+    }
+
+    /// The tokens that may come next, where that is not free. Never empty: when the form is complete, the end-of-generation tokens are allowed.
     ///
     /// # Errors
     /// A limit of work that the form passes at this place.

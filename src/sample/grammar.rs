@@ -47,6 +47,13 @@ pub enum Form {
         /// What is left of it where it cannot be kept to at all.
         rest: serde_json::Value,
     },
+    /// JSON by a schema that others wrote, amid text that may be any: a blank may come before it, `end` follows it.
+    Within {
+        /// The schema; what of it cannot be kept to is left out.
+        schema: serde_json::Value,
+        /// What comes directly after the value, but for a line end.
+        end: &'static str,
+    },
     /// All of the answer matches this regular expression.
     Regex(String),
     /// A grammar in Lark's notation with the rule `start`, or in GBNF with the rule `root`.
@@ -54,9 +61,15 @@ pub enum Form {
 }
 
 impl Form {
+    /// One of these texts, amid others as [`Form::Within`].
+    pub fn one_of(texts: &[String], end: &str) -> Self {
+        let quoted: Vec<String> = texts.iter().map(|text| serde_json::Value::from(text.as_str()).to_string()).collect();
+        Self::Lark(within(&format!("value: {}\n", quoted.join(" | ")), end))
+    }
+
     fn name(&self) -> &'static str {
         match self {
-            Self::JsonSchema(_) | Self::Lenient { .. } => "the JSON schema",
+            Self::JsonSchema(_) | Self::Lenient { .. } | Self::Within { .. } => "the JSON schema",
             Self::Regex(_) => "the regular expression",
             Self::Lark(_) => "the grammar",
         }
@@ -80,16 +93,24 @@ impl Form {
             }
         };
         match self {
-            Self::JsonSchema(schema) | Self::Lenient { schema, .. } => {
+            Self::JsonSchema(schema) | Self::Lenient { schema, .. } | Self::Within { schema, .. } => {
                 if deeper_than(schema, MAX_DEPTH) {
                     return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
                 }
                 size(schema.to_string().len())?;
-                let lenient = matches!(self, Self::Lenient { .. });
-                if let Some(lark) = exact::lark(schema, lenient)? {
-                    return Ok(TopLevelGrammar::from_lark(lark));
-                }
-                Ok(TopLevelGrammar::from_json_schema(schema::prepare(schema, lenient)?))
+                let lenient = !matches!(self, Self::JsonSchema(_));
+                let lark = exact::lark(schema, lenient)?;
+                Ok(match (self, lark) {
+                    (Self::Within { end, .. }, Some(lark)) => {
+                        TopLevelGrammar::from_lark(within(&lark.replacen("start:", "value:", 1), end))
+                    }
+                    (Self::Within { end, .. }, None) => {
+                        let value = format!("value: %json {}\n", schema::prepare(schema, lenient)?);
+                        TopLevelGrammar::from_lark(within(&value, end))
+                    }
+                    (_, Some(lark)) => TopLevelGrammar::from_lark(lark),
+                    (_, None) => TopLevelGrammar::from_json_schema(schema::prepare(schema, lenient)?),
+                })
             }
             Self::Regex(regex) => size(regex.len()).map(|()| TopLevelGrammar::from_regex(regex)),
             Self::Lark(grammar) => {
@@ -103,6 +124,12 @@ impl Form {
             }
         }
     }
+}
+
+/// The grammar of a text that begins with the rule `value` and goes on as it likes, after `end`.
+fn within(value: &str, end: &str) -> String {
+    let end = if end.is_empty() { String::new() } else { format!("/\\n/? {}", serde_json::Value::from(end)) };
+    format!("start: /[ \\n]/? value {end} /(?s:.+)/?\n{value}")
 }
 
 fn deeper_than(json: &serde_json::Value, levels: usize) -> bool {
@@ -220,8 +247,9 @@ impl Grammars {
             matcher,
             mask: Mask::default(),
             eog: Arc::clone(&self.eog),
-            digits: matches!(form, Form::JsonSchema(_) | Form::Lenient { .. })
-                .then(|| (Digits::default(), self.factory.tok_env().clone())),
+            digits: matches!(form, Form::JsonSchema(_) | Form::Lenient { .. } | Form::Within { .. })
+                .then(Digits::default),
+            env: self.factory.tok_env().clone(),
             name: form.name(),
             warnings,
         };
@@ -253,8 +281,10 @@ pub struct GrammarConstraint {
     matcher: Matcher,
     mask: Mask,
     eog: Arc<[u32]>,
-    /// The numbers of a JSON text, and the bytes of tokens.
-    digits: Option<(Digits, TokEnv)>,
+    /// The numbers of a JSON text.
+    digits: Option<Digits>,
+    /// The bytes of tokens.
+    env: TokEnv,
     name: &'static str,
     warnings: Vec<String>,
 }
@@ -266,6 +296,15 @@ impl std::fmt::Debug for GrammarConstraint {
 }
 
 impl GrammarConstraint {
+    /// Takes text that was written before the constraint came.
+    ///
+    /// # Errors
+    /// A text that does not fit.
+    pub fn accept_text(&mut self, text: &str) -> Result<()> {
+        let tokens = self.env.tok_trie().greedy_tokenize(text.as_bytes());
+        tokens.into_iter().try_for_each(|token| self.accept(token))
+    }
+
     /// What the form says that cannot be kept to.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -273,8 +312,8 @@ impl GrammarConstraint {
 
     /// Takes out tokens that would make a number or a name longer than anybody reads, unless the form (a constant) has no others.
     fn end_numbers(&mut self) {
-        let Some((digits, env)) = self.digits.as_ref().filter(|(digits, _)| digits.is_counting()) else { return };
-        let trie = env.tok_trie();
+        let Some(digits) = self.digits.as_ref().filter(|digits| digits.is_counting()) else { return };
+        let trie = self.env.tok_trie();
         let mut mask = self.mask.clone();
         mask.retain(|token| {
             let mut next = *digits;
@@ -306,8 +345,8 @@ impl Constraint for GrammarConstraint {
         if self.is_finished() && self.matcher.stop_reason().is_ok() && self.eog.contains(&token) {
             return Ok(());
         }
-        if let Some((digits, env)) = &mut self.digits {
-            digits.read(env.tok_trie().token(token));
+        if let Some(digits) = &mut self.digits {
+            digits.read(self.env.tok_trie().token(token));
         }
         self.matcher.consume_token(token).map_err(|why| self.fault(&why))
     }

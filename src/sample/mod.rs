@@ -1,5 +1,7 @@
 //! Choosing tokens: filters, a seeded choice, and what keeps an answer in a form.
 
+#[cfg(feature = "grammar")]
+mod close;
 mod constraint;
 #[cfg(feature = "grammar")]
 mod digits;

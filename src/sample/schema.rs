@@ -3,11 +3,12 @@
 //! - `$ref`s are found by the rules of JSON pointers, and those that lead to themselves are refused.
 //! - Whole numbers beyond 2^53 cannot be told apart by the compiler, which reads them as floats. Where they are bounds,
 //!   nearer ones are set, which let only valid answers pass; constants are written by [`super::exact`], or refused.
+//! - Objects whose properties are listed have no others, where nothing speaks of them ([`super::close`]).
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states; there may be a few.
 
 use super::refusal::refuse;
-use super::{negate, pointer, rewrite};
+use super::{close, negate, pointer, rewrite};
 use crate::{Error, Result};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
@@ -45,6 +46,7 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
         _ => return refuse("an object or a boolean", "another JSON value"),
     };
+    close::close(&mut root);
     rewrite::rewrite(&mut root);
     if !lenient {
         words(&root, "#", &mut refused)?;

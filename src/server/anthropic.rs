@@ -216,7 +216,7 @@ pub(super) async fn count_tokens(state: Arc<State>, call: Call) -> Result<Respon
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let Read { ask, ignored, .. } = read(&state, &mut fields, model.engine.llm())?;
-    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
+    let prompt = request::render(model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "input_tokens": prompt.tokens.len() }), &ignored))
 }
 
@@ -239,7 +239,7 @@ pub(super) async fn messages(state: Arc<State>, call: Call) -> Result<Response<B
     } else {
         let (mut answers, running) = running.whole().await?;
         let answer = answers.remove(0);
-        let (text, calls) = finder.whole(&answer.content);
+        let (text, calls) = finder.whole(&answer.content, &answer.called);
         let calls = common::first_if(calls, one_call);
         let mut content = Vec::new();
         if !answer.reasoning.is_empty() {
@@ -360,8 +360,8 @@ impl EventWriter for MessageStream {
                 self.block("thinking", &json!({ "type": "thinking", "thinking": "", "signature": "" }))
                     + &self.delta(&json!({ "type": "thinking_delta", "thinking": text }))
             }
-            Progress::Piece { text, .. } => {
-                let text = self.finder.push(&text);
+            Progress::Piece { kind, text, .. } => {
+                let text = self.finder.push_part(kind, &text);
                 self.text(&text)
             }
             Progress::Done { stats, .. } => {

@@ -16,7 +16,7 @@ use crate::platform::input;
 use crate::tokenizer::Special;
 use crate::{Error, ErrorKind, Result};
 use axum::body::to_bytes;
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -212,12 +212,25 @@ pub(super) async fn answer_all(
                 break line;
             }
         };
+        unavailable(&line)?;
         journal.write(&line)?;
         open -= 1;
         each(&line);
         waiting.next().map(start);
     }
     Ok(())
+}
+
+/// A model that cannot be used any more is no fault of a request: those that are left are answered when it can.
+fn unavailable(answer: &Value) -> Result<()> {
+    let response = &answer["response"];
+    if response["status_code"] != StatusCode::SERVICE_UNAVAILABLE.as_u16() {
+        return Ok(());
+    }
+    let error = &response["body"]["error"];
+    let why = error["message"].as_str().or_else(|| error.as_str()).unwrap_or("its model cannot be used");
+    Err(Error::failed("the batch", why)
+        .hint("start it again when that is mended: it goes on with what has no answer yet"))
 }
 
 /// What answers requests at this path.

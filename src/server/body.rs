@@ -99,6 +99,15 @@ impl Fields {
         self.typed(name, "a whole number", |value| value.as_i64().or_else(|| value.as_f64().and_then(whole)))
     }
 
+    /// A seed: any whole number of 64 bits; one below 0 leaves the choice to the server.
+    pub(super) fn seed(&mut self, name: &str) -> Result<Option<u64>> {
+        if let Some(seed) = self.peek(name).as_ref().and_then(Value::as_u64) {
+            self.take(name);
+            return Ok(Some(seed));
+        }
+        Ok(self.int(name)?.and_then(|seed| u64::try_from(seed).ok()))
+    }
+
     /// A count from `least` on.
     pub(super) fn count(&mut self, name: &str, least: i64, most: i64) -> Result<Option<usize>> {
         match self.int(name)? {

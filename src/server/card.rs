@@ -22,18 +22,43 @@ pub(super) fn details(llm: &Llm) -> Value {
             "parameter_size": size, "quantization_level": quantization(gguf) })
 }
 
+/// What lists tell of a model, open or not.
+pub(super) struct Card {
+    /// Longest conversation, in tokens.
+    pub(super) context: usize,
+    /// What llama-server tells under `meta`.
+    pub(super) meta: Value,
+    details: Value,
+    capabilities: Vec<&'static str>,
+    bytes: u64,
+}
+
+impl Card {
+    /// Of this model, with conversations of at most `context` tokens.
+    pub(super) fn of(llm: &Llm, context: usize) -> Self {
+        let spec = &llm.model().spec;
+        let bytes = llm.model().gguf.file_bytes();
+        let meta = json!({
+            "n_vocab": spec.vocab,
+            "n_ctx": context,
+            "n_ctx_train": spec.context_train,
+            "n_embd": spec.embd,
+            "size": bytes,
+        });
+        Self { context, meta, details: details(llm), capabilities: capabilities(llm), bytes }
+    }
+}
+
 /// One model in Ollama's lists.
-pub(super) fn entry(entry: &Entry) -> Value {
-    let served = entry.served();
-    let llm = served.as_ref().map(|served| served.engine.llm());
+pub(super) fn entry(entry: &Entry, card: Option<&Card>) -> Value {
     json!({
         "name": entry.name(),
         "model": entry.name(),
         "modified_at": rfc3339(entry.modified),
-        "size": llm.map_or(entry.bytes, |llm| llm.model().gguf.file_bytes()),
+        "size": card.map_or(entry.bytes, |card| card.bytes),
         "digest": "",
-        "capabilities": llm.map_or_else(|| vec!["completion"], |llm| capabilities(llm)),
-        "details": llm.map_or_else(|| json!({ "format": "gguf" }), |llm| details(llm)),
+        "capabilities": card.map_or_else(|| vec!["completion"], |card| card.capabilities.clone()),
+        "details": card.map_or_else(|| json!({ "format": "gguf" }), |card| card.details.clone()),
     })
 }
 

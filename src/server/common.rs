@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::models::Served;
 use super::request::Ask;
 use super::routes::{Call, State};
-use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars};
+use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars, any_of};
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, PARAMETERS, Params};
 use crate::tokenizer::Special;
@@ -87,7 +87,7 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
                 .map_err(|wanted| fields.wrong(key, format!("{wanted} is wanted, not {}", brief(&value))))?;
         }
     }
-    ask.seed = fields.int("seed")?.and_then(|seed| u64::try_from(seed).ok());
+    ask.seed = fields.seed("seed")?;
     ask.stop = fields.strings("stop")?.unwrap_or_default();
     if ask.stop.len() > MAX_STOPS {
         return Err(ApiError::field("stop", format!("at most {MAX_STOPS} texts are allowed")));
@@ -505,16 +505,25 @@ pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
     Form::Lenient { schema: tools.schema(name, true), rest: tools.schema(name, false) }
 }
 
-/// An answer that has to keep a form may be a call instead, where the model is free to call.
+/// The model is free to call. Where the answer has to keep a form, it may be a call instead.
 ///
 /// # Errors
 /// 400 for a form that is no JSON schema.
 pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
     ask.form = match ask.form.take() {
-        Some(Form::JsonSchema(mut schema @ Value::Object(_))) => {
-            move_references(&mut schema, "#/anyOf/0");
-            // What a call's arguments are is as free as in answers without a form.
-            Some(Form::JsonSchema(json!({ "anyOf": [schema, tools.schema(None, false)] })))
+        None => {
+            ask.calls = Some(tools.clone());
+            None
+        }
+        Some(Form::JsonSchema(schema @ Value::Object(_))) => {
+            // Tools' schemas are written by others: those that cannot be kept to do not make the answer's fail.
+            let schema_of = |name: &str| {
+                let typed = tools.schema(Some(name), true);
+                let kept = Form::JsonSchema(typed.clone()).check().is_ok();
+                if kept { typed } else { tools.schema(Some(name), false) }
+            };
+            let calls = any_of(tools.names().map(schema_of).collect());
+            Some(Form::JsonSchema(any_of(vec![schema, calls])))
         }
         Some(Form::Regex(_) | Form::Lark(_)) => {
             let why = "with a grammar, a regular expression or a choice of texts no tool could be called: leave out one of \
@@ -524,21 +533,6 @@ pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
         other => other,
     };
     Ok(())
-}
-
-/// Lets a schema's references to places in itself find them when the schema stands at `place`.
-fn move_references(schema: &mut Value, place: &str) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, place)),
-        Value::Object(map) => map.iter_mut().for_each(|(word, value)| match (word.as_str(), value) {
-            ("$ref", Value::String(target)) if target == "#" || target.starts_with("#/") => {
-                *target = format!("{place}{}", &target[1..]);
-            }
-            ("const" | "enum" | "default" | "examples", _) => {}
-            (_, value) => move_references(value, place),
-        }),
-        _ => {}
-    }
 }
 
 /// The model that a request names.

@@ -139,7 +139,7 @@ async fn complete(state: Arc<State>, call: Call, model: Arc<Served>, mut fields:
     fields.skip(&["timings_per_token"]);
     ask.after_filters = fields.bool("post_sampling_probs")?.unwrap_or(false);
     let form = Written {
-        settings: settings(&state, &ask, model.engine.llm())?,
+        settings: settings(&ask, &model)?,
         wanted: fields.strings("response_fields")?.unwrap_or_default(),
         tokens: fields.bool("return_tokens")?.unwrap_or(false),
         progress: fields.bool("return_progress")?.unwrap_or(false),
@@ -178,8 +178,8 @@ pub(super) struct Written {
 
 impl Written {
     /// Everything, tokens too.
-    pub(super) fn verbose(state: &State, ask: &Ask, model: &Served) -> Result<Self> {
-        let settings = settings(state, ask, model.engine.llm())?;
+    pub(super) fn verbose(ask: &Ask, model: &Served) -> Result<Self> {
+        let settings = settings(ask, model)?;
         Ok(Self { settings, wanted: Vec::new(), tokens: true, progress: false, after_filters: ask.after_filters })
     }
 
@@ -194,8 +194,9 @@ impl Written {
 }
 
 /// How an answer is made, for the client to see: by llama-server's names, with what is not done here as switched off.
-pub(super) fn settings(state: &State, ask: &Ask, llm: &Llm) -> Result<Value> {
-    let defaults = &state.options.defaults;
+pub(super) fn settings(ask: &Ask, model: &Served) -> Result<Value> {
+    let llm = model.engine.llm();
+    let defaults = &model.defaults;
     let p = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
     let limit = ask.max_tokens.or(defaults.max_tokens).map_or(json!(-1), |n| json!(n));
     let banned = llm.tokenizer().eog().iter().filter(|_| ask.ignore_eos).map(|&token| (token, f32::NEG_INFINITY));

@@ -67,7 +67,7 @@ pub(super) async fn props(state: Arc<State>, call: Call) -> Result<Response<Body
         Some(model) => model,
         None => state.models.get(name.as_deref()).await?,
     };
-    let props = props_of(&state, &model)?;
+    let props = props_of(&model)?;
     entry.keep_props(props.clone());
     Ok(respond_json(&props, &[]))
 }
@@ -76,15 +76,15 @@ pub(super) async fn props(state: Arc<State>, call: Call) -> Result<Response<Body
 pub(super) fn keep_props(state: &State) {
     let Ok(entry) = state.models.find(None) else { return };
     if let (Some(model), None) = (entry.served(), entry.props())
-        && let Ok(props) = props_of(state, &model)
+        && let Ok(props) = props_of(&model)
     {
         entry.keep_props(props);
     }
 }
 
-fn props_of(state: &State, model: &Served) -> Result<Value> {
+fn props_of(model: &Served) -> Result<Value> {
     let (llm, options) = (model.engine.llm(), model.engine.options());
-    let defaults = &state.options.defaults;
+    let defaults = &model.defaults;
     let mut told = common::told(&llm.sampling(&defaults.sampling)?.params());
     told.insert("seed".into(), json!(defaults.seed));
     told.insert("n_predict".into(), json!(defaults.max_tokens));

@@ -68,8 +68,6 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Largest body of a request in bytes.
     pub max_body: usize,
-    /// What holds where a request says nothing.
-    pub defaults: Defaults,
     /// Whether chat answers show their prompt and settings.
     pub verbose: bool,
     /// Whether `/metrics` answers.
@@ -90,7 +88,7 @@ pub struct ServerOptions {
     pub keep_billing_line: bool,
 }
 
-/// What holds where a request says nothing.
+/// What holds for a model where a request says nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
     /// Parameters of sampling.
@@ -115,7 +113,6 @@ impl Default for ServerOptions {
             tls: None,
             drain: Duration::from_secs(30),
             max_body: 16 << 20,
-            defaults: Defaults::default(),
             verbose: false,
             metrics: true,
             vllm_metrics: false,

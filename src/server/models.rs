@@ -1,5 +1,7 @@
 //! The models that are offered, by name: opened when first asked for, let go of when idle for a while.
 
+use super::Defaults;
+use super::card::Card;
 use super::error::ApiError;
 use super::metrics::Measured;
 use super::slots::Slots;
@@ -7,7 +9,7 @@ use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling, SharedEmbedde
 use crate::{ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a request that waits for another model to give way looks again.
@@ -24,8 +26,12 @@ pub struct Offer {
     pub tags: Vec<String>,
     /// Its (first) file.
     pub path: PathBuf,
+    /// What holds where a request says nothing.
+    pub defaults: Defaults,
     /// Whether that is still a model, found out before another one gives way for it.
     pub check: Box<dyn Fn() -> Result<()> + Send + Sync>,
+    /// Reads what lists tell of it without opening it for work: the model, and how long a conversation may be.
+    pub peek: Box<dyn Fn() -> Result<(Llm, usize)> + Send + Sync>,
     /// Opens it.
     pub open: Open,
 }
@@ -52,6 +58,7 @@ impl Default for Residency {
 pub(super) struct Served {
     pub(super) name: String,
     pub(super) engine: Engine,
+    pub(super) defaults: Defaults,
     /// Makes vectors with the same model, one text at a time.
     pub(super) embedder: SharedEmbedder,
     /// Requests that use it or wait for it.
@@ -67,6 +74,8 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
     pub(super) modified: SystemTime,
     loaded: Mutex<Option<Loaded>>,
+    /// What lists tell of it, while it is not open.
+    card: OnceLock<Arc<Card>>,
     /// What llama-server's `/props` says of it.
     props: Mutex<Option<serde_json::Value>>,
     /// What its engines have counted that are gone.
@@ -104,6 +113,19 @@ impl Entry {
     /// The open model, if it is open; that is no use of it.
     pub(super) fn served(&self) -> Option<Arc<Served>> {
         self.loaded().as_ref().map(|loaded| Arc::clone(&loaded.served))
+    }
+
+    /// What lists tell of it; `None` where its file cannot be read. That takes a moment the first time.
+    pub(super) fn card(&self) -> Option<Arc<Card>> {
+        if let Some(served) = self.served() {
+            let context = served.engine.options().session.context;
+            return Some(Arc::new(Card::of(served.engine.llm(), context)));
+        }
+        if let Some(card) = self.card.get() {
+            return Some(Arc::clone(card));
+        }
+        let (llm, context) = (self.offer.peek)().ok()?;
+        Some(Arc::clone(self.card.get_or_init(|| Arc::new(Card::of(&llm, context)))))
     }
 
     /// The same as a use of it.
@@ -224,6 +246,7 @@ impl Models {
                 bytes,
                 modified,
                 loaded: Mutex::default(),
+                card: OnceLock::new(),
                 props: Mutex::default(),
                 past: Gauges::default(),
                 measured: Arc::default(),
@@ -252,6 +275,16 @@ impl Models {
     /// The whole list.
     pub(super) fn all(&self) -> &[Arc<Entry>] {
         &self.entries
+    }
+
+    /// Something told of each model by what its file says, which takes a moment for those that are not open.
+    pub(super) async fn list<T: Send + 'static>(
+        self: &Arc<Self>,
+        told: impl Fn(&Entry, Option<&Card>) -> T + Send + 'static,
+    ) -> Vec<T> {
+        let models = Arc::clone(self);
+        let each = move || models.entries.iter().map(|entry| told(entry, entry.card().as_deref())).collect();
+        tokio::task::spawn_blocking(each).await.unwrap_or_default()
     }
 
     /// Those that are open.
@@ -361,6 +394,7 @@ impl Models {
             embedder: SharedEmbedder::new(self.embedder(&engine)),
             embedding: AtomicUsize::new(0),
             engine,
+            defaults: entry.offer.defaults.clone(),
             slots,
             measured: Arc::clone(&entry.measured),
         });

@@ -49,7 +49,7 @@ pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
 
 /// `GET /api/tags`
 pub(super) async fn tags(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let models: Vec<Value> = state.models.all().iter().map(|model| card::entry(model)).collect();
+    let models: Vec<Value> = state.models.list(card::entry).await;
     Ok(respond_json(&json!({ "models": models }), &[]))
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
     let loaded = |model: &Arc<Entry>| {
         let served = model.served()?;
-        let mut object = card::entry(model);
+        let mut object = card::entry(model, model.card().as_deref());
         object["expires_at"] =
             card::rfc3339(SystemTime::now() + model.expires().unwrap_or(FOREVER).min(FOREVER)).into();
         object["size_vram"] = 0.into();
@@ -322,7 +322,7 @@ async fn respond(
     } else {
         let (mut answers, _running) = running.whole().await?;
         let answer = answers.remove(0);
-        let (content, calls) = lines.finder.whole(&answer.content);
+        let (content, calls) = lines.finder.whole(&answer.content, &answer.called);
         let calls = calls.iter().map(call_object).collect();
         lines.logprobs = answer.logprobs;
         let mut last = lines.last(&content, &answer.reasoning, calls, &answer.stats);
@@ -404,8 +404,8 @@ impl EventWriter for Lines {
     fn event(&mut self, progress: Progress) -> String {
         match progress {
             Progress::Piece { kind: Kind::Reasoning, text, .. } => line(&self.object("", &text, Vec::new())),
-            Progress::Piece { text, .. } => {
-                let text = self.finder.push(&text);
+            Progress::Piece { kind, text, .. } => {
+                let text = self.finder.push_part(kind, &text);
                 if text.is_empty() { String::new() } else { line(&self.object(&text, "", Vec::new())) }
             }
             Progress::Done { stats, .. } => {

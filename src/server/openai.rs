@@ -111,7 +111,7 @@ async fn prompt(state: &Arc<State>, call: &Call) -> Result<(Prompt, Vec<String>)
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(state, call, &mut fields).await?;
     let Chat { ask, ignored, .. } = read_chat(state, &mut fields, model.engine.llm())?;
-    Ok((request::render(state, model, ask.input, ask.thinking).await?, ignored))
+    Ok((request::render(model, ask.input, ask.thinking).await?, ignored))
 }
 
 /// `POST /apply-template`
@@ -132,7 +132,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let model = common::model_of(&state, &call, &mut fields).await?;
     let chat = read_chat(&state, &mut fields, model.engine.llm())?;
     let Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored } = chat;
-    let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&state, &ask, &model)).transpose()?;
+    let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&ask, &model)).transpose()?;
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
@@ -245,7 +245,7 @@ fn whole_chat(
     let timings = answers.first().map(|answer| completion::timings(&answer.stats));
     let (mut choices, mut warnings) = (Vec::new(), Vec::new());
     for (index, (answer, mut finder)) in answers.into_iter().zip(finders).enumerate() {
-        let (content, calls) = finder.whole(&answer.content);
+        let (content, calls) = finder.whole(&answer.content, &answer.called);
         warnings.extend(finder.warnings());
         let calls = common::first_if(calls, !parallel_calls);
         let mut message = json!({ "role": "assistant", "content": content });
@@ -389,8 +389,8 @@ impl EventWriter for ChatStream {
             Progress::Piece { choice, kind: Kind::Reasoning, text, .. } => {
                 self.delta(choice, &json!({ "reasoning_content": text }))
             }
-            Progress::Piece { choice, text, .. } => {
-                let text = self.finders[choice].push(&text);
+            Progress::Piece { choice, kind, text, .. } => {
+                let text = self.finders[choice].push_part(kind, &text);
                 if text.is_empty() { String::new() } else { self.delta(choice, &json!({ "content": text })) }
             }
             Progress::Done { choice, stats, .. } => self.done(choice, stats),

@@ -6,7 +6,7 @@ use super::log::{Asker, Note};
 use super::metrics::{Broken, Measure, Measured};
 use super::models::Served;
 use super::routes::State;
-use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Vars};
+use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Tools, Vars};
 use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form, Overrides};
 use crate::tokenizer::Special;
@@ -53,6 +53,8 @@ pub(super) struct Ask {
     /// The slot that keeps what this request computes.
     pub(super) slot: Option<usize>,
     pub(super) form: Option<Form>,
+    /// Tools that the model may call of itself: the arguments keep to their schemas.
+    pub(super) calls: Option<Tools>,
     pub(super) thinking: ThinkingMode,
     pub(super) ignore_eos: bool,
     /// Fewest tokens of an answer.
@@ -90,6 +92,7 @@ impl Ask {
             after_filters: false,
             slot: None,
             form: None,
+            calls: None,
             thinking: ThinkingMode::Default,
             ignore_eos: false,
             min_tokens: 0,
@@ -292,6 +295,8 @@ pub(super) async fn next_of(all: &mut [Running]) -> Result<Option<Progress>> {
 pub(super) struct Whole {
     pub(super) reasoning: String,
     pub(super) content: String,
+    /// What the model's own segments say are calls of tools.
+    pub(super) called: String,
     pub(super) logprobs: Vec<Logprob>,
     pub(super) tokens: Vec<u32>,
     pub(super) stats: Stats,
@@ -302,6 +307,7 @@ impl Whole {
         self.tokens.extend_from_slice(tokens);
         match kind {
             Kind::Reasoning => self.reasoning.push_str(text),
+            Kind::Call => self.called.push_str(text),
             _ => self.content.push_str(text),
         }
     }
@@ -352,10 +358,11 @@ fn prompt(model: &Served, input: Input, thinking: ThinkingMode) -> Result<Prompt
     }
 }
 
-/// How much to think where a request says nothing: as the server was told, if this model can be.
-fn thinking(state: &State, llm: &Llm, asked: ThinkingMode) -> ThinkingMode {
+/// How much to think where a request says nothing: as the model's settings say, if it can be.
+fn thinking(model: &Served, asked: ThinkingMode) -> ThinkingMode {
+    let llm = model.engine.llm();
     let thinks = || llm.capabilities().is_some_and(|c| c.thinking != Thinking::None);
-    match (asked, state.options.defaults.thinking) {
+    match (asked, model.defaults.thinking) {
         (ThinkingMode::Default, ThinkingMode::Off) => common::off(llm),
         (ThinkingMode::Default, wanted) if thinks() => wanted,
         (asked, _) => asked,
@@ -363,13 +370,8 @@ fn thinking(state: &State, llm: &Llm, asked: ThinkingMode) -> ThinkingMode {
 }
 
 /// [`prompt`], away from the threads that speak with clients.
-pub(super) async fn render(
-    state: &Arc<State>,
-    model: Arc<Served>,
-    input: Input,
-    asked: ThinkingMode,
-) -> Result<Prompt> {
-    let thinking = thinking(state, model.engine.llm(), asked);
+pub(super) async fn render(model: Arc<Served>, input: Input, asked: ThinkingMode) -> Result<Prompt> {
+    let thinking = thinking(&model, asked);
     let work = tokio::task::spawn_blocking(move || prompt(&model, input, thinking));
     work.await.unwrap_or_else(|_| Err(ApiError::internal("rendering failed")))
 }
@@ -423,9 +425,9 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     if has_tools(&ask.input) && !llm.capabilities().is_some_and(|able| able.tools) {
         warnings.push("the template of this model knows no tools: they are described in its first message".to_owned());
     }
-    let thinking = thinking(state, &llm, ask.thinking);
+    let thinking = thinking(&model, ask.thinking);
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
-    let defaults = &state.options.defaults;
+    let defaults = model.defaults.clone();
     let room = ask.context.map(|context| room_within(context, tokens.len())).transpose()?;
     let most = ask.max_tokens.or(defaults.max_tokens);
     if let Some(most) = most.filter(|&most| ask.min_tokens > most) {
@@ -439,17 +441,20 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
     let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
     let mut choices = Vec::with_capacity(ask.n);
     let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
+    // Choices keep to one form: its warnings are told once.
+    let mut unsaid = Vec::new();
     for (choice, end_thought) in end_thought.iter().enumerate() {
-        let constraint = ask.form.as_ref().map(|form| llm.constraint(form)).transpose()?;
-        if let (0, Some(constraint)) = (choice, &constraint) {
-            warnings.extend_from_slice(constraint.warnings());
-        }
+        let constraint = constraint(
+            &llm,
+            (ask.form.as_ref(), ask.calls.as_ref()),
+            if choice == 0 { &mut warnings } else { &mut unsaid },
+        )?;
         choices.push(Wanted {
             max_tokens,
             stop: ask.stop.clone(),
             splitter: splitter.clone(),
             guard: ThoughtGuard::new(thinking.budget()),
-            constraint: constraint.map(|constraint| Box::new(constraint) as Box<dyn Constraint>),
+            constraint,
             logprobs: ask.logprobs,
             after_filters: ask.after_filters,
             ignore_eos: ask.ignore_eos,
@@ -501,6 +506,23 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         clock,
         deadline: state.deadline.subscribe(),
         first: 0,
+    })
+}
+
+/// What keeps an answer in the form that is asked for, or the arguments of its calls in those of the tools.
+fn constraint(
+    llm: &Llm,
+    wanted: (Option<&Form>, Option<&Tools>),
+    warnings: &mut Vec<String>,
+) -> Result<Option<Box<dyn Constraint>>> {
+    Ok(match wanted {
+        (Some(form), _) => {
+            let constraint = llm.constraint(form)?;
+            warnings.extend_from_slice(constraint.warnings());
+            Some(Box::new(constraint))
+        }
+        (None, Some(tools)) => Some(llm.held_calls(tools.clone())?),
+        (None, None) => None,
     })
 }
 

@@ -343,7 +343,7 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
     let mut fields = Fields::parse(&call.body)?;
     let model = common::model_of(&state, &call, &mut fields).await?;
     let Read { ask, ignored, .. } = read(&state, call.asker.owner, &mut fields, model.engine.llm())?;
-    let prompt = request::render(&state, model, ask.input, ask.thinking).await?;
+    let prompt = request::render(model, ask.input, ask.thinking).await?;
     Ok(respond_json(&json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() }), &ignored))
 }
 

@@ -15,6 +15,7 @@ use super::{
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use futures_util::FutureExt;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -373,7 +374,9 @@ fn note(response: &mut Response<Body>, name: &'static str, texts: &[String]) {
         return;
     }
     let texts: Vec<&str> = texts.iter().take(MAX_NOTED).map(String::as_str).collect();
-    let texts: String = texts.join(", ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
+    // A head holds ASCII: other letters stand there by their numbers, as in addresses.
+    let texts = utf8_percent_encode(&texts.join(", "), CONTROLS).to_string();
+    let texts: String = texts.chars().take(500).collect();
     if let Ok(value) = HeaderValue::from_str(&texts) {
         response.headers_mut().insert(name, value);
     }

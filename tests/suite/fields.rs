@@ -7,7 +7,7 @@ fn hello() -> Value {
     json!([{ "role": "user", "content": "Hello there" }])
 }
 
-fn with(mut body: Value, more: Value) -> Value {
+pub fn with(mut body: Value, more: Value) -> Value {
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }

@@ -259,6 +259,22 @@ fn a_hangup_in_an_answer_keeps_everything() {
     assert!(std::fs::read_to_string(home.path().join("history")).unwrap().contains("ab"));
 }
 
+/// Before, while and after a short answer comes, and told twice, by the system and by the shell.
+#[test]
+fn a_hangup_at_any_moment_is_one() {
+    for pause in [0, 2, 5, 10, 20, 40] {
+        let home = tempfile::tempdir().unwrap();
+        let mut terminal = chat(home.path(), &["--session", "kept.session", "--max-tokens", "2"], 80);
+        terminal.send("ab\r");
+        std::thread::sleep(Duration::from_millis(pause));
+        let pid = terminal.pid();
+        terminal.signal("-HUP", pid);
+        // The first may have ended it already.
+        let _ = Command::new("kill").args(["-HUP", &pid.to_string()]).stderr(Stdio::null()).status();
+        assert_eq!(terminal.end(), 130, "after {pause} ms:\n{}", terminal.text);
+    }
+}
+
 #[test]
 fn a_terminal_that_is_closed_keeps_everything() {
     let home = tempfile::tempdir().unwrap();

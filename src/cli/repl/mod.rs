@@ -158,11 +158,11 @@ impl Chat {
                 }
                 Next::Leave => break,
                 Next::Compact => {
-                    self.compact(leave)?;
+                    self.compact()?;
                     text = std::mem::take(&mut self.begun);
                 }
                 Next::Answer => {
-                    self.answer(leave)?;
+                    self.answer()?;
                     text = std::mem::take(&mut self.begun);
                 }
             }
@@ -185,12 +185,12 @@ impl Chat {
     }
 
     /// Puts the model's summary of all but the last question in their place.
-    fn compact(&mut self, leave: &Leave) -> Result<()> {
+    fn compact(&mut self) -> Result<()> {
         let Some(plan) = switch::Compaction::of(self.conversation.messages()) else {
             output::say("There is too little to summarize.");
             return Ok(());
         };
-        interrupt::answered(leave.asked());
+        interrupt::answered();
         let before = self.conversation.messages().to_vec();
         let context = self.conversation.session().options().context;
         let wishes = Wishes {
@@ -209,7 +209,7 @@ impl Chat {
         self.sent.extend(sent);
         self.begun = begun;
         screen.end()?;
-        interrupt::answered(leave.asked());
+        interrupt::answered();
         let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
         match result {
             Ok(turn) if whole(&turn) => {
@@ -270,9 +270,9 @@ impl Chat {
     }
 
     /// Generates and shows an answer. Errors of the answer are shown, and the chat goes on.
-    fn answer(&mut self, leave: &Leave) -> Result<()> {
+    fn answer(&mut self) -> Result<()> {
         // One that came while there was no answer to stop.
-        interrupt::answered(leave.asked());
+        interrupt::answered();
         self.keep_question();
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
@@ -291,7 +291,7 @@ impl Chat {
         // A terminal that was closed takes no more: what was said is kept before that is told.
         let shown = screen.end();
         // Asked to leave, the flag stays up: nothing begins any more.
-        interrupt::answered(leave.asked());
+        interrupt::answered();
         match result {
             Ok(turn) => {
                 self.after(&turn);
@@ -303,7 +303,7 @@ impl Chat {
                 self.keep();
             }
             // A terminal that was closed takes no question back.
-            Err(Error::Interrupted) if leave.asked() => {}
+            Err(Error::Interrupted) if interrupt::leaving() => {}
             Err(error) => {
                 let question = self.conversation.unanswered().unwrap_or_default();
                 let tokens = self.conversation.tokenizer().encode(question, crate::tokenizer::Special::Plain).len();

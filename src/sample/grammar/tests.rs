@@ -423,3 +423,31 @@ fn conditions_dependencies_and_negations() {
     assert!(constraint.warnings().iter().any(|warning| warning.contains("`maxlength` at #/properties/if")));
     assert_eq!(constraint.warnings().len(), 1, "{:?}", constraint.warnings());
 }
+
+#[test]
+fn a_value_amid_text() {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"],
+                         "additionalProperties": false });
+    let grammars = grammars();
+    let takes = |form: &Form, text: &str| grammars.constraint(form).unwrap().accept_text(text).is_ok();
+    let object = Form::Within { schema, end: "" };
+    for text in ["{\"n\":1}", " {\"n\": 12}}\n</tool_call> and <so> on {", "\n{\"n\":1} ", "{", " ", "{\"n"] {
+        assert!(takes(&object, text), "{text:?}");
+    }
+    for text in ["{\"m", "1", "\"{", "{}", "  {", "{\"n\":1.5", "{\"n\":1,"] {
+        assert!(!takes(&object, text), "{text:?}");
+    }
+    let number = Form::Within { schema: json!({ "type": "integer" }), end: "</v>" };
+    for text in ["12</v>", "\n-3\n</v>\n<v>free", "1"] {
+        assert!(takes(&number, text), "{text:?}");
+    }
+    for text in ["12 3", "1.5", "\"1\"", "12<x", "</v>"] {
+        assert!(!takes(&number, text), "{text:?}");
+    }
+    let one = Form::one_of(&["a \"b\"".to_owned(), "가".to_owned()], "</v>");
+    assert!(takes(&one, "\na \"b\"\n</v>x") && takes(&one, "가</v>") && !takes(&one, "c") && !takes(&one, "\"a"));
+    // Whole numbers that floats do not hold are told apart here, too.
+    let large = json!({ "type": "object", "properties": { "n": { "const": 9007199254740993u64 } }, "required": ["n"] });
+    let large = Form::Within { schema: large, end: "" };
+    assert!(takes(&large, " {\"n\":9007199254740993}}") && !takes(&large, "{\"n\":9007199254740992}"));
+}

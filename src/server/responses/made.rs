@@ -292,8 +292,8 @@ impl EventWriter for Made {
                 String::new()
             }
             Progress::Piece { kind: Kind::Reasoning, text, .. } => self.delta(Kind::Reasoning, &text),
-            Progress::Piece { text, .. } => {
-                let text = self.finder.push(&text);
+            Progress::Piece { kind, text, .. } => {
+                let text = self.finder.push_part(kind, &text);
                 self.delta(Kind::Answer, &text)
             }
             Progress::Done { stats, .. } => {
