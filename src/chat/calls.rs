@@ -239,7 +239,11 @@ impl CallFinder {
     pub fn finish(&mut self) -> (String, Vec<ToolCall>) {
         let held = std::mem::take(&mut self.held);
         match self.raw.take() {
-            None => (held, Vec::new()),
+            None => {
+                // Cut before it was decided.
+                self.unread = self.at_start && held.contains('{') && begins_call(&held).is_none();
+                (held, Vec::new())
+            }
             Some((raw, read)) => match read(&raw, &self.tools) {
                 Some(calls) if !calls.is_empty() => (held, calls),
                 _ => {

@@ -686,30 +686,29 @@ fn what_is_served_is_called_and_marked_as_told() {
 fn presets_and_lists_are_of_each_model() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.toml");
-    let text = "max_tokens = 9\ntemperature = 0.33\n[models.llama]\nmax_tokens = 2\nseed = 5\ntemperature = 0.11\nctx = 128\n\
-                [models.qwen2]\nctx = 64\n";
+    let text = "max_tokens = 9\ntemperature = 0.33\n[models.llama]\nmax_tokens = 2\nseed = 5\ntemperature = 0.11\n";
     std::fs::write(&config, text).unwrap();
     let second = format!("second={}", fixture("qwen2.gguf").display());
     let server = serve_with(&[&second], &[("TOKKI_CONFIG", config.as_os_str())]);
     let list = server.get("/v1/models").json();
-    let told = |at: usize| {
-        let model = &list["data"][at];
-        let details = &list["models"][at]["details"];
-        [&model["status"]["value"], &model["max_model_len"], &model["meta"]["n_ctx"], &details["family"]]
-            .map(Value::clone)
-    };
-    assert_eq!(told(0)[1..3], [json!(128), json!(128)], "{list}");
-    assert_eq!(told(1), [json!("unloaded"), json!(64), json!(64), json!("qwen2")], "{list}");
-    assert_eq!(server.get("/v1/models/second").json()["max_model_len"], 64);
-    assert_eq!(server.get("/api/tags").json()["models"][1]["details"]["family"], "qwen2");
-    let written = |more: Value| {
+    let at = list["data"].as_array().unwrap().iter().position(|model| model["id"] == "llama").unwrap();
+    let (open, closed) = (&list["data"][1 - at], &list["data"][at]);
+    assert_eq!([&open["status"]["value"], &closed["status"]["value"]], ["loaded", "unloaded"], "{list}");
+    for model in [open, closed] {
+        assert!(model["max_model_len"] == 512 && model["meta"]["n_ctx"] == 512, "{list}");
+    }
+    assert_eq!([&list["models"][1 - at], &list["models"][at]].map(|m| &m["details"]["family"]), ["qwen2", "llama"]);
+    assert_eq!(server.get("/v1/models/llama").json()["max_model_len"], 512);
+    assert_eq!(server.get("/api/tags").json()["models"][at]["details"]["family"], "llama");
+    let written = |model: &str, more: Value| {
+        let more = with(json!({ "model": model }), more);
         let answer = server.post("/v1/chat/completions", &chat(&with(json!({ "ignore_eos": true }), more))).json();
         answer["usage"]["completion_tokens"].as_u64()
     };
-    assert_eq!(written(json!({})), Some(2));
-    assert_eq!(written(json!({ "max_tokens": 4 })), Some(4), "a request beats it");
-    assert_eq!(written(json!({ "model": "second" })), Some(9));
-    let settings = server.get("/props").json()["default_generation_settings"]["params"].clone();
+    assert_eq!(written("llama", json!({})), Some(2));
+    assert_eq!(written("llama", json!({ "max_tokens": 4 })), Some(4), "a request beats it");
+    assert_eq!(written("second", json!({})), Some(9));
+    let settings = server.get("/props?model=llama").json()["default_generation_settings"]["params"].clone();
     assert_eq!((&settings["seed"], &settings["n_predict"]), (&json!(5), &json!(2)), "{settings}");
     assert!((settings["temperature"].as_f64().unwrap() - 0.11).abs() < 1e-6, "{settings}");
 }
