@@ -171,7 +171,9 @@ fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::KeptCh
                 "No chat was held with {model}. tokki history lists those with other models."
             ));
         }
-        Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
+        Error::usage(
+            "There is no chat to continue. Chats are kept as they go on, unless history = false is configured.",
+        )
     })
 }
 
@@ -320,7 +322,10 @@ fn once(
             output::say(&format!("tokki: {}", left_out(turn.left_out)));
         }
         match turn.stats.finish {
-            Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
+            Some(Finish::Length) => {
+                let most = wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
+                output::say(&format!("tokki: the answer was cut off at --max-tokens{most}: with more it goes on"));
+            }
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
                 output::say(&format!("tokki: {}", empty(wishes, &turn)));

@@ -6,6 +6,7 @@ use crate::chat::ThinkingMode;
 use crate::config::{Settings, ThinkingSetting};
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::{Constraint, Form};
+use crate::units::show_rate;
 
 /// How much the user wants the model to think.
 pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
@@ -57,12 +58,12 @@ pub(super) fn timings(turn: &Turn) -> String {
     let stats = &turn.stats;
     let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
     format!(
-        "prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
+        "prompt {} tokens ({} cached), {} tok/s; answer {} tokens ({} of thought), {} tok/s",
         stats.prompt_tokens,
         stats.cached_tokens,
-        rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
+        show_rate(rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s)),
         stats.tokens,
         stats.reasoning_tokens,
-        rate(stats.tokens, stats.decode_s),
+        show_rate(rate(stats.tokens, stats.decode_s)),
     )
 }

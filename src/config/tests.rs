@@ -69,7 +69,7 @@ fn unknown_keys_suggest_the_nearest() {
 #[test]
 fn values_that_do_not_fit_name_their_place() {
     let wrong_type = message("ctx = \"many\"", &[]);
-    assert!(wrong_type.contains("config.toml, key ctx") && wrong_type.contains("number"), "{wrong_type}");
+    assert!(wrong_type.contains("config.toml, line 1, key ctx") && wrong_type.contains("number"), "{wrong_type}");
     assert!(message("threads = 0", &[]).contains("from 1 to 1024"));
     assert!(message("threads = -1", &[]).contains("whole number"));
     assert!(message("top_p = 1.5", &[]).contains("up to 1"));

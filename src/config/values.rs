@@ -64,15 +64,20 @@ impl Settings {
     /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all.
     #[must_use]
     pub fn for_model(mut self, path: &Path) -> Self {
-        let folder = path.parent().and_then(Path::file_name);
-        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
-        let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
+        let Some(preset) = self.preset_of(path).and_then(|name| self.presets.get(name)) else { return self };
         for (key, value) in preset.clone() {
             if !matches!(self.values.get(key), Some((_, SettingOrigin::Flag | SettingOrigin::Env(_)))) {
                 self.values.insert(key, value);
             }
         }
         self
+    }
+
+    /// The name by which the file says something of the model in this file.
+    pub fn preset_of(&self, path: &Path) -> Option<&str> {
+        let folder = path.parent().and_then(Path::file_name);
+        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
+        names.into_iter().find_map(|name| self.presets.get_key_value(&name).map(|(name, _)| name.as_str()))
     }
 
     /// The names for which the file says something of one model, case aside.

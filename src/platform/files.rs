@@ -99,7 +99,6 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// Makes a file one that only its owner may read, where the system has such rights.
-#[cfg(feature = "server")]
 pub(crate) fn make_private(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

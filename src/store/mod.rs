@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 impl Store {
     /// The user's store: where the setting `home` says, else in the system's place for an application's data.
     pub fn open() -> Result<Self> {
-        Self::of(&Settings::load()?)
+        Self::of(&Settings::of_the_store()?.0)
     }
 
     /// The store that these settings name.

@@ -12,6 +12,22 @@ use std::time::{Duration, Instant};
 const KIB: usize = 1 << 10;
 
 #[test]
+fn a_dead_proxy_is_not_the_servers_fault() {
+    let home = Home::new();
+    for (proxy, said) in [
+        ("http://me:secret@127.0.0.1:1", "the proxy http://127.0.0.1:1 (HTTP_PROXY), through which this goes, refuses"),
+        (
+            "http://nowhere.invalid:1",
+            "the proxy http://nowhere.invalid:1 (HTTP_PROXY), through which this goes, is not known",
+        ),
+    ] {
+        let mut pull = home.command(&["pull", "http://192.0.2.1/x.gguf"]);
+        let (code, _, err) = told(&pull.env("HTTP_PROXY", proxy).output().unwrap());
+        assert!(code == Some(1) && err.contains(said) && !err.contains("secret"), "{err}");
+    }
+}
+
+#[test]
 fn from_the_hub_to_the_store_and_out_again() {
     let bytes = model(700 * KIB, 1);
     let (hub, content) = hub(
