@@ -5,6 +5,7 @@ use super::output;
 use crate::config::MachineFlags;
 use crate::engine::{Session, Trace};
 use crate::error::FileAction;
+use crate::platform::files::is_same;
 use crate::platform::output as file;
 use crate::{Error, Result, interrupt};
 use clap::Args;
@@ -56,7 +57,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<()> {
     }
     if let Some(trace) = &args.trace {
         file::check(trace)?;
-        if *trace == args.output {
+        if is_same(trace, &args.output) {
             return Err(Error::usage("--trace and --output name the same file. Leave one of them out, or rename it."));
         }
     }

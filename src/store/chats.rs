@@ -192,7 +192,7 @@ impl Chats {
     /// As [`Self::keep`]; [`ErrorKind::NotFound`] for a chat that was kept and has been forgotten meanwhile: it stays so.
     pub fn keep_on(&self, chat: &mut KeptChat, model: &Path, messages: &[Value]) -> Result<()> {
         let there = read(&self.dir.join(format!("{}.json", chat.id)));
-        let was_kept = chat.questions() > 0 || chat.first.is_some();
+        let was_kept = !chat.messages.is_empty() && (chat.questions() > 0 || chat.first.is_some());
         if was_kept && there.as_ref().is_err_and(|why| why.kind() == ErrorKind::NotFound) {
             return Err(Error::usage("This chat has been forgotten meanwhile.").of(ErrorKind::NotFound));
         }

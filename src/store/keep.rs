@@ -33,7 +33,7 @@ fn base_of(own: &str, name: Option<&str>, file: &Path) -> Result<String> {
     let name = match name {
         Some(name) => name.to_owned(),
         None => name::from_file(own)
-            .map_err(|_| Error::usage(format!("{} needs a name for the store: --name NAME.", file.display())))?,
+            .map_err(|_| Error::usage(format!("{} needs a name for the store: `name` NAME.", file.display())))?,
     };
     name::check(&name)?;
     name::file_name(&format!("{name}.gguf"))

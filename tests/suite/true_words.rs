@@ -164,6 +164,47 @@ fn numbers_that_cannot_be_are_told_with_those_that_can() {
 }
 
 #[test]
+fn an_output_never_takes_the_place_of_its_input() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let llama = llama.to_str().unwrap();
+    let text = "the words of a text that is long enough ".repeat(20);
+    fs::write(home.path().join("p.txt"), &text).unwrap();
+    std::os::unix::fs::symlink("p.txt", home.path().join("link.txt")).unwrap();
+    let line = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"max_tokens":1}}"#;
+    fs::write(home.path().join("in.jsonl"), line).unwrap();
+    for args in [
+        &["perplexity", llama, "--file", "p.txt", "-c", "32", "--windows", "1", "--save-logits", "p.txt"][..],
+        &["perplexity", llama, "--file", "./p.txt", "-c", "32", "--windows", "1", "--save-logits", "link.txt"],
+        &["logits", llama, "--tokens", "1", "--output", "new", "--trace", "./new"],
+        &["batch", "--ctx", "64", "--model", llama, "in.jsonl", "./in.jsonl"],
+    ] {
+        let (code, _, err) = run(&home, args);
+        assert!(code == Some(2) && err.lines().count() == 1, "{args:?}: {err}");
+    }
+    assert_eq!(fs::read_to_string(home.path().join("p.txt")).unwrap(), text);
+    assert_eq!(fs::read_to_string(home.path().join("in.jsonl")).unwrap(), line);
+    assert!(!home.path().join("new").exists());
+}
+
+#[test]
+fn a_form_that_a_stop_text_cuts_is_not_complete() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let run = |args: &[&str]| {
+        let own = ["run", llama.to_str().unwrap(), "hi", "--json-schema", "{\"const\":true}"];
+        run(&home, &[&own[..], args].concat())
+    };
+    let (code, out, err) = run(&["--stop", "u"]);
+    assert!(code == Some(1) && out.trim() == "tr" && err.contains("before its form was complete"), "{out}{err}");
+    let (code, out, _) = run(&["--stop", "u", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["usage"]["form_incomplete"]), (Some(1), &true.into()));
+    let (code, out, err) = run(&["--stop", "x"]);
+    assert!(code == Some(0) && out.trim() == "true", "{out}{err}");
+}
+
+#[test]
 fn settings_for_a_model_that_is_not_there_are_told() {
     let home = Home::new();
     fs::copy(model("llama.gguf"), home.path().join("mine.gguf")).unwrap();
@@ -241,7 +282,7 @@ fn a_model_is_taken_in_by_the_name_it_is_called_by() {
     ] {
         let (code, out, err) = run(&home, args);
         assert!(code == Some(0) && out.trim() == name, "{args:?}: {out}{err}");
-        let (code, _, err) = run(&home, &["run", name, "x", "--raw", "-n", "1", "--ctx", "64"]);
+        let (code, _, err) = run(&home, &["run", name, "x", "--raw", "--max-tokens", "1", "--ctx", "64"]);
         assert_eq!(code, Some(0), "{name}: {err}");
         assert_eq!(run(&home, &["verify", name]).0, Some(0), "{name}");
     }

@@ -211,7 +211,7 @@ impl Chat {
         let result = self.conversation.answer(&wishes, None, &mut screen);
         let typed = watch.finish();
         self.sent.extend(typed.sent);
-        (self.begun, self.left) = (typed.begun, typed.left);
+        (self.begun, self.left) = (typed.begun, self.left || typed.left);
         screen.end()?;
         interrupt::answered(leave.asked());
         let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
@@ -284,7 +284,7 @@ impl Chat {
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
         let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
         let typed = watch.finish();
-        (self.begun, self.left) = (typed.begun, typed.left);
+        (self.begun, self.left) = (typed.begun, self.left || typed.left);
         match &result {
             Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(typed.sent),
             // A user who stops an answer may not want what they sent after it: it can be edited.
@@ -375,6 +375,9 @@ impl Chat {
             ),
             Some(Finish::Context) => output::say(&full(&self.wishes)),
             _ => {}
+        }
+        if turn.stats.form_incomplete {
+            output::say("(the answer was cut before its form was complete)");
         }
         if self.status {
             output::say(&self.status_line(Some(turn)));
