@@ -90,6 +90,9 @@ _tokki_with_names() {{
     local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\" command=\"\" one
     _tokki \"$@\"
     [[ \"$word\" == -* ]] && return 0
+    # --flag=value is three words here.
+    if [[ \"$word\" == \"=\" ]]; then word=\"\"; elif [[ \"$before\" == \"=\" ]]; then before=\"${{COMP_WORDS[COMP_CWORD-2]}}\"; fi
+    word=\"${{word#[\\\"\\']}}\"
     for one in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do
         case \"$one\" in
             {all}) command=\"$one\"; break ;;

@@ -5,7 +5,7 @@ use super::output;
 use crate::config::MachineFlags;
 use crate::engine::{Session, Trace};
 use crate::error::FileAction;
-use crate::platform::files::is_same;
+use crate::platform::files::is_one_place;
 use crate::platform::output as file;
 use crate::{Error, Result, interrupt};
 use clap::Args;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<()> {
     }
     if let Some(trace) = &args.trace {
         file::check(trace)?;
-        if is_same(trace, &args.output) {
+        if is_one_place(trace, &args.output) {
             return Err(Error::usage("--trace and --output name the same file. Leave one of them out, or rename it."));
         }
     }

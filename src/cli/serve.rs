@@ -109,11 +109,11 @@ pub(super) struct ServeArgs {
     queue: u16,
 
     /// A site whose pages may use the server, such as `https://chat.example`, or localhost, or *; may be given several times
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors: Vec<String>,
 
     /// A name besides localhost by which the server may be called; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     name: Vec<String>,
 
     /// Certificate chain in PEM; with --tls-key the server speaks HTTPS
@@ -125,7 +125,7 @@ pub(super) struct ServeArgs {
     tls_key: Option<PathBuf>,
 
     /// Seconds that running answers may go on after SIGTERM
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", allow_negative_numbers = true)]
     drain: u16,
 
     #[command(flatten)]
@@ -266,6 +266,27 @@ fn address(text: &str) -> std::result::Result<IpAddr, String> {
     match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         _ => text.parse().map_err(|_| "an address such as 127.0.0.1 or 0.0.0.0".to_owned()),
+    }
+}
+
+/// A site as browsers name it: without a path, which would never match.
+fn origin(text: &str) -> std::result::Result<String, String> {
+    let site = text.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
+    });
+    match text {
+        "*" | "localhost" | "null" => Ok(text.to_owned()),
+        _ if site => Ok(text.to_owned()),
+        _ => Err("a site such as https://chat.example, localhost or *".to_owned()),
+    }
+}
+
+/// A name by which clients call the server: without a scheme or a port.
+fn host_name(text: &str) -> std::result::Result<String, String> {
+    let good = |c: char| c.is_alphanumeric() || "-._*".contains(c);
+    match !text.is_empty() && text.chars().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err("a name such as models.example, without scheme and port, or *".to_owned()),
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Whether two paths name one file, or would: links are followed, and a file that is not there yet is known by its folder.
-pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
+pub(crate) fn is_one_place(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
         std::fs::canonicalize(path).ok().or_else(|| {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Longest time for the head of a request, and for a TLS handshake.
@@ -65,8 +65,13 @@ impl Tls {
         let certs = CertificateDer::pem_file_iter(&self.cert)
             .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
             .map_err(|why| bad(&self.cert, "certificates in PEM", &why))?;
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|why| bad(&self.key, "a private key in PEM", &why))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| match why {
+            pem::Error::NoItemsFound => bad(&self.key, "a private key in PEM", &"none"),
+            why => bad(&self.key, "a private key in PEM", &why),
+        })?;
+        if certs.is_empty() {
+            return Err(bad(&self.cert, "certificates in PEM", &"none"));
+        }
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

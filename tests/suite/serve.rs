@@ -392,7 +392,7 @@ fn what_needs_no_model_is_told_before_one_is_opened() {
     let port = taken.local_addr().unwrap().port().to_string();
     for (args, said) in [
         (&["--host", "0.0.0.0"][..], "--api-key"),
-        (&["--tls-cert", &here("empty"), "--tls-key", &here("empty")], "PEM"),
+        (&["--tls-cert", &here("empty"), "--tls-key", &here("empty")], "in PEM, found none"),
         (&["--api-key-file", &here("empty")], "a key on each line"),
         (&["--port", &port], "another program listens there"),
         (&["--host", "192.0.2.1", "--api-key", "x"], "no such address"),

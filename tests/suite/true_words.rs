@@ -157,6 +157,9 @@ fn numbers_that_cannot_be_are_told_with_those_that_can() {
         ("--keep-alive", "soon", "a time such as 90s, 30m or 2h"),
         ("--cache-size", "much", "a size such as 512M or 4G"),
         ("--host", "here", "an address such as 127.0.0.1 or 0.0.0.0"),
+        ("--cors", "chat.example", "a site such as https://chat.example, localhost or *"),
+        ("--cors", "https://chat.example/", "a site such as https://chat.example, localhost or *"),
+        ("--name", "a b", "a name such as models.example, without scheme and port, or *"),
     ] {
         let (code, _, err) = run(&home, &["serve", llama.to_str().unwrap(), flag, value]);
         assert_eq!((code, err), (Some(2), format!("tokki: {flag} takes {takes}, not {value:?}.\n")));
@@ -260,6 +263,10 @@ fn names_of_models_are_completed() {
         assert_eq!(models.len() > 2 && models.iter().any(|name| name.starts_with("qwen3")), fetches, "{line:?}");
     }
     assert!(offered(&home, &["tokki", "run", "--kv-type", "q"]).contains(&"q8_0".to_owned()));
+    // Files with blanks, also behind an equals sign, which parts words here.
+    fs::write(home.path().join("with blank.json"), "").unwrap();
+    assert_eq!(offered(&home, &["tokki", "run", "--json-schema", "=", "with"]), ["with blank.json"]);
+    assert!(offered(&home, &["tokki", "run", "\"with"]).contains(&"with blank.json".to_owned()));
     assert!(!offered(&home, &["tokki", "run", "--system", "qw"]).contains(&"qwen-small".to_owned()));
     assert!(offered(&home, &["tokki", "pull", "smol"]).iter().any(|word| word.starts_with("smollm2")));
 }
