@@ -140,6 +140,10 @@ impl First {
         if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
             return Self::Path(output::home_path(text));
         }
+        // An address may hold blanks, and a question one.
+        if url && text.to_lowercase().ends_with(".gguf") {
+            return Self::Remote(text.to_owned());
+        }
         // One word can be a question too, where no name and no address has such letters.
         let named = |c: char| c.is_alphanumeric() || "._-+:/@~\\".contains(c);
         match text.contains(char::is_whitespace) || (!url && !text.chars().all(named)) {
@@ -241,7 +245,9 @@ mod tests {
         {
             assert_eq!(kind(path), "path", "{path}");
         }
-        for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {
+        for remote in
+            ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "http://h/a b.gguf", "hf:o/r/m.gguf"]
+        {
             assert_eq!(kind(remote), "remote", "{remote}");
         }
         for name in ["qwen3:0.6b", "hello"] {

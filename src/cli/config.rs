@@ -183,7 +183,8 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(
         out,
-        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone:\n\
+        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone\n\
+         # (system, thoughts and overflow: in run):\n\
          #\n#   [models.qwen3-8b]\n#   temperature=0.6\n#   system=\"Answer briefly.\""
     )
 }

@@ -5,7 +5,7 @@ use super::asked::{as_question, called, given_prompt, joined, question, what};
 use super::compute::Compute;
 use super::output;
 use super::shown::Show;
-use super::turn::{constraint, empty, left_out, thinking, timings};
+use super::turn::{constraint, empty, left_out, random_seed, thinking, timings};
 use crate::chat;
 use crate::config::{SettingOrigin, Settings};
 use crate::engine::session_file::SessionFile;
@@ -240,12 +240,6 @@ fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> R
     };
     super::turn::take(&mut wishes, settings, conversation)?;
     Ok(wishes)
-}
-
-/// A seed that differs from run to run; it's reported, so that a run can be repeated.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
 /// The longest schema or grammar: beyond it there is a mistake, not a form.

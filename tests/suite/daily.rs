@@ -402,6 +402,38 @@ fn presets_hold_for_their_model_alone() {
 }
 
 #[test]
+fn another_model_of_a_chat_brings_its_own_settings() {
+    let home = Home::new();
+    let config = home.path().join("tokki");
+    fs::create_dir_all(&config).unwrap();
+    let text = "top_k = 9\n[models.llama]\nsystem = \"Say rabbit.\"\nmax_tokens = 6\nmin_p = 0.11\nseed = 5\n\
+                [models.llama-mixed]\nsystem = \"Say goose.\"\nmin_p = 0.22\ntop_k = 7\n";
+    fs::write(config.join("config.toml"), text).unwrap();
+    let mut terminal = chat(home.path(), &[], 100);
+    let shown = |terminal: &mut Terminal| say(terminal, "/show").split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = shown(&mut terminal);
+    for line in ["seed 5 ", "max_tokens 6 ", "min_p 0.11 ", "top_k 9 ", "system Say rabbit."] {
+        assert!(first.contains(line), "{line}: {first}");
+    }
+    let (other, own) = (model("llama-mixed.gguf"), model("llama.gguf"));
+    say(&mut terminal, &format!("/model {}", other.display()));
+    let second = shown(&mut terminal);
+    for line in ["max_tokens none ", "min_p 0.22 ", "top_k 7 ", "system Say goose."] {
+        assert!(second.contains(line), "{line}: {second}");
+    }
+    assert!(!second.contains("seed 5 "), "{second}");
+    // What was said in the chat stays.
+    say(&mut terminal, "/set min_p 0.33");
+    say(&mut terminal, "/system Say horse.");
+    say(&mut terminal, &format!("/model {}", own.display()));
+    let third = shown(&mut terminal);
+    for line in ["seed 5 ", "max_tokens 6 ", "min_p 0.33 ", "top_k 9 ", "system Say horse."] {
+        assert!(third.contains(line), "{line}: {third}");
+    }
+    leave(terminal);
+}
+
+#[test]
 fn a_configuration_is_written_once_and_all_of_it_can_be_used() {
     let home = Home::new();
     let init =

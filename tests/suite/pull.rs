@@ -28,6 +28,17 @@ fn a_dead_proxy_is_not_the_servers_fault() {
 }
 
 #[test]
+fn an_address_may_hold_blanks() {
+    let home = Home::new();
+    let url = "http://127.0.0.1:1/a b.gguf";
+    for command in ["pull", "run", "plan"] {
+        let (code, _, err) = told(&home.run(&[command, url]));
+        assert!(code == Some(1) && err.contains("/a%20b.gguf") && err.contains("refused"), "{command}: {err}");
+    }
+    assert!(told(&home.run(&["show", url])).2.contains("tokki pull 'http://127.0.0.1:1/a b.gguf'"));
+}
+
+#[test]
 fn from_the_hub_to_the_store_and_out_again() {
     let bytes = model(700 * KIB, 1);
     let (hub, content) = hub(

@@ -191,11 +191,28 @@ fn an_output_never_takes_the_place_of_its_input() {
 }
 
 #[test]
+fn what_is_removed_is_named() {
+    let home = Home::new();
+    let file = home.path().join("orig.gguf");
+    fs::copy(model("llama-q4k.gguf"), &file).unwrap();
+    let file = file.to_str().unwrap();
+    for more in [&["zeta"][..], &["alpha", "--interleave"], &["beta"]] {
+        assert_eq!(run(&home, &[&["import", file, "--name"], more].concat()).0, Some(0), "{more:?}");
+    }
+    let (code, _, err) = run(&home, &["rm", file]);
+    assert!(code == Some(2) && err.contains("is in the store as alpha, beta, zeta"), "{err}");
+    assert_eq!(run(&home, &["rm", "alpha", "alpha"]).0, Some(0), "twice is once");
+    assert_eq!(run(&home, &["list", "--names"]).1, "beta\nzeta\n");
+    let (code, _, err) = run(&home, &["rm", ""]);
+    assert!(code == Some(2) && err.contains("name is empty"), "{err}");
+}
+
+#[test]
 fn a_form_that_a_stop_text_cuts_is_not_complete() {
     let home = Home::new();
     let llama = model("llama.gguf");
     let run = |args: &[&str]| {
-        let own = ["run", llama.to_str().unwrap(), "hi", "--json-schema", "{\"const\":true}"];
+        let own = ["run", llama.to_str().unwrap(), "hi", "--raw", "--json-schema", "{\"const\":true}"];
         run(&home, &[&own[..], args].concat())
     };
     let (code, out, err) = run(&["--stop", "u"]);
