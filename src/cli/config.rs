@@ -12,7 +12,7 @@ use std::io::Write;
 /// Shows the settings and where each comes from
 ///
 /// Every setting is a flag, an environment variable and a line of one TOML file. A flag beats the environment, which
-/// beats the file, which beats the model's own value.
+/// beats the file, which beats the model's own value. TOKKI_CONFIG names another file than the usual one.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

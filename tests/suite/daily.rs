@@ -214,6 +214,22 @@ fn forgotten_lines_do_not_come_back() {
 }
 
 #[test]
+fn stdin_and_stdout_may_be_a_terminal() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let llama = llama.to_str().unwrap();
+    let start = |args: &[&str]| Terminal::start(home.command(args), 80);
+    let mut asked = start(&["run", llama, "-", "--max-tokens", "2", "--ctx", "64", "--raw"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    asked.send("Hello\r\u{4}");
+    assert_eq!(asked.end(), 0, "{}", asked.text);
+    assert!(!asked.text.contains(">>>"), "no chat: {}", asked.text);
+    let mut binary = start(&["logits", llama, "--tokens", "1", "--output", "-"]);
+    assert_eq!(binary.end(), 2, "{}", binary.text);
+    assert!(binary.text.contains("stdout is a terminal"), "{}", binary.text);
+}
+
+#[test]
 fn a_forgotten_chat_that_is_open_stays_forgotten() {
     let home = Home::new();
     let mut open = chat(home.path(), &["--max-tokens", "2"], 100);

@@ -50,6 +50,7 @@ pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attac
         let whole = |head: &str, tail: &str| tail.is_empty() || (!quoted && ends_a_name(head, tail));
         match file(&name, &whole).or_else(|| file(plain, &whole)) {
             Some(path) => files.push(read(&path)?),
+            None if is_closed(&name) => tell(&format!("@{name} may not be read by this user: it is sent as it is")),
             // A word that begins as a file is called may have been meant as one.
             None if name.contains(['/', '.'])
                 || (!name.is_empty() && output::home_path(&name).is_dir())
@@ -61,6 +62,12 @@ pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attac
         }
     }
     Ok(files)
+}
+
+/// Whether a folder on the way keeps this user out, so that nobody knows what is there.
+fn is_closed(name: &str) -> bool {
+    let meta = std::fs::metadata(output::home_path(name));
+    !name.is_empty() && meta.is_err_and(|why| why.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Whether a file's name may end before `tail`: punctuation and particles can follow it, and what goes on with a word is
