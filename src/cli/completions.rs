@@ -184,7 +184,7 @@ fn fish(script: &str) -> String {
         let is = |flag: &String| line.contains(&format!(" -l {flag} ")) && line.ends_with(" -r");
         let specs = equals
             .iter()
-            .fold(line.to_owned(), |line, flag| line.replace(&format!(" {flag}= "), &format!(" {flag}=? ")));
+            .fold(line.to_owned(), |line, flag| line.replace(&format!(" {flag}= "), &format!(" '{flag}=?' ")));
         if equals.iter().any(is) { specs.trim_end_matches(" -r").to_owned() } else { specs }
     };
     let mut script = script.lines().map(line).collect::<Vec<_>>().join("\n");
@@ -238,7 +238,9 @@ mod tests {
         assert!(zsh.contains("'::text -- Only chats in which this was said: '"), "{zsh}");
         // Flags are offered after a model, and words after a flag that may have a value.
         assert!(zsh.contains("'*:prompt -- ") && !zsh.contains("'*::") && zsh.contains("'--offline=-["), "{zsh}");
-        assert!(fish.contains(" offline=? ") && !fish.lines().any(|l| l.contains("-l offline") && l.ends_with(" -r")));
+        assert!(
+            fish.contains(" 'offline=?' ") && !fish.lines().any(|l| l.contains("-l offline") && l.ends_with(" -r"))
+        );
         assert!(script(Shell::Zsh).starts_with("#compdef tokki\n") && script(Shell::Zsh).contains(":_tokki_models'"));
         let commands = of_models();
         for command in ["run", "serve", "show", "verify", "rm", "export"] {

@@ -35,7 +35,7 @@ fn an_address_may_hold_blanks() {
         let (code, _, err) = told(&home.run(&[command, url]));
         assert!(code == Some(1) && err.contains("/a%20b.gguf") && err.contains("refused"), "{command}: {err}");
     }
-    assert!(told(&home.run(&["show", url])).2.contains("tokki pull 'http://127.0.0.1:1/a b.gguf'"));
+    assert!(told(&home.run(&["show", url])).2.contains("tokki pull \"http://127.0.0.1:1/a b.gguf\""));
 }
 
 #[test]

@@ -254,6 +254,29 @@ fn offered(home: &Home, line: &[&str]) -> Vec<String> {
     text(&command.output().unwrap().stdout).lines().map(str::to_owned).collect()
 }
 
+/// What fish itself makes of its script.
+#[test]
+fn fish_completes_behind_global_flags() {
+    if Command::new("fish").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no fish");
+        return;
+    }
+    let home = Home::new();
+    fs::write(home.path().join("t.fish"), run(&home, &["completions", "fish"]).1).unwrap();
+    for (line, offered) in [
+        ("tokki --offline run --thr", "--threads"),
+        ("tokki --offline=false run --thr", "--threads"),
+        ("tokki --home /x ser", "serve"),
+        ("tokki run x --kv-type q", "q8_0"),
+    ] {
+        let mut fish = Command::new("fish");
+        fish.args(["--no-config", "-c", &format!("source t.fish; complete -C'{line}'")]).current_dir(home.path());
+        let output = fish.env("HOME", home.path()).output().unwrap();
+        let (said, wrong) = (text(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(wrong.is_empty() && said.lines().any(|word| word.starts_with(offered)), "{line}: {said}{wrong}");
+    }
+}
+
 /// Names of models are completed from their first letters on, wherever a model is meant.
 #[test]
 fn names_of_models_are_completed() {
