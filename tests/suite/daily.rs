@@ -218,7 +218,11 @@ fn stdin_and_stdout_may_be_a_terminal() {
     let home = Home::new();
     let llama = model("llama.gguf");
     let llama = llama.to_str().unwrap();
-    let start = |args: &[&str]| Terminal::start(home.command(args), 80);
+    let start = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.stdin(std::process::Stdio::inherit());
+        Terminal::start(command, 80)
+    };
     let mut asked = start(&["run", llama, "-", "--max-tokens", "2", "--ctx", "64", "--raw"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     asked.send("Hello\r\u{4}");

@@ -48,7 +48,6 @@ const TYPED: &[&str] = &[
     "run MODEL hi --session none/s",
     "run --continue",
     "run BASE hi",
-    "show BASE --template",
     "run MODEL hi --latent-prefill expanded --max-tokens 1 --temperature 0",
     "show none.gguf",
     "show text.gguf",

@@ -271,7 +271,9 @@ fn fish_completes_behind_global_flags() {
     ] {
         let mut fish = Command::new("fish");
         fish.args(["--no-config", "-c", &format!("source t.fish; complete -C'{line}'")]).current_dir(home.path());
-        let output = fish.env("HOME", home.path()).output().unwrap();
+        let place = PathBuf::from(env!("CARGO_BIN_EXE_tokki"));
+        let path = format!("{}:{}", place.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let output = fish.env("HOME", home.path()).env("PATH", path).output().unwrap();
         let (said, wrong) = (text(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(wrong.is_empty() && said.lines().any(|word| word.starts_with(offered)), "{line}: {said}{wrong}");
     }
