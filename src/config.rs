@@ -75,27 +75,68 @@ impl Settings {
     /// # Errors
     /// [`Error::Input`] for an unknown key or a value that does not fit, naming the file or variable.
     pub fn load() -> Result<Self> {
+        let (settings, unread) = Self::process();
+        unread.into_iter().next().map_or(Ok(settings), |first| Err(first.why))
+    }
+
+    /// As [`Settings::load`], with what can be read, and why the rest cannot.
+    pub fn readable() -> (Self, Vec<Error>) {
+        let (settings, unread) = Self::process();
+        (settings, unread.into_iter().map(|unread| unread.why).collect())
+    }
+
+    /// As [`Settings::readable`], for what needs the store's place alone.
+    ///
+    /// # Errors
+    /// What leaves that place unknown.
+    pub fn of_the_store() -> Result<(Self, Vec<Error>)> {
+        let (settings, unread) = Self::process();
+        let known = matches!(settings.get("home"), Some((_, SettingOrigin::Flag | SettingOrigin::Env(_))));
+        let (fatal, other): (Vec<_>, Vec<_>) = unread.into_iter().partition(|unread| unread.hides_home && !known);
+        match fatal.into_iter().next() {
+            Some(first) => Err(first.why),
+            None => Ok((settings, other.into_iter().map(|unread| unread.why).collect())),
+        }
+    }
+
+    fn process() -> (Self, Vec<Unread>) {
         let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        let mut settings = Self::from_sources(&var)?;
+        let (mut settings, unread) = Self::of_sources(&var);
         if let Some(flags) = GLOBAL.get() {
             flags.overlay(&mut settings);
         }
-        Ok(settings)
+        (settings, unread)
     }
 
     /// File and environment, as `var` tells them.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
     pub fn from_sources(var: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut settings = Self::default();
+        let (settings, unread) = Self::of_sources(var);
+        unread.into_iter().next().map_or(Ok(settings), |first| Err(first.why))
+    }
+
+    /// File and environment, as `var` tells them, and what cannot be read of them.
+    fn of_sources(var: &dyn Fn(&str) -> Option<String>) -> (Self, Vec<Unread>) {
+        let (mut settings, mut unread) = (Self::default(), Vec::new());
         if let Some(path) = file_path(var).filter(|(path, asked)| *asked || path.exists()).map(|(path, _)| path) {
-            settings.add_file(&path, &read(&path)?)?;
-        }
-        for key in KEYS.iter() {
-            if let Some(text) = var(key.env).filter(|text| !text.is_empty()) {
-                key.check(&text).map_err(|why| Error::input(key.env, why, format!("{text:?}")))?;
-                settings.values.insert(key.name, (text, SettingOrigin::Env(key.env)));
+            match read(&path) {
+                Ok(text) => settings.add_file(&path, &text, &mut unread),
+                Err(why) => unread.push(Unread { why, hides_home: true }),
             }
         }
-        Ok(settings)
+        for key in KEYS.iter() {
+            let Some(text) = var(key.env).filter(|text| !text.is_empty()) else { continue };
+            match key.check(&text) {
+                Ok(()) => drop(settings.values.insert(key.name, (text, SettingOrigin::Env(key.env)))),
+                Err(why) => unread.push(Unread {
+                    why: Error::input(key.env, why, format!("{text:?}")),
+                    hides_home: key.name == "home",
+                }),
+            }
+        }
+        (settings, unread)
     }
 
     /// Sets a key from its text, as if by a flag.
@@ -118,66 +159,131 @@ impl Settings {
         Ok(self)
     }
 
-    /// Adds the keys of a TOML text.
-    fn add_file(&mut self, path: &Path, text: &str) -> Result<()> {
-        let place = path.display().to_string();
-        let mut table: toml::Table =
-            text.parse().map_err(|e: toml::de::Error| Error::input(place.as_str(), "TOML", e.to_string()))?;
-        if let Some(models) = table.remove("models") {
-            let wrong = |found: &str| Error::input(place.as_str(), "tables of the form [models.NAME]", found);
-            let toml::Value::Table(models) = models else { return Err(wrong("models = ...")) };
-            for (name, keys) in models {
-                let toml::Value::Table(keys) = keys else { return Err(wrong(&format!("models.{name} = ..."))) };
-                let mut preset = Self::default();
-                preset.add_table(path, &format!("models.{name}."), keys)?;
-                if let Some(key) = preset.values.keys().find(|key| !of_a_model(key)) {
-                    return Err(wrong(&format!("the key {key} in [models.{name}]"))
-                        .hint("it holds for all models: set it at the top of the file"));
-                }
-                self.presets.insert(name.to_lowercase(), preset.values);
+    /// Adds the keys of a TOML text; what cannot be read of it goes to `unread`.
+    fn add_file(&mut self, path: &Path, text: &str, unread: &mut Vec<Unread>) {
+        let file = path.display().to_string();
+        let mut table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(why) => {
+                let why: toml::de::Error = why;
+                // Nothing is known of it but its lines.
+                let hides_home =
+                    text.lines().any(|line| line.trim_start().trim_start_matches(['"', '\'']).starts_with("home"));
+                return unread.push(Unread { why: Error::input(file, "TOML", why.to_string()), hides_home });
             }
+        };
+        let models = table.remove("models");
+        let place = Place { path, text, of: &[] };
+        self.add_table(&place, table, unread);
+        let wrong = |found: &str| Error::input(file.as_str(), "tables of the form [models.NAME]", found);
+        let models = match models {
+            Some(toml::Value::Table(models)) => models,
+            Some(_) => return unread.push(wrong("models = ...").into()),
+            None => return,
+        };
+        for (name, keys) in models {
+            let toml::Value::Table(keys) = keys else {
+                unread.push(wrong(&format!("models.{name} = ...")).into());
+                continue;
+            };
+            let mut preset = Self::default();
+            let place = Place { path, text, of: &["models", &name] };
+            preset.add_table(&place, keys, unread);
+            for key in preset.values.keys().filter(|key| !of_a_model(key)) {
+                let hint = "it holds for all models: set it at the top of the file";
+                unread.push(wrong(&format!("the key {key} in [models.{name}]")).hint(hint).into());
+            }
+            preset.values.retain(|key, _| of_a_model(key));
+            self.presets.insert(name.to_lowercase(), preset.values);
         }
-        self.add_table(path, "", table)
     }
 
-    /// Adds the keys of a table whose names in the file begin with `prefix`.
-    fn add_table(&mut self, path: &Path, prefix: &str, table: toml::Table) -> Result<()> {
-        let place = path.display().to_string();
+    /// Adds the keys of a table.
+    fn add_table(&mut self, place: &Place<'_>, table: toml::Table, unread: &mut Vec<Unread>) {
         for (name, value) in table {
-            let Some(key) = KEYS.iter().find(|key| key.name == name) else {
-                let near = suggest::did_you_mean(&name, KEYS.iter().map(|key| key.name));
-                let hint = match &value {
-                    toml::Value::Table(_) if !prefix.is_empty() => {
-                        format!(
-                            "a name with a dot in it stands in quotes: [models.\"{}.{name}\"]",
-                            &prefix[7..prefix.len() - 1]
-                        )
-                    }
-                    toml::Value::Table(_) => "keys for one model alone stand below [models.NAME]".to_owned(),
-                    _ if near.is_empty() => "tokki config example lists the keys".to_owned(),
-                    _ => near,
-                };
-                return Err(Error::input(place, "known keys", format!("the key \"{prefix}{name}\"")).hint(hint));
-            };
-            let (kind, text) = match value {
-                toml::Value::String(text) => ("text", text),
-                toml::Value::Integer(number) => ("number", number.to_string()),
-                toml::Value::Float(number) => ("number", number.to_string()),
-                toml::Value::Boolean(flag) => ("true or false", flag.to_string()),
-                other => ("", other.type_str().to_owned()),
-            };
-            // A text may hold anything that can be written as one: sizes ("64M"), "on", a number.
-            let fits = kind == key.kind
-                || (key.kind == "text" && matches!(kind, "number" | "true or false"))
-                || (key.kind == "number" && kind == "text");
-            let place = || format!("{}, key {prefix}{name}", path.display());
-            if !fits {
-                return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
+            match place.read(&name, value) {
+                Ok((key, text)) => {
+                    self.values.insert(key.name, (text, SettingOrigin::File(place.path.to_path_buf())));
+                }
+                Err(why) => {
+                    let meant = suggest::nearest(&name, KEYS.iter().map(|key| key.name));
+                    unread.push(Unread { why, hides_home: place.of.is_empty() && meant == Some("home") });
+                }
             }
-            key.check(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
-            self.values.insert(key.name, (text, SettingOrigin::File(path.to_path_buf())));
         }
-        Ok(())
+    }
+}
+
+/// What cannot be read of the settings.
+struct Unread {
+    why: Error,
+    /// It may be what says where the store is.
+    hides_home: bool,
+}
+
+impl From<Error> for Unread {
+    fn from(why: Error) -> Self {
+        Self { why, hides_home: false }
+    }
+}
+
+/// A table of the configuration file.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// The names that lead to it.
+    of: &'a [&'a str],
+}
+
+impl Place<'_> {
+    /// The key of this name in the table, and its value's text.
+    fn read(&self, name: &str, value: toml::Value) -> Result<(&'static Key, String)> {
+        let file = self.path.display();
+        let line = self.line(name).map(|line| format!(", line {line}")).unwrap_or_default();
+        let prefix: String = self.of.iter().map(|name| format!("{name}.")).collect();
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            let near = suggest::did_you_mean(name, KEYS.iter().map(|key| key.name));
+            let hint = match (&value, self.of) {
+                (toml::Value::Table(_), [_, model]) => {
+                    format!("a name with a dot in it stands in quotes: [models.\"{model}.{name}\"]")
+                }
+                (toml::Value::Table(_), _) => "keys for one model alone stand below [models.NAME]".to_owned(),
+                _ if near.is_empty() => "tokki config example lists the keys".to_owned(),
+                _ => near,
+            };
+            return Err(
+                Error::input(format!("{file}{line}"), "known keys", format!("the key \"{prefix}{name}\"")).hint(hint)
+            );
+        };
+        let (kind, text) = match value {
+            toml::Value::String(text) => ("text", text),
+            toml::Value::Integer(number) => ("number", number.to_string()),
+            toml::Value::Float(number) => ("number", number.to_string()),
+            toml::Value::Boolean(flag) => ("true or false", flag.to_string()),
+            other => ("", other.type_str().to_owned()),
+        };
+        // A text may hold anything that can be written as one: sizes ("64M"), "on", a number.
+        let fits = kind == key.kind
+            || (key.kind == "text" && matches!(kind, "number" | "true or false"))
+            || (matches!(key.kind, "number" | "path") && kind == "text");
+        let place = || format!("{file}{line}, key {prefix}{name}");
+        if !fits {
+            return Err(Error::input(place(), key.kind, format!("{kind} {text}")));
+        }
+        key.check(&text).map_err(|why| Error::input(place(), why, format!("{text:?}")))?;
+        Ok((key, text))
+    }
+
+    /// The line of the file that the key stands in.
+    fn line(&self, name: &str) -> Option<usize> {
+        let whole = toml::de::DeTable::parse(self.text).ok()?;
+        let mut table = whole.get_ref();
+        for step in self.of {
+            let (_, value) = table.iter().find(|(key, _)| key.get_ref() == step)?;
+            table = value.get_ref().as_table()?;
+        }
+        let (key, _) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+        Some(self.text.get(..key.span().start)?.matches('\n').count() + 1)
     }
 }
 

@@ -237,7 +237,8 @@ fn reason(source: &io::Error) -> String {
 }
 
 fn io_text(path: &Path, action: FileAction, source: &io::Error) -> String {
-    let path = path.display().to_string();
+    // A name may hold a line's end.
+    let path = crate::text::line(&path.display().to_string()).into_owned();
     match action.kind(source.kind()) {
         ErrorKind::NotFound => format!("No such file or folder: {}", brief(&path)),
         _ => format!("{}: cannot {}: {}", brief(&path), action.verb(), reason(source)),

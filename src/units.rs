@@ -18,6 +18,15 @@ pub fn show_bytes(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// `12.3`, `0.42`, `0.0042`: a rate with as many digits as tell it from nothing.
+pub fn show_rate(rate: f64) -> String {
+    /// A rate that needs more is as good as none.
+    const MAX_DIGITS: usize = 6;
+    let digits = (1..MAX_DIGITS).find(|&digits| rate >= 10f64.powi(1 - digits as i32)).unwrap_or(MAX_DIGITS);
+    let digits = if rate > 0.0 { digits } else { 1 };
+    format!("{rate:.digits$}")
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -44,5 +53,11 @@ mod tests {
     fn sizes_are_shown_shortly() {
         let shown = [0, 999, 1000, 98_362_432, 999_960_000, 19_343_818_784].map(show_bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "98.4 MB", "1.0 GB", "19.3 GB"]);
+    }
+
+    #[test]
+    fn slow_rates_are_not_nothing() {
+        let shown = [0.0, 123.45, 1.0, 0.42, 0.0421, 0.0042, 1e-9].map(show_rate);
+        assert_eq!(shown, ["0.0", "123.5", "1.0", "0.42", "0.042", "0.0042", "0.000000"]);
     }
 }

@@ -90,7 +90,9 @@ pub(super) fn question(args: &RunArgs) -> Option<String> {
 
 /// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
 pub(super) fn joined(prompt: Option<String>, args: &RunArgs) -> Result<Option<String>> {
-    match (prompt, piped(given_prompt(args).is_some())?) {
+    let stdin =
+        args.prompt == ["-"] || (args.prompt.is_empty() && args.model.as_ref().is_some_and(|model| model == "-"));
+    match (prompt, piped(given_prompt(args).is_some(), stdin)?) {
         (Some(prompt), Some(piped)) if !prompt.trim().is_empty() => Ok(Some(format!("{prompt}\n\n{piped}"))),
         // What came of a variable that was never set. Text without a beginning is another matter.
         (Some(prompt), None) if prompt.trim().is_empty() && !args.raw => Err(Error::usage("The prompt is empty.")),
@@ -139,6 +141,10 @@ impl First {
         }
         if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
             return Self::Path(output::home_path(text));
+        }
+        // An address may hold blanks, and a question one.
+        if url && text.to_lowercase().ends_with(".gguf") {
+            return Self::Remote(text.to_owned());
         }
         // One word can be a question too, where no name and no address has such letters.
         let named = |c: char| c.is_alphanumeric() || "._-+:/@~\\".contains(c);
@@ -215,10 +221,11 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
     Ok((path, given_prompt(args)))
 }
 
-/// Text that was piped in. Who gave a prompt already is not kept waiting by a pipe that stays silent.
-fn piped(has_prompt: bool) -> Result<Option<String>> {
+/// Text that was piped in, or is typed where that is `wanted`. Who gave a prompt already is not kept waiting by a pipe that
+/// stays silent.
+fn piped(has_prompt: bool, wanted: bool) -> Result<Option<String>> {
     let stdin = std::io::stdin();
-    if stdin.is_terminal() || !waiting::comes(has_prompt) {
+    if (stdin.is_terminal() && !wanted) || !waiting::comes(has_prompt) {
         return Ok(None);
     }
     let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT_BYTES)?)?;
@@ -241,7 +248,9 @@ mod tests {
         {
             assert_eq!(kind(path), "path", "{path}");
         }
-        for remote in ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "hf:o/r/m.gguf"] {
+        for remote in
+            ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "http://h/a b.gguf", "hf:o/r/m.gguf"]
+        {
             assert_eq!(kind(remote), "remote", "{remote}");
         }
         for name in ["qwen3:0.6b", "hello"] {

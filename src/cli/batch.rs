@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::engine::{DEFAULT_BATCH, Llm, not_generative};
 use crate::model::Model;
 use crate::parallel::Pool;
+use crate::platform::files::is_one_place;
 use crate::platform::output as file;
 use crate::predict::speed::{Speed, can_be_tried};
 use crate::server::{Estimate, Models, Residency, batch, read_lines, read_requests};
@@ -76,7 +77,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
             "OUT.jsonl has to be a file: by what is in it the work is continued. tail -f FILE reads it as it grows.";
         return Err(Error::usage(why));
     }
-    if args.input == args.output {
+    if is_one_place(&args.input, &args.output) {
         return Err(Error::usage("OUT.jsonl is IN.jsonl: name another file for the answers."));
     }
     // Before the weights are read.

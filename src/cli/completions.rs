@@ -90,6 +90,9 @@ _tokki_with_names() {{
     local word=\"${{COMP_WORDS[COMP_CWORD]}}\" before=\"${{COMP_WORDS[COMP_CWORD-1]}}\" names=\"\" command=\"\" one
     _tokki \"$@\"
     [[ \"$word\" == -* ]] && return 0
+    # --flag=value is three words here.
+    if [[ \"$word\" == \"=\" ]]; then word=\"\"; elif [[ \"$before\" == \"=\" ]]; then before=\"${{COMP_WORDS[COMP_CWORD-2]}}\"; fi
+    word=\"${{word#[\\\"\\']}}\"
     for one in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do
         case \"$one\" in
             {all}) command=\"$one\"; break ;;
@@ -126,6 +129,16 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
     }
 }
 
+/// Flags whose value, if they get one, stands in the same word: `--offline`, `--offline=false`.
+fn with_equals() -> Vec<String> {
+    let command = whole::command();
+    let all = command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
+    let mut flags: Vec<_> = all.filter(|arg| arg.is_require_equals_set()).filter_map(clap::Arg::get_long).collect();
+    flags.sort_unstable();
+    flags.dedup();
+    flags.into_iter().map(str::to_owned).collect()
+}
+
 fn zsh(script: &str) -> String {
     let names = format!(
         "_tokki_models() {{
@@ -141,12 +154,18 @@ fn zsh(script: &str) -> String {
     let without_files: Vec<&str> = WITHOUT_FILES.split('|').collect();
     let mut command = "";
     let mut lines = Vec::new();
+    // The word after such a flag is none of its own.
+    let script = with_equals()
+        .iter()
+        .fold(script.to_owned(), |script, flag| script.replace(&format!("--{flag}=["), &format!("--{flag}=-[")));
     for line in script.lines() {
         let trimmed = line.trim_start();
         command = trimmed.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(command);
         let of_a_model =
             ["'::model -- ", "':model -- ", "':what -- ", "'*::names -- ", "'*:names -- ", "'*::models -- "];
         let line = line.replace(":MODEL:_default'", ":MODEL:_tokki_models'");
+        // With two colons no flag is offered after the first of several words.
+        let line = if trimmed.starts_with("'*::") { line.replacen("'*::", "'*:", 1) } else { line };
         lines.push(if of_a_model.iter().any(|start| trimmed.starts_with(start)) {
             line.replace(":_default'", ":_tokki_models'")
         } else if without_files.contains(&command) || trimmed.starts_with("'*::prompt -- ") {
@@ -160,7 +179,15 @@ fn zsh(script: &str) -> String {
 }
 
 fn fish(script: &str) -> String {
-    let mut script = script.to_owned();
+    let equals = with_equals();
+    let line = |line: &str| {
+        let is = |flag: &String| line.contains(&format!(" -l {flag} ")) && line.ends_with(" -r");
+        let specs = equals
+            .iter()
+            .fold(line.to_owned(), |line, flag| line.replace(&format!(" {flag}= "), &format!(" '{flag}=?' ")));
+        if equals.iter().any(is) { specs.trim_end_matches(" -r").to_owned() } else { specs }
+    };
+    let mut script = script.lines().map(line).collect::<Vec<_>>().join("\n");
     let mut add = |commands: &str, rest: &str| {
         let commands = commands.replace('|', " ");
         script += &format!("\ncomplete -c tokki -n \"__fish_tokki_using_subcommand {commands}\" {rest}");
@@ -172,7 +199,8 @@ fn fish(script: &str) -> String {
     add("pull|plan|run", &format!("-a \"{known}\""));
     for command in whole::command().get_subcommands() {
         let without_files = WITHOUT_FILES.split('|').any(|name| name == command.get_name());
-        for flag in command.get_opts().filter(|_| without_files).filter_map(clap::Arg::get_long) {
+        let valued = command.get_opts().filter(|arg| without_files && !arg.is_require_equals_set());
+        for flag in valued.filter_map(clap::Arg::get_long) {
             add(command.get_name(), &format!("-l {flag} -x"));
         }
         // The generated script leaves out the words that an argument can be.
@@ -208,6 +236,11 @@ mod tests {
         assert!(fish.contains(r#"using_subcommand completions" -a "bash elvish"#), "{fish}");
         assert!(fish.contains(r#"using_subcommand history" -l forget -x"#), "{fish}");
         assert!(zsh.contains("'::text -- Only chats in which this was said: '"), "{zsh}");
+        // Flags are offered after a model, and words after a flag that may have a value.
+        assert!(zsh.contains("'*:prompt -- ") && !zsh.contains("'*::") && zsh.contains("'--offline=-["), "{zsh}");
+        assert!(
+            fish.contains(" 'offline=?' ") && !fish.lines().any(|l| l.contains("-l offline") && l.ends_with(" -r"))
+        );
         assert!(script(Shell::Zsh).starts_with("#compdef tokki\n") && script(Shell::Zsh).contains(":_tokki_models'"));
         let commands = of_models();
         for command in ["run", "serve", "show", "verify", "rm", "export"] {

@@ -6,12 +6,13 @@ use crate::error::FileAction;
 use crate::store::Store;
 use crate::{Error, Result};
 use serde_json::json;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 /// Shows the settings and where each comes from
 ///
 /// Every setting is a flag, an environment variable and a line of one TOML file. A flag beats the environment, which
-/// beats the file, which beats the model's own value.
+/// beats the file, which beats the model's own value. TOKKI_CONFIG names another file than the usual one.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -25,9 +26,13 @@ pub(super) struct ConfigArgs {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
-    /// Every setting, its value and where that comes from
-    #[command(after_help = "Examples:\n  tokki config show\n  TOKKI_CTX=8192 tokki config show --json")]
+    /// Every setting, its value and where that comes from; with MODEL what holds for that one
+    #[command(
+        after_help = "Examples:\n  tokki config show\n  tokki config show smollm2-135m-instruct\n  TOKKI_CTX=8192 tokki config show --json"
+    )]
     Show {
+        /// A path or store name
+        model: Option<OsString>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -45,9 +50,11 @@ enum What {
 
 pub(super) fn run(args: &ConfigArgs) -> Result<()> {
     let var = |name: &str| std::env::var(name).ok();
-    match args.what {
-        What::Show { json: true } => show_json(&Settings::load()?),
-        What::Show { json: false } => show(&Settings::load()?),
+    match &args.what {
+        What::Show { json, model } => {
+            let shown = Shown::read(model.as_deref())?;
+            if *json { show_json(&shown) } else { show(&shown) }
+        }
         What::Path => match file_path(&var) {
             Some((path, _)) => result(|out| writeln!(out, "{}", path.display())),
             None => Err(Error::usage("There is no home directory for the file; TOKKI_CONFIG can name one.")),
@@ -72,16 +79,49 @@ fn init(var: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     result(|out| writeln!(out, "{}", path.display()))
 }
 
-fn show(settings: &Settings) -> Result<()> {
-    let paint = Paint::stdout();
+/// The settings that are shown.
+struct Shown {
+    settings: Settings,
+    /// The name below `[models.NAME]`, and its keys that count.
+    preset: Option<(String, Vec<&'static str>)>,
+    /// One model is asked about, so that what holds for others is left out.
+    one: bool,
+}
+
+impl Shown {
+    fn read(model: Option<&OsStr>) -> Result<Self> {
+        let all = Settings::load()?;
+        let Some(model) = model else { return Ok(Self { settings: all, preset: None, one: false }) };
+        let path = crate::store::resolve(model)?;
+        let settings = all.clone().for_model(&path);
+        let preset = all.preset_of(&path).map(|name| {
+            let own = all.of_models().filter(|(of, ..)| *of == name);
+            let counts = own.filter(|(_, key, text, origin)| settings.get(key) == Some((*text, *origin)));
+            (name.to_owned(), counts.map(|(_, key, ..)| key).collect())
+        });
+        Ok(Self { settings, preset, one: true })
+    }
+
+    /// The model's name, where the key is set for it alone.
+    fn of_model(&self, key: &str) -> Option<&str> {
+        self.preset.as_ref().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| name.as_str())
+    }
+}
+
+fn show(shown: &Shown) -> Result<()> {
+    let (settings, paint) = (&shown.settings, Paint::stdout());
     let row = |key: &crate::config::Key| match settings.get(key.name) {
-        Some((text, origin)) => vec![key.name.to_owned(), in_quotes(text), origin.to_string()],
+        Some((text, origin)) => {
+            let of_model = shown.of_model(key.name).map(|name| format!(", [models.{name}]")).unwrap_or_default();
+            vec![key.name.to_owned(), in_quotes(text), format!("{origin}{of_model}")]
+        }
         None => vec![key.name.to_owned(), holds(key, settings), format!("default: {}", key.default)],
     };
     let of_model = |(model, key, text, origin): (&str, &str, &str, &SettingOrigin)| {
         vec![format!("models.{model}.{key}"), in_quotes(text), origin.to_string()]
     };
-    let rows: Vec<_> = KEYS.iter().map(row).chain(settings.of_models().map(of_model)).collect();
+    let of_models = settings.of_models().filter(|_| !shown.one).map(of_model);
+    let rows: Vec<_> = KEYS.iter().map(row).chain(of_models).collect();
     result(|out| table(out, paint, &["SETTING", "VALUE", "FROM"], &rows))?;
     for (name, near) in unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -108,13 +148,16 @@ fn holds(key: &crate::config::Key, settings: &Settings) -> String {
     if word.contains(' ') { "-".to_owned() } else { word.to_owned() }
 }
 
-fn show_json(settings: &Settings) -> Result<()> {
+fn show_json(shown: &Shown) -> Result<()> {
     let entry = |key: &crate::config::Key| {
-        let set = settings.get(key.name);
+        let set = shown.settings.get(key.name);
         let origin = match set.map(|(_, origin)| origin) {
             Some(SettingOrigin::Flag) => json!({ "kind": "flag" }),
             Some(SettingOrigin::Env(name)) => json!({ "kind": "environment", "name": name }),
-            Some(SettingOrigin::File(path)) => json!({ "kind": "file", "path": path }),
+            Some(SettingOrigin::File(path)) => match shown.of_model(key.name) {
+                Some(name) => json!({ "kind": "file", "path": path, "model": name }),
+                None => json!({ "kind": "file", "path": path }),
+            },
             None => json!({ "kind": "default", "means": key.default }),
         };
         (key.name.to_owned(), json!({ "value": set.map(|(text, _)| text), "origin": origin }))
@@ -140,7 +183,8 @@ fn example(out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(
         out,
-        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone:\n\
+        "\n# Below [models.NAME], a model's name in the store or its file's without .gguf, keys hold for that model alone\n\
+         # (system, thoughts and overflow: in run):\n\
          #\n#   [models.qwen3-8b]\n#   temperature=0.6\n#   system=\"Answer briefly.\""
     )
 }

@@ -45,13 +45,15 @@ pub(super) struct DoctorArgs {
 const BUFFER: u64 = 1 << 30;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
-    let mut settings = Settings::load()?;
+    // What cannot be read of them is one more thing that stands in the way.
+    let (mut settings, unread) = Settings::readable();
     for (key, value) in [("threads", &args.threads), ("power", &args.power)] {
         if let Some(value) = value {
             settings = settings.with_text(key, value)?;
         }
     }
-    let facts = examine(&settings, !args.no_measure)?;
+    let mut facts = examine(&settings, !args.no_measure)?;
+    facts.settings_unread = unread.iter().map(ToString::to_string).collect();
     let advice = advice::advice(&facts);
     if args.json {
         let mut value = serde_json::to_value(&facts).map_err(|e| crate::Error::failed("JSON", e.to_string()))?;
@@ -100,8 +102,14 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
     let room = measured && machine.memory.available >= 2 * BUFFER;
     // Without a home there is no store, and nothing in it.
     let store = Store::of(settings).ok();
-    let presets_of_none = store.as_ref().map_or(Ok(Vec::new()), |store| presets_of_none(settings, store))?;
-    let store = store.map_or(Ok(Health::default()), |store| health(&store))?;
+    let presets_of_none = store.as_ref().and_then(|store| presets_of_none(settings, store).ok()).unwrap_or_default();
+    let store = store.map_or(Health::default(), |store| {
+        health(&store).unwrap_or_else(|why| Health {
+            home: store.home().to_path_buf(),
+            unreadable: Some(why.to_string()),
+            ..Health::default()
+        })
+    });
     Ok(Examined {
         version: env!("CARGO_PKG_VERSION"),
         isa: pool.isa().name(),
@@ -117,6 +125,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
         load,
         store,
         presets_of_none,
+        settings_unread: Vec::new(),
         config_file: file_path(&|name| std::env::var(name).ok()).map(|(path, _)| path).filter(|path| path.exists()),
     })
 }
@@ -151,6 +160,7 @@ fn health(store: &Store) -> Result<Health> {
     };
     Ok(Health {
         home: store.home().to_path_buf(),
+        unreadable: None,
         closed: closed(store.home()),
         disk_free: free(store.home()),
         ready: ready.len(),
@@ -208,6 +218,9 @@ fn lines(facts: &Examined) -> Vec<(&'static str, String)> {
     let mut models = format!("{} ready, {}", store.ready, show_bytes(store.bytes));
     if !store.partial.is_empty() {
         models.push_str(&format!("; unfinished: {}", store.partial.join(", ")));
+    }
+    if store.unreadable.is_some() {
+        "cannot be read".clone_into(&mut models);
     }
     lines.push(("models", models));
     lines

@@ -40,7 +40,7 @@ pub(super) struct HistoryArgs {
 }
 
 pub(super) fn run(args: &HistoryArgs) -> Result<()> {
-    let chats = Chats::of(&Settings::load()?)?;
+    let chats = Chats::of(&Settings::of_the_store()?.0)?;
     chats.readable()?;
     if args.clear {
         return clear(&chats, args.yes);

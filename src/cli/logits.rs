@@ -5,11 +5,12 @@ use super::output;
 use crate::config::MachineFlags;
 use crate::engine::{Session, Trace};
 use crate::error::FileAction;
+use crate::platform::files::is_one_place;
 use crate::platform::output as file;
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,13 +51,16 @@ fn token(text: &str) -> std::result::Result<u32, String> {
 /// Runs the command.
 pub(super) fn run(args: &LogitsArgs) -> Result<()> {
     let to_stdout = args.output.as_os_str() == "-";
+    if to_stdout && std::io::stdout().is_terminal() {
+        return Err(Error::usage("Logits are numbers in binary, and stdout is a terminal. Name a file, or pipe them."));
+    }
     if !to_stdout {
         // Before the weights are read.
         file::check(&args.output)?;
     }
     if let Some(trace) = &args.trace {
         file::check(trace)?;
-        if *trace == args.output {
+        if is_one_place(trace, &args.output) {
             return Err(Error::usage("--trace and --output name the same file. Leave one of them out, or rename it."));
         }
     }

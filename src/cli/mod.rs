@@ -63,6 +63,11 @@ macro_rules! commands {
         }
 
         impl Command {
+            /// No setting but the store's place changes what it does.
+            fn needs_the_store_alone(&self) -> bool {
+                matches!(self, Self::List(_) | Self::Show(_) | Self::Verify(_) | Self::Rm(_) | Self::Export(_) | Self::History(_))
+            }
+
             fn run(&self) -> crate::Result<()> {
                 match self {
                     $(Self::$name(args) => $file::run(args),)+
@@ -187,6 +192,12 @@ fn run(cli: Cli) -> crate::Result<()> {
             let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             output::say(&format!("tokki: the environment variable {name} means nothing here{near}"));
         }
+    }
+    // What needs nothing but the store's place goes on without the rest; where even that is unknown, it says so itself.
+    if cli.command.needs_the_store_alone()
+        && let Ok((_, unread)) = crate::config::Settings::of_the_store()
+    {
+        unread.iter().for_each(output::without);
     }
     cli.command.run()
 }

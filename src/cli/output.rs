@@ -80,6 +80,11 @@ pub(super) fn complain(error: &Error) {
     say(&format!("tokki: {}", super::words::with_flags(&error.to_string())));
 }
 
+/// Tells what of the settings cannot be read, where a command goes on without it.
+pub(super) fn without(setting: &Error) {
+    say(&format!("tokki: this of the settings is left out: {setting}"));
+}
+
 /// Tells which chats cannot be read.
 pub(super) fn left_out(chats: &[Error]) {
     chats.iter().for_each(|why| say(&format!("tokki: a chat is left out: {why}")));

@@ -7,6 +7,7 @@ use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,
 };
+use crate::platform::files::is_one_place;
 use crate::platform::{input, output};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
@@ -139,13 +140,13 @@ fn read_text(path: &Path) -> Result<String> {
     input::read_text(path, input::MAX_TEXT_BYTES)
 }
 
-/// Both files are checked before the weights are read.
+/// The files are checked before the weights are read.
 fn check_files(args: &PerplexityArgs) -> Result<()> {
     let Some(save) = &args.save_logits else { return Ok(()) };
     output::check(save)?;
-    let same = |base: &PathBuf| matches!((save.canonicalize(), base.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if args.kl_against.as_ref().is_some_and(same) {
-        return Err(Error::usage("--save-logits would replace the file of --kl-against: name another file."));
+    let inputs = [("--file", Some(&args.file)), ("--kl-against", args.kl_against.as_ref())];
+    for (flag, _) in inputs.iter().filter(|(_, input)| input.is_some_and(|input| is_one_place(save, input))) {
+        return Err(Error::usage(format!("--save-logits would replace the file of {flag}: name another file.")));
     }
     Ok(())
 }

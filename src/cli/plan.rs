@@ -14,7 +14,7 @@ use crate::predict::plan::{self, Need};
 use crate::predict::speed::{Probe, Speed, can_be_tried};
 use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
-use crate::units::show_bytes;
+use crate::units::{show_bytes, show_rate};
 use crate::{Error, Result};
 use clap::Args;
 use std::ffi::{OsStr, OsString};
@@ -383,15 +383,21 @@ fn show_memory(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> 
     writeln!(out, "\n{}", r.advice)
 }
 
+/// How fast answers are written; where one waits for each token, how long.
+fn per_second(rate: f64) -> String {
+    let wait = if rate > 0.0 && rate < 0.5 { format!(" ({:.0} s a token)", 1.0 / rate) } else { String::new() };
+    format!("{} tok/s{wait}", show_rate(rate))
+}
+
 /// What had to be tried: how fast.
 fn show_speed(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     let Some(prefill) = r.prefill_tok_s else {
         return writeln!(out, "\nspeed: not tried on this machine");
     };
     let before = if r.measured_before { " (measured before; --measure tries again)" } else { "" };
-    let decode = r.decode_tok_s.map(|decode| format!(", decode about {decode:.1} tok/s")).unwrap_or_default();
-    writeln!(out, "\nprefill about {prefill:.1} tok/s{decode}{before}\n")?;
-    let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+    let decode = r.decode_tok_s.map(|decode| format!(", decode about {}", per_second(decode))).unwrap_or_default();
+    writeln!(out, "\nprefill about {} tok/s{decode}{before}\n", show_rate(prefill))?;
+    let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), show_rate);
     let columns = if r.decode_tok_s.is_some() { 4 } else { 3 };
     let row = |row: &Row| {
         let context = row.need.context.to_string();

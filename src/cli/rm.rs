@@ -1,9 +1,9 @@
 //! `tokki rm`: models and unfinished downloads out of the store.
 
 use super::output::say;
-use crate::Result;
 use crate::store::Store;
 use crate::units::show_bytes;
+use crate::{Error, Result};
 
 /// Removes models, or unfinished downloads, from the store
 ///
@@ -23,12 +23,18 @@ pub(super) fn run(args: &RmArgs) -> Result<()> {
     let store = Store::open()?;
     // All of them are looked for before the first is removed.
     let (partials, swept) = (store.partials(), store.sweep());
+    let mut names: Vec<&String> = Vec::new();
     for name in &args.names {
+        if names.contains(&name) {
+            continue;
+        }
+        names.push(name);
+        by_name(&store, name)?;
         if !swept.contains(name) && !partials.iter().any(|partial| partial.name == *name) {
             store.get(name)?;
         }
     }
-    for name in &args.names {
+    for name in names {
         let entry = store.find(name)?;
         if entry.is_none() && swept.contains(name) {
             say(&format!("removed what an unfinished import left of {name}"));
@@ -47,4 +53,20 @@ pub(super) fn run(args: &RmArgs) -> Result<()> {
         say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));
     }
     Ok(())
+}
+
+/// Refuses what names a file that models were made of, or several of them: which one is meant, and whether the file is, nobody
+/// knows.
+fn by_name(store: &Store, name: &str) -> Result<()> {
+    let models = store.models()?;
+    if models.iter().any(|entry| entry.name.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let of_it = models.iter().filter(|entry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.source == name));
+    let of_it: Vec<&str> = of_it.map(|entry| entry.name.as_str()).collect();
+    match of_it.len() {
+        0 => Ok(()),
+        1 if !std::path::Path::new(name).has_root() => Ok(()),
+        _ => Err(Error::usage(format!("rm takes names, and {name} is in the store as {}.", of_it.join(", ")))),
+    }
 }

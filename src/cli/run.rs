@@ -5,7 +5,7 @@ use super::asked::{as_question, called, given_prompt, joined, question, what};
 use super::compute::Compute;
 use super::output;
 use super::shown::Show;
-use super::turn::{constraint, empty, left_out, thinking, timings};
+use super::turn::{constraint, empty, left_out, random_seed, thinking, timings};
 use crate::chat;
 use crate::config::{SettingOrigin, Settings};
 use crate::engine::session_file::SessionFile;
@@ -171,7 +171,9 @@ fn last_chat(args: &RunArgs, settings: &Settings) -> Result<store::chats::KeptCh
                 "No chat was held with {model}. tokki history lists those with other models."
             ));
         }
-        Error::usage("There is no chat to continue. Chats are kept from now on (unless history = false is configured).")
+        Error::usage(
+            "There is no chat to continue. Chats are kept as they go on, unless history = false is configured.",
+        )
     })
 }
 
@@ -238,12 +240,6 @@ fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> R
     };
     super::turn::take(&mut wishes, settings, conversation)?;
     Ok(wishes)
-}
-
-/// A seed that differs from run to run; it's reported, so that a run can be repeated.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
 /// The longest schema or grammar: beyond it there is a mistake, not a form.
@@ -320,7 +316,10 @@ fn once(
             output::say(&format!("tokki: {}", left_out(turn.left_out)));
         }
         match turn.stats.finish {
-            Some(Finish::Length) => output::say("tokki: the answer ends at --max-tokens"),
+            Some(Finish::Length) => {
+                let most = wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
+                output::say(&format!("tokki: the answer was cut off at --max-tokens{most}: with more it goes on"));
+            }
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
                 output::say(&format!("tokki: {}", empty(wishes, &turn)));

@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::parallel::Pool;
 use crate::platform::input::read_text;
 use crate::platform::process::notify_ready;
-use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residency, ServerOptions, Tls, serve};
+use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residency, ServerOptions, Tls, check, serve};
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result, engine, interrupt, store};
 use clap::Args;
@@ -109,11 +109,11 @@ pub(super) struct ServeArgs {
     queue: u16,
 
     /// A site whose pages may use the server, such as `https://chat.example`, or localhost, or *; may be given several times
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors: Vec<String>,
 
     /// A name besides localhost by which the server may be called; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     name: Vec<String>,
 
     /// Certificate chain in PEM; with --tls-key the server speaks HTTPS
@@ -125,7 +125,7 @@ pub(super) struct ServeArgs {
     tls_key: Option<PathBuf>,
 
     /// Seconds that running answers may go on after SIGTERM
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", allow_negative_numbers = true)]
     drain: u16,
 
     #[command(flatten)]
@@ -171,11 +171,10 @@ pub(super) struct EngineFlags {
 
 /// A size such as 512M or 4G.
 fn size(text: &str) -> std::result::Result<usize, String> {
-    let Bytes(bytes) = Bytes::parse(text)?;
-    usize::try_from(bytes)
-        .ok()
+    let bytes = Bytes::parse(text).ok().and_then(|Bytes(bytes)| usize::try_from(bytes).ok());
+    bytes
         .filter(|bytes| (1..1_000_000_000_000_000).contains(bytes))
-        .ok_or_else(|| format!("a size such as 512M or 4G is wanted, not {text}"))
+        .ok_or_else(|| "a size such as 512M or 4G".to_owned())
 }
 
 /// Runs the command.
@@ -210,6 +209,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         keep_billing_line: settings.billing_line().as_deref() == Some("keep"),
         ..ServerOptions::default()
     };
+    // A model may take minutes: what needs none comes first.
+    check(&options)?;
     let opening = Opening::new(&args.engine, args.queue, settings)?;
     let mut list = if args.store && args.models.is_empty() { Vec::new() } else { offers(&args.models, &opening)? };
     let named = !list.is_empty();
@@ -257,14 +258,35 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
 fn address(text: &str) -> std::result::Result<IpAddr, String> {
     match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
-        _ => text.parse().map_err(|_| "an address such as 127.0.0.1 or 0.0.0.0 is wanted".to_owned()),
+        _ => text.parse().map_err(|_| "an address such as 127.0.0.1 or 0.0.0.0".to_owned()),
+    }
+}
+
+/// A site as browsers name it: without a path, which would never match.
+fn origin(text: &str) -> std::result::Result<String, String> {
+    let site = text.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
+    });
+    match text {
+        "*" | "localhost" | "null" => Ok(text.to_owned()),
+        _ if site => Ok(text.to_owned()),
+        _ => Err("a site such as https://chat.example, localhost or *".to_owned()),
+    }
+}
+
+/// A name by which clients call the server: without a scheme or a port.
+fn host_name(text: &str) -> std::result::Result<String, String> {
+    let good = |c: char| c.is_alphanumeric() || "-._*".contains(c);
+    match !text.is_empty() && text.chars().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err("a name such as models.example, without scheme and port, or *".to_owned()),
     }
 }
 
 /// A time such as 90s, 30m or 2h.
 fn time(text: &str) -> std::result::Result<Duration, String> {
     let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
-    time.ok_or_else(|| "a time such as 90s, 30m or 2h is wanted".to_owned())
+    time.ok_or_else(|| "a time such as 90s, 30m or 2h".to_owned())
 }
 
 /// Models to serve, none of them open; without any the default model.
@@ -331,6 +353,8 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn new(flags: &EngineFlags, queue: u16, settings: Settings) -> Result<Arc<Self>> {
+        // A template that is none is told before a model is opened for it.
+        flags.chat_template_file.as_deref().map(template).transpose()?;
         let pool = Compute::pool(&flags.machine)?;
         Ok(Arc::new(Self { flags: flags.clone(), queue, settings, pool, cache: OnceLock::new() }))
     }
@@ -370,6 +394,11 @@ impl Opening {
     }
 }
 
+/// The template of a file.
+fn template(path: &Path) -> Result<Template> {
+    Template::new(read_text(path, MAX_TEMPLATE)?, path.display().to_string())
+}
+
 fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
     let Opening { flags: args, queue, pool, .. } = opening;
     let compute = Compute::with_pool(path, &args.machine, Arc::clone(pool))?;
@@ -378,8 +407,7 @@ fn open(opening: &Opening, name: &str, path: &Path) -> Result<Engine> {
     let options = engine::Options { batch, expand_latents: false, ..session.options().clone() };
     let mut llm = Llm::for_vectors(Arc::clone(&compute.model))?;
     if let Some(path) = &args.chat_template_file {
-        let source = read_text(path, MAX_TEMPLATE)?;
-        llm = llm.with_template(Template::new(source, path.display().to_string())?)?;
+        llm = llm.with_template(template(path)?)?;
     }
     let llm = Arc::new(llm);
     if let Some(why) = llm.template().is_none().then_some("it has no chat template: only plain completions work") {

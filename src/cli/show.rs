@@ -1,11 +1,11 @@
 //! `tokki show`: what a model is, whether it can be run, and what it takes.
 
 use super::output::{Paint, json, result, table};
-use crate::Result;
 use crate::describe::{ChatTemplate, Description, Dimensions};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::store;
 use crate::units::show_bytes;
+use crate::{Error, Result};
 use std::ffi::OsString;
 use std::io::{self, Write};
 
@@ -39,7 +39,10 @@ pub(super) struct ShowArgs {
 pub(super) fn run(args: &ShowArgs) -> Result<()> {
     let gguf = Gguf::open(&store::resolve(&args.model)?)?;
     if args.template {
-        let template = gguf.need_str(CHAT_TEMPLATE)?;
+        let Some(template) = gguf.str(CHAT_TEMPLATE)? else {
+            let file = args.model.to_string_lossy();
+            return Err(Error::usage(format!("{file} has no chat template: it is a model for plain text.")));
+        };
         return if args.json { json(&template) } else { super::output::foreign(&format!("{template}\n")) };
     }
     if args.keys {

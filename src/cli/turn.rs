@@ -6,6 +6,7 @@ use crate::chat::ThinkingMode;
 use crate::config::{Settings, ThinkingSetting};
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::{Constraint, Form};
+use crate::units::show_rate;
 
 /// How much the user wants the model to think.
 pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
@@ -15,6 +16,12 @@ pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
         Some(ThinkingSetting::Budget(tokens)) => ThinkingMode::Budget(tokens),
         Some(ThinkingSetting::View(_)) | None => ThinkingMode::Default,
     }
+}
+
+/// A seed that differs from run to run; it's reported, so that a run can be repeated.
+pub(super) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
 /// Takes from the settings what holds for each answer; without a seed there the one in `wishes` stays.
@@ -57,12 +64,12 @@ pub(super) fn timings(turn: &Turn) -> String {
     let stats = &turn.stats;
     let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
     format!(
-        "prompt {} tokens ({} cached), {:.1} tok/s; answer {} tokens ({} of thought), {:.1} tok/s",
+        "prompt {} tokens ({} cached), {} tok/s; answer {} tokens ({} of thought), {} tok/s",
         stats.prompt_tokens,
         stats.cached_tokens,
-        rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s),
+        show_rate(rate(stats.prompt_tokens - stats.cached_tokens, stats.prefill_s)),
         stats.tokens,
         stats.reasoning_tokens,
-        rate(stats.tokens, stats.decode_s),
+        show_rate(rate(stats.tokens, stats.decode_s)),
     )
 }

@@ -33,26 +33,35 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         say("no models to check");
     }
     let paint = Paint::stdout();
-    let (mut wrong, mut repair) = (Vec::new(), false);
+    let (mut wrong, mut unrecorded, mut repair) = (Vec::new(), Vec::new(), false);
     for name in names {
         let line = match store.verify(&name, &Bar::default()) {
             Ok(Verdict::Matches) => format!("{name}: {}", paint.good("matches")),
             Ok(Verdict::Recorded) => {
                 format!("{name}: {} (there was no hash to compare with; there is one now)", paint.good("recorded"))
             }
+            Ok(Verdict::NotRecorded(why)) => {
+                unrecorded.push(name.clone());
+                format!("{name}: {}: it can be read, but this could not be noted: {why}", paint.bad("not recorded"))
+            }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(e @ (Error::Input { .. } | Error::Usage { .. })) if store.find(&name)?.is_none() => return Err(e),
             Err(e) => {
                 let what = trouble(&e);
                 wrong.push(format!("{name} ({what})"));
-                repair |= what == "damaged";
+                // Where the finding could not be noted, nothing refuses the model.
+                repair |= what == "damaged" && store.get(&name).and_then(|entry| entry.path()).is_err();
                 format!("{name}: {}: {e}", paint.bad(what))
             }
         };
         result(|out| writeln!(out, "{line}"))?;
     }
-    if wrong.is_empty() {
+    if wrong.is_empty() && unrecorded.is_empty() {
         return Ok(());
+    }
+    if wrong.is_empty() {
+        let what = format!("what was found could not be recorded of {}", count(unrecorded.len(), "model"));
+        return Err(Error::failed("verify", format!("{what}: {}", unrecorded.join(", "))));
     }
     let hint = if repair { "what is damaged will not be run until it is repaired" } else { "" };
     Err(Error::failed("verify", format!("{} cannot be used: {}", count(wrong.len(), "model"), wrong.join(", ")))

@@ -122,6 +122,9 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             let name = command.unwrap_or("tokki");
             let near = near(ContextKind::SuggestedArg);
             let text = if name == "run" { "; text that begins with - goes after -- ." } else { "." };
+            let is_file = |given: &&str| given.starts_with(&arg) && std::path::Path::new(given).is_file();
+            let file = args.iter().filter_map(|given| given.to_str()).find(is_file);
+            let text = file.map_or(text.to_owned(), |file| format!("; the file of that name is ./{file}"));
             Some(if arg.starts_with('-') {
                 format!("{name} has no flag {arg}.{near} {help} lists them{text}")
             } else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// A value that a text can hold.
 pub trait Item: Sized {
-    /// How the configuration file writes it: `number`, `true or false` or `text`.
+    /// How the configuration file writes it: `number`, `true or false`, `text` or `path`.
     const KIND: &'static str;
     /// Reads it; the error says what was wanted.
     fn parse(text: &str) -> Result<Self, String>;
@@ -13,11 +13,11 @@ pub trait Item: Sized {
 }
 
 macro_rules! whole_numbers {
-    ($($ty:ty),+) => {$(
+    ($($ty:ty, $wanted:literal),+) => {$(
         impl Item for $ty {
             const KIND: &'static str = "number";
             fn parse(text: &str) -> Result<Self, String> {
-                whole(text).and_then(|n| n.try_into().ok()).ok_or_else(|| "a whole number from 0, such as 512 or 8k".to_owned())
+                whole(text).and_then(|n| n.try_into().ok()).ok_or_else(|| $wanted.to_owned())
             }
             fn show(&self) -> String {
                 self.to_string()
@@ -26,7 +26,13 @@ macro_rules! whole_numbers {
     )+};
 }
 
-whole_numbers!(usize, u64);
+whole_numbers!(
+    usize,
+    "a whole number from 0, such as 512 or 8k",
+    // Counts nothing: any number will do, as long as there is room for it.
+    u64,
+    "a whole number from 0 to 18446744073709551615"
+);
 
 /// `512`, `100_000`, `8k` (8192), `1m`.
 pub(super) fn whole(text: &str) -> Option<u64> {
@@ -116,7 +122,7 @@ impl Item for String {
 }
 
 impl Item for PathBuf {
-    const KIND: &'static str = "text";
+    const KIND: &'static str = "path";
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() { Err("a path".to_owned()) } else { Ok(crate::platform::files::home_path(text)) }
     }

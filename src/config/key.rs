@@ -15,7 +15,7 @@ pub struct Key {
     pub help: &'static str,
     /// What holds when it is not set, in words.
     pub default: &'static str,
-    /// The kind of value: `number`, `true or false`, `text`.
+    /// The kind of value: `number`, `true or false`, `text`, `path` (written as text).
     pub kind: &'static str,
     /// From when on a change counts.
     pub counts: Counts,
@@ -57,9 +57,10 @@ impl Key {
             Check::Text(_) => None,
         };
         let ordinary = ORDINARY.iter().find(|(name, _)| *name == self.name).map(|(_, value)| *value).or(parameter);
-        let fits = |text: &&str| self.check(text).is_ok() && (self.kind != "text" || *text == self.default);
+        let quoted = matches!(self.kind, "text" | "path");
+        let fits = |text: &&str| self.check(text).is_ok() && (!quoted || *text == self.default);
         let value = ordinary.or(Some(default).filter(fits)).unwrap_or_default();
-        if self.kind == "text" { format!("{value:?}") } else { value.to_owned() }
+        if quoted { format!("{value:?}") } else { value.to_owned() }
     }
 }
 

@@ -53,9 +53,13 @@ macro_rules! settings {
             use super::*;
             $($(
                 pub(super) fn $key(text: &str) -> Result<$ty, String> {
-                    let value = <$ty as Item>::parse(text)?;
                     let check: fn(&$ty) -> Result<(), String> = $check;
-                    check(&value).map(|()| value)
+                    let read = |text: &str| <$ty as Item>::parse(text).and_then(|value| check(&value).map(|()| value));
+                    match <$ty as Item>::parse(text) {
+                        // Told as zero would be, which may not be among those allowed either.
+                        Err(why) if is_negative(text) => Err(read("0").err().unwrap_or(why)),
+                        _ => read(text),
+                    }
                 }
             )+)+
         }
@@ -221,6 +225,11 @@ fn any<T>(_: &T) -> Result<(), String> {
 
 fn within<T: PartialOrd + std::fmt::Display>(value: T, least: T, most: T) -> Result<(), String> {
     if least <= value && value <= most { Ok(()) } else { Err(format!("a number from {least} to {most}")) }
+}
+
+/// Whether the text is a whole number below zero.
+fn is_negative(text: &str) -> bool {
+    text.trim().parse::<i64>().is_ok_and(|number| number < 0)
 }
 
 fn one_of(value: &str, allowed: &[&str]) -> Result<(), String> {

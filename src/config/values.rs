@@ -25,12 +25,17 @@ impl std::fmt::Display for SettingOrigin {
     }
 }
 
+/// A value's text, and where it came from.
+pub(super) type SetValue = (String, SettingOrigin);
+
 /// What is set, by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    pub(super) values: BTreeMap<&'static str, (String, SettingOrigin)>,
+    pub(super) values: BTreeMap<&'static str, SetValue>,
     /// What the file says of single models: `[models.NAME]`.
-    pub(super) presets: BTreeMap<String, BTreeMap<&'static str, (String, SettingOrigin)>>,
+    pub(super) presets: BTreeMap<String, BTreeMap<&'static str, SetValue>>,
+    /// What was laid over for one model, each with what was there before: for another one it goes again.
+    pub(super) laid: BTreeMap<&'static str, (SetValue, Option<SetValue>)>,
 }
 
 /// A group of flags that can be laid over settings.
@@ -61,18 +66,33 @@ impl Settings {
         self.values.get(key).and_then(|(text, _)| T::parse(text).ok())
     }
 
-    /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all.
+    /// These settings with what the file says of the model of this name, or in this file, laid over what it says of all. What
+    /// was so of another model, and has not been changed since, goes.
     #[must_use]
     pub fn for_model(mut self, path: &Path) -> Self {
-        let folder = path.parent().and_then(Path::file_name);
-        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
-        let Some(preset) = names.into_iter().find_map(|name| self.presets.get(&name)) else { return self };
-        for (key, value) in preset.clone() {
+        for (key, (own, before)) in std::mem::take(&mut self.laid) {
+            if self.values.get(key) == Some(&own) {
+                match before {
+                    Some(before) => self.values.insert(key, before),
+                    None => self.values.remove(key),
+                };
+            }
+        }
+        let preset = self.preset_of(path).and_then(|name| self.presets.get(name)).cloned().unwrap_or_default();
+        for (key, own) in preset {
             if !matches!(self.values.get(key), Some((_, SettingOrigin::Flag | SettingOrigin::Env(_)))) {
-                self.values.insert(key, value);
+                let before = self.values.insert(key, own.clone());
+                self.laid.insert(key, (own, before));
             }
         }
         self
+    }
+
+    /// The name by which the file says something of the model in this file.
+    pub fn preset_of(&self, path: &Path) -> Option<&str> {
+        let folder = path.parent().and_then(Path::file_name);
+        let names = [path.file_stem(), folder].into_iter().flatten().map(|name| name.to_string_lossy().to_lowercase());
+        names.into_iter().find_map(|name| self.presets.get_key_value(&name).map(|(name, _)| name.as_str()))
     }
 
     /// The names for which the file says something of one model, case aside.

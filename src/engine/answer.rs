@@ -363,6 +363,9 @@ impl Answer {
             }
             self.stats.stopped_by = Some(stop);
             self.finish(Finish::Stop);
+            // The text that ended it was a part of the form, and is not a part of the answer.
+            let has_form = self.wanted.constraint.as_ref().is_some_and(|constraint| !constraint.is_of_calls());
+            self.stats.form_incomplete |= has_form && !self.wanted.keep_stop;
         }
     }
 
@@ -388,7 +391,8 @@ impl Answer {
         }
         self.stats.finish = Some(why);
         self.stats.ended_in_thought = self.wanted.splitter.is_thinking();
-        self.stats.form_incomplete = matches!(why, Finish::Length | Finish::Context) && !self.is_form_complete();
+        let cut = matches!(why, Finish::Length | Finish::Context) || self.stats.stopped_by.is_some();
+        self.stats.form_incomplete = cut && !self.is_form_complete();
         // Half a character at the end is none.
         let _ = self.decoder.finish();
         let parts = self.wanted.splitter.finish();

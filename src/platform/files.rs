@@ -89,6 +89,17 @@ pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
     builder.create(dir)
 }
 
+/// Whether two paths name one file, or would: links are followed, and a file that is not there yet is known by its folder.
+pub(crate) fn is_one_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        std::fs::canonicalize(path).ok().or_else(|| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
+        })
+    };
+    a == b || place(a).zip(place(b)).is_some_and(|(a, b)| a == b)
+}
+
 /// Creates a file that only its owner may read, or empties the one that is there.
 pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
@@ -99,7 +110,6 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// Makes a file one that only its owner may read, where the system has such rights.
-#[cfg(feature = "server")]
 pub(crate) fn make_private(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

@@ -152,7 +152,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// As [`write`].
-#[cfg(feature = "server")]
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut out = OutputFile::begin(path)?;
     super::files::make_private(out.file.get_ref()).map_err(|e| out.failed(e))?;

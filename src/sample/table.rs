@@ -323,7 +323,7 @@ parameters! {
         off: usize::MAX, start: usize::MAX, wanted: "a whole number from 0, or -1 for all", fits: |_| true,
         env: "TOKKI_DRY_PENALTY_LAST_N", value: "N", example: "-1", file: None, keys: &["dry_penalty_last_n"], shown: changed
     }
-    /// Texts that repetitions do not reach across, as a JSON array
+    /// Texts that repetitions do not reach across: a JSON array, or one text
     dry_sequence_breakers: Vec<String> {
         off: breakers(), start: breakers(), wanted: "a text or an array of up to 64 texts", fits: |_| true,
         env: "TOKKI_DRY_SEQUENCE_BREAKERS", value: "TEXTS", example: r#"["\n", ":", "\"", "*"]"#, file: None,

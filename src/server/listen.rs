@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Longest time for the head of a request, and for a TLS handshake.
@@ -65,8 +65,13 @@ impl Tls {
         let certs = CertificateDer::pem_file_iter(&self.cert)
             .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
             .map_err(|why| bad(&self.cert, "certificates in PEM", &why))?;
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|why| bad(&self.key, "a private key in PEM", &why))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| match why {
+            pem::Error::NoItemsFound => bad(&self.key, "a private key in PEM", &"none"),
+            why => bad(&self.key, "a private key in PEM", &why),
+        })?;
+        if certs.is_empty() {
+            return Err(bad(&self.cert, "certificates in PEM", &"none"));
+        }
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -102,10 +107,7 @@ pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 /// # Errors
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<()> {
-    if !options.hosts.iter().all(IpAddr::is_loopback) && !ApiKeys::load(&options)?.are_wanted() {
-        let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
-        return Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint));
-    }
+    check_keys(&options)?;
     let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
     let form = options.log;
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
@@ -120,6 +122,44 @@ pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<
         std::thread::sleep(Duration::from_millis(5));
     }
     outcome
+}
+
+/// Finds out what would keep a server from listening, while no model is open yet: keys, certificates, folders, addresses.
+///
+/// # Errors
+/// As [`serve`].
+pub fn check(options: &ServerOptions) -> Result<()> {
+    check_keys(options)?;
+    options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let mut folders = options.slot_dir.iter().chain(&options.data);
+    folders.try_for_each(|folder| private_folder(folder).map_err(|why| Error::io(folder, FileAction::Create, why)))?;
+    options.hosts.iter().try_for_each(|&host| {
+        let wanted = SocketAddr::new(host, options.port);
+        std::net::TcpListener::bind(wanted).map(drop).map_err(|why| unusable(wanted, &why))
+    })
+}
+
+/// An address that others can reach wants a key.
+fn check_keys(options: &ServerOptions) -> Result<()> {
+    let wanted = ApiKeys::load(options)?.are_wanted();
+    if options.hosts.iter().all(IpAddr::is_loopback) || wanted {
+        return Ok(());
+    }
+    let hint = "give it a key (`api_key` KEY, `api_key_file` FILE), or let it listen at 127.0.0.1";
+    Err(Error::input("`host`", "a key for an address that others can reach", "none").hint(hint))
+}
+
+/// Why a server cannot listen at an address.
+fn unusable(wanted: SocketAddr, why: &std::io::Error) -> Error {
+    let place = format!("address {wanted}");
+    match why.kind() {
+        std::io::ErrorKind::AddrInUse => Error::failed(place, "another program listens there")
+            .hint("take another port with `port`, or 0 for one that is free"),
+        std::io::ErrorKind::PermissionDenied => Error::failed(place, "this user may not listen there")
+            .hint("ports from 1024 on are open to all users: `port`"),
+        std::io::ErrorKind::AddrNotAvailable => Error::failed(place, "this machine has no such address"),
+        _ => Error::failed(place, why.to_string()),
+    }
 }
 
 /// A thread that tells what is sent to it, until nobody sends any more: whoever reads the lines may be slow.
@@ -222,19 +262,8 @@ async fn bind(options: &ServerOptions) -> Result<Vec<(TcpListener, SocketAddr)>>
     let mut listeners = Vec::new();
     for &host in &options.hosts {
         let wanted = SocketAddr::new(host, port);
-        let unusable = |why: std::io::Error| {
-            let place = format!("address {wanted}");
-            match why.kind() {
-                std::io::ErrorKind::AddrInUse => Error::failed(place, "another program listens there")
-                    .hint("take another port with `port`, or 0 for one that is free"),
-                std::io::ErrorKind::PermissionDenied => Error::failed(place, "this user may not listen there")
-                    .hint("ports from 1024 on are open to all users: `port`"),
-                std::io::ErrorKind::AddrNotAvailable => Error::failed(place, "this machine has no such address"),
-                _ => Error::failed(place, why.to_string()),
-            }
-        };
-        let listener = TcpListener::bind(wanted).await.map_err(unusable)?;
-        let address = listener.local_addr().map_err(unusable)?;
+        let listener = TcpListener::bind(wanted).await.map_err(|why| unusable(wanted, &why))?;
+        let address = listener.local_addr().map_err(|why| unusable(wanted, &why))?;
         // A port that was chosen for the first address holds for all.
         port = address.port();
         listeners.push((listener, address));

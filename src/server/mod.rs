@@ -37,7 +37,7 @@ mod slots;
 mod stream;
 
 pub use batch::{Estimate, batch, read_lines, read_requests};
-pub use listen::{Notice, OnNotice, Tls, serve};
+pub use listen::{Notice, OnNotice, Tls, check, serve};
 pub use log::LogForm;
 pub use models::{Models, Offer, Residency};
 

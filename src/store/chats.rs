@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
 use crate::platform::{input, output};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -179,7 +179,7 @@ impl Chats {
     pub fn keep(&self, chat: &KeptChat) -> Result<()> {
         private_folder(&self.dir).map_err(|why| Error::io(&self.dir, FileAction::Create, why))?;
         let text = serde_json::to_vec(chat).map_err(|why| Error::failed("the chat", why.to_string()))?;
-        output::write(&self.dir.join(format!("{}.json", chat.id)), &text)?;
+        output::write_private(&self.dir.join(format!("{}.json", chat.id)), &text)?;
         let files = self.files();
         files.iter().take(files.len().saturating_sub(MAX_CHATS)).for_each(|old| drop(std::fs::remove_file(old)));
         Ok(())
@@ -189,9 +189,13 @@ impl Chats {
     /// goes on as a chat of its own: each keeps what it said. A chat in which nothing was asked is not kept.
     ///
     /// # Errors
-    /// As [`Self::keep`].
+    /// As [`Self::keep`]; [`ErrorKind::NotFound`] for a chat that was kept and has been forgotten meanwhile: it stays so.
     pub fn keep_on(&self, chat: &mut KeptChat, model: &Path, messages: &[Value]) -> Result<()> {
         let there = read(&self.dir.join(format!("{}.json", chat.id)));
+        let was_kept = !chat.messages.is_empty() && (chat.questions() > 0 || chat.first.is_some());
+        if was_kept && there.as_ref().is_err_and(|why| why.kind() == ErrorKind::NotFound) {
+            return Err(Error::usage("This chat has been forgotten meanwhile.").of(ErrorKind::NotFound));
+        }
         if there.is_ok_and(|there| there.messages != chat.messages) {
             *chat = KeptChat::begin(model);
         }
@@ -294,6 +298,11 @@ mod tests {
         }
         chats.keep_on(&mut chat, &model, &summary[2..]).unwrap();
         assert_eq!(chat.title(), "And lakes?");
+        // What was forgotten does not come back with the next answer.
+        chats.forget(&chat).unwrap();
+        assert_eq!(chats.keep_on(&mut chat, &model, &summary).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(chats.all().len(), 1);
+        chats.keep(&chat).unwrap();
         assert_eq!(chats.clear().unwrap(), 3);
         assert!(chats.all().is_empty());
     }

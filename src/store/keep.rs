@@ -11,12 +11,32 @@ use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 
 /// What a check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Every byte is the recorded one.
     Matches,
     /// The files can be read; at least one had no hash, and has one now.
     Recorded,
+    /// No byte is another than the recorded one, but what is new could not be recorded, and why.
+    NotRecorded(String),
+}
+
+/// The name that a file gets in its model's folder: its own, where that can be one on every system, else the model's.
+fn base_of(own: &str, name: Option<&str>, file: &Path) -> Result<String> {
+    if let Ok(base) = name::file_name(own) {
+        return Ok(base);
+    }
+    if name::shard(own).is_some() {
+        let why = format!("The parts of {} have names that not every system takes: rename them first.", file.display());
+        return Err(Error::usage(why));
+    }
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => name::from_file(own)
+            .map_err(|_| Error::usage(format!("{} needs a name for the store: `name` NAME.", file.display())))?,
+    };
+    name::check(&name)?;
+    name::file_name(&format!("{name}.gguf"))
 }
 
 /// An unfinished download.
@@ -43,14 +63,20 @@ impl Store {
         layout: RowLayout,
         progress: &dyn StoreProgress,
     ) -> Result<(String, u64)> {
-        let file = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
-        if file.is_dir() {
-            return Err(folder_as_model(&file));
+        let target = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
+        if target.is_dir() {
+            return Err(folder_as_model(&target));
         }
-        let base = file.file_name().unwrap_or_default().to_string_lossy().replace('\u{fffd}', "_");
-        let base = name::file_name(&base).map_err(|_| {
-            Error::usage(format!("{} is not a GGUF model: its name would end in .gguf.", file.display()))
-        })?;
+        // A link's own name counts: what it leads to may be called by its hash.
+        let own = file.file_name().or(target.file_name()).unwrap_or_default();
+        let own = own.to_string_lossy().replace('\u{fffd}', "_");
+        // The parts of a split model lie beside each other, by name.
+        let split = name::shard(&own).and(file.parent()).map(std::fs::canonicalize);
+        let file = match split {
+            Some(Ok(folder)) => folder.join(file.file_name().unwrap_or_default()),
+            _ => target,
+        };
+        let base = base_of(&own, name, &file)?;
         self.import_as(&file, &base, name, layout, progress)
     }
 
@@ -131,10 +157,15 @@ impl Store {
             Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
             Err(other) => manifest.damaged = Some(other.to_string()),
         }
-        if manifest != before {
-            manifest.write(&entry.dir)?;
+        let noted = if manifest == before { Ok(()) } else { manifest.write(&entry.dir) };
+        match (verdict, noted) {
+            (verdict, Ok(())) => verdict.map_err(|found| found.hint(repair)),
+            // The disk that the record is on says nothing about the model.
+            (Ok(_), Err(why)) => Ok(Verdict::NotRecorded(why.to_string())),
+            (Err(found), Err(why)) => {
+                Err(found.hint(format!("{repair}; this could not be noted, so that it is still run: {why}")))
+            }
         }
-        verdict.map_err(|e| e.hint(repair))
     }
 
     /// Removes a model, or what an unfinished download of this name left. Returns what it was and the bytes freed.

@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 impl Store {
     /// The user's store: where the setting `home` says, else in the system's place for an application's data.
     pub fn open() -> Result<Self> {
-        Self::of(&Settings::load()?)
+        Self::of(&Settings::of_the_store()?.0)
     }
 
     /// The store that these settings name.
@@ -112,7 +112,7 @@ impl Store {
         }
         if let Some((scheme, _)) = name_or_path.split_once("://") {
             let way = match scheme {
-                "http" | "https" => format!("Fetch it first: tokki pull {name_or_path}"),
+                "http" | "https" => format!("Fetch it first: tokki pull {}", crate::text::shell_word(name_or_path)),
                 _ => "Only https:// and http:// are fetched from, by tokki pull.".to_owned(),
             };
             return Err(Error::usage(format!("{name_or_path} is an address, and no file of this machine. {way}")));
@@ -154,6 +154,9 @@ impl Store {
 
     /// That no model of this store has the name, for commands that are about the store alone.
     fn not_here(&self, name: &str) -> Error {
+        if name.is_empty() {
+            return Error::usage("The model's name is empty. tokki list shows what is here.");
+        }
         if let Some(partial) = self.in_part(name) {
             return partial;
         }

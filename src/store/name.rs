@@ -2,7 +2,7 @@
 //! both are checked here and nowhere else.
 
 use crate::gguf::EXTENSION;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 const MAX_NAME_BYTES: usize = 180;
 
@@ -13,18 +13,18 @@ const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", 
 pub fn check(name: &str) -> Result<()> {
     let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
     let stem = name.split('.').next().unwrap_or_default().to_lowercase();
-    let bad = name.is_empty()
-        || name.len() > MAX_NAME_BYTES
-        || name.starts_with(['.', '-'])
-        || name.ends_with('.')
-        || !name.chars().all(good)
-        || RESERVED.contains(&stem.as_str());
-    if !bad {
+    let why = if name.len() > MAX_NAME_BYTES {
+        format!(": it takes {} bytes, and {MAX_NAME_BYTES} is the most", name.len())
+    } else if RESERVED.contains(&stem.as_str()) {
+        ": it is a device's on some systems".to_owned()
+    } else if name.ends_with('.') && name.len() > 1 {
+        ": it ends with a dot".to_owned()
+    } else if name.is_empty() || name.starts_with(['.', '-']) || !name.chars().all(good) {
+        ", which has letters, digits and . _ - + and begins with none of . and -".to_owned()
+    } else {
         return Ok(());
-    }
-    Err(Error::usage(format!(
-        "{name:?} cannot be a model's name, which has letters, digits and . _ - + and begins with none of . and -."
-    )))
+    };
+    Err(Error::usage(format!("{:?} cannot be a model's name{why}.", text::shorten(name, 60))))
 }
 
 /// The file name at the end of a path that a server, an archive or a URL proposes: never a way out of a directory.

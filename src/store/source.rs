@@ -59,6 +59,11 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
         let near = if server { format!("An address begins with https:// or http://: http://{text}") } else { near };
         Error::usage(format!("{text:?} is none of {FORMS}. {near}"))
     };
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    if is_url && text.contains(' ') && !text.chars().any(char::is_control) {
+        // As it stands in a list of files: browsers write it so, too.
+        return Ok(of_url(&text.trim().replace(' ', "%20"), hub));
+    }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(wrong());
     }
@@ -68,7 +73,7 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
     if let Some(entry) = catalogue::find(text) {
         return Ok(PullSource::Catalogue(entry));
     }
-    if text.starts_with("https://") || text.starts_with("http://") {
+    if is_url {
         return Ok(of_url(text, hub));
     }
     let rest = text.strip_prefix("hf:").or_else(|| text.strip_prefix("hf.co/")).unwrap_or(text);

@@ -93,7 +93,7 @@ fn settings_tell_their_origin() {
     assert_eq!((&settings["seed"]["value"], &settings["seed"]["origin"]["kind"]), (&().into(), &"default".into()));
 
     std::fs::write(&file, "thread = 3\n").unwrap();
-    let output = tokki(home.path(), &["list"]).env("TOKKI_CONFIG", &file).output().unwrap();
+    let output = tokki(home.path(), &["config", "show"]).env("TOKKI_CONFIG", &file).output().unwrap();
     let error = text(&output.stderr);
     assert!(output.status.code() == Some(2) && error.contains("my.toml") && error.contains("\"threads\""), "{error}");
 }

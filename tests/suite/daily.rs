@@ -3,6 +3,7 @@
 use crate::home::{Home, text, told};
 use crate::terminal::Terminal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub fn model(name: &str) -> PathBuf {
@@ -213,6 +214,62 @@ fn forgotten_lines_do_not_come_back() {
 }
 
 #[test]
+fn stdin_and_stdout_may_be_a_terminal() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let llama = llama.to_str().unwrap();
+    let start = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.stdin(std::process::Stdio::inherit());
+        Terminal::start(command, 80)
+    };
+    let mut asked = start(&["run", llama, "-", "--max-tokens", "2", "--ctx", "64", "--raw"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    asked.send("Hello\r\u{4}");
+    assert_eq!(asked.end(), 0, "{}", asked.text);
+    assert!(!asked.text.contains(">>>"), "no chat: {}", asked.text);
+    let mut binary = start(&["logits", llama, "--tokens", "1", "--output", "-"]);
+    assert_eq!(binary.end(), 2, "{}", binary.text);
+    assert!(binary.text.contains("stdout is a terminal"), "{}", binary.text);
+}
+
+#[test]
+fn a_forgotten_chat_that_is_open_stays_forgotten() {
+    let home = Home::new();
+    let mut open = chat(home.path(), &["--max-tokens", "2"], 100);
+    let history = || told(&home.run(&["history", "--json"])).1;
+    for forget in [&["history", "--clear", "--yes"][..], &["history", "--forget", "1"]] {
+        say(&mut open, "A secret");
+        assert!(history().contains("A secret"));
+        assert_eq!(told(&home.run(forget)).0, Some(0));
+        let said = say(&mut open, "Another one");
+        assert!(said.contains("forgotten by another tokki"), "{said}");
+        assert!(!history().contains("A secret") && !say(&mut open, "More").contains("forgotten"), "{}", history());
+        say(&mut open, "/clear");
+    }
+    say(&mut open, "Anew");
+    assert!(history().contains("Anew") && !history().contains("Another one"));
+    let files = fs::read_dir(home.path().join("chats")).unwrap().map(|file| file.unwrap());
+    let modes: Vec<u32> = files.map(|file| file.metadata().unwrap().permissions().mode() & 0o777).collect();
+    assert_eq!(modes, [0o600]);
+    leave(open);
+}
+
+#[test]
+fn what_was_typed_in_an_answer_is_a_line_as_any_other() {
+    let home = Home::new();
+    let words = format!("root ::= \"{}\"", "word ".repeat(50));
+    let mut terminal = chat(home.path(), &["--grammar", &words], 100);
+    terminal.send("Go on\r");
+    terminal.until("an answer", |t| t.text.contains("word word"));
+    terminal.send("teh\u{7f}\u{7f}he end\r\u{4}");
+    assert_eq!(terminal.end(), 0);
+    assert!(terminal.text.contains(">>> the end"), "{}", terminal.text);
+    let (_, out, _) = told(&home.run(&["history", "--json"]));
+    assert!(out.contains("the end"), "{out}");
+}
+
+#[test]
 fn a_file_can_be_dropped_and_a_question_that_never_fits_is_told() {
     let home = Home::new();
     fs::write(home.path().join("it's a note(1).txt"), "word ".repeat(400)).unwrap();
@@ -222,6 +279,10 @@ fn a_file_can_be_dropped_and_a_question_that_never_fits_is_told() {
     let said = say(&mut terminal, "What is in @it\\'s\\ a\\ note\\(1).txt ?");
     assert!(said.contains("tokens needed, 100 available") && said.contains("question alone"), "{said}");
     assert!(!said.contains("/compact"), "{said}");
+    // It is there to be changed.
+    terminal.until("the question", |t| t.screen.current().ends_with("note\\(1).txt ?"));
+    terminal.send("\u{15}Hello\r");
+    terminal.prompt();
     leave(terminal);
 }
 
@@ -341,12 +402,55 @@ fn presets_hold_for_their_model_alone() {
     assert_eq!(tokens("llama.gguf", &[]), 2);
     assert_eq!(tokens("llama.gguf", &["--max-tokens", "3"]), 3, "a flag beats it");
     assert!(tokens("llama-mixed.gguf", &[]) > 2);
+    let holds = |args: &[&str]| {
+        let mut show = home.command(&[&["config", "show"], args].concat());
+        let (code, out, err) = told(&show.env("TOKKI_CONFIG", &config).output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        out.lines().filter(|line| line.contains("max_tokens")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(holds(&[]).len(), 2, "that of all, and the model's");
+    let (own, other) = (model("llama.gguf"), model("llama-mixed.gguf"));
+    let (own, other) = (holds(&[own.to_str().unwrap()]), holds(&[other.to_str().unwrap()]));
+    assert!(own.len() == 1 && own[0].contains(" 2 ") && own[0].ends_with("[models.llama]"), "{own:?}");
+    assert!(other.len() == 1 && other[0].contains(" 9 ") && other[0].ends_with("config.toml"), "{other:?}");
     fs::write(&config, "[models.llama]\nhome = \"/x\"\n").unwrap();
-    let refused = told(&home.command(&["list"]).env("TOKKI_CONFIG", &config).output().unwrap());
+    let refused = told(&home.command(&["config", "show"]).env("TOKKI_CONFIG", &config).output().unwrap());
     assert!(refused.0 == Some(2) && refused.2.contains("home"), "{}", refused.2);
     fs::write(&config, "[models.q]\ntemperature = 9999\n").unwrap();
-    let refused = told(&home.command(&["list"]).env("TOKKI_CONFIG", &config).output().unwrap());
+    let refused = told(&home.command(&["config", "show"]).env("TOKKI_CONFIG", &config).output().unwrap());
     assert!(refused.0 == Some(2) && refused.2.contains("key models.q.temperature"), "{}", refused.2);
+}
+
+#[test]
+fn another_model_of_a_chat_brings_its_own_settings() {
+    let home = Home::new();
+    let config = home.path().join("tokki");
+    fs::create_dir_all(&config).unwrap();
+    let text = "top_k = 9\n[models.llama]\nsystem = \"Say rabbit.\"\nmax_tokens = 6\nmin_p = 0.11\nseed = 5\n\
+                [models.llama-mixed]\nsystem = \"Say goose.\"\nmin_p = 0.22\ntop_k = 7\n";
+    fs::write(config.join("config.toml"), text).unwrap();
+    let mut terminal = chat(home.path(), &[], 100);
+    let shown = |terminal: &mut Terminal| say(terminal, "/show").split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = shown(&mut terminal);
+    for line in ["seed 5 ", "max_tokens 6 ", "min_p 0.11 ", "top_k 9 ", "system Say rabbit."] {
+        assert!(first.contains(line), "{line}: {first}");
+    }
+    let (other, own) = (model("llama-mixed.gguf"), model("llama.gguf"));
+    say(&mut terminal, &format!("/model {}", other.display()));
+    let second = shown(&mut terminal);
+    for line in ["max_tokens none ", "min_p 0.22 ", "top_k 7 ", "system Say goose."] {
+        assert!(second.contains(line), "{line}: {second}");
+    }
+    assert!(!second.contains("seed 5 "), "{second}");
+    // What was said in the chat stays.
+    say(&mut terminal, "/set min_p 0.33");
+    say(&mut terminal, "/system Say horse.");
+    say(&mut terminal, &format!("/model {}", own.display()));
+    let third = shown(&mut terminal);
+    for line in ["seed 5 ", "max_tokens 6 ", "min_p 0.33 ", "top_k 9 ", "system Say horse."] {
+        assert!(third.contains(line), "{line}: {third}");
+    }
+    leave(terminal);
 }
 
 #[test]

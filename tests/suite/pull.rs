@@ -12,6 +12,33 @@ use std::time::{Duration, Instant};
 const KIB: usize = 1 << 10;
 
 #[test]
+fn a_dead_proxy_is_not_the_servers_fault() {
+    let home = Home::new();
+    for (proxy, said) in [
+        ("http://me:secret@127.0.0.1:1", "the proxy http://127.0.0.1:1 (HTTP_PROXY), through which this goes, refuses"),
+        (
+            "http://nowhere.invalid:1",
+            "the proxy http://nowhere.invalid:1 (HTTP_PROXY), through which this goes, is not known",
+        ),
+    ] {
+        let mut pull = home.command(&["pull", "http://192.0.2.1/x.gguf"]);
+        let (code, _, err) = told(&pull.env("HTTP_PROXY", proxy).output().unwrap());
+        assert!(code == Some(1) && err.contains(said) && !err.contains("secret"), "{err}");
+    }
+}
+
+#[test]
+fn an_address_may_hold_blanks() {
+    let home = Home::new();
+    let url = "http://127.0.0.1:1/a b.gguf";
+    for command in ["pull", "run", "plan"] {
+        let (code, _, err) = told(&home.run(&[command, url]));
+        assert!(code == Some(1) && err.contains("/a%20b.gguf") && err.contains("refused"), "{command}: {err}");
+    }
+    assert!(told(&home.run(&["show", url])).2.contains("tokki pull \"http://127.0.0.1:1/a b.gguf\""));
+}
+
+#[test]
 fn from_the_hub_to_the_store_and_out_again() {
     let bytes = model(700 * KIB, 1);
     let (hub, content) = hub(

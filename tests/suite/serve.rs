@@ -384,6 +384,31 @@ fn an_open_address_needs_a_key() {
 }
 
 #[test]
+fn what_needs_no_model_is_told_before_one_is_opened() {
+    let home = tempfile::tempdir().unwrap();
+    let here = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(here("empty"), "").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (args, said) in [
+        (&["--host", "0.0.0.0"][..], "--api-key"),
+        (&["--tls-cert", &here("empty"), "--tls-key", &here("empty")], "in PEM, found none"),
+        (&["--api-key-file", &here("empty")], "a key on each line"),
+        (&["--port", &port], "another program listens there"),
+        (&["--host", "192.0.2.1", "--api-key", "x"], "no such address"),
+        (&["--data", &here("empty/data")], "empty/data"),
+        (&["--slot-save-path", &here("empty/slots")], "empty/slots"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let free: &[&str] = if args[0] == "--port" { &[] } else { &["--port", "0"] };
+        command.arg("serve").args(free).args(args).arg("nowhere.gguf").current_dir(home.path());
+        let output = command.env("TOKKI_HOME", home.path()).env_remove("TOKKI_API_KEY").output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && err.contains(said) && !err.contains("nowhere"), "{args:?}: {err}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_frees_its_work() {
     let server = serve(&[]);
     let body = chat(&json!({ "stream": true, "max_tokens": 480, "ignore_eos": true })).to_string();

@@ -91,6 +91,11 @@ fn what_cannot_be_read_is_not_damaged() {
         let (_, _, err) = as_nobody(&home, &["run", "closed/n.gguf", "hi"]).unwrap();
         fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
         assert!(err.contains("Permission denied"), "{err}");
+        // The doctor says so, and all else that it knows.
+        fs::set_permissions(home.path().join("models"), PermissionsExt::from_mode(0o000)).unwrap();
+        let (code, out, err) = as_nobody(&home, &["doctor", "--no-measure"]).unwrap();
+        fs::set_permissions(home.path().join("models"), PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(code == Some(0) && out.contains("The models cannot be seen") && out.contains("threads"), "{out}{err}");
     } else {
         eprintln!("skipped in part: nobody cannot run the binary");
     }
@@ -138,12 +143,85 @@ fn numbers_that_cannot_be_are_told_with_those_that_can() {
         ("--temperature", "abc", "--temperature takes a number from 0 to 100"),
         ("--repeat-last-n", "-2", "--repeat-last-n takes a whole number from 0, or -1 for all"),
         ("--top-k", "-3", "--top-k takes a whole number from 0"),
+        ("-c", "-5", "--ctx takes a number from 1 to 16777216"),
+        ("--threads", "-5", "--threads takes a number from 1 to 1024"),
+        ("--seed", "-1", "--seed takes a whole number from 0 to 18446744073709551615"),
+        ("--seed", "99999999999999999999", "--seed takes a whole number from 0 to 18446744073709551615"),
     ] {
         let (code, out, err) = run(&home, &["run", llama.to_str().unwrap(), "hi", flag, value]);
         assert_eq!(code, Some(2), "{flag}");
         assert!(out.is_empty() && err.lines().count() == 1, "{err}");
         assert!(err.starts_with(&format!("tokki: {takes}")) && err.contains(&format!("not {value:?}.")), "{err}");
     }
+    for (flag, value, takes) in [
+        ("--keep-alive", "soon", "a time such as 90s, 30m or 2h"),
+        ("--cache-size", "much", "a size such as 512M or 4G"),
+        ("--host", "here", "an address such as 127.0.0.1 or 0.0.0.0"),
+        ("--cors", "chat.example", "a site such as https://chat.example, localhost or *"),
+        ("--cors", "https://chat.example/", "a site such as https://chat.example, localhost or *"),
+        ("--name", "a b", "a name such as models.example, without scheme and port, or *"),
+    ] {
+        let (code, _, err) = run(&home, &["serve", llama.to_str().unwrap(), flag, value]);
+        assert_eq!((code, err), (Some(2), format!("tokki: {flag} takes {takes}, not {value:?}.\n")));
+    }
+}
+
+#[test]
+fn an_output_never_takes_the_place_of_its_input() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let llama = llama.to_str().unwrap();
+    let text = "the words of a text that is long enough ".repeat(20);
+    fs::write(home.path().join("p.txt"), &text).unwrap();
+    std::os::unix::fs::symlink("p.txt", home.path().join("link.txt")).unwrap();
+    let line = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"max_tokens":1}}"#;
+    fs::write(home.path().join("in.jsonl"), line).unwrap();
+    for args in [
+        &["perplexity", llama, "--file", "p.txt", "-c", "32", "--windows", "1", "--save-logits", "p.txt"][..],
+        &["perplexity", llama, "--file", "./p.txt", "-c", "32", "--windows", "1", "--save-logits", "link.txt"],
+        &["logits", llama, "--tokens", "1", "--output", "new", "--trace", "./new"],
+        &["batch", "--ctx", "64", "--model", llama, "in.jsonl", "./in.jsonl"],
+    ] {
+        let (code, _, err) = run(&home, args);
+        assert!(code == Some(2) && err.lines().count() == 1, "{args:?}: {err}");
+    }
+    assert_eq!(fs::read_to_string(home.path().join("p.txt")).unwrap(), text);
+    assert_eq!(fs::read_to_string(home.path().join("in.jsonl")).unwrap(), line);
+    assert!(!home.path().join("new").exists());
+}
+
+#[test]
+fn what_is_removed_is_named() {
+    let home = Home::new();
+    let file = home.path().join("orig.gguf");
+    fs::copy(model("llama-q4k.gguf"), &file).unwrap();
+    let file = file.to_str().unwrap();
+    for more in [&["zeta"][..], &["alpha", "--interleave"], &["beta"]] {
+        assert_eq!(run(&home, &[&["import", file, "--name"], more].concat()).0, Some(0), "{more:?}");
+    }
+    let (code, _, err) = run(&home, &["rm", file]);
+    assert!(code == Some(2) && err.contains("is in the store as alpha, beta, zeta"), "{err}");
+    assert_eq!(run(&home, &["rm", "alpha", "alpha"]).0, Some(0), "twice is once");
+    assert_eq!(run(&home, &["list", "--names"]).1, "beta\nzeta\n");
+    let (code, _, err) = run(&home, &["rm", ""]);
+    assert!(code == Some(2) && err.contains("name is empty"), "{err}");
+}
+
+#[test]
+fn a_form_that_a_stop_text_cuts_is_not_complete() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let run = |args: &[&str]| {
+        let own = ["run", llama.to_str().unwrap(), "hi", "--raw", "--json-schema", "{\"const\":true}"];
+        run(&home, &[&own[..], args].concat())
+    };
+    let (code, out, err) = run(&["--stop", "u"]);
+    assert!(code == Some(1) && out.trim() == "tr" && err.contains("before its form was complete"), "{out}{err}");
+    let (code, out, _) = run(&["--stop", "u", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["usage"]["form_incomplete"]), (Some(1), &true.into()));
+    let (code, out, err) = run(&["--stop", "x"]);
+    assert!(code == Some(0) && out.trim() == "true", "{out}{err}");
 }
 
 #[test]
@@ -176,6 +254,31 @@ fn offered(home: &Home, line: &[&str]) -> Vec<String> {
     text(&command.output().unwrap().stdout).lines().map(str::to_owned).collect()
 }
 
+/// What fish itself makes of its script.
+#[test]
+fn fish_completes_behind_global_flags() {
+    if Command::new("fish").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no fish");
+        return;
+    }
+    let home = Home::new();
+    fs::write(home.path().join("t.fish"), run(&home, &["completions", "fish"]).1).unwrap();
+    for (line, offered) in [
+        ("tokki --offline run --thr", "--threads"),
+        ("tokki --offline=false run --thr", "--threads"),
+        ("tokki --home /x ser", "serve"),
+        ("tokki run x --kv-type q", "q8_0"),
+    ] {
+        let mut fish = Command::new("fish");
+        fish.args(["--no-config", "-c", &format!("source t.fish; complete -C'{line}'")]).current_dir(home.path());
+        let place = PathBuf::from(env!("CARGO_BIN_EXE_tokki"));
+        let path = format!("{}:{}", place.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let output = fish.env("HOME", home.path()).env("PATH", path).output().unwrap();
+        let (said, wrong) = (text(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(wrong.is_empty() && said.lines().any(|word| word.starts_with(offered)), "{line}: {said}{wrong}");
+    }
+}
+
 /// Names of models are completed from their first letters on, wherever a model is meant.
 #[test]
 fn names_of_models_are_completed() {
@@ -202,6 +305,110 @@ fn names_of_models_are_completed() {
         assert_eq!(models.len() > 2 && models.iter().any(|name| name.starts_with("qwen3")), fetches, "{line:?}");
     }
     assert!(offered(&home, &["tokki", "run", "--kv-type", "q"]).contains(&"q8_0".to_owned()));
+    // Files with blanks, also behind an equals sign, which parts words here.
+    fs::write(home.path().join("with blank.json"), "").unwrap();
+    assert_eq!(offered(&home, &["tokki", "run", "--json-schema", "=", "with"]), ["with blank.json"]);
+    assert!(offered(&home, &["tokki", "run", "\"with"]).contains(&"with blank.json".to_owned()));
     assert!(!offered(&home, &["tokki", "run", "--system", "qw"]).contains(&"qwen-small".to_owned()));
     assert!(offered(&home, &["tokki", "pull", "smol"]).iter().any(|word| word.starts_with("smollm2")));
+}
+
+#[test]
+fn a_model_is_taken_in_by_the_name_it_is_called_by() {
+    let home = Home::new();
+    let file = |name: &str| home.path().join(name);
+    fs::create_dir_all(file("snapshots")).unwrap();
+    for name in ["a:b.gguf", "it's \"q\".gguf", ".hidden.gguf", "model.txt", "abcdef0123"] {
+        fs::copy(model("llama.gguf"), file(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("../abcdef0123", file("snapshots/My-Model-Q4.gguf")).unwrap();
+    for (args, name) in [
+        (&["import", "snapshots/My-Model-Q4.gguf"][..], "My-Model-Q4"),
+        (&["import", "a:b.gguf"], "a-b"),
+        (&["import", "it's \"q\".gguf", "--name", "quo"], "quo"),
+        (&["import", ".hidden.gguf"], "hidden"),
+        (&["import", "model.txt", "--name", "m"], "m"),
+    ] {
+        let (code, out, err) = run(&home, args);
+        assert!(code == Some(0) && out.trim() == name, "{args:?}: {out}{err}");
+        let (code, _, err) = run(&home, &["run", name, "x", "--raw", "--max-tokens", "1", "--ctx", "64"]);
+        assert_eq!(code, Some(0), "{name}: {err}");
+        assert_eq!(run(&home, &["verify", name]).0, Some(0), "{name}");
+    }
+    // What leads there may go: the model is what it led to.
+    fs::remove_file(file("snapshots/My-Model-Q4.gguf")).unwrap();
+    assert_eq!(run(&home, &["verify", "My-Model-Q4"]).0, Some(0));
+    let long = "x".repeat(300);
+    for (name, why) in
+        [("CON", "a device's"), (&long, "300 bytes"), ("a b", "letters, digits"), ("x.", "ends with a dot")]
+    {
+        let (code, _, err) = run(&home, &["import", "model.txt", "--name", name]);
+        assert!(code == Some(2) && err.contains(why), "{name}: {err}");
+    }
+    fs::write(file("-dash.gguf"), "").unwrap();
+    assert!(run(&home, &["import", "-dash.gguf"]).2.contains("./-dash.gguf"));
+    let (_, _, err) = run(&home, &["import", "new\nline.gguf"]);
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[test]
+fn a_model_is_not_damaged_because_a_disk_is_full() {
+    let home = Home::new();
+    let file = home.path().join("m.gguf");
+    fs::copy(model("llama.gguf"), &file).unwrap();
+    assert_eq!(run(&home, &["import", "m.gguf"]).0, Some(0));
+    let full = || {
+        let mut shell = Command::new("bash");
+        let line = "trap '' XFSZ; ulimit -c 0; ulimit -f 0; exec \"$0\" \"$@\"";
+        shell.args(["-c", line, env!("CARGO_BIN_EXE_tokki"), "verify", "m"]).env_clear();
+        told(&shell.env("TOKKI_HOME", home.path()).env("PATH", "/usr/bin:/bin").output().unwrap())
+    };
+    let (code, out, err) = full();
+    assert!(code == Some(1) && out.contains("m: not recorded") && !(out + &err).contains("damaged"), "{err}");
+    assert!(err.contains("could not be recorded of 1 model: m"), "{err}");
+    assert!(run(&home, &["verify", "m"]).1.contains("recorded"));
+    // Found to be damaged, which cannot be noted: nothing says that it will be refused.
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (code, out, err) = full();
+    assert!(code == Some(1) && out.contains("m: damaged") && out.contains("still run"), "{out}");
+    assert!(!err.contains("will not be run"), "{err}");
+    let (_, _, err) = run(&home, &["verify", "m"]);
+    assert!(err.contains("will not be run"), "{err}");
+}
+
+#[test]
+fn what_needs_no_setting_goes_on_without_a_wrong_one() {
+    let home = Home::new();
+    let config = home.path().join("c.toml");
+    let with = |text: &str, args: &[&str]| {
+        fs::write(&config, text).unwrap();
+        told(&home.command(args).env("TOKKI_CONFIG", &config).output().unwrap())
+    };
+    run(&home, &["import", model("llama.gguf").to_str().unwrap(), "--name", "m"]);
+    for (text, named) in [
+        ("threads = 1\n\nctx = \"many\"\n", "line 3, key ctx"),
+        ("treads = 1\n", "line 1"),
+        ("[models.m]\ntemperature = 0.5\ntreads = 1\n", "line 3"),
+        ("ctx 3\n", "line 1"),
+    ] {
+        let (code, out, err) = with(text, &["list", "--names"]);
+        assert!(code == Some(0) && out == "m\n" && err.contains("left out") && err.contains(named), "{text}: {err}");
+        for command in ["show", "verify"] {
+            assert_eq!(with(text, &[command, "m"]).0, Some(0), "{command}: {text}");
+        }
+        let (code, out, _) = with(text, &["doctor", "--no-measure"]);
+        assert!(code == Some(0) && out.contains(named), "{text}: {out}");
+        let (code, _, err) = with(text, &["run", "m", "x", "--raw"]);
+        assert!(code == Some(2) && err.contains(named), "{text}: {err}");
+    }
+    // Where the store is may be what cannot be read.
+    for text in ["home = 3\n", "hoem = \"/x\"\n", "home = \"/x\n"] {
+        fs::write(&config, text).unwrap();
+        let mut list = home.command(&["list"]);
+        let (code, _, err) = told(&list.env_remove("TOKKI_HOME").env("TOKKI_CONFIG", &config).output().unwrap());
+        assert!(code == Some(2) && !err.contains("left out"), "{text}: {code:?} {err}");
+        assert_eq!(with(text, &["list"]).0, Some(0), "{text}");
+    }
 }

@@ -20,9 +20,11 @@ const RULES: &[fn(&Examined) -> Option<String>] = &[
     little_memory,
     swap,
     no_place,
+    unreadable,
     closed,
     disk,
     damaged,
+    unread,
     presets,
 ];
 
@@ -148,6 +150,11 @@ fn no_place(facts: &Examined) -> Option<String> {
     })
 }
 
+fn unreadable(facts: &Examined) -> Option<String> {
+    let why = facts.store.unreadable.as_ref()?;
+    Some(format!("The models cannot be seen: {why}. Choose another place with --home DIR."))
+}
+
 fn closed(facts: &Examined) -> Option<String> {
     let why = facts.store.closed.as_ref()?;
     Some(format!("No model can be stored: {why}. Choose another place with --home DIR."))
@@ -166,6 +173,11 @@ fn damaged(facts: &Examined) -> Option<String> {
     let names = &facts.store.damaged;
     (!names.is_empty())
         .then(|| format!("Models that cannot be used: {}. `tokki list` says why, and what to do.", names.join(", ")))
+}
+
+fn unread(facts: &Examined) -> Option<String> {
+    let told = &facts.settings_unread;
+    (!told.is_empty()).then(|| format!("Settings that cannot be read keep models from being run: {}.", told.join("; ")))
 }
 
 fn presets(facts: &Examined) -> Option<String> {
@@ -241,8 +253,10 @@ mod tests {
         assert!(told(|f| f.machine.memory.swap_used = 8 << 30).contains("swap"));
         assert!(told(|f| f.store.disk_free = Some(1 << 30)).contains("--home"));
         assert!(told(|f| f.store.closed = Some("read-only".into())).contains("can be stored: read-only"));
+        assert!(told(|f| f.store.unreadable = Some("no permission".into())).contains("be seen: no permission"));
         assert!(told(|f| f.store.home = std::path::PathBuf::new()).contains("no home directory"));
         assert!(told(|f| f.store.damaged = vec!["m".into()]).contains("tokki list"));
+        assert!(told(|f| f.settings_unread = vec!["line 3".into()]).contains("line 3"));
         assert!(told(|f| f.presets_of_none = vec![("qwn".into(), Some("qwen".into()))]).contains("did you mean qwen?"));
     }
 

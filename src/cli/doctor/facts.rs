@@ -27,6 +27,8 @@ pub(super) struct Examined {
     pub(super) integer_peak: Option<f64>,
     pub(super) store: Health,
     pub(super) config_file: Option<PathBuf>,
+    /// What of the settings cannot be read, and why.
+    pub(super) settings_unread: Vec<String>,
     /// Names below `[models.NAME]` that no model of the store has, each with the nearest one.
     pub(super) presets_of_none: Vec<(String, Option<String>)>,
 }
@@ -35,6 +37,8 @@ pub(super) struct Examined {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Health {
     pub(super) home: PathBuf,
+    /// It cannot be seen what is there, and why.
+    pub(super) unreadable: Option<String>,
     /// Nothing can be written there, and why.
     pub(super) closed: Option<String>,
     pub(super) disk_free: Option<u64>,

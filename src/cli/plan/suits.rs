@@ -6,7 +6,7 @@ use crate::config::MachineFlags;
 use crate::machine::Machine;
 use crate::predict::{measure, plan};
 use crate::store::catalogue::LISTED;
-use crate::units::show_bytes;
+use crate::units::{show_bytes, show_rate};
 use serde_json::json;
 
 /// Memory beside the weights that a chat of 8192 tokens takes at most, as a share of the weights, and at least.
@@ -53,7 +53,7 @@ pub(super) fn run(flags: &MachineFlags, as_json: bool) -> Result<()> {
             }
             .to_owned(),
             match speed(model.about_read()) {
-                slow if slow < 3.0 => format!("{slow:.1}"),
+                slow if slow < 3.0 => show_rate(slow),
                 speed => format!("{speed:.0}"),
             },
             model.about.to_owned(),

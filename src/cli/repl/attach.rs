@@ -41,19 +41,93 @@ pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attac
             continue;
         }
         let (name, plain) = (named(&line[at + 1..]), line[at + 1..].split_whitespace().next().unwrap_or_default());
-        let file = |name: &str| {
-            let parts = (0..=name.len()).rev().filter_map(|end| name.get(..end));
-            parts.map(output::home_path).find(|path| path.is_file())
+        let quoted = plain.starts_with(['"', '\'']);
+        let file = |name: &str, may_end: &dyn Fn(&str, &str) -> bool| {
+            let ends = (0..=name.len()).rev().filter(|&end| name.is_char_boundary(end));
+            let mut parts = ends.map(|end| name.split_at(end)).filter(|(head, tail)| may_end(head, tail));
+            parts.find_map(|(head, _)| Some(output::home_path(head)).filter(|path| path.is_file()))
         };
-        match file(&name).or_else(|| file(plain)) {
+        let whole = |head: &str, tail: &str| tail.is_empty() || (!quoted && ends_a_name(head, tail));
+        match file(&name, &whole).or_else(|| file(plain, &whole)) {
             Some(path) => files.push(read(&path)?),
-            None if name.contains(['/', '.']) || (!name.is_empty() && output::home_path(&name).is_dir()) => {
+            None if is_closed(&name) => tell(&format!("@{name} may not be read by this user: it is sent as it is")),
+            // A word that begins as a file is called may have been meant as one.
+            None if name.contains(['/', '.'])
+                || (!name.is_empty() && output::home_path(&name).is_dir())
+                || file(&name, &|head, _| !head.is_empty()).is_some() =>
+            {
                 tell(&format!("@{name} is no file here: it is sent as it is"));
             }
             None => {}
         }
     }
     Ok(files)
+}
+
+/// Whether a folder on the way keeps this user out, so that nobody knows what is there.
+fn is_closed(name: &str) -> bool {
+    let meta = std::fs::metadata(output::home_path(name));
+    !name.is_empty() && meta.is_err_and(|why| why.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// Whether a file's name may end before `tail`: punctuation and particles can follow it, and what goes on with a word is
+/// another name, whose beginning somebody else's file may be.
+fn ends_a_name(head: &str, tail: &str) -> bool {
+    let is_hangul = |c: char| ('가'..='힣').contains(&c);
+    let Some(next) = tail.chars().next() else { return true };
+    match next {
+        // The end of a sentence.
+        '.' | '-' => tail.chars().all(|c| !c.is_alphanumeric()),
+        '_' | '/' | '\\' | '~' | '@' | '+' | '#' => false,
+        c if c.is_ascii() => !c.is_alphanumeric(),
+        c if !c.is_alphanumeric() || !head.ends_with(char::is_alphabetic) => true,
+        c if is_hangul(c) => {
+            let word = tail.split(|c| !is_hangul(c)).next().unwrap_or_default();
+            head.ends_with(|c: char| c.is_ascii()) || is_particles(word)
+        }
+        _ => head.ends_with(|c: char| c.is_ascii()),
+    }
+}
+
+/// Whether a word is nothing but Korean particles.
+fn is_particles(word: &str) -> bool {
+    const PARTICLES: &[&str] = &[
+        "은",
+        "는",
+        "이",
+        "가",
+        "을",
+        "를",
+        "의",
+        "에",
+        "에서",
+        "에게",
+        "에는",
+        "로",
+        "으로",
+        "와",
+        "과",
+        "도",
+        "만",
+        "부터",
+        "까지",
+        "처럼",
+        "보다",
+        "라고",
+        "이라고",
+        "이나",
+        "나",
+        "랑",
+        "이랑",
+        "하고",
+        "한테",
+        "께",
+        "란",
+        "이란",
+        "라는",
+        "이라는",
+    ];
+    word.is_empty() || PARTICLES.iter().any(|one| word.strip_prefix(one).is_some_and(is_particles))
 }
 
 /// The name at the start of `text`: between quotes, or up to a blank that no backslash keeps.
@@ -148,6 +222,26 @@ mod tests {
             assert!(files.len() == 1 && files[0].path == path, "{line}");
             assert_eq!((typed_path(&written), typed_path(&path.display().to_string())), (path.clone(), path));
         }
+        // What only begins like a file is another name.
+        let base = dir.path().join("note");
+        for name in ["note", "노트"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        for tail in ["worthy", "s", "/x", ".text", "-list", "_2", "~"] {
+            let mut told = Vec::new();
+            let files =
+                expand(&format!("@{}{tail} hi", base.display()), &mut |text| told.push(text.to_owned())).unwrap();
+            assert!(files.is_empty() && told.len() == 1, "{tail}: {told:?}");
+        }
+        for tail in [".bak", "2", "x"] {
+            assert!(expand(&format!("@{path}{tail}"), &mut |_| ()).unwrap().is_empty(), "{tail}");
+        }
+        let korean = dir.path().join("노트");
+        for (tail, count) in [("를", 1), ("에서는?", 1), ("북", 0), ("만으로,", 1), (".", 1), ("...", 1), ("'s", 1)]
+        {
+            assert_eq!(expand(&format!("@{}{tail}", korean.display()), &mut |_| ()).unwrap().len(), count, "{tail}");
+        }
+        assert!(expand(&format!("@\"{path}.bak\""), &mut |_| ()).unwrap().is_empty());
         let mut told = Vec::new();
         assert!(expand("@no/such.txt and me@x.y", &mut |text| told.push(text.to_owned())).unwrap().is_empty());
         assert!(told.len() == 1 && told[0].contains("no/such.txt"), "{told:?}");

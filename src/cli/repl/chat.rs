@@ -35,12 +35,18 @@ pub(super) struct Chat {
     pub(super) start: Start,
     /// Where chats are kept, and this one; `None` where none are.
     pub(super) kept: Option<(chats::Chats, chats::KeptChat)>,
+    /// Where they were kept, if this one has been forgotten by another process.
+    pub(super) forgotten: Option<chats::Chats>,
     /// Where answers go if not to the terminal.
     pub(super) sink: Sink,
     /// Lines that were sent while an answer ran.
     pub(super) sent: VecDeque<String>,
-    /// A line that was begun while an answer ran.
+    /// What is at the next prompt: a line that was begun while an answer ran, a question that could not be answered.
     pub(super) begun: String,
+    /// Ctrl-D came while an answer ran: what was sent before it is answered, then the chat is left.
+    pub(super) left: bool,
+    /// The question as it was typed last.
+    pub(super) typed: String,
 }
 
 /// How a chat is started.

@@ -192,6 +192,7 @@ fn value_now(chat: &Chat, key: &str) -> Result<String> {
 /// A chat that is not to be kept is forgotten at once.
 fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     chat.settings = chat.settings.clone().with_text(key, value)?;
+    chat.forgotten = None;
     if chat.settings.history() == Some(false) {
         if let Some((place, kept)) = chat.kept.take() {
             super::typed::forget_lines(&place, &kept)?;
@@ -342,6 +343,7 @@ fn undo(chat: &mut Chat, _: &str) -> Result<Next> {
 fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
     let question = take_back(chat).map_err(|_| Error::usage("Nothing was asked yet that could be answered again."))?;
     chat.conversation.say(&question);
+    chat.typed = question;
     // The same seed would give the same answer.
     chat.wishes.seed = chat.wishes.seed.wrapping_add(1);
     Ok(Next::Answer)
@@ -384,6 +386,7 @@ pub(super) fn save_to(chat: &mut Chat, path: &Path) -> Result<()> {
         "txt" => Some(transcript(messages, "")),
         _ => None,
     };
+    let count = output::count(messages.len(), "message");
     let form = match text {
         Some(text) => {
             crate::platform::output::write(path, text.as_bytes())?;
@@ -395,7 +398,7 @@ pub(super) fn save_to(chat: &mut Chat, path: &Path) -> Result<()> {
         }
     };
     chat.unsaved = false;
-    output::say(&format!("kept in {}{form}", path.display()));
+    output::say(&format!("{count} kept in {}{form}", path.display()));
     Ok(())
 }
 

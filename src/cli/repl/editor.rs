@@ -11,7 +11,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Cmd, Config, Context, Helper, KeyCode, KeyEvent, Modifiers};
+use rustyline::{Cmd, CompletionType, Config, Context, Helper, KeyCode, KeyEvent, Modifiers};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -39,7 +39,9 @@ impl Editor {
     /// An editor with the lines of earlier chats, which remembers those of this one if it `keeps` them.
     pub(super) fn new(keeps: bool) -> Result<Self> {
         let config = Config::builder().auto_add_history(false).max_history_size(HISTORY);
-        let config = config.map_err(failed)?.bracketed_paste(true).build();
+        let config = config.map_err(failed)?.bracketed_paste(true);
+        // As shells do it: a second Tab lists what fits, and takes nothing back.
+        let config = config.completion_type(CompletionType::List).build();
         let mut inner = rustyline::Editor::with_config(config).map_err(failed)?;
         inner.set_helper(Some(Assist { files: FilenameCompleter::new(), typed: RefCell::default() }));
         inner.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);

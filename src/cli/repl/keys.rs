@@ -24,10 +24,10 @@ impl Watch {
         Self { stop, thread: Some(thread) }
     }
 
-    /// Stops watching and returns what was typed: lines that were sent, and one that was only begun.
-    pub(super) fn finish(mut self) -> (Vec<String>, String) {
+    /// Stops watching and returns what was typed.
+    pub(super) fn finish(mut self) -> Meanwhile {
         let typed = self.end();
-        lines(&String::from_utf8_lossy(&typed))
+        Meanwhile::read(&String::from_utf8_lossy(&typed))
     }
 
     fn end(&mut self) -> Vec<u8> {
@@ -42,13 +42,39 @@ impl Drop for Watch {
     }
 }
 
-/// Typed text as lines and the rest.
-fn lines(typed: &str) -> (Vec<String>, String) {
-    let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let typed = typed.replace("\r\n", "\n").replace('\r', "\n");
-    let mut parts: Vec<String> = typed.split('\n').map(plain).collect();
-    let rest = parts.pop().unwrap_or_default();
-    (parts, rest)
+/// What was typed while an answer ran.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Meanwhile {
+    /// Lines that were sent.
+    pub(super) sent: Vec<String>,
+    /// One that was only begun.
+    pub(super) begun: String,
+    /// Ctrl-D on an empty line: the chat is left after all that.
+    pub(super) left: bool,
+}
+
+impl Meanwhile {
+    /// As the terminal itself reads lines: what was typed wrong can be taken back.
+    fn read(typed: &str) -> Self {
+        let mut all = Self::default();
+        for c in typed.replace("\r\n", "\n").chars() {
+            let line = &mut all.begun;
+            match c {
+                '\n' | '\r' => all.sent.push(std::mem::take(line)),
+                '\u{7f}' | '\u{8}' => drop(line.pop()),
+                // Ctrl-U, Ctrl-W.
+                '\u{15}' => line.clear(),
+                '\u{17}' => line.truncate(line.trim_end().rfind(char::is_whitespace).map_or(0, |blank| blank + 1)),
+                '\u{4}' if line.is_empty() => {
+                    all.left = true;
+                    break;
+                }
+                c if c.is_control() => {}
+                c => line.push(c),
+            }
+        }
+        all
+    }
 }
 
 fn keys(keyboard: &Keyboard, stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
@@ -73,9 +99,17 @@ mod tests {
 
     #[test]
     fn sent_lines_and_one_that_is_begun() {
-        let lines = |text| lines(text);
-        assert_eq!(lines("and then what?\rthird"), (vec!["and then what?".to_owned()], "third".to_owned()));
-        assert_eq!(lines("a\r\nb\n"), (vec!["a".to_owned(), "b".to_owned()], String::new()));
-        assert_eq!(lines("\u{1}half"), (Vec::new(), "half".to_owned()));
+        let is = |typed: &str, sent: &[&str], begun: &str, left: bool| {
+            let sent = sent.iter().map(|&line| line.to_owned()).collect();
+            assert_eq!(Meanwhile::read(typed), Meanwhile { sent, begun: begun.to_owned(), left }, "{typed:?}");
+        };
+        is("and then what?\rthird", &["and then what?"], "third", false);
+        is("a\r\nb\n", &["a", "b"], "", false);
+        is("\u{1}half", &[], "half", false);
+        is("teh\u{7f}\u{7f}he\r", &["the"], "", false);
+        is("가나\u{7f}\r\u{7f}b", &["가"], "b", false);
+        is("one two\u{17}2\rno\u{15}yes", &["one 2"], "yes", false);
+        is("bye\r\u{4}never\r", &["bye"], "", true);
+        is("not\u{4} yet", &[], "not yet", false);
     }
 }

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::store::chats;
-use crate::{Error, Result, interrupt};
+use crate::{Error, ErrorKind, Result, interrupt};
 use chat::{Chat, Deed, Next};
 pub(super) use chat::{ChatPlace, Start};
 use editor::{Editor, LineInput};
@@ -40,6 +40,9 @@ fn full(wishes: &Wishes) -> String {
 /// Of a question that fits into no context, whatever was said before.
 const TOO_LONG: &str =
     "The question alone is too long for this context: ask with less text, or start with a larger --ctx.";
+
+/// Bytes of a question that fit on a screen, to be edited.
+const MAX_OFFERED: usize = 1000;
 
 /// Runs the chat until the user leaves.
 pub(super) fn run(
@@ -67,6 +70,7 @@ pub(super) fn run(
         status: start.verbose,
         start,
         kept,
+        forgotten: None,
         sink,
         attached: Vec::new(),
         sent_files: Vec::new(),
@@ -76,6 +80,8 @@ pub(super) fn run(
         last: None,
         sent: VecDeque::new(),
         begun: String::new(),
+        left: false,
+        typed: String::new(),
     };
     interrupt::of_a_chat();
     let mut editor = Editor::new(settings.history().unwrap_or(true))?;
@@ -115,7 +121,7 @@ impl Chat {
     /// Questions and answers until the user leaves.
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
         let (mut text, mut editing, mut cleared) = (String::new(), false, 0);
-        while !leave.asked() {
+        while !leave.asked() && !(self.left && self.sent.is_empty()) {
             if text.is_empty() && self.sent.is_empty() && !editing {
                 (text, editing) = self.unanswered();
             }
@@ -173,8 +179,6 @@ impl Chat {
     /// The last question, to be asked again, where it has no answer: of a run that ended before it, or of a file that was
     /// loaded. One that is too long for a line that is edited, such as a whole file, is left for `/regen`.
     fn unanswered(&self) -> (String, bool) {
-        /// Letters that fit on a screen.
-        const MAX_OFFERED: usize = 1000;
         let Some(question) = self.conversation.unanswered() else { return (String::new(), false) };
         if question.len() > MAX_OFFERED {
             output::say("(the last question has no answer yet; /regen asks it again, another one takes its place)");
@@ -205,9 +209,9 @@ impl Chat {
         let tokenizer = std::sync::Arc::clone(self.conversation.tokenizer());
         *self.conversation.messages_mut() = vec![plan.request(&tokenizer, context / 2)];
         let result = self.conversation.answer(&wishes, None, &mut screen);
-        let (sent, begun) = watch.finish();
-        self.sent.extend(sent);
-        self.begun = begun;
+        let typed = watch.finish();
+        self.sent.extend(typed.sent);
+        (self.begun, self.left) = (typed.begun, self.left || typed.left);
         screen.end()?;
         interrupt::answered();
         let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
@@ -258,6 +262,7 @@ impl Chat {
             commands::take_back(self)?;
         }
         self.sent_files = std::mem::take(&mut self.attached);
+        self.typed = line.to_owned();
         // One that is named in the line goes with the line, should that be sent again.
         let all: Vec<&attach::Attachment> = self.sent_files.iter().chain(&files).collect();
         for file in &all {
@@ -278,13 +283,13 @@ impl Chat {
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
         let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
-        let (sent, begun) = watch.finish();
-        self.begun = begun;
+        let typed = watch.finish();
+        (self.begun, self.left) = (typed.begun, self.left || typed.left);
         match &result {
-            Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(sent),
+            Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(typed.sent),
             // A user who stops an answer may not want what they sent after it: it can be edited.
             _ => {
-                let waiting = self.sent.drain(..).chain(sent).map(|line| line + "\n").collect::<String>();
+                let waiting = self.sent.drain(..).chain(typed.sent).map(|line| line + "\n").collect::<String>();
                 self.begun.insert_str(0, &waiting);
             }
         }
@@ -294,6 +299,7 @@ impl Chat {
         interrupt::answered();
         match result {
             Ok(turn) => {
+                self.typed.clear();
                 self.after(&turn);
                 if let (Some((_, chat)), true) = (&mut self.kept, turn.is_cut()) {
                     chat.cut.push(self.conversation.messages().len().saturating_sub(1));
@@ -324,12 +330,29 @@ impl Chat {
                         let alone = first || tokens >= available;
                         let ways = if alone { TOO_LONG.to_owned() } else { full(&self.wishes) };
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
+                        self.give_back(alone);
                     }
                     error => output::complain(&error),
                 }
             }
         }
         shown
+    }
+
+    /// What was asked and did not fit: one that has to be changed is at the next prompt; where a command makes room for it, that
+    /// comes first. Its files go with the next one.
+    fn give_back(&mut self, change: bool) {
+        let typed = crate::text::clean(&std::mem::take(&mut self.typed)).into_owned();
+        if change && typed.len() <= MAX_OFFERED {
+            let between = if self.begun.is_empty() { "" } else { "\n" };
+            self.begun = format!("{typed}{between}{}", self.begun);
+        } else {
+            output::say("(the question was taken back; the arrow up brings it to the prompt)");
+        }
+        self.attached = std::mem::take(&mut self.sent_files);
+        if !self.attached.is_empty() {
+            output::say("(what /file gave it goes with the next one; /file - drops it)");
+        }
     }
 
     fn after(&self, turn: &Turn) {
@@ -346,16 +369,27 @@ impl Chat {
         }
         match turn.stats.finish {
             Some(Finish::Interrupted) => output::say("(stopped)"),
-            Some(Finish::Length) => output::say("(the limit of tokens is reached: /set max_tokens)"),
+            Some(Finish::Length) => output::say(&format!("({})", self.cut_off())),
             Some(Finish::Context) if self.wishes.leave_out_oldest => output::say(
                 "(the context is full, and the answer ends here; the next question leaves out the oldest one)",
             ),
             Some(Finish::Context) => output::say(&full(&self.wishes)),
             _ => {}
         }
+        if turn.stats.form_incomplete {
+            output::say("(the answer was cut before its form was complete)");
+        }
         if self.status {
             output::say(&self.status_line(Some(turn)));
         }
+    }
+
+    /// That an answer was cut off, and how to have the rest.
+    fn cut_off(&self) -> String {
+        let most = self.wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
+        format!(
+            "cut off at max_tokens{most}: /set max_tokens default takes the limit away, \"go on\" asks for the rest"
+        )
     }
 
     /// Context used and speeds, on one line.
@@ -386,6 +420,8 @@ impl Chat {
     fn begin_another(&mut self) {
         // What the last answer took belongs to what is over.
         self.last = None;
+        let another = self.forgotten.take().map(|place| (place, chats::KeptChat::begin(&self.start.model)));
+        self.kept = self.kept.take().or(another);
         if let Some((_, chat)) = &mut self.kept {
             *chat = chats::KeptChat::begin(&self.start.model);
         }
@@ -395,7 +431,15 @@ impl Chat {
         if let Some((place, chat)) = &mut self.kept
             && let Err(error) = place.keep_on(chat, &self.start.model, self.conversation.messages())
         {
-            output::say(&format!("tokki: chats are not kept from here on: {error}"));
+            if error.kind() == ErrorKind::NotFound {
+                self.forgotten = Some(place.clone());
+                output::say(
+                    "(this chat has been forgotten by another tokki, and is not kept any more: /set history true keeps all of it \
+                     again, /clear begins another)",
+                );
+            } else {
+                output::say(&format!("tokki: chats are not kept from here on: {error}"));
+            }
             self.kept = None;
         }
     }

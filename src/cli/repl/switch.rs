@@ -1,9 +1,11 @@
 //! A chat goes on in another form: with another model, or with a summary of what was said.
 
 use super::super::compute::Compute;
+use super::super::turn;
 use super::chat::{Chat, Next};
 use super::output;
 use crate::chat::{Thinking, ThinkingMode};
+use crate::config::Settings;
 use crate::engine::{Conversation, Wishes};
 use crate::store::chats::SUMMARY_QUESTION;
 use crate::tokenizer::{Special, Tokenizer};
@@ -31,7 +33,17 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
         super::constraint(form, &other)?;
     }
     let settings = chat.settings.clone().for_model(&path);
-    chat.wishes.params = other.sampling(&settings.sampling())?.params();
+    let mut wishes = chat.wishes.clone();
+    take_preset(chat, &settings, &mut wishes);
+    turn::take(&mut wishes, &settings, &other)?;
+    chat.wishes = wishes;
+    if chat.conversation.messages().iter().find(|message| message["role"] == "system").map(|own| &own["content"])
+        == chat.settings.system().map(Value::from).as_ref()
+    {
+        // The last model's own message, if it had one, and not what was said since.
+        chat.conversation.set_system(settings.system().as_deref());
+    }
+    chat.settings = settings;
     if let Some(capabilities) = other.capabilities()
         && chat.wishes.thinking.apply(capabilities, &mut chat.wishes.vars.clone()).is_err()
     {
@@ -43,6 +55,19 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
     chat.last = None;
     chat.greet();
     Ok(Next::Ask)
+}
+
+/// What the settings of single models say beside parameters: of `chat` what the last one had goes.
+fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut Wishes) {
+    if settings.seed().is_none() && chat.settings.seed().is_some() {
+        wishes.seed = turn::random_seed();
+    }
+    if turn::thinking(settings) != turn::thinking(&chat.settings) {
+        wishes.thinking = turn::thinking(settings);
+    }
+    if super::show::view(settings) != super::show::view(&chat.settings) {
+        chat.thoughts = super::show::view(settings);
+    }
 }
 
 /// Thinking off, where the model can.

@@ -165,7 +165,9 @@ impl Net {
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let host = shown(&url);
-            let response = self.send(&url, range).map_err(|e| transport_fault(&host, &e))?;
+            let proxy = proxy_for(&url, &|name| std::env::var(name).ok());
+            let response = self.send(&url, range, proxy.as_ref());
+            let response = response.map_err(|e| transport_fault(&host, proxy.as_ref(), &e))?;
             let (parts, body) = response.into_parts();
             match parts.status.as_u16() {
                 status @ (200 | 206) => return Ok(HttpAnswer { status, headers: parts.headers, body }),
@@ -181,12 +183,13 @@ impl Net {
         Err(HttpFault::lasting(&shown(&url), format!("more than {MAX_REDIRECTS} redirects")))
     }
 
-    fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let var = |name: &str| std::env::var(name).ok();
-        let proxy = match proxy_for(url, &var) {
-            Some(proxy) => Some(ureq::Proxy::new(&proxy)?),
-            None => None,
-        };
+    fn send(
+        &self,
+        url: &str,
+        range: Option<(u64, u64)>,
+        proxy: Option<&NamedProxy>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let proxy = proxy.map(|proxy| ureq::Proxy::new(&proxy.address)).transpose()?;
         // Compressed answers would make lengths and ranges mean something else.
         let mut request = self.agent.get(url).config().proxy(proxy).build().header(header::ACCEPT_ENCODING, "identity");
         if let Some((start, end)) = range {
@@ -224,12 +227,19 @@ impl Net {
     }
 }
 
-fn transport_fault(host: &str, error: &ureq::Error) -> HttpFault {
+/// Why nothing came from `host`; where a proxy stands before it, that is what was spoken to.
+fn transport_fault(host: &str, proxy: Option<&NamedProxy>, error: &ureq::Error) -> HttpFault {
     let why = match error {
         ureq::Error::HostNotFound => UNKNOWN_HOST.to_owned(),
         ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
         ureq::Error::Io(e) => unreachable(e),
         other => other.to_string(),
+    };
+    let why = match proxy {
+        None => why,
+        Some(proxy) if why == UNKNOWN_HOST => format!("{proxy}, through which this goes, is not known here"),
+        Some(proxy) if why == REFUSED => format!("{proxy}, through which this goes, refuses the connection"),
+        Some(proxy) => format!("{} (this goes through {proxy})", why.lines().next().unwrap_or_default()),
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
         || matches!(error, ureq::Error::HostNotFound | ureq::Error::Protocol(_));
@@ -240,13 +250,15 @@ fn transport_fault(host: &str, error: &ureq::Error) -> HttpFault {
 const UNKNOWN_HOST: &str =
     "this server is not known here. Is there a network, and is the name right? (HTTPS_PROXY names a proxy)";
 
+const REFUSED: &str = "nothing answers there: the connection was refused";
+
 /// Why a server could not be reached, in a person's words.
 fn unreachable(why: &std::io::Error) -> String {
     let text = why.to_string();
     match why.kind() {
         // The resolver's own errors have no kind.
         _ if text.contains("failed to lookup address") => UNKNOWN_HOST.to_owned(),
-        std::io::ErrorKind::ConnectionRefused => "nothing answers there: the connection was refused".to_owned(),
+        std::io::ErrorKind::ConnectionRefused => REFUSED.to_owned(),
         std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
             "there is no way to this server: is there a network?".to_owned()
         }
@@ -303,13 +315,32 @@ fn join(base: &str, location: &str) -> Option<String> {
     (next == "https" || (next == "http" && scheme == "http")).then_some(joined)
 }
 
+/// A proxy, and the variable that names it.
+struct NamedProxy {
+    variable: String,
+    address: String,
+}
+
+impl std::fmt::Display for NamedProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without a user's name and password.
+        let (scheme, rest) = self.address.split_once("://").unwrap_or(("http", &self.address));
+        let address = shown(&format!("{scheme}://{rest}"));
+        write!(f, "the proxy {} ({})", address.trim_end_matches('/'), self.variable)
+    }
+}
+
 /// The proxy that the environment (`var`) names for `url`: by scheme, then `ALL_PROXY`, unless `NO_PROXY` excepts the
 /// host. The upper-case `HTTP_PROXY` counts too: this is no CGI program.
-fn proxy_for(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    let either = |name: &str| var(&name.to_lowercase()).or_else(|| var(name)).filter(|value| !value.trim().is_empty());
+fn proxy_for(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Option<NamedProxy> {
+    let named = |variable: String| {
+        let address = var(&variable).filter(|value| !value.trim().is_empty())?;
+        Some(NamedProxy { variable, address })
+    };
+    let either = |name: &str| named(name.to_lowercase()).or_else(|| named(name.to_owned()));
     let uri = url.parse::<Uri>().ok()?;
     let host = uri.host()?.trim_matches(['[', ']']).to_lowercase();
-    let excepted = either("NO_PROXY").unwrap_or_default().to_lowercase();
+    let excepted = either("NO_PROXY").map_or(String::new(), |named| named.address.to_lowercase());
     let matches = |entry: &str| {
         let entry = entry.trim_start_matches('*').trim_start_matches('.');
         host == entry || host.strip_suffix(entry).is_some_and(|head| head.ends_with('.'))
@@ -393,15 +424,18 @@ mod tests {
             ("http_proxy", "http://p:1"),
             ("NO_PROXY", "localhost, .corp.com,b.org"),
         ]);
-        assert_eq!(proxy_for("https://x.org/", &both).as_deref(), Some("http://s:1"));
-        assert_eq!(proxy_for("http://x.org/", &both).as_deref(), Some("http://p:1"));
+        let shown =
+            |url: &str, var: &dyn Fn(&str) -> Option<String>| proxy_for(url, var).map(|proxy| proxy.to_string());
+        assert_eq!(shown("https://x.org/", &both).as_deref(), Some("the proxy http://s:1 (HTTPS_PROXY)"));
+        assert_eq!(shown("http://x.org/", &both).as_deref(), Some("the proxy http://p:1 (http_proxy)"));
         for host in ["localhost:80", "corp.com", "a.corp.com", "b.org", "a.b.org"] {
-            assert_eq!(proxy_for(&format!("http://{host}/"), &both), None, "{host}");
+            assert_eq!(shown(&format!("http://{host}/"), &both), None, "{host}");
         }
         assert!(proxy_for("http://notcorp.com/", &both).is_some());
-        assert_eq!(proxy_for("http://x/", &env(&[("ALL_PROXY", "http://a"), ("NO_PROXY", "*")])), None);
-        assert_eq!(proxy_for("http://x/", &env(&[("ALL_PROXY", "http://a")])).as_deref(), Some("http://a"));
-        assert_eq!(proxy_for("http://x/", &env(&[])), None);
+        assert_eq!(shown("http://x/", &env(&[("ALL_PROXY", "http://a"), ("NO_PROXY", "*")])), None);
+        let secret = env(&[("ALL_PROXY", "me:secret@a:3")]);
+        assert_eq!(shown("http://x/", &secret).as_deref(), Some("the proxy http://a:3 (ALL_PROXY)"));
+        assert_eq!(shown("http://x/", &env(&[])), None);
     }
 
     #[test]
