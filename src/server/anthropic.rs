@@ -178,8 +178,8 @@ fn own_tool(index: usize, tool: Value) -> Result<Value> {
     }
     let schema = tool.take("input_schema").filter(Value::is_object);
     let schema = schema.ok_or_else(|| tool.wrong("input_schema", "a JSON schema is wanted"))?;
-    Ok(json!({ "type": "function", "function": { "name": tool.str("name")?, "parameters": schema,
-               "description": tool.str("description")?.unwrap_or_default() } }))
+    let (name, description) = (tool.str("name")?, tool.str("description")?);
+    Ok(common::chat_tool(&name.into(), &description.into(), &schema))
 }
 
 /// Tools, in the form that templates read.

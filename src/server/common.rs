@@ -469,6 +469,14 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
     if parsed { Ok(tools) } else { Ok(Tools::default()) }
 }
 
+/// A tool in the form of chats, as most clients write it: what a prompt says of it is the same in every dialect.
+pub(super) fn chat_tool(name: &Value, description: &Value, parameters: &Value) -> Value {
+    let members = [("name", name), ("description", description), ("parameters", parameters)];
+    let function: Map<String, Value> =
+        members.into_iter().filter(|(_, v)| !v.is_null()).map(|(name, v)| (name.to_owned(), v.clone())).collect();
+    json!({ "type": "function", "function": function })
+}
+
 /// The name of a tool, in the form of chats or of responses.
 fn tool_name(tool: &Value) -> Option<&str> {
     tool["function"]["name"].as_str().or_else(|| tool["name"].as_str())

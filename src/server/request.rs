@@ -527,7 +527,7 @@ fn constraint(
 }
 
 fn has_tools(input: &Input) -> bool {
-    matches!(input, Input::Chat(vars) if vars.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()))
+    matches!(input, Input::Chat(vars) | Input::Continue(vars) if vars.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()))
 }
 
 /// How long an answer may be where a request limits the whole conversation.

@@ -268,8 +268,7 @@ fn own_tools(list: &[Value], ask: &mut Ask) -> Vec<Value> {
         if tool["function"].is_object() {
             own.push(tool.clone());
         } else if tool["type"] == "function" {
-            own.push(json!({ "type": "function", "function": { "name": tool["name"], "parameters": tool["parameters"],
-                             "description": tool["description"].as_str().unwrap_or_default() } }));
+            own.push(common::chat_tool(&tool["name"], &tool["description"], &tool["parameters"]));
         } else {
             let kind = tool["type"].as_str().unwrap_or("none");
             ask.warnings.push(format!("tools of type '{kind}' are left out"));

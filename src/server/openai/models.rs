@@ -46,7 +46,7 @@ pub(in crate::server) async fn model(state: Arc<State>, call: Call) -> Result<Re
     // Clients write some characters of a name, such as / and :, by their numbers.
     let name = percent_decode_str(call.uri.path().trim_start_matches("/v1/models/")).decode_utf8_lossy();
     let own = |entry: &Entry| entry.offer.names.iter().any(|own| *own == *name);
-    let all = state.models.list(|entry, card| model_object(entry, card)).await;
+    let all = state.models.list(model_object).await;
     let found = state.models.all().iter().zip(all).find(|(entry, _)| own(entry));
     found.map(|(_, object)| respond_json(&object, &[])).ok_or_else(|| ApiError::no_model(&name))
 }
