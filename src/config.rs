@@ -112,6 +112,7 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::load`].
+    #[cfg(any(test, feature = "testing"))]
     pub fn from_sources(var: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let (settings, unread) = Self::of_sources(var);
         unread.into_iter().next().map_or(Ok(settings), |first| Err(first.why))

@@ -1,6 +1,6 @@
 //! Anthropic's dialect: messages.
 
-use super::body::Fields;
+use super::body::{self, Fields};
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::messages;
@@ -56,8 +56,9 @@ fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -
                 };
                 out.push(json!({ "role": "tool", "content": result, "tool_call_id": block.str("tool_use_id")? }));
             }
-            Some("image" | "document") => {
-                return Err(ApiError::field(&place, "images and documents are not supported: this server runs text models"));
+            Some("document") => texts.push(document(&mut block)?),
+            Some("image") => {
+                return Err(ApiError::field(&place, "images are not supported: this server runs text models"));
             }
             other => {
                 let why = format!("blocks of type '{}' are not supported", other.unwrap_or_default());
@@ -78,6 +79,25 @@ fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -
     }
     out.push(turn);
     Ok(())
+}
+
+/// A document that is text, with its title.
+fn document(block: &mut Fields) -> Result<String> {
+    let mut source = block.within("source")?.ok_or_else(|| block.wrong("source", "is missing"))?;
+    let text = match source.str("type")?.as_deref() {
+        Some("text") => source.str("data")?.unwrap_or_default(),
+        Some("content") => messages::text(source.take("content").unwrap_or_default(), "source.content")?,
+        _ => {
+            let why = "documents that are no text are not supported: this server runs text models";
+            return Err(source.wrong("type", why));
+        }
+    };
+    source.skip(&["media_type"]);
+    if block.within("citations")?.map(|mut citations| citations.bool("enabled")).transpose()?.flatten() == Some(true) {
+        return Err(block.wrong("citations", "are not supported by this server"));
+    }
+    let before = [block.str("title")?, block.str("context")?].into_iter().flatten();
+    Ok(before.chain([text]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
 }
 
 /// `system`: a text, or blocks of it.
@@ -104,6 +124,9 @@ struct Read {
 }
 
 fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
+    if fields.take("thread").is_some_and(|thread| !body::is_off(&thread)) {
+        return Err(ApiError::no_threads());
+    }
     let list = fields.array("messages")?.ok_or_else(|| ApiError::field("messages", "is missing"))?;
     if list.is_empty() {
         return Err(ApiError::field("messages", "at least one message is wanted"));

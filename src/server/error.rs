@@ -57,6 +57,13 @@ impl ApiError {
         Self { param: Some(name.to_owned()), ..Self::bad(format!("'{name}': {message}")) }
     }
 
+    /// A conversation that Anthropic's server would keep: their clients know by the code that the whole of it is to be sent.
+    pub(super) fn no_threads() -> Self {
+        let why = "conversations are not kept by this server: send all messages and tools with every request";
+        let details = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
+        Self { extra: vec![("details", details)], ..Self::field("thread", why) }
+    }
+
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("the body is larger than the {limit} bytes that are allowed");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
@@ -165,7 +172,10 @@ impl ApiError {
                     _ if self.is_overload() => "overloaded_error",
                     _ => "api_error",
                 };
-                let error = json!({ "type": kind, "message": self.message });
+                let mut error = json!({ "type": kind, "message": self.message });
+                if let Some((name, details)) = self.extra.iter().find(|(name, _)| *name == "details") {
+                    error[*name] = details.clone();
+                }
                 json!({ "type": "error", "error": error, "request_id": request_id })
             }
             Dialect::Ollama => json!({ "error": self.message }),

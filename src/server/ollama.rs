@@ -290,7 +290,11 @@ fn no_prompt(
     keep_for(state, &model, keep);
     let name = model.name.clone();
     drop(model);
-    let closed = keep == KeepAlive::For(Duration::ZERO) && state.models.close(&name)?;
+    // While others use it, it is closed after them.
+    let closed = keep == KeepAlive::For(Duration::ZERO);
+    if closed {
+        state.models.close(&name)?;
+    }
     let mut object = json!({ "model": name, "created_at": card::rfc3339(SystemTime::now()),
                              "done": true, "done_reason": if closed { "unload" } else { "load" } });
     object[member] = empty;

@@ -23,12 +23,13 @@ fn requests() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn refused(server: &Server, path: &str, body: &Value, words: &[&str]) {
+fn refused(server: &Server, path: &str, body: &Value, words: &[&str]) -> Reply {
     let reply = server.post(path, body);
     assert_eq!(reply.status, 400, "{path} {body}: {}", reply.body);
     for word in words {
         assert!(reply.body.contains(word), "{path} {body}: no '{word}' in {}", reply.body);
     }
+    reply
 }
 
 fn answered(server: &Server, path: &str, body: &Value) -> Reply {
@@ -219,6 +220,28 @@ fn anthropics_own_tools_and_efforts_are_refused_by_name() {
     refused(&server, "/v1/messages", &body(json!({ "tools": [{ "name": "f" }] })), &["tools[0].input_schema"]);
     refused(&server, "/v1/messages", &body(json!({ "mcp_servers": [{ "url": "x" }] })), &["mcp_servers"]);
     answered(&server, "/v1/messages", &body(json!({ "mcp_servers": [], "container": null })));
+    // The official client's loop over tools asks for a conversation that is kept, and sends all of it where it hears this.
+    let thread = json!({ "thread": { "type": "continue", "previous_message_id": "msg_1" } });
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let error = refused(&server, path, &body(thread.clone()), &["thread", "send all messages"]).json();
+        let details = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
+        assert_eq!(error["error"]["details"], details, "{error}");
+    }
+    answered(&server, "/v1/messages", &body(json!({ "thread": null })));
+    let document = |source: Value, more: Value| {
+        let block = with(json!({ "type": "document", "title": "Tides", "source": source }), more);
+        body(json!({ "messages": [{ "role": "user", "content": [block, { "type": "text", "text": "When?" }] }] }))
+    };
+    let text = json!({ "type": "text", "media_type": "text/plain", "data": "High at six." });
+    let count = |body: &Value| answered(&server, "/v1/messages/count_tokens", body).json()["input_tokens"].clone();
+    let plain = json!({ "messages": [{ "role": "user", "content": "Tides\nHigh at six.\nWhen?" }] });
+    assert_eq!(count(&document(text.clone(), json!({}))), count(&body(plain)));
+    let parts = json!({ "type": "content", "content": [{ "type": "text", "text": "High at six." }] });
+    assert_eq!(count(&document(parts, json!({}))), count(&document(text.clone(), json!({}))));
+    let cited = document(text, json!({ "citations": { "enabled": true } }));
+    refused(&server, "/v1/messages", &cited, &["citations"]);
+    let pdf = document(json!({ "type": "base64", "media_type": "application/pdf", "data": "" }), json!({}));
+    refused(&server, "/v1/messages", &pdf, &["no text"]);
     let custom = with(own.clone(), json!({ "type": "custom" }));
     answered(&server, "/v1/messages", &body(json!({ "tools": [own, custom] })));
     let effort = |effort: &str| body(json!({ "output_config": { "effort": effort } }));
