@@ -145,7 +145,8 @@ fn check_files(args: &PerplexityArgs) -> Result<()> {
     let Some(save) = &args.save_logits else { return Ok(()) };
     output::check(save)?;
     let inputs = [("--file", Some(&args.file)), ("--kl-against", args.kl_against.as_ref())];
-    if let Some((flag, _)) = inputs.iter().find(|(_, input)| input.is_some_and(|input| is_one_place(save, input))) {
+    let replaced = inputs.iter().find(|(_, input)| input.is_some_and(|input| is_one_place(save, input)));
+    if let Some((flag, _)) = replaced {
         return Err(Error::usage(format!("--save-logits would replace the file of {flag}: name another file.")));
     }
     Ok(())

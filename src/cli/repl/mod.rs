@@ -121,7 +121,7 @@ impl Chat {
     /// Questions and answers until the user leaves.
     fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
         let (mut text, mut editing, mut cleared) = (String::new(), false, 0);
-        while !(leave.asked() || self.left && self.sent.is_empty()) {
+        while !leave.asked() && (!self.left || !self.sent.is_empty()) {
             if text.is_empty() && self.sent.is_empty() && !editing {
                 (text, editing) = self.unanswered();
             }
