@@ -146,7 +146,7 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let stop = fields.strings("stop_sequences")?;
     ask.max_tokens = common::max_tokens(fields, &["max_tokens"])?;
     let form = output_config(fields)?;
-    fields.refuse_filled(&[("mcp_servers", HERE), ("container", HERE)])?;
+    fields.refuse_filled(&[("mcp_servers", HERE), ("container", HERE), ("compaction", WHOLE)])?;
     common::sampling(fields, &mut ask, llm)?;
     common::one_answer(&ask)?;
     ask.thinking = common::thinking(fields, &mut vars, llm)?;
@@ -169,6 +169,10 @@ fn read(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Read> {
 /// Where tools have to run.
 const HERE: &str =
     "nothing runs on the server; offer the tool as your own, with a name and an input_schema, and run it";
+
+/// Why conversations are not made shorter.
+const WHOLE: &str =
+    "nothing of a conversation is left out by the server; ask for a summary, and send that in its place";
 
 /// `output_config`: the form of the answer, and the effort, which goes where all dialects' efforts are read.
 fn output_config(fields: &mut Fields) -> Result<Option<Form>> {

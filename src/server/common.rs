@@ -70,6 +70,7 @@ const REFUSED: &[&str] = &[
 const NEVER: &[(&str, &str)] = &[
     ("prompt_logprobs", "it tells probabilities of answers ('logprobs'), not of prompts"),
     ("web_search_options", "nothing is searched; put what the answer is to rest on into the messages"),
+    ("moderation", "nothing looks through what is asked and answered; ask a model of its own to do so"),
     ("chat_template", "the template is the model's own; give variables for it in 'chat_template_kwargs'"),
 ];
 

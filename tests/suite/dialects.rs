@@ -639,6 +639,12 @@ fn probabilities_of_completions() {
         let pieces: Vec<Value> = told.iter().flat_map(|part| list(part, name)).collect();
         assert_eq!(pieces, list(&whole, name), "{name}");
     }
+    // A letter is one, of however many tokens it is made.
+    let body = json!({ "prompt": [5, 6], "max_tokens": 40, "logprobs": 0, "regex": "한글xy" });
+    let told = server.post("/v1/completions", &body).json()["choices"][0]["logprobs"].clone();
+    let (tokens, offsets) = (list(&told, "tokens"), list(&told, "text_offset"));
+    let at = tokens.iter().position(|token| token == "x").unwrap();
+    assert!(at >= 2 && offsets[at] == 2 && offsets[at + 1] == 3, "{told}");
 }
 
 /// Thoughts and content of an answer in a dialect, sent whole and as a stream.

@@ -219,7 +219,8 @@ fn anthropics_own_tools_and_efforts_are_refused_by_name() {
     }
     refused(&server, "/v1/messages", &body(json!({ "tools": [{ "name": "f" }] })), &["tools[0].input_schema"]);
     refused(&server, "/v1/messages", &body(json!({ "mcp_servers": [{ "url": "x" }] })), &["mcp_servers"]);
-    answered(&server, "/v1/messages", &body(json!({ "mcp_servers": [], "container": null })));
+    refused(&server, "/v1/messages", &body(json!({ "compaction": { "type": "summary" } })), &["compaction", "summary"]);
+    answered(&server, "/v1/messages", &body(json!({ "mcp_servers": [], "container": null, "compaction": null })));
     // The official client's loop over tools asks for a conversation that is kept, and sends all of it where it hears this.
     let thread = json!({ "thread": { "type": "continue", "previous_message_id": "msg_1" } });
     for path in ["/v1/messages", "/v1/messages/count_tokens"] {

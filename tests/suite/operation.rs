@@ -1073,6 +1073,8 @@ fn llama_servers_flags_are_translated_or_told() {
     assert!(told.contains("LLAMA_ARG_NEW is not") && told.contains("--n-gpu-layers (nothing"), "{told}");
     assert!(run("LLAMA_ARG_MLOCK=maybe -m m").1.contains("on or off"));
     assert!(run("LLAMA_ARG_LORA=x -m m").1.contains("--lora is not supported"));
+    assert!(run("LLAMA_ARG_ROPE_SCALING_TYPE=yarn -m m").1.contains("--rope-scaling is not supported"));
+    assert!(run("-m m --port=8099").0.contains("--port 8099"));
     assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
         let (out, _) = run(flags);

@@ -87,7 +87,9 @@ fn told(llm: &Llm, chosen: &[Logprob], offset: &mut usize) -> Value {
     let (mut tokens, mut logprobs, mut top, mut offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in content.as_array().into_iter().flatten() {
         offsets.push(*offset);
-        *offset += entry["token"].as_str().map_or(0, |text| text.chars().count());
+        // A letter of several tokens begins with the first of them.
+        let begins = |byte: &&Value| byte.as_u64().is_some_and(|byte| byte & 0xc0 != 0x80);
+        *offset += entry["bytes"].as_array().into_iter().flatten().filter(begins).count();
         tokens.push(entry["token"].clone());
         logprobs.push(entry["logprob"].clone());
         let likeliest = entry["top_logprobs"].as_array().into_iter().flatten();
