@@ -10,11 +10,13 @@ use crate::parallel::Pool;
 use crate::platform::files::is_one_place;
 use crate::platform::output as file;
 use crate::predict::speed::{Speed, can_be_tried};
-use crate::server::{Estimate, Models, Residency, batch, read_lines, read_requests};
+use crate::server::{Estimate, Line, Models, Offer, Residency, batch, read_lines, read_requests};
+use crate::store::Store;
 use crate::{Error, Result, interrupt};
 use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokki_quant::attention::KvKind;
 
@@ -34,7 +36,8 @@ pub(super) struct BatchArgs {
     #[arg(value_name = "OUT.jsonl")]
     output: PathBuf,
 
-    /// A path or store name; several if requests name them; without any the default model
+    /// A path or store name; several if requests name them; without any those of the store that requests name, or the default
+    /// model
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
 
@@ -69,6 +72,42 @@ fn estimate(ahead: &Estimate, model: &Model, pool: &Pool) -> Result<()> {
     Ok(())
 }
 
+/// What answers the requests: the models that are given, else those of the store that they name, and the default model for
+/// requests that name none of these.
+fn models_of(args: &BatchArgs, lines: &[Line], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
+    let mut named: Vec<&str> = lines.iter().filter_map(Line::model).collect();
+    named.sort_unstable();
+    named.dedup();
+    let mut list = Vec::new();
+    if args.model.is_empty() {
+        let store = Store::open()?;
+        let mut stored = Vec::new();
+        for name in &named {
+            if store.find(name)?.is_some() {
+                stored.push((*name).to_owned());
+            }
+        }
+        let is_stored = |line: &Line| line.model().is_some_and(|model| stored.iter().any(|name| name == model));
+        if !lines.iter().all(is_stored) || stored.is_empty() {
+            list = offers(&[], opening)?;
+            stored.retain(|name| !list.iter().any(|offer| offer.names.contains(name)));
+        }
+        if !stored.is_empty() {
+            list.extend(offers(&stored, opening)?);
+        }
+    } else {
+        list = offers(&args.model, opening)?;
+    }
+    // One that is alone answers to every name.
+    if let [only] = &list[..] {
+        named.retain(|name| *name != "default" && !only.names.iter().any(|own| own == name));
+        if !named.is_empty() {
+            output::say(&format!("tokki: requests name {}: {} answers them", named.join(", "), only.names[0]));
+        }
+    }
+    Ok(list)
+}
+
 /// Runs the command.
 pub(super) fn run(args: &BatchArgs) -> Result<()> {
     interrupt::install();
@@ -90,7 +129,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     };
     file::check(&args.output)?;
     let opening = Opening::new(&args.engine, u16::MAX, Settings::load()?)?;
-    let models = Models::new(offers(&args.model, &opening)?, Residency::default());
+    let models = Models::new(models_of(args, &lines, &opening)?, Residency::default());
     models.open_first()?;
     let (bar, mut spoken) = (ProgressBar::new(0), ProgressLines::new());
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len}, {eta} left") {

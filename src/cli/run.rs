@@ -318,7 +318,9 @@ fn once(
         match turn.stats.finish {
             Some(Finish::Length) => {
                 let most = wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
-                output::say(&format!("tokki: the answer was cut off at --max-tokens{most}: with more it goes on"));
+                output::say(&format!(
+                    "tokki: the answer was cut off at max_tokens{most} (--max-tokens): with more it goes on"
+                ));
             }
             Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
             Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {

@@ -292,7 +292,8 @@ fn time(text: &str) -> std::result::Result<Duration, String> {
 /// Models to serve, none of them open; without any the default model.
 pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
     let named: Vec<(Vec<String>, PathBuf)> = if models.is_empty() {
-        vec![(vec!["default".to_owned()], store::default_model(&super::progress::Bar::default())?)]
+        let path = store::default_model(&super::progress::Bar::default())?;
+        vec![(vec![store::name_of(&path)], path)]
     } else {
         models.iter().map(|model| names_and_path(model)).collect::<Result<_>>()?
     };

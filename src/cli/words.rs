@@ -109,6 +109,13 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                     "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."
                 ));
             }
+            let commands = super::whole::command();
+            let known = || crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
+            let near = if near.is_empty() {
+                known().map_or(String::new(), |near| format!(" Did you mean {near}?"))
+            } else {
+                near
+            };
             let words: Vec<_> = args.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
             // One word would be taken for the name of a model.
             let model = if words.len() == 1 { format!("{} ", default_entry().name) } else { String::new() };

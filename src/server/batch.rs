@@ -37,6 +37,13 @@ pub struct Line {
     body: Value,
 }
 
+impl Line {
+    /// The model that it names.
+    pub fn model(&self) -> Option<&str> {
+        self.body["model"].as_str().filter(|name| !name.is_empty())
+    }
+}
+
 /// How a batch went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcome {

@@ -36,7 +36,7 @@ mod schemas;
 mod slots;
 mod stream;
 
-pub use batch::{Estimate, batch, read_lines, read_requests};
+pub use batch::{Estimate, Line, batch, read_lines, read_requests};
 pub use listen::{Notice, OnNotice, Tls, check, serve};
 pub use log::LogForm;
 pub use models::{Models, Offer, Residency};

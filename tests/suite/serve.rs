@@ -695,6 +695,44 @@ fn a_batch_whose_model_breaks_goes_on_when_it_is_whole() {
     assert!(all.len() == 60 && all.iter().all(|answer| answer["response"]["status_code"] == 200), "{text}");
 }
 
+/// Without --model the requests say which models of the store answer them; where one is given, it is said that it is another.
+#[test]
+fn a_batch_is_answered_by_the_models_that_it_names() {
+    let home = crate::home::Home::new();
+    let fixture = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name);
+        path.to_str().unwrap().to_owned()
+    };
+    for (file, name) in [("llama.gguf", "first"), ("qwen2.gguf", "second")] {
+        let (code, _, err) = crate::home::told(&home.run(&["import", &fixture(file), "--name", name]));
+        assert_eq!(code, Some(0), "{err}");
+    }
+    let line = |model: &str| {
+        let body = json!({ "model": model, "prompt": "Hello", "max_tokens": 2 });
+        json!({ "custom_id": model, "url": "/v1/completions", "body": body }).to_string()
+    };
+    let input = home.path().join("in.jsonl");
+    std::fs::write(&input, ["second", "first"].map(line).join("\n")).unwrap();
+    let run = |more: &[&str], out: &str| {
+        let out = home.path().join(out);
+        let args = ["batch", input.to_str().unwrap(), out.to_str().unwrap(), "--ctx", "256"];
+        let (code, _, err) = crate::home::told(&home.run(&[&args[..], more].concat()));
+        assert_eq!(code, Some(0), "{err}");
+        let text = std::fs::read_to_string(out).unwrap();
+        let answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names = |answer: &Value| {
+            let answered = &answer["response"]["body"]["model"];
+            (answer["custom_id"].as_str().unwrap().to_owned(), answered.as_str().unwrap().to_owned())
+        };
+        (answers.iter().map(names).collect::<std::collections::BTreeMap<_, _>>(), err)
+    };
+    let (named, _) = run(&[], "out.jsonl");
+    assert!(named.iter().all(|(asked, answered)| asked == answered), "{named:?}");
+    let (named, said) = run(&["--model", &fixture("llama-mixed.gguf")], "other.jsonl");
+    assert!(named.values().all(|answered| answered == "llama-mixed"), "{named:?}");
+    assert!(said.contains("requests name first, second: llama-mixed answers them"), "{said}");
+}
+
 #[test]
 fn a_batch_that_was_killed_goes_on_and_answers_each_request_once() {
     let folder = tempfile::tempdir().unwrap();
