@@ -135,8 +135,9 @@ impl First {
         // `models/x` may be ORG/REPO; where that folder is here, it is a file that is missing.
         let folder = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
         let slashes = text.matches('/').count();
-        let repository = text.starts_with("hf:") || (slashes == 1 && !folder && !text.starts_with(['.', '~', '/']));
-        if path.exists() || (!url && !text.starts_with("hf:") && text.to_lowercase().ends_with(".gguf")) {
+        let hub = text.starts_with("hf:") || text.starts_with("hf.co/");
+        let repository = hub || (slashes == 1 && !folder && !text.starts_with(['.', '~', '/']));
+        if path.exists() || (!url && !hub && text.to_lowercase().ends_with(".gguf")) {
             return Self::Path(path.to_path_buf());
         }
         if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
@@ -248,9 +249,17 @@ mod tests {
         {
             assert_eq!(kind(path), "path", "{path}");
         }
-        for remote in
-            ["hf:o/r", "hf:o/r:Q4_K_M", "o/r", "o/r:q4_0", "https://h/m.gguf", "http://h/a b.gguf", "hf:o/r/m.gguf"]
-        {
+        for remote in [
+            "hf:o/r",
+            "hf:o/r:Q4_K_M",
+            "o/r",
+            "o/r:q4_0",
+            "https://h/m.gguf",
+            "http://h/a b.gguf",
+            "hf:o/r/m.gguf",
+            "hf.co/o/r",
+            "hf.co/o/r:Q4_0",
+        ] {
             assert_eq!(kind(remote), "remote", "{remote}");
         }
         for name in ["qwen3:0.6b", "hello"] {

@@ -184,7 +184,7 @@ fn gone(model: &Path, error: Error) -> Error {
     }
     Error::usage(format!(
         "The last chat was held with {}, which is not there any more. Bring it back, or take what was said to another model: \
-         tokki history --show 1 --json > chat.json, then /load chat.json in a chat. tokki run --continue MODEL goes on with the \
+         tokki history --show 1 --json > last-chat.json, then /load last-chat.json in a chat. tokki run --continue MODEL goes on with the \
          last chat of that model.",
         model.display()
     ))

@@ -131,6 +131,7 @@ pub fn text(place: &str, bytes: Vec<u8>) -> Result<String> {
     let text = String::from_utf8(bytes).map_err(|why| {
         let at = why.utf8_error().valid_up_to();
         Error::input(place, "text in UTF-8", format!("an invalid byte at {at}"))
+            .hint("convert it first; from Korean, for example: iconv -f CP949 -t UTF-8")
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

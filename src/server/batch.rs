@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::channel;
@@ -133,7 +133,7 @@ pub fn batch(
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Outcome> {
     let (file, done) = open_output(output)?;
-    let mut journal = AnswerFiles { answers: file, errors: None };
+    let mut journal = AnswerFiles { answers: file, errors: None, path: output.to_owned() };
     let mut outcome = Outcome { lines: lines.len(), ..Outcome::default() };
     let (before, left): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| done.contains_key(&line.custom_id));
     outcome.before = before.len();
@@ -162,6 +162,8 @@ pub(super) struct AnswerFiles {
     pub(super) answers: File,
     /// Those that are errors, where they have a file of their own.
     pub(super) errors: Option<File>,
+    /// The first file, for people.
+    pub(super) path: PathBuf,
 }
 
 impl AnswerFiles {
@@ -176,7 +178,7 @@ impl AnswerFiles {
         written.map_err(|why| {
             // Half a line is none.
             let _ = whole.and_then(|whole| file.set_len(whole));
-            Error::failed("the output of the batch", format!("it cannot be written: {why}"))
+            Error::io(&self.path, FileAction::Write, why)
         })
     }
 }

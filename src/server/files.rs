@@ -394,7 +394,7 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
     let (answers, mut done) = state.files.open_answers(&output)?;
     let (refused, done_before) = state.files.open_answers(&errors)?;
     done.extend(done_before);
-    let mut journal = batch::AnswerFiles { answers, errors: Some(refused) };
+    let mut journal = batch::AnswerFiles { answers, errors: Some(refused), path: state.files.path(&output) };
     object["output_file_id"] = output.clone().into();
     object["in_progress_at"] = now().into();
     if object["status"] == "validating" {

@@ -366,6 +366,10 @@ fn no_such_file(path: &Path) -> Error {
     let beside: Vec<String> = beside.filter_map(|name| name.into_string().ok()).collect();
     let near = suggest::nearest(&name, beside.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")));
     let near = near.map(|near| format!(" Did you mean {}?", path.with_file_name(near).display()));
+    // A model of the store is named without the ending that its file has.
+    let stem = name.strip_suffix(".gguf").filter(|_| path.components().count() == 1).unwrap_or_default();
+    let stored = || Store::open().ok()?.find(stem).ok()?.map(|model| format!(" The store has {}.", model.name));
+    let near = near.or_else(|| stored().filter(|_| !stem.is_empty()));
     Error::usage(format!("No such file: {}.{}", path.display(), near.unwrap_or_default())).of(ErrorKind::NotFound)
 }
 

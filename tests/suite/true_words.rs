@@ -115,6 +115,17 @@ fn what_cannot_be_read_is_not_damaged() {
 }
 
 #[test]
+fn a_model_of_the_store_is_found_by_the_name_of_its_file() {
+    let home = Home::new();
+    let (code, _, err) = told(&home.run(&["import", model("llama.gguf").to_str().unwrap(), "--name", "mine"]));
+    assert_eq!(code, Some(0), "{err}");
+    let (code, _, err) = told(&home.run(&["run", "mine.gguf", "Hello"]));
+    assert!(code == Some(2) && err.contains("No such file: mine.gguf. The store has mine."), "{err}");
+    let (_, _, err) = told(&home.run(&["run", "yours.gguf", "Hello"]));
+    assert!(err.contains("No such file") && !err.contains("The store"), "{err}");
+}
+
+#[test]
 fn a_link_whose_file_is_gone_can_be_removed() {
     let home = Home::new();
     let file = home.path().join("m.gguf");
