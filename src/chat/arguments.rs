@@ -274,7 +274,7 @@ mod tests {
         Tools::read(&[
             json!({"type": "function", "function": {"name": "weather", "parameters": parameters}}),
             json!({"type": "function", "function": {"name": "now", "parameters": {}}}),
-            json!({"type": "function", "function": {"name": "free"}}),
+            json!({"type": "function", "function": {"name": "free", "parameters": true}}),
         ])
         .unwrap()
     }

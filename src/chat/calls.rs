@@ -47,11 +47,15 @@ impl Tools {
     /// # Errors
     /// What is wrong with which tool, in words.
     pub fn read(tools: &[Value]) -> Result<Self, String> {
+        let none = || json!({ "type": "object", "properties": {}, "additionalProperties": false });
         let one = |(index, tool): (usize, &Value)| {
             let function = if tool["function"].is_object() { &tool["function"] } else { tool };
             let name = function["name"].as_str().filter(|name| !name.is_empty());
             let name = name.ok_or_else(|| format!("tool {index} has no function with a name"))?;
-            Ok((name.to_owned(), function["parameters"].clone()))
+            Ok((
+                name.to_owned(),
+                if takes_none(&function["parameters"]) { none() } else { function["parameters"].clone() },
+            ))
         };
         let tools = tools.iter().enumerate().map(one).collect::<Result<_, String>>()?;
         Ok(Self { tools })
@@ -120,6 +124,16 @@ impl Tools {
             _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         }
     }
+}
+
+/// Whether a tool that says this of its parameters has none: nothing at all, or an empty list of them.
+fn takes_none(parameters: &Value) -> bool {
+    let Value::Object(map) = parameters else { return parameters.is_null() };
+    let silent = !["additionalProperties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"]
+        .iter()
+        .any(|word| map.contains_key(*word));
+    let empty = |name: &str| map.get(name).is_none_or(|of| of.as_object().is_some_and(Map::is_empty));
+    map.is_empty() || (silent && map.contains_key("properties") && empty("properties"))
 }
 
 /// A schema that one of these fits.

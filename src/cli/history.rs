@@ -78,7 +78,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         ]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
-    result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN (UTC)", "MODEL", "QUESTIONS", "FIRST"], &rows))
+    result(|out| table(out, Paint::stdout(), &["NUMBER", "BEGAN", "MODEL", "QUESTIONS", "FIRST"], &rows))
 }
 
 /// The chat of this number of the list.

@@ -52,8 +52,14 @@ impl KeptChat {
         }
     }
 
-    /// The day and minute at which it began, in universal time.
+    /// The day and minute at which it began, by the clock of the place where that is asked.
     pub fn began(&self) -> String {
+        let time = self.id.get(..19).and_then(|time| time.split_once('T'));
+        let time =
+            time.and_then(|(day, time)| format!("{day}T{}Z", time.replace('-', ":")).parse::<jiff::Timestamp>().ok());
+        if let Some(time) = time {
+            return time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+        }
         let text = self.id.get(..16).unwrap_or(&self.id).replace('T', " ");
         match text.char_indices().nth(13) {
             Some((at, '-')) => format!("{}:{}", &text[..at], &text[at + 1..]),
@@ -282,6 +288,9 @@ mod tests {
         assert_eq!(chats.last(Some(Path::new("/a.gguf"))).unwrap(), first);
         assert!(first.says("sea") && !first.says("lake") && first.questions() == 1);
         assert_eq!(second.began(), "9999-12-31 23:59");
+        let winter = KeptChat { id: "2026-01-02T03-04-05-1".into(), ..second.clone() };
+        let here = "2026-01-02T03:04:05Z".parse::<jiff::Timestamp>().unwrap().to_zoned(jiff::tz::TimeZone::system());
+        assert_eq!(winter.began(), here.strftime("%Y-%m-%d %H:%M").to_string());
         first.messages[0]["content"] = json!("a.md:\n```\n# A\n```\n\nWhat is it?");
         assert_eq!(first.title(), "What is it?");
         // A summary takes the place of what was asked, and not of its title.

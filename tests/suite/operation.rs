@@ -1093,3 +1093,16 @@ fn llama_servers_flags_are_translated_or_told() {
         assert!(out.is_empty() && told.contains(words), "{flags}: {out} {told}");
     }
 }
+
+/// A tool that lists no parameters takes none: no argument is made up for it.
+#[test]
+fn a_tool_without_parameters_is_called_without_arguments() {
+    let server = serve(&[]);
+    for parameters in [json!({ "type": "object", "properties": {} }), json!({}), Value::Null] {
+        let tool = json!({ "type": "function", "function": { "name": "now", "parameters": parameters } });
+        let body = chat(&json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 90 }));
+        let answer = server.post("/v1/chat/completions", &body).json();
+        let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        assert_eq!([&call["name"], &call["arguments"]], ["now", "{}"], "{answer}");
+    }
+}
