@@ -57,6 +57,7 @@ fn estimate(ahead: &Estimate, model: &Model, pool: &Pool) -> Result<()> {
     let writes = not_generative(&model.spec).is_none();
     let time = match ahead.answers {
         Some(most) if ahead.requests >= MANY && writes && can_be_tried(model) => {
+            output::say("tokki: trying for some seconds how fast this machine is, to tell how long the batch takes");
             let speed = Speed::measure(model, pool, &[KvKind::F16])?;
             let read = ahead.prompt as f64 / speed.prefill(DEFAULT_BATCH, 0, KvKind::F16);
             let seconds = read + most as f64 / speed.decode(DEFAULT_BATCH, KvKind::F16);

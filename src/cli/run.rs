@@ -230,11 +230,29 @@ fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// How much to think. What the environment or the configuration says holds for all models: where this one cannot think so, it
+/// does as it does by itself, which a flag must not be taken for.
+fn thinking_of(settings: &Settings, conversation: &Conversation) -> chat::ThinkingMode {
+    let wanted = thinking(settings);
+    let flag = settings.get("thinking").is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
+    let Some(able) = conversation.capabilities().filter(|_| !flag) else { return wanted };
+    match wanted.apply(able, &mut chat::Vars::default()) {
+        Ok(()) => wanted,
+        Err(why) => {
+            // A model that never thinks is none that the setting was made for.
+            if able.thinking != chat::Thinking::None {
+                output::say(&format!("tokki: the setting thinking is left out: {why}"));
+            }
+            chat::ThinkingMode::Default
+        }
+    }
+}
+
 fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
     let mut wishes = Wishes {
         seed: random_seed(),
         stop: args.stop.clone(),
-        thinking: thinking(settings),
+        thinking: thinking_of(settings, conversation),
         special: args.special,
         ..Wishes::default()
     };

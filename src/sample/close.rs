@@ -44,9 +44,19 @@ fn is_one_sided(schema: &Value) -> bool {
     let has = |word: &str| map.contains_key(word);
     let sides = ["allOf", "anyOf", "oneOf", "$ref"].iter().filter(|word| has(word)).count();
     let all = map.get("allOf").and_then(Value::as_array).map_or(0, Vec::len);
-    let several =
-        SEVERAL_SIDES.iter().any(|word| has(word)) || all > 1 || sides > 1 || (sides == 1 && has("properties"));
+    let mut sided = SEVERAL_SIDES.iter().filter_map(|word| map.get(*word));
+    let several = sided.any(|side| has("properties") || speaks_of_names(side))
+        || all > 1
+        || sides > 1
+        || (sides == 1 && has("properties"));
     !several && inner(map).all(is_one_sided)
+}
+
+/// Whether a schema, or one within it, says something of an object's names.
+fn speaks_of_names(schema: &Value) -> bool {
+    let own = ["properties", "required", "$ref"];
+    let Value::Object(map) = schema else { return false };
+    own.iter().any(|word| map.contains_key(*word)) || inner(map).any(speaks_of_names)
 }
 
 fn close_all(schema: &mut Value) {
@@ -94,6 +104,8 @@ mod tests {
         assert_eq!(closed(inner.clone()), shut);
         assert_eq!(closed(json!({"items": inner})), json!({"items": shut}));
         assert_eq!(closed(json!({"anyOf": [inner, {"type": "null"}]})), json!({"anyOf": [shut, {"type": "null"}]}));
+        let not = json!({"properties": {"a": {"not": {"type": "string"}}}});
+        assert_eq!(closed(not)["additionalProperties"], false);
         let named = |of: &Value| json!({"$defs": {"properties": of}, "allOf": [{"$ref": "#/$defs/properties"}]});
         assert_eq!(closed(named(&inner)), named(&shut));
         for open in [
@@ -108,6 +120,8 @@ mod tests {
             json!({"properties": {"a": {"properties": {"x": {}}}}, "if": {"required": ["b"]}}),
             json!({"properties": {"a": {}}, "$ref": "#/$defs/b", "$defs": {"b": {"properties": {"b": {}}}}}),
             json!({"const": {"properties": {"a": {}}}}),
+            json!({"properties": {"a": {}}, "not": {"minProperties": 2}}),
+            json!({"anyOf": [{"properties": {"a": {}}}, {"not": {"required": ["a"]}}]}),
             json!(true),
         ] {
             assert_eq!(closed(open.clone()), open);

@@ -402,6 +402,9 @@ fn presets_hold_for_their_model_alone() {
     assert_eq!(tokens("llama.gguf", &[]), 2);
     assert_eq!(tokens("llama.gguf", &["--max-tokens", "3"]), 3, "a flag beats it");
     assert!(tokens("llama-mixed.gguf", &[]) > 2);
+    // What is set for all models is no order for one that cannot.
+    fs::write(&config, "max_tokens = 2\nthinking = \"on\"\n").unwrap();
+    assert_eq!(tokens("llama.gguf", &[]), 2);
     let holds = |args: &[&str]| {
         let mut show = home.command(&[&["config", "show"], args].concat());
         let (code, out, err) = told(&show.env("TOKKI_CONFIG", &config).output().unwrap());
