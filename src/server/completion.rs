@@ -147,7 +147,10 @@ async fn complete(state: Arc<State>, call: Call, model: Arc<Served>, mut fields:
     };
     let mut response = if stream {
         let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
-        stream::respond_all(begun, CompletionStream { heads: Vec::new(), form, pending: Vec::new() })
+        stream::respond_all(
+            begun,
+            CompletionStream { heads: Vec::new(), form, pending: Vec::new(), new_lines: Vec::new() },
+        )
     } else {
         let single = prompts.len() == 1;
         let mut all = Vec::new();
@@ -317,10 +320,13 @@ struct CompletionStream {
     form: Written,
     /// Of each answer, a token whose text has not come yet, where probabilities are told.
     pending: Vec<Option<Logprob>>,
+    /// Of each answer, whether a line has ended in it.
+    new_lines: Vec<bool>,
 }
 
 impl CompletionStream {
     fn chunk(&mut self, choice: usize, text: &str, tokens: &[u32]) -> String {
+        self.new_lines[choice] |= text.contains('\n');
         let mut object = json!({ "index": choice, "content": text, "tokens": tokens, "stop": false });
         if let Some(chosen) = self.pending[choice].take() {
             let llm = &self.heads[choice].llm;
@@ -337,6 +343,7 @@ impl EventWriter for CompletionStream {
     fn begin(&mut self, running: &Running) -> String {
         self.heads.resize(self.heads.len() + running.n, Head::new(running));
         self.pending.resize(self.heads.len(), None);
+        self.new_lines.resize(self.heads.len(), false);
         ":\n\n".to_owned()
     }
 
@@ -352,7 +359,9 @@ impl EventWriter for CompletionStream {
             Progress::Done { choice, stats, tokens } => {
                 let waiting = self.pending[choice].is_some() || !tokens.is_empty();
                 let before = if waiting { self.chunk(choice, "", &tokens) } else { String::new() };
-                before + &data(&self.heads[choice].last(choice, "", &stats, &self.form))
+                let mut last = self.heads[choice].last(choice, "", &stats, &self.form);
+                last["has_new_line"] = self.new_lines[choice].into();
+                before + &data(&last)
             }
             Progress::Prefill { choice, done, total, cached, seconds } if self.form.progress => {
                 let (progress, timings) = prefill(done, total, cached, seconds);

@@ -9,11 +9,12 @@ use super::resume;
 use super::routes::{Call, State, json as respond_json};
 use crate::engine::Engine;
 use crate::error::FileAction;
-use crate::platform::files::private_folder;
+use crate::platform::files::{make_private, private_folder};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -107,7 +108,13 @@ pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>>
         Some("save") => {
             let (name, path) = file(&state, owner, name)?;
             let served = Arc::clone(&model);
-            let saved = in_background(move || served.engine.save(&tokens, &path)).await?;
+            let saved = in_background(move || {
+                let saved = served.engine.save(&tokens, &path)?;
+                // It holds what was said.
+                let private = File::open(&path).and_then(|file| make_private(&file));
+                private.map_err(|why| crate::Error::io(&path, FileAction::Write, why)).map(|()| saved)
+            });
+            let saved = saved.await?;
             json!({ "id_slot": id, "filename": name, "n_saved": saved, "timings": { "save_ms": ms(start) } })
         }
         Some("restore") => {

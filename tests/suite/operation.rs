@@ -735,6 +735,9 @@ fn each_model_has_its_own_slots_and_properties() {
     assert_eq!((server.get("/props?model=none").status, server.get("/slots?model=none").status), (404, 404));
     let save = |body: Value| server.post("/slots/1?action=save", &body).json()["n_saved"].as_u64();
     assert_eq!(save(json!({ "filename": "a", "model": "second" })), Some(0));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(Path::new(slots).join("a")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "what was said is its owner's");
     assert!(save(json!({ "filename": "a", "model": "llama" })) > Some(3));
 }
 
@@ -1074,6 +1077,7 @@ fn llama_servers_flags_are_translated_or_told() {
     assert!(run("LLAMA_ARG_MLOCK=maybe -m m").1.contains("on or off"));
     assert!(run("LLAMA_ARG_LORA=x -m m").1.contains("--lora is not supported"));
     assert!(run("LLAMA_ARG_ROPE_SCALING_TYPE=yarn -m m").1.contains("--rope-scaling is not supported"));
+    assert!(run("LLAMA_ARG_NO_ENDPOINT_SLOTS=1 -m m -t 0").0.contains("--no-slots"));
     assert!(run("-m m --port=8099").0.contains("--port 8099"));
     assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
