@@ -201,6 +201,16 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
             tell(&format!("--{key}"), "this model does not think");
         }
     }
+    let Ok(params) = conversation.sampling(&settings.sampling()).map(|sampling| sampling.params()) else { return };
+    let dry = ["dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"];
+    for (off, keys, by) in [
+        (!params.is_dry(), &dry[..], "dry_multiplier"),
+        (params.xtc_probability <= 0.0, &["xtc_threshold"], "xtc_probability"),
+    ] {
+        for key in keys.iter().filter(|key| off && given(key)) {
+            tell(&format!("--{}", key.replace('_', "-")), &format!("{by} is 0"));
+        }
+    }
 }
 
 /// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply

@@ -287,6 +287,16 @@ fn every_key_of_set_is_applied_or_refused_with_the_way() {
         let shown = chat.ask(&format!("/set {key} {value}"));
         assert!(shown.contains(&flag) && !shown.contains(&format!("{key} = ")), "{shown}");
     }
+    // The way as it has to be typed, and none where a chat has no such flag.
+    assert!(chat.ask("/set interleave true").contains("--interleave=true"));
+    for key in ["billing_line keep", "log text"] {
+        let shown = chat.ask(&format!("/set {key}"));
+        assert!(shown.contains("a setting of tokki serve") && !shown.contains("start it with"), "{shown}");
+    }
+    assert!(
+        chat.ask("/set thoughts default").contains("thoughts: ")
+            && chat.ask("/set thinking default").contains("by itself")
+    );
     for key in ["home /x", "offline true", "hub https://x.y", "mirror https://x.y", "connections 8", "part_size 1M"] {
         let shown = chat.ask(&format!("/set {key}"));
         assert!(shown.contains("fetching models") && !shown.contains(" = "), "{shown}");

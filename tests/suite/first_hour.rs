@@ -119,6 +119,8 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["run", &llama, "hi", "--temperature"]), "--temperature needs a value"),
         (typed(&home, &["completions", "tcsh"]), "takes bash"),
         (run(&["hi", "--thinking", "on"]), "This model does not think"),
+        (run(&["hi", "--max-tokens", "1", "--dry-base", "2"]), "--dry-base changes nothing: dry_multiplier is 0"),
+        (run(&["hi", "--max-tokens", "1", "--xtc-threshold", "0.2"]), "--xtc-threshold changes nothing: xtc_prob"),
         (typed(&home, &["import", &llama, "--name", "my model"]), "cannot be a model's name"),
         (run(&["hi", "--session", "models"]), "models is a folder, not a file"),
         (run(&["hi", "--session", "note.txt"]), "note.txt is not a session of tokki"),

@@ -114,8 +114,20 @@ const SET: &[(&[&str], Setter)] = &[
         let at_start = chat.settings.system().unwrap_or_else(|| "-".to_owned());
         system(chat, if value == "default" { &at_start } else { value })
     }),
-    (&["thinking"], |chat, _, value| think(chat, value)),
-    (&["thoughts"], |chat, _, value| view(chat, value)),
+    (&["thinking"], |chat, _, value| match value {
+        "default" => {
+            chat.wishes.thinking = ThinkingMode::Default;
+            think(chat, "")
+        }
+        _ => think(chat, value),
+    }),
+    (&["thoughts"], |chat, _, value| match value {
+        "default" => {
+            chat.thoughts = super::show::view(&Settings::default());
+            think(chat, "")
+        }
+        _ => view(chat, value),
+    }),
     (&["stop"], |chat, _, value| stop(chat, value)),
     (&["history"], keep_chats),
     (&["overflow"], |chat, key, value| {
@@ -244,8 +256,21 @@ fn apply(chat: &mut Chat, settings: Settings) -> Result<()> {
 fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // A value that no start would take either is told first.
     drop(chat.settings.clone().with_text(key, value)?);
-    let flag = key.replace('_', "-");
-    Err(Error::usage(format!("{key} counts at the start. /save the chat, leave, and start it with --{flag} {value}.")))
+    let (flag, all) = (key.replace('_', "-"), super::super::whole::command());
+    let has = |command: &clap::Command| command.get_arguments().find(|arg| arg.get_long() == Some(&flag)).cloned();
+    let within = |arg: &clap::Arg| if arg.is_require_equals_set() { '=' } else { ' ' };
+    let own = all.find_subcommand("run").and_then(has).or_else(|| has(&all));
+    Err(Error::usage(match own {
+        Some(arg) => {
+            let between = within(&arg);
+            format!("{key} counts at the start. /save the chat, leave, and start it with --{flag}{between}{value}.")
+        }
+        None => {
+            let others = all.get_subcommands().filter(|command| has(command).is_some());
+            let others: Vec<String> = others.map(|command| format!("tokki {}", command.get_name())).collect();
+            format!("{key} is a setting of {}, and of no use to a chat.", others.join(", "))
+        }
+    }))
 }
 
 fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
