@@ -402,9 +402,6 @@ fn presets_hold_for_their_model_alone() {
     assert_eq!(tokens("llama.gguf", &[]), 2);
     assert_eq!(tokens("llama.gguf", &["--max-tokens", "3"]), 3, "a flag beats it");
     assert!(tokens("llama-mixed.gguf", &[]) > 2);
-    // What is set for all models is no order for one that cannot.
-    fs::write(&config, "max_tokens = 2\nthinking = \"on\"\n").unwrap();
-    assert_eq!(tokens("llama.gguf", &[]), 2);
     let holds = |args: &[&str]| {
         let mut show = home.command(&[&["config", "show"], args].concat());
         let (code, out, err) = told(&show.env("TOKKI_CONFIG", &config).output().unwrap());
@@ -416,6 +413,9 @@ fn presets_hold_for_their_model_alone() {
     let (own, other) = (holds(&[own.to_str().unwrap()]), holds(&[other.to_str().unwrap()]));
     assert!(own.len() == 1 && own[0].contains(" 2 ") && own[0].ends_with("[models.llama]"), "{own:?}");
     assert!(other.len() == 1 && other[0].contains(" 9 ") && other[0].ends_with("config.toml"), "{other:?}");
+    // What is set for all models is no order for one that cannot.
+    fs::write(&config, "max_tokens = 2\nthinking = \"on\"\n").unwrap();
+    assert_eq!(tokens("llama.gguf", &[]), 2);
     fs::write(&config, "[models.llama]\nhome = \"/x\"\n").unwrap();
     let refused = told(&home.command(&["config", "show"]).env("TOKKI_CONFIG", &config).output().unwrap());
     assert!(refused.0 == Some(2) && refused.2.contains("home"), "{}", refused.2);
