@@ -701,9 +701,9 @@ fn presets_and_lists_are_of_each_model() {
     assert_eq!(server.get("/v1/models/llama").json()["max_model_len"], 512);
     assert_eq!(server.get("/api/tags").json()["models"][at]["details"]["family"], "llama");
     let written = |model: &str, more: Value| {
-        let more = with(json!({ "model": model }), more);
-        let answer = server.post("/v1/chat/completions", &chat(&with(json!({ "ignore_eos": true }), more))).json();
-        answer["usage"]["completion_tokens"].as_u64()
+        let messages = json!([{ "role": "user", "content": "Hello" }]);
+        let body = with(json!({ "model": model, "messages": messages, "ignore_eos": true }), more);
+        server.post("/v1/chat/completions", &body).json()["usage"]["completion_tokens"].as_u64()
     };
     assert_eq!(written("llama", json!({})), Some(2));
     assert_eq!(written("llama", json!({ "max_tokens": 4 })), Some(4), "a request beats it");
