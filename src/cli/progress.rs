@@ -26,6 +26,8 @@ pub(super) struct Bar {
 struct Shown {
     bar: ProgressBar,
     last: Instant,
+    /// Something has come.
+    begun: bool,
     waits: bool,
     lines: ProgressLines,
 }
@@ -78,20 +80,23 @@ impl StoreProgress for Bar {
     fn begin(&self, what: &str, total: u64, done: u64) {
         // ProgressBar::new draws nothing where stderr is no terminal.
         let bar = ProgressBar::new(total).with_message(what.to_owned());
-        dress(&bar, DISK);
+        dress(&bar, BEGINS);
         // What is there already is seen before the speed is reckoned, so that it does not count as fetched now.
         bar.set_position(done);
         bar.tick();
         bar.reset_eta();
-        let shown = Shown { bar, last: Instant::now(), waits: false, lines: ProgressLines::new() };
+        let shown = Shown { bar, last: Instant::now(), begun: false, waits: false, lines: ProgressLines::new() };
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
     }
 
     fn advance(&self, bytes: u64) {
         let mut shown = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Shown { bar, last, waits, lines }) = shown.as_mut() else { return };
+        let Some(Shown { bar, last, begun, waits, lines }) = shown.as_mut() else { return };
         if bytes > 0 {
             *last = Instant::now();
+            if !std::mem::replace(begun, true) {
+                dress(bar, DISK);
+            }
         }
         let still = last.elapsed() >= PATIENCE;
         if std::mem::replace(waits, still) != still {
@@ -121,7 +126,8 @@ impl StoreProgress for Bar {
         let free = plan::free_memory(&Machine::read());
         let fit = match total {
             Some(total) if total > free => format!("; more than the {} of memory that are free", show_bytes(free)),
-            _ => String::new(),
+            Some(_) => format!("; it fits into the {} of memory that are free", show_bytes(free)),
+            None => String::new(),
         };
         let source = if source == name { "the catalogue" } else { source };
         say(&format!("tokki: {name} is not here yet: a file {size} from {source}{fit}"));
@@ -249,6 +255,8 @@ pub(super) fn reading(what: &'static str, total: u64) -> ProgressBar {
 /// Bytes with their speed.
 const DISK: &str =
     "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+/// Bytes of which none have come: there is no speed to tell.
+const BEGINS: &str = "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}";
 /// Bytes of which none come.
 const WAITS: &str =
     "{msg}  {percent:>3}% [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, nothing comes: waiting";
@@ -260,6 +268,7 @@ fn narrowed(template: &'static str, columns: usize, message: usize) -> &'static 
     match template {
         _ if columns >= NUMBERS + message => template,
         WAITS => "{wide_msg} {percent:>3}%, waiting",
+        BEGINS => "{wide_msg} {percent:>3}%",
         _ => "{wide_msg} {percent:>3}%, {eta} left",
     }
 }

@@ -447,6 +447,7 @@ fn run_fetches_what_is_not_here() {
     let (code, out, err) = run("hf:o/r");
     assert_eq!(code, Some(0), "{err}");
     assert!(!out.is_empty() && err.contains("is not here yet") && err.contains("hf:o/r/M-Q4_K_M.gguf"), "{err}");
+    assert!(err.contains("; it fits into the ") && err.contains("of memory that are free"), "{err}");
     let (code, again, err) = run("M-Q4_K_M");
     assert!(code == Some(0) && again == out && !err.contains("not here yet"), "{err}");
     for (what, why) in [("hello", "tokki list"), ("my model.gguf", "No such file"), ("./none", "No such file")] {
