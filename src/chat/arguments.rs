@@ -274,7 +274,6 @@ mod tests {
         Tools::read(&[
             json!({"type": "function", "function": {"name": "weather", "parameters": parameters}}),
             json!({"type": "function", "function": {"name": "now", "parameters": {}}}),
-            json!({"type": "function", "function": {"name": "free", "parameters": true}}),
         ])
         .unwrap()
     }
@@ -354,7 +353,6 @@ mod tests {
         for answer in [
             "plain text with \"name\": \"weather\", \"arguments\": {",
             "{\"name\": \"unknown\", \"arguments\": {\"a\": 1}}",
-            "<tool_call>{\"name\": \"free\", \"arguments\": {\"a\": 1}}",
             "<tool_call>{\"arguments\": {\"a\": 1}, \"name\": \"weather\"}",
             "<tool_call>{\"name\": \"weather\", \"arguments\": \"",
             "{\"city\": \"Seoul\"}",

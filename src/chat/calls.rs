@@ -52,10 +52,11 @@ impl Tools {
             let function = if tool["function"].is_object() { &tool["function"] } else { tool };
             let name = function["name"].as_str().filter(|name| !name.is_empty());
             let name = name.ok_or_else(|| format!("tool {index} has no function with a name"))?;
-            Ok((
-                name.to_owned(),
-                if takes_none(&function["parameters"]) { none() } else { function["parameters"].clone() },
-            ))
+            let parameters = &function["parameters"];
+            if !is_of_objects(parameters) {
+                return Err(format!("the parameters of tool {index} ({name}) are no schema of an object"));
+            }
+            Ok((name.to_owned(), if takes_none(parameters) { none() } else { parameters.clone() }))
         };
         let tools = tools.iter().enumerate().map(one).collect::<Result<_, String>>()?;
         Ok(Self { tools })
@@ -124,6 +125,14 @@ impl Tools {
             _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         }
     }
+}
+
+/// Whether objects may fit a schema of arguments, or there is none.
+fn is_of_objects(parameters: &Value) -> bool {
+    let kind = &parameters["type"];
+    let named =
+        kind.is_null() || kind == "object" || kind.as_array().is_some_and(|kinds| kinds.contains(&"object".into()));
+    parameters.is_null() || (parameters.is_object() && named)
 }
 
 /// Whether a tool that says this of its parameters has none: nothing at all, or an empty list of them.

@@ -208,13 +208,39 @@ impl Grammars {
     /// A form that is not valid, not supported, or beyond the limits of work and size.
     pub fn constraint(&self, form: &Form) -> Result<GrammarConstraint> {
         match (self.strict(form), form) {
-            (Err(why), Form::Lenient { rest, .. }) => {
+            (Err(why), Form::Lenient { schema, rest }) => {
+                if let Some(constraint) = self.without_faults(schema, rest) {
+                    return Ok(constraint);
+                }
                 let mut constraint = self.strict(&Form::JsonSchema(rest.clone()))?;
                 constraint.warnings.insert(0, format!("the schema is not kept to: {why}"));
                 Ok(constraint)
             }
             (outcome, _) => outcome,
         }
+    }
+
+    /// Of a schema with alternatives those that can be kept to, each tried by itself; of the others what is left in `rest`, which
+    /// has the same alternatives.
+    fn without_faults(&self, schema: &serde_json::Value, rest: &serde_json::Value) -> Option<GrammarConstraint> {
+        let (all, left) = (schema["anyOf"].as_array()?, rest["anyOf"].as_array()?);
+        let form = |schema: serde_json::Value| Form::Lenient { schema, rest: rest.clone() };
+        let (mut mended, mut warnings) = (rest.clone(), Vec::new());
+        for (index, one) in all.iter().enumerate().take(left.len()) {
+            let mut tried = rest.clone();
+            tried["anyOf"][index] = one.clone();
+            match self.strict(&form(tried)) {
+                Ok(_) => mended["anyOf"][index] = one.clone(),
+                Err(why) => {
+                    let name = one["properties"]["name"]["const"].as_str().unwrap_or("an alternative");
+                    warnings.push(format!("the schema of {name} is not kept to: {why}"));
+                }
+            }
+        }
+        let mut constraint = self.strict(&form(mended)).ok().filter(|_| warnings.len() < all.len())?;
+        warnings.append(&mut constraint.warnings);
+        constraint.warnings = warnings;
+        Some(constraint)
     }
 
     fn strict(&self, form: &Form) -> Result<GrammarConstraint> {

@@ -46,6 +46,7 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
         _ => return refuse("an object or a boolean", "another JSON value"),
     };
+    patterns(&mut root, lenient)?;
     close::close(&mut root);
     rewrite::rewrite(&mut root);
     if !lenient {
@@ -235,6 +236,33 @@ fn words(schema: &Value, place: &str, visit: &mut Visit<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Patterns that look around or back are more than a grammar can keep to: refused, or left out.
+fn patterns(schema: &mut Value, lenient: bool) -> Result<()> {
+    match schema {
+        Value::Array(items) => items.iter_mut().try_for_each(|item| patterns(item, lenient)),
+        Value::Object(map) => {
+            let odd = map.get("pattern").and_then(Value::as_str).filter(|pattern| looks_around(pattern));
+            if let Some(odd) = odd {
+                if !lenient {
+                    let found = format!("`pattern` {}", odd.chars().take(100).collect::<String>());
+                    return refuse("a regular expression without look-around and back references", found);
+                }
+                map.remove("pattern");
+            }
+            let inner =
+                map.iter_mut().filter(|(word, _)| !matches!(word.as_str(), "const" | "enum" | "default" | "examples"));
+            inner.map(|(_, value)| value).try_for_each(|value| patterns(value, lenient))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn looks_around(pattern: &str) -> bool {
+    use regex_syntax::ast::ErrorKind::{UnsupportedBackreference, UnsupportedLookAround};
+    let Err(regex_syntax::Error::Parse(why)) = regex_syntax::parse(pattern) else { return false };
+    matches!(why.kind(), UnsupportedBackreference | UnsupportedLookAround)
 }
 
 /// The escapes that texts may have. Where a pattern forbids the quote or the backslash, no text may have it: the compiler

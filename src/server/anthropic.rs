@@ -225,11 +225,15 @@ fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Result<Tools> {
     match choice.get("type").and_then(Value::as_str) {
         None | Some("auto") => common::allow_calls(&tools, ask)?,
         Some("none") => return Ok(Tools::default()),
-        Some("any") => ask.keep_to("tool_choice", common::call_form(&tools, None))?,
+        Some("any") => {
+            let form = common::call_form(&tools, None, &mut ask.warnings);
+            ask.keep_to("tool_choice", form)?;
+        }
         Some("tool") => {
             let name = choice.get("name").and_then(Value::as_str).filter(|name| tools.has(name));
             let name = name.ok_or_else(|| ApiError::field("tool_choice", "it names no tool of this request"))?;
-            ask.keep_to("tool_choice", common::call_form(&tools, Some(name)))?;
+            let form = common::call_form(&tools, Some(name), &mut ask.warnings);
+            ask.keep_to("tool_choice", form)?;
         }
         Some(other) => return Err(ApiError::field("tool_choice.type", format!("'{other}' is not known"))),
     }

@@ -83,7 +83,11 @@ const NO_EFFORTS: usize = 3;
 pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<()> {
     for row in PARAMETERS {
         for key in row.keys {
-            let Some(value) = fields.take(key) else { continue };
+            let Some(mut value) = fields.take(key) else { continue };
+            if *key == "top_p" && value.as_f64() == Some(0.0) {
+                // As at OpenAI: the likeliest token alone.
+                value = f64::from(f32::MIN_POSITIVE).into();
+            }
             row.set(&mut ask.sampling, &value)
                 .map_err(|wanted| fields.wrong(key, format!("{wanted} is wanted, not {}", brief(&value))))?;
         }
@@ -461,7 +465,10 @@ pub(super) fn tools(fields: &mut Fields, vars: &mut Vars, ask: &mut Ask) -> Resu
         }
     };
     match forced {
-        Some(name) => ask.keep_to("tool_choice", call_form(&tools, name))?,
+        Some(name) => {
+            let form = call_form(&tools, name, &mut ask.warnings);
+            ask.keep_to("tool_choice", form)?;
+        }
         None => allow_calls(&tools, ask)?,
     }
     ask.shown = Tools::markers().collect();
@@ -509,9 +516,20 @@ pub(super) fn first_if(mut calls: Vec<ToolCall>, only_one: bool) -> Vec<ToolCall
     calls
 }
 
-/// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out.
-pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
+/// The form of an answer that is a call. Tools' schemas are written by others: what cannot be kept to is left out, and told.
+pub(super) fn call_form(tools: &Tools, name: Option<&str>, warnings: &mut Vec<String>) -> Form {
+    warnings.extend(not_held(tools, name));
     Form::Lenient { schema: tools.schema(name, true), rest: tools.schema(name, false) }
+}
+
+/// What of the schemas of all tools, or of one, the arguments of a call are not held to.
+fn not_held(tools: &Tools, name: Option<&str>) -> Vec<String> {
+    let chosen = tools.names().filter(|tool| name.is_none_or(|name| name == *tool));
+    let told = |tool: &str| {
+        let why = Form::JsonSchema(tools.parameters(tool)?.clone()).check().err()?;
+        Some(format!("tool '{tool}': its schema is not kept to as a whole: {why}"))
+    };
+    chosen.filter_map(told).collect()
 }
 
 /// The model is free to call. Where the answer has to keep a form, it may be a call instead.
@@ -521,6 +539,7 @@ pub(super) fn call_form(tools: &Tools, name: Option<&str>) -> Form {
 pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
     ask.form = match ask.form.take() {
         None => {
+            ask.warnings.extend(not_held(tools, None));
             ask.calls = Some(tools.clone());
             None
         }

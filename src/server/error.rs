@@ -95,6 +95,12 @@ impl ApiError {
         Self { code: Some("model_not_found"), ..Self::not_found(format!("model '{name}' not found")) }
     }
 
+    /// An answer to go on from that is not kept, in the words by which OpenAI's clients know to send the whole conversation.
+    pub(super) fn no_previous(id: &str) -> Self {
+        let why = format!("response '{id}' not found (only the latest are kept): send the whole conversation");
+        Self { code: Some("previous_response_not_found"), ..Self::field("previous_response_id", why) }
+    }
+
     /// A prompt of more tokens than it may have, in the words by which clients of every dialect know that: some then
     /// shorten the conversation by themselves.
     pub(super) fn too_long(tokens: usize, most: usize, context: usize, advice: &str) -> Self {

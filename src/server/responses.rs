@@ -95,6 +95,18 @@ impl Stored {
     }
 }
 
+/// Calls of tools that run at OpenAI's: what came of them is in the messages that follow. Their outputs are called so, too.
+const RAN_ELSEWHERE: [&str; 8] = [
+    "web_search_call",
+    "file_search_call",
+    "computer_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "local_shell_call",
+    "shell_call",
+    "mcp_call",
+];
+
 /// An item of the input as a message, or none for what says nothing to a model.
 fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
     let place = format!("input[{index}]");
@@ -121,6 +133,8 @@ fn turn(llm: &Llm, index: usize, item: Value) -> Result<Option<Value>> {
             Ok(Some(json!({ "role": "tool", "content": output, "tool_call_id": fields.str("call_id")? })))
         }
         Some("reasoning") => Ok(None),
+        // What ran elsewhere is told by the answer that came of it.
+        Some(kind) if RAN_ELSEWHERE.iter().any(|own| kind.strip_suffix("_output").unwrap_or(kind) == *own) => Ok(None),
         Some(kind) => Err(ApiError::field(&place, format!("items of type '{kind}' are not supported"))),
     }
 }
@@ -161,7 +175,7 @@ fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Rea
             let before = |kept: &Kept| {
                 followable(&kept.object).map(|()| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object)))
             };
-            state.stored.find(owner, &id, before)??
+            state.stored.find(owner, &id, before).map_err(|_| ApiError::no_previous(&id))??
         }
         None => Default::default(),
     };

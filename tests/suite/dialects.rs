@@ -639,6 +639,15 @@ fn probabilities_of_completions() {
         let pieces: Vec<Value> = told.iter().flat_map(|part| list(part, name)).collect();
         assert_eq!(pieces, list(&whole, name), "{name}");
     }
+    // The likeliest token alone.
+    let greedy = |more: Value| {
+        let mut body = json!({ "prompt": "Hello", "max_tokens": 8, "ignore_eos": true });
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        let answer = server.post("/v1/completions", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["choices"][0]["text"].clone()
+    };
+    assert_eq!(greedy(json!({ "top_p": 0, "temperature": 1, "seed": 5 })), greedy(json!({ "temperature": 0 })));
     // A letter is one, of however many tokens it is made.
     let body = json!({ "prompt": [5, 6], "max_tokens": 40, "logprobs": 0, "regex": "한글xy" });
     let told = server.post("/v1/completions", &body).json()["choices"][0]["logprobs"].clone();

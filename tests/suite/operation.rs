@@ -1078,6 +1078,9 @@ fn llama_servers_flags_are_translated_or_told() {
     assert!(run("LLAMA_ARG_LORA=x -m m").1.contains("--lora is not supported"));
     assert!(run("LLAMA_ARG_ROPE_SCALING_TYPE=yarn -m m").1.contains("--rope-scaling is not supported"));
     assert!(run("LLAMA_ARG_NO_ENDPOINT_SLOTS=1 -m m -t 0").0.contains("--no-slots"));
+    let (twice, _) = run("-m m --temp 0.1 -np 2 --temperature 0.2 -np 3 -v -v");
+    assert!(twice.contains("--temperature 0.2") && !twice.contains("0.1") && twice.contains("--parallel 3"), "{twice}");
+    assert_eq!(twice.matches("--verbose").count(), 1, "{twice}");
     assert!(run("-m m --port=8099").0.contains("--port 8099"));
     assert!(!run("-m m --version").0.starts_with("serve"), "the binary tells its own");
     for flags in ["--help", "-m m -h"] {
@@ -1095,6 +1098,40 @@ fn llama_servers_flags_are_translated_or_told() {
     ] {
         let (out, told) = run(flags);
         assert!(out.is_empty() && told.contains(words), "{flags}: {out} {told}");
+    }
+}
+
+/// One tool whose schema cannot be kept to takes none of the others' away, and is named; so it is where calls are free.
+#[test]
+fn a_tool_with_an_odd_schema_leaves_the_others_alone() {
+    let server = serve(&[]);
+    let tool = |name: &str, parameters: Value| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
+    let good = json!({ "type": "object", "properties": { "city": { "enum": ["Qxq", "Zvz"] } }, "required": ["city"] });
+    for odd in [
+        json!({ "type": "string", "pattern": "^a(?=b)" }),
+        json!({ "$ref": "#/definitions/zz" }),
+        json!({ "type": "integer", "minimum": 3, "maximum": 1 }),
+        json!({ "enum": null }),
+    ] {
+        let bad = tool("bad", json!({ "type": "object", "properties": { "r": odd }, "required": ["r"] }));
+        let tools = json!([tool("good", good.clone()), bad]);
+        // The name is as good as given: what the small model writes after it is its own.
+        let bias = json!({ "<think>": -100, "b": -100 });
+        let body = json!({ "tools": tools, "tool_choice": "required", "max_tokens": 90, "logit_bias": bias });
+        let reply = server.post("/v1/chat/completions", &chat(&body));
+        let answer = reply.json();
+        let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        let arguments = call["arguments"].as_str().unwrap_or_default();
+        assert!(arguments.contains("Qxq") || arguments.contains("Zvz"), "{odd}: {answer}");
+        assert!(
+            reply.head.lines().any(|line| line.starts_with("x-warnings") && line.contains("bad")),
+            "{odd}: {}",
+            reply.head
+        );
+        let free = json!({ "tools": tools, "max_tokens": 2 });
+        let reply = server.post("/v1/chat/completions", &chat(&free));
+        let told = reply.head.lines().find(|line| line.starts_with("x-warnings")).unwrap_or_default();
+        assert!(told.contains("'bad'") || odd["enum"].is_null() || odd["minimum"].is_i64(), "{odd}: {told}");
     }
 }
 

@@ -596,6 +596,13 @@ fn responses_go_on_from_each_other() {
     assert_eq!(server.get(&path).json()["id"], first["id"]);
     assert_eq!(server.send("DELETE", &path, "", "").status, 200);
     assert_eq!(server.get(&path).status, 404);
+    // By this code clients send the whole conversation.
+    let gone = server.post("/v1/responses", &json!({ "input": "And now?", "previous_response_id": first["id"] }));
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (400, &json!("previous_response_not_found")));
+    let history = json!([{ "type": "web_search_call", "id": "ws_1", "status": "completed" },
+                         { "type": "local_shell_call_output", "id": "ls_1", "output": "x" }, { "role": "user", "content": "Hi" }]);
+    let told = server.post("/v1/responses", &json!({ "input": history, "max_output_tokens": 2 }));
+    assert_eq!(told.status, 200, "{}", told.body);
 }
 
 #[test]
