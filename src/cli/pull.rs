@@ -50,6 +50,12 @@ pub(super) struct PullArgs {
     network: PullFlags,
 }
 
+/// Whether something of what was asked for is here.
+fn is_kept(settings: &Settings, what: &str) -> bool {
+    let of_it = |partial: &store::Partial| partial.order.as_ref().is_some_and(|order| order.what == what);
+    Store::of(settings).is_ok_and(|store| store.partials().iter().any(of_it))
+}
+
 pub(super) fn run(args: &PullArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.network);
     if Path::new(&args.what).is_file() && Store::of(&settings)?.find(&args.what)?.is_none() {
@@ -66,7 +72,7 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
         layout: args.layout.choice(&pays),
     };
     let pulled = store::pull(&settings, request, &Bar::default()).inspect_err(|why| {
-        if matches!(why, Error::Interrupted) && !args.restart {
+        if matches!(why, Error::Interrupted) && !args.restart && is_kept(&settings, &args.what) {
             say("tokki: what has come is kept: the same command goes on with it");
         }
     })?;

@@ -8,6 +8,7 @@ use crate::chat::{Kind, Part};
 use crate::config::{Settings, ThinkingSetting, ThoughtView};
 use crate::engine::Listener;
 use std::io::{IsTerminal, Write};
+use std::time::Instant;
 
 /// Shows an answer as it comes: the answer on stdout, the thought dimmed on stderr where that is a terminal.
 pub(super) struct Show {
@@ -16,6 +17,8 @@ pub(super) struct Show {
     paint: Paint,
     prompt: PromptProgress,
     last: Option<Kind>,
+    /// When a thought began that nobody sees, and the seconds that are told of it.
+    hidden: Option<(Instant, u64)>,
     ends_line: bool,
     /// Lays the answer out where a terminal shows it.
     flow: Option<Flow>,
@@ -36,11 +39,12 @@ impl Show {
             };
         let flow = std::io::stdout().is_terminal().then(|| Flow::new(Paint::stdout()));
         let (paint, prompt) = (Paint::stderr(), PromptProgress::default());
-        Self { json, thoughts, paint, prompt, last: None, ends_line: true, flow }
+        Self { json, thoughts, paint, prompt, last: None, hidden: None, ends_line: true, flow }
     }
 
     /// A newline after the last piece, where it has none.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.reveal();
         if self.last.take() == Some(Kind::Reasoning) {
             // No answer came after the thought, whose last line is still open.
             output::say("");
@@ -49,6 +53,29 @@ impl Show {
             output::piece(&flow.end(output::width().unwrap_or(usize::MAX)))?;
         }
         if !self.ends_line { output::result(|out| writeln!(out)) } else { Ok(()) }
+    }
+}
+
+impl Show {
+    /// Tells a person how long the model has been thinking.
+    fn count(&mut self) {
+        let (began, told) = self.hidden.get_or_insert_with(|| (Instant::now(), u64::MAX));
+        let seconds = began.elapsed().as_secs();
+        if *told != seconds && std::io::stderr().is_terminal() {
+            *told = seconds;
+            let mut err = std::io::stderr();
+            // A closed stderr hides the counter and nothing else.
+            let _ =
+                write!(err, "\r\x1b[K{}", self.paint.dim(&format!("thinking: {seconds} s"))).and_then(|()| err.flush());
+        }
+    }
+
+    /// Takes the counter away again.
+    fn reveal(&mut self) {
+        if self.hidden.take().is_some() && std::io::stderr().is_terminal() {
+            let mut err = std::io::stderr();
+            let _ = write!(err, "\r\x1b[K").and_then(|()| err.flush());
+        }
     }
 }
 
@@ -72,9 +99,12 @@ impl Listener for Show {
                 // A closed stderr hides the thought and nothing else.
                 let _ = write!(err, "{}", self.paint.dim(&text)).and_then(|()| err.flush());
                 self.last = Some(part.kind);
+            } else {
+                self.count();
             }
             return Ok(());
         }
+        self.reveal();
         if self.last == Some(Kind::Reasoning) {
             output::say("\n");
         }

@@ -40,6 +40,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<()> {
             assignment.split_once('=').ok_or_else(|| Error::usage(format!("--var {assignment}: it is NAME=VALUE.")))?;
         vars.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())));
     }
+    check_messages(&vars, &args.messages)?;
     let template = match (&args.template, &args.model) {
         (Some(path), _) => {
             let source = input::read_text(path, input::MAX_TEXT_BYTES)?;
@@ -52,6 +53,28 @@ pub(super) fn run(args: &TemplateArgs) -> Result<()> {
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
     let text = template.with_clock(clock).render(&vars)?;
     super::output::foreign(&text)
+}
+
+/// Messages that no template could read are told by their places, before one trips over them.
+fn check_messages(vars: &Vars, path: &Path) -> Result<()> {
+    let Some(messages) = vars.get("messages") else { return Ok(()) };
+    let wrong = |place: String, wanted: &str| {
+        Err(Error::usage(format!("{}: {place} is wrong: {wanted} is wanted there.", path.display())))
+    };
+    let Some(messages) = messages.as_array() else { return wrong("messages".to_owned(), "a list of messages") };
+    for (index, message) in messages.iter().enumerate() {
+        let place = |name: &str| format!("messages[{index}]{name}");
+        if !message.is_object() {
+            return wrong(place(""), "an object with a role and a content");
+        }
+        if !message["role"].is_string() {
+            return wrong(place(".role"), "a text such as \"user\"");
+        }
+        if !(message["content"].is_string() || message["content"].is_null() || message["content"].is_array()) {
+            return wrong(place(".content"), "a text");
+        }
+    }
+    Ok(())
 }
 
 /// Says what has no effect, or is not what templates know.

@@ -213,9 +213,11 @@ impl Store {
         swept
     }
 
-    /// Unfinished downloads by name: those that can be continued.
+    /// Unfinished downloads by name: those that can be continued. One of which nothing has come is none.
     pub fn partials(&self) -> Vec<Partial> {
-        self.under_way(staging::can_be_continued)
+        let mut all = self.under_way(staging::can_be_continued);
+        all.retain(|partial| partial.bytes > 0);
+        all
     }
 
     /// What imports and arrangements left that were killed, by name: nothing goes on with it, and the next of the same name
