@@ -104,3 +104,20 @@ fn bad_usage() {
     }
     assert_eq!(run(tokki().arg("--messages").arg(&messages)).0, 2);
 }
+
+#[test]
+fn messages_that_are_none_are_told_by_their_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = file(dir.path(), "t.jinja", "{% for m in messages %}{{ m.role + m.content }}{% endfor %}");
+    for (messages, place) in [
+        (json!([{ "foo": 1 }]), "messages[0].role"),
+        (json!([5]), "messages[0] is wrong"),
+        (json!([{ "role": "user", "content": "a" }, { "role": "user", "content": 5 }]), "messages[1].content"),
+        (json!([{ "role": 5, "content": "a" }]), "messages[0].role"),
+        (json!({ "messages": 5 }), "a list of messages"),
+    ] {
+        let path = file(dir.path(), "m.json", messages.to_string());
+        let (code, stdout, stderr) = run(tokki().arg("--template").arg(&template).arg("--messages").arg(path));
+        assert!(code == 2 && stdout.is_empty() && stderr.contains(place), "{messages}: {stderr}");
+    }
+}
