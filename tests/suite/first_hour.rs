@@ -108,6 +108,14 @@ fn what_people_mistype_is_told() {
     fs::write(home.path().join("in.jsonl"), "").unwrap();
     // The most likely token: what a model of random weights draws may also end the answer, or begin a thought.
     let run = |more: &[&str]| typed(&home, &[&["run", &llama], more, &["--ctx", "512", "--temperature", "0"]].concat());
+    for (flag, value, words) in [
+        ("--dry-base", "2", "--dry-base changes nothing: dry_multiplier is 0"),
+        ("--xtc-threshold", "0.2", "--xtc-threshold changes nothing: xtc_probability is 0"),
+        ("--repeat-last-n", "5", "--repeat-last-n changes nothing: no penalty is on"),
+    ] {
+        let (code, _, said) = run(&["hi", "--max-tokens", "1", flag, value]);
+        assert!(code == Some(0) && said.contains(words), "{said}");
+    }
     for (said, words) in [
         (run(&[""]), "The prompt is empty"),
         (run(&["  "]), "The prompt is empty"),
@@ -119,8 +127,6 @@ fn what_people_mistype_is_told() {
         (typed(&home, &["run", &llama, "hi", "--temperature"]), "--temperature needs a value"),
         (typed(&home, &["completions", "tcsh"]), "takes bash"),
         (run(&["hi", "--thinking", "on"]), "This model does not think"),
-        (run(&["hi", "--max-tokens", "1", "--dry-base", "2"]), "--dry-base changes nothing: dry_multiplier is 0"),
-        (run(&["hi", "--max-tokens", "1", "--xtc-threshold", "0.2"]), "--xtc-threshold changes nothing: xtc_prob"),
         (typed(&home, &["import", &llama, "--name", "my model"]), "cannot be a model's name"),
         (run(&["hi", "--session", "models"]), "models is a folder, not a file"),
         (run(&["hi", "--session", "note.txt"]), "note.txt is not a session of tokki"),
