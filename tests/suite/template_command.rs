@@ -110,7 +110,7 @@ fn messages_that_are_none_are_told_by_their_places() {
     let dir = tempfile::tempdir().unwrap();
     let template = file(dir.path(), "t.jinja", "{% for m in messages %}{{ m.role + m.content }}{% endfor %}");
     for (messages, place) in [
-        (json!([{ "foo": 1 }]), "messages[0].role"),
+        (json!([{ "foo": 1 }]), "messages[0] is wrong"),
         (json!([5]), "messages[0] is wrong"),
         (json!([{ "role": "user", "content": "a" }, { "role": "user", "content": 5 }]), "messages[1].content"),
         (json!([{ "role": 5, "content": "a" }]), "messages[0].role"),
