@@ -1,7 +1,8 @@
 //! Where the arguments of a call begin and end, seen while the call is written, so that they can be held to the schema of
 //! their tool. Which tool is called, and whether, stays the model's choice.
 
-use super::calls::{CallFinder, Tools, recipient};
+use super::calls::{CallFinder, recipient};
+use super::tools::Tools;
 use serde_json::Value;
 
 /// What a value of a call has to be.
@@ -243,22 +244,6 @@ fn one(calls: &str, rest: &str, schema: &Value, end: &'static str) -> Option<(us
         _ => Argument::Json(schema.clone(), end),
     };
     Some((place_of(calls, rest), argument))
-}
-
-impl Tools {
-    /// The schema of a tool's argument.
-    fn parameter(&self, tool: &str, name: &str) -> Option<&Value> {
-        let schema = &self.parameters(tool)?["properties"][name];
-        // One that leads elsewhere would be lost without the rest.
-        let leads = schema.to_string().contains("\"$ref\"");
-        (schema.is_object() && !leads).then_some(schema)
-    }
-
-    /// The tool, if there is no other.
-    fn only(&self) -> Option<&str> {
-        let mut names = self.names();
-        names.next().filter(|_| names.next().is_none())
-    }
 }
 
 #[cfg(test)]

@@ -17,9 +17,10 @@ mod segments;
 mod stop;
 mod template;
 mod thinking;
+mod tools;
 
 pub use arguments::{Argument, ArgumentWatch};
-pub use calls::{CallFinder, ToolCall, Tools, any_of};
+pub use calls::{CallFinder, ToolCall};
 pub use loops::{Loop, LoopDetector};
 pub use plain_tools::tell_tools;
 pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
@@ -28,3 +29,4 @@ pub use segments::{Controls, Segment};
 pub use stop::{Piece, StopMatcher};
 pub use template::{Clock, Template, Vars};
 pub use thinking::{Close, ThinkingMode, ThoughtGuard};
+pub use tools::{Tools, any_of};

@@ -2,7 +2,7 @@
 
 use super::kept::Kept;
 use super::{output, progress};
-use crate::config::{MachineFlags, SettingOrigin, Settings};
+use crate::config::{MachineFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
@@ -171,8 +171,7 @@ impl Compute {
             None | Some("auto") if choice.need.total() > free => choice.need.window(free),
             _ => 0,
         };
-        let given = |key: &str| self.settings.get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
-        if given("latent_prefill") && !self.model.spec.layers.iter().any(|layer| layer.is_latent()) {
+        if self.settings.is_flag("latent_prefill") && !self.model.spec.layers.iter().any(|layer| layer.is_latent()) {
             output::say("tokki: --latent-prefill changes nothing: this model has no latent attention");
         }
         let expand_latents = self.settings.latent_prefill().as_deref() == Some("expanded");

@@ -6,7 +6,7 @@ use super::compute::Compute;
 use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
-use crate::config::{MachineFlags, SettingOrigin, Settings};
+use crate::config::{MachineFlags, Settings};
 use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::gguf::layout_name;
 use crate::machine::Machine;
@@ -156,7 +156,7 @@ impl Subject {
 pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let settings = Settings::load()?;
     for key in ["read_ahead", "latent_prefill"] {
-        if settings.clone().with(&args.machine).get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag) {
+        if settings.clone().with(&args.machine).is_flag(key) {
             let flag = key.replace('_', "-");
             return Err(Error::usage(format!("--{flag} is of running a model; it changes nothing that plan says.")));
         }

@@ -7,7 +7,7 @@ use super::output;
 use super::shown::Show;
 use super::turn::{constraint, empty, left_out, random_seed, thinking, timings};
 use crate::chat;
-use crate::config::{SettingOrigin, Settings};
+use crate::config::Settings;
 use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Finish, Turn, Wishes};
 use crate::platform::input;
@@ -193,7 +193,7 @@ fn gone(model: &Path, error: Error) -> Error {
 
 /// Says which flags change nothing with this model.
 fn without_effect(settings: &Settings, conversation: &Conversation) {
-    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
+    let given = |key: &str| settings.is_flag(key);
     let tell = |flag: &str, why: &str| output::say(&format!("tokki: {flag} changes nothing: {why}"));
     let thinks = conversation.capabilities().is_some_and(|able| able.thinking != chat::Thinking::None);
     for key in ["thinking", "thoughts"] {
@@ -220,7 +220,7 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
 /// Refuses flags that would have no effect beside others. What the environment or the configuration says of them is simply
 /// not applied there.
 fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
-    let given = |key: &str| settings.get(key).is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
+    let given = |key: &str| settings.is_flag(key);
     let flag = |key: &str| format!("--{}", key.replace('_', "-"));
     for key in ["system", "thinking", "thoughts"] {
         if args.raw && given(key) {
@@ -248,8 +248,7 @@ fn check_flags(args: &RunArgs, settings: &Settings) -> Result<()> {
 /// does as it does by itself, which a flag must not be taken for.
 fn thinking_of(settings: &Settings, conversation: &Conversation) -> chat::ThinkingMode {
     let wanted = thinking(settings);
-    let flag = settings.get("thinking").is_some_and(|(_, origin)| *origin == SettingOrigin::Flag);
-    let Some(able) = conversation.capabilities().filter(|_| !flag) else { return wanted };
+    let Some(able) = conversation.capabilities().filter(|_| !settings.is_flag("thinking")) else { return wanted };
     match wanted.apply(able, &mut chat::Vars::default()) {
         Ok(()) => wanted,
         Err(why) => {

@@ -57,6 +57,11 @@ impl Settings {
         self.values.get(key).map(|(text, origin)| (text.as_str(), origin))
     }
 
+    /// Whether a flag says so, and not the environment or the file.
+    pub fn is_flag(&self, key: &str) -> bool {
+        matches!(self.get(key), Some((_, SettingOrigin::Flag)))
+    }
+
     pub(super) fn set_flag(&mut self, key: &'static str, text: String) {
         self.values.insert(key, (text, SettingOrigin::Flag));
     }

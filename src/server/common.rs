@@ -523,7 +523,7 @@ pub(super) fn call_form(tools: &Tools, name: Option<&str>, warnings: &mut Vec<St
 }
 
 /// What of the schemas of all tools, or of one, the arguments of a call are not held to.
-fn not_held(tools: &Tools, name: Option<&str>) -> Vec<String> {
+pub(super) fn not_held(tools: &Tools, name: Option<&str>) -> Vec<String> {
     let chosen = tools.names().filter(|tool| name.is_none_or(|name| name == *tool));
     let told = |tool: &str| {
         let why = Form::JsonSchema(tools.parameters(tool)?.clone()).check().err()?;
@@ -539,7 +539,6 @@ fn not_held(tools: &Tools, name: Option<&str>) -> Vec<String> {
 pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
     ask.form = match ask.form.take() {
         None => {
-            ask.warnings.extend(not_held(tools, None));
             ask.calls = Some(tools.clone());
             None
         }

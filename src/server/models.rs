@@ -287,6 +287,15 @@ impl Models {
         tokio::task::spawn_blocking(each).await.unwrap_or_default()
     }
 
+    /// The same of one model.
+    pub(super) async fn describe<T: Send + 'static>(
+        entry: Arc<Entry>,
+        told: impl FnOnce(&Entry, Option<&Card>) -> T + Send + 'static,
+    ) -> std::result::Result<T, ApiError> {
+        let work = tokio::task::spawn_blocking(move || told(&entry, entry.card().as_deref()));
+        work.await.map_err(|_| ApiError::internal("reading the model's header failed"))
+    }
+
     /// Those that are open.
     pub(super) fn open_ones(&self) -> Vec<Arc<Served>> {
         self.entries.iter().filter_map(|entry| entry.served()).collect()

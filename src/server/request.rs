@@ -422,6 +422,7 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         return Err(ApiError::field("id_slot", why));
     }
     let mut warnings = ask.warnings;
+    warnings.extend(ask.calls.iter().flat_map(|tools| common::not_held(tools, None)));
     if has_tools(&ask.input) && !llm.capabilities().is_some_and(|able| able.tools) {
         warnings.push("the template of this model knows no tools: they are described in its first message".to_owned());
     }

@@ -11,7 +11,7 @@ use super::net::probe::probe;
 use super::net::remote::{Remote, Tuning};
 use super::source::{self, PullSource, Repository};
 use super::{Order, Staging, Store, StoreProgress, disk, layout, name};
-use crate::config::{SettingOrigin, Settings};
+use crate::config::Settings;
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -148,9 +148,7 @@ impl Pull<'_> {
         let name = name.or(catalogue::listed(what).map(|listed| listed.name));
         let origin = known.as_ref().and_then(|entry| Some(entry.manifest.as_ref().ok()?.source.clone()));
         let source = source::parse(origin.as_deref().unwrap_or(what), self.net.hub())?;
-        if self.settings.get("mirror").is_some_and(|(_, origin)| *origin == SettingOrigin::Flag)
-            && !matches!(source, PullSource::Catalogue(_))
-        {
+        if self.settings.is_flag("mirror") && !matches!(source, PullSource::Catalogue(_)) {
             return Err(Error::input("`mirror`", "a name of the catalogue", format!("{what:?}"))
                 .hint("a mirror has the files of the catalogue; leave it out"));
         }

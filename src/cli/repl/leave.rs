@@ -13,16 +13,11 @@ impl Leave {
     pub(super) fn watch() -> Self {
         Self { hangup: Hangup::watch(interrupt::leave) }
     }
-
-    /// Whether such a signal came.
-    pub(super) fn asked(&self) -> bool {
-        interrupt::leaving()
-    }
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if self.asked() {
+        if interrupt::leaving() {
             self.hangup.restore();
         }
     }

@@ -85,12 +85,12 @@ pub(super) fn run(
     };
     interrupt::of_a_chat();
     let mut editor = Editor::new(settings.history().unwrap_or(true))?;
-    let leave = Leave::watch();
+    let _leave = Leave::watch();
     chat.greet();
-    let talked = chat.talk(&mut editor, &leave);
+    let talked = chat.talk(&mut editor);
     // Whatever ended the chat, what was said is kept.
     chat.leave()?;
-    if leave.asked() { Err(Error::Interrupted) } else { talked }
+    if interrupt::leaving() { Err(Error::Interrupted) } else { talked }
 }
 
 /// Where stdout leads elsewhere, the chat takes the terminal for its own words, and answers alone go there.
@@ -119,9 +119,9 @@ impl Chat {
     }
 
     /// Questions and answers until the user leaves.
-    fn talk(&mut self, editor: &mut Editor, leave: &Leave) -> Result<()> {
+    fn talk(&mut self, editor: &mut Editor) -> Result<()> {
         let (mut text, mut editing, mut cleared) = (String::new(), false, 0);
-        while !leave.asked() && (!self.left || !self.sent.is_empty()) {
+        while !interrupt::leaving() && (!self.left || !self.sent.is_empty()) {
             if text.is_empty() && self.sent.is_empty() && !editing {
                 (text, editing) = self.unanswered();
             }

@@ -2,7 +2,7 @@
 
 use super::super::card::{self, Card};
 use super::super::error::ApiError;
-use super::super::models::Entry;
+use super::super::models::{Entry, Models};
 use super::super::routes::{Call, State, json as respond_json};
 use super::Result;
 use axum::body::Body;
@@ -45,8 +45,8 @@ pub(in crate::server) async fn models(state: Arc<State>, _: Call) -> Result<Resp
 pub(in crate::server) async fn model(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     // Clients write some characters of a name, such as / and :, by their numbers.
     let name = percent_decode_str(call.uri.path().trim_start_matches("/v1/models/")).decode_utf8_lossy();
-    let own = |entry: &Entry| entry.offer.names.iter().any(|own| *own == *name);
-    let all = state.models.list(model_object).await;
-    let found = state.models.all().iter().zip(all).find(|(entry, _)| own(entry));
-    found.map(|(_, object)| respond_json(&object, &[])).ok_or_else(|| ApiError::no_model(&name))
+    let mut all = state.models.all().iter();
+    let found = all.find(|entry| entry.offer.names.iter().any(|own| *own == *name));
+    let entry = found.ok_or_else(|| ApiError::no_model(&name))?;
+    Ok(respond_json(&Models::describe(Arc::clone(entry), model_object).await?, &[]))
 }
