@@ -5,6 +5,7 @@ mod facts;
 
 use super::compute::Compute;
 use super::output::{Paint, json, result};
+use super::standing::Standings;
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
 use crate::predict::measure;
@@ -151,20 +152,18 @@ fn closed(home: &Path) -> Option<String> {
 
 fn health(store: &Store) -> Result<Health> {
     let models = store.models()?;
-    let (ready, damaged): (Vec<_>, Vec<_>) = models.iter().partition(|entry| entry.path().is_ok());
-    let sizes = ready.iter().filter_map(|entry| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
+    let standings = Standings::of(store);
+    let standing = models.iter().map(|entry| (entry, standings.look(entry)));
+    let (ready, unusable): (Vec<_>, Vec<_>) = standing.partition(|(_, standing)| standing.is_ready());
+    let sizes = ready.iter().filter_map(|(entry, _)| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);
     let bytes = sizes.fold(0, u64::saturating_add);
-    let named = |entry: &crate::store::StoredModel| {
-        let why = entry.path().err().as_ref().map(crate::store::trouble).unwrap_or_default();
-        format!("{} ({why})", entry.name)
-    };
     Ok(Health {
         home: store.home().to_path_buf(),
         unreadable: None,
         closed: closed(store.home()),
         disk_free: free(store.home()),
         ready: ready.len(),
-        damaged: damaged.into_iter().map(named).collect(),
+        damaged: unusable.iter().map(|(entry, standing)| format!("{} ({})", entry.name, standing.state)).collect(),
         partial: store.partials().into_iter().map(|partial| partial.name).collect(),
         bytes,
     })

@@ -2,8 +2,8 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::describe::Description;
-use crate::gguf::{Gguf, RowLayout};
+use super::standing;
+use crate::gguf::RowLayout;
 use crate::store::Store;
 use crate::store::elsewhere::{Elsewhere, FoundModel};
 use crate::units::show_bytes;
@@ -66,7 +66,9 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         }
         let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
         say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
-        remark(&store, &name);
+        if let Ok(path) = store.resolve(&name) {
+            standing::remark(&name, &path);
+        }
         result(|out| writeln!(out, "{name}"))?;
     }
     Ok(())
@@ -78,19 +80,6 @@ fn linked_already(store: &Store, file: &Path, name: Option<&str>) -> Option<Stri
     let same = |path: PathBuf| std::fs::canonicalize(path).is_ok_and(|path| path == file);
     let mut models = store.models().ok()?.into_iter().filter(|entry| name.is_none_or(|name| entry.name == name));
     models.find(|entry| entry.path().is_ok_and(same)).map(|entry| entry.name)
-}
-
-/// Says now what would be said when it is run.
-fn remark(store: &Store, name: &str) {
-    let Ok(gguf) = store.resolve(name).and_then(|path| Gguf::open(&path)) else { return };
-    let description = Description::of(&gguf);
-    if let Some(problem) = description.problems.first() {
-        say(&format!("{name} cannot be run: {problem}"));
-    } else if !description.reads_text {
-        say(&format!("{name} cannot be run: its text cannot be tokenized (tokki show {name} says why)"));
-    } else if description.chat_template.is_none() {
-        say(&format!("{name} can be run with --raw; it cannot chat: it has no chat template that works"));
-    }
 }
 
 /// What became of the file.
@@ -180,7 +169,9 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
         match store.import_as(&file, &model.file_name, Some(name), layout, &Bar::default()) {
             Ok((name, size)) => {
                 say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
-                remark(store, &name);
+                if let Ok(path) = store.resolve(&name) {
+                    standing::remark(&name, &path);
+                }
                 linked.push(name);
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),

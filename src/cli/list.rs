@@ -1,9 +1,9 @@
 //! `tokki list`: what the store holds, and what the catalogue offers.
 
 use super::output::{Paint, json, prose, result, say, table};
+use super::standing::{Standing, Standings};
 use crate::Result;
-use crate::gguf::RowLayout;
-use crate::store::{Partial, Store, catalogue, trouble};
+use crate::store::{Partial, Store, StoredModel, catalogue};
 use crate::units::show_bytes;
 use serde_json::{Value, json};
 
@@ -39,7 +39,16 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         let models = store.models()?;
         return result(|out| models.iter().try_for_each(|entry| writeln!(out, "{}", entry.name)));
     }
-    let (models, partials, leftovers) = (store.models()?, store.partials(), store.leftovers());
+    let (partials, leftovers) = (store.partials(), store.leftovers());
+    let standings = Standings::of(&store);
+    let models: Vec<(StoredModel, Standing)> = store
+        .models()?
+        .into_iter()
+        .map(|entry| {
+            let standing = standings.look(&entry);
+            (entry, standing)
+        })
+        .collect();
     if args.json {
         return json(&json!({ "home": store.home(), "models": models.iter().map(model).collect::<Vec<_>>(),
             "partial": partials.iter().map(partial).collect::<Vec<_>>(),
@@ -55,24 +64,23 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for entry in &models {
+    for (entry, standing) in &models {
         let (size, source) = match &entry.manifest {
             Ok(manifest) => (show_bytes(manifest.size()), manifest.source.clone()),
             Err(_) => (String::new(), String::new()),
         };
-        let interleaved = entry.manifest.as_ref().is_ok_and(|manifest| manifest.layout() == RowLayout::Interleaved);
-        let state = match entry.path() {
-            Ok(_) if interleaved => "ready, interleaved",
-            Ok(_) => "ready",
-            Err(why) => trouble(&why),
-        };
-        rows.push(vec![entry.name.clone(), size, state.to_owned(), source]);
+        rows.push(vec![entry.name.clone(), size, standing.state.to_owned(), source]);
     }
     rows.extend(partials.iter().map(partial_row));
     rows.extend(leftovers.iter().map(leftover_row));
     result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))?;
-    for error in models.iter().filter_map(|entry| entry.path().err()) {
-        say(&format!("{}: {error}", trouble(&error)));
+    for (_, standing) in &models {
+        match &standing.problem {
+            // The sentence says by itself what it is about.
+            Some(why) if standing.path.is_some() => say(why),
+            Some(why) => say(&format!("{}: {why}", standing.state)),
+            None => {}
+        }
     }
     Ok(())
 }
@@ -90,14 +98,11 @@ fn partial_row(Partial { name, bytes, order }: &Partial) -> Vec<String> {
     vec![name.clone(), size, format!("partial{}", share.unwrap_or_default()), again]
 }
 
-fn model(entry: &crate::store::StoredModel) -> Value {
-    let (path, problem) = match entry.path() {
-        Ok(path) => (Some(path), None),
-        Err(e) => (None, Some(e.to_string())),
-    };
+fn model((entry, standing): &(StoredModel, Standing)) -> Value {
     let manifest = entry.manifest.as_ref().ok();
-    json!({ "name": entry.name, "path": path, "problem": problem, "size": manifest.map(crate::store::Manifest::size),
-        "source": manifest.map(|m| &m.source), "files": manifest.map(|m| &m.files) })
+    json!({ "name": entry.name, "path": standing.path, "state": standing.state, "problem": standing.problem,
+        "size": manifest.map(crate::store::Manifest::size), "source": manifest.map(|m| &m.source),
+        "files": manifest.map(|m| &m.files) })
 }
 
 fn partial(partial: &Partial) -> Value {

@@ -30,6 +30,7 @@ mod run;
 mod serve;
 mod show;
 mod shown;
+mod standing;
 mod template;
 mod tokenize;
 mod turn;

@@ -6,10 +6,12 @@ use super::compute::Compute;
 use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
+use super::standing;
 use crate::config::{MachineFlags, Settings};
+use crate::describe::Description;
 use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::gguf::layout_name;
-use crate::machine::Machine;
+use crate::machine::{Machine, busy};
 use crate::predict::plan::{self, Need};
 use crate::predict::speed::{Probe, Speed, can_be_tried};
 use crate::shapes::{self, Plan};
@@ -80,6 +82,8 @@ struct Report {
     decode_tok_s: Option<f64>,
     /// The speeds come from what was measured at an earlier time.
     measured_before: bool,
+    /// Other programs kept cores busy meanwhile.
+    measured_busy: bool,
     /// For a model on another machine: bytes that were read of it.
     header_bytes: Option<u64>,
     /// For a model that is not on this machine.
@@ -93,6 +97,8 @@ struct Report {
     most_ctx: Option<usize>,
     recommended_ctx: Option<usize>,
     recommended_kv_type: Option<&'static str>,
+    /// Why it cannot be run, however much memory there is.
+    problem: Option<String>,
     advice: String,
 }
 
@@ -177,12 +183,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
         Subject::Remote(preview) => Some(preview.read),
         _ => None,
     };
+    // Outlines of published models have no words.
+    let words = !matches!(subject, Subject::Shape(_));
+    let problem = words.then(|| standing::problem(&Description::of(&compute.model.gguf))).flatten();
     // The map keeps what it needs: an interruption from here on leaves no file behind.
     if crate::platform::places::MAPS_OUTLIVE_NAMES {
         drop(subject);
     }
     let name = name.to_string_lossy().into_owned();
-    let mut report = Report { header_bytes, disk, ..known(name, &compute) }.advised();
+    let mut report = Report { header_bytes, disk, problem, ..known(name, &compute) }.advised();
     if args.json {
         report.tried(&compute, args.measure)?;
         return output::json(&report);
@@ -191,6 +200,16 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     output::result(|out| show_memory(out, &report))?;
     report.tried(&compute, args.measure)?;
     output::result(|out| show_speed(out, &report))
+}
+
+/// What was measured of a model, kept.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct KeptProbe {
+    #[serde(flatten)]
+    probe: Probe,
+    /// Other programs kept cores busy meanwhile: it holds as long as some do.
+    #[serde(default)]
+    busy: bool,
 }
 
 /// What speeds that were measured hold for: a model in its layout, this machine, and this version.
@@ -253,11 +272,13 @@ fn known(name: String, compute: &Compute) -> Report {
         prefill_tok_s: None,
         decode_tok_s: None,
         measured_before: false,
+        measured_busy: false,
         asked_ctx: compute.settings.ctx(),
         trained_ctx: trained,
         most_ctx: most,
         recommended_ctx: best.map(|row| row.need.context),
         recommended_kv_type: best.map(|row| row.kv_type),
+        problem: None,
         advice: String::new(),
         header_bytes: None,
         disk: None,
@@ -274,24 +295,25 @@ impl Report {
             return model.gguf.intact();
         }
         let kinds = kinds(compute);
-        let probes: Kept<Probe> = Kept::in_store(Store::of(&compute.settings).ok().as_ref(), "probes.json", 1 << 20);
+        let probes: Kept<KeptProbe> =
+            Kept::in_store(Store::of(&compute.settings).ok().as_ref(), "probes.json", 1 << 20);
         let key = probe_key(compute)?;
-        let before = probes.find(&key).filter(|_| !again).and_then(|probe| Speed::from_probe(model, &probe, &kinds));
+        let before = probes.find(&key).filter(|kept| !again && (!kept.busy || busy(self.threads).is_some()));
+        let before = before.and_then(|kept| Some((Speed::from_probe(model, &kept.probe, &kinds)?, kept.busy)));
         self.measured_before = before.is_some();
-        let speed = match before {
-            Some(speed) => speed,
+        let (speed, is_busy) = match before {
+            Some(before) => before,
             None => {
                 let is_busy = output::say_busy(self.threads, "without them it will be faster");
                 let bar = progress::working("measuring how fast this machine runs it");
                 let speed = Speed::measure(model, &compute.pool, &kinds);
                 bar.finish_and_clear();
                 let speed = speed?;
-                if !is_busy {
-                    probes.keep(key, speed.probe());
-                }
-                speed
+                probes.keep(key, KeptProbe { probe: speed.probe(), busy: is_busy });
+                (speed, is_busy)
             }
         };
+        self.measured_busy = is_busy;
         model.gguf.intact()?;
         let kind = kinds.first().copied().unwrap_or(KvKind::F16);
         self.prefill_tok_s = Some(speed.prefill(DEFAULT_BATCH, 0, kind));
@@ -323,6 +345,9 @@ impl Report {
                 show_bytes(least.saturating_sub(self.free_bytes))
             ),
         };
+        if let Some(problem) = &self.problem {
+            self.advice += &format!("\nit cannot be run: {problem}");
+        }
         if let Some(most) = self.most_ctx.filter(|&most| self.asked_ctx.is_some_and(|asked| asked > most)) {
             self.advice += &format!("\ncontexts of this model end at {most} tokens here");
         }
@@ -394,7 +419,11 @@ fn show_speed(out: &mut dyn std::io::Write, r: &Report) -> std::io::Result<()> {
     let Some(prefill) = r.prefill_tok_s else {
         return writeln!(out, "\nspeed: not tried on this machine");
     };
-    let before = if r.measured_before { " (measured before; --measure tries again)" } else { "" };
+    let before = match (r.measured_before, r.measured_busy) {
+        (false, _) => "",
+        (true, false) => " (measured before; --measure tries again)",
+        (true, true) => " (measured before, beside other programs; --measure tries again)",
+    };
     let decode = r.decode_tok_s.map(|decode| format!(", decode about {}", per_second(decode))).unwrap_or_default();
     writeln!(out, "\nprefill about {} tok/s{decode}{before}\n", show_rate(prefill))?;
     let speed = |rate: Option<f64>| rate.map_or("-".to_owned(), show_rate);

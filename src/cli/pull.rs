@@ -85,5 +85,8 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
         (false, false) => "fetched; no hash was given to check it against",
     };
     say(&format!("{}: {size}, {state}", pulled.name));
+    if !pulled.already {
+        super::standing::remark(&pulled.name, &pulled.path);
+    }
     result(|out| writeln!(out, "{}", pulled.path.display()))
 }

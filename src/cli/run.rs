@@ -75,6 +75,9 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
             start,
         );
     };
+    if kept.is_none() {
+        of_chats_alone(&settings, session.is_some());
+    }
     let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
     let history = kept.filter(|_| settings.history().unwrap_or(true));
     let history = history.map(|chat| Ok::<_, Error>((store::chats::Chats::of(&settings)?, chat))).transpose()?;
@@ -191,10 +194,24 @@ fn gone(model: &Path, error: Error) -> Error {
     .of(ErrorKind::NotFound)
 }
 
+fn changes_nothing(flag: &str, why: &str) {
+    output::say(&format!("tokki: {flag} changes nothing: {why}"));
+}
+
+/// Says which flags change nothing of a question that goes on with no chat.
+fn of_chats_alone(settings: &Settings, has_session: bool) {
+    if settings.is_flag("history") {
+        changes_nothing("--history", "a question alone is not kept; chats are");
+    }
+    if settings.is_flag("overflow") && !has_session {
+        changes_nothing("--overflow", "before a question alone there are no older ones that could be left out");
+    }
+}
+
 /// Says which flags change nothing with this model.
 fn without_effect(settings: &Settings, conversation: &Conversation) {
     let given = |key: &str| settings.is_flag(key);
-    let tell = |flag: &str, why: &str| output::say(&format!("tokki: {flag} changes nothing: {why}"));
+    let tell = changes_nothing;
     let thinks = conversation.capabilities().is_some_and(|able| able.thinking != chat::Thinking::None);
     for key in ["thinking", "thoughts"] {
         if given(key) && !thinks && conversation.capabilities().is_some() {

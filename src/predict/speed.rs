@@ -1,7 +1,7 @@
 //! How fast a model will be on this machine, out of short trials of its own layers.
 
 use super::plan::Need;
-use super::trial::Trial;
+use super::trial::{Trial, Trials};
 use crate::Result;
 use crate::forward::DEFAULT_BATCH;
 use crate::kv::CacheShape;
@@ -98,8 +98,11 @@ struct Late {
     many: f64,
 }
 
-/// The least that each trial took. All are made twice, one after another: what disturbs one of them for a while is over
-/// when its second turn comes; beside busy programs more often. Where one turn takes long, it is enough.
+/// How long all trials take, about.
+const BUDGET: Duration = Duration::from_millis(2500);
+
+/// The least that each trial took. All are made several times, one after another, as long as there is time: what disturbs
+/// one of them for a while is over when its next turn comes.
 struct Tried {
     /// Of no layers and of some, for each number of tokens in [`PASSES`].
     passes: [(f64, f64); PASSES.len()],
@@ -107,42 +110,47 @@ struct Tried {
 }
 
 impl Tried {
-    fn new(trial: &Trial, empty: &Trial, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
-        let turns = if crate::machine::busy(pool.threads()).is_some() { 4 } else { 2 };
-        /// A turn that takes longer averages over what disturbs it.
-        const LONG: Duration = Duration::from_secs(3);
-        /// Seconds of a pass beyond which a longer one isn't made.
-        const SLOW: f64 = 1.0;
+    fn new(trials: &Trials, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
+        const MAX_TURNS: usize = 4;
         let none = (f64::INFINITY, f64::INFINITY);
-        let first = kinds.first().copied().unwrap_or(KvKind::F16);
+        let start = Instant::now();
         let late = |&kind: &KvKind| {
-            let depth = Self::depth(trial, pool, kind)?;
+            let depth = Self::depth(&trials.computing, pool, kind)?.min(trials.reading.depth(kind, DEPTH));
             Ok(Late { depth, one: f64::INFINITY, many: f64::INFINITY })
         };
         let late = kinds.iter().map(late).collect::<Result<_>>()?;
         let mut tried = Self { passes: [none; PASSES.len()], late };
-        for _ in 0..turns {
-            let start = Instant::now();
-            let mut slow = None;
-            for (&n, least) in PASSES.iter().zip(&mut tried.passes) {
-                least.0 = least.0.min(empty.seconds(pool, first, n, 0)?);
-                let seconds = match slow {
-                    // What many tokens take, more of them take as many times.
-                    Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
-                    None => trial.seconds(pool, first, n, 0)?,
-                };
-                least.1 = least.1.min(seconds);
-                slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
-            }
-            for (&kind, late) in kinds.iter().zip(&mut tried.late) {
-                late.one = late.one.min(trial.seconds(pool, kind, 1, late.depth)?);
-                late.many = late.many.min(trial.seconds(pool, kind, LATE, late.depth)?);
-            }
-            if start.elapsed() > LONG {
+        for _ in 0..MAX_TURNS {
+            let turn = Instant::now();
+            tried.turn(trials, pool, kinds)?;
+            if start.elapsed() + turn.elapsed() > BUDGET {
                 break;
             }
         }
         Ok(tried)
+    }
+
+    /// Each trial once.
+    fn turn(&mut self, trials: &Trials, pool: &Pool, kinds: &[KvKind]) -> Result<()> {
+        /// Seconds of a pass beyond which a longer one isn't made.
+        const SLOW: f64 = 0.15;
+        let first = kinds.first().copied().unwrap_or(KvKind::F16);
+        let mut slow = None;
+        for (&n, least) in PASSES.iter().zip(&mut self.passes) {
+            least.0 = least.0.min(trials.empty.seconds(pool, first, n, 0)?);
+            let seconds = match slow {
+                // What many tokens take, more of them take as many times.
+                Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
+                None => layers(trials, n).seconds(pool, first, n, 0)?,
+            };
+            least.1 = least.1.min(seconds);
+            slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
+        }
+        for (&kind, late) in kinds.iter().zip(&mut self.late) {
+            late.one = late.one.min(layers(trials, 1).seconds(pool, kind, 1, late.depth)?);
+            late.many = late.many.min(layers(trials, LATE).seconds(pool, kind, LATE, late.depth)?);
+        }
+        Ok(())
     }
 
     /// How deep a cache is tried: less where that would take long, by what a single token takes to attend to a few
@@ -150,7 +158,7 @@ impl Tried {
     fn depth(trial: &Trial, pool: &Pool, kind: KvKind) -> Result<usize> {
         const SHALLOW: usize = 4 * TILE;
         /// Seconds that [`LATE`] tokens may attend, if each takes as long as a single one.
-        const MAX_ATTENTION_SECONDS: f64 = 2.0;
+        const MAX_ATTENTION_SECONDS: f64 = 0.3;
         let shallow = trial.depth(kind, SHALLOW);
         let each = trial.attends(pool, kind, shallow)? * LATE as f64 / shallow as f64;
         let depth = if each * DEPTH as f64 > MAX_ATTENTION_SECONDS {
@@ -159,6 +167,34 @@ impl Tried {
             DEPTH
         };
         Ok(trial.depth(kind, depth.max(TILE)))
+    }
+}
+
+/// The layers that tell what a pass of so many tokens takes.
+fn layers(trials: &Trials, n: usize) -> &Trial {
+    if n == 1 { &trials.reading } else { &trials.computing }
+}
+
+/// What is tried of a model, and what of the whole that is.
+struct Part {
+    /// Bytes of its layers that a token reads.
+    bytes: f64,
+    /// Multiply-adds of its layers for a token.
+    macs: f64,
+    /// How many times a pass of its layers the model's layers take.
+    times: f64,
+    /// Which share of a pass is of layers.
+    share: f64,
+}
+
+impl Part {
+    /// Decode costs what its bytes take to read, prefill what its products take to do.
+    fn new(model: &Model, trials: &Trials, n: usize) -> Self {
+        let (all, some) = (model.cost(), layers(trials, n).model().cost());
+        let output = model.output.matrix_bytes() as u64;
+        let (bytes, macs) = ((some.bytes - output).max(1) as f64, some.layer_macs.max(1) as f64);
+        let times = if n == 1 { (all.bytes - output) as f64 / bytes } else { all.layer_macs as f64 / macs };
+        Self { bytes, macs, times, share: bytes / some.bytes.max(1) as f64 }
     }
 }
 
@@ -190,28 +226,22 @@ pub fn can_be_tried(model: &Model) -> bool {
 }
 
 impl Speed {
-    /// Tries `model` with caches of `kinds`; takes a few seconds.
+    /// Tries `model` with caches of `kinds`; takes some three seconds.
     ///
     /// # Errors
     /// Those of [`crate::forward::forward`].
     pub fn measure(model: &Model, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
-        let (trial, empty) = (Trial::of(model)?, Trial::empty(model)?);
-        let (all, some) = (model.cost(), trial.model().cost());
-        // Decode costs what its bytes take to read, prefill what its products take to do.
-        let output = model.output.matrix_bytes() as u64;
-        let (tried_bytes, tried_macs) = ((some.bytes - output).max(1) as f64, some.layer_macs.max(1) as f64);
-        let bytes = (all.bytes - output) as f64 / tried_bytes;
-        let macs = all.layer_macs as f64 / tried_macs;
-        let tried = Tried::new(&trial, &empty, pool, kinds)?;
-        let share = tried_bytes / some.bytes.max(1) as f64;
-        let layers = |i: usize| longer(tried.passes[i].1, tried.passes[i].0, tried.passes[i].1 * share);
-        let whole = |i: usize| tried.passes[i].0 + layers(i) * if PASSES[i] == 1 { bytes } else { macs };
-        let passes = std::array::from_fn(whole);
-        let seen = Attended::new(trial.model(), kinds);
+        let trials = Trials::of(model)?;
+        let parts = PASSES.map(|n| Part::new(model, &trials, n));
+        let tried = Tried::new(&trials, pool, kinds)?;
+        let layers = |i: usize| longer(tried.passes[i].1, tried.passes[i].0, tried.passes[i].1 * parts[i].share);
+        let passes = std::array::from_fn(|i| tried.passes[i].0 + layers(i) * parts[i].times);
+        let seen = |n: usize| Attended::new(self::layers(&trials, n).model(), kinds);
+        let (of_one, of_many) = (seen(1), seen(LATE));
         // A position is read about as fast as weights are, and its products are no faster than theirs.
-        let (each_byte, each_mac) = (layers(0) / tried_bytes, layers(1) / (LATE as f64 * tried_macs));
+        let (each_byte, each_mac) = (layers(0) / parts[0].bytes, layers(1) / (LATE as f64 * parts[1].macs));
         let late = |(&kind, &Late { depth, one, many }): (&KvKind, &Late)| {
-            let (bytes, macs) = (seen.bytes(depth, kind).max(1.0), (LATE as f64 * seen.macs(depth)).max(1.0));
+            let (bytes, macs) = (of_one.bytes(depth, kind).max(1.0), (LATE as f64 * of_many.macs(depth)).max(1.0));
             let decode = longer(one, tried.passes[0].1, bytes * each_byte) / bytes;
             let prefill = longer(many, tried.passes[1].1, macs * each_mac) / macs;
             (kind, Attention { decode, prefill })

@@ -29,31 +29,59 @@ const CACHE: usize = 256 << 20;
 /// Tokens that the trial knows: its embedding has so many rows.
 const TOKENS: usize = 512;
 
+/// Multiply-adds of one token that are run where many tokens are: what arithmetic takes, few layers tell as well as all.
+const MACS: u64 = 64 << 20;
+
 /// How long each measurement takes at least.
-const TIME: Duration = Duration::from_millis(250);
+const TIME: Duration = Duration::from_millis(60);
 
 /// Some layers of a model.
 pub(super) struct Trial {
     model: Model,
 }
 
-impl Trial {
-    /// Layers of `model` that make up [`WEIGHTS`], at least one, evenly spaced.
-    pub(super) fn of(model: &Model) -> Result<Self> {
-        let layers = model.layers.len().max(1);
-        let bytes: u64 = (0..model.layers.len()).map(|layer| layer_bytes(model, layer)).sum();
-        let each = (bytes / layers as u64).max(1);
-        let most = affordable(WEIGHTS) as u64;
-        let count = usize::try_from(most / each).unwrap_or(layers).clamp(1, layers);
-        let chosen: Vec<usize> = (0..count).map(|i| (2 * i + 1) * layers / (2 * count)).collect();
-        Self::with_layers(model, &chosen, each <= EXPERTS)
-    }
-
+/// What is run of a model.
+pub(super) struct Trials {
+    /// Layers that make up [`WEIGHTS`]: how fast a token reads them.
+    pub(super) reading: Trial,
+    /// Some of those, of [`MACS`]: how fast many tokens are computed.
+    pub(super) computing: Trial,
     /// No layer: what remains of a pass.
-    pub(super) fn empty(model: &Model) -> Result<Self> {
-        Self::with_layers(model, &[], false)
-    }
+    pub(super) empty: Trial,
+}
 
+impl Trials {
+    /// Of `model`: at least one layer each, evenly spaced.
+    pub(super) fn of(model: &Model) -> Result<Self> {
+        let layers: Vec<usize> = (0..model.layers.len()).collect();
+        let count = layers.len().max(1) as u64;
+        let bytes = layers.iter().map(|&layer| layer_bytes(model, layer)).sum::<u64>() / count;
+        let macs = model.cost().layer_macs / count;
+        let read = spaced(&layers, affordable(WEIGHTS) as u64 / bytes.max(1));
+        let computed = attending(spaced(&read, MACS / macs.max(1)), &read, model);
+        let with = |chosen: &[usize]| Trial::with_layers(model, chosen, bytes <= EXPERTS);
+        Ok(Self { reading: with(&read)?, computing: with(&computed)?, empty: Trial::with_layers(model, &[], false)? })
+    }
+}
+
+/// So many of `layers`, at least one and no more than there are, evenly spaced.
+fn spaced(layers: &[usize], count: u64) -> Vec<usize> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).clamp(1, layers.len().max(1));
+    (0..count).filter_map(|i| layers.get((2 * i + 1) * layers.len() / (2 * count)).copied()).collect()
+}
+
+/// `chosen`, one of them changed for a layer of `all` with attention where none has any: positions cost nothing in others.
+fn attending(mut chosen: Vec<usize>, all: &[usize], model: &Model) -> Vec<usize> {
+    let attends = |&layer: &usize| model.spec.layers[layer].attention().is_some();
+    if let (false, Some(&layer), Some(last)) =
+        (chosen.iter().any(attends), all.iter().rev().find(|layer| attends(layer)), chosen.last_mut())
+    {
+        *last = layer;
+    }
+    chosen
+}
+
+impl Trial {
     fn with_layers(model: &Model, chosen: &[usize], spread: bool) -> Result<Self> {
         let mut spec = model.spec.clone();
         spec.layers = chosen.iter().map(|&i| model.spec.layers[i].clone()).collect();
@@ -133,36 +161,38 @@ impl Trial {
         Ok(seconds)
     }
 
-    /// Seconds of a pass of `n` tokens after `depth` positions, a multiple of [`TILE`].
+    /// Seconds of a pass of `n` tokens after `depth` positions, a multiple of [`TILE`]: the least of several, as what other
+    /// programs take of the time is no part of what the model needs.
     pub(super) fn seconds(&self, pool: &Pool, kind: KvKind, n: usize, depth: usize) -> Result<f64> {
-        /// Passes of a round: a single token is over too soon.
+        /// Tokens after which the cache is shortened again: one more takes a new page seldom, as in an answer.
         const ROUND: usize = 8;
+        /// A first pass of many tokens that takes longer hardly feels caches that are cold. That of one may wait for a disk.
+        const LONG: f64 = 0.25;
         let mut cache = filled(&self.model, kind, depth)?;
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
         let setting = PassSettings::new(&self.model, pool, &cancel);
         let vocab = self.model.spec.vocab.min(TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
-        let passes = if n == 1 { ROUND } else { 1 };
-        // The least of them: what other programs take of the time is no part of what the model needs.
-        let mut round = || -> Result<f64> {
-            let mut least = f64::INFINITY;
-            for _ in 0..passes {
-                let start = Instant::now();
-                let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
-                forward(&setting, &mut scratch, &mut [span])?;
-                least = least.min(start.elapsed().as_secs_f64());
+        let mut pass = || -> Result<f64> {
+            let start = Instant::now();
+            let span = Span { cache: &mut cache, tokens: &tokens, want: Want::Last };
+            forward(&setting, &mut scratch, &mut [span])?;
+            let seconds = start.elapsed().as_secs_f64();
+            if cache.len() >= depth + ROUND {
+                cache.truncate(depth);
             }
-            cache.truncate(depth);
-            Ok(least)
+            Ok(seconds)
         };
-        // The first one warms caches; a long one hardly feels that.
-        let first = round()?;
-        let (start, mut best) = (Instant::now(), if first < TIME.as_secs_f64() { f64::INFINITY } else { first });
-        while best.is_infinite() || (best < TIME.as_secs_f64() && start.elapsed() < TIME) {
-            best = best.min(round()?);
+        let first = pass()?;
+        if n > 1 && first >= LONG {
+            return Ok(first);
         }
-        Ok(best)
+        let (start, mut least) = (Instant::now(), pass()?);
+        while start.elapsed() < TIME {
+            least = least.min(pass()?);
+        }
+        Ok(least)
     }
 }
 

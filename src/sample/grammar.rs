@@ -5,6 +5,7 @@ use super::constraint::{Constraint, Mask};
 use super::digits::Digits;
 use super::exact;
 use super::gbnf;
+use super::place;
 use super::schema;
 use crate::{Error, Result};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -80,7 +81,15 @@ impl Form {
     /// # Errors
     /// A schema with words that cannot be kept to, a grammar that is neither of the notations, one that is too long.
     pub fn check(&self) -> Result<()> {
-        self.grammar().map(drop)
+        self.grammar().map(drop).map_err(|why| self.located(why, |form| form.grammar().err()))
+    }
+
+    /// The refusal of a schema, with its place.
+    fn located(&self, why: Error, tried: impl Fn(&Self) -> Option<Error>) -> Error {
+        match self {
+            Self::JsonSchema(schema) => place::located(schema, why, |part| tried(&Self::JsonSchema(part.clone()))),
+            _ => why,
+        }
     }
 
     fn grammar(&self) -> Result<TopLevelGrammar> {
@@ -216,7 +225,7 @@ impl Grammars {
                 constraint.warnings.insert(0, format!("the schema is not kept to: {why}"));
                 Ok(constraint)
             }
-            (outcome, _) => outcome,
+            (outcome, _) => outcome.map_err(|why| form.located(why, |part| self.strict(part).err())),
         }
     }
 

@@ -19,6 +19,8 @@ mod origin;
 mod params;
 mod philox;
 #[cfg(feature = "grammar")]
+mod place;
+#[cfg(feature = "grammar")]
 mod pointer;
 #[cfg(feature = "grammar")]
 mod refusal;

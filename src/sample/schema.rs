@@ -205,16 +205,21 @@ pub(super) fn strange_words(schema: &Value) -> Vec<String> {
 /// says nothing.
 fn words(schema: &Value, place: &str, visit: &mut Visit<'_>) -> Result<()> {
     let Value::Object(map) = schema else { return Ok(()) };
-    for (word, value) in map {
-        if *value != Value::Bool(false) {
-            visit(word, place, map)?;
-        }
-        let below = |name: &str| format!("{place}/{word}/{}", name.replace('~', "~0").replace('/', "~1"));
+    let says = |(_, value): &(&String, &Value)| **value != Value::Bool(false);
+    map.iter().filter(says).try_for_each(|(word, _)| visit(word, place, map))?;
+    parts(map).into_iter().try_for_each(|(name, part)| words(part, &format!("{place}/{name}"), visit))
+}
+
+/// The schemas that a schema holds, each with its place in it, as in a JSON pointer.
+pub(super) fn parts(schema: &Map<String, Value>) -> Vec<(String, &Value)> {
+    let mut parts = Vec::new();
+    for (word, value) in schema {
+        let below = |name: &str| format!("{word}/{}", name.replace('~', "~0").replace('/', "~1"));
         match (word.as_str(), value) {
             (
                 "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",
                 Value::Object(inner),
-            ) => inner.iter().try_for_each(|(name, schema)| words(schema, &below(name), visit))?,
+            ) => parts.extend(inner.iter().map(|(name, schema)| (below(name), schema))),
             (
                 "items"
                 | "additionalItems"
@@ -228,14 +233,14 @@ fn words(schema: &Value, place: &str, visit: &mut Visit<'_>) -> Result<()> {
                 | "unevaluatedItems"
                 | "unevaluatedProperties",
                 Value::Object(_),
-            ) => words(value, &format!("{place}/{word}"), visit)?,
+            ) => parts.push((word.clone(), value)),
             ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(inner)) => {
-                inner.iter().enumerate().try_for_each(|(at, schema)| words(schema, &below(&at.to_string()), visit))?;
+                parts.extend(inner.iter().enumerate().map(|(at, schema)| (below(&at.to_string()), schema)));
             }
             _ => {}
         }
     }
-    Ok(())
+    parts
 }
 
 /// Patterns that look around or back are more than a grammar can keep to: refused, or left out.

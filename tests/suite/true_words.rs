@@ -423,3 +423,64 @@ fn what_needs_no_setting_goes_on_without_a_wrong_one() {
         assert_eq!(with(text, &["list"]).0, Some(0), "{text}");
     }
 }
+
+/// The model with another beginning of a text than its vocabulary has.
+fn without_beginning(home: &Home) -> PathBuf {
+    let mut bytes = fs::read(model("llama.gguf")).unwrap();
+    let key = b"tokenizer.ggml.bos_token_id";
+    let value = bytes.windows(key.len()).position(|at| at == key).unwrap() + key.len() + 4;
+    bytes[value..value + 4].copy_from_slice(&9_999_999_u32.to_le_bytes());
+    let path = home.path().join("odd.gguf");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_model_that_cannot_be_run_is_called_ready_nowhere() {
+    let home = Home::new();
+    let path = without_beginning(&home);
+    let (_, out, _) = run(&home, &["show", "odd.gguf"]);
+    assert!(out.contains("cannot be run"), "{out}");
+    assert!(run(&home, &["import", "odd.gguf"]).2.contains("odd cannot be run"));
+    // Said the second time, of what was kept, as at the first.
+    for _ in 0..2 {
+        let (code, out, err) = run(&home, &["list"]);
+        assert!(code == Some(0) && out.contains("cannot be run") && !out.contains("ready"), "{out}");
+        assert!(err.contains("odd cannot be run: its text cannot be tokenized"), "{err}");
+        let listed: serde_json::Value = serde_json::from_str(&run(&home, &["list", "--json"]).1).unwrap();
+        let odd = &listed["models"][0];
+        assert!(odd["problem"].as_str().unwrap().contains("cannot be run") && odd["path"].is_string(), "{odd}");
+        let (_, out, _) = run(&home, &["doctor", "--no-measure"]);
+        assert!(out.contains("0 ready") && out.contains("odd (cannot be run)"), "{out}");
+    }
+    let (_, out, _) = run(&home, &["plan", "odd"]);
+    assert!(out.contains("it cannot be run: its text"), "{out}");
+    // It is looked at again when the file is another one.
+    fs::copy(model("llama.gguf"), &path).unwrap();
+    assert!(run(&home, &["list"]).1.contains("ready"));
+    assert!(run(&home, &["doctor", "--no-measure"]).1.contains("1 ready"));
+}
+
+#[test]
+fn a_schema_is_refused_with_the_place_of_what_is_wrong() {
+    let home = Home::new();
+    let llama = model("llama.gguf");
+    let refused = |part: &str| {
+        let schema = format!(r#"{{"type":"object","properties":{{"x":{part}}},"required":["x"],"$defs":{{}}}}"#);
+        let (code, out, err) = run(&home, &["run", llama.to_str().unwrap(), "Go", "--json-schema", &schema]);
+        assert!(code == Some(2) && out.is_empty(), "{schema}: {err}");
+        err
+    };
+    for part in [
+        r#"{"oneOf":[{"type":"string"},{"minLength":2}]}"#,
+        r##"{"$ref":"#/$defs/none"}"##,
+        r#"{"type":"integer","minimum":5,"maximum":1}"#,
+        r#"{"enum":[]}"#,
+        r#"{"type":"string","pattern":"^(?=a)b"}"#,
+        r#"{"type":"object","unevaluatedProperties":false,"properties":{"a":{"type":"foo"}}}"#,
+        r#"{"allOf":[{"pattern":"a"},{"pattern":"b"},{"pattern":"c"},{"pattern":"d"}]}"#,
+    ] {
+        let said = refused(part);
+        assert!(said.contains("#/properties/x"), "{part}: {said}");
+    }
+}
