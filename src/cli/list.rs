@@ -113,7 +113,7 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     if as_json {
         let entry = |e: &catalogue::CatalogueEntry| {
             json!({ "name": e.name, "about": e.about, "license": e.license, "size": e.size, "sha256": e.sha256,
-                "chats": e.chats })
+                "source": e.source(), "chats": e.chats })
         };
         let listed = |l: &catalogue::Listed| {
             json!({ "name": l.name, "about": l.about, "license": l.license, "about_size": l.about_size(),
@@ -124,18 +124,23 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     }
     let kind = |chats: bool| if chats { "chat" } else { "base" };
     // One column at the end, which goes on in rows of its own where the terminal is narrow.
-    let what = |about: &str, licence: &str| format!("{about} ({licence})");
+    let what = |about: &str, licence: &str, source: &str| format!("{about}; {licence}; {source}");
     let entry = |e: &catalogue::CatalogueEntry| {
-        [e.name.to_owned(), show_bytes(e.size), kind(e.chats).to_owned(), what(e.about, e.license)]
+        [
+            e.name.to_owned(),
+            show_bytes(e.size),
+            kind(e.chats).to_owned(),
+            what(e.about, e.license, &e.source().unwrap_or_default()),
+        ]
     };
     let listed = |l: &catalogue::Listed| {
         let size = format!("{:.1} GB", l.about_size() as f64 / 1e9);
-        [l.name.to_owned(), format!("~{size}"), kind(l.chats).to_owned(), what(l.about, l.license)]
+        [l.name.to_owned(), format!("~{size}"), kind(l.chats).to_owned(), what(l.about, l.license, l.source)]
     };
     let entries = catalogue::ENTRIES.iter().map(entry);
     let rows: Vec<_> = entries.chain(catalogue::LISTED.iter().map(listed)).map(Vec::from).collect();
     result(|out| {
-        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "WHAT (LICENCE)"], &rows)?;
+        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "WHAT; LICENCE; SOURCE"], &rows)?;
         const NOTE: &str = "A base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub.";
         writeln!(out, "\n{}", prose(NOTE, Paint::stdout()))
     })

@@ -22,7 +22,8 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let settings = Settings::load()?.with(&args.machine).with(&args.sampling).with(&args.chat).with(&args.thinking);
     check_flags(args, &settings)?;
     let form = form(args)?;
-    let session = args.session.as_deref().map(SessionFile::open).transpose()?;
+    let session = args.session.as_deref().map(|path| path.to_str().map_or_else(|| path.to_owned(), output::home_path));
+    let session = session.as_deref().map(SessionFile::open).transpose()?;
     let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
     let held_with = match (&kept, session.as_ref().filter(|file| !file.is_new())) {
         (Some(kept), _) => Some(store::resolve_again(&kept.model).map_err(|error| gone(&kept.model, error))?),
@@ -57,7 +58,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         *conversation.messages_mut() = kept.messages.clone();
     }
     if let Some(file) = session.as_ref().filter(|file| !file.is_new()) {
-        conversation.restore(file.path())?;
+        conversation.restore(file.path()).map_err(|why| held_with_another(file, &model, why))?;
     }
     if let Some(system) = settings.system().filter(|_| !args.raw) {
         conversation.set_system(Some(&system));
@@ -152,6 +153,22 @@ fn session_model(file: &SessionFile) -> Result<PathBuf> {
         ))
         .of(ErrorKind::NotFound),
     })
+}
+
+/// That a session was held with another model, where that is why it cannot be gone on with.
+fn held_with_another(file: &SessionFile, model: &Path, why: Error) -> Error {
+    let same =
+        |a: &Path, b: &Path| std::fs::canonicalize(a).ok().is_some_and(|a| std::fs::canonicalize(b).ok() == Some(a));
+    match Conversation::model_of(file.path()) {
+        Ok(Some(held)) if !same(&held, model) && why.kind() == ErrorKind::Invalid => Error::usage(format!(
+            "{} was held with {}, not with {}. Leave the model out to go on with it, or begin a new one with another \
+             --session file.",
+            file.path().display(),
+            held.display(),
+            model.display()
+        )),
+        _ => why,
+    }
 }
 
 /// The chat that `--continue` goes on with.

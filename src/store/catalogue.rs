@@ -145,6 +145,16 @@ pub struct Listed {
     pub chats: bool,
 }
 
+impl CatalogueEntry {
+    /// Where it is, as `tokki pull` takes it, of the first place that is no package.
+    pub fn source(&self) -> Option<String> {
+        self.sources.iter().find_map(|source| match source {
+            Source::Hub { repo, file, .. } => Some(format!("hf:{repo}/{file}")),
+            Source::Packages(_) => None,
+        })
+    }
+}
+
 impl Listed {
     /// About how long the file is, in bytes: 4-bit mixtures take about 4.9 bits a weight, with some more for embeddings.
     pub fn about_size(&self) -> u64 {
@@ -186,6 +196,7 @@ pub const LISTED: &[Listed] = listed![
     "r1-distill-llama-8b" "hf:bartowski/DeepSeek-R1-Distill-Llama-8B-GGUF:Q4_K_M" 8.0 8.0 "MIT, Llama 3.1" "DeepSeek R1 distilled: thinks first" chats;
     "r1-distill-qwen-14b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF:Q4_K_M" 14.8 14.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
     "r1-distill-qwen-32b" "hf:bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q4_K_M" 32.8 32.8 "MIT" "DeepSeek R1 distilled: thinks first" chats;
+    "qwq-32b" "hf:Qwen/QwQ-32B-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "QwQ: reasons at length, many languages" chats;
     "hyperclovax-seed-0.5b" "hf:naver-ellm/HyperCLOVAX-SEED-Text-Instruct-0.5B-GGUF:Q4_K_M" 0.57 0.57 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
     "hyperclovax-seed-1.5b" "hf:naver-ellm/HyperCLOVAX-SEED-Text-Instruct-1.5B-GGUF:Q4_K_M" 1.59 1.59 "HyperCLOVA X SEED" "HyperCLOVA X SEED Instruct: Korean" chats;
     "hyperclovax-seed-think-14b" "hf:naver-ellm/HyperCLOVAX-SEED-Think-14B-GGUF:Q4_K_M" 14.7 14.7 "HyperCLOVA X SEED" "HyperCLOVA X SEED Think: Korean, thinks when told to" chats;
@@ -212,11 +223,14 @@ pub const LISTED: &[Listed] = listed![
     "qwen2.5-coder-7b" "hf:Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M" 7.6 7.6 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
     "qwen2.5-coder-32b" "hf:Qwen/Qwen2.5-Coder-32B-Instruct-GGUF:Q4_K_M" 32.8 32.8 "Apache-2.0" "Qwen2.5 Coder Instruct: writes code" chats;
     "qwen3-coder-30b-a3b" "hf:unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF:Q4_K_M" 30.5 3.3 "Apache-2.0" "Qwen3 Coder with experts: writes code, calls tools" chats;
+    "gemma-2-2b" "hf:bartowski/gemma-2-2b-it-GGUF:Q4_K_M" 2.6 2.6 "Gemma terms of use" "Gemma 2 Instruct: English, a context of 8192" chats;
+    "gemma-2-9b" "hf:bartowski/gemma-2-9b-it-GGUF:Q4_K_M" 9.2 9.2 "Gemma terms of use" "Gemma 2 Instruct: English, a context of 8192" chats;
     "gemma-3-1b" "hf:bartowski/google_gemma-3-1b-it-GGUF:Q4_K_M" 1.0 1.0 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
     "gemma-3-4b" "hf:bartowski/google_gemma-3-4b-it-GGUF:Q4_K_M" 3.9 3.9 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
     "gemma-3-12b" "hf:bartowski/google_gemma-3-12b-it-GGUF:Q4_K_M" 11.8 11.8 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
     "gemma-3-27b" "hf:bartowski/google_gemma-3-27b-it-GGUF:Q4_K_M" 27.0 27.0 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
     "gpt-oss-20b" "hf:ggml-org/gpt-oss-20b-GGUF" 20.9 3.6 "Apache-2.0" "gpt-oss: experts in MXFP4, thinks by effort, calls tools" chats;
+    "granite-3.3-8b" "hf:ibm-granite/granite-3.3-8b-instruct-GGUF:Q4_K_M" 8.2 8.2 "Apache-2.0" "Granite 3.3 Instruct: twelve languages, calls tools" chats;
     "mistral-7b-v0.3" "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF:Q4_K_M" 7.2 7.2 "Apache-2.0" "Mistral 7B Instruct" chats;
     "phi-4" "hf:bartowski/phi-4-GGUF:Q4_K_M" 14.7 14.7 "MIT" "Phi-4: English" chats;
     "phi-3.5-mini" "hf:bartowski/Phi-3.5-mini-instruct-GGUF:Q4_K_M" 3.8 3.8 "MIT" "Phi-3.5 mini Instruct" chats;
@@ -230,6 +244,28 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The name as the catalogue writes it, if it knows it.
 pub fn knows(name: &str) -> Option<&'static str> {
     names().find(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The name that is meant by one of another program or a guess, such as `deepseek-r1:8b`: the one that has all its words in
+/// its name or description, else the nearest, else one that has half of them.
+pub fn meant(name: &str) -> Option<&'static str> {
+    let joined = |text: &str| text.to_lowercase().replace(['-', ' ', '_'], "");
+    let words: Vec<String> =
+        name.split([':', '-', '_', '/', ' ']).map(joined).filter(|word| !word.is_empty()).collect();
+    let described = ENTRIES.iter().map(|entry| (entry.name, entry.about));
+    let described = described.chain(LISTED.iter().map(|listed| (listed.name, listed.about)));
+    // A number of weights says little by itself.
+    let tells = |word: &str| word.len() > 1 && word.starts_with(|c: char| c.is_alphabetic());
+    let found = described.map(|(name, about)| {
+        let text = joined(&format!("{name} {about}"));
+        let in_it = || words.iter().filter(|word| text.contains(word.as_str()));
+        (name, if in_it().any(|word| tells(word)) { in_it().count() } else { 0 })
+    });
+    // The first of the best: small ones come first.
+    let (best, count) = found.fold(("", 0), |best, one| if one.1 > best.1 { one } else { best });
+    let all = || (count > 0 && count == words.len()).then_some(best);
+    let half = || (count > 0 && 2 * count >= words.len()).then_some(best);
+    all().or_else(|| crate::suggest::nearest(name, names())).or_else(half)
 }
 
 /// The family's member of this name, case aside.
@@ -265,6 +301,22 @@ pub(super) fn from_packages(
 mod tests {
     use super::*;
     use crate::store::name;
+
+    #[test]
+    fn names_of_other_programs_are_understood() {
+        for (name, known) in [
+            ("deepseek-r1", "r1-distill-qwen-1.5b"),
+            ("deepseek-r1:32b", "r1-distill-qwen-32b"),
+            ("exaone-deep:7.8b", "exaone-deep-7.8b"),
+            ("llama3.1:8b", "llama-3.1-8b"),
+            ("qwen2.5-coder:7b-instruct", "qwen2.5-coder-7b"),
+            ("gpt-oss", "gpt-oss-20b"),
+            ("smolm2-135m-instruct", "smollm2-135m-instruct"),
+        ] {
+            assert_eq!(meant(name), Some(known), "{name}");
+        }
+        assert_eq!([meant("zzz"), meant("7b"), meant("")], [None; 3]);
+    }
 
     #[test]
     fn entries_are_well_formed() {

@@ -179,8 +179,8 @@ impl Store {
             return partial;
         }
         let models = self.models().unwrap_or_default();
-        let names = models.iter().map(|m| m.name.as_str()).chain(catalogue::names().map(|name| name as &str));
-        let hint = match suggest::nearest(name, names) {
+        let here = suggest::nearest(name, models.iter().map(|m| m.name.as_str()));
+        let hint = match here.or_else(|| catalogue::meant(name)) {
             Some(near) => format!("Did you mean {near:?}?"),
             None => {
                 "tokki list shows what is here, tokki list --catalogue what can be had by name; any GGUF of the hub is \

@@ -43,11 +43,9 @@ const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a nam
 /// name of the catalogue.
 pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
     let wrong = || {
-        let near = crate::suggest::did_you_mean(text, catalogue::names());
-        let near = if near.is_empty() {
-            "tokki list --catalogue lists its names.".to_owned()
-        } else {
-            near.replacen('d', "D", 1)
+        let near = match catalogue::meant(text) {
+            Some(near) => format!("Did you mean {near:?}?"),
+            None => "tokki list --catalogue lists its names.".to_owned(),
         };
         if let Some((scheme, _)) = text.split_once("://") {
             return Error::usage(format!(

@@ -188,3 +188,35 @@ fn a_narrow_terminal_shows_tables_with_whole_words() {
         assert!(rows.iter().any(|row| row.contains(words)), "{words}: {}", rows.join("\n"));
     }
 }
+
+#[test]
+fn a_session_of_another_model_is_told_with_both() {
+    let home = Home::new();
+    let (llama, other) = (path("llama.gguf"), path("llama-mixed.gguf"));
+    let ask = |model: &str| typed(&home, &["run", model, "Hello", "--max-tokens", "2", "--session", "s.bin"]);
+    assert_eq!(ask(&llama).0, Some(0));
+    let (code, _, err) = ask(&other);
+    let told = format!("was held with {llama}, not with {other}");
+    assert!(code == Some(2) && err.contains(&told) && !err.contains("wanted"), "{err}");
+}
+
+#[test]
+fn a_home_is_a_home_behind_an_equals_sign() {
+    let home = Home::new();
+    let mut command = home.command(&["run", &path("llama.gguf"), "Hello", "--max-tokens", "2", "--session=~/s.bin"]);
+    let (code, _, err) = told(&command.env("HOME", home.path()).output().unwrap());
+    assert!(code == Some(0) && home.path().join("s.bin").exists(), "{err}");
+}
+
+#[test]
+fn names_of_other_programs_lead_to_those_of_the_catalogue() {
+    let home = Home::new();
+    for (name, known) in [("deepseek-r1:8b", "r1-distill-llama-8b"), ("exaone-deep:32b", "exaone-deep-32b")] {
+        for command in ["pull", "run"] {
+            let (code, _, err) = typed(&home, &[command, name]);
+            assert!(code == Some(2) && err.contains(&format!("Did you mean {known:?}?")), "{command} {name}: {err}");
+        }
+    }
+    // Where each is from stands beside it.
+    assert!(typed(&home, &["list", "--catalogue"]).1.contains("hf:LGAI-EXAONE/EXAONE-Deep-32B-GGUF:Q4_K_M"));
+}
