@@ -1,6 +1,6 @@
 //! `tokki list`: what the store holds, and what the catalogue offers.
 
-use super::output::{Paint, json, prose, result, say, table};
+use super::output::{self, Paint, json, prose, result, say, table};
 use super::standing::{Standing, Standings};
 use crate::Result;
 use crate::store::{Partial, Store, StoredModel, catalogue};
@@ -26,6 +26,9 @@ pub(super) struct ListArgs {
     #[arg(long, conflicts_with = "json")]
     names: bool,
 }
+
+/// Columns of a terminal from which on the catalogue shows where models are from: its names are not to be broken.
+const WITH_SOURCE: usize = 150;
 
 pub(super) fn run(args: &ListArgs) -> Result<()> {
     if args.names && args.catalogue {
@@ -124,7 +127,11 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     }
     let kind = |chats: bool| if chats { "chat" } else { "base" };
     // One column at the end, which goes on in rows of its own where the terminal is narrow.
-    let what = |about: &str, licence: &str, source: &str| format!("{about}; {licence}; {source}");
+    let shows_source = output::width().is_none_or(|columns| columns >= WITH_SOURCE);
+    let what = |about: &str, licence: &str, source: &str| match shows_source {
+        true => format!("{about} ({licence}); {source}"),
+        false => format!("{about} ({licence})"),
+    };
     let entry = |e: &catalogue::CatalogueEntry| {
         [
             e.name.to_owned(),
@@ -140,8 +147,15 @@ fn list_catalogue(as_json: bool) -> Result<()> {
     let entries = catalogue::ENTRIES.iter().map(entry);
     let rows: Vec<_> = entries.chain(catalogue::LISTED.iter().map(listed)).map(Vec::from).collect();
     result(|out| {
-        table(out, Paint::stdout(), &["NAME", "SIZE", "KIND", "WHAT; LICENCE; SOURCE"], &rows)?;
+        table(
+            out,
+            Paint::stdout(),
+            &["NAME", "SIZE", "KIND", if shows_source { "WHAT (LICENCE); SOURCE" } else { "WHAT (LICENCE)" }],
+            &rows,
+        )?;
         const NOTE: &str = "A base model continues text (run --raw) and does not chat. ~ is an estimate; tokki plan NAME asks the hub.";
-        writeln!(out, "\n{}", prose(NOTE, Paint::stdout()))
+        const HIDDEN: &str = " A wider terminal, or --json, shows where each is from.";
+        let note = if shows_source { NOTE.to_owned() } else { format!("{NOTE}{HIDDEN}") };
+        writeln!(out, "\n{}", prose(&note, Paint::stdout()))
     })
 }

@@ -205,10 +205,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
 /// What was measured of a model, kept.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct KeptProbe {
-    #[serde(flatten)]
     probe: Probe,
     /// Other programs kept cores busy meanwhile: it holds as long as some do.
-    #[serde(default)]
     busy: bool,
 }
 

@@ -17,7 +17,9 @@ pub(super) fn located(schema: &Value, why: Error, tried: impl Fn(&Value) -> Opti
     if says.contains(" at #") || says.contains(" at its top") {
         return why;
     }
-    let fails = |part: &Value| tried(&alone(part, schema)).is_some_and(|why| why.to_string() == says);
+    // What comes before is on the way to it.
+    let reason = |says: &str| says.rsplit(": ").next().unwrap_or_default().to_owned();
+    let fails = |part: &Value| tried(&alone(part, schema)).is_some_and(|why| reason(&why.to_string()) == reason(&says));
     let (mut place, mut here, mut tries) = ("#".to_owned(), schema, 0);
     while let Value::Object(map) = here {
         let mut parts = parts(map);

@@ -255,7 +255,7 @@ pub fn meant(name: &str) -> Option<&'static str> {
     let described = ENTRIES.iter().map(|entry| (entry.name, entry.about));
     let described = described.chain(LISTED.iter().map(|listed| (listed.name, listed.about)));
     // A number of weights says little by itself.
-    let tells = |word: &str| word.len() > 1 && word.starts_with(|c: char| c.is_alphabetic());
+    let tells = |word: &str| word.starts_with(|c: char| c.is_alphabetic());
     let found = described.map(|(name, about)| {
         let text = joined(&format!("{name} {about}"));
         let in_it = || words.iter().filter(|word| text.contains(word.as_str()));
@@ -311,6 +311,7 @@ mod tests {
             ("llama3.1:8b", "llama-3.1-8b"),
             ("qwen2.5-coder:7b-instruct", "qwen2.5-coder-7b"),
             ("gpt-oss", "gpt-oss-20b"),
+            ("exaone:q4_k_m", "exaone-deep-2.4b"),
             ("smolm2-135m-instruct", "smollm2-135m-instruct"),
         ] {
             assert_eq!(meant(name), Some(known), "{name}");

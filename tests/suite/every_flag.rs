@@ -160,6 +160,7 @@ const ROWS: &[(&str, &str, Effect)] = &[
     (CHAT, "--presence-penalty", Says(&["--presence-penalty", "1.5"], "presence_penalty   1.5")),
     (CHAT, "--frequency-penalty", Says(&["--frequency-penalty", "1.5"], "frequency_penalty  1.5")),
     (CHAT, "--overflow", Says(&["--overflow", "tail"], "overflow           tail")),
+    (CHAT, "--history", Tested("daily.rs")),
     (CHAT, "--max-tokens", Says(&["--max-tokens", "2"], "max_tokens         2")),
     // Speed.
     ("bench", "--shape", Refused(&["--shape", "nosuch"])),
