@@ -126,7 +126,6 @@ pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[
         &["chat::jinja::filters", "chat::jinja::predicates"],
         "`select` takes a test by its name, and the test `filter` knows the names of filters",
     ),
-    (&["server"], "a handler gets the state of the server, which holds what the handlers of each dialect keep in it"),
 ];
 
 /// The same of `quant`.
