@@ -18,12 +18,14 @@
 
 mod byte;
 mod float;
+mod format;
 mod half;
 mod kernels;
 mod kind;
 mod load;
 mod partial;
 mod queries;
+mod sizes;
 mod store;
 mod tile;
 mod unpack;
@@ -31,21 +33,14 @@ mod unpack;
 pub use kind::KvKind;
 pub use partial::Partial;
 pub use queries::Queries;
+pub use sizes::TILE;
 pub use tile::{TileBytes, attend_tile, attend_tile_biased};
 
 use crate::isa::simd::LANES;
-
-/// Positions in a tile.
-pub const TILE: usize = 128;
+use sizes::{BLOCK, STRIP};
 
 /// Longest key or value: a tile's size can then be computed.
 const MAX_DIM: usize = 1 << 30;
-
-/// Values that share a scale in a q8_0 cache.
-const BLOCK: usize = 32;
-
-/// Keys, or values of a head, that lie side by side in a tile: a strip is read from front to back.
-const STRIP: usize = 64;
 
 /// How one key-value head is cached.
 ///
@@ -107,11 +102,6 @@ impl KvLayout {
     fn scale_bytes(&self, dim: usize) -> usize {
         if self.kind.scaled() { dim.div_ceil(BLOCK) * TILE * 2 } else { 0 }
     }
-}
-
-/// Width of the strip of values that starts at value `start` of `dim`.
-fn strip_width(dim: usize, start: usize) -> usize {
-    (dim - start).min(STRIP).next_multiple_of(LANES)
 }
 
 #[cfg(test)]

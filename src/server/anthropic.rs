@@ -1,12 +1,15 @@
 //! Anthropic's dialect: messages.
 
+use super::ask::{Ask, Input};
 use super::body::{self, Fields};
 use super::common;
 use super::error::{ApiError, Dialect};
+use super::events::named;
 use super::messages;
-use super::request::{self, Ask, Input, Progress, Running};
-use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, EventWriter, named};
+use super::reply::{json as respond_json, note_ignored, note_warnings};
+use super::request::{self, Progress, Running};
+use super::state::{Call, State};
+use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
 use crate::engine::{Finish, Llm, Stats};
 use crate::sample::Form;
@@ -428,6 +431,6 @@ impl EventWriter for MessageStream {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
-        stream::error_event(Self::DIALECT, &self.request, error)
+        super::events::error_event(Self::DIALECT, &self.request, error)
     }
 }

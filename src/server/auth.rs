@@ -1,7 +1,7 @@
 //! Who may use the server: keys, the names it may be called by, and other sites' pages.
 
-use super::ServerOptions;
 use super::error::ApiError;
+use super::options::ServerOptions;
 use crate::platform::input::read_text;
 use crate::units::{hex, unhex};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};

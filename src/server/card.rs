@@ -1,7 +1,6 @@
 //! What lists of models say of each, in the shape of Ollama, which others' lists show as well.
 
 use super::infill::Fim;
-use super::models::Entry;
 use crate::chat::Thinking;
 use crate::describe::quantization;
 use crate::engine::Llm;
@@ -49,13 +48,13 @@ impl Card {
     }
 }
 
-/// One model in Ollama's lists.
-pub(super) fn entry(entry: &Entry, card: Option<&Card>) -> Value {
+/// One model in Ollama's lists, of so many bytes.
+pub(super) fn entry(name: &str, bytes: u64, modified: SystemTime, card: Option<&Card>) -> Value {
     json!({
-        "name": entry.name(),
-        "model": entry.name(),
-        "modified_at": rfc3339(entry.modified),
-        "size": card.map_or(entry.bytes, |card| card.bytes),
+        "name": name,
+        "model": name,
+        "modified_at": rfc3339(modified),
+        "size": card.map_or(bytes, |card| card.bytes),
         "digest": "",
         "capabilities": card.map_or_else(|| vec!["completion"], |card| card.capabilities.clone()),
         "details": card.map_or_else(|| json!({ "format": "gguf" }), |card| card.details.clone()),

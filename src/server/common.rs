@@ -1,10 +1,10 @@
 //! What requests of all dialects have in common: the model, sampling, forms, thinking and tools, by OpenAI's names.
 
+use super::ask::Ask;
 use super::body::{Fields, kind};
 use super::error::ApiError;
 use super::models::Served;
-use super::request::Ask;
-use super::routes::{Call, State};
+use super::state::{Call, State};
 use crate::chat::{Thinking, ThinkingMode, ToolCall, Tools, Vars, any_of};
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, PARAMETERS, Params};
@@ -566,7 +566,7 @@ pub(super) fn allow_calls(tools: &Tools, ask: &mut Ask) -> Result<()> {
 pub(super) async fn model_of(state: &State, call: &Call, fields: &mut Fields) -> Result<Arc<Served>> {
     let name = fields.str("model")?;
     let model = state.models.get(name.as_deref()).await?;
-    call.asker.note.model(&model);
+    call.asker.note.model(&model.name);
     Ok(model)
 }
 

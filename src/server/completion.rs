@@ -1,13 +1,16 @@
 //! `/completion` and `/infill` as llama.cpp's server has them.
 
+use super::ask::{Ask, Input};
 use super::body::{Fields, is_off};
 use super::common;
 use super::error::{ApiError, Dialect};
+use super::events::data;
 use super::infill::Fim;
 use super::models::Served;
-use super::request::{self, Ask, Input, Progress, Running, Whole};
-use super::routes::{Call, State, json as respond_json, note_ignored};
-use super::stream::{self, EventWriter, data};
+use super::reply::{json as respond_json, note_ignored};
+use super::request::{self, Progress, Running, Whole};
+use super::state::{Call, State};
+use super::stream::{self, EventWriter};
 use crate::engine::{Finish, Llm, Logprob, Stats};
 use crate::tokenizer::Special;
 use axum::body::Body;

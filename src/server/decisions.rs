@@ -4,14 +4,16 @@
 //! could begin its answer are read from one pass. The input comes first in every prompt, so that all questions share what
 //! was computed for it.
 
+use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::common;
 use super::error::ApiError;
 use super::log::Asker;
 use super::models::Served;
-use super::request::{self, Ask, Input, Progress};
+use super::reply::json as respond_json;
+use super::request::{self, Progress};
 use super::responses;
-use super::routes::{Call, State, json as respond_json};
+use super::state::{Call, State};
 use crate::chat::Vars;
 use crate::engine::{Llm, Logprob};
 use crate::sample::{Form, Overrides};

@@ -1,13 +1,14 @@
 //! Vectors of texts and scores of documents: `/v1/embeddings`, `/v1/rerank` and what others call them.
 
+use super::ask::Input;
 use super::body::{Fields, kind};
 use super::common;
 use super::completion;
 use super::error::ApiError;
 use super::models::Served;
 use super::ollama;
-use super::request::Input;
-use super::routes::{Call, State, json as respond_json};
+use super::reply::json as respond_json;
+use super::state::{Call, State};
 use crate::engine::{Count, Embedder, Pooling, SharedEmbedder, normalize};
 use axum::body::Body;
 use axum::http::Response;

@@ -1,16 +1,13 @@
 //! Connections: accepted, limited, encrypted where asked for, and brought to an end in order.
 
-use super::ServerOptions;
 use super::auth::ApiKeys;
-use super::files::{self, Files};
-use super::log::Log;
-use super::metrics::Metrics;
+use super::files;
+use super::log::{Log, Notice, OnNotice};
 use super::models::Models;
-use super::openai::Thoughts;
+use super::options::{ServerOptions, Tls};
 use super::patience::Patient;
-use super::responses::Stored;
-use super::resume::Streams;
-use super::routes::{State, answer};
+use super::routes::{HEAD_BYTES, ROUTES, answer};
+use super::state::State;
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
 use crate::platform::signals;
@@ -19,12 +16,12 @@ use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -37,8 +34,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 const HEAD_TIME: Duration = Duration::from_secs(15);
 /// Longest time that a client may leave unread what is sent to it.
 const WRITE_TIME: Duration = Duration::from_secs(60);
-/// Largest head of a request.
-pub(super) const HEAD_BYTES: usize = 64 << 10;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 4096;
 /// Lines that wait to be told; more are lost.
@@ -48,57 +43,29 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long answers that are cut short are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Files of a certificate chain and its key, in PEM.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// The certificates.
-    pub cert: PathBuf,
-    /// The key.
-    pub key: PathBuf,
-}
-
-impl Tls {
-    fn acceptor(&self) -> Result<TlsAcceptor> {
-        let bad = |path: &Path, wanted: &str, why: &dyn std::fmt::Display| {
-            Error::input(path.display().to_string(), wanted, why.to_string())
-        };
-        let certs = CertificateDer::pem_file_iter(&self.cert)
-            .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
-            .map_err(|why| bad(&self.cert, "certificates in PEM", &why))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| match why {
-            pem::Error::NoItemsFound => bad(&self.key, "a private key in PEM", &"none"),
-            why => bad(&self.key, "a private key in PEM", &why),
-        })?;
-        if certs.is_empty() {
-            return Err(bad(&self.cert, "certificates in PEM", &"none"));
-        }
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(certs, key));
-        let mut config = config.map_err(|why| bad(&self.cert, "a certificate that fits the key", &why))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+/// What takes connections with this certificate.
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor> {
+    let bad = |path: &Path, wanted: &str, why: &dyn std::fmt::Display| {
+        Error::input(path.display().to_string(), wanted, why.to_string())
+    };
+    let certs = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
+        .map_err(|why| bad(&tls.cert, "certificates in PEM", &why))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|why| match why {
+        pem::Error::NoItemsFound => bad(&tls.key, "a private key in PEM", &"none"),
+        why => bad(&tls.key, "a private key in PEM", &why),
+    })?;
+    if certs.is_empty() {
+        return Err(bad(&tls.cert, "certificates in PEM", &"none"));
     }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certs, key));
+    let mut config = config.map_err(|why| bad(&tls.cert, "a certificate that fits the key", &why))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
-
-/// What a server tells whoever runs it.
-#[derive(Debug)]
-pub enum Notice {
-    /// It listens at this address.
-    Listening(SocketAddr),
-    /// It has read its keys again, on request, and has so many.
-    Reloaded(usize),
-    /// It could not read its keys or certificates again: the old ones stay.
-    NotReloaded(Error),
-    /// The line that a coding agent changes with every request was taken out of a system prompt: the first time.
-    LineDropped,
-    /// What became of a request, in the form that was asked for.
-    Request(String),
-}
-
-/// Who is told.
-pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// Serves `models` until SIGTERM or SIGINT; running answers may then end within `options.drain`, a second signal ends
 /// them at once. `told` gets to know where it listens, what becomes of a
@@ -108,12 +75,12 @@ pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 /// An address that cannot be used or would let everybody in, keys or certificates that cannot be read.
 pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<()> {
     check_keys(&options)?;
-    let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let tls = options.tls.as_ref().map(acceptor).transpose()?;
     let form = options.log;
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let (lines, teller) = teller(told)?;
-    let state = new_state(models, options, Log::new(form, lines))?;
+    let state = State::new(models, options, Log::new(form, lines), ROUTES)?;
     let outcome = runtime.block_on(run(state, tls, &**told));
     // Threads that still prepare a request are not waited for.
     runtime.shutdown_background();
@@ -130,7 +97,7 @@ pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<
 /// As [`serve`].
 pub fn check(options: &ServerOptions) -> Result<()> {
     check_keys(options)?;
-    options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    options.tls.as_ref().map(acceptor).transpose()?;
     let mut folders = options.slot_dir.iter().chain(&options.data);
     folders.try_for_each(|folder| private_folder(folder).map_err(|why| Error::io(folder, FileAction::Create, why)))?;
     options.hosts.iter().try_for_each(|&host| {
@@ -171,31 +138,6 @@ fn teller(told: &OnNotice) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
     Ok((lines, thread.map_err(|why| Error::failed("the log", format!("cannot start its thread: {why}")))?))
 }
 
-/// What all requests share.
-///
-/// # Errors
-/// A key file that cannot be read.
-pub(super) fn new_state(models: Models, options: ServerOptions, log: Log) -> Result<Arc<State>> {
-    if let Some(folder) = &options.slot_dir {
-        private_folder(folder).map_err(|why| Error::io(folder, FileAction::Create, why))?;
-    }
-    Ok(Arc::new(State {
-        models: Arc::new(models),
-        keys: ApiKeys::load(&options)?,
-        log: Arc::new(log),
-        deadline: watch::channel(false).0,
-        metrics: Metrics::default(),
-        stored: Stored::default(),
-        thoughts: Thoughts::default(),
-        streams: Streams::default(),
-        files: Files::open(options.data.as_deref())?,
-        draining: AtomicBool::new(false),
-        requests: AtomicU64::new(0),
-        started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-        options,
-    }))
-}
-
 async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &(dyn Fn(Notice) + Send + Sync)) -> Result<()> {
     let listeners = bind(&state.options).await?;
     let (mut stop, mut reload) = signals::watch()?;
@@ -226,7 +168,7 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &(dyn Fn(Not
                 () = reload.asked() => {
                     // What cannot be read leaves what was there.
                     told(state.keys.reload(&state.options).map_or_else(Notice::NotReloaded, Notice::Reloaded));
-                    match state.options.tls.as_ref().map(Tls::acceptor) {
+                    match state.options.tls.as_ref().map(acceptor) {
                         Some(Ok(acceptor)) => tls = Some(acceptor),
                         Some(Err(why)) => told(Notice::NotReloaded(why)),
                         None => {}

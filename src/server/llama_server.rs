@@ -4,8 +4,9 @@ use super::body::{Fields, kind};
 use super::common;
 use super::error::ApiError;
 use super::models::Served;
-use super::resume;
-use super::routes::{Call, State, json as respond_json};
+use super::paging;
+use super::reply::json as respond_json;
+use super::state::{Call, State};
 use crate::chat::Thinking;
 use crate::tokenizer::Special;
 use axum::body::Body;
@@ -56,7 +57,7 @@ pub(super) async fn metrics(state: Arc<State>, _: Call) -> Result<Response<Body>
 
 /// `GET /props`, of the first model or, with `?model=NAME`, of another. One that has been closed is not opened for it.
 pub(super) async fn props(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let name = resume::query(&call.uri)?.remove("model");
+    let name = paging::query(&call.uri)?.remove("model");
     let entry = Arc::clone(state.models.find(name.as_deref())?);
     if let (None, Some(mut known)) = (entry.served(), entry.props()) {
         known["is_sleeping"] = true.into();

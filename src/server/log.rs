@@ -1,26 +1,33 @@
 //! What became of each request: one line when it has ended, which holds nothing of what was said.
 
 use super::auth::ApiKey;
-use super::listen::Notice;
-use super::models::Served;
+use super::options::LogForm;
+use crate::Error;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How requests are told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogForm {
-    /// Not at all.
-    #[default]
-    Off,
-    /// A line for people.
-    Text,
-    /// A line of JSON.
-    Json,
+/// What a server tells whoever runs it.
+#[derive(Debug)]
+pub enum Notice {
+    /// It listens at this address.
+    Listening(SocketAddr),
+    /// It has read its keys again, on request, and has so many.
+    Reloaded(usize),
+    /// It could not read its keys or certificates again: the old ones stay.
+    NotReloaded(Error),
+    /// The line that a coding agent changes with every request was taken out of a system prompt: the first time.
+    LineDropped,
+    /// What became of a request, in the form that was asked for.
+    Request(String),
 }
+
+/// Who is told.
+pub type OnNotice = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// Where lines go. What cannot keep up with them loses some: no request waits for that.
 #[derive(Default)]
@@ -102,8 +109,8 @@ impl Note {
         self.told().status = Some(status);
     }
 
-    pub(super) fn model(&self, model: &Served) {
-        self.told().model = Some(model.name.clone());
+    pub(super) fn model(&self, name: &str) {
+        self.told().model = Some(name.to_owned());
     }
 
     /// So many tokens of a prompt are read.

@@ -2,7 +2,7 @@
 
 use super::body::{Fields, kind};
 use super::error::ApiError;
-use super::routes::State;
+use super::state::State;
 use crate::engine::Llm;
 use crate::engine::messages::ROLES;
 use serde_json::{Map, Value, json};

@@ -1,9 +1,9 @@
 //! The models that are offered, by name: opened when first asked for, let go of when idle for a while.
 
-use super::Defaults;
 use super::card::Card;
 use super::error::ApiError;
-use super::metrics::Measured;
+use super::measured::Measured;
+use super::options::Defaults;
 use super::slots::Slots;
 use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling, SharedEmbedder};
 use crate::{ErrorKind, Result};

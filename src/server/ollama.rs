@@ -1,15 +1,17 @@
 //! Ollama's dialect: lines of JSON.
 
+use super::ask::{Ask, Input};
 use super::body::Fields;
-use super::card;
+use super::card::{self, Card};
 use super::common;
 use super::error::{ApiError, Dialect};
 use super::infill::Fim;
 use super::log::Asker;
 use super::messages;
 use super::models::{Entry, Served};
-use super::request::{self, Ask, Input, Progress, Running, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
+use super::reply::{json as respond_json, note_ignored, note_warnings};
+use super::request::{self, Progress, Running, finish_reason};
+use super::state::{Call, State};
 use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, Thinking, ThinkingMode, Tools, Vars};
 use crate::engine::{Llm, Logprob, Stats};
@@ -47,9 +49,14 @@ pub(super) async fn version(_: Arc<State>, _: Call) -> Result<Response<Body>> {
     Ok(respond_json(&json!({ "version": PROTOCOL, "tokki": env!("CARGO_PKG_VERSION") }), &[]))
 }
 
+/// What lists tell of a model.
+fn told(entry: &Entry, card: Option<&Card>) -> Value {
+    card::entry(entry.name(), entry.bytes, entry.modified, card)
+}
+
 /// `GET /api/tags`
 pub(super) async fn tags(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let models: Vec<Value> = state.models.list(card::entry).await;
+    let models: Vec<Value> = state.models.list(told).await;
     Ok(respond_json(&json!({ "models": models }), &[]))
 }
 
@@ -58,7 +65,7 @@ pub(super) async fn ps(state: Arc<State>, _: Call) -> Result<Response<Body>> {
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
     let loaded = |model: &Arc<Entry>| {
         let served = model.served()?;
-        let mut object = card::entry(model, model.card().as_deref());
+        let mut object = told(model, model.card().as_deref());
         object["expires_at"] =
             card::rfc3339(SystemTime::now() + model.expires().unwrap_or(FOREVER).min(FOREVER)).into();
         object["size_vram"] = 0.into();

@@ -2,33 +2,33 @@
 
 mod completions;
 mod models;
+mod parts;
+mod thoughts;
 
 pub(super) use completions::completions;
 pub(super) use models::{model, models};
+pub(super) use thoughts::Thoughts;
 
+use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::common;
 use super::completion::{self, Pace, Written};
 use super::error::{ApiError, Dialect};
+use super::events::data;
 use super::messages;
-use super::models::Served;
-use super::request::{self, Ask, Input, Progress, Running, Whole, finish_reason};
-use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
-use super::stream::{self, EventWriter, data};
+use super::reply::{json as respond_json, note_ignored, note_warnings};
+use super::request::{self, Progress, Running, Whole, finish_reason};
+use super::state::{Call, State};
+use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
-use crate::engine::{Llm, Logprob, Prompt, Stats};
+use crate::engine::{Llm, Prompt, Stats};
 use axum::body::Body;
 use axum::http::Response;
+use parts::{Choice, Head, MAX_LOGPROBS, usage, wants_usage};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
-
-/// Most tokens whose probabilities are told beside each chosen one.
-const MAX_LOGPROBS: i64 = 20;
 
 /// A chat request: what it asks for, and how the answer is written.
 struct Chat {
@@ -73,16 +73,6 @@ fn read_chat(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     let pace = fields.bool("timings_per_token")?.filter(|&on| on).map(|_| Pace::default());
     let verbose = fields.bool("verbose")?.unwrap_or(false);
     Ok(Chat { ask, tools, parallel_calls, stream, usage, progress, pace, verbose, ignored: fields.rest() })
-}
-
-/// Whether a stream ends with what it took.
-fn wants_usage(fields: &mut Fields) -> Result<bool> {
-    let Some(mut options) = fields.within("stream_options")? else { return Ok(false) };
-    let usage = options.bool("include_usage")?.unwrap_or(false);
-    // Padding against listeners is not added; all numbers come at the end.
-    options.skip(&["include_obfuscation", "continuous_usage_stats"]);
-    fields.leave(options);
-    Ok(usage)
 }
 
 /// Whether the answer goes on from the last message: where that is asked for, or where it is the assistant's own.
@@ -136,7 +126,7 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
     let head = Head::new("chatcmpl", &running);
-    state.thoughts.note(call.asker.owner, &head.id, &running);
+    state.thoughts.note(call.asker.owner, &head.id, &running.end_thought);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
         let choices = vec![Choice::default(); running.n];
@@ -166,30 +156,6 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     Ok(response)
 }
 
-/// Thoughts of chat answers that may be ended from outside, by who asked for them and the answers' ids.
-#[derive(Default)]
-pub(super) struct Thoughts(Mutex<HashMap<(u64, String), Flags>>);
-
-/// What ends the thoughts of an answer's choices, while they are under way.
-type Flags = Vec<Weak<AtomicBool>>;
-
-impl Thoughts {
-    fn note(&self, owner: u64, id: &str, running: &Running) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Answers that have ended are forgotten.
-        all.retain(|_, flags| flags.iter().any(|flag| flag.strong_count() > 0));
-        all.insert((owner, id.to_owned()), running.end_thought.iter().map(Arc::downgrade).collect());
-    }
-
-    /// Ends the thoughts of an answer; false when no such answer of this owner is under way.
-    fn end(&self, owner: u64, id: String) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags: Vec<_> = all.get(&(owner, id)).into_iter().flatten().filter_map(Weak::upgrade).collect();
-        flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
-        !flags.is_empty()
-    }
-}
-
 /// `POST /v1/chat/completions/control`: `reasoning_end` lets a model that thinks come to its answer.
 pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let mut fields = Fields::parse(&call.body)?;
@@ -201,36 +167,6 @@ pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Bo
     match state.thoughts.end(call.asker.owner, id.clone()) {
         true => Ok(respond_json(&json!({ "success": true }), &fields.rest())),
         false => Err(ApiError::not_found(format!("no answer '{id}' is under way"))),
-    }
-}
-
-/// What all chunks of an answer begin with.
-struct Head {
-    id: String,
-    created: u64,
-    served: Arc<Served>,
-}
-
-impl Head {
-    fn new(prefix: &str, running: &Running) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let id = format!("{prefix}-{:x}{:08x}", now.as_micros(), running.seed as u32);
-        Self { id, created: now.as_secs(), served: Arc::clone(&running.model) }
-    }
-
-    fn object(&self, object: &str, choices: Value) -> Value {
-        json!({
-            "id": self.id,
-            "object": object,
-            "created": self.created,
-            "model": self.served.name,
-            "system_fingerprint": common::BUILD,
-            "choices": choices,
-        })
-    }
-
-    fn llm(&self) -> &Llm {
-        self.served.engine.llm()
     }
 }
 
@@ -279,30 +215,6 @@ fn whole_chat(
 
 fn call_id(head: &Head, choice: usize, call: usize) -> String {
     format!("call_{}_{choice}_{call}", head.id.trim_start_matches("chatcmpl-"))
-}
-
-/// Tokens of a request, all answers together.
-pub(super) fn usage<'a>(prompt: usize, stats: impl Iterator<Item = &'a Stats>) -> Value {
-    let (mut tokens, mut reasoning, mut cached) = (0, 0, 0);
-    for stats in stats {
-        tokens += stats.tokens;
-        reasoning += stats.reasoning_tokens;
-        cached = stats.cached_tokens;
-    }
-    json!({
-        "prompt_tokens": prompt,
-        "completion_tokens": tokens,
-        "total_tokens": prompt + tokens,
-        "prompt_tokens_details": { "cached_tokens": cached },
-        "completion_tokens_details": { "reasoning_tokens": reasoning },
-    })
-}
-
-/// What has been sent of one answer.
-#[derive(Clone, Default)]
-struct Choice {
-    stats: Option<Stats>,
-    logprobs: Vec<Logprob>,
 }
 
 struct ChatStream {

@@ -1,79 +1,18 @@
 //! `/openapi.json`: the route table as an OpenAPI document, with the schemas of requests and what is sure of answers.
 
+use super::doc::{Answer, Doc, Kind, asks, get, post, streams};
 use super::error::{ApiError, Dialect};
-use super::routes::{Call, ROUTES, Route, State, json as respond_json};
+use super::reply::json as respond_json;
 use super::schemas::{
     batch, chat, completion, completions, control, decisions, detokenize, embeddings, generate, infill, lookup,
     messages, named, nothing, object, ollama_chat, ollama_embed, plain_embeddings, prompted, rerank, responses, show,
     slot, tokenize, upload,
 };
+use super::state::{Call, Route, State};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-/// What the document says of a route.
-pub(super) struct Doc {
-    summary: &'static str,
-    body: Option<fn() -> Value>,
-    /// The form of the answer.
-    answer: Answer,
-    /// The content type of an answer that comes piece by piece.
-    stream: Option<&'static str>,
-    /// What may follow `?`.
-    query: &'static [(&'static str, Kind)],
-}
-
-/// A kind of value after `?`.
-#[derive(Clone, Copy)]
-enum Kind {
-    Bool,
-    Count,
-    /// A text that must be there.
-    Needed,
-    /// A text.
-    Text,
-    /// How many entries of a list.
-    Page,
-    /// In which order.
-    Order,
-    /// What is done with a slot.
-    Action,
-}
-
-enum Answer {
-    /// An object that has these members.
-    Object(&'static [&'static str]),
-    /// Any JSON.
-    Json,
-    /// Something else.
-    Other(&'static str),
-    /// Nothing.
-    Empty,
-}
-
-impl Doc {
-    /// Whether the answer comes piece by piece where that is asked for.
-    pub(super) const fn may_stream(&self) -> bool {
-        self.stream.is_some()
-    }
-}
-
-const fn get(summary: &'static str, answer: Answer) -> Doc {
-    Doc { summary, body: None, answer, stream: None, query: &[] }
-}
-
-const fn post(summary: &'static str, body: fn() -> Value, members: &'static [&'static str]) -> Doc {
-    Doc { summary, body: Some(body), answer: Answer::Object(members), stream: None, query: &[] }
-}
-
-const fn streams(doc: Doc, kind: &'static str) -> Doc {
-    Doc { stream: Some(kind), ..doc }
-}
-
-const fn asks(doc: Doc, query: &'static [(&'static str, Kind)]) -> Doc {
-    Doc { query, ..doc }
-}
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
@@ -159,13 +98,13 @@ pub(super) const OLLAMA_EMBED_OLD: Doc = post("The vector of a text, in Ollama's
 
 /// `GET /openapi.json`
 pub(super) async fn document(state: Arc<State>, _: Call) -> Result<Response<Body>, ApiError> {
-    Ok(respond_json(&whole(state.keys.are_wanted()), &[]))
+    Ok(respond_json(&whole(state.routes, state.keys.are_wanted()), &[]))
 }
 
-/// The whole document, of a server that wants keys or does not.
-fn whole(keys: bool) -> Value {
+/// The whole document of these routes, of a server that wants keys or does not.
+fn whole(routes: &[Route], keys: bool) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
+    for route in routes {
         let path = route.path.replace("{*", "{");
         let place = paths.entry(path).or_insert_with(|| json!({}));
         place[route.method.to_lowercase()] = operation(route, keys && !route.open);
@@ -266,11 +205,12 @@ fn ollama_error() -> Value {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::routes::ROUTES;
     use super::*;
 
     #[test]
     fn the_document_is_the_route_table() {
-        let document = whole(true);
+        let document = whole(ROUTES, true);
         let paths = document["paths"].as_object().unwrap();
         let told: usize = paths.values().map(|place| place.as_object().unwrap().len()).sum();
         assert_eq!(told, ROUTES.len());

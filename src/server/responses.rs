@@ -2,15 +2,20 @@
 
 mod items;
 mod made;
+mod stored;
 
+pub(super) use stored::Stored;
+
+use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::common;
 use super::completion::Pace;
 use super::error::{ApiError, Dialect};
 use super::messages;
-use super::request::{self, Ask, Input, Progress};
-use super::resume::{self, Limits};
-use super::routes::{Call, State, json as respond_json, note_ignored, note_warnings};
+use super::paging::{self, Limits};
+use super::reply::{json as respond_json, note_ignored, note_warnings};
+use super::request::{self, Progress};
+use super::state::{Call, State};
 use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::Llm;
@@ -19,81 +24,11 @@ use axum::body::Body;
 use axum::http::Response;
 use made::Made;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use stored::Kept;
 
 type Result<T> = std::result::Result<T, ApiError>;
-
-/// Answers that can be gone on from, in memory: the oldest go first.
-#[derive(Default)]
-pub(super) struct Stored {
-    kept: Mutex<VecDeque<Kept>>,
-}
-
-struct Kept {
-    /// Whose it is.
-    owner: u64,
-    id: String,
-    /// The whole conversation, the answer included.
-    turns: Vec<Value>,
-    /// The same before the answer, as items.
-    items: Vec<Value>,
-    object: Value,
-    bytes: usize,
-}
-
-impl Stored {
-    /// Bytes of text that are kept at most.
-    const MAX_BYTES: usize = 64 << 20;
-
-    fn keep(&self, owner: u64, id: &str, turns: Vec<Value>, items: Vec<Value>, object: Value) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = turns.iter().chain(&items).chain([&object]);
-        let bytes = all.map(|value| value.to_string().len()).sum();
-        kept.retain(|kept| kept.id != id);
-        kept.push_back(Kept { owner, id: id.to_owned(), turns, items, object, bytes });
-        while kept.iter().map(|kept| kept.bytes).sum::<usize>() > Self::MAX_BYTES {
-            kept.pop_front();
-        }
-    }
-
-    /// What `read` finds in an answer; those of others are as if they were not there.
-    fn find<R>(&self, owner: u64, id: &str, read: impl Fn(&Kept) -> R) -> Result<R> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().find(|kept| kept.owner == owner && kept.id == id).map(read);
-        found.ok_or_else(|| ApiError::not_found(format!("response '{id}' not found (only the latest are kept)")))
-    }
-
-    /// An item of an answer that is kept, or of what it answers.
-    fn item(&self, owner: u64, id: &str) -> Option<Value> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |kept: &Kept| items::of_kept(&kept.items, &kept.object).into_iter().find(|item| item["id"] == id);
-        kept.iter().rev().filter(|kept| kept.owner == owner).find_map(of)
-    }
-
-    /// An input with the items that it names by their ids.
-    ///
-    /// # Errors
-    /// 404 for one that is not kept.
-    fn resolved(&self, owner: u64, mut input: Value) -> Result<Value> {
-        for (index, item) in input.as_array_mut().into_iter().flatten().enumerate() {
-            if item["type"] != "item_reference" {
-                continue;
-            }
-            let place = format!("input[{index}].id");
-            let id = item["id"].as_str().ok_or_else(|| ApiError::field(&place, "the id of an item is wanted"))?;
-            let missing = || ApiError::not_found(format!("{place}: item '{id}' not found (only the latest are kept)"));
-            *item = self.item(owner, id).ok_or_else(missing)?;
-        }
-        Ok(input)
-    }
-
-    fn remove(&self, owner: u64, id: &str) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|kept| kept.owner != owner || kept.id != id);
-    }
-}
 
 /// Calls of tools that run at OpenAI's: what came of them is in the messages that follow. Their outputs are called so, too.
 const RAN_ELSEWHERE: [&str; 8] = [
@@ -173,7 +108,7 @@ fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Rea
     let (mut turns, mut items) = match fields.filled("previous_response_id")? {
         Some(id) => {
             let before = |kept: &Kept| {
-                followable(&kept.object).map(|()| (kept.turns.clone(), items::of_kept(&kept.items, &kept.object)))
+                followable(&kept.object).map(|()| (kept.turns.clone(), stored::of_kept(&kept.items, &kept.object)))
             };
             state.stored.find(owner, &id, before).map_err(|_| ApiError::no_previous(&id))??
         }
@@ -364,8 +299,8 @@ pub(super) async fn input_tokens(state: Arc<State>, call: Call) -> Result<Respon
 pub(super) async fn get(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
     let object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
-    let query = resume::query(&call.uri)?;
-    let after = resume::number(&query, "starting_after")?;
+    let query = paging::query(&call.uri)?;
+    let after = paging::number(&query, "starting_after")?;
     match query.get("stream").map(String::as_str) {
         Some("true") => state.streams.after(call.asker.owner, id, after),
         None | Some("false") => Ok(respond_json(&object, &[])),
@@ -382,7 +317,7 @@ fn id_of(call: &Call) -> &str {
 /// `GET /v1/responses/ID/input_items`: what an answer answers, the conversation before it included, the latest first.
 pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let items = state.stored.find(call.asker.owner, id_of(&call), |kept| kept.items.clone())?;
-    Ok(respond_json(&resume::page(items, &resume::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
+    Ok(respond_json(&paging::page(items, &paging::query(&call.uri)?, Limits { usual: 20, most: 100 })?, &[]))
 }
 
 /// `POST /v1/responses/ID/cancel`

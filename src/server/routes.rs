@@ -1,87 +1,26 @@
 //! THE ROUTE TABLE, and what every request passes before its handler.
 
-use super::auth::{self, ApiKeys};
+use super::auth;
 use super::error::{ApiError, Dialect};
-use super::listen::HEAD_BYTES;
-use super::log::{Asker, Log, Note};
-use super::metrics::Metrics;
-use super::models::Models;
-use super::openapi::Doc;
+use super::log::{Asker, Note};
 use super::request::random_seed;
+use super::state::{Call, HandlerAnswer, Route, State, over};
 use super::{
-    ServerOptions, anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi,
-    responses, resume, slots,
+    anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi, responses, resume,
+    slots,
 };
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use futures_util::FutureExt;
-use percent_encoding::{CONTROLS, utf8_percent_encode};
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
 
+/// Largest head of a request.
+pub(super) const HEAD_BYTES: usize = 64 << 10;
 /// Longest time that a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
-
-/// What all requests share.
-pub(super) struct State {
-    pub(super) models: Arc<Models>,
-    pub(super) options: ServerOptions,
-    pub(super) keys: ApiKeys,
-    pub(super) log: Arc<Log>,
-    /// Set when the time for running answers is over.
-    pub(super) deadline: watch::Sender<bool>,
-    pub(super) metrics: Metrics,
-    pub(super) stored: responses::Stored,
-    pub(super) files: files::Files,
-    pub(super) thoughts: openai::Thoughts,
-    pub(super) streams: resume::Streams,
-    /// No new work is taken.
-    pub(super) draining: AtomicBool,
-    pub(super) requests: AtomicU64,
-    /// Seconds since 1970 when the server started.
-    pub(super) started: u64,
-}
-
-/// A request as handlers get it.
-pub(super) struct Call {
-    pub(super) body: Bytes,
-    pub(super) uri: Uri,
-    /// Its number, which the answer's head repeats.
-    pub(super) id: String,
-    /// Whether a browser asks for something to show.
-    pub(super) wants_page: bool,
-    /// Of the body.
-    pub(super) content_type: String,
-    /// Who asks.
-    pub(super) asker: Asker,
-}
-
-pub(super) type HandlerAnswer = Result<Response<Body>, ApiError>;
-type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = HandlerAnswer> + Send>>;
-
-/// One row.
-pub(super) struct Route {
-    pub(super) method: &'static str,
-    pub(super) path: &'static str,
-    pub(super) dialect: Dialect,
-    /// Answers without a key.
-    pub(super) open: bool,
-    /// What the OpenAPI document says of it.
-    pub(super) doc: Doc,
-    handler: Handler,
-}
-
-impl Route {
-    /// Answers a request.
-    pub(super) fn call(&self, state: Arc<State>, call: Call) -> Pin<Box<dyn Future<Output = HandlerAnswer> + Send>> {
-        (self.handler)(state, call)
-    }
-}
 
 macro_rules! table {
     ($($method:literal $path:literal $dialect:ident $open:literal $handler:path => $doc:ident;)*) => {
@@ -290,14 +229,6 @@ fn head_length(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// Waits until the time for running answers is over.
-pub(super) async fn over(mut deadline: watch::Receiver<bool>) {
-    if deadline.wait_for(|over| *over).await.is_err() {
-        // The server is gone, and this with it.
-        std::future::pending().await
-    }
-}
-
 /// What a page of an allowed site may send: with credentials a `*` would be taken for a header of that name.
 fn preflight(asked: &HeaderMap) -> Response<Body> {
     let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
@@ -348,36 +279,4 @@ fn client(headers: &HeaderMap, peer: std::net::IpAddr) -> u64 {
         None => peer.hash(&mut hash),
     }
     hash.finish()
-}
-
-/// A JSON answer; `ignored` names fields of the request that were not read.
-pub(super) fn json(value: &serde_json::Value, ignored: &[String]) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    note_ignored(&mut response, ignored);
-    response
-}
-
-/// Lists fields of the request that were not read in the answer's head.
-pub(super) fn note_ignored(response: &mut Response<Body>, ignored: &[String]) {
-    note(response, "x-ignored-fields", ignored);
-}
-
-/// Lists what of the request is not kept to in the answer's head.
-pub(super) fn note_warnings(response: &mut Response<Body>, warnings: &[String]) {
-    note(response, "x-warnings", warnings);
-}
-
-fn note(response: &mut Response<Body>, name: &'static str, texts: &[String]) {
-    const MAX_NOTED: usize = 20;
-    if texts.is_empty() {
-        return;
-    }
-    let texts: Vec<&str> = texts.iter().take(MAX_NOTED).map(String::as_str).collect();
-    // A head holds ASCII: other letters stand there by their numbers, as in addresses.
-    let texts = utf8_percent_encode(&texts.join(", "), CONTROLS).to_string();
-    let texts: String = texts.chars().take(500).collect();
-    if let Ok(value) = HeaderValue::from_str(&texts) {
-        response.headers_mut().insert(name, value);
-    }
 }

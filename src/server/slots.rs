@@ -3,20 +3,25 @@
 //! Their tokens are all that is kept here. What was computed for them lies in the engine's cache, where every request
 //! finds it, whichever slot it names.
 
+mod held;
+
+pub(super) use held::Slots;
+
 use super::body::Fields;
 use super::error::ApiError;
-use super::resume;
-use super::routes::{Call, State, json as respond_json};
+use super::paging;
+use super::reply::json as respond_json;
+use super::state::{Call, State};
 use crate::engine::Engine;
 use crate::error::FileAction;
 use crate::platform::files::{make_private, private_folder};
 use axum::body::Body;
 use axum::http::Response;
+use held::Slot;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -24,63 +29,12 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Longest name of a file that a slot is saved in.
 const MAX_NAME: usize = 200;
 
-/// What the slots of one model hold: those of each key by themselves.
-pub(super) struct Slots {
-    count: usize,
-    of: Mutex<HashMap<u64, Vec<Slot>>>,
-}
-
-#[derive(Clone, Default)]
-struct Slot {
-    tokens: Vec<u32>,
-    used: Option<Instant>,
-}
-
-impl Slots {
-    /// `count` empty slots for each key.
-    pub(super) fn new(count: usize) -> Self {
-        Self { count: count.max(1), of: Mutex::default() }
-    }
-
-    /// Looks at or changes the slots of `owner`.
-    fn with<T>(&self, owner: u64, act: impl FnOnce(&mut [Slot]) -> T) -> T {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        act(of.entry(owner).or_insert_with(|| vec![Slot::default(); self.count]))
-    }
-
-    /// The slot for a request: the one that it names, else the one with the most in common with its prompt, else the one
-    /// unused for the longest time.
-    pub(super) fn choose(&self, owner: u64, named: Option<usize>, prompt: &[u32]) -> usize {
-        let common = |slot: &Slot| slot.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        self.with(owner, |slots| {
-            let close = (0..slots.len()).max_by_key(|&i| (common(&slots[i]), std::cmp::Reverse(i)));
-            let close = close.filter(|&i| 2 * common(&slots[i]) > slots[i].tokens.len());
-            let oldest = (0..slots.len()).min_by_key(|&i| slots[i].used);
-            named.filter(|&slot| slot < slots.len()).or(close).or(oldest).unwrap_or(0)
-        })
-    }
-
-    /// A request of this slot has ended with these tokens.
-    pub(super) fn keep(&self, owner: u64, slot: usize, tokens: Vec<u32>) {
-        self.with(owner, |slots| {
-            if let Some(slot) = slots.get_mut(slot) {
-                *slot = Slot { tokens, used: Some(Instant::now()) };
-            }
-        });
-    }
-
-    /// The tokens of a slot.
-    fn tokens(&self, owner: u64, slot: usize) -> Option<Vec<u32>> {
-        self.with(owner, |slots| slots.get(slot).map(|slot| slot.tokens.clone()))
-    }
-}
-
 /// `GET /slots`: one entry per answer that can be written at the same time.
 pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     if !state.options.slots {
         return Err(ApiError::unsupported("this server was started with --no-slots"));
     }
-    let name = resume::query(&call.uri)?.remove("model");
+    let name = paging::query(&call.uri)?.remove("model");
     // Asking does not open a model: one that is closed has no slots.
     let served = state.models.find(name.as_deref())?.served();
     let Some(model) = served else { return Ok(respond_json(&json!([]), &[])) };
@@ -93,7 +47,7 @@ pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>
 
 /// `POST /slots/N?action=save|restore|erase`
 pub(super) async fn act(state: Arc<State>, call: Call) -> Result<Response<Body>> {
-    let mut query = resume::query(&call.uri)?;
+    let mut query = paging::query(&call.uri)?;
     let mut fields = Fields::parse(&call.body)?;
     let named = fields.str("model")?.or(query.remove("model"));
     let model = state.models.get(named.as_deref()).await?;

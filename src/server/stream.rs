@@ -1,11 +1,11 @@
 //! Answers that come piece by piece: events of a running request, written as a dialect wants them.
 
 use super::error::{ApiError, Dialect};
+use super::events::error_event;
 use super::request::{self, Progress, Running};
-use super::routes::over;
+use super::state::over;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
-use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -110,24 +110,4 @@ async fn pump<W: EventWriter>(running: &mut [Running], writer: &mut W, sender: &
 /// Whether the client is still there.
 async fn send(sender: &Sender<Bytes>, text: String) -> bool {
     text.is_empty() || sender.send(text.into()).await.is_ok()
-}
-
-/// A server-sent event without a name.
-pub(super) fn data(value: &Value) -> String {
-    format!("data: {value}\n\n")
-}
-
-/// An error as the last event of an answer in this dialect.
-pub(super) fn error_event(dialect: Dialect, request_id: &str, error: &ApiError) -> String {
-    let body = error.body(dialect, request_id);
-    match dialect {
-        Dialect::OpenAi => data(&body),
-        Dialect::Anthropic => named("error", &body),
-        Dialect::Ollama => format!("{body}\n"),
-    }
-}
-
-/// A server-sent event with a name.
-pub(super) fn named(event: &str, value: &Value) -> String {
-    format!("event: {event}\ndata: {value}\n\n")
 }

@@ -2,11 +2,9 @@
 //! scales `[k_dim / 32][128]`; values `[128][64]`, then their scales. And the quantizer, which queries go through, too.
 
 use super::float::FloatCache;
-use super::kernels::{DotScores, Element, by_rows};
-use super::kind::{KeyStrip, KvFormat};
-use super::store::{F16_MAX, StoreValue};
-use super::unpack::UnpackStrip;
-use super::{BLOCK, STRIP, TILE};
+use super::format::{KeptInKeys, KvFormat, ValueSlot};
+use super::kernels::{DotScores, Element, KeyStrip, by_rows};
+use super::sizes::{BLOCK, F16_MAX, STRIP, TILE};
 use crate::elementary::{abs, round_small};
 use crate::half_float;
 use crate::isa::simd::{LANES, Lanes, Simd, load_padded};
@@ -40,7 +38,7 @@ impl KvFormat for ByteCache {
     }
 
     #[inline(always)]
-    fn store_value<S: Lanes>(s: S, mut to: StoreValue<'_>) {
+    fn store_value<S: Lanes>(s: S, mut to: ValueSlot<'_>) {
         for (block, x) in to.v.chunks(BLOCK).enumerate() {
             let (scale, bytes) = quantize_f16(s, x);
             let row = to.row(block * BLOCK);
@@ -70,7 +68,7 @@ impl KvFormat for ByteCache {
 
     /// Keys are `[k_dim / 4][64 keys][4]` bytes: 16 groups of 4 of 16 keys at a time, moved as if they were f32.
     #[inline(always)]
-    fn unpack<S: Simd>(s: S, strips: UnpackStrip<'_>) {
+    fn unpack<S: Simd>(s: S, strips: KeptInKeys<'_>) {
         for (slot, strip) in strips.key_strips() {
             let rows = &strip.as_chunks::<{ 4 * STRIP }>().0[strips.start / 4..];
             for vector in 0..STRIP / LANES {

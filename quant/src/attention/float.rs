@@ -1,10 +1,8 @@
 //! f32 caches: keys `[k_dim][64]`, values `[128][64]`.
 
-use super::STRIP;
-use super::kernels::{Element, Scores, by_rows};
-use super::kind::{KeyStrip, KvFormat};
-use super::store::StoreValue;
-use super::unpack::UnpackStrip;
+use super::format::{KeptInKeys, KvFormat, ValueSlot};
+use super::kernels::{Element, KeyStrip, Scores, by_rows};
+use super::sizes::STRIP;
 use crate::isa::simd::{LANES, Lanes, Simd};
 
 /// f32.
@@ -33,7 +31,7 @@ impl KvFormat for FloatCache {
     }
 
     #[inline(always)]
-    fn store_value<S: Lanes>(_: S, mut to: StoreValue<'_>) {
+    fn store_value<S: Lanes>(_: S, mut to: ValueSlot<'_>) {
         for (strip, x) in to.v.chunks(STRIP).enumerate() {
             for (out, x) in to.row(strip * STRIP).as_chunks_mut().0.iter_mut().zip(x) {
                 *out = x.to_le_bytes();
@@ -53,7 +51,7 @@ impl KvFormat for FloatCache {
     }
 
     #[inline(always)]
-    fn unpack<S: Simd>(s: S, strip: UnpackStrip<'_>) {
+    fn unpack<S: Simd>(s: S, strip: KeptInKeys<'_>) {
         strip.transpose::<S, Self, ROW>(s);
     }
 }

@@ -1,10 +1,8 @@
 //! f16 caches: keys `[k_dim][64]`, values `[128][64]`.
 
-use super::STRIP;
-use super::kernels::{Element, Scores, by_rows};
-use super::kind::{KeyStrip, KvFormat};
-use super::store::{F16_MAX, StoreValue};
-use super::unpack::UnpackStrip;
+use super::format::{KeptInKeys, KvFormat, ValueSlot};
+use super::kernels::{Element, KeyStrip, Scores, by_rows};
+use super::sizes::{F16_MAX, STRIP};
 use crate::half_float;
 use crate::isa::simd::{LANES, Lanes, Simd, load_padded};
 
@@ -38,7 +36,7 @@ impl KvFormat for HalfCache {
     }
 
     #[inline(always)]
-    fn store_value<S: Lanes>(s: S, mut to: StoreValue<'_>) {
+    fn store_value<S: Lanes>(s: S, mut to: ValueSlot<'_>) {
         for (chunk, x) in to.v.chunks(LANES).enumerate() {
             to.row(chunk * LANES)[..2 * LANES].copy_from_slice(&saturated_f16(s, x));
         }
@@ -56,7 +54,7 @@ impl KvFormat for HalfCache {
     }
 
     #[inline(always)]
-    fn unpack<S: Simd>(s: S, strip: UnpackStrip<'_>) {
+    fn unpack<S: Simd>(s: S, strip: KeptInKeys<'_>) {
         strip.transpose::<S, Self, ROW>(s);
     }
 }

@@ -5,14 +5,41 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::kind::KeyStrip;
-use super::queries::{Group, ROWS};
-use super::{BLOCK, STRIP, TILE};
+use super::sizes::{BLOCK, ROWS, STRIP, TILE};
 use crate::isa::caches::LINE;
 use crate::isa::simd::{Kernel, LANES, Simd};
 
 /// Scores, then weights, of a group of rows.
 pub(super) type Weights = [[f32; TILE]; ROWS];
+
+/// One group of rows.
+#[derive(Clone, Copy)]
+pub(super) struct Group<'a> {
+    /// The first of its rows.
+    pub(super) start: usize,
+    /// How many.
+    pub(super) rows: usize,
+    pub(super) values: &'a [[f32; ROWS]],
+    pub(super) bytes: &'a [[[u8; 4]; ROWS]],
+    pub(super) scales: &'a [[f32; ROWS]],
+    pub(super) sums: &'a [[i32; ROWS]],
+}
+
+/// One strip of keys, and the query rows that it is scored for.
+pub(super) struct KeyStrip<'a> {
+    /// The keys.
+    pub(super) strip: &'a [u8],
+    /// The scales of the tile's keys.
+    pub(super) scales: &'a [u8],
+    pub(super) group: &'a Group<'a>,
+    /// Which vectors of 16 keys.
+    pub(super) vectors: Range<usize>,
+    /// Slot of the strip's first key.
+    pub(super) at: usize,
+    /// What is fetched meanwhile.
+    pub(super) next: Fetch<'a>,
+    pub(super) out: &'a mut Weights,
+}
 
 /// A loop over a tile for `R` query rows at once, `N` vectors at a time.
 pub(super) trait Tiled {

@@ -2,13 +2,9 @@
 
 use super::byte::ByteCache;
 use super::float::FloatCache;
+use super::format::KvFormat;
 use super::half::HalfCache;
-use super::kernels::{Element, Fetch, Weights};
-use super::queries::Group;
-use super::store::StoreValue;
-use super::unpack::UnpackStrip;
-use crate::isa::simd::{LANES, Lanes, Simd};
-use std::ops::Range;
+use crate::isa::simd::LANES;
 
 /// Rows: kind, name, how its values lie.
 macro_rules! kinds {
@@ -106,43 +102,4 @@ impl ForKind for IsScaled {
     fn run<K: KvFormat>(self) -> bool {
         K::SCALED
     }
-}
-
-/// How a kind's values lie in a tile, and what is computed with them there.
-pub(super) trait KvFormat: Element {
-    /// Values of a key that lie side by side for each position.
-    const TOGETHER: usize;
-    /// Whether blocks of values share a scale.
-    const SCALED: bool;
-
-    /// Writes key `k` into `slot` of the tile, of which `strip` holds the keys of that slot and `scales` the scales.
-    fn store_key<S: Lanes>(s: S, strip: &mut [u8], scales: &mut [u8], slot: usize, k: &[f32]);
-
-    /// Writes a value.
-    fn store_value<S: Lanes>(s: S, to: StoreValue<'_>);
-
-    /// The first values of the key in `slot`, as many as `out` holds.
-    fn load_key(strip: &[u8], scales: &[u8], slot: usize, out: &mut [f32]);
-
-    /// Scores of one strip of keys.
-    fn scores<S: Simd>(s: S, keys: KeyStrip<'_>);
-
-    /// Values that are part of keys, as rows of f32.
-    fn unpack<S: Simd>(s: S, strip: UnpackStrip<'_>);
-}
-
-/// One strip of keys, and the query rows that it is scored for.
-pub(super) struct KeyStrip<'a> {
-    /// The keys.
-    pub(super) strip: &'a [u8],
-    /// The scales of the tile's keys.
-    pub(super) scales: &'a [u8],
-    pub(super) group: &'a Group<'a>,
-    /// Which vectors of 16 keys.
-    pub(super) vectors: Range<usize>,
-    /// Slot of the strip's first key.
-    pub(super) at: usize,
-    /// What is fetched meanwhile.
-    pub(super) next: Fetch<'a>,
-    pub(super) out: &'a mut Weights,
 }

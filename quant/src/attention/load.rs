@@ -1,7 +1,9 @@
 //! Keys back out of a tile.
 
-use super::kind::{ForKind, KvFormat};
-use super::{KvLayout, STRIP, TILE};
+use super::KvLayout;
+use super::format::KvFormat;
+use super::kind::ForKind;
+use super::sizes::{STRIP, TILE};
 
 impl KvLayout {
     /// The first values of the key in `slot` of `tile` as f32, as many as `out` holds.

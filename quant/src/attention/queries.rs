@@ -1,13 +1,12 @@
 //! Query rows, prepared for the products with a tile's keys.
 
+use super::KvLayout;
 use super::byte::quantize_f32;
-use super::{BLOCK, KvLayout};
+use super::kernels::Group;
+use super::sizes::{BLOCK, ROWS};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, Lanes};
-
-/// Rows that meet a tile together.
-pub(super) const ROWS: usize = 8;
 
 /// Query rows that attend to the same key-value head, scaled and, for q8_0 caches, quantized.
 ///
@@ -25,19 +24,6 @@ pub struct Queries {
     scales: Vec<[f32; ROWS]>,
     /// q8_0 caches: the sums of the bytes, `[groups][k_dim / 32][8]`.
     sums: Vec<[i32; ROWS]>,
-}
-
-/// One group of rows.
-#[derive(Clone, Copy)]
-pub(super) struct Group<'a> {
-    /// The first of its rows.
-    pub(super) start: usize,
-    /// How many.
-    pub(super) rows: usize,
-    pub(super) values: &'a [[f32; ROWS]],
-    pub(super) bytes: &'a [[[u8; 4]; ROWS]],
-    pub(super) scales: &'a [[f32; ROWS]],
-    pub(super) sums: &'a [[i32; ROWS]],
 }
 
 impl Queries {

@@ -1,13 +1,12 @@
 //! From f32 heads into tiles.
 
-use super::kind::{ForKind, KvFormat};
-use super::{KvLayout, STRIP, TILE, strip_width};
+use super::KvLayout;
+use super::format::{KvFormat, ValueSlot};
+use super::kind::ForKind;
+use super::sizes::{STRIP, TILE};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, Lanes};
-
-/// The largest finite f16.
-pub(super) const F16_MAX: f32 = 65504.0;
 
 impl KvLayout {
     /// Writes key `k` and value `v` of one position into `slot` of `tile`. `v` is ignored if values are part of keys.
@@ -62,41 +61,25 @@ impl<S: Lanes> ForKind for InKey<'_, S> {
 }
 
 /// A value on its way into a tile.
-pub(super) struct StoreValue<'a> {
+struct StoreValue<'a> {
     layout: &'a KvLayout,
     /// Values and their scales.
     values: &'a mut [u8],
     slot: usize,
-    pub(super) v: &'a [f32],
-}
-
-impl StoreValue<'_> {
-    /// The scale of a block.
-    #[inline(always)]
-    pub(super) fn scale(&mut self, block: usize) -> &mut [u8] {
-        let scales = self.layout.value_bytes();
-        &mut self.values[scales + (block * TILE + self.slot) * 2..][..2]
-    }
-
-    /// The bytes of value `d` up to the end of its position's row in the strip.
-    #[inline(always)]
-    pub(super) fn row(&mut self, d: usize) -> &mut [u8] {
-        let start = d / STRIP * STRIP;
-        let width = strip_width(self.layout.v_dim, start);
-        let size = self.layout.kind.value_bytes();
-        &mut self.values[(start * TILE + self.slot * width + d - start) * size..][..(width - (d - start)) * size]
-    }
+    v: &'a [f32],
 }
 
 impl Kernel for StoreValue<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Lanes>(self, s: S) {
-        self.layout.kind.with(InValue(s, self));
+        let Self { layout, values, slot, v } = self;
+        let (scales, size) = (layout.value_bytes(), layout.kind.value_bytes());
+        layout.kind.with(InValue(s, ValueSlot { values, scales, size, slot, v }));
     }
 }
 
-struct InValue<'a, S>(S, StoreValue<'a>);
+struct InValue<'a, S>(S, ValueSlot<'a>);
 
 impl<S: Lanes> ForKind for InValue<'_, S> {
     type Out = ();

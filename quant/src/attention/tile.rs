@@ -13,11 +13,13 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::kernels::{Fetch, Part, Values, Weights, by_rows};
-use super::kind::{ForKind, KeyStrip, KvFormat};
-use super::queries::{Group, Queries, ROWS};
+use super::format::KvFormat;
+use super::kernels::{Fetch, Group, KeyStrip, Part, Values, Weights, by_rows};
+use super::kind::ForKind;
+use super::queries::Queries;
+use super::sizes::{BLOCK, ROWS, STRIP, TILE, strip_width};
 use super::unpack::unpack_values;
-use super::{BLOCK, KvKind, KvLayout, Partial, STRIP, TILE, strip_width};
+use super::{KvKind, KvLayout, Partial};
 use crate::elementary::{exp, softcap};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;

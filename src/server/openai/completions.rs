@@ -1,19 +1,24 @@
 //! Completions: text that goes on, without turns.
 
+use super::super::ask::{Ask, Input};
 use super::super::body::Fields;
 use super::super::common;
 use super::super::completion;
 use super::super::error::{ApiError, Dialect};
+use super::super::events::data;
 use super::super::infill::Fim;
-use super::super::request::{self, Ask, Input, Progress, Running, finish_reason};
-use super::super::routes::{Call, State, json as respond_json, note_ignored};
-use super::super::stream::{self, EventWriter, data};
-use super::{Choice, Head, MAX_LOGPROBS, Result, usage as usage_of, wants_usage};
+use super::super::reply::{json as respond_json, note_ignored};
+use super::super::request::{self, Progress, Running, finish_reason};
+use super::super::state::{Call, State};
+use super::super::stream::{self, EventWriter};
+use super::parts::{Choice, Head, MAX_LOGPROBS, usage as usage_of, wants_usage};
 use crate::engine::{Llm, Logprob};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// `POST /v1/completions`
 pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Result<Response<Body>> {

@@ -3,13 +3,15 @@
 use super::super::card::{self, Card};
 use super::super::error::ApiError;
 use super::super::models::{Entry, Models};
-use super::super::routes::{Call, State, json as respond_json};
-use super::Result;
+use super::super::reply::json as respond_json;
+use super::super::state::{Call, State};
 use axum::body::Body;
 use axum::http::Response;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// A model in the list.
 fn model_object(entry: &Entry, card: Option<&Card>) -> Value {
@@ -32,7 +34,10 @@ fn model_object(entry: &Entry, card: Option<&Card>) -> Value {
 
 /// `GET /v1/models`
 pub(in crate::server) async fn models(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    let both = state.models.list(|entry, card| (model_object(entry, card), card::entry(entry, card))).await;
+    let both = state
+        .models
+        .list(|entry, card| (model_object(entry, card), card::entry(entry.name(), entry.bytes, entry.modified, card)))
+        .await;
     let (data, entries): (Vec<Value>, Vec<Value>) = both.into_iter().unzip();
     let first = state.models.all().first().map(|entry| entry.name());
     let last = state.models.all().last().map(|entry| entry.name());

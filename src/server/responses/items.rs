@@ -1,10 +1,12 @@
 //! What a request for a response says besides its question: items of the input, as they are listed afterwards, and fields that
 //! the answer repeats.
 
+use super::super::ask::Ask;
 use super::super::body::Fields;
-use super::super::request::Ask;
-use super::Result;
+use super::super::error::ApiError;
 use serde_json::{Map, Value, json};
+
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// What may be told besides the answer: probabilities are; the rest belongs to tools that do not run here, or to thoughts that
 /// are told openly.
@@ -98,11 +100,6 @@ pub(super) fn of_input(input: Value) -> Vec<Value> {
         Value::Array(items) => items.into_iter().filter(Value::is_object).collect(),
         _ => Vec::new(),
     }
-}
-
-/// A whole conversation that was kept, as items.
-pub(super) fn of_kept(items: &[Value], object: &Value) -> Vec<Value> {
-    items.iter().chain(object["output"].as_array().into_iter().flatten()).cloned().collect()
 }
 
 /// Items as they are listed: each with an id, a kind and, where it is a message, parts.

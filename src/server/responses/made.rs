@@ -3,10 +3,11 @@
 use super::super::common;
 use super::super::completion::{self, Pace};
 use super::super::error::{ApiError, Dialect};
+use super::super::events::named;
 use super::super::messages;
 use super::super::request::{Progress, Running};
-use super::super::routes::State;
-use super::super::stream::{EventWriter, named};
+use super::super::state::State;
+use super::super::stream::EventWriter;
 use crate::chat::{CallFinder, Kind, ToolCall};
 use crate::engine::{Finish, Llm, Logprob, Stats};
 use serde_json::{Value, json};

@@ -121,17 +121,13 @@ pub const QUANT: &[(&str, &[&str])] = &[
 pub const PARTS_OF_FORMATS: &[&str] = &["bits", "grids"];
 
 /// Rooms that may use each other in circles, each with its reason.
-pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[
-    (
-        &["chat::jinja::filters", "chat::jinja::predicates"],
-        "`select` takes a test by its name, and the test `filter` knows the names of filters",
-    ),
-    (&["server"], "a handler gets the state of the server, which holds what the handlers of each dialect keep in it"),
-];
+pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[(
+    &["chat::jinja::filters", "chat::jinja::predicates"],
+    "`select` takes a test by its name, and the test `filter` knows the names of filters",
+)];
 
 /// The same of `quant`.
-pub const CIRCLES_OF_QUANT: &[(&[&str], &str)] =
-    &[(&["attention"], "the table of kinds names its formats, which say what they are in the words of the table")];
+pub const CIRCLES_OF_QUANT: &[(&[&str], &str)] = &[];
 
 /// Names that are several types': the two that each system has its own of, of which one is compiled.
 pub const DOUBLED: &[&str] = &["Hangup", "Keyboard"];
