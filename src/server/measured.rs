@@ -121,3 +121,24 @@ impl Measured {
         self.ends[why as usize].fetch_add(answers as u64, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_in_the_smallest_bucket_that_holds_them() {
+        let measured = Measured::default();
+        for value in [0.0, 0.001, 0.002, 9000.0] {
+            measured.record(Measure::Whole, value);
+        }
+        let mut out = String::new();
+        measured.histograms[Measure::Whole as usize].write(&mut out, &SECONDS, "n", "model=\"m\"");
+        let has = |line: &str| assert!(out.lines().any(|own| own == line), "{line} in {out}");
+        has("n_bucket{model=\"m\",le=\"0.001\"} 2");
+        has("n_bucket{model=\"m\",le=\"0.005\"} 3");
+        has("n_bucket{model=\"m\",le=\"7680\"} 3");
+        has("n_bucket{model=\"m\",le=\"+Inf\"} 4");
+        has("n_count{model=\"m\"} 4");
+    }
+}
