@@ -65,13 +65,29 @@ pub(super) fn header(plan: &Plan) -> Vec<u8> {
     keys.u32("general.quantization_version", 2);
     architecture(&mut keys, &plan.shape);
     vocabulary(&mut keys, &plan.shape);
+    whole(keys, &plan.tensors)
+}
+
+/// A file of a shape's dimensions and of these tensors, all zeros: enough to know what it computes.
+pub(super) fn without_vocabulary(shape: &Shape, tensors: &[PlannedTensor]) -> Vec<u8> {
+    let mut keys = Keys::default();
+    keys.text("general.architecture", shape.arch);
+    architecture(&mut keys, shape);
+    let mut file = whole(keys, tensors);
+    let data: u64 = tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(ALIGNMENT)).sum();
+    file.resize(file.len() + data as usize, 0);
+    file
+}
+
+/// A header of keys and tensors.
+fn whole(mut keys: Keys, tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut out = b"GGUF".to_vec();
     out.extend_from_slice(&3u32.to_le_bytes());
-    out.extend_from_slice(&(plan.tensors.len() as u64).to_le_bytes());
+    out.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
     out.extend_from_slice(&keys.count.to_le_bytes());
     out.append(&mut keys.bytes);
     let mut offset = 0u64;
-    for tensor in &plan.tensors {
+    for tensor in tensors {
         tensor_info(&mut out, tensor, offset);
         offset = (offset + tensor.bytes()).next_multiple_of(ALIGNMENT);
     }

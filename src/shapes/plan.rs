@@ -27,9 +27,12 @@ pub fn nearest(text: &str) -> Option<String> {
 
 impl Plan {
     /// The plan of a shape under a recipe.
-    pub fn new(shape: Shape, recipe: Recipe) -> Self {
-        let tensors = tensors::list(&shape, recipe);
-        Self { shape, recipe, tensors }
+    ///
+    /// # Errors
+    /// Dimensions that its family cannot use.
+    pub fn new(shape: Shape, recipe: Recipe) -> Result<Self> {
+        let tensors = tensors::list(&shape, recipe)?;
+        Ok(Self { shape, recipe, tensors })
     }
 
     /// Reads `SHAPE` (in the recipe that it is commonly had in) or `SHAPE:RECIPE`.
@@ -47,7 +50,7 @@ impl Plan {
             let known: Vec<_> = Recipe::all().map(Recipe::name).collect();
             Error::input(format!("recipe {recipe}"), format!("one of {}", known.join(", ")), "none of them")
         })?;
-        Ok(Self::new(shape, recipe))
+        Self::new(shape, recipe)
     }
 
     /// Whether `text` names a shape, so that [`Plan::parse`] is worth a try before the file system.

@@ -33,12 +33,8 @@ pub struct Shape {
     pub eps: f32,
     /// The embedding serves as the output head.
     pub tied: bool,
-    /// Names of the norms of a layer.
-    pub(super) norms: &'static [&'static str],
     pub(super) qkv_bias: bool,
     pub(super) output_bias: bool,
-    pub(super) qk_norm: bool,
-    pub(super) sinks: bool,
     /// Factor of the divisors in `rope_freqs.weight`.
     pub(super) rope_divisors: Option<f32>,
     pub(super) yarn: Option<Yarn>,

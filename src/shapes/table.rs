@@ -14,8 +14,6 @@ impl Shape {
     }
 }
 
-const PRE: &[&str] = &["attn_norm", "ffn_norm"];
-
 /// What most rows share; each row says the rest.
 const LLAMA: Shape = Shape {
     name: "",
@@ -33,11 +31,8 @@ const LLAMA: Shape = Shape {
     rope_base: 5e5,
     eps: 1e-5,
     tied: false,
-    norms: PRE,
     qkv_bias: false,
     output_bias: false,
-    qk_norm: false,
-    sinks: false,
     rope_divisors: None,
     yarn: None,
     window: None,
@@ -56,16 +51,8 @@ const EXAONE: Shape = Shape {
     ..LLAMA
 };
 
-const EXAONE4: Shape = Shape {
-    arch: "exaone4",
-    pre: "exaone4",
-    vocab: 102_400,
-    rope_base: 1e6,
-    rope_divisors: Some(16.0),
-    norms: &["post_attention_norm", "post_ffw_norm"],
-    qk_norm: true,
-    ..LLAMA
-};
+const EXAONE4: Shape =
+    Shape { arch: "exaone4", pre: "exaone4", vocab: 102_400, rope_base: 1e6, rope_divisors: Some(16.0), ..LLAMA };
 
 const QWEN2: Shape = Shape {
     arch: "qwen2",
@@ -77,24 +64,10 @@ const QWEN2: Shape = Shape {
     ..LLAMA
 };
 
-const QWEN3: Shape = Shape {
-    arch: "qwen3",
-    pre: "qwen2",
-    vocab: 151_936,
-    context: 40960,
-    rope_base: 1e6,
-    eps: 1e-6,
-    qk_norm: true,
-    ..LLAMA
-};
+const QWEN3: Shape =
+    Shape { arch: "qwen3", pre: "qwen2", vocab: 151_936, context: 40960, rope_base: 1e6, eps: 1e-6, ..LLAMA };
 
-const HYPERCLOVA: Shape = Shape {
-    arch: "hyperclovax",
-    pre: "hyperclovax",
-    context: 131_072,
-    norms: &["attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm"],
-    ..LLAMA
-};
+const HYPERCLOVA: Shape = Shape { arch: "hyperclovax", pre: "hyperclovax", context: 131_072, ..LLAMA };
 
 /// All shapes, small ones of a family first.
 pub(super) const SHAPES: &[Shape] = &[
@@ -200,16 +173,7 @@ pub(super) const SHAPES: &[Shape] = &[
         extra: &[("embedding_scale", 10.0), ("attention.scale", 0.007_812_5), ("logit_scale", 0.125)],
         ..HYPERCLOVA
     },
-    Shape {
-        name: "hcx-seed-think-32b",
-        layers: 72,
-        embd: 5120,
-        ffn: 24192,
-        heads: 40,
-        rope_base: 5e7,
-        norms: PRE,
-        ..HYPERCLOVA
-    },
+    Shape { name: "hcx-seed-think-32b", layers: 72, embd: 5120, ffn: 24192, heads: 40, rope_base: 5e7, ..HYPERCLOVA },
     Shape {
         name: "gpt-oss-20b",
         recipe: "mxfp4",
@@ -223,10 +187,8 @@ pub(super) const SHAPES: &[Shape] = &[
         vocab: 201_088,
         context: 131_072,
         rope_base: 150_000.0,
-        norms: &["attn_norm", "post_attention_norm"],
         qkv_bias: true,
         output_bias: true,
-        sinks: true,
         yarn: Some(Yarn { factor: 32.0, original: 4096, log_multiplier: None }),
         window: Some((128, 2)),
         experts: Some(ShapeExperts {
@@ -253,7 +215,6 @@ pub(super) const SHAPES: &[Shape] = &[
         vocab: 196_608,
         context: 131_072,
         rope_base: 1e6,
-        norms: &["attn_norm", "post_attention_norm"],
         yarn: Some(Yarn { factor: 2.0, original: 65536, log_multiplier: None }),
         experts: Some(ShapeExperts {
             count: 128,

@@ -39,7 +39,7 @@ fn sizes_are_the_published_ones() {
 fn every_shape_fits_every_recipe() {
     for shape in Shape::all() {
         for recipe in Recipe::all() {
-            let plan = Plan::new(shape.clone(), recipe);
+            let plan = Plan::new(shape.clone(), recipe).unwrap();
             let names: HashSet<_> = plan.tensors.iter().map(|tensor| &tensor.name).collect();
             assert_eq!(names.len(), plan.tensors.len(), "{}: a name twice", plan.name());
             for tensor in &plan.tensors {
@@ -111,7 +111,7 @@ fn files_open_and_hold_what_was_planned() {
     let folder = tempfile::tempdir().unwrap();
     for (number, recipe) in Recipe::all().enumerate() {
         let shape = small(Shape::all()[number % Shape::all().len()].name);
-        let plan = Plan::new(shape, recipe);
+        let plan = Plan::new(shape, recipe).unwrap();
         let path = folder.path().join("model.gguf");
         let mut last = (0, 1);
         let size = write(&plan, &path, &mut |done, total| last = (done, total)).unwrap();
@@ -131,7 +131,7 @@ fn files_open_and_hold_what_was_planned() {
 fn every_shape_is_understood() {
     let folder = tempfile::tempdir().unwrap();
     for shape in Shape::all() {
-        let plan = Plan::new(small(shape.name), Recipe::by_name("q8_0").unwrap());
+        let plan = Plan::new(small(shape.name), Recipe::by_name("q8_0").unwrap()).unwrap();
         let file = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
         let spec = crate::arch::spec(&Gguf::open(file.path()).unwrap()).unwrap();
         assert_eq!((spec.embd, spec.layers.len(), spec.vocab), (256, 2, 300), "{}", shape.name);
@@ -141,7 +141,7 @@ fn every_shape_is_understood() {
 #[test]
 fn the_same_plan_gives_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan::new(small("exaone-deep-2.4b"), Recipe::by_name("q4_k_m").unwrap());
+    let plan = Plan::new(small("exaone-deep-2.4b"), Recipe::by_name("q4_k_m").unwrap()).unwrap();
     let first = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
     let second = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
     assert_eq!(std::fs::read(first.path()).unwrap(), std::fs::read(second.path()).unwrap());
@@ -152,7 +152,7 @@ fn the_same_plan_gives_the_same_file() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_an_error() {
-    let plan = Plan::new(small("llama3-8b"), Recipe::by_name("q8_0").unwrap());
+    let plan = Plan::new(small("llama3-8b"), Recipe::by_name("q8_0").unwrap()).unwrap();
     let error = write(&plan, std::path::Path::new("/nonexistent/model.gguf"), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.exit_code(), 1);
 }

@@ -22,7 +22,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("tokenizer", &["gguf"]),
     ("sample", &["gguf"]),
     ("chat", &["gguf", "interrupt"]),
-    ("shapes", &["gguf", "tokki_quant"]),
+    ("shapes", &["arch", "gguf", "tokki_quant"]),
     ("testing", &["arch", "gguf", "tokki_quant"]),
     ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "tokki_quant"]),
     (
