@@ -7,16 +7,16 @@ pub(super) struct Doc {
     pub(super) summary: &'static str,
     pub(super) body: Option<fn() -> Value>,
     /// The form of the answer.
-    pub(super) answer: Answer,
+    pub(super) answer: AnswerForm,
     /// The content type of an answer that comes piece by piece.
     pub(super) stream: Option<&'static str>,
     /// What may follow `?`.
-    pub(super) query: &'static [(&'static str, Kind)],
+    pub(super) query: &'static [(&'static str, QueryKind)],
 }
 
 /// A kind of value after `?`.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum QueryKind {
     Bool,
     Count,
     /// A text that must be there.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
 }
 
 /// The form of an answer.
-pub(super) enum Answer {
+pub(super) enum AnswerForm {
     /// An object that has these members.
     Object(&'static [&'static str]),
     /// Any JSON.
@@ -50,18 +50,18 @@ impl Doc {
     }
 }
 
-pub(super) const fn get(summary: &'static str, answer: Answer) -> Doc {
+pub(super) const fn get(summary: &'static str, answer: AnswerForm) -> Doc {
     Doc { summary, body: None, answer, stream: None, query: &[] }
 }
 
 pub(super) const fn post(summary: &'static str, body: fn() -> Value, members: &'static [&'static str]) -> Doc {
-    Doc { summary, body: Some(body), answer: Answer::Object(members), stream: None, query: &[] }
+    Doc { summary, body: Some(body), answer: AnswerForm::Object(members), stream: None, query: &[] }
 }
 
 pub(super) const fn streams(doc: Doc, kind: &'static str) -> Doc {
     Doc { stream: Some(kind), ..doc }
 }
 
-pub(super) const fn asks(doc: Doc, query: &'static [(&'static str, Kind)]) -> Doc {
+pub(super) const fn asks(doc: Doc, query: &'static [(&'static str, QueryKind)]) -> Doc {
     Doc { query, ..doc }
 }

@@ -24,7 +24,7 @@ use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::{Llm, Prompt, Stats};
 use axum::body::Body;
 use axum::http::Response;
-use parts::{Choice, Head, MAX_LOGPROBS, usage, wants_usage};
+use parts::{ChoiceSent, ChunkHead, MAX_LOGPROBS, usage, wants_usage};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -125,11 +125,11 @@ pub(super) async fn chat(state: Arc<State>, call: Call) -> Result<Response<Body>
     let verbose = (verbose || state.options.verbose).then(|| Written::verbose(&ask, &model)).transpose()?;
     let running = request::start(&state, model, ask, &call.asker).await?;
     let warnings = running.warnings.clone();
-    let head = Head::new("chatcmpl", &running);
+    let head = ChunkHead::new("chatcmpl", &running);
     state.thoughts.note(call.asker.owner, &head.id, &running.end_thought);
     let finders = vec![CallFinder::new(tools); running.n];
     let mut response = if stream {
-        let choices = vec![Choice::default(); running.n];
+        let choices = vec![ChoiceSent::default(); running.n];
         let writer = ChatStream {
             head,
             finders,
@@ -171,7 +171,7 @@ pub(super) async fn control(state: Arc<State>, call: Call) -> Result<Response<Bo
 }
 
 fn whole_chat(
-    head: &Head,
+    head: &ChunkHead,
     running: &Running,
     answers: Vec<Whole>,
     finders: Vec<CallFinder>,
@@ -213,14 +213,14 @@ fn whole_chat(
     object
 }
 
-fn call_id(head: &Head, choice: usize, call: usize) -> String {
+fn call_id(head: &ChunkHead, choice: usize, call: usize) -> String {
     format!("call_{}_{choice}_{call}", head.id.trim_start_matches("chatcmpl-"))
 }
 
 struct ChatStream {
-    head: Head,
+    head: ChunkHead,
     finders: Vec<CallFinder>,
-    choices: Vec<Choice>,
+    choices: Vec<ChoiceSent>,
     parallel_calls: bool,
     usage: bool,
     progress: bool,

@@ -1,6 +1,6 @@
 //! `/openapi.json`: the route table as an OpenAPI document, with the schemas of requests and what is sure of answers.
 
-use super::doc::{Answer, Doc, Kind, asks, get, post, streams};
+use super::doc::{AnswerForm, Doc, QueryKind, asks, get, post, streams};
 use super::error::{ApiError, Dialect};
 use super::reply::json as respond_json;
 use super::schemas::{
@@ -17,26 +17,26 @@ use std::sync::Arc;
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 
-pub(super) const DOCUMENT: Doc = get("This document", Answer::Object(&["openapi", "paths"]));
-pub(super) const HEALTH: Doc = get("Whether requests are answered", Answer::Object(&["status"]));
-pub(super) const LIVE: Doc = get("Whether the process is there", Answer::Object(&["status"]));
-pub(super) const VERSION: Doc = get("The program's version", Answer::Object(&["version"]));
-pub(super) const METRICS: Doc = get("Numbers for Prometheus", Answer::Other("text/plain"));
-pub(super) const PROPS: Doc = get("What the model is and how it is served", Answer::Object(&["n_ctx"]));
-pub(super) const SLOTS: Doc = get("What is being answered", Answer::Json);
+pub(super) const DOCUMENT: Doc = get("This document", AnswerForm::Object(&["openapi", "paths"]));
+pub(super) const HEALTH: Doc = get("Whether requests are answered", AnswerForm::Object(&["status"]));
+pub(super) const LIVE: Doc = get("Whether the process is there", AnswerForm::Object(&["status"]));
+pub(super) const VERSION: Doc = get("The program's version", AnswerForm::Object(&["version"]));
+pub(super) const METRICS: Doc = get("Numbers for Prometheus", AnswerForm::Other("text/plain"));
+pub(super) const PROPS: Doc = get("What the model is and how it is served", AnswerForm::Object(&["n_ctx"]));
+pub(super) const SLOTS: Doc = get("What is being answered", AnswerForm::Json);
 pub(super) const SLOT: Doc =
-    asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", Kind::Action)]);
+    asks(post("Saves, restores or erases what a slot holds", slot, &["id_slot"]), &[("action", QueryKind::Action)]);
 pub(super) const TOKENIZE: Doc = post("Tokens of a text", tokenize, &["tokens"]);
 pub(super) const DETOKENIZE: Doc = post("The text of tokens", detokenize, &["content"]);
 pub(super) const TEMPLATE: Doc = post("Messages as the model reads them", chat, &["prompt"]);
 pub(super) const COMPLETION: Doc = Doc {
-    answer: Answer::Json,
+    answer: AnswerForm::Json,
     ..streams(post("Goes on with a text, in llama-server's form", completion, &[]), EVENTS)
 };
 pub(super) const INFILL: Doc =
-    Doc { answer: Answer::Json, ..streams(post("Fills in what is missing in a text", infill, &[]), EVENTS) };
-pub(super) const MODELS: Doc = get("The models", Answer::Object(&["object", "data"]));
-pub(super) const MODEL: Doc = get("A model", Answer::Object(&["id", "object"]));
+    Doc { answer: AnswerForm::Json, ..streams(post("Fills in what is missing in a text", infill, &[]), EVENTS) };
+pub(super) const MODELS: Doc = get("The models", AnswerForm::Object(&["object", "data"]));
+pub(super) const MODEL: Doc = get("A model", AnswerForm::Object(&["id", "object"]));
 pub(super) const LOAD: Doc = post("Opens a model", named, &["success"]);
 pub(super) const UNLOAD: Doc = post("Closes a model", named, &["success"]);
 pub(super) const CHAT: Doc =
@@ -51,43 +51,46 @@ pub(super) const RESPONSES: Doc =
     streams(post("Answers a conversation in items", responses, &["id", "object", "status", "output"]), EVENTS);
 pub(super) const RESPONSES_TOKENS: Doc = post("Tokens of a conversation in items", responses, &["input_tokens"]);
 pub(super) const RESPONSE: Doc = asks(
-    streams(get("A stored answer, or its events after one of them", Answer::Object(&["id", "status"])), EVENTS),
-    &[("stream", Kind::Bool), ("starting_after", Kind::Count)],
+    streams(get("A stored answer, or its events after one of them", AnswerForm::Object(&["id", "status"])), EVENTS),
+    &[("stream", QueryKind::Bool), ("starting_after", QueryKind::Count)],
 );
 pub(super) const RESPONSE_ITEMS: Doc = asks(
-    get("What a stored answer answers, item by item", Answer::Object(&["object", "data", "has_more"])),
-    &[("order", Kind::Order), ("limit", Kind::Page), ("after", Kind::Text)],
+    get("What a stored answer answers, item by item", AnswerForm::Object(&["object", "data", "has_more"])),
+    &[("order", QueryKind::Order), ("limit", QueryKind::Page), ("after", QueryKind::Text)],
 );
 pub(super) const RESPONSE_CANCEL: Doc =
     Doc { body: None, ..post("Ends an answer in the background", nothing, &["id", "status"]) };
-pub(super) const RESPONSE_GONE: Doc = get("Forgets a stored answer", Answer::Object(&["id", "deleted"]));
+pub(super) const RESPONSE_GONE: Doc = get("Forgets a stored answer", AnswerForm::Object(&["id", "deleted"]));
 pub(super) const STREAM: Doc = asks(
-    get("A stream from one of its bytes on", Answer::Other(EVENTS)),
-    &[("conv_id", Kind::Needed), ("from", Kind::Count)],
+    get("A stream from one of its bytes on", AnswerForm::Other(EVENTS)),
+    &[("conv_id", QueryKind::Needed), ("from", QueryKind::Count)],
 );
 pub(super) const STREAM_STOP: Doc =
-    asks(get("Ends a stream and its work", Answer::Empty), &[("conv_id", Kind::Needed)]);
-pub(super) const STREAMS: Doc = Doc { answer: Answer::Json, ..post("Which of these streams there are", lookup, &[]) };
-pub(super) const UPLOAD: Doc = Doc { body: Some(upload), ..get("Uploads a file", Answer::Object(&["id", "object"])) };
-pub(super) const FILES: Doc = get("Uploaded files", Answer::Object(&["object", "data"]));
-pub(super) const FILE: Doc = get("A file", Answer::Object(&["id", "object"]));
-pub(super) const FILE_CONTENT: Doc = get("What is in a file", Answer::Other("application/octet-stream"));
-pub(super) const FILE_GONE: Doc = get("Deletes a file", Answer::Object(&["id", "deleted"]));
+    asks(get("Ends a stream and its work", AnswerForm::Empty), &[("conv_id", QueryKind::Needed)]);
+pub(super) const STREAMS: Doc =
+    Doc { answer: AnswerForm::Json, ..post("Which of these streams there are", lookup, &[]) };
+pub(super) const UPLOAD: Doc =
+    Doc { body: Some(upload), ..get("Uploads a file", AnswerForm::Object(&["id", "object"])) };
+pub(super) const FILES: Doc = get("Uploaded files", AnswerForm::Object(&["object", "data"]));
+pub(super) const FILE: Doc = get("A file", AnswerForm::Object(&["id", "object"]));
+pub(super) const FILE_CONTENT: Doc = get("What is in a file", AnswerForm::Other("application/octet-stream"));
+pub(super) const FILE_GONE: Doc = get("Deletes a file", AnswerForm::Object(&["id", "deleted"]));
 pub(super) const BATCH: Doc = post("Begins a batch", batch, &["id", "object", "status"]);
-pub(super) const BATCHES: Doc = get("All batches", Answer::Object(&["object", "data"]));
-pub(super) const BATCH_ONE: Doc = get("A batch", Answer::Object(&["id", "object", "status"]));
-pub(super) const BATCH_CANCEL: Doc = get("Ends a batch", Answer::Object(&["id", "object", "status"]));
+pub(super) const BATCHES: Doc = get("All batches", AnswerForm::Object(&["object", "data"]));
+pub(super) const BATCH_ONE: Doc = get("A batch", AnswerForm::Object(&["id", "object", "status"]));
+pub(super) const BATCH_CANCEL: Doc = get("Ends a batch", AnswerForm::Object(&["id", "object", "status"]));
 pub(super) const DECISIONS: Doc = post("Answers questions by probabilities", decisions, &["model", "answers", "usage"]);
 pub(super) const EMBED_PLAIN: Doc =
-    Doc { answer: Answer::Json, ..post("Vectors of texts, in llama-server's form", plain_embeddings, &[]) };
+    Doc { answer: AnswerForm::Json, ..post("Vectors of texts, in llama-server's form", plain_embeddings, &[]) };
 pub(super) const EMBEDDINGS: Doc = post("Vectors of texts", embeddings, &["object", "data", "model", "usage"]);
-pub(super) const RERANK: Doc = Doc { answer: Answer::Json, ..post("Documents by how well they answer", rerank, &[]) };
+pub(super) const RERANK: Doc =
+    Doc { answer: AnswerForm::Json, ..post("Documents by how well they answer", rerank, &[]) };
 pub(super) const MESSAGES: Doc =
     streams(post("Answers a conversation, in Anthropic's form", messages, &["id", "type", "role", "content"]), EVENTS);
 pub(super) const COUNT: Doc = post("Tokens of a conversation, in Anthropic's form", messages, &["input_tokens"]);
-pub(super) const ROOT: Doc = get("The chat page, to browsers", Answer::Other("text/*"));
-pub(super) const TAGS: Doc = get("The models, in Ollama's form", Answer::Object(&["models"]));
-pub(super) const PS: Doc = get("The open models, in Ollama's form", Answer::Object(&["models"]));
+pub(super) const ROOT: Doc = get("The chat page, to browsers", AnswerForm::Other("text/*"));
+pub(super) const TAGS: Doc = get("The models, in Ollama's form", AnswerForm::Object(&["models"]));
+pub(super) const PS: Doc = get("The open models, in Ollama's form", AnswerForm::Object(&["models"]));
 pub(super) const SHOW: Doc = post("What a model is, in Ollama's form", show, &["details"]);
 pub(super) const OLLAMA_CHAT: Doc =
     streams(post("Answers a conversation, in Ollama's form", ollama_chat, &["model", "done"]), LINES);
@@ -130,13 +133,13 @@ fn operation(route: &Route, key: bool) -> Value {
     }
     for (name, kind) in doc.query {
         let (needed, schema) = match kind {
-            Kind::Bool => (false, json!({ "enum": ["true", "false"] })),
-            Kind::Count => (false, json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })),
-            Kind::Needed => (true, json!({ "type": "string", "minLength": 1 })),
-            Kind::Text => (false, json!({ "type": "string" })),
-            Kind::Page => (false, json!({ "type": "integer", "minimum": 1, "maximum": 100 })),
-            Kind::Order => (false, json!({ "enum": ["asc", "desc"] })),
-            Kind::Action => (true, json!({ "enum": ["save", "restore", "erase"] })),
+            QueryKind::Bool => (false, json!({ "enum": ["true", "false"] })),
+            QueryKind::Count => (false, json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })),
+            QueryKind::Needed => (true, json!({ "type": "string", "minLength": 1 })),
+            QueryKind::Text => (false, json!({ "type": "string" })),
+            QueryKind::Page => (false, json!({ "type": "integer", "minimum": 1, "maximum": 100 })),
+            QueryKind::Order => (false, json!({ "enum": ["asc", "desc"] })),
+            QueryKind::Action => (true, json!({ "enum": ["save", "restore", "erase"] })),
         };
         parameters.push(json!({ "name": name, "in": "query", "required": needed, "schema": schema }));
     }
@@ -146,7 +149,7 @@ fn operation(route: &Route, key: bool) -> Value {
         Dialect::Ollama => "OllamaError",
     };
     let error = json!({ "$ref": format!("#/components/schemas/{error}") });
-    let status = if matches!(doc.answer, Answer::Empty) { "204" } else { "200" };
+    let status = if matches!(doc.answer, AnswerForm::Empty) { "204" } else { "200" };
     let mut responses = Map::new();
     responses.insert(status.to_owned(), json!({ "description": "It is done", "content": content(doc) }));
     let why = "Why it cannot be done";
@@ -170,12 +173,12 @@ fn operation(route: &Route, key: bool) -> Value {
 
 fn content(doc: &Doc) -> Value {
     let mut content = match doc.answer {
-        Answer::Object(members) => {
+        AnswerForm::Object(members) => {
             json!({ "application/json": { "schema": { "type": "object", "required": members } } })
         }
-        Answer::Json => json!({ "application/json": { "schema": {} } }),
-        Answer::Other(kind) => json!({ kind: { "schema": { "type": "string" } } }),
-        Answer::Empty => json!({}),
+        AnswerForm::Json => json!({ "application/json": { "schema": {} } }),
+        AnswerForm::Other(kind) => json!({ kind: { "schema": { "type": "string" } } }),
+        AnswerForm::Empty => json!({}),
     };
     if let Some(kind) = doc.stream {
         content[kind] = json!({ "schema": { "type": "string" } });

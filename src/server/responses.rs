@@ -26,7 +26,7 @@ use made::Made;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use stored::Kept;
+use stored::StoredAnswer;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -107,7 +107,7 @@ struct Read {
 fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Read> {
     let (mut turns, mut items) = match fields.filled("previous_response_id")? {
         Some(id) => {
-            let before = |kept: &Kept| {
+            let before = |kept: &StoredAnswer| {
                 followable(&kept.object).map(|()| (kept.turns.clone(), stored::of_kept(&kept.items, &kept.object)))
             };
             state.stored.find(owner, &id, before).map_err(|_| ApiError::no_previous(&id))??
@@ -323,7 +323,7 @@ pub(super) async fn input_items(state: Arc<State>, call: Call) -> Result<Respons
 /// `POST /v1/responses/ID/cancel`
 pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Body>> {
     let id = id_of(&call);
-    let kept = |kept: &Kept| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
+    let kept = |kept: &StoredAnswer| (kept.turns.clone(), kept.items.clone(), kept.object.clone());
     let (turns, items, mut object) = state.stored.find(call.asker.owner, id, kept)?;
     if object["background"] != true {
         return Err(ApiError::bad("only a response that is made in the background can be cancelled"));

@@ -3,9 +3,9 @@
 
 use crate::gguf::ValueKind;
 
-use super::plan::Plan;
+use super::planned::PlannedTensor;
+use super::recipe::Recipe;
 use super::shape::Shape;
-use super::tensors::PlannedTensor;
 
 /// Multiple that tensors are placed at.
 pub(super) const ALIGNMENT: u64 = 32;
@@ -57,15 +57,15 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// The whole header of the file, padded to where the tensors begin.
-pub(super) fn header(plan: &Plan) -> Vec<u8> {
+pub(super) fn header(shape: &Shape, recipe: Recipe, tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut keys = Keys::default();
-    keys.text("general.architecture", plan.shape.arch);
-    keys.text("general.name", &format!("{} with random weights", plan.name()));
-    keys.u32("general.file_type", plan.recipe.file_type());
+    keys.text("general.architecture", shape.arch);
+    keys.text("general.name", &format!("{}:{} with random weights", shape.name, recipe.name()));
+    keys.u32("general.file_type", recipe.file_type());
     keys.u32("general.quantization_version", 2);
-    architecture(&mut keys, &plan.shape);
-    vocabulary(&mut keys, &plan.shape);
-    whole(keys, &plan.tensors)
+    architecture(&mut keys, shape);
+    vocabulary(&mut keys, shape);
+    whole(keys, tensors)
 }
 
 /// A file of a shape's dimensions and of these tensors, all zeros: enough to know what it computes.

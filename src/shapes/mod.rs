@@ -6,6 +6,7 @@
 mod blocks;
 mod keys;
 mod plan;
+mod planned;
 mod recipe;
 mod shape;
 mod table;

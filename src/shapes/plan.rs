@@ -1,10 +1,11 @@
 //! A shape under a recipe.
 
+use super::planned::PlannedTensor;
 use super::recipe::Recipe;
 #[cfg(test)]
 use super::recipe::Role;
 use super::shape::Shape;
-use super::tensors::{self, PlannedTensor};
+use super::tensors;
 use crate::{Error, Result};
 
 /// A shape and a recipe: all that is to be known about a file before it exists.

@@ -1,37 +1,13 @@
 //! The tensors of a shape, in the order of the file.
 
 use super::keys;
+use super::planned::PlannedTensor;
 use super::recipe::{Recipe, Role, TensorPlace};
 use super::shape::Shape;
 use crate::Result;
 use crate::arch::{self, Output, Spec, Tensor};
 use crate::gguf::{DType, Gguf};
 use std::path::Path;
-
-/// One tensor of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedTensor {
-    /// Its name.
-    pub name: String,
-    /// Its dimensions, the contiguous one first.
-    pub shape: Vec<usize>,
-    /// Its format.
-    pub dtype: DType,
-    /// What it is for.
-    pub role: Role,
-}
-
-impl PlannedTensor {
-    /// Number of values.
-    pub fn values(&self) -> u64 {
-        self.shape.iter().map(|&dim| dim as u64).product()
-    }
-
-    /// Bytes in its format.
-    pub fn bytes(&self) -> u64 {
-        self.values() / self.dtype.block_len() as u64 * self.dtype.block_bytes() as u64
-    }
-}
 
 /// All tensors of `shape` under `recipe`: those of the specification that its keys make.
 ///

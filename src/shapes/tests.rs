@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::planned::PlannedTensor;
 use super::shape::Shape;
-use super::tensors::PlannedTensor;
 use super::write::write;
 use super::*;
 use crate::gguf::{DType, Gguf};

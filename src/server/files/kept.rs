@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(super) const MAX_OBJECTS: usize = 10_000;
 
 /// The object of a file or a batch, and whose it is: those of others are as if they were not there.
-pub(super) struct Kept {
+pub(super) struct KeptObject {
     owner: u64,
     pub(super) object: Value,
 }
@@ -27,7 +27,7 @@ pub(super) struct Kept {
 /// The member that says so on disk.
 const OWNER: &str = "tokki_owner";
 
-impl Kept {
+impl KeptObject {
     /// What the disk has.
     fn read(mut object: Value) -> Self {
         let owner = object.as_object_mut().and_then(|object| object.remove(OWNER));
@@ -48,7 +48,7 @@ pub(in super::super) struct Files {
     _lock: File,
     /// The folder, where it goes with the server.
     _temporary: Option<tempfile::TempDir>,
-    objects: Mutex<BTreeMap<String, Kept>>,
+    objects: Mutex<BTreeMap<String, KeptObject>>,
     /// Flags of batches that are to stop.
     stops: Mutex<BTreeMap<String, Arc<AtomicBool>>>,
     next: AtomicU64,
@@ -90,14 +90,14 @@ impl Files {
                 && let Ok(object) = serde_json::from_str::<Value>(&text)
                 && let Some(id) = object["id"].as_str().filter(|id| path.file_stem().is_some_and(|stem| stem == *id))
             {
-                objects.insert(id.to_owned(), Kept::read(object.clone()));
+                objects.insert(id.to_owned(), KeptObject::read(object.clone()));
             }
         }
         let (objects, stops) = (Mutex::new(objects), Mutex::default());
         Ok(Self { folder, _temporary: temporary, _lock: lock, objects, stops, next: AtomicU64::new(0) })
     }
 
-    pub(super) fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+    pub(super) fn objects(&self) -> MutexGuard<'_, BTreeMap<String, KeptObject>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,7 +143,7 @@ impl Files {
         if !self.objects().contains_key(&id) && self.objects().len() >= MAX_OBJECTS {
             return Err(ApiError::conflict("too many files and batches are kept: delete some"));
         }
-        let kept = Kept { owner, object };
+        let kept = KeptObject { owner, object };
         output::write_private(&self.path(&format!("{id}.json")), kept.written().as_bytes())?;
         self.objects().insert(id, kept);
         Ok(())
@@ -153,7 +153,7 @@ impl Files {
     pub(super) fn put_or_remember(&self, owner: u64, object: Value) {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         if self.put(owner, object.clone()).is_err() {
-            self.objects().insert(id, Kept { owner, object });
+            self.objects().insert(id, KeptObject { owner, object });
         }
     }
 

@@ -11,7 +11,7 @@ use super::super::reply::{json as respond_json, note_ignored};
 use super::super::request::{self, Progress, Running, finish_reason};
 use super::super::state::{Call, State};
 use super::super::stream::{self, EventWriter};
-use super::parts::{Choice, Head, MAX_LOGPROBS, usage as usage_of, wants_usage};
+use super::parts::{ChoiceSent, ChunkHead, MAX_LOGPROBS, usage as usage_of, wants_usage};
 use crate::engine::{Llm, Logprob};
 use axum::body::Body;
 use axum::http::Response;
@@ -53,15 +53,15 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
     let ignored = fields.rest();
     let mut response = if stream {
         let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
-        let head = begun.first().map(|running| Head::new("cmpl", running));
+        let head = begun.first().map(|running| ChunkHead::new("cmpl", running));
         let head = head.ok_or_else(|| ApiError::field("prompt", "is empty"))?;
         let n: usize = begun.iter().map(|running| running.n).sum();
         let prompt = begun.iter().map(|running| running.prompt_tokens).sum();
-        let writer = TextStream { head, choices: vec![Choice::default(); n], offsets: vec![0; n], usage, prompt };
+        let writer = TextStream { head, choices: vec![ChoiceSent::default(); n], offsets: vec![0; n], usage, prompt };
         stream::respond_all(begun, writer)
     } else {
         let begun = request::start_all(&state, &model, &ask, prompts, &call.asker).await?;
-        let head = begun.first().map(|running| Head::new("cmpl", running));
+        let head = begun.first().map(|running| ChunkHead::new("cmpl", running));
         let (mut choices, mut all, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
         for running in begun {
             let (answers, running) = running.whole().await?;
@@ -105,8 +105,8 @@ fn told(llm: &Llm, chosen: &[Logprob], offset: &mut usize) -> Value {
 }
 
 struct TextStream {
-    head: Head,
-    choices: Vec<Choice>,
+    head: ChunkHead,
+    choices: Vec<ChoiceSent>,
     /// How many characters of each answer have been told with probabilities.
     offsets: Vec<usize>,
     usage: bool,

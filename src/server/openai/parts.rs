@@ -26,13 +26,13 @@ pub(super) fn wants_usage(fields: &mut Fields) -> Result<bool> {
 }
 
 /// What all chunks of an answer begin with.
-pub(super) struct Head {
+pub(super) struct ChunkHead {
     pub(super) id: String,
     pub(super) created: u64,
     pub(super) served: Arc<Served>,
 }
 
-impl Head {
+impl ChunkHead {
     pub(super) fn new(prefix: &str, running: &Running) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{prefix}-{:x}{:08x}", now.as_micros(), running.seed as u32);
@@ -74,7 +74,7 @@ pub(super) fn usage<'a>(prompt: usize, stats: impl Iterator<Item = &'a Stats>) -
 
 /// What has been sent of one answer.
 #[derive(Clone, Default)]
-pub(super) struct Choice {
+pub(super) struct ChoiceSent {
     pub(super) stats: Option<Stats>,
     pub(super) logprobs: Vec<Logprob>,
 }

@@ -10,10 +10,10 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Answers that can be gone on from, in memory: the oldest go first.
 #[derive(Default)]
 pub(in super::super) struct Stored {
-    kept: Mutex<VecDeque<Kept>>,
+    kept: Mutex<VecDeque<StoredAnswer>>,
 }
 
-pub(super) struct Kept {
+pub(super) struct StoredAnswer {
     /// Whose it is.
     owner: u64,
     id: String,
@@ -34,14 +34,14 @@ impl Stored {
         let all = turns.iter().chain(&items).chain([&object]);
         let bytes = all.map(|value| value.to_string().len()).sum();
         kept.retain(|kept| kept.id != id);
-        kept.push_back(Kept { owner, id: id.to_owned(), turns, items, object, bytes });
+        kept.push_back(StoredAnswer { owner, id: id.to_owned(), turns, items, object, bytes });
         while kept.iter().map(|kept| kept.bytes).sum::<usize>() > Self::MAX_BYTES {
             kept.pop_front();
         }
     }
 
     /// What `read` finds in an answer; those of others are as if they were not there.
-    pub(super) fn find<R>(&self, owner: u64, id: &str, read: impl Fn(&Kept) -> R) -> Result<R> {
+    pub(super) fn find<R>(&self, owner: u64, id: &str, read: impl Fn(&StoredAnswer) -> R) -> Result<R> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().find(|kept| kept.owner == owner && kept.id == id).map(read);
         found.ok_or_else(|| ApiError::not_found(format!("response '{id}' not found (only the latest are kept)")))
@@ -50,7 +50,7 @@ impl Stored {
     /// An item of an answer that is kept, or of what it answers.
     fn item(&self, owner: u64, id: &str) -> Option<Value> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |kept: &Kept| of_kept(&kept.items, &kept.object).into_iter().find(|item| item["id"] == id);
+        let of = |kept: &StoredAnswer| of_kept(&kept.items, &kept.object).into_iter().find(|item| item["id"] == id);
         kept.iter().rev().filter(|kept| kept.owner == owner).find_map(of)
     }
 

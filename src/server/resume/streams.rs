@@ -22,29 +22,29 @@ const MAX_BYTES: usize = 4 << 20;
 const MAX_STREAMS: usize = 64;
 /// How long a stream that has ended is kept.
 const KEPT: Duration = Duration::from_secs(600);
-/// Kept streams, by owner and name.
+/// KeptStream streams, by owner and name.
 #[derive(Default)]
-pub(in super::super) struct Streams(Mutex<HashMap<(u64, String), Arc<Kept>>>);
+pub(in super::super) struct Streams(Mutex<HashMap<(u64, String), Arc<KeptStream>>>);
 
-pub(super) struct Kept {
+pub(super) struct KeptStream {
     dialect: Dialect,
     content_type: HeaderValue,
     pub(super) started: u64,
-    written: Mutex<Written>,
+    written: Mutex<WrittenBytes>,
     /// Told whenever something was written.
     changed: watch::Sender<()>,
     work: Mutex<Option<AbortHandle>>,
 }
 
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct WrittenBytes {
     bytes: VecDeque<u8>,
     /// Bytes before those that are kept.
     pub(super) dropped: u64,
     pub(super) ended: Option<(Instant, u64)>,
 }
 
-impl Written {
+impl WrittenBytes {
     pub(super) fn end(&self) -> u64 {
         self.dropped + self.bytes.len() as u64
     }
@@ -67,8 +67,8 @@ impl Written {
     }
 }
 
-impl Kept {
-    pub(super) fn written(&self) -> MutexGuard<'_, Written> {
+impl KeptStream {
+    pub(super) fn written(&self) -> MutexGuard<'_, WrittenBytes> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,11 +120,11 @@ impl Kept {
 }
 
 impl Streams {
-    pub(super) fn all(&self) -> MutexGuard<'_, HashMap<(u64, String), Arc<Kept>>> {
+    pub(super) fn all(&self) -> MutexGuard<'_, HashMap<(u64, String), Arc<KeptStream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn find(&self, owner: u64, name: &str) -> Option<Arc<Kept>> {
+    pub(super) fn find(&self, owner: u64, name: &str) -> Option<Arc<KeptStream>> {
         let mut all = self.all();
         all.retain(|_, kept| kept.written().ended.is_none_or(|(when, _)| when.elapsed() < KEPT));
         all.get(&(owner, name.to_owned())).cloned()
@@ -154,7 +154,7 @@ impl Streams {
         let mut all = self.all();
         all.remove(&(owner, name.clone()));
         if all.len() >= MAX_STREAMS {
-            let ended = |kept: &Arc<Kept>| kept.written().ended.map(|(when, _)| when);
+            let ended = |kept: &Arc<KeptStream>| kept.written().ended.map(|(when, _)| when);
             let oldest = all.iter().filter_map(|(key, kept)| Some((ended(kept)?, key.clone()))).min();
             match oldest {
                 Some((_, key)) => drop(all.remove(&key)),
@@ -166,7 +166,7 @@ impl Streams {
                 }
             }
         }
-        let kept = Arc::new(Kept {
+        let kept = Arc::new(KeptStream {
             dialect,
             content_type,
             started: now(),
@@ -226,7 +226,7 @@ pub(super) fn gone() -> ApiError {
 }
 
 /// The answer that follows a stream.
-pub(super) fn respond(kept: Arc<Kept>, from: u64) -> Response<Body> {
+pub(super) fn respond(kept: Arc<KeptStream>, from: u64) -> Response<Body> {
     let content_type = kept.content_type.clone();
     let mut response = Response::new(body_from(kept, from));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -236,7 +236,7 @@ pub(super) fn respond(kept: Arc<Kept>, from: u64) -> Response<Body> {
 }
 
 /// What is written from a byte on, until the end.
-fn body_from(kept: Arc<Kept>, from: u64) -> Body {
+fn body_from(kept: Arc<KeptStream>, from: u64) -> Body {
     let (sender, mut receiver) = channel::<std::result::Result<Bytes, std::io::Error>>(4);
     tokio::spawn(async move {
         let (mut at, mut changed) = (from, kept.changed.subscribe());
