@@ -1,9 +1,10 @@
 //! The thread pool: rayon's threads, entered once per forward pass.
 
+pub use tokki_quant::isa::Isa;
+
 use crate::{Error, Result};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokki_quant::isa::Isa;
 use tokki_quant::team::{Lead, Team};
 
 /// The longest that a pool rests at a time: nothing else waits for more.

@@ -9,7 +9,6 @@ use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::store::{self, Store};
 use crate::{Error, Result};
-use clap::Args;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use std::path::{Path, PathBuf};
 ///
 /// With a prompt or piped text it answers once: the answer goes to stdout, everything else to stderr. With neither it opens
 /// a chat. Without a MODEL it uses a small default model, which is fetched the first time.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  tokki run \"What is the capital of France?\"\n  tokki run model.gguf\n  \
     cat report.txt | tokki run model.gguf \"Summarize this.\"\n  \
     tokki run model.gguf --json-schema person.json --json \"Invent a person.\"")]

@@ -4,6 +4,7 @@ use super::output::{self, count};
 use super::progress::ProgressLines;
 use super::serve::{EngineFlags, Opening, offers};
 use crate::config::Settings;
+use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, Llm, not_generative};
 use crate::model::Model;
 use crate::parallel::Pool;
@@ -13,19 +14,17 @@ use crate::predict::speed::{Speed, can_be_tried};
 use crate::server::{Estimate, Line, Models, Offer, Residency, batch, read_lines, read_requests};
 use crate::store::Store;
 use crate::{Error, Result, interrupt};
-use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokki_quant::attention::KvKind;
 
 /// Answers many requests from a file
 ///
 /// IN has a line of JSON for each request, in OpenAI's batch format: {"custom_id": "1", "url": "/v1/chat/completions",
 /// "body": {"messages": [...]}}. OUT gets a line for each answer as soon as it is there. Started again after an interruption,
 /// it goes on with the requests that have no answer yet: each custom_id is answered once.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  tokki batch --model model.gguf requests.jsonl answers.jsonl")]
 pub(super) struct BatchArgs {
     /// The requests; - is stdin

@@ -8,7 +8,6 @@ use crate::gguf::layout_name;
 use crate::predict::{measure, plan};
 use crate::shapes::{self, Plan};
 use crate::{Error, Result, interrupt};
-use clap::Args;
 use std::ffi::OsString;
 use std::time::Instant;
 use tempfile::NamedTempFile;
@@ -17,7 +16,7 @@ use tempfile::NamedTempFile;
 ///
 /// Prefill is compared with the measured peak of integer multiply-adds, decode with the measured speed of reading memory:
 /// a token cannot be generated faster than its weights can be read.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  tokki bench model.gguf\n  tokki bench model.gguf -p 512 -n 64 --depth 4096 --json\n  \
     tokki bench --shape exaone-deep-32b:q4_k_m      speed of a model before its download"
@@ -170,7 +169,7 @@ fn measure_all(
     let (pp, tg) = (rate(args.prompt, seconds.0), rate(generate, seconds.1));
     let cost = compute.model.cost();
     let shape = session.cache().shape();
-    let cached = shape.bytes(tokki_quant::attention::TILE) as u64 / tokki_quant::attention::TILE as u64;
+    let cached = shape.bytes_per_position();
     let bytes = cost.bytes + cached * (args.depth + generate / 2) as u64;
     let (rss, anon) = crate::platform::process::peak_memory();
     Ok(Report {

@@ -3,10 +3,12 @@
 use super::kept::Kept;
 use super::{output, progress};
 use crate::config::{MachineFlags, Settings};
+use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
 use crate::model::Model;
+use crate::parallel::Isa;
 use crate::parallel::Pool;
 use crate::predict::threads::ThreadCounts;
 use crate::predict::{self, plan};
@@ -16,8 +18,6 @@ use crate::{Error, ErrorKind, Result, interrupt, machine, store};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use tokki_quant::attention::KvKind;
-use tokki_quant::isa::Isa;
 
 /// The default model where it is on this machine; nothing is fetched only to be measured.
 pub(super) fn default_model() -> Result<std::path::PathBuf> {

@@ -8,13 +8,13 @@ use super::output::{Paint, json, result};
 use super::standing::Standings;
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
+use crate::parallel::Isa;
 use crate::predict::measure;
 use crate::store::{Store, free};
 use crate::units::show_bytes;
 use crate::{Result, suggest};
 use facts::{Examined, Health};
 use std::path::Path;
-use tokki_quant::isa::Isa;
 
 /// Says what this machine can do, and what to change
 ///
@@ -70,7 +70,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
         }
         writeln!(out)?;
         if advice.is_empty() {
-            return writeln!(out, "{}", paint.good("Nothing stands in the way."));
+            return writeln!(out, "{}", paint.good("No problems found."));
         }
         for text in &advice {
             writeln!(out, "{} {text}", paint.bad("*"))?;

@@ -8,7 +8,6 @@ use crate::error::FileAction;
 use crate::platform::files::is_one_place;
 use crate::platform::output as file;
 use crate::{Error, Result, interrupt};
-use clap::Args;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// The file holds little-endian 32-bit floats, one row of the vocabulary's length per token. It works on models whose
 /// tokenizer is unknown.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  tokki logits model.gguf --tokens 1,306,505 --output logits.f32")]
 pub(super) struct LogitsArgs {
     /// A path or a store name

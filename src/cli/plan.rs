@@ -9,6 +9,7 @@ use super::progress::{self, Bar};
 use super::standing;
 use crate::config::{MachineFlags, Settings};
 use crate::describe::Description;
+use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::gguf::layout_name;
 use crate::machine::{Machine, busy};
@@ -18,18 +19,16 @@ use crate::shapes::{self, Plan};
 use crate::store::{self, Preview, Store};
 use crate::units::{show_bytes, show_rate};
 use crate::{Error, Result};
-use clap::Args;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
-use tokki_quant::attention::KvKind;
 
 /// Says whether a model fits into this machine, at which context, and how fast it will be
 ///
 /// The answer comes before the download: of a model on the hub or another server only the header is read, a few megabytes,
 /// and a shape is the outline of a published model. Speeds are predicted from short measurements on this machine, which are
 /// kept. Without a MODEL it says which models of the catalogue suit this machine.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  tokki plan                                      what suits this machine\n  tokki plan model.gguf\n  tokki plan hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M\n  \
     tokki plan https://example.org/model.gguf\n  tokki plan exaone-deep-32b:q4_k_m\n  \

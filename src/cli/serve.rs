@@ -14,7 +14,6 @@ use crate::platform::process::notify_ready;
 use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residency, ServerOptions, Tls, check, serve};
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result, engine, interrupt, store};
-use clap::Args;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -29,7 +28,7 @@ const MAX_TEMPLATE: u64 = 4 << 20;
 /// Speaks the dialects of OpenAI (/v1/chat/completions, /v1/completions), Anthropic (/v1/messages), Ollama (/api/chat) and
 /// llama-server (/completion). Without a MODEL it serves the default model. It listens on this machine only unless --host
 /// says otherwise, which needs a key.
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  tokki serve model.gguf\n  tokki serve --host 0.0.0.0 --api-key-file keys.txt model.gguf\n  \
     curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"
@@ -139,7 +138,7 @@ pub(super) struct ServeArgs {
 }
 
 /// Flags of every command that answers many requests.
-#[derive(Args, Debug, Clone)]
+#[derive(clap::Args, Debug, Clone)]
 pub(super) struct EngineFlags {
     /// Answers that are written at the same time
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -1,7 +1,7 @@
 //! How much memory a model's cache takes, by context and kind.
 
+use crate::kv::KvKind;
 use serde::Serialize;
-use tokki_quant::attention::KvKind;
 
 use crate::arch::Spec;
 use crate::kv::CacheShape;

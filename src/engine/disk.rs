@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokki_quant::attention::TILE;
 
 const MAGIC: &[u8; 8] = b"TOKKIPAG";
-const VERSION: u32 = 1;
+const PAGES_VERSION: u32 = 1;
 const DIGEST: usize = 32;
 /// Bytes before the page.
 const HEAD: usize = 16 + 4 * TILE;
@@ -204,7 +204,7 @@ impl Disk {
         let written = (|| {
             let mut head = Vec::with_capacity(HEAD);
             head.extend_from_slice(MAGIC);
-            head.extend_from_slice(&VERSION.to_le_bytes());
+            head.extend_from_slice(&PAGES_VERSION.to_le_bytes());
             head.extend_from_slice(&(values.len() as u32).to_le_bytes());
             let own = &page.tokens[page.tokens.len() - TILE..];
             own.iter().for_each(|token| head.extend_from_slice(&token.to_le_bytes()));
@@ -329,7 +329,7 @@ impl Disk {
         let values = if entry.state { self.shape.state_len() } else { 0 };
         let numbers =
             |bytes: &[u8]| bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect::<Vec<_>>();
-        let head = body.starts_with(MAGIC) && numbers(&body[8..16]) == [VERSION, values as u32];
+        let head = body.starts_with(MAGIC) && numbers(&body[8..16]) == [PAGES_VERSION, values as u32];
         let same = head && numbers(&body[16..HEAD]) == tokens && Sha256::digest(body)[..] == *digest;
         drop(File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now())));
         same.then_some(bytes)

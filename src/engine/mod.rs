@@ -21,7 +21,7 @@ mod turn;
 
 pub use crate::arch::Pooling;
 pub use crate::forward::{DEFAULT_BATCH, Trace};
-pub use crate::kv::SharedBudget;
+pub use crate::kv::{KvKind, SharedBudget};
 pub use answer::{Answer, Finish, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, Listener, Turn, Wishes};
 pub use embed::{Embedder, SharedEmbedder, normalize};

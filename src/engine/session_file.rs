@@ -31,11 +31,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"TOKKISES";
-const VERSION: u32 = 2;
+const SESSION_VERSION: u32 = 2;
 /// Begins the notes of a question without an answer.
 const ASKED: &[u8; 8] = b"TOKKIASK";
 /// A header holds a conversation's text: 64 MiB is more than any context.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+const MAX_SESSION_HEADER_BYTES: u64 = 64 << 20;
 const DIGEST: u64 = 32;
 
 /// What a session file says about itself.
@@ -164,7 +164,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
     let mut out = Hashing { inner: OutputFile::begin(path)?, hash: Sha256::new() };
     let written = (|| {
         out.write_all(MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&SESSION_VERSION.to_le_bytes())?;
         out.write_all(&(header.len() as u32).to_le_bytes())?;
         out.write_all(&header)?;
         session.tokens().iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
@@ -400,12 +400,12 @@ impl<'a> Reader<'a> {
             return Err(Error::usage(format!("{path} is not a session of tokki. It was left as it is.")));
         }
         let version = self.u32()?;
-        if version != VERSION {
-            return Err(self.wrong(format!("version {VERSION}"), format!("version {version}")));
+        if version != SESSION_VERSION {
+            return Err(self.wrong(format!("version {SESSION_VERSION}"), format!("version {version}")));
         }
         let length = u64::from(self.u32()?);
-        if length > MAX_HEADER_BYTES {
-            return Err(self.wrong(format!("a header of at most {MAX_HEADER_BYTES} bytes"), length.to_string()));
+        if length > MAX_SESSION_HEADER_BYTES {
+            return Err(self.wrong(format!("a header of at most {MAX_SESSION_HEADER_BYTES} bytes"), length.to_string()));
         }
         let bytes = self.bytes(length)?;
         serde_json::from_slice(&bytes).map_err(|why| self.wrong("a header that can be read", why.to_string()))
@@ -455,7 +455,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("a file that agrees with its checksum", "a damaged one"));
         }
         let mut rest = Vec::new();
-        let read = self.inner.by_ref().take(MAX_HEADER_BYTES).read_to_end(&mut rest);
+        let read = self.inner.by_ref().take(MAX_SESSION_HEADER_BYTES).read_to_end(&mut rest);
         read.map_err(|why| Error::io(self.path, FileAction::Read, why))?;
         let mut rest = rest.as_slice();
         let asked = std::iter::from_fn(|| {

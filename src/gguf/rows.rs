@@ -13,7 +13,7 @@ pub(super) const GROUP: usize = RowLayout::GROUP;
 /// The upper half of a marked type number: `TK` in the file.
 pub(super) const MARK: u32 = 0x4b54;
 /// The only version of the layout so far.
-const VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 1;
 /// What the number of a tensor's type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TypeNumber {
@@ -26,7 +26,7 @@ pub(super) enum TypeNumber {
 impl TypeNumber {
     pub(super) fn read(number: u32) -> Self {
         match (number >> 16, number >> 8 & 0xff, number & 0xff) {
-            (MARK, VERSION, format) => Self::Known(format, RowLayout::Interleaved),
+            (MARK, LAYOUT_VERSION, format) => Self::Known(format, RowLayout::Interleaved),
             (MARK, version, _) => Self::Newer(version),
             _ => Self::Known(number, RowLayout::Plain),
         }
@@ -35,7 +35,7 @@ impl TypeNumber {
     pub(super) fn write(dtype: DType, layout: RowLayout) -> u32 {
         match layout {
             RowLayout::Plain => dtype.gguf_id(),
-            RowLayout::Interleaved => MARK << 16 | VERSION << 8 | dtype.gguf_id(),
+            RowLayout::Interleaved => MARK << 16 | LAYOUT_VERSION << 8 | dtype.gguf_id(),
         }
     }
 }

@@ -10,13 +10,14 @@ mod state;
 pub use budget::{Budget, SharedBudget};
 pub use prefix::{Evicted, PrefixTree};
 pub use state::{PageState, Snapshot, StateSlices};
+pub use tokki_quant::attention::KvKind;
 
 use crate::arch::{Mixer, Projection, Spec};
 use crate::{Error, ErrorKind, Result};
 use state::RecurrentState;
 use std::ops::Range;
 use std::sync::Arc;
-use tokki_quant::attention::{KvKind, KvLayout, TILE};
+use tokki_quant::attention::{KvLayout, TILE};
 
 /// Length of the heads of a layer that has none.
 const BLANK: usize = 32;
@@ -84,6 +85,11 @@ impl CacheShape {
     /// Bytes of one page of [`TILE`] positions over all layers.
     pub fn page_bytes(&self) -> usize {
         self.page_bytes
+    }
+
+    /// Bytes of one position, a position's share of the states included.
+    pub fn bytes_per_position(&self) -> u64 {
+        self.bytes(TILE) as u64 / TILE as u64
     }
 
     /// Bytes of a cache for `positions`, with the recurrent states that it can go back to.

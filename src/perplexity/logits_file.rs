@@ -16,7 +16,7 @@ use crate::platform::output::OutputFile;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"TOKKI-LP";
-const VERSION: u32 = 1;
+const LOGITS_VERSION: u32 = 1;
 const RANGE: f64 = 32.0;
 const LEVELS: f64 = 65535.0;
 
@@ -30,7 +30,7 @@ struct Header<'a> {
 impl Header<'_> {
     fn numbers(&self) -> [u32; 6] {
         let Windows { len, scored, step } = self.windows;
-        [VERSION, self.vocab as u32, len as u32, scored as u32, step as u32, self.tokens.len() as u32]
+        [LOGITS_VERSION, self.vocab as u32, len as u32, scored as u32, step as u32, self.tokens.len() as u32]
     }
 }
 

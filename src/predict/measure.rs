@@ -20,7 +20,7 @@ fn beyond_caches() -> usize {
 }
 
 /// Each limit is the best of several tries within this time.
-const TIME: Duration = Duration::from_millis(600);
+const LIMIT_TIME: Duration = Duration::from_millis(600);
 
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
@@ -102,7 +102,7 @@ pub fn integer_peak(pool: &Pool) -> f64 {
 fn best(measure: impl Fn() -> f64) -> f64 {
     let start = Instant::now();
     let mut best = 0.0f64;
-    while start.elapsed() < TIME {
+    while start.elapsed() < LIMIT_TIME {
         best = best.max(measure());
     }
     best

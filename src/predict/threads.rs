@@ -27,7 +27,7 @@ pub struct ThreadCounts {
 /// The format that is multiplied: the one that most models are in.
 const DTYPE: DType = DType::Q4K;
 /// Rows and weights in a row of a matrix: 2.4 MB of Q4_K, a phase.
-const ROWS: usize = 1024;
+const TRIED_ROWS: usize = 1024;
 const COLS: usize = 4096;
 /// Matrices that a token passes through: more than most caches hold.
 const MATRICES: usize = 20;
@@ -36,7 +36,7 @@ const TOKENS: usize = 32;
 /// Rows that a thread takes at a time.
 const BAND: usize = 32;
 /// For each number of threads and each kind of work. Two of both are well below 200 ms.
-const TIME: Duration = Duration::from_millis(30);
+const THREADS_TIME: Duration = Duration::from_millis(30);
 /// More threads have to be so much faster: they heat the machine, and keep others from it.
 const WORTH: f64 = 1.03;
 
@@ -81,13 +81,13 @@ impl Work {
             out
         };
         // Bytes that are small numbers as scales, and two numbers as weights: zeros would be one page of memory again and again.
-        Self { weights: vec![0x21; MATRICES * ROWS * row], one: activations(1), many: activations(TOKENS) }
+        Self { weights: vec![0x21; MATRICES * TRIED_ROWS * row], one: activations(1), many: activations(TOKENS) }
     }
 
     /// The least that a pass took: of one token through all matrices, of many through one.
     fn seconds(&self, pool: &Pool, tokens: usize) -> f64 {
         let (x, matrices) = if tokens == 1 { (&self.one, MATRICES) } else { (&self.many, 1) };
-        let mut out = vec![0.0; tokens * ROWS];
+        let mut out = vec![0.0; tokens * TRIED_ROWS];
         let mut least = f64::INFINITY;
         let begin = Instant::now();
         // The first pass wakes the threads.
@@ -97,7 +97,7 @@ impl Work {
             if pass > 0 {
                 least = least.min(start.elapsed().as_secs_f64());
             }
-            if pass > 0 && begin.elapsed() >= TIME {
+            if pass > 0 && begin.elapsed() >= THREADS_TIME {
                 break;
             }
         }
@@ -107,8 +107,8 @@ impl Work {
     fn pass(&self, pool: &Pool, x: &Activations, matrices: usize, out: &mut [f32]) {
         pool.run(|lead| {
             for bytes in self.weights.chunks_exact(self.weights.len() / MATRICES).take(matrices) {
-                let Ok(matrix) = Matrix::new(DTYPE, ROWS, COLS, bytes) else { continue };
-                let tiles = OutTiles::new(out, ROWS, BAND);
+                let Ok(matrix) = Matrix::new(DTYPE, TRIED_ROWS, COLS, bytes) else { continue };
+                let tiles = OutTiles::new(out, TRIED_ROWS, BAND);
                 lead.phase(tiles.bands(), &|_, band| matmul(pool.isa(), &matrix, x, &mut tiles.take(band)));
             }
         });
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_pass_multiplies_by_all_weights() {
         let work = Work::new(Isa::SCALAR);
-        let mut out = vec![f32::NAN; ROWS];
+        let mut out = vec![f32::NAN; TRIED_ROWS];
         work.pass(&Pool::with_isa(2, Isa::best()).unwrap(), &work.one, MATRICES, &mut out);
         assert!(out.iter().all(|x| x.is_finite() && *x != 0.0 && *x == out[0]), "{:?}", &out[..4]);
     }

@@ -33,7 +33,7 @@ const TOKENS: usize = 512;
 const MACS: u64 = 64 << 20;
 
 /// How long each measurement takes at least.
-const TIME: Duration = Duration::from_millis(60);
+const PASS_TIME: Duration = Duration::from_millis(60);
 
 /// Some layers of a model.
 pub(super) struct Trial {
@@ -189,7 +189,7 @@ impl Trial {
             return Ok(first);
         }
         let (start, mut least) = (Instant::now(), pass()?);
-        while start.elapsed() < TIME {
+        while start.elapsed() < PASS_TIME {
             least = least.min(pass()?);
         }
         Ok(least)

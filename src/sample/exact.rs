@@ -16,7 +16,7 @@ use std::fmt::Write;
 const SILENT: [&str; 9] =
     ["title", "description", "default", "examples", "$comment", "$schema", "$id", "$defs", "definitions"];
 /// Longest way down through references.
-const MAX_DEPTH: usize = 32;
+const MAX_CONSTANT_DEPTH: usize = 32;
 /// Between two members.
 const COMMA: &str = "/, ?/";
 
@@ -25,11 +25,11 @@ const COMMA: &str = "/, ?/";
 /// # Errors
 /// What cannot be kept to, by name.
 pub(super) fn lark(root: &Value, lenient: bool) -> Result<Option<String>> {
-    if !holds(root, root, MAX_DEPTH) {
+    if !holds(root, root, MAX_CONSTANT_DEPTH) {
         return Ok(None);
     }
     let mut writer = Writer { root, lenient, rules: String::new(), count: 0 };
-    let start = writer.rule(root, MAX_DEPTH)?;
+    let start = writer.rule(root, MAX_CONSTANT_DEPTH)?;
     Ok(Some(format!("start: {start}\n{}", writer.rules)))
 }
 
@@ -62,7 +62,7 @@ impl Writer<'_> {
             return refuse("a schema that ends", "a `$ref` that leads to itself around a large whole number");
         };
         let Value::Object(map) = schema else { return self.plain(schema) };
-        if !holds(self.root, schema, MAX_DEPTH) {
+        if !holds(self.root, schema, MAX_CONSTANT_DEPTH) {
             return self.plain(schema);
         }
         let allow = |words: &[&str]| {
@@ -107,7 +107,7 @@ impl Writer<'_> {
         };
         for word in ["$defs", "definitions"] {
             let Some(Value::Object(all)) = self.root.get(word) else { continue };
-            let exact = all.iter().filter(|(_, value)| !holds(self.root, value, MAX_DEPTH));
+            let exact = all.iter().filter(|(_, value)| !holds(self.root, value, MAX_CONSTANT_DEPTH));
             part.insert(word.into(), exact.map(|(name, value)| (name.clone(), value.clone())).collect());
         }
         Ok(format!("%json {}", schema::prepare(&Value::Object(part), self.lenient)?))

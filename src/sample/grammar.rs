@@ -14,16 +14,16 @@ use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::sync::Arc;
 
 /// Longest grammar, in bytes.
-const MAX_SOURCE_BYTES: usize = 64 << 10;
+const MAX_FORM_BYTES: usize = 64 << 10;
 /// Deepest nesting of a JSON schema.
-const MAX_DEPTH: usize = 100;
+const MAX_SCHEMA_DEPTH: usize = 100;
 /// Longest message of the compiler that is shown, in characters.
 const MAX_MESSAGE_BYTES: usize = 400;
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
 const MAX_TOKEN: usize = 1024;
 /// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
 /// are not touched cost nothing.
-const STACK_BYTES: usize = 256 << 20;
+const PARSER_STACK_BYTES: usize = 256 << 20;
 /// Work on one grammar and on one token, in the units of the crate: about 20 ms to compile, 15 ms per token at most.
 const LIMITS: ParserLimits = ParserLimits {
     max_items_in_row: 2000,
@@ -94,8 +94,8 @@ impl Form {
 
     fn grammar(&self) -> Result<TopLevelGrammar> {
         let size = |bytes: usize| {
-            let wanted = format!("at most {MAX_SOURCE_BYTES} bytes");
-            if bytes > MAX_SOURCE_BYTES {
+            let wanted = format!("at most {MAX_FORM_BYTES} bytes");
+            if bytes > MAX_FORM_BYTES {
                 Err(Error::input(self.name(), wanted, format!("{bytes} bytes")))
             } else {
                 Ok(())
@@ -103,8 +103,8 @@ impl Form {
         };
         match self {
             Self::JsonSchema(schema) | Self::Lenient { schema, .. } | Self::Within { schema, .. } => {
-                if deeper_than(schema, MAX_DEPTH) {
-                    return Err(Error::input(self.name(), format!("at most {MAX_DEPTH} levels"), "more"));
+                if deeper_than(schema, MAX_SCHEMA_DEPTH) {
+                    return Err(Error::input(self.name(), format!("at most {MAX_SCHEMA_DEPTH} levels"), "more"));
                 }
                 size(schema.to_string().len())?;
                 let lenient = !matches!(self, Self::JsonSchema(_));
@@ -264,8 +264,10 @@ impl Grammars {
         };
         let outcome = std::thread::scope(|scope| {
             let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
-            let thread =
-                std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES).spawn_scoped(scope, compile);
+            let thread = std::thread::Builder::new()
+                .name("grammar".into())
+                .stack_size(PARSER_STACK_BYTES)
+                .spawn_scoped(scope, compile);
             let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
             thread.join().unwrap_or_else(|_| Err("the grammar compiler gave up on it".to_owned()))
         });

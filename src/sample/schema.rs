@@ -19,7 +19,7 @@ const EXACT: i128 = 1 << 53;
 /// The largest bound of a whole number, 2^62: the compiler counts in 64 bits.
 const FARTHEST: f64 = (1u64 << 62) as f64;
 /// What a bound of a number that excludes itself is moved in by.
-const STEP: f64 = 1e-6;
+const BOUND_STEP: f64 = 1e-6;
 /// How far multiples go where no bound is given.
 const MULTIPLES: f64 = 1e12;
 /// Most patterns that one text may have to match at once.
@@ -489,7 +489,7 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
             let rounded = if inward > 0.0 { x.floor() } else { x.ceil() };
             let beside =
                 if x.abs() < EXACT as f64 { rounded + inward } else { x * (1.0 + x.signum() * inward * f64::EPSILON) };
-            set(if integer { beside } else { x + inward * STEP * x.abs().max(1.0) });
+            set(if integer { beside } else { x + inward * BOUND_STEP * x.abs().max(1.0) });
             map.remove(exclusive);
         }
     }

@@ -241,7 +241,7 @@ macro_rules! parameters {
 }
 
 parameters! {
-    /// Randomness: logits are divided by it; 0 always takes the likeliest token
+    /// Randomness: logits are divided by it; 0 is greedy, the likeliest token each time
     temperature: f32 {
         off: 0.0, start: 0.7, wanted: "a number from 0 to 100", fits: |x| (0.0..=100.0).contains(x),
         env: "TOKKI_TEMPERATURE", value: "T", example: "0.7", file: Some("temp"), keys: &["temperature"], shown: always
@@ -280,18 +280,18 @@ parameters! {
         env: "TOKKI_XTC_THRESHOLD", value: "P", example: "0.1", file: Some("xtc_threshold"),
         keys: &["xtc_threshold"], shown: changed
     }
-    /// Weaken tokens that were used lately: their logits are divided by this (CTRL, arXiv 1909.05858); 1 is off
+    /// Repetition penalty: the logits of recent tokens are divided by this (CTRL, arXiv 1909.05858); 1 is off
     repeat_penalty: f32 {
         off: 1.0, start: 1.0, wanted: "a number from 0.01 to 100", fits: |x| (0.01..=100.0).contains(x),
         env: "TOKKI_REPEAT_PENALTY", value: "X", example: "1", file: Some("penalty_repeat"),
         keys: &["repeat_penalty", "repetition_penalty"], shown: changed
     }
-    /// Taken off the logits of tokens that were used lately; 0 is off
+    /// Presence penalty: subtracted from the logits of recent tokens; 0 is off
     presence_penalty: f32 {
         off: 0.0, start: 0.0, wanted: "a number from -100 to 100", fits: |x| (-100.0..=100.0).contains(x),
         env: "TOKKI_PRESENCE_PENALTY", value: "X", example: "0", file: None, keys: &["presence_penalty"], shown: changed
     }
-    /// Taken off the logits of tokens for each time that they were used lately; 0 is off
+    /// Frequency penalty: subtracted from the logits of recent tokens, once for each time that they were used; 0 is off
     frequency_penalty: f32 {
         off: 0.0, start: 0.0, wanted: "a number from -100 to 100", fits: |x| (-100.0..=100.0).contains(x),
         env: "TOKKI_FREQUENCY_PENALTY", value: "X", example: "0", file: None, keys: &["frequency_penalty"], shown: changed

@@ -28,7 +28,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Largest file that is taken.
 pub(super) const MAX_FILE: usize = 100 << 20;
 /// How long a batch may take, as all clients say; here it takes as long as it takes.
-const WINDOW: &str = "24h";
+const COMPLETION_WINDOW: &str = "24h";
 
 /// The last part of a path, or the one before `suffix`.
 fn id_of<'c>(call: &'c Call, suffix: &str) -> &'c str {
@@ -128,11 +128,11 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     if state.route(&endpoint).is_none() {
         return Err(ApiError::field("endpoint", format!("'{endpoint}' is none; /v1/chat/completions is one")));
     }
-    let window = fields.str("completion_window")?.unwrap_or_else(|| WINDOW.to_owned());
-    if window != WINDOW {
+    let window = fields.str("completion_window")?.unwrap_or_else(|| COMPLETION_WINDOW.to_owned());
+    if window != COMPLETION_WINDOW {
         return Err(ApiError::field(
             "completion_window",
-            format!("only '{WINDOW}' is known, not '{window}'; no batch expires"),
+            format!("only '{COMPLETION_WINDOW}' is known, not '{window}'; no batch expires"),
         ));
     }
     let metadata = fields.take("metadata");

@@ -174,7 +174,7 @@ fn experts(keys: &mut Keys, shape: &Shape) {
 }
 
 /// Token numbers after the 256 bytes: one merged pair, the end of text, then unused ones.
-const END: usize = 257;
+const END_OF_TEXT: usize = 257;
 
 fn vocabulary(keys: &mut Keys, shape: &Shape) {
     let (mut tokens, mut types) = (Vec::new(), Vec::new());
@@ -182,7 +182,7 @@ fn vocabulary(keys: &mut Keys, shape: &Shape) {
         let (text, kind) = match id {
             0..256 => (byte_symbol(id as u8).to_string(), 1),
             256 => ("th".into(), 1),
-            END => ("<|endoftext|>".into(), 3),
+            END_OF_TEXT => ("<|endoftext|>".into(), 3),
             _ => (format!("<|unused_{id}|>"), 5),
         };
         put_text(&mut tokens, &text);
@@ -195,8 +195,8 @@ fn vocabulary(keys: &mut Keys, shape: &Shape) {
     keys.array("tokenizer.ggml.tokens", ValueKind::Text, shape.vocab, &tokens);
     keys.array("tokenizer.ggml.token_type", ValueKind::I32, shape.vocab, &types);
     keys.array("tokenizer.ggml.merges", ValueKind::Text, 1, &merges);
-    keys.u32("tokenizer.ggml.bos_token_id", END as u32);
-    keys.u32("tokenizer.ggml.eos_token_id", END as u32);
+    keys.u32("tokenizer.ggml.bos_token_id", END_OF_TEXT as u32);
+    keys.u32("tokenizer.ggml.eos_token_id", END_OF_TEXT as u32);
     keys.bool("tokenizer.ggml.add_bos_token", false);
 }
 

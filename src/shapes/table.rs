@@ -54,7 +54,7 @@ const EXAONE: Shape = Shape {
 const EXAONE4: Shape =
     Shape { arch: "exaone4", pre: "exaone4", vocab: 102_400, rope_base: 1e6, rope_divisors: Some(16.0), ..LLAMA };
 
-const QWEN2: Shape = Shape {
+const QWEN2_SHAPE: Shape = Shape {
     arch: "qwen2",
     pre: "deepseek-r1-qwen",
     vocab: 152_064,
@@ -67,7 +67,7 @@ const QWEN2: Shape = Shape {
 const QWEN3: Shape =
     Shape { arch: "qwen3", pre: "qwen2", vocab: 151_936, context: 40960, rope_base: 1e6, eps: 1e-6, ..LLAMA };
 
-const HYPERCLOVA: Shape = Shape { arch: "hyperclovax", pre: "hyperclovax", context: 131_072, ..LLAMA };
+const HYPERCLOVA_SHAPE: Shape = Shape { arch: "hyperclovax", pre: "hyperclovax", context: 131_072, ..LLAMA };
 
 /// All shapes, small ones of a family first.
 pub(super) const SHAPES: &[Shape] = &[
@@ -134,7 +134,7 @@ pub(super) const SHAPES: &[Shape] = &[
         context: 32768,
         eps: 1e-6,
         tied: true,
-        ..QWEN2
+        ..QWEN2_SHAPE
     },
     Shape {
         name: "r1-distill-qwen-1.5b",
@@ -146,7 +146,7 @@ pub(super) const SHAPES: &[Shape] = &[
         vocab: 151_936,
         rope_base: 1e4,
         eps: 1e-6,
-        ..QWEN2
+        ..QWEN2_SHAPE
     },
     Shape {
         name: "r1-distill-qwen-7b",
@@ -157,10 +157,10 @@ pub(super) const SHAPES: &[Shape] = &[
         kv_heads: 4,
         rope_base: 1e4,
         eps: 1e-6,
-        ..QWEN2
+        ..QWEN2_SHAPE
     },
-    Shape { name: "r1-distill-qwen-14b", layers: 48, embd: 5120, ffn: 13824, heads: 40, ..QWEN2 },
-    Shape { name: "r1-distill-qwen-32b", layers: 64, embd: 5120, ffn: 27648, heads: 40, ..QWEN2 },
+    Shape { name: "r1-distill-qwen-14b", layers: 48, embd: 5120, ffn: 13824, heads: 40, ..QWEN2_SHAPE },
+    Shape { name: "r1-distill-qwen-32b", layers: 64, embd: 5120, ffn: 27648, heads: 40, ..QWEN2_SHAPE },
     Shape { name: "qwen3-8b", layers: 36, ffn: 12288, ..QWEN3 },
     Shape { name: "qwen3-32b", layers: 64, embd: 5120, ffn: 25600, heads: 64, ..QWEN3 },
     Shape {
@@ -171,9 +171,17 @@ pub(super) const SHAPES: &[Shape] = &[
         vocab: 110_592,
         rope_base: 1e8,
         extra: &[("embedding_scale", 10.0), ("attention.scale", 0.007_812_5), ("logit_scale", 0.125)],
-        ..HYPERCLOVA
+        ..HYPERCLOVA_SHAPE
     },
-    Shape { name: "hcx-seed-think-32b", layers: 72, embd: 5120, ffn: 24192, heads: 40, rope_base: 5e7, ..HYPERCLOVA },
+    Shape {
+        name: "hcx-seed-think-32b",
+        layers: 72,
+        embd: 5120,
+        ffn: 24192,
+        heads: 40,
+        rope_base: 5e7,
+        ..HYPERCLOVA_SHAPE
+    },
     Shape {
         name: "gpt-oss-20b",
         recipe: "mxfp4",

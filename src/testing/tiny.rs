@@ -15,7 +15,7 @@ const FEATURES: &[&[(&str, u32)]] = &[
 ];
 
 /// The window of families that have one.
-const WINDOW: (&str, u32) = ("attention.sliding_window", 8);
+const WINDOW_KEY: (&str, u32) = ("attention.sliding_window", 8);
 
 /// A tiny model of `arch` with seeded F32 weights and a vocabulary of bytes: 64 values, 4 heads of 16 sharing 2 of keys and
 /// values, 2 layers, a context of 512; 4 experts, low ranks and a window of 8 where the family has them.
@@ -60,7 +60,7 @@ fn with_features(arch: &str) -> Result<Writer> {
 /// With a window, if that makes a difference.
 fn with_window(arch: &str, writer: Writer) -> Result<(Writer, Spec)> {
     let spec = spec_of(arch, &writer)?;
-    let windowed = with_keys(arch, writer.clone(), &[WINDOW]);
+    let windowed = with_keys(arch, writer.clone(), &[WINDOW_KEY]);
     Ok(match spec_of(arch, &windowed) {
         Ok(other) if other != spec => (windowed, other),
         _ => (writer, spec),

@@ -4,7 +4,7 @@ use super::fault::{Fault, Result};
 use num_bigint::BigInt;
 
 /// Deepest tree: the evaluator walks it by recursion.
-const MAX_DEPTH: usize = 400;
+const MAX_SYNTAX_DEPTH: usize = 400;
 
 /// A parsed template. What other nodes and values refer to stands in tables.
 #[derive(Debug, Default)]
@@ -171,8 +171,8 @@ impl Expr {
             depth = depth.max(child.depth);
             constant &= child.constant;
         });
-        if depth >= MAX_DEPTH {
-            return Err(Fault::syntax(line, &format!("an expression of more than {MAX_DEPTH} levels")));
+        if depth >= MAX_SYNTAX_DEPTH {
+            return Err(Fault::syntax(line, &format!("an expression of more than {MAX_SYNTAX_DEPTH} levels")));
         }
         Ok(Self { kind, line, depth: depth + 1, constant })
     }

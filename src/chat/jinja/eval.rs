@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Deepest recursion of statements, expressions and calls.
-const MAX_DEPTH: usize = 1500;
+const MAX_CALL_DEPTH: usize = 1500;
 /// Deepest recursion of macros, recursive loops and blocks.
 const MAX_CALLS: usize = 200;
 /// Most namespaces of one rendering: they are kept until it ends.
@@ -111,7 +111,7 @@ impl<'t> Eval<'t> {
 
     /// One level deeper for the time of `inner`.
     pub(super) fn deeper<R>(&mut self, inner: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        if self.depth >= MAX_DEPTH {
+        if self.depth >= MAX_CALL_DEPTH {
             return limit("maximum recursion depth exceeded");
         }
         self.depth += 1;

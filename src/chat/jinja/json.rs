@@ -10,15 +10,15 @@ use num_bigint::BigInt;
 use std::rc::Rc;
 
 /// Deepest nesting of variables.
-const MAX_DEPTH: usize = 128;
+const MAX_JSON_DEPTH: usize = 128;
 
 /// Converts JSON to a template's value. Key order is kept; integers stay integers of any length.
 ///
 /// (Going through `serde` would not do: with `serde_json/arbitrary_precision`, which some other crate of the tree
 /// may turn on, numbers serialize as maps.)
 pub(super) fn to_value(json: &serde_json::Value, meter: &Rc<Meter>, depth: usize) -> Result<Value> {
-    if depth > MAX_DEPTH {
-        return limit(format!("a variable nested deeper than {MAX_DEPTH} levels"));
+    if depth > MAX_JSON_DEPTH {
+        return limit(format!("a variable nested deeper than {MAX_JSON_DEPTH} levels"));
     }
     Ok(match json {
         serde_json::Value::Null => Value::None,

@@ -1,7 +1,7 @@
 //! Python's values, as far as templates see them.
 //!
 //! Lists, tuples and mappings never change once they are made, so that they cannot hold themselves; they know how deep
-//! they are, and nothing deeper than [`MAX_DEPTH`] is made. Only namespaces change. They are opaque to comparison and
+//! they are, and nothing deeper than [`MAX_VALUE_DEPTH`] is made. Only namespaces change. They are opaque to comparison and
 //! hashing, and the evaluator keeps all of them until it ends, so that no chain of them is ever dropped in one go.
 
 use super::fault::{Fault, Result, limit, runtime};
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Deepest nesting of values.
-pub(super) const MAX_DEPTH: usize = 150;
+pub(super) const MAX_VALUE_DEPTH: usize = 150;
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -207,7 +207,7 @@ impl Items {
 /// The depth of what holds things of that depth.
 fn one_deeper(deepest: Option<usize>) -> Result<usize> {
     match deepest.unwrap_or(0) + 1 {
-        depth if depth > MAX_DEPTH => limit(format!("values nested deeper than {MAX_DEPTH} levels")),
+        depth if depth > MAX_VALUE_DEPTH => limit(format!("values nested deeper than {MAX_VALUE_DEPTH} levels")),
         depth => Ok(depth),
     }
 }
@@ -343,7 +343,7 @@ impl Value {
             Self::Cycler(cycler) => cycler.items.depth + 1,
             Self::Joiner(joiner) => joiner.separator.depth() + 1,
             // Holds what it walks, and items of that.
-            Self::Loop(_) => MAX_DEPTH / 2,
+            Self::Loop(_) => MAX_VALUE_DEPTH / 2,
             _ => 0,
         }
     }

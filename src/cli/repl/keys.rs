@@ -79,10 +79,10 @@ impl Meanwhile {
 
 fn keys(keyboard: &Keyboard, stop: &AtomicBool, end_thought: &AtomicBool) -> Vec<u8> {
     /// How often it is looked whether the answer has ended.
-    const STEP: Duration = Duration::from_millis(50);
+    const POLL_STEP: Duration = Duration::from_millis(50);
     let mut typed = Vec::new();
     while !stop.load(Ordering::SeqCst) {
-        match keyboard.next(STEP) {
+        match keyboard.next(POLL_STEP) {
             Typed::Nothing => {}
             Typed::Escape => end_thought.store(true, Ordering::SeqCst),
             Typed::Interrupt => interrupt::by_key(),

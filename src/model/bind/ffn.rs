@@ -4,6 +4,7 @@ use super::scope::Scope;
 use crate::Result;
 use crate::arch::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
 use crate::model::{DenseWeights, ExpertWeights, FeedWeights, FfnWeights, Gated, Stack};
+use tokki_quant::activation::ActKind;
 use tokki_quant::dtype::DType;
 
 impl Scope<'_> {
@@ -42,7 +43,7 @@ impl Scope<'_> {
     fn scaled(&self, name: &str) -> Result<Stack> {
         let stack = self.product(name)?;
         let bias = match (stack.scale(0), stack.bias(0)) {
-            (Some(scale), Some(bias)) if stack.dtype() != DType::NVFP4 => bias.iter().map(|b| b * scale).collect(),
+            (Some(scale), Some(bias)) if !has_own_factor(stack.dtype()) => bias.iter().map(|b| b * scale).collect(),
             _ => return Ok(stack),
         };
         Ok(stack.with_bias(Some(bias)))
@@ -78,4 +79,9 @@ impl Scope<'_> {
             shared_gate: weighted.then(|| self.plain("ffn_gate_inp_shexp")).transpose()?,
         })
     }
+}
+
+/// Whether a factor beside a matrix belongs to the format of its weights: to formats of blocks that are no integers.
+fn has_own_factor(dtype: DType) -> bool {
+    dtype.block_len() > 1 && dtype.act() == ActKind::F32
 }

@@ -258,13 +258,13 @@ fn only_allowed_tokens_are_accepted() {
 #[test]
 fn harm_ends_with_an_error() {
     let grammars = grammars();
-    let nested = (0..MAX_DEPTH + 5).fold(json!({}), |schema, _| json!({"items": schema}));
+    let nested = (0..MAX_SCHEMA_DEPTH + 5).fold(json!({}), |schema, _| json!({"items": schema}));
     let forms = [
         Form::Regex("(".repeat(30_000)),
         Form::Regex(format!("{}a{}", "(".repeat(30_000), ")".repeat(30_000))),
         Form::Regex("(a".into()),
         Form::Regex("(((a{1,1000}){1,1000}){1,1000}){1,1000}".into()),
-        Form::Regex("a".repeat(MAX_SOURCE_BYTES + 1)),
+        Form::Regex("a".repeat(MAX_FORM_BYTES + 1)),
         Form::Lark(format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000))),
         Form::Lark("start: nothing".into()),
         Form::Lark(String::new()),

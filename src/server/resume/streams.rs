@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 4 << 20;
 const MAX_STREAMS: usize = 64;
 /// How long a stream that has ended is kept.
 const KEPT: Duration = Duration::from_secs(600);
-/// KeptStream streams, by owner and name.
+/// Kept streams, by owner and name.
 #[derive(Default)]
 pub(in super::super) struct Streams(Mutex<HashMap<(u64, String), Arc<KeptStream>>>);
 

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const MAX_JOURNAL_BYTES: u64 = 64 << 20;
-const VERSION: u32 = 2;
+const JOURNAL_VERSION: u32 = 2;
 
 /// What is being fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub(in crate::store) struct JournalHead {
 
 impl JournalHead {
     pub(in crate::store) fn new(url: &str, size: u64, block: u64) -> Self {
-        Self { version: VERSION, url: url.to_owned(), size, block, sha256: None, etag: None }
+        Self { version: JOURNAL_VERSION, url: url.to_owned(), size, block, sha256: None, etag: None }
     }
 
     /// True if bytes of `self` and of `other` are proven to be bytes of the same file.
@@ -75,7 +75,7 @@ impl JournalHead {
     }
 
     fn makes_sense(&self) -> bool {
-        self.version == VERSION && (1 << 12..=1 << 30).contains(&self.block) && self.size > 0
+        self.version == JOURNAL_VERSION && (1 << 12..=1 << 30).contains(&self.block) && self.size > 0
     }
 }
 

@@ -421,6 +421,33 @@ fn no_architecture_is_named_where_things_are_computed() {
     }
 }
 
+/// What depends on how weights are stored is asked of the table of formats: only recipes of files, and what is tried before there
+/// is a model, name one.
+#[test]
+fn formats_of_blocks_are_named_by_recipes_alone() {
+    const ALLOWED: &[&str] = &["src/shapes/", "src/predict/threads.rs"];
+    let named = |said: &Said| {
+        let is_format = |path: &&Vec<String>| match path.as_slice() {
+            [.., table, name] => {
+                table == "DType"
+                    && name != "F32"
+                    && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            }
+            _ => false,
+        };
+        said.paths.iter().find(is_format).map(|path| path.join("::"))
+    };
+    let files = all_files().into_iter().filter(|file| file.inside.starts_with("src/"));
+    let others = files.filter(|file| !ALLOWED.iter().any(|room| file.inside.starts_with(room)));
+    let wrong: Vec<_> =
+        others.filter_map(|file| Some(format!("{} says {}", file.inside, named(&file.said)?))).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for source in ["fn f(d: DType) -> bool { d == DType::Q4K }", "fn f() { m!(tokki_quant::dtype::DType::NVFP4) }"] {
+        assert!(named(&said(source, &[])).is_some(), "{source}");
+    }
+    assert!(named(&said("fn f() { DType::F32; DType::from_gguf(1); }", &[])).is_none());
+}
+
 /// The standard library leaves these functions to the system's own, which differ in the last bit between Linux, Windows and
 /// macOS: what is computed takes them from `libm`.
 #[test]
