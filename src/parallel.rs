@@ -23,7 +23,7 @@ pub struct Pool {
     turns: Turns,
 }
 
-/// Callers that take turns, in the order in which they came: whoever gives way and comes again stands behind the others.
+/// Callers that take turns, in the order in which they came: one that gives way and comes again stands behind the others.
 #[derive(Default)]
 pub(crate) struct Turns {
     numbers: Mutex<Numbers>,

@@ -104,7 +104,7 @@ fn clear(chats: &Chats, yes: bool) -> Result<()> {
     let there = count(chats.all().len(), "chat");
     if !yes {
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-            let message = format!("This forgets {there} for good, and nobody is here to agree to it. Give --yes too.");
+            let message = format!("This forgets {there} for good, and there is no terminal to ask at. Give --yes too.");
             return Err(Error::usage(message));
         }
         if !progress::agrees(&format!("Forget {there} and the lines that were typed in them, for good?")) {

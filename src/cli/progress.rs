@@ -233,7 +233,7 @@ pub(super) fn rounds(what: &'static str, total: usize) -> ProgressBar {
     styled(what, total as u64, "{msg}  [{wide_bar}] {pos} of {len}")
 }
 
-/// Counts what comes, nobody knows how much of it.
+/// Counts what comes, of a length that is unknown.
 pub(super) fn counted(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}, {elapsed}") {

@@ -79,7 +79,7 @@ pub struct PassSettings<'a> {
 }
 
 impl<'a> PassSettings<'a> {
-    /// Passes that ask for logits, read nothing ahead and tell nobody of the intermediates.
+    /// Passes that ask for logits, read nothing ahead and have no observer of the intermediates.
     pub fn new(model: &'a Model, pool: &'a Pool, cancel: &'a AtomicBool) -> Self {
         let (read_ahead, expand_latents, trace, vectors, second_text) = (0, false, None, false, usize::MAX);
         Self { model, pool, read_ahead, expand_latents, cancel, gives_way: false, trace, vectors, second_text }

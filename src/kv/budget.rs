@@ -1,7 +1,7 @@
 //! How many bytes of pages there may be, counted before they are allocated.
 //!
 //! Models that are served together share one [`SharedBudget`]. Each is sure of the bytes that one conversation needs, so that
-//! it never waits for another to end; the rest belongs to whoever needs it first, and who is idle gives it back when asked.
+//! it never waits for another to end; the rest belongs to the first that needs it, and one that is idle gives it back when asked.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ impl std::fmt::Debug for Budget {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes that is shared with nobody.
+    /// A budget of `limit` bytes that is not shared.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self::of(SharedBudget::new(limit), 0, limit))
     }

@@ -1,6 +1,6 @@
 //! Objects get no names beside the declared ones, unless the schema speaks of others.
 //!
-//! A schema that lists properties and is silent about others allows any. But whoever lists the properties of an answer means
+//! A schema that lists properties and is silent about others allows any. But a caller who lists the properties of an answer means
 //! these, and a model that may add others does so until its limit. Other engines read such schemas in this way, too; every
 //! answer that is left is valid.
 

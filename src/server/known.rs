@@ -34,7 +34,7 @@ const KNOWN: &[(&str, &str)] = &[
 const PARTS: &str = "type text refusal annotations logprobs cache_control citations thinking signature data id name input \
                      tool_use_id content is_error image_url input_audio file source title context caller";
 
-/// The fields within a request that nobody reads: of those that several of a list have, the first.
+/// The fields within a request that are not read: of those that several of a list have, the first.
 pub(super) fn unread(request: &Map<String, Value>) -> Vec<String> {
     let (mut told, mut found) = (BTreeSet::new(), Vec::new());
     for (pattern, names) in KNOWN {

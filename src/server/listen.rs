@@ -129,7 +129,7 @@ fn unusable(wanted: SocketAddr, why: &std::io::Error) -> Error {
     }
 }
 
-/// A thread that tells what is sent to it, until nobody sends any more: whoever reads the lines may be slow.
+/// A thread that tells what is sent to it, until all senders are gone: the reader of the lines may be slow.
 fn teller(told: &OnNotice) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
     let (lines, inbox) = sync_channel(MAX_LINES);
     let told = Arc::clone(told);

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a server tells whoever runs it.
+/// What a server reports to its caller.
 #[derive(Debug)]
 pub enum Notice {
     /// It listens at this address.
@@ -66,7 +66,7 @@ pub(super) struct Asker {
     pub(super) note: Arc<Note>,
 }
 
-/// What is noted of a request. It is told when nobody works on the request any more.
+/// What is noted of a request. It is reported when all work on the request has ended.
 pub(super) struct Note {
     log: Arc<Log>,
     id: String,

@@ -23,7 +23,7 @@ pub(super) fn read(llm: &Llm, messages: Vec<Value>) -> Result<Vec<Value>> {
     messages.into_iter().enumerate().map(|(index, message)| one(llm, &format!("messages[{index}]"), message)).collect()
 }
 
-/// The error for a role that nobody has.
+/// The error for a role that is unknown.
 pub(super) fn unknown_role(fields: &Fields, role: &str, known: &[&str]) -> ApiError {
     let role: String = role.chars().take(50).collect();
     fields.wrong("role", format!("one of {} is wanted, not '{role}'", known.join(", ")))
