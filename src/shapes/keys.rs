@@ -56,11 +56,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The whole header of the file, padded to where the tensors begin.
-pub(super) fn header(shape: &Shape, recipe: Recipe, tensors: &[PlannedTensor]) -> Vec<u8> {
+/// The whole header of the file of a plan of this name, padded to where the tensors begin.
+pub(super) fn header(name: &str, shape: &Shape, recipe: Recipe, tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut keys = Keys::default();
     keys.text("general.architecture", shape.arch);
-    keys.text("general.name", &format!("{}:{} with random weights", shape.name, recipe.name()));
+    keys.text("general.name", &format!("{name} with random weights"));
     keys.u32("general.file_type", recipe.file_type());
     keys.u32("general.quantization_version", 2);
     architecture(&mut keys, shape);

@@ -59,7 +59,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
         .suffix(".gguf")
         .tempfile_in(folder)
         .map_err(|e| Error::io(folder, FileAction::Create, e))?;
-    let header = header(&plan.shape, plan.recipe, &plan.tensors);
+    let header = header(&plan.name(), &plan.shape, plan.recipe, &plan.tensors);
     let data: u64 = plan.tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(ALIGNMENT)).sum();
     let written = file.write_all(&header).and_then(|()| file.as_file().set_len(header.len() as u64 + data));
     written.map_err(|e| Error::io(file.path(), FileAction::Write, e))?;
@@ -67,7 +67,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
 }
 
 fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -> std::io::Result<u64> {
-    let header = header(&plan.shape, plan.recipe, &plan.tensors);
+    let header = header(&plan.name(), &plan.shape, plan.recipe, &plan.tensors);
     let padded = |tensor: &PlannedTensor| tensor.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + plan.tensors.iter().map(padded).sum::<u64>();
     let mut out = Counted { out: BufWriter::with_capacity(1 << 16, file), done: 0, reported: 0, total, progress };
