@@ -7,12 +7,9 @@ use tokki::{Conversation, Form, Llm, Options, Part, Wishes};
 fn main() -> tokki::Result<()> {
     let model = std::env::args().nth(1).unwrap_or_else(|| "model.gguf".to_owned());
     let llm = Arc::new(Llm::open(model.as_ref())?);
-    let schema = serde_json::json!({
-        "type": "object",
-        "properties": { "city": { "type": "string" }, "people": { "type": "integer" } },
-        "required": ["city", "people"],
-    });
-    let form = Box::new(llm.constraint(&Form::JsonSchema(schema))?);
+    let schema = r#"{ "type": "object", "required": ["city", "people"],
+        "properties": { "city": { "type": "string" }, "people": { "type": "integer" } } }"#;
+    let form = Box::new(llm.constraint(&Form::json_schema(schema)?)?);
     let mut conversation = Conversation::open(llm, Options::default())?;
     conversation.say("Name a city in Korea and how many people live there.");
     let turn = conversation.answer(&Wishes::default(), Some(form), &mut |_: &Part| Ok(()))?;

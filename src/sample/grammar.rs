@@ -62,6 +62,15 @@ pub enum Form {
 }
 
 impl Form {
+    /// JSON by the schema that this text is.
+    ///
+    /// # Errors
+    /// A text that is not JSON.
+    pub fn json_schema(text: &str) -> Result<Self> {
+        let read = serde_json::from_str(text);
+        read.map(Self::JsonSchema).map_err(|why| Error::usage(format!("The schema is not JSON: {why}.")))
+    }
+
     /// One of these texts, amid others as [`Form::Within`].
     pub fn one_of(texts: &[String], end: &str) -> Self {
         let quoted: Vec<String> = texts.iter().map(|text| serde_json::Value::from(text.as_str()).to_string()).collect();
