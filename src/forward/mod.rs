@@ -22,7 +22,7 @@ mod trace;
 
 pub use pass::Trace;
 pub use pooling::pool;
-pub use scratch::{Scratch, values_per_token};
+pub use scratch::{Scratch, scratch_bytes};
 
 /// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.
 pub const DEFAULT_BATCH: usize = 512;

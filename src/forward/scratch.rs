@@ -1,10 +1,10 @@
 //! Every buffer of a pass, allocated once and reused. `n` = tokens of the pass.
 
 use crate::arch::{Attention, Ffn, GateSource, Layer, Mixer, Projection};
-use crate::model::{LayerWeights, MixerWeights, Model, Qkv, StateSpaceInput};
+use crate::model::{LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput};
 use std::sync::Mutex;
-use tokki_quant::activation::Activations;
-use tokki_quant::attention::{Partial, Queries};
+use tokki_quant::activation::{ActKind, Activations};
+use tokki_quant::attention::{Partial, Queries, TILE};
 
 /// Buffers of one session.
 #[derive(Default)]
@@ -192,7 +192,7 @@ impl Widths {
 }
 
 /// Values per token of all buffers of a pass of `model`, but for its quantized inputs and attention's partial results.
-pub fn values_per_token(model: &Model) -> usize {
+fn values_per_token(model: &Model) -> usize {
     let spec = &model.spec;
     let layers = spec.layers.iter().zip(&model.layers);
     let widest = layers.map(|(layer, w)| Widths::of_layer(spec.embd, layer, w)).fold(Widths::default(), Widths::max);
@@ -204,6 +204,50 @@ pub fn values_per_token(model: &Model) -> usize {
     let streams = spec.streams.map_or(0, |streams| 2 * streams.count + 2);
     // The stream, a branch's input and its output.
     (3 + side + streams) * spec.embd + angles + own + widest.sum()
+}
+
+/// Bytes of all buffers of a pass of `n` tokens in a session of `context`.
+pub fn scratch_bytes(model: &Model, n: usize, context: usize) -> u64 {
+    let spec = &model.spec;
+    let partial = |attn: &Attention| {
+        let tiles = context.min(attn.reach().unwrap_or(context)) / TILE + 1;
+        attn.heads * tiles * (attn.v_dim + 2)
+    };
+    let partials = spec.layers.iter().filter_map(Layer::attention).map(partial).max().unwrap_or(0);
+    (4 * (n * values_per_token(model) + partials + spec.vocab) + n * quantized(model)) as u64
+}
+
+/// Bytes per token of the quantized inputs of products: one buffer for what comes from the stream, one for what a
+/// layer makes in between, each in every form that some weights ask for.
+fn quantized(model: &Model) -> usize {
+    let forms = [(ActKind::F32, 4.0), (ActKind::Block32, 1.25), (ActKind::Block256, 1.2)];
+    let of = |(kind, bytes): (ActKind, f64)| {
+        let reads = |stack: &Stack| stack.dtype().act() == kind;
+        let mut inner = 0;
+        let mut outer = if reads(&model.output) { model.spec.embd } else { 0 };
+        for index in 0..model.layers.len() {
+            let between = between(model, index);
+            let own = between.iter().filter(|(stack, _)| reads(stack));
+            inner = own.map(|(stack, rows)| stack.cols() * rows).max().unwrap_or(0).max(inner);
+            let is_between = |stack: &Stack| between.iter().any(|(other, _)| std::ptr::eq(*other, stack));
+            if model.layer_products(index).iter().any(|(stack, _)| reads(stack) && !is_between(stack)) {
+                outer = model.spec.embd;
+            }
+        }
+        (outer + inner) as f64 * bytes
+    };
+    forms.into_iter().map(of).sum::<f64>() as usize
+}
+
+/// The products of a layer that do not read the stream, and how many rows of each token they read.
+fn between(model: &Model, layer: usize) -> Vec<(&Stack, usize)> {
+    let w = &model.layers[layer];
+    let mut products: Vec<(&Stack, usize)> =
+        w.mixers.iter().flat_map(|mixer| mixer.between()).map(|stack| (stack, stack.count())).collect();
+    let feeds = w.feeds.iter().zip(&model.spec.layers[layer].feeds);
+    products.extend(feeds.flat_map(|(feed, spec)| feed.ffn.between(&spec.ffn)));
+    products.extend(w.per_layer.iter().map(|w| (&w.proj, 1)));
+    products
 }
 
 /// Buffers of one thread while it attends a block of tokens.
