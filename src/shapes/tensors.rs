@@ -40,7 +40,10 @@ fn spec(shape: &Shape) -> Result<Spec> {
         let name = |layer| format!("blk.{layer}.exp_probs_b.bias");
         (experts.dense_layers..shape.layers).map(move |layer| vector(name(layer), experts.count))
     });
-    let small: Vec<_> = divisors.into_iter().chain(biases).collect();
+    // Newer files keep the two halves of a latent's products apart.
+    let halves = shape.latent.into_iter().flat_map(|_| 0..shape.layers);
+    let halves = halves.map(|layer| vector(format!("blk.{layer}.attn_k_b.weight"), 1));
+    let small: Vec<_> = divisors.into_iter().chain(biases).chain(halves).collect();
     let gguf = Gguf::from_bytes(Path::new(shape.name), &keys::without_vocabulary(shape, &small))?;
     let mut spec = arch::spec(&gguf)?;
     if let Output::Logits { tied, .. } = &mut spec.output {

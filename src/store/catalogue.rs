@@ -250,8 +250,13 @@ pub fn knows(name: &str) -> Option<&'static str> {
 /// its name or description, else the nearest, else one that has half of them.
 pub fn meant(name: &str) -> Option<&'static str> {
     let joined = |text: &str| text.to_lowercase().replace(['-', ' ', '_'], "");
-    let words: Vec<String> =
-        name.split([':', '-', '_', '/', ' ']).map(joined).filter(|word| !word.is_empty()).collect();
+    // Neither single letters nor the format of weights (q4_k_m) tell one model from another.
+    let is_format = |word: &str| {
+        let rest = word.trim_start_matches('i').strip_prefix('q');
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let words = name.split([':', '-', '_', '/', ' ']).map(joined);
+    let words: Vec<String> = words.filter(|word| word.len() > 1 && !is_format(word)).collect();
     let described = ENTRIES.iter().map(|entry| (entry.name, entry.about));
     let described = described.chain(LISTED.iter().map(|listed| (listed.name, listed.about)));
     // A number of weights says little by itself.
