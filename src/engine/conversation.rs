@@ -3,7 +3,7 @@
 use super::answer::{Finish, Stats, Wanted};
 use super::{Generation, Llm, Options, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
-use crate::sample::{Constraint, Overrides, Params, Settings};
+use crate::sample::{Constraint, Overrides, Params, SamplingSettings};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -192,7 +192,7 @@ impl Conversation {
     ///
     /// # Errors
     /// A value out of its range.
-    pub fn sampling(&self, user: &Overrides) -> Result<Settings> {
+    pub fn sampling(&self, user: &Overrides) -> Result<SamplingSettings> {
         self.llm.sampling(user)
     }
 

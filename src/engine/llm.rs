@@ -5,7 +5,7 @@ use crate::arch::{Output, Spec};
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars, tell_tools};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
-use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, Settings};
+use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, SamplingSettings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
@@ -149,8 +149,8 @@ impl Llm {
     ///
     /// # Errors
     /// A value out of its range.
-    pub fn sampling(&self, user: &Overrides) -> Result<Settings> {
-        Settings::resolve(&self.facts, &self.file, user)
+    pub fn sampling(&self, user: &Overrides) -> Result<SamplingSettings> {
+        SamplingSettings::resolve(&self.facts, &self.file, user)
     }
 
     /// The prompt of a conversation whose last message the answer goes on from: what the template puts after it is left

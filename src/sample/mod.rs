@@ -39,5 +39,5 @@ pub use dry::Breakers;
 pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use origin::{Origin, Setting};
 pub use sampler::{SampleError, Sampler};
-pub use table::{Overrides, PARAMETERS, Parameter, Params, Settings};
+pub use table::{Overrides, PARAMETERS, Parameter, Params, SamplingSettings};
 pub use vendor::Facts;

@@ -1,7 +1,7 @@
 //! The effective parameters of sampling, each with where it comes from.
 
 use super::origin::Origin;
-use super::table::{Overrides, PARAMETERS, Parameter, Settings};
+use super::table::{Overrides, PARAMETERS, Parameter, SamplingSettings};
 use super::vendor::{self, Facts};
 use crate::Result;
 use crate::gguf::{Gguf, MetaValue};
@@ -39,7 +39,7 @@ fn number(gguf: &Gguf, key: &str) -> Result<Option<Json>> {
     }
 }
 
-impl Settings {
+impl SamplingSettings {
     /// Neutral values, then the recommendation for the family, then the file's, then the user's.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ mod tests {
             (facts("llama", "", "<|start_header_id|>"), "Llama 3", (0.6, 0, 0.9, 0.0)),
         ];
         for (facts, family, (temperature, top_k, top_p, min_p)) in cases {
-            let settings = Settings::resolve(&facts, &none, &none).unwrap();
+            let settings = SamplingSettings::resolve(&facts, &none, &none).unwrap();
             assert_eq!(settings.temperature, Setting { value: temperature, origin: Origin::Family(family) });
             assert_eq!(
                 (settings.top_k.value, settings.top_p.value, settings.min_p.value),
@@ -101,10 +101,10 @@ mod tests {
             );
             assert_eq!(settings.repeat_penalty.origin, Origin::Default);
         }
-        let hcx = Settings::resolve(&facts("hyperclovax", "", "assistant/think"), &none, &none).unwrap();
+        let hcx = SamplingSettings::resolve(&facts("hyperclovax", "", "assistant/think"), &none, &none).unwrap();
         assert_eq!(hcx.repeat_penalty.value, 1.05);
-        let unknown = Settings::resolve(&facts("llama", "smollm2", "<|im_start|>"), &none, &none).unwrap();
-        assert_eq!(unknown, Settings::neutral());
+        let unknown = SamplingSettings::resolve(&facts("llama", "smollm2", "<|im_start|>"), &none, &none).unwrap();
+        assert_eq!(unknown, SamplingSettings::neutral());
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         writer.write(file.path()).unwrap();
         let from_file = Overrides::from_gguf(&Gguf::open(file.path()).unwrap()).unwrap();
         let user = Overrides { top_k: Some(3), presence_penalty: Some(1.5), ..Overrides::default() };
-        let settings = Settings::resolve(&facts("qwen3", "", ""), &from_file, &user).unwrap();
+        let settings = SamplingSettings::resolve(&facts("qwen3", "", ""), &from_file, &user).unwrap();
         assert_eq!(settings.temperature, Setting { value: 0.5, origin: Origin::File });
         assert_eq!(settings.top_k, Setting { value: 3, origin: Origin::User });
         assert_eq!(settings.top_p, Setting { value: 0.95, origin: Origin::Family("Qwen3") });
@@ -127,6 +127,6 @@ mod tests {
         assert!(lines.contains(&("presence-penalty".into(), "1.5".into(), Origin::User)));
         assert!(!lines.iter().any(|(name, ..)| name == "repeat-penalty"));
         let bad = Overrides { top_p: Some(7.0), ..Overrides::default() };
-        assert_eq!(Settings::resolve(&Facts::default(), &from_file, &bad).unwrap_err().exit_code(), 2);
+        assert_eq!(SamplingSettings::resolve(&Facts::default(), &from_file, &bad).unwrap_err().exit_code(), 2);
     }
 }

@@ -35,7 +35,7 @@ pub struct Parameter {
     set: fn(&mut Overrides, &Json) -> bool,
     get: fn(&Params) -> Json,
     /// Name, value and origin, where people are to see it.
-    pub(super) line: fn(&Settings) -> Option<(String, Origin)>,
+    pub(super) line: fn(&SamplingSettings) -> Option<(String, Origin)>,
     pub(super) fits: fn(&Params) -> bool,
 }
 
@@ -181,11 +181,11 @@ macro_rules! parameters {
 
         /// The effective parameters.
         #[derive(Debug, Clone, PartialEq)]
-        pub struct Settings {
+        pub struct SamplingSettings {
             $($(#[doc = $doc])+ pub $name: Setting<$ty>,)+
         }
 
-        impl Settings {
+        impl SamplingSettings {
             /// Built-in defaults, for a model without recommendations: sampling as it is, without the least likely tail.
             pub fn neutral() -> Self {
                 Self { $($name: Setting { value: $start, origin: Origin::Default },)+ }

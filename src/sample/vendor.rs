@@ -56,7 +56,7 @@ impl Recommendation {
 }
 
 /// THE RECOMMENDATIONS, from the model cards; the first row that fits counts. A family without a row runs with the
-/// neutral values of [`super::Settings`].
+/// neutral values of [`super::SamplingSettings`].
 static ROWS: &[Recommendation] = &[
     Recommendation {
         family: "EXAONE Deep",
