@@ -8,7 +8,7 @@ use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, ThinkingFl
 use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::store::{self, Store};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,8 @@ impl First {
         if path.exists() || (!url && !hub && text.to_lowercase().ends_with(".gguf")) {
             return Self::Path(path.to_path_buf());
         }
-        if text.starts_with(['.', '~', '/']) && !text.contains(char::is_whitespace) {
+        // Names of files hold blanks, too.
+        if text.starts_with(['.', '~', '/']) {
             return Self::Path(output::home_path(text));
         }
         // An address may hold blanks, and a question one.
@@ -199,10 +200,17 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
         let request = store::PullRequest { what, layout: LayoutFlag::Auto.choice(&pays), ..Default::default() };
         store::pull(settings, request, &bar).map(|pulled| pulled.path)
     };
+    let or_question = |error: Error| {
+        let model = held.map_or_else(|| store::catalogue::default_entry().name.to_owned(), called);
+        Error::usage(format!("{error} {}", as_question(&model, first))).of(error.kind())
+    };
     let path = match First::read(first) {
         First::Question(text) if args.prompt.is_empty() => return default(Some(text)),
         First::Question(text) => store::resolve(&text)?,
-        First::Path(path) => store::resolve(&path)?,
+        First::Path(path) => store::resolve(&path).map_err(|error| {
+            let words = args.prompt.is_empty() && first.to_string_lossy().contains(char::is_whitespace);
+            if words && error.kind() == ErrorKind::NotFound { or_question(error) } else { error }
+        })?,
         First::Remote(what) => match Store::of(settings)?.find(&what)? {
             Some(entry) => entry.path()?,
             None => fetched(&what)?,
@@ -210,10 +218,7 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
         First::Name(name) => match (Store::of(settings)?.find(&name)?, store::catalogue::knows(&name)) {
             (None, Some(known)) => fetched(known)?,
             _ => store::resolve(&name).map_err(|error| match args.prompt.is_empty() && !name.is_empty() {
-                true => {
-                    let model = held.map_or_else(|| store::catalogue::default_entry().name.to_owned(), called);
-                    Error::usage(format!("{error} {}", as_question(&model, first))).of(error.kind())
-                }
+                true => or_question(error),
                 false => error,
             })?,
         },
@@ -244,8 +249,18 @@ mod tests {
             First::Name(_) => "name",
             First::Question(_) => "question",
         };
-        for path in ["my model.gguf", "./x", "~/x", "/no/such/thing", "a/b/m.gguf", "M.GGUF", "Cargo.toml", "src/none"]
-        {
+        for path in [
+            "my model.gguf",
+            "./x",
+            "./x y",
+            "~/x",
+            "/no/such/thing",
+            "/no/such thing",
+            "a/b/m.gguf",
+            "M.GGUF",
+            "Cargo.toml",
+            "src/none",
+        ] {
             assert_eq!(kind(path), "path", "{path}");
         }
         for remote in [
@@ -264,7 +279,7 @@ mod tests {
         for name in ["qwen3:0.6b", "hello"] {
             assert_eq!(kind(name), "name", "{name}");
         }
-        for question in ["Why?", "Why is it so?", "what is /etc for", "./x or y?"] {
+        for question in ["Why?", "Why is it so?", "what is /etc for"] {
             assert_eq!(kind(question), "question", "{question}");
         }
     }

@@ -220,3 +220,13 @@ fn names_of_other_programs_lead_to_those_of_the_catalogue() {
     // Where each is from stands beside it.
     assert!(typed(&home, &["list", "--catalogue"]).1.contains("hf:LGAI-EXAONE/EXAONE-Deep-32B-GGUF:Q4_K_M"));
 }
+
+#[test]
+fn a_mistyped_path_with_blanks_is_no_question() {
+    let home = Home::new();
+    for path in ["./my model", "/no/such model", "~/none of these"] {
+        let (code, out, err) = typed(&home, &["run", path]);
+        let told = err.contains("No such file") && err.contains("As a question: tokki run smollm2-135m-instruct");
+        assert!(code == Some(2) && out.is_empty() && told, "{path}: {err}");
+    }
+}
