@@ -51,6 +51,11 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<()> {
     if let Some(warning) = tokenizer.warning() {
         output::say(&format!("tokki: {warning}"));
     }
+    if args.nul && !args.decode && args.text.is_some() {
+        return Err(Error::usage(
+            "--nul separates the texts of stdin: an argument is one text. Leave one of them out.",
+        ));
+    }
     let input = match &args.text {
         Some(text) => text.clone().into_bytes(),
         None => {
@@ -102,7 +107,10 @@ fn encode(args: &TokenizeArgs, tokenizer: &Tokenizer, text: &str) -> Result<Stri
 
 /// One array of ids to its text, and nothing else.
 fn decode(args: &TokenizeArgs, tokenizer: &Tokenizer, array: &str, number: usize) -> Result<String> {
-    let place = || format!("stdin, array {number}");
+    let place = || match &args.text {
+        Some(_) => "the argument".to_owned(),
+        None => format!("stdin, array {number}"),
+    };
     let ids: Vec<u32> = serde_json::from_str(array.trim())
         .map_err(|error| Error::input(place(), "a JSON array of token ids, such as [1,2,3]", error.to_string()))?;
     let n = tokenizer.vocab_size();

@@ -133,8 +133,15 @@ impl Store {
         Err(self.unknown(name_or_path))
     }
 
-    /// A file of the store is refused by its path too, where it is known to be damaged.
+    /// A file of the store, or one that it links to, is refused by its path too, where it is known to be damaged.
     fn unless_damaged(&self, path: &Path) -> Result<PathBuf> {
+        let known = |entry: &StoredModel| entry.manifest.as_ref().is_ok_and(|manifest| manifest.damaged.is_some());
+        let file = std::fs::canonicalize(path).ok();
+        let is_it = |entry: &StoredModel| entry.linked().and_then(|link| std::fs::canonicalize(link).ok()) == file;
+        let models = self.models().unwrap_or_default();
+        if let Some(entry) = models.iter().find(|entry| file.is_some() && known(entry) && is_it(entry)) {
+            entry.path()?;
+        }
         let folder = path.parent().filter(|folder| folder.starts_with(self.models_dir()));
         let name = folder.and_then(Path::file_name).and_then(|name| name.to_str());
         if let Some(entry) = name.map(|name| self.find(name)).transpose()?.flatten() {

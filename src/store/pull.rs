@@ -152,6 +152,10 @@ impl Pull<'_> {
             return Err(Error::input("`mirror`", "a name of the catalogue", format!("{what:?}"))
                 .hint("a mirror has the files of the catalogue; leave it out"));
         }
+        if self.settings.is_flag("hub") && matches!(source, PullSource::Url(_)) {
+            return Err(Error::input("`hub`", "ORG/REPO or a name of the catalogue", format!("{what:?}"))
+                .hint("an address says by itself which server is asked; leave it out"));
+        }
         online(self.settings, what)?;
         let offer = self.offer(&source)?;
         let known = known.map(|entry| entry.name);

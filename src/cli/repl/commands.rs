@@ -168,6 +168,9 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
         return Err(Error::usage(format!("/set KEY VALUE: which? {}", what_can_be_set())));
     }
     if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
+        if KEYS.iter().any(|row| row.name == *ours && matches!(row.counts, Counts::AtStart)) {
+            return at_the_start(chat, ours, value);
+        }
         return Err(Error::usage(format!("{key} is called {ours} here: /set {ours} {value}")));
     }
     if value.is_empty() {

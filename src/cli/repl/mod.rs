@@ -112,7 +112,10 @@ impl Chat {
             crate::text::line(&description.name),
             description.quantization
         ));
-        let count = self.conversation.messages().iter().filter(|message| message["role"] == "user").count();
+        // A question that was never answered is at the prompt.
+        let messages = self.conversation.messages();
+        let open = usize::from(messages.last().is_some_and(|message| message["role"] == "user"));
+        let count = messages.iter().filter(|message| message["role"] == "user").count() - open;
         if count > 0 {
             output::say(&format!("continued: {count} earlier question{}", if count == 1 { "" } else { "s" }));
         }
