@@ -98,6 +98,7 @@ impl Machine {
         }
         let little = self.cores.len() - cores;
         let mut reason = match (self.online.len() > self.allowed.len(), little) {
+            (true, _) if self.allowed.len() == 1 => "the one CPU allowed to this process".to_owned(),
             (true, _) => format!("physical cores among the {} CPUs allowed to this process", self.allowed.len()),
             (false, 0) => "physical cores".to_owned(),
             (false, 1) => "physical cores without a little one".to_owned(),
@@ -424,6 +425,8 @@ pub(crate) mod tests {
     fn affinity_limits_and_is_named() {
         let m = machine("Name:\tx\nCpus_allowed_list:\t2-3\n", &["0", "1", "2", "3"], &[]);
         assert_eq!(m.threads(), (2, "physical cores among the 2 CPUs allowed to this process".to_owned()));
+        let m = machine("Cpus_allowed_list:\t3\n", &["0", "1", "2", "3"], &[]);
+        assert_eq!(m.threads(), (1, "the one CPU allowed to this process".to_owned()));
     }
 
     #[test]
