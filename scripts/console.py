@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -43,6 +44,12 @@ def said(command, home, wanted=0):
     return done.stdout.decode()
 
 
+def plain(seen):
+    """Without what moves the cursor and paints. A step to the right is how wine writes a space that is there already."""
+    stepped = re.sub(r"\x1b\[(\d*)C", lambda steps: " " * int(steps[1] or 1), seen)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", stepped)
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
@@ -65,14 +72,17 @@ class Console:
                     self.seen += os.read(self.end, 1 << 16).decode(errors="replace")
                 except OSError:
                     break
-                # Without what moves the cursor and paints.
-                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", self.seen[start:])
+                text = plain(self.seen[start:])
                 if re.search(pattern, text):
                     return text
         os.kill(self.child, signal.SIGKILL)
         wrong(what, self.seen[start:])
 
     def type(self, text):
+        # Wine takes the terminal over a moment after the prompt; before that it would echo, and make another key of Enter.
+        limit = time.monotonic() + PATIENCE
+        while termios.tcgetattr(self.end)[3] & termios.ECHO and time.monotonic() < limit:
+            time.sleep(0.05)
         os.write(self.end, text.encode())
 
     def ended(self):

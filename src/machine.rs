@@ -12,6 +12,8 @@ pub mod cgroup;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 mod facts;
+#[cfg(any(not(target_os = "linux"), test))]
+mod told;
 
 pub use facts::{Core, CoreKind, Machine, Memory, Node};
 
@@ -34,7 +36,14 @@ impl Machine {
     /// Reads this machine.
     pub fn read() -> Self {
         #[cfg(target_os = "linux")]
-        let machine = Self::read_from(Path::new("/"));
+        let machine = {
+            let mut machine = Self::read_from(Path::new("/"));
+            if machine.memory.total == 0 {
+                let told = rustix::system::sysinfo();
+                machine.memory = without_files(told.totalram, told.freeram, told.mem_unit);
+            }
+            machine
+        };
         #[cfg(not(target_os = "linux"))]
         let machine = elsewhere::read();
         machine
@@ -89,6 +98,7 @@ impl Machine {
         }
         let little = self.cores.len() - cores;
         let mut reason = match (self.online.len() > self.allowed.len(), little) {
+            (true, _) if self.allowed.len() == 1 => "the one CPU allowed to this process".to_owned(),
             (true, _) => format!("physical cores among the {} CPUs allowed to this process", self.allowed.len()),
             (false, 0) => "physical cores".to_owned(),
             (false, 1) => "physical cores without a little one".to_owned(),
@@ -268,6 +278,14 @@ fn memory(meminfo: &str, limits: &GroupLimits) -> Memory {
     Memory { total, available, limit, swap_total, swap_used }
 }
 
+/// Memory where no `/proc` is mounted (a bare chroot), in units of some bytes: the kernel's call knows nothing of pages that hold
+/// files, which it would give back, so that half of all is believed to be available if less is free.
+fn without_files(total: impl Into<u64>, free: impl Into<u64>, unit: u32) -> Memory {
+    let bytes = |units: u64| units.saturating_mul(u64::from(unit.max(1)));
+    let (total, free) = (bytes(total.into()), bytes(free.into()));
+    Memory { total, available: free.max(total / 2).min(total), ..Memory::default() }
+}
+
 /// Bytes of all last-level caches together, below `root`; `None` where the system does not tell.
 pub fn last_level_caches(root: &Path) -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
@@ -407,6 +425,8 @@ pub(crate) mod tests {
     fn affinity_limits_and_is_named() {
         let m = machine("Name:\tx\nCpus_allowed_list:\t2-3\n", &["0", "1", "2", "3"], &[]);
         assert_eq!(m.threads(), (2, "physical cores among the 2 CPUs allowed to this process".to_owned()));
+        let m = machine("Cpus_allowed_list:\t3\n", &["0", "1", "2", "3"], &[]);
+        assert_eq!(m.threads(), (1, "the one CPU allowed to this process".to_owned()));
     }
 
     #[test]
@@ -492,6 +512,16 @@ pub(crate) mod tests {
         let limits = GroupLimits { memory: Some(500_000), memory_used: Some(100_000), ..GroupLimits::default() };
         assert_eq!(memory(text, &limits).available, 400_000);
         assert_eq!(memory("", &GroupLimits::default()), Memory::default());
+    }
+
+    #[test]
+    fn memory_where_no_files_tell_of_it() {
+        let available = |total: u64, free: u64| without_files(total, free, 1).available;
+        assert_eq!((available(1000, 100), available(1000, 700), available(0, 0)), (500, 700, 0));
+        assert_eq!(without_files(10u64, 20u64, 100), Memory { total: 1000, available: 1000, ..Memory::default() });
+        assert_eq!(without_files(7u64, 7u64, 0).total, 7);
+        #[cfg(target_os = "linux")]
+        assert!(Machine::read().memory.total > 0);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
         threads_reason = format!("set by {origin}");
     } else if machine.mixed().is_some() {
         let fast = machine.cores.iter().filter(|core| core.kind == CoreKind::Performance).count();
-        threads_reason = format!("tried on {fast} performance cores and on all {threads_default} that are not little");
+        threads_reason = tried_on(fast, threads_default);
         threads_default = if cool { threads_default } else { threads };
     }
     if settings.get("threads").is_none() && cool {
@@ -227,12 +227,22 @@ fn lines(facts: &Examined) -> Vec<(&'static str, String)> {
     lines
 }
 
+fn tried_on(fast: usize, all: usize) -> String {
+    let s = if fast == 1 { "" } else { "s" };
+    format!("tried on {fast} performance core{s} and on all {all} that are not little")
+}
+
 fn cores(machine: &Machine) -> String {
     let count = |kind: CoreKind| machine.cores.iter().filter(|core| core.kind == kind).count();
     let mut text = format!("{} physical", machine.cores.len());
-    for (kind, name) in [(CoreKind::Efficiency, "efficiency"), (CoreKind::Little, "little")] {
-        if count(kind) > 0 {
-            text.push_str(&format!(", {} of them {name} cores", count(kind)));
+    for (kind, one, many) in [
+        (CoreKind::Efficiency, "an efficiency core", "efficiency cores"),
+        (CoreKind::Little, "a little core", "little cores"),
+    ] {
+        match count(kind) {
+            0 => {}
+            1 => text.push_str(&format!(", 1 of them {one}")),
+            n => text.push_str(&format!(", {n} of them {many}")),
         }
     }
     if machine.has_smt() {
@@ -258,4 +268,24 @@ fn memory(machine: &Machine) -> String {
         text.push_str(&format!("; {} of {} swap used", show_bytes(memory.swap_used), show_bytes(memory.swap_total)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Core;
+
+    #[test]
+    fn kinds_of_cores_are_counted_in_words() {
+        let of = |kinds: &[CoreKind]| {
+            let core = |(cpu, &kind)| Core { cpus: vec![cpu], kind };
+            cores(&Machine { cores: kinds.iter().enumerate().map(core).collect(), ..Machine::default() })
+        };
+        use CoreKind::{Efficiency as E, Little as L, Performance as P};
+        assert_eq!(of(&[P, P]), "2 physical");
+        assert_eq!(of(&[P, E, L]), "3 physical, 1 of them an efficiency core, 1 of them a little core");
+        assert_eq!(of(&[P, E, E, L, L, L]), "6 physical, 2 of them efficiency cores, 3 of them little cores");
+        assert_eq!(tried_on(1, 2), "tried on 1 performance core and on all 2 that are not little");
+        assert!(tried_on(4, 8).starts_with("tried on 4 performance cores and on all 8"));
+    }
 }

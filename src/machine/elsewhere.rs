@@ -1,14 +1,14 @@
 //! The machine where the kernel offers no files about it (Windows, macOS, BSD): what a library can ask the system for.
 
-use super::facts::{Core, CoreKind, Machine, Memory};
+use super::facts::{Core, Machine, Memory};
+use super::told;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 /// This machine.
 pub(super) fn read() -> Machine {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()).with_cpu(CpuRefreshKind::nothing());
     let system = System::new_with_specifics(kinds);
-    let logical = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpus: Vec<_> = (0..logical).collect();
+    let (cores, online, allowed) = cores();
     let memory = Memory {
         total: system.total_memory(),
         available: system.available_memory(),
@@ -17,17 +17,23 @@ pub(super) fn read() -> Machine {
         swap_used: system.used_swap(),
     };
     let cpu = system.cpus().first().map_or_else(String::new, |cpu| cpu.brand().trim().to_owned());
-    Machine { cpu, cores: cores(&cpus), online: cpus.clone(), allowed: cpus, memory, ..Machine::default() }
+    Machine { cpu, cores, online, allowed, memory, ..Machine::default() }
 }
 
-/// The physical cores: siblings have neighbouring numbers. On a Mac those beyond the performance cores are little ones, of
-/// less than half their speed.
-fn cores(cpus: &[usize]) -> Vec<Core> {
-    let physical = System::physical_core_count().unwrap_or(cpus.len()).clamp(1, cpus.len().max(1));
-    let fast = performance_cores().unwrap_or(physical);
-    let siblings = cpus.len() / physical;
-    let kind = |core| if core < fast { CoreKind::Performance } else { CoreKind::Little };
-    (0..physical).map(|core| Core { cpus: cpus[core * siblings..][..siblings].to_vec(), kind: kind(core) }).collect()
+/// The cores, all logical CPUs, and those that this process may use.
+fn cores() -> (Vec<Core>, Vec<usize>, Vec<usize>) {
+    #[cfg(windows)]
+    {
+        use tokki_quant::isa::cores::{allowed_mask, core_records};
+        let found = told::windows(&core_records().unwrap_or_default(), allowed_mask());
+        if !found.0.is_empty() {
+            return found;
+        }
+    }
+    let logical = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus: Vec<_> = (0..logical).collect();
+    let physical = System::physical_core_count().unwrap_or(logical);
+    (told::numbered(&cpus, physical, performance_cores()), cpus.clone(), cpus)
 }
 
 /// How many cores macOS calls the fastest kind.

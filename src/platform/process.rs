@@ -75,6 +75,7 @@ pub(crate) const SIGHUP: i32 = 1;
 
 /// Whether the signal of a terminal that is closed asks to stop: not where who started this process has it ignored (nohup), nor
 /// where the system does not tell. It is asked once, before anything handles the signal.
+#[cfg(unix)]
 pub(crate) fn hangup_ends() -> bool {
     static ENDS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ENDS.get_or_init(|| {

@@ -6,6 +6,8 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 pub(crate) mod caches;
+#[cfg(windows)]
+pub mod cores;
 pub(crate) mod dispatch;
 mod levels;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -11,7 +11,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("suggest", &[]),
     ("platform", &[]),
     ("interrupt", &["platform"]),
-    ("machine", &[]),
+    ("machine", &["tokki_quant"]),
     ("parallel", &["tokki_quant"]),
     ("config", &["platform", "sample", "tokki_quant"]),
     ("gguf", &["platform", "tokki_quant"]),
