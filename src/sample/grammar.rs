@@ -316,6 +316,15 @@ fn in_words(why: String) -> String {
     if let Some((_, reference)) = why.split_once("without 'referencing' feature; ref ") {
         return format!("its $ref {reference} leads out of it; only $refs within it are followed: #/$defs/NAME");
     }
+    if let Some((_, words)) = why.split_once("Unimplemented keys: [") {
+        return format!(
+            "it cannot be kept to {} while an answer is written",
+            words.trim_end_matches(']').replace('"', "`")
+        );
+    }
+    if let Some((word, found)) = why.split_once("Expected f64 for '").and_then(|(_, rest)| rest.split_once("', got ")) {
+        return format!("`{word}` wants a number, not {found}");
+    }
     if why.contains("NoExtensionBias") {
         return "no text fits it; does a rule begin with itself?".to_owned();
     }

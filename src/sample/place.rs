@@ -33,7 +33,12 @@ pub(super) fn located(schema: &Value, why: Error, tried: impl Fn(&Value) -> Opti
         place = format!("{place}/{name}");
         here = part;
     }
-    if place == "#" { why } else { at(why, &place) }
+    let parted = schema.as_object().is_some_and(|map| !parts(map).is_empty());
+    match place.as_str() {
+        "#" if parted => at(why, "its top"),
+        "#" => why,
+        place => at(why, place),
+    }
 }
 
 /// A schema of another by itself, with the definitions that it may refer to.
@@ -87,12 +92,13 @@ mod tests {
         assert!(place(&deep).ends_with("odd (at #/properties/a~1b/items/1)."), "{}", place(&deep));
         let referred = json!({ "properties": { "a": { "$ref": "#/$defs/x" } }, "$defs": { "x": { "title": "odd" } } });
         assert!(place(&referred).ends_with("(at #/$defs/x)."), "{}", place(&referred));
-        assert_eq!(place(&json!({ "title": "odd", "properties": { "a": {} } })), "It is odd.");
+        assert_eq!(place(&json!({ "title": "odd", "properties": { "a": {} } })), "It is odd (at its top).");
+        assert_eq!(place(&json!({ "title": "odd" })), "It is odd.");
     }
 
     #[test]
     fn many_schemas_are_not_tried_one_by_one() {
         let many: Vec<Value> = (0..100).map(|_| json!({ "title": "odd" })).collect();
-        assert_eq!(place(&json!({ "anyOf": many })), "It is odd.");
+        assert_eq!(place(&json!({ "anyOf": many })), "It is odd (at its top).");
     }
 }
