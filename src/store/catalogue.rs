@@ -231,6 +231,8 @@ pub const LISTED: &[Listed] = listed![
     "gemma-3-27b" "hf:bartowski/google_gemma-3-27b-it-GGUF:Q4_K_M" 27.0 27.0 "Gemma terms of use" "Gemma 3 Instruct: many languages" chats;
     "gpt-oss-20b" "hf:ggml-org/gpt-oss-20b-GGUF" 20.9 3.6 "Apache-2.0" "gpt-oss: experts in MXFP4, thinks by effort, calls tools" chats;
     "granite-3.3-8b" "hf:ibm-granite/granite-3.3-8b-instruct-GGUF:Q4_K_M" 8.2 8.2 "Apache-2.0" "Granite 3.3 Instruct: twelve languages, calls tools" chats;
+    "granite-4.0-h-tiny" "hf:ibm-granite/granite-4.0-h-tiny-GGUF:Q4_K_M" 6.9 1.0 "Apache-2.0" "Granite 4.0 with states and experts: quick for its size" chats;
+    "smollm3-3b" "hf:bartowski/HuggingFaceTB_SmolLM3-3B-GGUF:Q4_K_M" 3.1 3.1 "Apache-2.0" "SmolLM3: six languages, thinks unless told not to" chats;
     "mistral-7b-v0.3" "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF:Q4_K_M" 7.2 7.2 "Apache-2.0" "Mistral 7B Instruct" chats;
     "phi-4" "hf:bartowski/phi-4-GGUF:Q4_K_M" 14.7 14.7 "MIT" "Phi-4: English" chats;
     "phi-3.5-mini" "hf:bartowski/Phi-3.5-mini-instruct-GGUF:Q4_K_M" 3.8 3.8 "MIT" "Phi-3.5 mini Instruct" chats;

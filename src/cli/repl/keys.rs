@@ -24,10 +24,10 @@ impl Watch {
         Self { stop, thread: Some(thread) }
     }
 
-    /// Stops watching and returns what was typed.
-    pub(super) fn finish(mut self) -> Meanwhile {
+    /// Stops watching and returns what was typed, after what was `begun` before.
+    pub(super) fn finish(mut self, begun: String) -> Meanwhile {
         let typed = self.end();
-        Meanwhile::read(&String::from_utf8_lossy(&typed))
+        Meanwhile::read(begun, &String::from_utf8_lossy(&typed))
     }
 
     fn end(&mut self) -> Vec<u8> {
@@ -54,9 +54,9 @@ pub(super) struct Meanwhile {
 }
 
 impl Meanwhile {
-    /// As the terminal itself reads lines: what was typed wrong can be taken back.
-    fn read(typed: &str) -> Self {
-        let mut all = Self::default();
+    /// As the terminal itself reads lines: what was typed wrong can be taken back. `begun` was typed before.
+    fn read(begun: String, typed: &str) -> Self {
+        let mut all = Self { begun, ..Self::default() };
         for c in typed.replace("\r\n", "\n").chars() {
             let line = &mut all.begun;
             match c {
@@ -101,7 +101,11 @@ mod tests {
     fn sent_lines_and_one_that_is_begun() {
         let is = |typed: &str, sent: &[&str], begun: &str, left: bool| {
             let sent = sent.iter().map(|&line| line.to_owned()).collect();
-            assert_eq!(Meanwhile::read(typed), Meanwhile { sent, begun: begun.to_owned(), left }, "{typed:?}");
+            assert_eq!(
+                Meanwhile::read(String::new(), typed),
+                Meanwhile { sent, begun: begun.to_owned(), left },
+                "{typed:?}"
+            );
         };
         is("and then what?\rthird", &["and then what?"], "third", false);
         is("a\r\nb\n", &["a", "b"], "", false);
@@ -111,5 +115,8 @@ mod tests {
         is("one two\u{17}2\rno\u{15}yes", &["one 2"], "yes", false);
         is("bye\r\u{4}never\r", &["bye"], "", true);
         is("not\u{4} yet", &[], "not yet", false);
+        // While a second answer runs, a line goes on that was begun in the first.
+        let both = Meanwhile::read("third half".to_owned(), " typed\rfour");
+        assert_eq!((both.sent, both.begun), (vec!["third half typed".to_owned()], "four".to_owned()));
     }
 }

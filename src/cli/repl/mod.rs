@@ -125,7 +125,7 @@ impl Chat {
     fn talk(&mut self, editor: &mut Editor) -> Result<()> {
         let (mut text, mut editing, mut cleared) = (String::new(), false, 0);
         while !interrupt::leaving() && (!self.left || !self.sent.is_empty()) {
-            if text.is_empty() && self.sent.is_empty() && !editing {
+            if text.is_empty() && self.begun.is_empty() && self.sent.is_empty() && !editing {
                 (text, editing) = self.unanswered();
             }
             let input = match self.sent.pop_front() {
@@ -135,7 +135,9 @@ impl Chat {
                 }
                 None => {
                     editor.keep(self.settings.history().unwrap_or(true));
-                    editor.read(&std::mem::take(&mut text))?
+                    // What was begun while an answer ran stays until there is a line to go on with it.
+                    let there = if text.is_empty() { &mut self.begun } else { &mut text };
+                    editor.read(&std::mem::take(there))?
                 }
             };
             let edited = std::mem::take(&mut editing);
@@ -166,14 +168,8 @@ impl Chat {
                     }
                 }
                 Next::Leave => break,
-                Next::Compact => {
-                    self.compact()?;
-                    text = std::mem::take(&mut self.begun);
-                }
-                Next::Answer => {
-                    self.answer()?;
-                    text = std::mem::take(&mut self.begun);
-                }
+                Next::Compact => self.compact()?,
+                Next::Answer => self.answer()?,
             }
         }
         Ok(())
@@ -212,7 +208,7 @@ impl Chat {
         let tokenizer = std::sync::Arc::clone(self.conversation.tokenizer());
         *self.conversation.messages_mut() = vec![plan.request(&tokenizer, context / 2)];
         let result = self.conversation.answer(&wishes, None, &mut screen);
-        let typed = watch.finish();
+        let typed = watch.finish(std::mem::take(&mut self.begun));
         self.sent.extend(typed.sent);
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
         screen.end()?;
@@ -286,7 +282,7 @@ impl Chat {
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
         let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
-        let typed = watch.finish();
+        let typed = watch.finish(std::mem::take(&mut self.begun));
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
         match &result {
             Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(typed.sent),
