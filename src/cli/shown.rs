@@ -57,6 +57,11 @@ impl Show {
 }
 
 impl Show {
+    /// Whether only words can tell a thought from an answer on the terminal: there are no colours.
+    fn is_marked(&self) -> bool {
+        std::io::stderr().is_terminal() && !self.paint.is_on()
+    }
+
     /// Tells a person how long the model has been thinking.
     fn count(&mut self) {
         let (began, told) = self.hidden.get_or_insert_with(|| (Instant::now(), u64::MAX));
@@ -96,8 +101,9 @@ impl Listener for Show {
         if part.kind == Kind::Reasoning {
             if self.thoughts {
                 let mut err = std::io::stderr();
+                let mark = if self.last.is_none() && self.is_marked() { "[thought]\n" } else { "" };
                 // A closed stderr hides the thought and nothing else.
-                let _ = write!(err, "{}", self.paint.dim(&text)).and_then(|()| err.flush());
+                let _ = write!(err, "{mark}{}", self.paint.dim(&text)).and_then(|()| err.flush());
                 self.last = Some(part.kind);
             } else {
                 self.count();
@@ -106,7 +112,7 @@ impl Listener for Show {
         }
         self.reveal();
         if self.last == Some(Kind::Reasoning) {
-            output::say("\n");
+            output::say(if self.is_marked() { "\n[answer]" } else { "\n" });
         }
         self.last = Some(part.kind);
         self.ends_line = text.ends_with('\n');

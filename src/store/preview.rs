@@ -51,7 +51,9 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
     let path = Path::new(text);
     // `models/7b/x.gguf` could be a repository's file; where that folder is here, it is a file that is missing.
     let local = text.ends_with(".gguf") && path.parent().is_some_and(Path::is_dir);
-    !local && source::parse(text, &hub_of(settings)).is_ok()
+    // What can be nothing else is told what is wrong with it.
+    let meant = text.starts_with("hf:") || text.starts_with("hf.co/");
+    !local && (meant || source::parse(text, &hub_of(settings)).is_ok())
 }
 
 /// Reads the headers of the model that `what` means, as [`super::pull()`] reads it.

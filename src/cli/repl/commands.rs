@@ -221,7 +221,7 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     }
     let place = crate::store::chats::Chats::of(&chat.settings)?;
     chat.kept = Some((place, crate::store::chats::KeptChat::begin(&chat.start.model)));
-    output::say("this chat is kept from the next answer on");
+    output::say("from the next answer on this chat is kept, with all that was said in it");
     Ok(Next::Ask)
 }
 
