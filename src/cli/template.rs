@@ -71,6 +71,9 @@ fn check_messages(vars: &Vars, path: &Path) -> Result<()> {
         if !(message["role"].is_string() || message["role"].is_null()) {
             return wrong(place(".role"), "a text such as \"user\"");
         }
+        if message["content"].is_null() && message["role"] != "assistant" {
+            return wrong(place(".content"), "a text");
+        }
         if !(message["content"].is_string() || message["content"].is_null() || message["content"].is_array()) {
             return wrong(place(".content"), "a text");
         }

@@ -1,6 +1,7 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
 use super::answer::{Finish, Stats, Wanted};
+use super::messages::THOUGHTS;
 use super::{Generation, Llm, Options, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
 use crate::sample::{Constraint, Overrides, Params, SamplingSettings};
@@ -300,10 +301,15 @@ impl Conversation {
             }
         }
         turn.stats = generation.stats().clone();
-        let message = match self.llm.template() {
+        let mut message = match self.llm.template() {
             Some(template) => template.assistant_turn(&turn.reasoning, &turn.answer),
             None => json!({"role": "assistant", "content": turn.answer}),
         };
+        // A thought is part of what was said, though the template has no place for it.
+        let kept = THOUGHTS.iter().any(|name| message.get(name).is_some());
+        if !kept && !turn.reasoning.is_empty() {
+            message[THOUGHTS[0]] = turn.reasoning.as_str().into();
+        }
         self.messages.push(message);
         Ok(turn)
     }

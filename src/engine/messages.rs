@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Who may have said something.
 pub const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "function"];
 
+/// Names under which a message holds the thought before it; the first is what is written where a template has none of its own.
+pub const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
 /// The messages in `value`, a list of them or an object that holds one under `messages`. Content in parts of text becomes
 /// one text.
 ///
@@ -36,7 +39,7 @@ fn one(mut message: Value) -> Result<Value, (String, String)> {
         Some(other) => return Err(wrong("a role", kind(other))),
         None => return Err(wrong("a role", "none")),
     }
-    for key in ["reasoning_content", "reasoning", "thinking", "name"] {
+    for key in THOUGHTS.iter().copied().chain(["name"]) {
         if let Some(other) = fields.get(key).filter(|value| !value.is_string() && !value.is_null()) {
             return Err((format!("a text as {key}"), kind(other).to_owned()));
         }

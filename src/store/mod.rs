@@ -127,6 +127,9 @@ impl Store {
             }
             Err(_) => {}
         }
+        if let Some(error) = on_the_hub(name_or_path) {
+            return Err(error);
+        }
         if looks_like_path(name_or_path) {
             return Err(no_such_file(path));
         }
@@ -378,6 +381,19 @@ fn no_such_file(path: &Path) -> Error {
     let stored = || Store::open().ok()?.find(stem).ok()?.map(|model| format!(" The store has {}.", model.name));
     let near = near.or_else(|| stored().filter(|_| !stem.is_empty()));
     Error::usage(format!("No such file: {}.{}", path.display(), near.unwrap_or_default())).of(ErrorKind::NotFound)
+}
+
+/// That a name means a repository of the hub, where only what is here is looked for.
+fn on_the_hub(text: &str) -> Option<Error> {
+    let here = Path::new(text).parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
+    let source = source::parse(text, net::http::HUB).ok().filter(|_| text.contains('/') && !here);
+    let Some(source::PullSource::Hub(_)) = source else { return None };
+    let fetch = format!("tokki pull {}", crate::text::shell_word(text));
+    let message = match text.starts_with("hf") {
+        true => format!("{text} is a model of the hub, and not on this machine yet. Fetch it with: {fetch}"),
+        false => format!("No such file: {text}. If a repository of the hub is meant, fetch it with: {fetch}"),
+    };
+    Some(Error::usage(message).of(ErrorKind::NotFound))
 }
 
 fn looks_like_path(text: &str) -> bool {

@@ -438,7 +438,7 @@ fn transcript(messages: &[Value], heading: &str) -> String {
         let role = message["role"].as_str().unwrap_or_default();
         let colon = if heading.is_empty() { ":" } else { "" };
         text.push_str(&format!("{heading}{role}{colon}\n\n"));
-        for thought in ["reasoning_content", "reasoning", "thinking"].into_iter().filter_map(part) {
+        for thought in messages::THOUGHTS.into_iter().filter_map(part) {
             thought.lines().for_each(|line| text.push_str(&format!("> {line}\n")));
             text.push('\n');
         }
