@@ -51,7 +51,17 @@ pub(super) fn run(args: &TemplateArgs) -> Result<()> {
     };
     remarks(&template, &vars, &args.vars);
     let clock = args.now.as_deref().map(Clock::parse).transpose()?.unwrap_or_default();
-    let text = template.with_clock(clock).render(&vars)?;
+    let text = template.with_clock(clock).render(&vars).map_err(|why| {
+        // Some templates read no role: only where this one fails, it is the message's fault.
+        let messages = vars.get("messages").and_then(Value::as_array).into_iter().flatten();
+        match messages.enumerate().find(|(_, message)| message["role"].is_null()) {
+            Some((index, _)) if why.to_string().contains("'role'") => Error::usage(format!(
+                "{}: messages[{index}] has no role, which this template reads.",
+                args.messages.display()
+            )),
+            _ => why,
+        }
+    })?;
     super::output::foreign(&text)
 }
 

@@ -167,6 +167,22 @@ fn an_end_inside_the_thought_is_a_failure_that_says_so() {
     }
 }
 
+/// What is kept of a chat holds its thoughts, whether or not the template has a place for them.
+#[test]
+fn thoughts_stay_in_the_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("thinks.gguf");
+    for (pieces, answer) in [(&["<think>", "a", "</think>", "b"][..], "b"), (&["<think>", "a"], "")] {
+        let pieces: Vec<(&[u8], i32)> = pieces.iter().flat_map(|piece| normal([*piece])).collect();
+        says(THINKS, &pieces).write(&path).unwrap();
+        let llm = std::sync::Arc::new(tokki::Llm::open(&path).unwrap());
+        let mut conversation = tokki::Conversation::open(llm, tokki::Options::default()).unwrap();
+        conversation.ask("Why?", &mut |_: &tokki::Part| Ok(())).unwrap();
+        let said = conversation.messages().last().unwrap();
+        assert_eq!((said["content"].as_str(), said["reasoning_content"].as_str()), (Some(answer), Some("a")));
+    }
+}
+
 #[test]
 fn half_a_character_is_held_back() {
     let place = Place::new();
