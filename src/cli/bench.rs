@@ -132,7 +132,11 @@ fn source(args: &BenchArgs) -> Result<(Option<NamedTempFile>, OsString)> {
     };
     let plan = Plan::parse(shape)?;
     let bar = super::progress::bytes("making weights", plan.weight_bytes());
-    let file = shapes::temporary(&plan, &std::env::temp_dir(), &mut |done, _| bar.set_position(done))?;
+    // Asked to end while it is written, nothing of it stays.
+    let file = shapes::temporary(&plan, &std::env::temp_dir(), &mut |done, _| {
+        bar.set_position(done);
+        if interrupt::requested() { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    })?;
     bar.finish_and_clear();
     let name = file.path().as_os_str().to_owned();
     Ok((Some(file), name))

@@ -21,6 +21,7 @@ Examples:
   tokki history --clear         forget all of them")]
 pub(super) struct HistoryArgs {
     /// Only chats in which this was said
+    #[arg(allow_negative_numbers = true)]
     text: Option<String>,
     /// Print the chat of this number
     #[arg(long, value_name = "N", conflicts_with_all = ["forget", "clear", "text"])]

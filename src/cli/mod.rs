@@ -118,7 +118,7 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         return ExitCode::from(2);
     }
     let command = Cli::command().color(output::help_colours());
-    let parsed = command.try_get_matches_from(prompts_last(args.clone()));
+    let parsed = command.try_get_matches_from(prompts_last(values_joined(args.clone())));
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(said) => match words::of_the_parser(&said, &args) {
@@ -136,20 +136,46 @@ pub fn main(stdout_closed: bool) -> ExitCode {
     }
 }
 
+/// Whether an argument is a flag of `command` whose value comes next.
+fn takes_value(command: Option<&clap::Command>) -> impl Fn(&OsString) -> bool {
+    move |arg| {
+        let name = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        let mut known = command.into_iter().flat_map(clap::Command::get_arguments);
+        name.is_some_and(|name| known.any(|arg| arg.get_long() == Some(name) && arg.get_action().takes_values()))
+    }
+}
+
+/// A quoted value of a flag may begin with a hyphen (`--system "- be brief"`): it is joined to its flag, where it is text.
+fn values_joined(args: Vec<OsString>) -> Vec<OsString> {
+    let command = Cli::command();
+    let takes_value = takes_value(args.get(1).and_then(|name| command.find_subcommand(name)));
+    let is_text = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        text.starts_with('-') && text.contains(char::is_whitespace)
+    };
+    let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
+    for arg in args {
+        match joined.last_mut().filter(|last| is_text(&arg) && takes_value(last)) {
+            Some(flag) => {
+                flag.push("=");
+                flag.push(arg);
+            }
+            None => joined.push(arg),
+        }
+    }
+    joined
+}
+
+/// Commands whose last argument is any text.
+const OF_TEXT: [&str; 3] = ["run", "tokenize", "history"];
+
 /// A quoted prompt may begin with a hyphen ("- first item"): what has blanks in it and is no flag's value is moved after
 /// `--`, where it is text.
 fn prompts_last(args: Vec<OsString>) -> Vec<OsString> {
-    let is = |at: usize, text: &str| args.get(at).is_some_and(|arg| arg == text);
-    if !is(1, "run") || args.iter().any(|arg| arg == "--") {
-        return args;
-    }
+    let name = args.get(1).and_then(|name| OF_TEXT.into_iter().find(|text| name == text));
+    let Some(name) = name.filter(|_| args.iter().all(|arg| arg != "--")) else { return args };
     let command = Cli::command();
-    let run = command.find_subcommand("run");
-    let takes_value = |arg: &OsString| {
-        let name = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
-        let mut known = run.into_iter().flat_map(clap::Command::get_arguments);
-        name.is_some_and(|name| known.any(|arg| arg.get_long() == Some(name) && arg.get_action().takes_values()))
-    };
+    let takes_value = takes_value(command.find_subcommand(name));
     let is_prompt = |at: usize, arg: &OsString| {
         let text = arg.to_string_lossy();
         let flag = text.split_once('=').is_some_and(|(name, _)| name.starts_with("--") && !name.contains(' '));
@@ -234,5 +260,8 @@ mod tests {
         assert_eq!(moved(&["tokki", "run", "m", "hi", "--system=be kind"]), "tokki|run|m|hi|--system=be kind");
         assert_eq!(moved(&["tokki", "run", "m", "--temprature", "1"]), "tokki|run|m|--temprature|1");
         assert_eq!(moved(&["tokki", "list", "- a b"]), "tokki|list|- a b");
+        let joined = |args: &[&str]| values_joined(args.iter().map(OsString::from).collect());
+        assert_eq!(joined(&["tokki", "run", "--system", "- be kind", "m"])[2], "--system=- be kind");
+        assert_eq!(joined(&["tokki", "run", "--raw", "- be kind"]).len(), 4);
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct TokenizeArgs {
     model: OsString,
 
     /// The text; without it stdin is read
+    #[arg(allow_negative_numbers = true)]
     text: Option<String>,
 
     /// Read control tokens in the text as such, and add BOS and EOS where the model wants them; with --decode, show them

@@ -18,7 +18,7 @@ use tokki_quant::attention::{KvKind, TILE};
 use tokki_quant::dtype::DType;
 
 /// Weights that are run: more than most caches hold, so that they come from memory where the model's will.
-const WEIGHTS: usize = 768 << 20;
+const WEIGHTS: usize = 512 << 20;
 
 /// A layer whose experts take more than this is run with the same few of them for all tokens.
 const EXPERTS: u64 = 4 << 30;

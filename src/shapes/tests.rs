@@ -114,7 +114,11 @@ fn files_open_and_hold_what_was_planned() {
         let plan = Plan::new(shape, recipe).unwrap();
         let path = folder.path().join("model.gguf");
         let mut last = (0, 1);
-        let size = write(&plan, &path, &mut |done, total| last = (done, total)).unwrap();
+        let size = write(&plan, &path, &mut |done, total| {
+            last = (done, total);
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(last, (size, size));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
         let file = Gguf::open(&path).unwrap();
@@ -132,7 +136,7 @@ fn every_shape_is_understood() {
     let folder = tempfile::tempdir().unwrap();
     for shape in Shape::all() {
         let plan = Plan::new(small(shape.name), Recipe::by_name("q8_0").unwrap()).unwrap();
-        let file = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
+        let file = temporary(&plan, folder.path(), &mut |_, _| Ok(())).unwrap();
         let spec = crate::arch::spec(&Gguf::open(file.path()).unwrap()).unwrap();
         assert_eq!((spec.embd, spec.layers.len(), spec.vocab), (256, 2, 300), "{}", shape.name);
     }
@@ -142,8 +146,8 @@ fn every_shape_is_understood() {
 fn the_same_plan_gives_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::new(small("exaone-deep-2.4b"), Recipe::by_name("q4_k_m").unwrap()).unwrap();
-    let first = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
-    let second = temporary(&plan, folder.path(), &mut |_, _| {}).unwrap();
+    let first = temporary(&plan, folder.path(), &mut |_, _| Ok(())).unwrap();
+    let second = temporary(&plan, folder.path(), &mut |_, _| Ok(())).unwrap();
     assert_eq!(std::fs::read(first.path()).unwrap(), std::fs::read(second.path()).unwrap());
     let path = first.path().to_path_buf();
     drop(first);
@@ -153,6 +157,6 @@ fn the_same_plan_gives_the_same_file() {
 #[test]
 fn a_file_that_cannot_be_written_is_an_error() {
     let plan = Plan::new(small("llama3-8b"), Recipe::by_name("q8_0").unwrap()).unwrap();
-    let error = write(&plan, std::path::Path::new("/nonexistent/model.gguf"), &mut |_, _| {}).unwrap_err();
+    let error = write(&plan, std::path::Path::new("/nonexistent/model.gguf"), &mut |_, _| Ok(())).unwrap_err();
     assert_eq!(error.exit_code(), 1);
 }

@@ -17,7 +17,10 @@ use super::plan::Plan;
 use super::planned::PlannedTensor;
 
 /// Bytes between two reports of progress.
-const REPORT: u64 = 64 << 20;
+const REPORT: u64 = 8 << 20;
+
+/// What gets the bytes written and the bytes in all. An error of its own ends the work.
+type Progress<'p> = &'p mut dyn FnMut(u64, u64) -> std::io::Result<()>;
 
 #[cfg(test)]
 /// Writes `plan` to `path`; `progress` gets the bytes written and the bytes in all. The same plan gives the same file.
@@ -25,7 +28,7 @@ const REPORT: u64 = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be created or written.
-pub fn write(plan: &Plan, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+pub fn write(plan: &Plan, path: &Path, progress: Progress<'_>) -> Result<u64> {
     let file = File::create(path).map_err(|e| Error::io(path, FileAction::Create, e))?;
     write_to(plan, file, progress).map_err(|e| {
         // The write error is what counts; that the remains may stay behind is its consequence.
@@ -34,17 +37,20 @@ pub fn write(plan: &Plan, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     })
 }
 
-/// Writes `plan` to a file in `folder` that is removed when the handle is dropped.
+/// Writes `plan` to a file in `folder` that is removed when the handle is dropped, or the work ends early.
 ///
 /// # Errors
-/// As [`write()`].
-pub fn temporary(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<NamedTempFile> {
+/// As [`write()`]; [`Error::Interrupted`] where `progress` says so.
+pub fn temporary(plan: &Plan, folder: &Path, progress: Progress<'_>) -> Result<NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix(&format!("tokki-{}-", plan.shape.name))
         .suffix(".gguf")
         .tempfile_in(folder)
         .map_err(|e| Error::io(folder, FileAction::Create, e))?;
-    write_to(plan, file.as_file(), progress).map_err(|e| Error::io(file.path(), FileAction::Write, e))?;
+    write_to(plan, file.as_file(), progress).map_err(|e| match e.kind() {
+        std::io::ErrorKind::Interrupted => Error::Interrupted,
+        _ => Error::io(file.path(), FileAction::Write, e),
+    })?;
     Ok(file)
 }
 
@@ -66,7 +72,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -> std::io::Result<u64> {
+fn write_to(plan: &Plan, file: impl Write, progress: Progress<'_>) -> std::io::Result<u64> {
     let header = header(&plan.name(), &plan.shape, plan.recipe, &plan.tensors);
     let padded = |tensor: &PlannedTensor| tensor.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + plan.tensors.iter().map(padded).sum::<u64>();
@@ -83,7 +89,7 @@ fn write_to(plan: &Plan, file: impl Write, progress: &mut dyn FnMut(u64, u64)) -
         out.put(&[0; ALIGNMENT as usize][..padding as usize])?;
     }
     out.out.flush()?;
-    (out.progress)(out.done, total);
+    (out.progress)(out.done, total)?;
     Ok(out.done)
 }
 
@@ -93,7 +99,7 @@ struct Counted<'a, W: Write> {
     done: u64,
     reported: u64,
     total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
+    progress: Progress<'a>,
 }
 
 impl<W: Write> Counted<'_, W> {
@@ -102,7 +108,7 @@ impl<W: Write> Counted<'_, W> {
         self.done += bytes.len() as u64;
         if self.done - self.reported >= REPORT {
             self.reported = self.done;
-            (self.progress)(self.done, self.total);
+            (self.progress)(self.done, self.total)?;
         }
         Ok(())
     }

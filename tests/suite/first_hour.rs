@@ -230,3 +230,15 @@ fn a_mistyped_path_with_blanks_is_no_question() {
         assert!(code == Some(2) && out.is_empty() && told, "{path}: {err}");
     }
 }
+
+#[test]
+fn texts_that_begin_with_a_hyphen_are_texts() {
+    let home = Home::new();
+    let llama = path("llama.gguf");
+    let (code, out, err) = typed(&home, &["tokenize", &llama, "-5"]);
+    assert!(code == Some(0) && out.contains("45"), "{out}{err}");
+    assert_eq!(typed(&home, &["history", "-x y"]).0, Some(0));
+    let (code, _, err) = typed(&home, &["run", &llama, "Hi", "--max-tokens", "2", "--system", "- be kind"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(typed(&home, &["tokenize", &llama, "--nosuch"]).0, Some(2));
+}
