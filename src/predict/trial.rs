@@ -17,8 +17,16 @@ use std::time::{Duration, Instant};
 use tokki_quant::attention::{KvKind, TILE};
 use tokki_quant::dtype::DType;
 
-/// Weights that are run: more than most caches hold, so that they come from memory where the model's will.
-const WEIGHTS: usize = 512 << 20;
+/// Weights that are run at most, where the system does not tell how large its caches are.
+const MAX_WEIGHTS: usize = 512 << 20;
+
+/// Weights that are run: twice what the last caches hold, so that they come from memory where the model's will.
+fn weights() -> usize {
+    let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
+    caches.map_or(MAX_WEIGHTS, |bytes| {
+        usize::try_from(bytes.saturating_mul(2)).unwrap_or(MAX_WEIGHTS).clamp(MAX_WEIGHTS / 4, MAX_WEIGHTS)
+    })
+}
 
 /// A layer whose experts take more than this is run with the same few of them for all tokens.
 const EXPERTS: u64 = 4 << 30;
@@ -42,7 +50,7 @@ pub(super) struct Trial {
 
 /// What is run of a model.
 pub(super) struct Trials {
-    /// Layers that make up [`WEIGHTS`]: how fast a token reads them.
+    /// Layers that make up [`weights`]: how fast a token reads them.
     pub(super) reading: Trial,
     /// Some of those, of [`MACS`]: how fast many tokens are computed.
     pub(super) computing: Trial,
@@ -57,7 +65,7 @@ impl Trials {
         let count = layers.len().max(1) as u64;
         let bytes = layers.iter().map(|&layer| layer_bytes(model, layer)).sum::<u64>() / count;
         let macs = model.cost().layer_macs / count;
-        let read = spaced(&layers, affordable(WEIGHTS) as u64 / bytes.max(1));
+        let read = spaced(&layers, affordable(weights()) as u64 / bytes.max(1));
         let computed = attending(spaced(&read, MACS / macs.max(1)), &read, model);
         let with = |chosen: &[usize]| Trial::with_layers(model, chosen, bytes <= EXPERTS);
         Ok(Self { reading: with(&read)?, computing: with(&computed)?, empty: Trial::with_layers(model, &[], false)? })
