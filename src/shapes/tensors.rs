@@ -25,7 +25,10 @@ pub(super) fn list(shape: &Shape, recipe: Recipe) -> Result<Vec<PlannedTensor>> 
         };
         PlannedTensor { dtype: recipe.dtype(&place), role: place.role, name, shape: dims }
     };
-    Ok(spec(shape)?.tensor_list().into_iter().filter(there).map(plan).collect())
+    let mut list: Vec<_> = spec(shape)?.tensor_list().into_iter().filter(there).map(plan).collect();
+    // Small ones, which are read when a model is opened, lie together: the system reads ahead around each.
+    list.sort_by_key(|tensor| tensor.role != Role::Vector);
+    Ok(list)
 }
 
 /// What the family makes of the keys of a shape, and of the small tensors whose presence it goes by.

@@ -488,12 +488,12 @@ fn a_schema_is_refused_with_the_place_of_what_is_wrong() {
 #[test]
 fn messages_without_what_templates_read_are_told_by_their_place() {
     let home = Home::new();
-    let llama = model("llama.gguf");
+    fs::write(home.path().join("t.jinja"), "{{ '<' + messages[0]['role'] + messages[0]['content'] }}").unwrap();
     for (message, told) in
         [(r#"{"role":"user"}"#, "messages[0].content"), (r#"{"content":"x"}"#, "messages[0] has no role")]
     {
         fs::write(home.path().join("m.json"), format!("[{message}]")).unwrap();
-        let (code, _, err) = run(&home, &["template", llama.to_str().unwrap(), "--messages", "m.json"]);
+        let (code, _, err) = run(&home, &["template", "--template", "t.jinja", "--messages", "m.json"]);
         assert!(code == Some(2) && err.contains(told), "{message}: {err}");
     }
     let (code, _, err) = run(&home, &["show", "hf:o/r"]);
