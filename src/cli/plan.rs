@@ -209,17 +209,20 @@ struct KeptProbe {
     busy: bool,
 }
 
-/// What speeds that were measured hold for: a model in its layout, this machine, and this version.
-fn probe_key(compute: &Compute) -> Result<String> {
-    Ok(format!(
-        "{} {} {} {} threads {} {}",
-        crate::engine::session_file::fingerprint(&compute.model)?,
-        layout_name(compute.model.gguf.layout()),
+/// What speeds that were measured hold for: what is computed and in which formats, this machine, and this version. Not one of
+/// the weights is read for it.
+fn probe_key(compute: &Compute) -> String {
+    let gguf = &compute.model.gguf;
+    format!(
+        "{} {:?} {} {} {} threads {} {}",
+        crate::engine::session_file::spec_mark(&compute.model),
+        gguf.formats(),
+        layout_name(gguf.layout()),
         env!("CARGO_PKG_VERSION"),
         compute.pool.threads(),
         compute.pool.isa().name(),
         Machine::read().cpu
-    ))
+    )
 }
 
 /// The caches that are compared: the one asked for, else those that are worth it.
@@ -294,7 +297,7 @@ impl Report {
         let kinds = kinds(compute);
         let probes: Kept<KeptProbe> =
             Kept::in_store(Store::of(&compute.settings).ok().as_ref(), "probes.json", 1 << 20);
-        let key = probe_key(compute)?;
+        let key = probe_key(compute);
         let before = probes.find(&key).filter(|kept| !again && (!kept.busy || busy(self.threads).is_some()));
         let before = before.and_then(|kept| Some((Speed::from_probe(model, &kept.probe, &kinds)?, kept.busy)));
         self.measured_before = before.is_some();

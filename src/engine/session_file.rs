@@ -83,7 +83,7 @@ pub fn fingerprint(model: &Model) -> Result<String> {
 }
 
 /// What is computed, as a short text.
-fn spec_mark(model: &Model) -> String {
+pub fn spec_mark(model: &Model) -> String {
     hex(&Sha256::digest(format!("{:?}", model.spec)))
 }
 
