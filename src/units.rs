@@ -1,4 +1,11 @@
-//! Numbers for people, and bytes as digits.
+//! Numbers for people, bytes as digits, times as numbers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Whole seconds since 1970; 0 for what was before.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
 
 /// `19.3 GB`: powers of 1000, as disks and hubs count.
 pub fn show_bytes(bytes: u64) -> String {

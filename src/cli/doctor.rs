@@ -152,7 +152,7 @@ fn closed(home: &Path) -> Option<String> {
 
 fn health(store: &Store) -> Result<Health> {
     let models = store.models()?;
-    let standings = Standings::of(store);
+    let standings = Standings::of(Some(store));
     let standing = models.iter().map(|entry| (entry, standings.look(entry)));
     let (ready, unusable): (Vec<_>, Vec<_>) = standing.partition(|(_, standing)| standing.is_ready());
     let sizes = ready.iter().filter_map(|(entry, _)| entry.manifest.as_ref().ok()).map(crate::store::Manifest::size);

@@ -43,7 +43,7 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         return result(|out| models.iter().try_for_each(|entry| writeln!(out, "{}", entry.name)));
     }
     let (partials, leftovers) = (store.partials(), store.leftovers());
-    let standings = Standings::of(&store);
+    let standings = Standings::of(Some(&store));
     let models: Vec<(StoredModel, Standing)> = store
         .models()?
         .into_iter()

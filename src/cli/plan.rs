@@ -6,7 +6,7 @@ use super::compute::Compute;
 use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
-use super::standing;
+use super::standing::{self, Standings};
 use crate::config::{MachineFlags, Settings};
 use crate::describe::Description;
 use crate::engine::KvKind;
@@ -182,9 +182,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
         Subject::Remote(preview) => Some(preview.read),
         _ => None,
     };
-    // Outlines of published models have no words.
-    let words = !matches!(subject, Subject::Shape(_));
-    let problem = words.then(|| standing::problem(&Description::of(&compute.model.gguf))).flatten();
+    let problem = match &subject {
+        Subject::File(path) => Standings::of(Store::of(&settings).ok().as_ref()).problem_of(path),
+        Subject::Remote(_) => standing::problem(&Description::of(&compute.model.gguf)),
+        // Outlines of published models have no words.
+        Subject::Shape(_) => None,
+    };
     // The map keeps what it needs: an interruption from here on leaves no file behind.
     if crate::platform::places::MAPS_OUTLIVE_NAMES {
         drop(subject);

@@ -31,9 +31,9 @@ pub(super) struct Standings {
 }
 
 impl Standings {
-    /// Of the models of this store.
-    pub(super) fn of(store: &Store) -> Self {
-        Self { kept: Kept::in_store(Some(store), "standings.json", 1 << 20) }
+    /// Of the models of this store, and of files beside it; without one nothing is kept.
+    pub(super) fn of(store: Option<&Store>) -> Self {
+        Self { kept: Kept::in_store(store, "standings.json", 1 << 20) }
     }
 
     /// How this one stands.
@@ -55,7 +55,8 @@ impl Standings {
         }
     }
 
-    fn problem_of(&self, path: &Path) -> Option<String> {
+    /// Why the model in a file cannot be run, if it cannot.
+    pub(super) fn problem_of(&self, path: &Path) -> Option<String> {
         let key = identity(path);
         if let Some(known) = key.as_deref().and_then(|key| self.kept.find(key)) {
             return known;

@@ -11,12 +11,12 @@ use tokki_quant::ceiling;
 /// Larger than any last-level cache that is not shared by a whole rack: where the system doesn't tell how large that is.
 const BUFFER_BYTES: usize = 1 << 30;
 
-/// Bytes that no cache holds.
-fn beyond_caches() -> usize {
+/// Bytes that no cache holds: so many times what the last ones hold, and `most` at most, or where the system does not tell.
+pub(super) fn beyond_caches(times: u64, most: usize) -> usize {
+    const MIN_BYTES: usize = 128 << 20;
     let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
-    caches.map_or(BUFFER_BYTES, |bytes| {
-        usize::try_from(bytes.saturating_mul(4)).unwrap_or(BUFFER_BYTES).clamp(BUFFER_BYTES / 8, BUFFER_BYTES)
-    })
+    let wanted = |bytes: u64| usize::try_from(bytes.saturating_mul(times)).unwrap_or(most).clamp(MIN_BYTES, most);
+    caches.map_or(most, wanted)
 }
 
 /// Each limit is the best of several tries within this time.
@@ -24,7 +24,7 @@ const LIMIT_TIME: Duration = Duration::from_millis(600);
 
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
-    let buffer = buffer(affordable(beyond_caches()));
+    let buffer = buffer(affordable(beyond_caches(4, BUFFER_BYTES)));
     let chunks: Vec<&[u8]> = buffer.chunks_exact(CHUNK).collect();
     if chunks.is_empty() {
         return 0.0;

@@ -141,14 +141,14 @@ impl Tried {
             let seconds = match slow {
                 // What many tokens take, more of them take as many times.
                 Some((fewer, seconds)) => seconds * n as f64 / fewer as f64,
-                None => layers(trials, n).seconds(pool, first, n, 0)?,
+                None => trials.of_pass(n).seconds(pool, first, n, 0)?,
             };
             least.1 = least.1.min(seconds);
             slow = slow.or((n > 1 && seconds > SLOW).then_some((n, seconds)));
         }
         for (&kind, late) in kinds.iter().zip(&mut self.late) {
-            late.one = late.one.min(layers(trials, 1).seconds(pool, kind, 1, late.depth)?);
-            late.many = late.many.min(layers(trials, LATE).seconds(pool, kind, LATE, late.depth)?);
+            late.one = late.one.min(trials.of_pass(1).seconds(pool, kind, 1, late.depth)?);
+            late.many = late.many.min(trials.of_pass(LATE).seconds(pool, kind, LATE, late.depth)?);
         }
         Ok(())
     }
@@ -170,11 +170,6 @@ impl Tried {
     }
 }
 
-/// The layers that tell what a pass of so many tokens takes.
-fn layers(trials: &Trials, n: usize) -> &Trial {
-    if n == 1 { &trials.reading } else { &trials.computing }
-}
-
 /// What is tried of a model, and what of the whole that is.
 struct Part {
     /// Bytes of its layers that a token reads.
@@ -190,7 +185,7 @@ struct Part {
 impl Part {
     /// Decode costs what its bytes take to read, prefill what its products take to do.
     fn new(model: &Model, trials: &Trials, n: usize) -> Self {
-        let (all, some) = (model.cost(), layers(trials, n).model().cost());
+        let (all, some) = (model.cost(), trials.of_pass(n).model().cost());
         let output = model.output.matrix_bytes() as u64;
         let (bytes, macs) = ((some.bytes - output).max(1) as f64, some.layer_macs.max(1) as f64);
         let times = if n == 1 { (all.bytes - output) as f64 / bytes } else { all.layer_macs as f64 / macs };
@@ -236,7 +231,7 @@ impl Speed {
         let tried = Tried::new(&trials, pool, kinds)?;
         let layers = |i: usize| longer(tried.passes[i].1, tried.passes[i].0, tried.passes[i].1 * parts[i].share);
         let passes = std::array::from_fn(|i| tried.passes[i].0 + layers(i) * parts[i].times);
-        let seen = |n: usize| Attended::new(self::layers(&trials, n).model(), kinds);
+        let seen = |n: usize| Attended::new(trials.of_pass(n).model(), kinds);
         let (of_one, of_many) = (seen(1), seen(LATE));
         // A position is read about as fast as weights are, and its products are no faster than theirs.
         let (each_byte, each_mac) = (layers(0) / parts[0].bytes, layers(1) / (LATE as f64 * parts[1].macs));

@@ -5,7 +5,7 @@
 //! only the header of a file is there, weights read as zeros (norms and routers are made up then, so that experts are
 //! chosen as evenly as by a trained router), and the cache holds one value everywhere.
 
-use super::measure::affordable;
+use super::measure::{affordable, beyond_caches};
 use crate::arch::{End, Mixer};
 use crate::forward::{PassSettings, Scratch, Span, Want, forward};
 use crate::kv::{CacheShape, KvCache};
@@ -17,16 +17,8 @@ use std::time::{Duration, Instant};
 use tokki_quant::attention::{KvKind, TILE};
 use tokki_quant::dtype::DType;
 
-/// Weights that are run at most, where the system does not tell how large its caches are.
+/// Weights that are run at most: twice what the last caches hold, so that they come from memory where the model's will.
 const MAX_WEIGHTS: usize = 512 << 20;
-
-/// Weights that are run: twice what the last caches hold, so that they come from memory where the model's will.
-fn weights() -> usize {
-    let caches = crate::machine::last_level_caches(std::path::Path::new("/"));
-    caches.map_or(MAX_WEIGHTS, |bytes| {
-        usize::try_from(bytes.saturating_mul(2)).unwrap_or(MAX_WEIGHTS).clamp(MAX_WEIGHTS / 4, MAX_WEIGHTS)
-    })
-}
 
 /// A layer whose experts take more than this is run with the same few of them for all tokens.
 const EXPERTS: u64 = 4 << 30;
@@ -50,7 +42,7 @@ pub(super) struct Trial {
 
 /// What is run of a model.
 pub(super) struct Trials {
-    /// Layers that make up [`weights`]: how fast a token reads them.
+    /// Layers that make up [`MAX_WEIGHTS`]: how fast a token reads them.
     pub(super) reading: Trial,
     /// Some of those, of [`MACS`]: how fast many tokens are computed.
     pub(super) computing: Trial,
@@ -65,10 +57,15 @@ impl Trials {
         let count = layers.len().max(1) as u64;
         let bytes = layers.iter().map(|&layer| layer_bytes(model, layer)).sum::<u64>() / count;
         let macs = model.cost().layer_macs / count;
-        let read = spaced(&layers, affordable(weights()) as u64 / bytes.max(1));
+        let read = spaced(&layers, affordable(beyond_caches(2, MAX_WEIGHTS)) as u64 / bytes.max(1));
         let computed = attending(spaced(&read, MACS / macs.max(1)), &read, model);
         let with = |chosen: &[usize]| Trial::with_layers(model, chosen, bytes <= EXPERTS);
         Ok(Self { reading: with(&read)?, computing: with(&computed)?, empty: Trial::with_layers(model, &[], false)? })
+    }
+
+    /// The layers that tell what a pass of so many tokens takes.
+    pub(super) fn of_pass(&self, tokens: usize) -> &Trial {
+        if tokens == 1 { &self.reading } else { &self.computing }
     }
 }
 

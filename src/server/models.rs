@@ -6,6 +6,7 @@ use super::measured::Measured;
 use super::options::Defaults;
 use super::slots::Slots;
 use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling, SharedEmbedder};
+use crate::units::unix_seconds;
 use crate::{ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -103,7 +104,7 @@ impl Entry {
 
     /// Seconds since 1970 when its file was written.
     pub(super) fn created(&self) -> u64 {
-        self.modified.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+        unix_seconds(self.modified)
     }
 
     fn loaded(&self) -> MutexGuard<'_, Option<Loaded>> {

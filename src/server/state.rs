@@ -13,6 +13,7 @@ use super::responses::Stored;
 use super::resume::Streams;
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
+use crate::units::unix_seconds;
 use crate::{Error, Result};
 use axum::body::{Body, Bytes};
 use axum::http::{Response, Uri};
@@ -20,7 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// What all requests share.
@@ -66,7 +67,7 @@ impl State {
             files: Files::open(options.data.as_deref())?,
             draining: AtomicBool::new(false),
             requests: AtomicU64::new(0),
-            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            started: unix_seconds(SystemTime::now()),
             options,
             routes,
         }))

@@ -5,6 +5,7 @@ use super::super::journal::{self, Was};
 use crate::error::{ErrorKind, FileAction};
 use crate::platform::files::{lock, private_file, private_folder};
 use crate::platform::output;
+use crate::units::unix_seconds;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -55,7 +56,7 @@ pub(in super::super) struct Files {
 }
 
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    unix_seconds(SystemTime::now())
 }
 
 impl Files {

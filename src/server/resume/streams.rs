@@ -3,13 +3,14 @@
 use super::super::error::{ApiError, Dialect};
 use super::super::events::error_event;
 use super::super::reply::note_warnings;
+use crate::units::unix_seconds;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::channel;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -265,5 +266,5 @@ fn body_from(kept: Arc<KeptStream>, from: u64) -> Body {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    unix_seconds(SystemTime::now())
 }
