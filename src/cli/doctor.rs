@@ -25,7 +25,7 @@ use std::path::Path;
 Examples:
   tokki doctor
   tokki doctor --json               the same for programs
-  tokki doctor --no-measure         without the two seconds of measuring
+  tokki doctor --no-measure         without the second of measuring
   TOKKI_ISA=scalar tokki doctor     as if the CPU had no vector instructions")]
 pub(super) struct DoctorArgs {
     /// Print JSON

@@ -20,7 +20,7 @@ pub(super) fn beyond_caches(times: u64, most: usize) -> usize {
 }
 
 /// Each limit is the best of several tries within this time.
-const LIMIT_TIME: Duration = Duration::from_millis(600);
+const LIMIT_TIME: Duration = Duration::from_millis(350);
 
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {

@@ -111,7 +111,7 @@ struct Tried {
 
 impl Tried {
     fn new(trials: &Trials, pool: &Pool, kinds: &[KvKind]) -> Result<Self> {
-        const MAX_TURNS: usize = 4;
+        const MAX_TURNS: usize = 2;
         let none = (f64::INFINITY, f64::INFINITY);
         let start = Instant::now();
         let late = |&kind: &KvKind| {
