@@ -21,7 +21,6 @@ pub use sampling::SamplingFlags;
 pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS};
 pub use values::{Flags, SettingOrigin, Settings};
 
-use crate::error::FileAction;
 use crate::sample::PARAMETERS;
 use crate::{Error, Result, suggest};
 use std::path::{Path, PathBuf};
@@ -122,7 +121,7 @@ impl Settings {
     fn of_sources(var: &dyn Fn(&str) -> Option<String>) -> (Self, Vec<Unread>) {
         let (mut settings, mut unread) = (Self::default(), Vec::new());
         if let Some(path) = file_path(var).filter(|(path, asked)| *asked || path.exists()).map(|(path, _)| path) {
-            match read(&path) {
+            match crate::platform::input::read_text(&path, MAX_CONFIG_BYTES) {
                 Ok(text) => settings.add_file(&path, &text, &mut unread),
                 Err(why) => unread.push(Unread { why, hides_home: true }),
             }
@@ -308,17 +307,6 @@ pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String
         .into_iter()
         .filter(|name| name.starts_with("TOKKI_") && !name.starts_with("TOKKI_TEST_") && !known().any(|k| k == name));
     unknown.map(|name| (name.clone(), suggest::nearest(&name, known()))).collect()
-}
-
-fn read(path: &Path) -> Result<String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, FileAction::Open, e))?;
-    let mut text = String::new();
-    file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).map_err(|e| Error::io(path, FileAction::Read, e))?;
-    if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Error::input(path.display().to_string(), "a configuration file under 1 MiB", "a longer one"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -69,8 +69,17 @@ fn received(signal: i32) {
 
 /// Ends the process now. Nothing unfinished stays on the disk.
 fn end(signal: i32) {
+    /// How long a stderr that takes nothing, or that another thread writes to, is waited for.
+    const PATIENCE: Duration = Duration::from_millis(150);
     output::abandon();
-    tell();
+    let (told, wait) = std::sync::mpsc::channel();
+    let telling = std::thread::Builder::new().spawn(move || {
+        tell();
+        let _ = told.send(());
+    });
+    if telling.is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
+    }
     signal_hook::low_level::exit(code_of(signal).into());
 }
 

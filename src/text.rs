@@ -17,6 +17,25 @@ pub fn line(text: &str) -> Cow<'_, str> {
     replace(text, |c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'))
 }
 
+/// As [`clean`], but for the colours that we set ourselves (`ESC [ number m`).
+pub fn painted(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(odd) {
+        return text.into();
+    }
+    let mut pieces = text.split('\x1b');
+    let mut out = clean(pieces.next().unwrap_or_default()).into_owned();
+    for piece in pieces {
+        let code = piece.strip_prefix('[').and_then(|piece| piece.split_once('m')).map(|(number, _)| number);
+        let colour = code.is_some_and(|number| {
+            number.len() <= 8 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b';')
+        });
+        out.push(if colour { '\x1b' } else { '\u{241b}' });
+        out.push_str(&clean(piece));
+    }
+    out.into()
+}
+
 /// `text` as the beginning of a sentence: with a capital letter.
 pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();
@@ -108,6 +127,10 @@ mod tests {
     fn models_cannot_speak_to_the_terminal() {
         assert_eq!(clean("하나\n\tzwei"), "하나\n\tzwei");
         assert_eq!(clean("a\x1b[2Jb\r\u{9b}c\x7f"), "a\u{241b}[2Jb\u{240d}\u{fffd}c\u{2421}");
+        assert_eq!(
+            painted("\x1b[1mx\x1b[0m\n\x1b[2J\x1b]0;\x07\u{9b}"),
+            "\x1b[1mx\x1b[0m\n\u{241b}[2J\u{241b}]0;\u{2407}\u{fffd}"
+        );
         assert_eq!(line("a\nb\u{202e}c"), "a\u{240a}b\u{fffd}c");
     }
 

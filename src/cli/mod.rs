@@ -105,6 +105,9 @@ commands! {
     Template = template::TemplateArgs,
 }
 
+/// Of a limit of address space, what any command takes.
+const MIN_ROOM: u64 = 64 << 20;
+
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main(stdout_closed: bool) -> ExitCode {
     whole::set(Cli::command);
@@ -130,7 +133,8 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         },
     };
     crate::interrupt::install();
-    match run(cli) {
+    crate::platform::process::abort_as_failure();
+    match crate::platform::process::room(MIN_ROOM, "this process").and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

@@ -25,10 +25,17 @@ pub(super) fn stdout() -> Result<StdoutLock<'static>> {
     }
 }
 
-/// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure.
+/// Writes a command's result to stdout through `write`. A reader that has gone away (`| head`) is no failure. A terminal gets
+/// our own colours, and nothing else that it would obey: names and paths are often others'.
 pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let mut out = std::io::BufWriter::new(stdout()?);
-    match write(&mut out).and_then(|()| out.flush()) {
+    let written = if std::io::stdout().is_terminal() {
+        let mut shown = Vec::new();
+        write(&mut shown).and_then(|()| out.write_all(text::painted(&String::from_utf8_lossy(&shown)).as_bytes()))
+    } else {
+        write(&mut out)
+    };
+    match written.and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", FileAction::Write, e)),
         _ => Ok(()),
     }

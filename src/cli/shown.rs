@@ -97,7 +97,9 @@ impl Listener for Show {
             output::say("\ntokki: what stands above was the model's thought");
             return Ok(());
         }
-        let text = crate::text::clean(&part.text);
+        // What a program reads stays as it is.
+        let shown = part.kind == Kind::Reasoning || self.flow.is_some();
+        let text = if shown { crate::text::clean(&part.text) } else { part.text.as_str().into() };
         if part.kind == Kind::Reasoning {
             if self.thoughts {
                 let mut err = std::io::stderr();

@@ -20,12 +20,15 @@ use super::map::{self, Map};
 use super::rows::{GROUP, TypeNumber, has_groups};
 use super::scan;
 use super::tensor::{self, TensorFormat, TensorInfo};
-use crate::{Error, Result};
+use crate::platform::process;
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes that are rearranged at a time, about.
 const PIECE: usize = 4 << 20;
 /// Pieces that are in memory at once.
 const AT_ONCE: usize = 8;
+/// Address space for the threads that do it: their stacks, and what the allocator reserves for each.
+const ROOM_BESIDE: u64 = 256 << 20;
 
 /// One file of a model, to be written with its rows in a layout.
 pub struct Rearranged {
@@ -97,11 +100,14 @@ impl Rearranged {
     /// # Errors
     /// Those of `each`, and [`Error::Failed`] when the file was cut short meanwhile.
     pub fn write(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let pool = self.pool()?;
         let mut buffers = vec![Vec::new(); AT_ONCE];
         for pieces in self.pieces.chunks(AT_ONCE) {
-            buffers.par_iter_mut().zip(pieces).for_each(|(buffer, piece)| {
-                buffer.resize(piece.range.len(), 0);
-                self.fill(piece, buffer);
+            pool.install(|| {
+                buffers.par_iter_mut().zip(pieces).for_each(|(buffer, piece)| {
+                    buffer.resize(piece.range.len(), 0);
+                    self.fill(piece, buffer);
+                });
             });
             for (buffer, _) in buffers.iter().zip(pieces) {
                 each(buffer)?;
@@ -118,11 +124,21 @@ impl Rearranged {
             work.push((piece, part));
             out = rest;
         }
-        work.into_par_iter().try_for_each(|(piece, part)| {
-            self.fill(piece, part);
-            each(part.len() as u64)
+        self.pool()?.install(|| {
+            work.into_par_iter().try_for_each(|(piece, part)| {
+                self.fill(piece, part);
+                each(part.len() as u64)
+            })
         })?;
         self.intact()
+    }
+
+    /// Threads for one work, and room for its buffers.
+    fn pool(&self) -> Result<rayon::ThreadPool> {
+        process::room((AT_ONCE * PIECE) as u64 + ROOM_BESIDE, "rearranging rows")?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE.min(threads)).build();
+        pool.map_err(|why| Error::failed("threads", why.to_string()).of(ErrorKind::OutOfMemory))
     }
 
     fn fill(&self, piece: &Piece, out: &mut [u8]) {

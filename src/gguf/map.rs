@@ -14,7 +14,7 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapMut};
 
 use crate::error::FileAction;
-use crate::platform::kind_of;
+use crate::platform::{kind_of, process};
 use crate::{Error, ErrorKind, Result};
 
 /// A mapped file, or a copy of one.
@@ -38,6 +38,9 @@ impl Deref for Map {
         &self.bytes
     }
 }
+
+/// Of a limit of address space, what the smallest work with a mapped file takes.
+const MIN_ROOM: u64 = 64 << 20;
 
 /// Maps the regular file at `path` for reading, and keeps it open.
 ///
@@ -63,6 +66,7 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
     // files by renaming); where another process does so all the same, the bytes are others, but bytes, and those that are
     // gone read as zeros (`guard`).
     let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, FileAction::Map, e))?;
+    process::room(MIN_ROOM, &format!("{place}, which is mapped"))?;
     let guarded = guard::Guarded::new(&bytes);
     let guarded = guarded.ok_or_else(|| Error::failed(place, "too many files are mapped at once"))?;
     Ok((Arc::new(Map { guarded: Some(guarded), bytes }), file))

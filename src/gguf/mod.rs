@@ -43,6 +43,7 @@ pub use scan::header_len;
 
 use scan::shown;
 
+use crate::platform::process;
 use crate::{Error, ErrorKind, Result};
 
 /// Whether the file at `path` begins as a GGUF file does.
@@ -91,6 +92,8 @@ impl Gguf {
     fn from_map(path: &Path, map: Arc<Map>, file: Option<Arc<File>>) -> Result<Self> {
         let place = path.display().to_string();
         let mut scan = scan::scan(&map, &place)?;
+        // What is made of a header, the vocabulary above all, is some times as large.
+        process::room(8 * scan.end as u64, &place)?;
         let key_order = scan.keys.iter().map(|key| key.name.clone()).collect();
         let tensors = tensor::place_all(&scan, 0, map.len(), &place)?;
         let keys = decode::keys(&mut scan, &map, &place)?;

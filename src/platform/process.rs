@@ -1,5 +1,7 @@
 //! Child processes with all that they start, and what other processes tell this one and hear from it.
 
+use crate::units::show_bytes;
+use crate::{Error, ErrorKind, Result};
 #[cfg(feature = "pull")]
 use std::process::{Child, Command};
 
@@ -59,6 +61,32 @@ pub(crate) fn address_space() -> Option<u64> {
     let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
     let [used] = status(["VmSize:"]);
     Some(limit.saturating_sub(used))
+}
+
+/// # Errors
+/// [`ErrorKind::TooLarge`] where a limit of address space (`ulimit -v`) leaves less than these bytes for `what`: an allocation
+/// beyond it would end the process.
+pub(crate) fn room(bytes: u64, what: &str) -> Result<()> {
+    match address_space() {
+        Some(left) if left < bytes => {
+            let (wanted, found) =
+                (format!("{} of address space", show_bytes(bytes)), format!("{} left", show_bytes(left)));
+            Err(Error::input(what, wanted, found).of(ErrorKind::TooLarge).hint("raise the limit (ulimit -v)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// From now on an abort (memory that the system refuses in the middle of something) ends the process with exit code 1, after what was
+/// said of it, instead of by a signal.
+#[cfg(feature = "cli")]
+pub(crate) fn abort_as_failure() {
+    #[cfg(unix)]
+    {
+        let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        // Where the system refuses, the default action stays.
+        drop(signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, 1, always));
+    }
 }
 
 /// Sizes that Linux tells of this process, in bytes; 0 for what it does not.

@@ -5,10 +5,10 @@
 //!   nearer ones are set, which let only valid answers pass; constants are written by [`super::exact`], or refused.
 //! - Objects whose properties are listed have no others, where nothing speaks of them ([`super::close`]).
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
-//! - Several patterns for one text multiply their states; there may be a few.
+//! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may be a few.
 
 use super::refusal::refuse;
-use super::{close, negate, pointer, rewrite};
+use super::{close, multiples, negate, pointer, rewrite};
 use crate::{Error, Result};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
@@ -33,7 +33,7 @@ const WHITE_SPACE: &str = "( |\\n {0,10}|\\n\\t{0,4})?";
 const ESCAPES: &str = "nrbtf\\\"";
 
 /// The words under which a schema holds schemas that one and the same value has to fit.
-const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+pub(super) const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 /// Makes a schema ready for the compiler, which leaves out what it does not know if it is `lenient`.
 ///
@@ -55,6 +55,7 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
     pointer::resolve(&mut root)?;
     let mut look = Look { root: &root, steps: 0 };
     look.walk(&root)?;
+    multiples::check(&root)?;
     numbers(&mut root)?;
     let escapes = escapes(&root);
     writable(&root, &escapes)?;
@@ -349,13 +350,16 @@ fn asks_for(pattern: &str, odd: &dyn Fn(char) -> bool) -> bool {
     regex_syntax::parse(pattern).is_ok_and(|hir| in_hir(&hir, odd))
 }
 
-/// Whether a class of a pattern holds all but a few characters, and this one is among the few.
+/// Whether a class of a pattern holds all but a few characters, and this one is among the few; or all control characters, which the
+/// compiler takes for the same.
 fn forbids(pattern: &str, c: char) -> bool {
     fn in_hir(hir: &Hir, c: char) -> bool {
         match hir.kind() {
             HirKind::Class(Class::Unicode(class)) => {
                 let size: u32 = class.iter().map(|range| range.len() as u32).sum();
-                size > 1 << 16 && !class.iter().any(|range| (range.start()..=range.end()).contains(&c))
+                let has = |c: u8| class.iter().any(|range| (range.start()..=range.end()).contains(&char::from(c)));
+                let many = size > 1 << 16 || (0..b' ').filter(|&c| c != b'\n').all(has);
+                many && !class.iter().any(|range| (range.start()..=range.end()).contains(&c))
             }
             HirKind::Repetition(repetition) => in_hir(&repetition.sub, c),
             HirKind::Capture(capture) => in_hir(&capture.sub, c),
@@ -425,7 +429,7 @@ impl<'s> Look<'s> {
 }
 
 /// Words whose value is data, not a schema.
-fn holds_data(word: &str) -> bool {
+pub(super) fn holds_data(word: &str) -> bool {
     matches!(word, "const" | "enum" | "default" | "examples")
 }
 
@@ -440,6 +444,7 @@ fn numbers(schema: &mut Value) -> Result<()> {
                 }
             }
             bounds(map)?;
+            lengths(map)?;
             map.iter_mut().filter(|(word, _)| !holds_data(word)).try_for_each(|(_, value)| numbers(value))
         }
         _ => Ok(()),
@@ -454,7 +459,10 @@ pub(super) fn beyond(value: &Value) -> Option<String> {
             // One beyond 64 bits was read as a float, and is lost already.
             let large = match text.parse::<i128>() {
                 Ok(n) => n.abs() > EXACT,
-                Err(_) => number.as_f64().is_some_and(|x| (EXACT as f64..1e30).contains(&x.abs())),
+                Err(_) => {
+                    text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
+                        || number.as_f64().is_some_and(|x| (EXACT as f64..1e30).contains(&x.abs()))
+                }
             };
             large.then_some(text)
         }
@@ -509,6 +517,21 @@ fn bounds(map: &mut Map<String, Value>) -> Result<()> {
         (Some(low), Some(high)) if low > high => refuse("bounds that some number fits", format!("{low} to {high}")),
         _ => Ok(()),
     }
+}
+
+/// Lengths that no answer has bound nothing from above, and cannot be had from below.
+fn lengths(map: &mut Map<String, Value>) -> Result<()> {
+    const LONGEST: f64 = (1u32 << 30) as f64;
+    for (least, most) in [("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")] {
+        let beyond = |word: &str| map.get(word).filter(|value| value.as_f64().is_none_or(|x| x > LONGEST));
+        if let Some(length @ Value::Number(_)) = beyond(least) {
+            return refuse(format!("`{least}` that an answer can have"), length.to_string());
+        }
+        if beyond(most).is_some_and(Value::is_number) {
+            map.remove(most);
+        }
+    }
+    Ok(())
 }
 
 /// A bound that the compiler can hold: a nearer one where it is too far out.

@@ -15,11 +15,12 @@ use super::paging::{self, Limits};
 use super::reply::json as respond_json;
 use super::state::{Call, State};
 use crate::error::FileAction;
-use crate::platform::output;
+use crate::platform::{input, output};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use kept::{MAX_OBJECTS, is_over, now};
 use serde_json::{Value, json};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -92,7 +93,9 @@ pub(super) async fn content(state: Arc<State>, call: Call) -> Result<Response<Bo
     let object = state.files.get(call.asker.owner, "file", id_of(&call, "/content"))?;
     let path = state.files.path(object["id"].as_str().unwrap_or_default());
     let bytes = tokio::task::spawn_blocking(move || {
-        std::fs::read(&path).map_err(|why| crate::Error::io(&path, FileAction::Read, why))
+        let mut bytes = Vec::new();
+        let read = input::open_regular(&path)?.read_to_end(&mut bytes);
+        read.map_err(|why| crate::Error::io(&path, FileAction::Read, why)).map(|_| bytes)
     });
     let bytes = bytes.await.map_err(|_| ApiError::internal("reading the file failed"))??;
     let mut response = Response::new(Body::from(bytes));

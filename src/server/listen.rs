@@ -10,7 +10,7 @@ use super::routes::{HEAD_BYTES, ROUTES, answer};
 use super::state::State;
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
-use crate::platform::signals;
+use crate::platform::{input, signals};
 use crate::{Error, Result};
 use axum::body::Body;
 use hyper::service::service_fn;
@@ -34,6 +34,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 const HEAD_TIME: Duration = Duration::from_secs(15);
 /// Longest time that a client may leave unread what is sent to it.
 const WRITE_TIME: Duration = Duration::from_secs(60);
+/// Longest file of certificates, or of a key.
+const MAX_PEM_BYTES: u64 = 1 << 20;
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 4096;
 /// Lines that wait to be told; more are lost.
@@ -48,10 +50,11 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor> {
     let bad = |path: &Path, wanted: &str, why: &dyn std::fmt::Display| {
         Error::input(path.display().to_string(), wanted, why.to_string())
     };
-    let certs = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(|certs| certs.collect::<std::result::Result<Vec<_>, _>>())
+    let certs = CertificateDer::pem_slice_iter(input::read_text(&tls.cert, MAX_PEM_BYTES)?.as_bytes())
+        .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|why| bad(&tls.cert, "certificates in PEM", &why))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|why| match why {
+    let key = input::read_text(&tls.key, MAX_PEM_BYTES)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| match why {
         pem::Error::NoItemsFound => bad(&tls.key, "a private key in PEM", &"none"),
         why => bad(&tls.key, "a private key in PEM", &why),
     })?;
@@ -80,8 +83,9 @@ pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<
     let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let (lines, teller) = teller(told)?;
-    let state = State::new(models, options, Log::new(form, lines), ROUTES)?;
-    let outcome = runtime.block_on(run(state, tls, &**told));
+    let state = State::new(models, options, Log::new(form, lines.clone()), ROUTES)?;
+    let outcome = runtime.block_on(run(state, tls, &lines));
+    drop(lines);
     // Threads that still prepare a request are not waited for.
     runtime.shutdown_background();
     let start = Instant::now();
@@ -138,7 +142,9 @@ fn teller(told: &OnNotice) -> Result<(SyncSender<Notice>, JoinHandle<()>)> {
     Ok((lines, thread.map_err(|why| Error::failed("the log", format!("cannot start its thread: {why}")))?))
 }
 
-async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, told: &(dyn Fn(Notice) + Send + Sync)) -> Result<()> {
+async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, lines: &SyncSender<Notice>) -> Result<()> {
+    // A reader of what is told that does not read holds up nothing.
+    let told = |notice| drop(lines.try_send(notice));
     let listeners = bind(&state.options).await?;
     let (mut stop, mut reload) = signals::watch()?;
     for (_, address) in &listeners {

@@ -3,7 +3,7 @@
 use super::home::folder_as_model;
 use super::manifest::StoredFile;
 use super::staging::{self, Order};
-use super::{Manifest, Staging, Store, StoreProgress, disk, layout, name};
+use super::{DAMAGED, Manifest, Staging, Store, StoreProgress, disk, layout, name, trouble};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::files;
@@ -152,8 +152,8 @@ impl Store {
         match &verdict {
             Ok(_) => manifest.damaged = None,
             Err(Error::Interrupted) => {}
-            // Nothing was seen of the bytes.
-            Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::Unreadable) => {}
+            // Nothing was seen of the bytes: a lack of memory or of rights passes.
+            Err(why) if trouble(why) != DAMAGED => {}
             Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
             Err(other) => manifest.damaged = Some(other.to_string()),
         }

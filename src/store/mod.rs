@@ -301,12 +301,16 @@ fn openable(path: &Path) -> std::io::Result<std::fs::Metadata> {
 
 /// Why a stored model cannot be used, in a word.
 pub fn trouble(why: &Error) -> &'static str {
-    match why.kind() {
-        ErrorKind::NotFound => "missing",
-        ErrorKind::Unreadable => "unreadable",
-        _ => "damaged",
+    match (why.kind(), why) {
+        (ErrorKind::NotFound, _) => "missing",
+        (ErrorKind::OutOfMemory | ErrorKind::TooLarge, _) => "not read for lack of memory",
+        (ErrorKind::Unreadable, _) | (_, Error::Io { .. }) => "unreadable",
+        _ => DAMAGED,
     }
 }
+
+/// That of a model whose bytes are others than were stored.
+const DAMAGED: &str = "damaged";
 
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
 /// that suggests the nearest one, or the `pull` that would fetch it.

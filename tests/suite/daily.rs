@@ -156,6 +156,39 @@ fn bytes_that_are_no_text_end_no_chat() {
     leave(terminal);
 }
 
+/// Folders and files may be named by others: what a terminal obeys in their names is shown, not sent.
+#[test]
+fn names_of_others_steer_no_terminal() {
+    let home = Home::new();
+    let evil = "m\x1b]0;evil\x07\x1b[2J\u{9b}31m\r";
+    let folder = home.path().join(evil);
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join(format!("{evil}.gguf"));
+    fs::copy(model("llama.gguf"), &file).unwrap();
+    let file = file.to_str().unwrap();
+    let commands: [&[&str]; 9] = [
+        &["doctor", "--no-measure"],
+        &["config", "path"],
+        &["config", "show"],
+        &["list"],
+        &["import", file, "--name", "m"],
+        &["bench", file, "-p", "4", "-n", "2", "-r", "1"],
+        &["plan", file],
+        &["show", file],
+        &["export", "m", file],
+    ];
+    for args in commands {
+        let mut command = home.command(args);
+        command.env("TOKKI_HOME", &folder).env("TERM", "xterm").env("XDG_CONFIG_HOME", &folder);
+        let mut terminal = Terminal::start(command, 80);
+        terminal.end();
+        terminal.settle();
+        for odd in ["\x1b]", "\x07", "\x1b[2J", "\u{9b}", "\r\r", "\rm"] {
+            assert!(!terminal.text.contains(odd), "{args:?}: {odd:?} in {:?}", terminal.text);
+        }
+    }
+}
+
 #[test]
 fn a_chat_that_cannot_be_read_is_told_of() {
     let home = Home::new();

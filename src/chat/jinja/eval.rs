@@ -357,7 +357,7 @@ impl<'t> Eval<'t> {
         Ok(some)
     }
 
-    /// The items for which the loop's test holds; a fault in the test comes up where Python would meet it.
+    /// The items for which the loop's test holds, where `loop` is that of the loop around it; a fault in the test comes up where Python would meet it.
     fn chosen(&mut self, node: &'t ForNode, test: &'t super::ast::Expr, mut walk: Walk) -> Result<Value> {
         let mut chosen = Vec::new();
         let outer = self.frame;
@@ -368,7 +368,6 @@ impl<'t> Eval<'t> {
                 Err(fault) => break Some(fault),
             };
             let keep = self.scoped(outer, |this| {
-                this.set("loop", Value::missing("the loop variable in the test of its own loop"));
                 this.assign(&node.target, item.clone())?;
                 this.truth(test)
             });

@@ -13,7 +13,8 @@ const MAX_NESTING: usize = 100;
 /// # Errors
 /// What Jinja refuses, and nesting beyond a limit; with the line.
 pub(in crate::chat) fn parse(source: &str) -> Result<Tree> {
-    let mut parser = Parser { tokens: lex(source)?, at: 0, nesting: 0, uses: Vec::new(), tree: Tree::default() };
+    let mut parser =
+        Parser { tokens: lex(source)?, at: 0, nesting: 0, loops: 0, uses: Vec::new(), tree: Tree::default() };
     let body = parser.body(&[])?;
     parser.tree.body = body;
     super::check::names(&parser.tree)?;
@@ -24,6 +25,8 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     at: usize,
     nesting: usize,
+    /// How many loops are open.
+    loops: usize,
     /// For the macros around this place: which special variables they name.
     pub(super) uses: Vec<Uses>,
     pub(super) tree: Tree,
@@ -218,7 +221,8 @@ impl Parser {
     }
 
     fn for_loop(&mut self) -> Result<StmtKind> {
-        let target = self.target(&["in"], false)?;
+        self.loops += 1;
+        let target = self.assigned(&["in"], false)?;
         if !self.take_name("in") {
             return self.unexpected("'in'");
         }
@@ -228,6 +232,7 @@ impl Parser {
         self.expect(&Tok::BlockEnd, "'%}'")?;
         let body = self.body(&["endfor", "else"])?;
         let otherwise = if self.take_name("else") { self.body_of("endfor")? } else { self.end_of("endfor") };
+        self.loops -= 1;
         self.tree.loops.push(ForNode { target, iter, test, recursive, body, otherwise });
         Ok(StmtKind::For(self.tree.loops.len() - 1))
     }
@@ -253,7 +258,7 @@ impl Parser {
     }
 
     fn assignment(&mut self) -> Result<StmtKind> {
-        let target = self.target(&[], true)?;
+        let target = self.assigned(&[], true)?;
         if self.take_op("=") {
             return Ok(StmtKind::Set(target, self.tuple(true, &[])?));
         }
@@ -339,6 +344,22 @@ impl Parser {
     }
 
     /// What is assigned to: names, tuples of them and, for `set`, attributes of namespaces.
+    /// What a loop or an assignment gives values to: not `loop`, in a loop.
+    fn assigned(&mut self, ends: &[&str], with_attrs: bool) -> Result<Target> {
+        fn names_loop(target: &Target) -> bool {
+            match target {
+                Target::Name(name) => name == "loop",
+                Target::Tuple(targets) => targets.iter().any(names_loop),
+                Target::Attr(..) => false,
+            }
+        }
+        let target = self.target(ends, with_attrs)?;
+        if self.loops > 0 && names_loop(&target) {
+            return self.fail("can't assign to the special variable 'loop' in a loop");
+        }
+        Ok(target)
+    }
+
     fn target(&mut self, ends: &[&str], with_attrs: bool) -> Result<Target> {
         let mut targets = Vec::new();
         let mut tuple = false;

@@ -185,7 +185,9 @@ impl Screen {
             self.ends_line = true;
             return Ok(());
         }
-        let text = crate::text::clean(&part.text);
+        // What a program reads stays as it is.
+        let shown = part.kind == Kind::Reasoning || self.terminal;
+        let text = if shown { crate::text::clean(&part.text) } else { part.text.as_str().into() };
         if part.kind == Kind::Reasoning {
             self.last = Some(part.kind);
             return self.think(&text);

@@ -272,6 +272,12 @@ fn harm_ends_with_an_error() {
         Form::JsonSchema(nested),
         Form::JsonSchema(json!({"$ref": "https://example.com/schema.json"})),
         Form::JsonSchema(json!({"type": "nonsense"})),
+        Form::JsonSchema(json!({"type": "integer", "multipleOf": 9_999_991})),
+        Form::JsonSchema(json!({"type": "number", "multipleOf": 99999.91})),
+        Form::JsonSchema(
+            json!({"allOf": [{"multipleOf": 97}, {"multipleOf": 89}, {"multipleOf": 83}, {"multipleOf": 79}]}),
+        ),
+        Form::JsonSchema(json!({"type": "string", "minLength": 1e30})),
         Form::JsonSchema(json!({"type": "string", "pattern": "(x+x+)+y{1000,100000}"})),
         Form::JsonSchema(json!(7)),
     ];
@@ -324,6 +330,46 @@ fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
     }
     let (_, eog) = vocabulary();
     constraint.allowed().is_ok_and(|allowed| eog.iter().any(|&end| allowed.contains(end)))
+}
+
+/// The largest divisor that is taken is followed to the end of a number.
+#[test]
+fn multiples_of_a_large_number_are_found() {
+    let grammars = grammars();
+    for divisor in [9973, 10_000] {
+        let schema = json!({"type": "integer", "multipleOf": divisor});
+        assert!(accepts(&grammars, &schema, &(divisor * 77_777_777i64).to_string()));
+        assert!(!accepts(&grammars, &schema, &(divisor * 77_777_777 + 1).to_string()));
+    }
+}
+
+/// A class of control characters has no quote and no backslash in it.
+#[test]
+fn classes_of_control_characters_are_kept_to() {
+    let grammars = grammars();
+    for class in [r"[\x00-\x1f]", r"[\x00-\x09\x0b-\x1f]", r"\pC", r"[[:cntrl:]]"] {
+        let schema = json!({"type": "string", "pattern": format!("^{class}{{2}}$")});
+        for (text, fits) in [
+            (r#""\t\r""#, true),
+            (r#""\\\t""#, false),
+            (r#""\"\t""#, false),
+            (r#""\t\"""#, false),
+            (r#""\t\\""#, false),
+        ] {
+            assert_eq!(accepts(&grammars, &schema, text), fits, "{class} {text}");
+        }
+    }
+}
+
+/// What bounds no answer is no bound; whole numbers of any length are exact.
+#[test]
+fn numbers_of_a_schema_may_be_long() {
+    let grammars = grammars();
+    let schema = json!({"type": "string", "maxLength": 4_294_967_296_u64});
+    assert!(accepts(&grammars, &schema, r#""abc""#));
+    let schema: Value = serde_json::from_str(&format!("{{\"const\": 1{}}}", "0".repeat(400))).unwrap();
+    assert!(accepts(&grammars, &schema, &format!("1{}", "0".repeat(400))));
+    assert!(!accepts(&grammars, &schema, &format!("1{}", "0".repeat(399))));
 }
 
 /// Names of an object are counted where none can come twice.

@@ -4,7 +4,7 @@ use super::super::error::ApiError;
 use super::super::journal::{self, Was};
 use crate::error::{ErrorKind, FileAction};
 use crate::platform::files::{lock, private_file, private_folder};
-use crate::platform::output;
+use crate::platform::{input, output};
 use crate::units::unix_seconds;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +18,9 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 /// Most files and batches that are kept.
 pub(super) const MAX_OBJECTS: usize = 10_000;
+
+/// What is read of what the disk has of one.
+const MAX_OBJECT_BYTES: u64 = 4 << 20;
 
 /// The object of a file or a batch, and whose it is: those of others are as if they were not there.
 pub(super) struct KeptObject {
@@ -87,8 +90,8 @@ impl Files {
         for entry in std::fs::read_dir(&folder).map_err(failed(&folder, FileAction::Read))?.flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "json")
-                && let Ok(text) = std::fs::read_to_string(&path)
-                && let Ok(object) = serde_json::from_str::<Value>(&text)
+                && let Ok(bytes) = input::read_regular(&path, MAX_OBJECT_BYTES)
+                && let Ok(object) = serde_json::from_slice::<Value>(&bytes)
                 && let Some(id) = object["id"].as_str().filter(|id| path.file_stem().is_some_and(|stem| stem == *id))
             {
                 objects.insert(id.to_owned(), KeptObject::read(object.clone()));
