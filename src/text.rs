@@ -36,6 +36,14 @@ pub fn painted(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// A path in JSON, where it has to be text: what is not UTF-8 in it becomes U+FFFD.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn path<S: serde::Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
 /// `text` as the beginning of a sentence: with a capital letter.
 pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();

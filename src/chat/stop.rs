@@ -1,5 +1,7 @@
 //! Texts that end an answer, wherever the borders of tokens lie.
 
+use std::ops::Range;
+
 /// What may be shown, and whether the answer ends here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Piece {
@@ -14,13 +16,20 @@ pub struct Piece {
 pub struct StopMatcher {
     stops: Vec<String>,
     held: String,
+    /// What of it is the names of control tokens, which stop texts may hold, and which are not shown.
+    hidden: Vec<Range<usize>>,
     stopped: bool,
 }
 
 impl StopMatcher {
     /// A matcher for `stops`; empty ones are ignored.
     pub fn new<S: Into<String>>(stops: impl IntoIterator<Item = S>) -> Self {
-        Self { stops: stops.into_iter().map(Into::into).collect(), held: String::new(), stopped: false }
+        Self {
+            stops: stops.into_iter().map(Into::into).collect(),
+            held: String::new(),
+            hidden: Vec::new(),
+            stopped: false,
+        }
     }
 
     /// Takes more text, returns what may be shown of it.
@@ -29,6 +38,21 @@ impl StopMatcher {
             return Piece::default();
         }
         self.held.push_str(text);
+        self.decide()
+    }
+
+    /// As [`Self::push`], of the name of a control token.
+    pub fn push_hidden(&mut self, name: &str) -> Piece {
+        if self.stopped {
+            return Piece::default();
+        }
+        let start = self.held.len();
+        self.held.push_str(name);
+        self.hidden.push(start..self.held.len());
+        self.decide()
+    }
+
+    fn decide(&mut self) -> Piece {
         let found = self.stops.iter().enumerate().filter(|(_, stop)| !stop.is_empty());
         let found = found.filter_map(|(i, stop)| self.held.find(stop.as_str()).map(|at| (at, i))).min();
         if let Some((at, stop)) = found {
@@ -36,25 +60,38 @@ impl StopMatcher {
             self.held.truncate(at);
             // Half a character before the stop text is none.
             self.held.truncate(self.held.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
-            return Piece { text: std::mem::take(&mut self.held), stopped: Some(stop) };
+            return Piece { text: self.take(self.held.len()), stopped: Some(stop) };
         }
         let keep = self.stops.iter().map(|stop| open_end(&self.held, stop)).max().unwrap_or(0);
         let mut shown = self.held.len() - keep;
         if keep > 0 {
             shown = self.held[..shown].trim_end_matches(char::REPLACEMENT_CHARACTER).len();
         }
-        let rest = self.held.split_off(shown);
-        Piece { text: std::mem::replace(&mut self.held, rest), stopped: None }
+        Piece { text: self.take(shown), stopped: None }
+    }
+
+    /// The first `len` bytes of what is held, without what is not shown.
+    fn take(&mut self, len: usize) -> String {
+        let rest = self.held.split_off(len);
+        let text = std::mem::replace(&mut self.held, rest);
+        if self.hidden.is_empty() {
+            return text;
+        }
+        let (mut out, mut done) = (String::new(), 0);
+        for range in &mut self.hidden {
+            let (start, end) = (range.start.min(len), range.end.min(len));
+            out.push_str(&text[done..start]);
+            done = end;
+            *range = range.start.max(len) - len..range.end.max(len) - len;
+        }
+        out.push_str(&text[done..]);
+        self.hidden.retain(|range| !range.is_empty());
+        out
     }
 
     /// The end of the stream: what was held back.
     pub fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
-    }
-
-    /// Whether a text is one of the stop texts, as a whole.
-    pub fn is_stop(&self, text: &str) -> bool {
-        self.stops.iter().any(|stop| stop == text && !stop.is_empty())
+        self.take(self.held.len())
     }
 
     /// Whether a stop text was found.
@@ -102,6 +139,34 @@ mod tests {
         }
         assert_eq!(run(&["</s>", "</stop>"], &[text]), ("하나 둘 셋 </s".into(), Some(0)));
         assert_eq!(run(&["셋", "둘 셋"], &[text]), ("하나 ".into(), Some(1)));
+    }
+
+    #[test]
+    fn names_of_control_tokens_count_and_are_not_shown() {
+        let run = |stop: &str| {
+            let mut matcher = StopMatcher::new([stop]);
+            let pieces = [
+                matcher.push("ab"),
+                matcher.push_hidden("<|t|>"),
+                matcher.push("cd"),
+                matcher.push_hidden("<|u|>"),
+                matcher.push("e"),
+            ];
+            let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+            (text + &matcher.finish(), matcher.is_stopped())
+        };
+        for (stop, text) in [
+            ("<|t|>", "ab"),
+            ("b<|t|>", "a"),
+            ("<|t|>c", "ab"),
+            ("b<|t|>c", "a"),
+            ("d<|u|>e", "abc"),
+            ("bc", "abcde"),
+            ("|>cd<|", "ab"),
+        ] {
+            assert_eq!(run(stop), (text.to_owned(), stop != "bc"), "{stop}");
+        }
+        assert_eq!(run("cd<|u|>f"), ("abcde".to_owned(), false));
     }
 
     #[test]

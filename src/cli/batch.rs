@@ -15,6 +15,7 @@ use crate::server::{Estimate, Line, Models, Offer, Residency, batch, read_lines,
 use crate::store::Store;
 use crate::{Error, Result, interrupt};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(super) struct BatchArgs {
     /// A path or store name; several if requests name them; without any those of the store that requests name, or the default
     /// model
     #[arg(long, value_name = "MODEL")]
-    model: Vec<String>,
+    model: Vec<OsString>,
 
     #[command(flatten)]
     engine: EngineFlags,
@@ -89,7 +90,7 @@ fn models_of(args: &BatchArgs, lines: &[Line], opening: &Arc<Opening>) -> Result
         }
         let is_stored = |line: &Line| line.model().is_some_and(|model| stored.iter().any(|name| name == model));
         if !lines.iter().all(is_stored) || stored.is_empty() {
-            list = offers(&[], opening)?;
+            list = offers(&[""; 0], opening)?;
             stored.retain(|name| !list.iter().any(|offer| offer.names.contains(name)));
         }
         if !stored.is_empty() {

@@ -104,6 +104,7 @@ struct Report {
 /// The room for a download.
 #[derive(serde::Serialize)]
 struct Disk {
+    #[serde(serialize_with = "crate::text::path")]
     path: PathBuf,
     needed_bytes: u64,
     /// `None` where the system does not tell.

@@ -15,6 +15,7 @@ use crate::server::{Defaults, LogForm, Models, Notice, Offer, OnNotice, Residenc
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result, engine, interrupt, store};
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -36,7 +37,7 @@ const MAX_TEMPLATE: u64 = 4 << 20;
 pub(super) struct ServeArgs {
     /// Paths or store names; NAME=PATH serves a path under another name, NAME,NAME=PATH under several. The first is opened
     /// at once, the others when they are first asked for
-    models: Vec<String>,
+    models: Vec<OsString>,
 
     /// Serve every model of the store, each opened when it is first asked for, besides those that are named
     #[arg(long)]
@@ -289,12 +290,12 @@ fn time(text: &str) -> std::result::Result<Duration, String> {
 }
 
 /// Models to serve, none of them open; without any the default model.
-pub(super) fn offers(models: &[String], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
+pub(super) fn offers(models: &[impl AsRef<OsStr>], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
     let named: Vec<(Vec<String>, PathBuf)> = if models.is_empty() {
         let path = store::default_model(&super::progress::Bar::default())?;
         vec![(vec![store::name_of(&path)], path)]
     } else {
-        models.iter().map(|model| names_and_path(model)).collect::<Result<_>>()?
+        models.iter().map(|model| names_and_path(model.as_ref())).collect::<Result<_>>()?
     };
     let mut known = HashSet::new();
     if let Some(twice) = named.iter().flat_map(|(names, _)| names).find(|name| !known.insert(name.as_str())) {
@@ -324,7 +325,12 @@ fn stored(list: &[Offer], opening: &Arc<Opening>) -> Result<Vec<Offer>> {
 }
 
 /// A model's names and its file. A path is served under its file's name, without the ending.
-fn names_and_path(model: &str) -> Result<(Vec<String>, PathBuf)> {
+fn names_and_path(model: &OsStr) -> Result<(Vec<String>, PathBuf)> {
+    let Some(model) = model.to_str() else {
+        // No name has such bytes, but a path may.
+        let path = store::resolve(model)?;
+        return Ok((vec![store::name_of(&path)], path));
+    };
     if let Some((names, path)) = model.split_once('=').filter(|_| !PathBuf::from(model).exists()) {
         let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {

@@ -25,6 +25,7 @@ pub struct Description {
     /// `general.name`, else the file's name.
     pub name: String,
     /// The file that was opened.
+    #[serde(serialize_with = "crate::text::path")]
     pub path: PathBuf,
     /// Number of files.
     pub files: usize,

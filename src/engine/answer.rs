@@ -4,7 +4,7 @@
 //! token -> stream decoder (whole characters) -> thought or answer -> stop texts -> piece.
 
 use crate::Result;
-use crate::chat::{Close, Kind, Part, Splitter, StopMatcher, ThoughtGuard};
+use crate::chat::{Close, Kind, Part, Piece, Splitter, StopMatcher, ThoughtGuard};
 use crate::sample::{Constraint, Mask, Sampler};
 use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 use std::collections::{HashMap, VecDeque};
@@ -260,16 +260,15 @@ impl Answer {
             self.wanted.splitter.push(&text)
         } else {
             let name = self.tokenizer.token_text(token).unwrap_or_default().into_owned();
-            let stops = !thinking && self.may_stop() && self.stop.is_stop(&name);
-            let shown = self.wanted.show_control || stops && self.wanted.keep_stop;
-            if shown {
-                self.wanted.splitter.push(&name).into_iter().for_each(|part| self.pass_on(part));
+            if self.wanted.show_control {
+                self.wanted.splitter.push(&name)
+            } else {
+                if !thinking && self.may_stop() {
+                    let found = self.stop.push_hidden(&name);
+                    self.found(found, false);
+                }
+                Vec::new()
             }
-            if stops {
-                self.stats.stopped_by = Some(name);
-                self.finish(Finish::Stop);
-            }
-            Vec::new()
         };
         parts.into_iter().for_each(|part| self.pass_on(part));
     }
@@ -356,16 +355,21 @@ impl Answer {
             return self.emit(part.kind, part.text);
         }
         let found = self.stop.push(&part.text);
-        self.emit(part.kind, found.text);
+        // The text that ends it was a part of the form, and is not a part of the answer.
+        let has_form = self.wanted.constraint.as_ref().is_some_and(|constraint| !constraint.is_of_calls());
+        self.found(found, has_form && !self.wanted.keep_stop);
+    }
+
+    /// Shows what of the answer is decided, and ends it where a stop text was found, which may take a part of its form away.
+    fn found(&mut self, found: Piece, takes_of_form: bool) {
+        self.emit(Kind::Answer, found.text);
         if let Some(stop) = found.stopped.and_then(|index| self.wanted.stop.get(index).cloned()) {
             if self.wanted.keep_stop {
-                self.emit(part.kind, stop.clone());
+                self.emit(Kind::Answer, stop.clone());
             }
             self.stats.stopped_by = Some(stop);
             self.finish(Finish::Stop);
-            // The text that ended it was a part of the form, and is not a part of the answer.
-            let has_form = self.wanted.constraint.as_ref().is_some_and(|constraint| !constraint.is_of_calls());
-            self.stats.form_incomplete |= has_form && !self.wanted.keep_stop;
+            self.stats.form_incomplete |= takes_of_form;
         }
     }
 

@@ -495,4 +495,21 @@ mod tests {
         }
         assert!(home(&[]).is_err());
     }
+
+    #[test]
+    fn a_shortage_is_no_damage() {
+        let io = |action, code| Error::io("m.gguf", action, std::io::Error::from_raw_os_error(code));
+        // ENOMEM, EMFILE, EACCES, EIO
+        for (action, code) in [
+            (FileAction::Map, 12),
+            (FileAction::Open, 24),
+            (FileAction::Open, 13),
+            (FileAction::Map, 13),
+            (FileAction::Read, 5),
+        ] {
+            assert_ne!(trouble(&io(action, code)), DAMAGED, "{action:?} {code}");
+        }
+        assert_ne!(trouble(&Error::input("m", "1", "2").of(ErrorKind::TooLarge)), DAMAGED);
+        assert_eq!(trouble(&Error::failed("m", "the sha256 is another").of(ErrorKind::Mismatch)), DAMAGED);
+    }
 }

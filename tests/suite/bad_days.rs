@@ -2,6 +2,7 @@
 //! are taken for models, text that a terminal would obey. A sentence each time, in time.
 
 use crate::home::{Home, told};
+use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -27,6 +28,80 @@ fn started(home: &Home, args: &[&str]) -> Child {
 
 fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success(), "kill {name}");
+}
+
+/// A pipe whose reader reads nothing any more.
+#[test]
+fn a_full_stderr_holds_up_no_signal() {
+    let home = Home::new();
+    let model = model();
+    let commands: &[&[&str]] = &[
+        &["show", "/nonexistent"],
+        &["run", &model, "hi", "-v"],
+        &["bench", &model],
+        &["serve", &model, "--port", "0"],
+    ];
+    for args in commands {
+        for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+            let (_reader, mut writer) = std::io::pipe().unwrap();
+            // All that Linux gives a pipe.
+            writer.write_all(&vec![b'x'; 1 << 16]).unwrap();
+            let mut child = home.command(args).stdout(Stdio::null()).stderr(Stdio::from(writer)).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(700));
+            assert!(child.try_wait().unwrap().is_none(), "{args:?} waits for its reader");
+            let start = Instant::now();
+            signal(&child, name);
+            let status = child.wait().unwrap();
+            assert!(start.elapsed() < Duration::from_secs(5), "{args:?} {name}: {:?}", start.elapsed());
+            // A server ends as it was asked to.
+            assert!([Some(code), Some(0)].contains(&status.code()), "{args:?} {name}: {status:?}");
+        }
+    }
+}
+
+/// What lacks address space says so, and calls no model damaged.
+#[test]
+fn a_limit_of_memory_is_a_sentence_and_no_damage() {
+    let home = Home::new();
+    assert!(home.run(&["import", &model(), "--name", "m"]).status.success());
+    let out = home.path().join("out.gguf");
+    let out = out.to_str().unwrap();
+    for args in ["verify m", "export m OUT --force", "import MODEL --interleave --name i", "tokenize m hi", "show m"] {
+        for megabytes in (40..=520).step_by(48) {
+            let line = args.replace("OUT", out).replace("MODEL", &model());
+            let line = format!("ulimit -c 0; ulimit -v {}; exec \"$0\" {line}", megabytes << 10);
+            let shell = home.command(&[]);
+            let mut command = Command::new("sh");
+            command.env_clear().envs(shell.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            let done = command.args(["-c", &line]).arg(shell.get_program()).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            // Where the loader itself finds no memory, nothing of the program has run.
+            let loaded = !said.contains("error while loading shared libraries");
+            let good = done.status.code().is_some_and(|code| code <= 2) && !said.contains("panicked");
+            assert!(
+                good && !said.contains("(damaged)") || !loaded,
+                "{args} in {megabytes} MB: {:?}: {said}",
+                done.status
+            );
+        }
+        drop(home.run(&["rm", "i", "--yes"]));
+    }
+    assert_eq!(told(&home.run(&["verify", "m"])).0, Some(0));
+    assert_eq!(told(&home.run(&["run", "m", "hi", "--max-tokens", "1"])).0, Some(0));
+}
+
+/// A certificate that never ends.
+#[test]
+fn certificates_are_read_within_bounds() {
+    let home = Home::new();
+    let large = home.path().join("large.pem");
+    std::fs::File::create(&large).unwrap().set_len(4 << 30).unwrap();
+    for file in ["/dev/zero", large.to_str().unwrap()] {
+        let args = ["serve", &model(), "--port", "0", "--tls-cert", file, "--tls-key", file];
+        let (code, _, err) = told(&home.run(&args));
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(file), "{err}");
+    }
 }
 
 #[test]

@@ -70,6 +70,31 @@ fn equal_to_jinja_on_generated_templates() {
     assert!(different.is_empty(), "{} of {}:\n{}", different.len(), cases.len(), different.join("\n"));
 }
 
+/// In the test of a loop `loop` is that of the loop around it, and no loop gives it another value (Jinja 3.1.6).
+#[test]
+fn the_loop_of_a_test_is_the_one_around() {
+    let render = |source: &str| {
+        Template::new(source, "t").and_then(|template| template.render(&Vars::new())).map_err(|why| why.to_string())
+    };
+    for (source, wanted) in [
+        ("{% for x in [1, 2] %}{% for y in [1, 2] if loop.first %}{{ y }}{% endfor %}{% endfor %}", "12"),
+        ("{% for x in [1] %}{% for y in [1] if loop is defined %}{{ y }}{% endfor %}{% endfor %}", "1"),
+        ("{% for y in [1] if loop is defined %}{{ y }}{% endfor %}", ""),
+        ("{% set loop = 5 %}{% for y in [1] if loop == 5 %}{{ loop.index }}{% endfor %}{{ loop }}", "15"),
+        ("{% for x in [1] %}{% with loop = 3 %}{{ loop }}{% endwith %}{% endfor %}", "3"),
+    ] {
+        assert_eq!(render(source).as_deref(), Ok(wanted), "{source}");
+    }
+    for (source, wanted) in [
+        ("{% for y in [1] if loop.first %}{{ y }}{% endfor %}", "'loop' is undefined"),
+        ("{% for loop in [1] %}{% endfor %}", "can't assign"),
+        ("{% for a, loop in [[1, 2]] %}{% endfor %}", "can't assign"),
+        ("{% for a in [1] %}{% set loop = 1 %}{% endfor %}", "can't assign"),
+    ] {
+        assert!(render(source).is_err_and(|why| why.contains(wanted)), "{source}: {:?}", render(source));
+    }
+}
+
 fn with_user(text: &str) -> Vars {
     json!({"messages": [{"role": "user", "content": text}]}).as_object().unwrap().clone()
 }

@@ -36,6 +36,7 @@ pub(super) struct Examined {
 /// The state of the store.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Health {
+    #[serde(serialize_with = "crate::text::path")]
     pub(super) home: PathBuf,
     /// It cannot be seen what is there, and why.
     pub(super) unreadable: Option<String>,
