@@ -83,6 +83,7 @@ pub struct Capabilities {
 }
 
 const USER: &str = "question-7b1f";
+const LAST: &str = "last-word-7b1f";
 const SYSTEM: &str = "instruction-7b1f";
 const TOOL: &str = "tool_7b1f";
 
@@ -108,6 +109,7 @@ impl Template {
     pub fn capabilities(&self) -> Result<Capabilities> {
         let user = json!({"role": "user", "content": USER});
         let (content, plain) = self.content(&user)?;
+        self.keeps_all(content)?;
         let base: Vars =
             Vars::from_iter([("messages".to_owned(), Value::Array(content.of(std::slice::from_ref(&user))))]);
         let with = |name: &str, value: Value| {
@@ -144,13 +146,32 @@ impl Template {
             return Ok((Content::Text, prompt.clone()));
         }
         match render(Content::Parts) {
-            Ok(prompt) if holds(&prompt, USER) => Ok((Content::Parts, prompt)),
+            // A list that is printed as it is holds the words, too.
+            Ok(prompt) if holds(&prompt, USER) && !prompt.contains("'type'") => Ok((Content::Parts, prompt)),
             _ => {
                 as_text?;
-                Err(Error::input(self.place(), "a chat template that hands on what the user says", "one that drops it")
-                    .of(ErrorKind::NoTemplate)
-                    .hint("use `raw` to complete text as it is"))
+                Err(self.drops("one that drops it"))
             }
+        }
+    }
+
+    fn drops(&self, found: &str) -> Error {
+        Error::input(self.place(), "a chat template that hands on what the user says", found)
+            .of(ErrorKind::NoTemplate)
+            .hint("use `raw` to complete text as it is")
+    }
+
+    /// Refuses a template that cuts long questions. (One that answers single questions alone may know what it does.)
+    fn keeps_all(&self, content: Content) -> Result<()> {
+        let long = json!({"role": "user", "content": format!("{USER}{} {LAST}", " words".repeat(2000))});
+        let messages = Value::Array(content.of(&[long]));
+        let prompt = self.render(&Vars::from_iter([("messages".to_owned(), messages)]));
+        // Where that cannot be rendered nothing is lost without a word.
+        match prompt {
+            Ok(prompt) if !holds(&prompt, USER) || !holds(&prompt, LAST) => {
+                Err(self.drops("one that cuts long questions"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -306,7 +306,7 @@ fn writable(root: &Value, escapes: &str) -> Result<()> {
             format!("a {c} here, which a pattern there forbids"),
         );
     }
-    if asked(&|c| c < ' ' && !matches!(c, '\n' | '\r' | '\t' | '\u{8}' | '\u{c}')) {
+    if asked(&|c| c.is_ascii_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{8}' | '\u{c}')) {
         return refuse("texts without control characters but \\n, \\r, \\t, \\b and \\f", "another one");
     }
     Ok(())

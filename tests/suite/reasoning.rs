@@ -310,6 +310,16 @@ fn what_templates_can_do() {
     }
     assert_eq!(capabilities("parts").content, Content::Parts);
     assert_eq!(capabilities("folded-system").content, Content::Text);
+    for cuts in [
+        "{{ messages[0].content[:40] }}",
+        "{% for m in messages if m.content|length < 99 %}{{ m.content }}{% endfor %}",
+    ] {
+        let why = Template::new(cuts, "t").unwrap().capabilities().unwrap_err().to_string();
+        assert!(why.contains("cuts long questions"), "{cuts}: {why}");
+    }
+    // Of parts a part is no form of the words.
+    let slices = Template::new("{% for m in messages %}{{ m.content[:10] }}{% endfor %}", "t").unwrap();
+    assert!(slices.capabilities().is_err_and(|why| why.to_string().contains("drops")));
     let drops = Template::new("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "t").unwrap();
     assert_eq!(drops.capabilities().unwrap().system, Ignored);
 }

@@ -361,6 +361,21 @@ fn classes_of_control_characters_are_kept_to() {
     }
 }
 
+/// A character that cannot be written is refused, and not left out.
+#[test]
+fn constants_are_whole_or_refused() {
+    let grammars = grammars();
+    for schema in [
+        json!({"const": "b\u{7f}c"}),
+        json!({"enum": ["\u{7f}", "a\u{1}"]}),
+        json!({"type": "object", "properties": {"a\u{7f}": {}}}),
+        json!({"type": "string", "pattern": "^\\x7f$"}),
+    ] {
+        assert!(grammars.constraint(&Form::JsonSchema(schema.clone())).is_err(), "{schema}");
+    }
+    assert!(accepts(&grammars, &json!({"const": "\u{80}\u{9f}\u{2028}"}), "\"\u{80}\u{9f}\u{2028}\""));
+}
+
 /// What bounds no answer is no bound; whole numbers of any length are exact.
 #[test]
 fn numbers_of_a_schema_may_be_long() {
