@@ -14,6 +14,8 @@ mod gbnf;
 #[cfg(feature = "grammar")]
 mod grammar;
 #[cfg(feature = "grammar")]
+mod keywords;
+#[cfg(feature = "grammar")]
 mod multiples;
 #[cfg(feature = "grammar")]
 mod negate;

@@ -7,6 +7,7 @@
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
 //! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may be a few.
 
+use super::keywords::{SAME_VALUE, holds_data};
 use super::refusal::refuse;
 use super::{close, multiples, negate, pointer, rewrite};
 use crate::{Error, Result};
@@ -31,9 +32,6 @@ const WHITE_SPACE: &str = "( |\\n {0,10}|\\n\\t{0,4})?";
 /// What may follow a backslash. Without `u` every name and text is written in one way only, so that a name beside the
 /// declared ones cannot be one of them in disguise.
 const ESCAPES: &str = "nrbtf\\\"";
-
-/// The words under which a schema holds schemas that one and the same value has to fit.
-pub(super) const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 /// Makes a schema ready for the compiler, which leaves out what it does not know if it is `lenient`.
 ///
@@ -426,11 +424,6 @@ impl<'s> Look<'s> {
         above.remove(&place);
         Ok(count)
     }
-}
-
-/// Words whose value is data, not a schema.
-pub(super) fn holds_data(word: &str) -> bool {
-    matches!(word, "const" | "enum" | "default" | "examples")
 }
 
 /// Looks after the numbers of a schema and of those in it.
