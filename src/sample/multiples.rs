@@ -149,7 +149,7 @@ fn merged(root: &Value, map: &Map<String, Value>) -> Result<()> {
             below(value, &mut add);
         }
     });
-    if map.values().any(refers) {
+    if map.contains_key("$ref") || map.values().any(refers) {
         below(root, &mut add);
     }
     bounded(&[all])
