@@ -56,10 +56,20 @@ pub(super) fn threads(settings: &Settings) -> usize {
 const TRIED: &str = "threads.json";
 const MAX_TRIED_BYTES: u64 = 1 << 16;
 
+/// What a trial of numbers of threads found, kept.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Tried {
+    counts: ThreadCounts,
+    /// Other programs kept cores busy meanwhile: it holds as long as some do.
+    busy: bool,
+}
+
 /// The numbers of threads that these settings mean here; on mixed cores ([`Machine::mixed`]) a trial settles them.
 fn thread_counts(settings: &Settings) -> Result<ThreadCounts> {
+    let store = Store::of(settings).ok();
+    let busy = |threads| machine::busy(threads).is_some();
     if settings.threads().is_none()
-        && let Some(found) = tried(&Machine::read(), Store::of(settings).ok().as_ref(), predict::threads::try_counts)?
+        && let Some(found) = tried(&Machine::read(), store.as_ref(), busy, predict::threads::try_counts)?
     {
         let limited = |count: usize| if cool(settings) { count.div_ceil(2) } else { count };
         return Ok(ThreadCounts { decode: limited(found.decode), prefill: limited(found.prefill) });
@@ -68,10 +78,12 @@ fn thread_counts(settings: &Settings) -> Result<ThreadCounts> {
     Ok(ThreadCounts { decode: all, prefill: all })
 }
 
-/// The best numbers of threads on a machine of mixed cores, from the store or by a trial, which is kept there.
+/// The best numbers of threads on a machine of mixed cores, from the store or by a trial, which is kept there. What was found
+/// beside other programs is tried again without them.
 fn tried(
     machine: &Machine,
     store: Option<&Store>,
+    busy: impl Fn(usize) -> bool,
     try_counts: impl FnOnce(&[usize], Isa) -> Result<ThreadCounts>,
 ) -> Result<Option<ThreadCounts>> {
     let Some(numbers @ [fast, all]) = machine.mixed() else { return Ok(None) };
@@ -79,17 +91,15 @@ fn tried(
     let key = format!("{}, {}, {fast} of {all} cores", machine.cpu, isa.name());
     let known = Kept::in_store(store, TRIED, MAX_TRIED_BYTES);
     // A file that was written by hand may say anything.
-    if let Some(found) = known
-        .find(&key)
-        .filter(|found: &ThreadCounts| numbers.contains(&found.decode) && numbers.contains(&found.prefill))
-    {
-        return Ok(Some(found));
+    let possible = |found: ThreadCounts| numbers.contains(&found.decode) && numbers.contains(&found.prefill);
+    let before = known.find(&key).filter(|before: &Tried| possible(before.counts));
+    if let Some(before) = before.filter(|before| !before.busy || busy(all)) {
+        return Ok(Some(before.counts));
     }
-    let found = try_counts(&numbers, isa)?;
-    if machine::busy(all).is_none() {
-        known.keep(key, found);
-    }
-    Ok(Some(found))
+    let busy = busy(all);
+    let counts = try_counts(&numbers, isa)?;
+    known.keep(key, Tried { counts, busy });
+    Ok(Some(counts))
 }
 
 /// What a session was made with, for programs: what holds, wherever it was set.
@@ -284,14 +294,25 @@ mod tests {
             assert_eq!(counts, [2, 6]);
             Ok(found)
         };
-        assert_eq!(tried(&machine, Some(&store), asked).unwrap(), Some(found));
-        // As on a machine that is not busy, whatever this one is.
-        Kept::in_store(Some(&store), TRIED, MAX_TRIED_BYTES).keep(key.clone(), found);
         let never = |_: &[usize], _: Isa| -> Result<ThreadCounts> { unreachable!("it is known") };
-        assert_eq!(tried(&machine, Some(&store), never).unwrap(), Some(found));
-        let wrong = ThreadCounts { decode: 4000, prefill: 6 };
-        Kept::in_store(Some(&store), TRIED, MAX_TRIED_BYTES).keep(key, wrong);
-        assert_eq!(tried(&machine, Some(&store), asked).unwrap(), Some(found));
-        assert_eq!(tried(&Machine::default(), Some(&store), never).unwrap(), None);
+        let idle = |_: usize| false;
+        assert_eq!(tried(&machine, Some(&store), idle, asked).unwrap(), Some(found));
+        assert_eq!(tried(&machine, Some(&store), idle, never).unwrap(), Some(found));
+        let counts = ThreadCounts { decode: 4000, prefill: 6 };
+        Kept::in_store(Some(&store), TRIED, MAX_TRIED_BYTES).keep(key, Tried { counts, busy: false });
+        assert_eq!(tried(&machine, Some(&store), idle, asked).unwrap(), Some(found));
+        assert_eq!(tried(&Machine::default(), Some(&store), idle, never).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_tried_beside_other_programs_holds_as_long_as_they_run() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::at(home.path().to_path_buf());
+        let [few, all] = [2, 6].map(|n| ThreadCounts { decode: n, prefill: n });
+        let never = |_: &[usize], _: Isa| -> Result<ThreadCounts> { unreachable!("it is known") };
+        assert_eq!(tried(&mixed(), Some(&store), |_| true, |_, _| Ok(few)).unwrap(), Some(few));
+        assert_eq!(tried(&mixed(), Some(&store), |_| true, never).unwrap(), Some(few));
+        assert_eq!(tried(&mixed(), Some(&store), |_| false, |_, _| Ok(all)).unwrap(), Some(all));
+        assert_eq!(tried(&mixed(), Some(&store), |_| true, never).unwrap(), Some(all));
     }
 }

@@ -41,7 +41,7 @@ fn cores() -> (Vec<Core>, Vec<usize>, Vec<usize>) {
 fn performance_cores() -> Option<usize> {
     let asked =
         std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.perflevel0.physicalcpu"]).output().ok()?;
-    std::str::from_utf8(&asked.stdout).ok()?.trim().parse().ok().filter(|&cores| cores > 0)
+    told::number_of_cores(&asked.stdout)
 }
 
 #[cfg(not(target_os = "macos"))]

@@ -89,6 +89,12 @@ pub(super) fn numbered(cpus: &[usize], physical: usize, fast: Option<usize>) -> 
     cores.map(|(core, cpus)| Core { cpus: cpus.to_vec(), kind: kind(core) }).collect()
 }
 
+/// The number that `sysctl -n` says on a Mac, where there are such cores.
+#[cfg(any(target_os = "macos", test))]
+pub(super) fn number_of_cores(said: &[u8]) -> Option<usize> {
+    std::str::from_utf8(said).ok()?.trim().parse().ok().filter(|&cores| cores > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Machine;
@@ -184,5 +190,7 @@ mod tests {
         // What does not fit is nothing to fail on.
         assert_eq!((kinds(3, None).len(), kinds(0, Some(0)).len(), kinds(99, Some(99)).len()), (3, 1, 8));
         assert_eq!(numbered(&[], 4, None), []);
+        let said: [&[u8]; 5] = [b"4\n", b"0\n", b"", b"sysctl: unknown oid\n", b"\xff"];
+        assert_eq!(said.map(number_of_cores), [Some(4), None, None, None, None]);
     }
 }
