@@ -84,13 +84,17 @@ fn stop_texts_end_the_answer_before_them() {
     assert_eq!(cut.trim_end_matches('\n'), &whole[..whole.find(&stop).unwrap()]);
 }
 
+/// What a program reads is what the model wrote, control characters and all; a terminal gets signs of them
+/// (`names_of_others_steer_no_terminal`).
 #[test]
-fn no_output_ever_holds_control_characters() {
+fn a_piped_answer_is_the_answer() {
     let path = model("llama.gguf");
     let args =
         ["run", path.to_str().unwrap(), "ab", "--raw", "--temperature", "3", "--max-tokens", "200", "--seed", "1"];
-    let output = text(&run(&args, b"").stdout);
-    assert!(!output.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{output:?}");
+    let piped = String::from_utf8(run(&args, b"").stdout).unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&run(&[&args[..], &["--json"]].concat(), b"").stdout).unwrap();
+    assert_eq!(piped.strip_suffix('\n'), told["answer"].as_str());
+    assert!(piped.contains(|c: char| c.is_control() && c != '\n'), "{piped:?}");
 }
 
 #[test]

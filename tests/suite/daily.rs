@@ -166,7 +166,8 @@ fn names_of_others_steer_no_terminal() {
     let file = folder.join(format!("{evil}.gguf"));
     fs::copy(model("llama.gguf"), &file).unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
+        &["run", file, "ab", "--raw", "--temperature", "3", "--max-tokens", "200", "--seed", "1"],
         &["doctor", "--no-measure"],
         &["config", "path"],
         &["config", "show"],
@@ -183,7 +184,7 @@ fn names_of_others_steer_no_terminal() {
         let mut terminal = Terminal::start(command, 80);
         terminal.end();
         terminal.settle();
-        for odd in ["\x1b]", "\x07", "\x1b[2J", "\u{9b}", "\r\r", "\rm"] {
+        for odd in ["\x1b]", "\x07", "\x1b[2J", "\u{9b}", "\u{10}", "\u{17}", "\rm"] {
             assert!(!terminal.text.contains(odd), "{args:?}: {odd:?} in {:?}", terminal.text);
         }
     }
