@@ -188,7 +188,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("lookup_host", &[]),
     ("std::process::Command", &["src/platform/", "src/machine/", "src/store/net/"]),
     ("memmap2", &["src/gguf/"]),
-    ("WillNeed", &["src/gguf/map.rs"]),
+    ("WillNeed", &["src/gguf/map/mod.rs"]),
     ("ReadAhead", &["src/forward/ahead.rs", "src/forward/product.rs"]),
     ("gguf_rs", &["src/gguf/"]),
 ];

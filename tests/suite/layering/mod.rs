@@ -473,6 +473,24 @@ fn functions_that_systems_round_differently_are_libm_s() {
     assert_eq!(breach("fn f() { libm::logf(x); log(1) }"), None);
 }
 
+/// Files beside a folder of their name: a module that has files of its own is `mod.rs` in its folder.
+fn beside_their_folders(files: &[PathBuf]) -> Vec<&PathBuf> {
+    let has_folder = |file: &&PathBuf| {
+        let folder = file.with_extension("");
+        files.iter().any(|other| other.parent() == Some(&folder))
+    };
+    files.iter().filter(has_folder).collect()
+}
+
+#[test]
+fn modules_with_files_of_their_own_are_mod_rs() {
+    let folders = ["src", "tests/suite", "quant/src", "quant/tests"];
+    let files: Vec<PathBuf> = folders.iter().flat_map(|folder| sources(&root().join(folder))).collect();
+    assert_eq!(beside_their_folders(&files), Vec::<&PathBuf>::new());
+    let planted = ["a/mod.rs", "a/b.rs", "a/b/c.rs", "a/d.rs"].map(PathBuf::from);
+    assert_eq!(beside_their_folders(&planted), [Path::new("a/b.rs")]);
+}
+
 /// Every kind of breach that a test of lines would not see is seen.
 #[test]
 fn planted_breaches_are_found() {
