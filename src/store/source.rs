@@ -2,8 +2,12 @@
 
 use super::catalogue::{self, CatalogueEntry};
 use super::name;
-use super::net::http::HUB;
+use super::net::hub::{Repository, WantedFile};
+use crate::config::Settings;
 use crate::{Error, Result};
+
+/// The hub that `hf:` names refer to, unless the setting `hub` names another.
+pub(super) const HUB: &str = "https://huggingface.co";
 
 /// Where to fetch a model from.
 #[derive(Debug, Clone)]
@@ -16,28 +20,12 @@ pub(super) enum PullSource {
     Url(String),
 }
 
-/// A repository, and what is wanted of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Repository {
-    /// `organization/name`.
-    pub(super) repo: String,
-    /// Branch, tag or commit.
-    pub(super) revision: String,
-    pub(super) want: WantedFile,
-}
-
-/// Which files of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum WantedFile {
-    /// The best that 4 bits give.
-    Best,
-    /// The file with this quantization's name in its own.
-    Quant(String),
-    /// This path.
-    File(String),
-}
-
 const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
+
+/// The hub that these settings name, without a slash at the end.
+pub(super) fn hub_of(settings: &Settings) -> String {
+    settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
+}
 
 /// Reads `hf:org/repo[@revision][:QUANT]`, `[hf:]org/repo/path/file.gguf`, a URL (of the hub at `hub`, or any), or a
 /// name of the catalogue.

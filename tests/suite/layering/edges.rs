@@ -3,7 +3,7 @@
 /// Leaves that every module of `src` may use.
 pub const EVERYWHERE: &[&str] = &["error", "text", "units", "suggest"];
 
-/// Modules of `src`: formats and facts at the bottom, then weights, then computing, then what speaks with people.
+/// Modules of `src`, and rooms within them that have edges of their own: formats and facts at the bottom, then weights, then computing, then what speaks with people.
 pub const SRC: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("error", &[]),
@@ -43,7 +43,13 @@ pub const SRC: &[(&str, &[&str])] = &[
         ],
     ),
     ("describe", &["arch", "chat", "gguf", "kv", "sample", "shapes", "tokenizer"]),
-    ("store", &["config", "gguf", "interrupt", "platform"]),
+    // What calls out knows no store: only these leaves of it.
+    ("store::progress", &[]),
+    ("store::disk", &["platform"]),
+    ("store::hash", &["platform", "store::progress"]),
+    ("store::name", &["gguf"]),
+    ("store::net", &["platform", "store::disk", "store::hash", "store::name", "store::progress"]),
+    ("store", &["config", "gguf", "platform", "store::disk", "store::hash", "store::name", "store::net"]),
     ("perplexity", &["engine", "platform"]),
     ("server", &["chat", "describe", "engine", "platform", "sample", "tokenizer"]),
     (

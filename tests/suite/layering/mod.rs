@@ -70,27 +70,42 @@ fn all_files() -> Vec<File> {
 
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Which top-level module uses which (`given`: the module behind each name that the root gives), and a place for each.
-/// `tokki_quant` counts as a module; what names `crate` itself hides what it uses.
-fn edges_of(files: &[File], given: &[(String, Vec<String>)]) -> (Edges, BTreeMap<(String, String), String>) {
+/// The row of the list that a path from the crate's root on belongs to: that of a room within a room, or the module's.
+fn row(path: &[String], rooms: &[&str]) -> String {
+    let parts = (2..=path.len()).rev().map(|n| path[..n].join("::"));
+    parts.into_iter().find(|part| rooms.contains(&part.as_str())).unwrap_or_else(|| path[0].clone())
+}
+
+/// Which module uses which (`given`: the module behind each name that the root gives), and a place for each. Those of the
+/// crate's root count, and the `rooms` within them that have a row of their own; `tokki_quant` counts as a module; what names
+/// `crate` itself hides what it uses.
+fn edges_of(
+    files: &[File],
+    given: &[(String, Vec<String>)],
+    rooms: &[&str],
+) -> (Edges, BTreeMap<(String, String), String>) {
     let mut known: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.module.first()?.as_str())).collect();
     known.extend(["tokki_quant", "crate"]);
     let (mut edges, mut places) = (Edges::new(), BTreeMap::new());
     for file in files {
-        let Some(own) = file.module.first() else { continue };
+        if file.module.is_empty() {
+            continue;
+        }
+        let own = row(&file.module, rooms);
         let uses = edges.entry(own.clone()).or_insert_with(BTreeSet::new);
         let elsewhere = file.said.paths.iter().filter_map(|path| match path[0].as_str() {
-            "tokki_quant" => Some((&path[0], 1)),
+            "tokki_quant" => Some((&path[..], 1)),
             // The command, which is a crate of its own.
-            "tokki" => path.get(1).map(|name| (name, 1)),
+            "tokki" => path.get(1..).filter(|rest| !rest.is_empty()).map(|rest| (rest, 1)),
             _ => None,
         });
-        for (target, line) in file.said.uses.iter().map(|used| (&used.path[0], used.line)).chain(elsewhere) {
-            let behind = given.iter().find(|(name, _)| name == target).map_or(target, |(_, path)| &path[0]);
-            if known.contains(behind.as_str()) && behind != own {
-                uses.insert(behind.clone());
+        for (path, line) in file.said.uses.iter().map(|used| (&used.path[..], used.line)).chain(elsewhere) {
+            let behind = given.iter().find(|(name, _)| *name == path[0]).map_or(path, |(_, path)| path);
+            let behind_row = row(behind, rooms);
+            if known.contains(behind[0].as_str()) && behind_row != own {
+                uses.insert(behind_row.clone());
                 let place = || format!("{}:{line}", file.path.display());
-                places.entry((own.clone(), behind.clone())).or_insert_with(place);
+                places.entry((own.clone(), behind_row)).or_insert_with(place);
             }
         }
     }
@@ -139,7 +154,8 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 
 fn check(src: &Path, allowed: &[(&str, &[&str])], everywhere: &[&str]) {
     let given = given_by_root(&fs::read_to_string(src.join("lib.rs")).unwrap());
-    let (edges, places) = edges_of(&files(src), &given);
+    let rooms: Vec<&str> = allowed.iter().map(|(name, _)| *name).filter(|name| name.contains("::")).collect();
+    let (edges, places) = edges_of(&files(src), &given, &rooms);
     let wrong: Vec<String> = breaches(&edges, allowed, everywhere);
     let place = |text: &String| {
         let found = places.iter().find(|((from, to), _)| *text == format!("{from} may not use {to}"));
@@ -561,7 +577,16 @@ fn planted_breaches_are_found() {
     };
     let files = [file("engine", ""), file("kv", "use crate::Llm; fn f() { tokki_quant::x() }")];
     let given = [("Llm".to_owned(), vec!["engine".to_owned(), "Llm".to_owned()])];
-    assert_eq!(Vec::from_iter(&edges_of(&files, &given).0["kv"]), ["engine", "tokki_quant"]);
+    assert_eq!(Vec::from_iter(&edges_of(&files, &given, &[]).0["kv"]), ["engine", "tokki_quant"]);
+    let inner = |name: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec!["store".to_owned(), name.to_owned()],
+        said: said(source, &["store", name]),
+    };
+    let files = [inner("net", "use super::Store; use super::disk::free; use crate::store::net::x;"), inner("disk", "")];
+    let (rooms, _) = edges_of(&files, &[], &["store::net", "store::disk"]);
+    assert_eq!(Vec::from_iter(&rooms["store::net"]), ["store", "store::disk"]);
     let edges = |list: &[(&str, &str)]| {
         let mut edges = Edges::new();
         for (from, to) in list {
