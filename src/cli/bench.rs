@@ -1,8 +1,9 @@
 //! `tokki bench`: how fast a model runs here, beside what the machine can do at most.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::output;
-use crate::config::{MachineFlags, count};
+use crate::config::count;
 use crate::engine::{Session, not_generative};
 use crate::gguf::layout_name;
 use crate::predict::{measure, plan};

@@ -1,8 +1,9 @@
 //! The flags of every command that runs a model, and what they make.
 
+use super::flags::MachineFlags;
 use super::kept::Kept;
 use super::{output, progress};
-use crate::config::{MachineFlags, Settings};
+use crate::config::Settings;
 use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::gguf::{Gguf, RowLayout, layout_name};

@@ -1,8 +1,8 @@
 //! `tokki perplexity`: how well a model predicts a text, and how far it is from another model of the same vocabulary.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::output::{json, result, say};
-use crate::config::MachineFlags;
 use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,

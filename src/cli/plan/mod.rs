@@ -3,11 +3,12 @@
 mod suits;
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
 use super::standing::{self, Standings};
-use crate::config::{MachineFlags, Settings};
+use crate::config::Settings;
 use crate::describe::Description;
 use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, not_generative};
@@ -170,7 +171,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let Some(name) = &args.model else { return suits::run(&args.machine, args.json) };
     let subject = Subject::find(name, &settings)?;
     let elsewhere = !matches!(subject, Subject::File(_));
-    if elsewhere && args.machine.interleave == Some(true) {
+    if elsewhere && args.machine.get("interleave").is_some_and(|text| text == "true") {
         return Err(Error::usage(
             "--interleave arranges the weights of a model on this machine; of this one only the header is here.",
         ));

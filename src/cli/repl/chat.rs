@@ -1,8 +1,9 @@
 //! A running chat, and what can happen next in it.
 
+use super::super::flags::MachineFlags;
 use super::attach;
 use super::show::Sink;
-use crate::config::{MachineFlags, Settings, ThoughtView};
+use crate::config::{Settings, ThoughtView};
 use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, Turn, Wishes};
 use crate::sample::Form;
