@@ -162,8 +162,23 @@ pub const SYSTEM_ROOMS: &[&str] =
 pub const COMPUTE: &[&str] =
     &["src/arch/", "src/forward/", "src/model/", "src/kv/", "src/engine/", "src/sample/", "src/server/", "quant/src/"];
 
-/// Rooms that know words of mathematics, not of families.
-pub const NAMELESS: &[&str] = &["src/forward/", "src/kv/", "src/engine/", "src/model/", "src/predict/", "quant/src/"];
+/// Rooms that name a family, each with its reason. Everything else knows words of mathematics.
+pub const NAMED: &[(&str, &str)] = &[
+    ("src/arch/", "the table of architectures, and their facts"),
+    ("src/shapes/table.rs", "the table of published models' shapes"),
+    ("src/shapes/keys.rs", "a shape's file needs some tokenizer's name"),
+    ("src/sample/vendor.rs", "the table of recommended sampling"),
+    ("src/store/catalogue.rs", "the table of models that are known by a short name"),
+    ("src/store/source.rs", "an example of a name on the hub"),
+    ("src/cli/config.rs", "an example of settings for one model"),
+    ("src/tokenizer/", "tokenizers and pre-tokenizers are told by such names in files"),
+    ("src/chat/file.rs", "a tokenizer's name in files"),
+    ("src/server/common.rs", "a word that clients send for thoughts apart from the answer"),
+    ("src/testing/", "tiny models of each architecture"),
+];
+
+/// What is no family's name, though it has one in it: programs, and a unit.
+pub const NO_FAMILIES: &[&str] = &["llama.cpp", "llama-server", "llama_server", "YiB"];
 
 /// Names of architectures that are words of their own, too.
 pub const ALSO_WORDS: &[&str] = &["plm"];
