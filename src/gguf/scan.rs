@@ -24,7 +24,7 @@ const MAX_TENSORS: u64 = 1 << 17;
 /// Most values in one tensor; `MAX_TENSORS` of these still sum to a `u64`.
 const MAX_ELEMENTS: u64 = 1 << 46;
 /// Alignment of tensor data where the file does not say.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 /// Largest alignment.
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
