@@ -3,7 +3,9 @@
 use super::ask::{Ask, Input};
 use super::body::{self, Fields};
 use super::common;
-use super::error::{ApiError, Dialect};
+use super::dialect::Dialect;
+use super::doc::object;
+use super::error::ApiError;
 use super::events::named;
 use super::messages;
 use super::reply::{json as respond_json, note_ignored, note_warnings};
@@ -19,6 +21,42 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// How it tells errors.
+pub(super) const DIALECT: Dialect = Dialect {
+    error_name: "AnthropicError",
+    prefix: Some("/v1/messages"),
+    error,
+    schema: error_schema,
+    event: |error| named("error", error),
+    overloaded: Some(529),
+};
+
+fn error(error: &ApiError, request_id: &str) -> Value {
+    let kind = match error.status.as_u16() {
+        400 | 405 | 408 | 501 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 | 431 => "request_too_large",
+        429 => "rate_limit_error",
+        _ if error.is_overload() => "overloaded_error",
+        _ => "api_error",
+    };
+    let mut body = json!({ "type": kind, "message": error.message });
+    if let Some((name, details)) = error.extra.iter().find(|(name, _)| *name == "details") {
+        body[*name] = details.clone();
+    }
+    json!({ "type": "error", "error": body, "request_id": request_id })
+}
+
+fn error_schema() -> Value {
+    let error = object(&["type", "message"], json!({ "type": { "type": "string" }, "message": { "type": "string" } }));
+    object(
+        &["type", "error"],
+        json!({ "type": { "const": "error" }, "error": error, "request_id": { "type": "string" } }),
+    )
+}
 
 /// Who speaks.
 const ROLES: &[&str] = &["user", "assistant", "system"];
@@ -373,7 +411,7 @@ impl MessageStream {
 }
 
 impl EventWriter for MessageStream {
-    const DIALECT: Dialect = Dialect::Anthropic;
+    const DIALECT: &'static Dialect = &DIALECT;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {
@@ -431,6 +469,6 @@ impl EventWriter for MessageStream {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
-        super::events::error_event(Self::DIALECT, &self.request, error)
+        DIALECT.error_event(&self.request, error)
     }
 }

@@ -3,7 +3,8 @@
 use super::ask::{Ask, Input};
 use super::body::{Fields, is_off};
 use super::common;
-use super::error::{ApiError, Dialect};
+use super::dialect::{Dialect, OPENAI};
+use super::error::ApiError;
 use super::events::data;
 use super::infill::Fim;
 use super::models::Served;
@@ -340,7 +341,7 @@ impl CompletionStream {
 }
 
 impl EventWriter for CompletionStream {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {

@@ -2,7 +2,8 @@
 
 use super::super::common;
 use super::super::completion::{self, Pace};
-use super::super::error::{ApiError, Dialect};
+use super::super::dialect::{Dialect, OPENAI};
+use super::super::error::ApiError;
 use super::super::events::named;
 use super::super::messages;
 use super::super::request::{Progress, Running};
@@ -267,7 +268,7 @@ impl Made {
 }
 
 impl EventWriter for Made {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, _: &Running) -> String {
