@@ -1,6 +1,7 @@
 //! The words for feed-forwards: one for all tokens, or experts that a router picks.
 
 use super::norm::Norm;
+use super::role::GatedRoles;
 
 /// Elementwise function of a feed-forward: of its gate, or of its only product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,8 +140,8 @@ pub struct Experts {
     pub width: usize,
     /// Whether and where they have a gate.
     pub gate: Gate,
-    /// What their tensors' names end in: `_exps`.
-    pub suffix: &'static str,
+    /// Their matrices.
+    pub roles: GatedRoles,
     /// The elementwise function.
     pub act: Activation,
     /// How experts are chosen and weighted.

@@ -33,6 +33,7 @@ mod phi;
 mod pooling;
 mod qwen;
 mod refused;
+mod role;
 mod rope;
 mod rwkv;
 mod solar;
@@ -50,12 +51,13 @@ pub use mixers::{
     Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
 pub use norm::{Norm, NormKind};
+pub use role::{GatedRoles, Role};
 pub use spec::{
     Classifier, Embedding, End, Layer, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling,
     Skip, Spec, StreamSpec,
 };
 pub use table::{ARCHITECTURES, Family};
-pub use tensors::Tensor;
+pub use tensors::{Tensor, TensorPart};
 pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;

@@ -286,7 +286,7 @@ mod tests {
             used,
             width: 1,
             gate: crate::arch::Gate::Split,
-            suffix: "_exps",
+            roles: crate::arch::GatedRoles::EXPERTS,
             act: crate::arch::Activation::Silu,
             router: router(gating),
             shared: None,

@@ -1,5 +1,6 @@
 //! How much memory a session takes, from the shapes of what it holds.
 
+use crate::arch::Role;
 use crate::forward::scratch_bytes;
 use crate::kv::CacheShape;
 use crate::model::Model;
@@ -60,7 +61,7 @@ const WINDOW: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
 
 /// The file but for an embedding that is no head: of that a token meets one row.
 fn weights(model: &Model) -> u64 {
-    let own_head = model.gguf.tensor("output.weight").is_some();
+    let own_head = model.gguf.tensor(Role::Output.name()).is_some();
     let embedding = if own_head { model.embed.matrix_bytes() as u64 } else { 0 };
     model.gguf.file_bytes().saturating_sub(embedding)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use crate::arch::Role;
 use crate::error::FileAction;
 use crate::gguf::DType;
 use crate::gguf::write::Writer;
@@ -123,7 +124,7 @@ fn vector(plan: &Plan, tensor: &PlannedTensor, pools: &mut Pools) -> Vec<u8> {
     if tensor.name.ends_with("norm.weight") {
         return 1f32.to_le_bytes().repeat(values);
     }
-    if let (true, Some(factor)) = (tensor.name == "rope_freqs.weight", plan.shape.rope_divisors) {
+    if let (true, Some(factor)) = (tensor.role == Role::Divisors, plan.shape.rope_divisors) {
         let divisor = |i| llama3_divisor(i, values, plan.shape.rope_base, factor);
         return (0..values).flat_map(|i| divisor(i).to_le_bytes()).collect();
     }

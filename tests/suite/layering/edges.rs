@@ -186,6 +186,22 @@ pub const ALSO_WORDS: &[&str] = &["plm"];
 /// Names of families that are no architecture's. (RWKV is a recurrence as well.)
 pub const FAMILIES: &[&str] = &["mistral", "mixtral", "gpt", "kimi", "hermes", "yi"];
 
+/// Rooms that read tensors, or what is known of them, by their roles. (`arch` has their names; what a trace tells is named as
+/// other engines do.)
+pub const TENSORS_UNNAMED: &[&str] = &[
+    "src/model/",
+    "src/shapes/",
+    "src/predict/",
+    "src/describe/",
+    "src/kv/",
+    "src/engine/",
+    "src/sample/",
+    "src/chat/",
+    "src/store/",
+    "src/server/",
+    "src/cli/",
+];
+
 /// Words that stay in their rooms: a name, the beginning of a path, or with `*` the beginning of a name.
 pub const WORDS: &[(&str, &[&str])] = &[
     ("std::arch", &["quant/src/isa/"]),

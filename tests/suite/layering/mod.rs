@@ -446,6 +446,38 @@ fn architectures_are_named_by_rows_of_tables_alone() {
     }
 }
 
+/// Tensors are named once, by the table of their roles: what reads one names the role.
+#[test]
+fn tensors_are_named_by_their_roles() {
+    // Names with a mark in them; a word alone may mean anything.
+    let stems: BTreeSet<&str> =
+        tokki::arch::Role::ALL.iter().map(|role| role.stem()).filter(|stem| stem.contains(['_', '.'])).collect();
+    let spelled = |said: &Said| {
+        let is_stem = |word: &str| stems.iter().any(|stem| word == *stem || word.ends_with(&format!(".{stem}")));
+        let is_name = |word: &str| {
+            let bare = [".weight", ".bias", ".scale"].iter().find_map(|end| word.strip_suffix(end));
+            is_stem(word) || bare.is_some_and(is_stem)
+        };
+        let has_name =
+            |text: &&String| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).any(is_name);
+        said.texts.iter().find(has_name).cloned()
+    };
+    let files =
+        all_files().into_iter().filter(|file| edges::TENSORS_UNNAMED.iter().any(|room| file.inside.starts_with(room)));
+    let wrong: Vec<_> =
+        files.filter_map(|file| Some(format!("{} says {}", file.inside, spelled(&file.said)?))).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for source in [
+        "fn f() { scope.product(\"attn_q\") }",
+        "fn f() { gguf.tensor(\"blk.0.ffn_up.weight\") }",
+        "fn f() { format!(\"blk.{layer}.exp_probs_b.bias\") }",
+        "fn f() { m!(\"token_embd has no rows\") }",
+    ] {
+        assert!(spelled(&said(source, &[])).is_some(), "{source}");
+    }
+    assert_eq!(spelled(&said("fn f() { say(\"the output\") }", &[])), None);
+}
+
 /// What depends on how weights are stored is asked of the table of formats: only recipes of files, and what is tried before there
 /// is a model, name one.
 #[test]
