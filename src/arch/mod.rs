@@ -7,6 +7,7 @@
 //! `NAME.bias` that is added to its product; without an `output` matrix the head is the embedding.
 
 mod beside;
+mod bounds;
 mod change;
 mod check;
 mod cohere;
@@ -26,6 +27,7 @@ mod hunyuan;
 mod hybrid;
 mod hyperclovax;
 mod keys;
+mod list;
 mod llama;
 mod mixers;
 mod norm;
@@ -46,6 +48,7 @@ mod unused;
 mod tests;
 
 pub use feeds::{Activation, Dense, Experts, Feed, Ffn, Gate, Gating, Router, RouterInput, Shared, Stream};
+pub use list::{Tensor, TensorPart};
 pub use mixers::{
     Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
     Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
@@ -57,7 +60,6 @@ pub use spec::{
     Skip, Spec, StreamSpec,
 };
 pub use table::{ARCHITECTURES, Family};
-pub use tensors::{Tensor, TensorPart};
 pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;

@@ -1,51 +1,18 @@
 //! THE TENSOR LIST: every tensor of a specification with its shape. Weights are bound by it, files are checked against it,
 //! and tests make models of it.
 
-use super::feeds::{Dense, Experts, Feed, Ffn, Gate, RouterInput};
+use super::list::{List, Tensor};
 use super::mixers::{
     Attention, Delta, DeltaForm, GateSource, HeadNorm, HeadWeights, Latent, Mixer, Projection, ScoreBias, SsmForm,
     StateSpace, TimeMix, TimeMixForm, Values,
 };
-use super::norm::{Norm, NormKind};
-use super::role::{GatedRoles, Role};
+use super::role::Role;
 use super::spec::{Classifier, End, Layer, Output, Pooling, RopeFactors, Spec, StreamSpec};
-
-/// Which part of a linear map a tensor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TensorPart {
-    /// Its weights, or the only tensor of its role.
-    Weight,
-    /// What is added to the result.
-    Bias,
-    /// What the result is multiplied by.
-    Factor,
-}
-
-/// One tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// Its name in the file.
-    pub name: String,
-    /// What it, or what it belongs to, is for.
-    pub role: Role,
-    /// Which part of that it is.
-    pub part: TensorPart,
-    /// Its dimensions, the contiguous one first. Those of 1 may be left out in files.
-    pub shape: Vec<usize>,
-    /// The model can do without.
-    pub optional: bool,
-}
 
 impl Spec {
     /// Every tensor that is used; what is not in this list is not read.
     pub fn tensor_list(&self) -> Vec<Tensor> {
-        let mut list = List {
-            embd: self.embd,
-            blocks: self.blocks,
-            prefix: String::new(),
-            norm_biases: self.norm_biases,
-            tensors: Vec::new(),
-        };
+        let mut list = List::new(self.embd, self.blocks, self.norm_biases);
         list.ends(self);
         for layer in &self.layers {
             list.prefix = format!("{}.{}.", self.blocks, layer.block);
@@ -64,71 +31,7 @@ impl Spec {
     }
 }
 
-/// Collects tensors.
-struct List {
-    embd: usize,
-    /// Of all layers' names.
-    blocks: &'static str,
-    /// Of the layer's names.
-    prefix: String,
-    /// As in [`Spec`].
-    norm_biases: bool,
-    tensors: Vec<Tensor>,
-}
-
 impl List {
-    /// A tensor of this whole name.
-    fn push(&mut self, role: Role, name: String, shape: &[usize], optional: bool) {
-        self.tensors.push(Tensor { name, role, part: TensorPart::Weight, shape: shape.to_vec(), optional });
-    }
-
-    /// A tensor of the layer.
-    fn add(&mut self, role: Role, shape: &[usize]) {
-        self.push(role, format!("{}{}", self.prefix, role.name()), shape, false);
-    }
-
-    fn maybe(&mut self, role: Role, shape: &[usize]) {
-        self.push(role, format!("{}{}", self.prefix, role.name()), shape, true);
-    }
-
-    /// What a file may have beside the weights of a map.
-    fn beside(&mut self, role: Role, stem: &str, part: TensorPart, len: usize) {
-        let suffix = if part == TensorPart::Bias { "bias" } else { "scale" };
-        let name = format!("{}{stem}.{suffix}", self.prefix);
-        self.tensors.push(Tensor { name, role, part, shape: vec![len], optional: true });
-    }
-
-    /// The matrices of a product, `[cols, rows]` or `[cols, rows, count]`, with the factor of each and the bias that files
-    /// may have.
-    fn product(&mut self, role: Role, shape: &[usize]) {
-        self.add(role, shape);
-        self.companions(role, shape);
-    }
-
-    /// Factors and biases of the matrices of a product.
-    fn companions(&mut self, role: Role, shape: &[usize]) {
-        let (rows, count) = (shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1));
-        self.bias(role, rows * count);
-        self.beside(role, role.stem(), TensorPart::Factor, count);
-    }
-
-    fn bias(&mut self, role: Role, len: usize) {
-        self.beside(role, role.stem(), TensorPart::Bias, len);
-    }
-
-    /// The weights of a norm, which the specification names, and their biases.
-    fn norm_weights(&mut self, name: &str, kind: NormKind, shape: &[usize]) {
-        self.push(Role::Norm, format!("{}{name}.weight", self.prefix), shape, false);
-        if kind == NormKind::Layer || self.norm_biases {
-            self.beside(Role::Norm, name, TensorPart::Bias, shape.iter().product());
-        }
-    }
-
-    fn norm(&mut self, norm: Option<Norm>, len: usize) {
-        let Some(Norm { tensor: Some(name), kind, .. }) = norm else { return };
-        self.norm_weights(name, kind, &[len]);
-    }
-
     fn ends(&mut self, spec: &Spec) {
         let e = spec.embd;
         self.add(Role::TokenEmbd, &[e, spec.vocab]);
@@ -192,7 +95,7 @@ impl List {
             self.norm(norm, e);
         }
         for feed in &layer.feeds {
-            self.feed(feed);
+            feed.list(self);
         }
         for end in &layer.ends {
             match (end, per_layer) {
@@ -456,64 +359,6 @@ impl List {
                 for role in [Role::TimeMixKK, Role::TimeMixKA, Role::TimeMixRK] {
                     self.add(role, &[e]);
                 }
-            }
-        }
-    }
-
-    fn feed(&mut self, feed: &Feed) {
-        let e = self.embd;
-        self.norm(feed.norm, e);
-        match &feed.ffn {
-            Ffn::Dense(dense) => self.dense(dense),
-            Ffn::Experts(experts) => self.experts(experts),
-        }
-        self.norm(feed.post_norm, e);
-    }
-
-    /// The two or three matrices of a feed-forward of `width` that reads `len` values; `count` for experts.
-    fn gated(&mut self, roles: GatedRoles, gate: Gate, (len, width): (usize, usize), count: Option<usize>) {
-        let shape = |a: usize, b: usize| [Some(a), Some(b), count].into_iter().flatten().collect::<Vec<_>>();
-        match (gate, count) {
-            (Gate::Fused, Some(_)) => self.add(roles.gate_up, &shape(len, 2 * width)),
-            (Gate::Fused, None) => self.product(roles.gate_up, &shape(len, 2 * width)),
-            (Gate::Split, _) => {
-                self.product(roles.gate, &shape(len, width));
-                self.product(roles.up, &shape(len, width));
-            }
-            (Gate::None, _) => self.product(roles.up, &shape(len, width)),
-        }
-        self.product(roles.down, &shape(width, len));
-    }
-
-    fn dense(&mut self, dense: &Dense) {
-        self.gated(GatedRoles::DENSE, dense.gate, (self.embd, dense.width), None);
-        self.norm(dense.inner_norm, dense.width);
-        if dense.divisors {
-            self.add(Role::FfnActScales, &[dense.width]);
-        }
-    }
-
-    fn experts(&mut self, experts: &Experts) {
-        let e = self.embd;
-        let routed = experts.count * experts.router.per_group.max(1);
-        if matches!(experts.router.input, RouterInput::Rescaled { .. }) {
-            self.add(Role::FfnGateInp, &[e, routed]);
-            self.add(Role::FfnGateInpScale, &[e]);
-        } else {
-            self.product(Role::FfnGateInp, &[e, routed]);
-        }
-        if experts.router.selection_bias {
-            self.add(Role::ExpProbsB, &[experts.count]);
-        }
-        self.gated(experts.roles, experts.gate, (experts.latent.unwrap_or(e), experts.width), Some(experts.count));
-        if let Some(latent) = experts.latent {
-            self.product(Role::FfnLatentDown, &[e, latent]);
-            self.product(Role::FfnLatentUp, &[latent, e]);
-        }
-        if let Some(shared) = experts.shared {
-            self.gated(GatedRoles::SHARED, shared.gate, (e, shared.width), None);
-            if shared.weighted {
-                self.add(Role::FfnGateInpShexp, &[e, 1]);
             }
         }
     }
