@@ -115,9 +115,9 @@ fn positions(args: &BenchArgs) -> Result<usize> {
     if args.prompt == 0 && args.generate == 0 {
         return Err(Error::usage("There is nothing to measure: -p or -n has to be over 0."));
     }
-    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_CONTEXT);
+    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_PLANNED_CONTEXT);
     sum.ok_or_else(|| {
-        let (more, depth, most) = (args.prompt.max(args.generate), args.depth, plan::MAX_CONTEXT);
+        let (more, depth, most) = (args.prompt.max(args.generate), args.depth, plan::MAX_PLANNED_CONTEXT);
         Error::usage(format!("{more} positions after a --depth of {depth} are too many: {most} in all at most."))
     })
 }

@@ -47,7 +47,7 @@ impl Need {
     /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
     /// only a part of what is left beside the rest, so that nothing is pushed out by what comes later.
     pub fn window(&self, free: u64) -> usize {
-        (free.saturating_sub(self.anonymous()) / 4).clamp(*WINDOW.start(), *WINDOW.end()) as usize
+        (free.saturating_sub(self.anonymous()) / 4).clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end()) as usize
     }
 
     /// All of it.
@@ -57,7 +57,7 @@ impl Need {
 }
 
 /// See [`Need::window`].
-const WINDOW: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
+const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
 
 /// The file but for an embedding that is no head: of that a token meets one row.
 fn weights(model: &Model) -> u64 {

@@ -13,7 +13,7 @@ use super::request::{self, Progress, Running};
 use super::state::{Call, State};
 use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
-use crate::engine::{Finish, Llm, Stats};
+use crate::engine::{FinishReason, Llm, Stats};
 use crate::sample::Form;
 use axum::body::Body;
 use axum::http::Response;
@@ -59,15 +59,15 @@ fn error_schema() -> Value {
 }
 
 /// Who speaks.
-const ROLES: &[&str] = &["user", "assistant", "system"];
+const MESSAGE_ROLES: &[&str] = &["user", "assistant", "system"];
 
 /// Content blocks as one or more messages of the kind that templates read.
 fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -> Result<()> {
     let place = format!("messages[{index}]");
     let mut fields = Fields::of(message, &place)?;
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
-    if !ROLES.contains(&role.as_str()) {
-        return Err(messages::unknown_role(&fields, &role, ROLES));
+    if !MESSAGE_ROLES.contains(&role.as_str()) {
+        return Err(messages::unknown_role(&fields, &role, MESSAGE_ROLES));
     }
     let content = fields.take("content").unwrap_or_else(|| "".into());
     let blocks = match content {
@@ -349,7 +349,7 @@ fn usage(prompt: usize, cached: usize, output: usize) -> Value {
 fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
     match stats.finish {
         _ if calls => ("tool_use", None),
-        Some(Finish::Length | Finish::Context) => ("max_tokens", None),
+        Some(FinishReason::Length | FinishReason::Context) => ("max_tokens", None),
         _ if stats.stopped_by.is_some() => ("stop_sequence", stats.stopped_by.clone()),
         _ => ("end_turn", None),
     }

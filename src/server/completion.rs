@@ -12,7 +12,7 @@ use super::reply::{json as respond_json, note_ignored};
 use super::request::{self, Progress, Running, Whole};
 use super::state::{Call, State};
 use super::stream::{self, EventWriter};
-use crate::engine::{Finish, Llm, Logprob, Stats};
+use crate::engine::{FinishReason, Llm, Logprob, Stats};
 use crate::tokenizer::Special;
 use axum::body::Body;
 use axum::http::Response;
@@ -276,7 +276,7 @@ impl Head {
     /// The last object of a completion.
     fn last(&self, index: usize, content: &str, stats: &Stats, form: &Written) -> Value {
         let kind = match stats.finish {
-            Some(Finish::Length | Finish::Context) => "limit",
+            Some(FinishReason::Length | FinishReason::Context) => "limit",
             _ if stats.stopped_by.is_some() => "word",
             _ => "eos",
         };
@@ -287,7 +287,7 @@ impl Head {
             "stop": true,
             "stop_type": kind,
             "stopping_word": stats.stopped_by.clone().unwrap_or_default(),
-            "truncated": stats.finish == Some(Finish::Context),
+            "truncated": stats.finish == Some(FinishReason::Context),
             "has_new_line": content.contains('\n'),
             "model": self.model,
             "prompt": self.prompt,

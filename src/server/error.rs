@@ -137,7 +137,7 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        // Whoever asks is not to know where files lie.
+        // A client is not to know where files lie.
         let mut error = error.without_folders();
         if error.kind() == ErrorKind::NoTemplate {
             error = error.hint("/v1/completions goes on with a text as it is");

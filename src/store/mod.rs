@@ -363,7 +363,7 @@ pub fn default_model(progress: &dyn StoreProgress) -> Result<PathBuf> {
 
 /// The name that people know a model's file by: its name in the store it lies in, else the file's without its ending.
 pub fn name_of(file: &Path) -> String {
-    let folder = file.parent().filter(|folder| folder.join(manifest::FILE).is_file());
+    let folder = file.parent().filter(|folder| folder.join(manifest::MANIFEST_FILE).is_file());
     let name = folder.and_then(Path::file_name).or(file.file_stem());
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -20,7 +20,7 @@ pub(super) enum PullSource {
     Url(String),
 }
 
-const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
+const SOURCE_FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
 
 /// The hub that these settings name, without a slash at the end.
 pub(super) fn hub_of(settings: &Settings) -> String {
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
         // A server and a file, without what makes them an address.
         let server = text.split_once('/').is_some_and(|(host, _)| host.contains([':', '.']) && !host.starts_with('.'));
         let near = if server { format!("An address begins with https:// or http://: http://{text}") } else { near };
-        Error::usage(format!("{text:?} is none of {FORMS}. {near}"))
+        Error::usage(format!("{text:?} is none of {SOURCE_FORMS}. {near}"))
     };
     let is_url = text.starts_with("https://") || text.starts_with("http://");
     if is_url && text.contains(' ') && !text.chars().any(char::is_control) {

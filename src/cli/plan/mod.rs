@@ -52,7 +52,7 @@ pub(super) struct PlanArgs {
 }
 
 /// The caches that are compared.
-const KINDS: [KvKind; 2] = [KvKind::F16, KvKind::Q8];
+const CACHE_KINDS: [KvKind; 2] = [KvKind::F16, KvKind::Q8];
 
 /// One context and kind of cache.
 #[derive(serde::Serialize)]
@@ -233,7 +233,7 @@ fn probe_key(compute: &Compute) -> String {
 /// The caches that are compared: the one asked for, else those that are worth it.
 fn kinds(compute: &Compute) -> Vec<KvKind> {
     let asked = compute.settings.kv_type().and_then(|name| KvKind::by_name(&name));
-    asked.map_or(KINDS.to_vec(), |kind| vec![kind])
+    asked.map_or(CACHE_KINDS.to_vec(), |kind| vec![kind])
 }
 
 /// What is known without trying anything.
@@ -245,7 +245,7 @@ fn known(name: String, compute: &Compute) -> Report {
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    contexts.retain(|&context| context <= most.unwrap_or(plan::MAX_CONTEXT));
+    contexts.retain(|&context| context <= most.unwrap_or(plan::MAX_PLANNED_CONTEXT));
     let kinds = kinds(compute);
     let cases = || contexts.iter().flat_map(|&context| kinds.iter().map(move |&kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);

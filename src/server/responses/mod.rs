@@ -344,7 +344,7 @@ pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Bod
     let id = id_of(&call);
     let mut object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
     object["status"] = "cancelled".into();
-    // Nobody can ask for it any more: the work for one that is still made ends.
+    // No client can ask for it any more: the work for one that is still made ends.
     state.streams.stop(call.asker.owner, id, |number| made::last_event("response.cancelled", number, &object));
     state.stored.remove(call.asker.owner, id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// Streams that are kept.
 const MAX_STREAMS: usize = 64;
 /// How long a stream that has ended is kept.
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Kept streams, by owner and name.
 #[derive(Default)]
 pub(in super::super) struct Streams(Mutex<HashMap<(u64, String), Arc<KeptStream>>>);
@@ -127,7 +127,7 @@ impl Streams {
 
     pub(super) fn find(&self, owner: u64, name: &str) -> Option<Arc<KeptStream>> {
         let mut all = self.all();
-        all.retain(|_, kept| kept.written().ended.is_none_or(|(when, _)| when.elapsed() < KEPT));
+        all.retain(|_, kept| kept.written().ended.is_none_or(|(when, _)| when.elapsed() < KEPT_FOR));
         all.get(&(owner, name.to_owned())).cloned()
     }
 

@@ -248,7 +248,7 @@ fn transport_fault(host: &str, proxy: Option<&NamedProxy>, error: &ureq::Error) 
     let why = match proxy {
         None => why,
         Some(proxy) if why == UNKNOWN_HOST => format!("{proxy}, through which this goes, is not known here"),
-        Some(proxy) if why == REFUSED => format!("{proxy}, through which this goes, refuses the connection"),
+        Some(proxy) if why == CONNECTION_REFUSED => format!("{proxy}, through which this goes, refuses the connection"),
         Some(proxy) => format!("{} (this goes through {proxy})", why.lines().next().unwrap_or_default()),
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
@@ -260,7 +260,7 @@ fn transport_fault(host: &str, proxy: Option<&NamedProxy>, error: &ureq::Error) 
 const UNKNOWN_HOST: &str =
     "this server is not known here. Is there a network, and is the name right? (HTTPS_PROXY names a proxy)";
 
-const REFUSED: &str = "nothing answers there: the connection was refused";
+const CONNECTION_REFUSED: &str = "nothing answers there: the connection was refused";
 
 /// Why a server could not be reached, in a person's words.
 fn unreachable(why: &std::io::Error) -> String {
@@ -268,7 +268,7 @@ fn unreachable(why: &std::io::Error) -> String {
     match why.kind() {
         // The resolver's own errors have no kind.
         _ if text.contains("failed to lookup address") => UNKNOWN_HOST.to_owned(),
-        std::io::ErrorKind::ConnectionRefused => REFUSED.to_owned(),
+        std::io::ErrorKind::ConnectionRefused => CONNECTION_REFUSED.to_owned(),
         std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
             "there is no way to this server: is there a network?".to_owned()
         }

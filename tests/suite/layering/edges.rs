@@ -1,4 +1,4 @@
-//! THE LIST: what each module may use. Whoever needs one more thinks twice, and then adds it here.
+//! THE LIST: what each module may use. A module that needs one more is thought over twice, and then gets it here.
 
 /// Leaves that every module of `src` may use.
 pub const EVERYWHERE: &[&str] = &["error", "text", "units", "suggest"];
@@ -136,6 +136,12 @@ pub const CIRCLES_OF_QUANT: &[(&[&str], &str)] = &[];
 
 /// Names that are several types': the two that each system has its own of, of which one is compiled.
 pub const DOUBLED: &[&str] = &["Hangup", "Keyboard"];
+
+/// Names that are several constants': each dialect's own way to tell errors.
+pub const CONSTANTS: &[&str] = &["DIALECT"];
+
+/// The same of `quant`: the table of scales of each of two formats.
+pub const CONSTANTS_OF_QUANT: &[&str] = &["SCALES"];
 
 /// Dialects of the server that do not know each other. (`decisions` takes its input in the form of `responses`; what
 /// `completion` tells of speeds is told by others, too.)

@@ -112,7 +112,7 @@ fn edges_of(
     (edges, places)
 }
 
-/// What in `found` the list does not allow, and what of the list nobody needs.
+/// What in `found` the list does not allow, and what of the list no module needs.
 fn breaches(found: &Edges, allowed: &[(&str, &[&str])], everywhere: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (module, uses) in found {
@@ -266,6 +266,52 @@ fn a_name_that_leaves_its_file_is_one_type_s() {
     assert_eq!(doubled(&planted, &["Plan"]), [""; 0]);
     let hidden = [file("a", "#[cfg(test)]\npub struct Plan;"), file("b", "pub type Plan = u8;")];
     assert_eq!(doubled(&hidden, &["Plan"]), ["Plan is one type: take it off the list"]);
+}
+
+/// Names of constants that mean one thing in one file and another in another, but for those that are known.
+fn ambiguous(files: &[File], known: &[&str]) -> Vec<String> {
+    let mut meanings: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for file in files {
+        for (name, meaning) in file.said.constants.iter().filter(|(name, _)| name != "_") {
+            meanings.entry(name).or_default().entry(meaning).or_insert_with(|| file.module.join("::"));
+        }
+    }
+    meanings.retain(|_, homes| homes.len() > 1);
+    let new = meanings.iter().filter(|(name, _)| !known.contains(*name));
+    let homes = |homes: &BTreeMap<&str, String>| homes.values().cloned().collect::<Vec<_>>().join(" and in ");
+    let gone = known.iter().filter(|name| !meanings.contains_key(**name));
+    new.map(|(name, found)| format!("{name} means several things, in {}: give each a name of its own", homes(found)))
+        .chain(gone.map(|name| format!("{name} means one thing: take it off the list")))
+        .collect()
+}
+
+#[test]
+fn a_constant_s_name_has_one_meaning() {
+    for (folder, known) in [("src", edges::CONSTANTS), ("quant/src", edges::CONSTANTS_OF_QUANT)] {
+        let wrong = ambiguous(&files(&root().join(folder)), known);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+    let file = |module: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec![module.to_owned()],
+        said: said(source, &[module]),
+    };
+    let planted = |a, b| ambiguous(&[file("a", a), file("b", b)], &[]);
+    for (a, b) in [
+        ("const MAX: usize = 1 << 20;", "pub(crate) const MAX: usize = 4 << 20;"),
+        ("const COLUMNS: usize = 4;", "static COLUMNS: u64 = 4;"),
+    ] {
+        assert_eq!(planted(a, b).len(), 1, "{a} {b}");
+    }
+    for (a, b) in [
+        ("const MAX: usize = 8;", "const MAX: usize = 8;"),
+        ("const MAX: usize = 8;", "fn f() { const MAX: usize = 9; }"),
+        ("const MAX: usize = 8;", "#[cfg(test)]\nconst MAX: usize = 9;"),
+    ] {
+        assert_eq!(planted(a, b), [""; 0], "{a} {b}");
+    }
+    assert_eq!(ambiguous(&[], &["MAX"]), ["MAX means one thing: take it off the list"]);
 }
 
 /// The page of the architecture shows the same lists.
@@ -607,9 +653,9 @@ fn planted_breaches_are_found() {
     ] {
         assert!(paths(source).contains(&"crate".to_owned()), "{source}: {:?}", paths(source));
     }
-    let given = given_by_root("pub use engine::{Llm, Listener as Observer};\npub use crate::a::B;");
+    let given = given_by_root("pub use engine::{Llm, Watch as Observer};\npub use crate::a::B;");
     let given: Vec<_> = given.iter().map(|(name, path)| (name.as_str(), path.join("::"))).collect();
-    assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Listener".into()), ("B", "a::B".into())]);
+    assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Watch".into()), ("B", "a::B".into())]);
     let file = |module: &str, source: &str| File {
         path: PathBuf::new(),
         inside: String::new(),
