@@ -594,6 +594,18 @@ fn modules_with_files_of_their_own_are_mod_rs() {
     assert_eq!(beside_their_folders(&planted), [Path::new("a/b.rs")]);
 }
 
+/// Tests of the command start it by one launcher.
+#[test]
+fn the_command_is_started_in_one_place() {
+    let folder = root().join("tests/suite");
+    let starts =
+        |source: &str| source.contains(concat!("CARGO_BIN", "_EXE")) || source.contains(concat!("cargo", "_bin"));
+    for path in sources(&folder).into_iter().filter(|path| !path.ends_with("launch.rs")) {
+        assert!(!starts(&fs::read_to_string(&path).unwrap()), "{} starts the command itself", path.display());
+    }
+    assert!(starts(&fs::read_to_string(folder.join("launch.rs")).unwrap()), "it is elsewhere");
+}
+
 /// Every kind of breach that a test of lines would not see is seen.
 #[test]
 fn planted_breaches_are_found() {
