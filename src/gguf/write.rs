@@ -1,7 +1,5 @@
 //! Writes GGUF files: those of shapes, those that tests are made of, and, where asked byte by byte, invalid ones.
 
-use std::path::Path;
-
 use super::value::ValueKind;
 
 /// A GGUF file in the making. Nothing is checked.
@@ -112,27 +110,6 @@ impl Writer {
         self.array(name, ValueKind::I32, &elements)
     }
 
-    /// Adds an array of floats.
-    #[must_use]
-    pub fn f32s(self, name: &str, values: &[f32]) -> Self {
-        let elements: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
-        self.array(name, ValueKind::F32, &elements)
-    }
-
-    /// Adds an array of booleans.
-    #[must_use]
-    pub fn bools(self, name: &str, values: &[bool]) -> Self {
-        let elements: Vec<_> = values.iter().map(|&value| vec![value.into()]).collect();
-        self.array(name, ValueKind::Bool, &elements)
-    }
-
-    /// Adds a tensor with any bytes as its data.
-    #[must_use]
-    pub fn tensor(mut self, name: &str, shape: &[u64], kind: u32, data: Vec<u8>) -> Self {
-        self.tensors.push(FileTensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data, zeros: 0 });
-        self
-    }
-
     /// Adds a tensor of so many zeros.
     #[must_use]
     pub fn zeros(mut self, name: &str, shape: &[u64], kind: u32, zeros: u64) -> Self {
@@ -175,13 +152,5 @@ impl Writer {
             out.resize(out.len() + tensor.zeros as usize, 0);
         }
         out
-    }
-
-    /// Writes the file.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub fn write(&self, path: &Path) -> std::io::Result<()> {
-        std::fs::write(path, self.bytes())
     }
 }

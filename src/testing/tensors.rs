@@ -1,9 +1,40 @@
-//! Tensors of numbers, for files that tests are made of.
+//! What files that tests are made of have besides: more kinds of keys, and tensors of numbers.
 
-use crate::gguf::write::Writer;
+use crate::gguf::ValueKind;
+use crate::gguf::write::{FileTensor, Writer};
 use half::f16;
+use std::path::Path;
 
 impl Writer {
+    /// Adds an array of floats.
+    #[must_use]
+    pub fn f32s(self, name: &str, values: &[f32]) -> Self {
+        let elements: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
+        self.array(name, ValueKind::F32, &elements)
+    }
+
+    /// Adds an array of booleans.
+    #[must_use]
+    pub fn bools(self, name: &str, values: &[bool]) -> Self {
+        let elements: Vec<_> = values.iter().map(|&value| vec![value.into()]).collect();
+        self.array(name, ValueKind::Bool, &elements)
+    }
+
+    /// Adds a tensor with any bytes as its data.
+    #[must_use]
+    pub fn tensor(mut self, name: &str, shape: &[u64], kind: u32, data: Vec<u8>) -> Self {
+        self.tensors.push(FileTensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data, zeros: 0 });
+        self
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        std::fs::write(path, self.bytes())
+    }
+
     /// Adds an F32 tensor.
     #[must_use]
     pub fn tensor_f32(self, name: &str, shape: &[u64], values: &[f32]) -> Self {
