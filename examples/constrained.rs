@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use std::sync::Arc;
-use tokki::{Conversation, Form, Llm, Options, Part, Wishes};
+use tokki::{Conversation, Form, GenerateOptions, Llm, Options, Part};
 
 fn main() -> tokki::Result<()> {
     let model = std::env::args().nth(1).unwrap_or_else(|| "model.gguf".to_owned());
@@ -12,7 +12,7 @@ fn main() -> tokki::Result<()> {
     let form = Box::new(llm.constraint(&Form::json_schema(schema)?)?);
     let mut conversation = Conversation::open(llm, Options::default())?;
     conversation.say("Name a city in Korea and how many people live there.");
-    let turn = conversation.answer(&Wishes::default(), Some(form), &mut |_: &Part| Ok(()))?;
+    let turn = conversation.answer(&GenerateOptions::default(), Some(form), &mut |_: &Part| Ok(()))?;
     println!("{}", turn.answer);
     Ok(())
 }

@@ -114,7 +114,7 @@ pub fn beginnings(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// Edits of a good file's header: the first byte chooses it, then three bytes for a place and one for a value, again and
-/// again; a place behind the end cuts the file there.
+/// again; a place past the end cuts the file there.
 pub fn gguf_edited(data: &[u8]) {
     let Some((&which, edits)) = data.split_first() else { return };
     let (bytes, header) = &seeds()[which as usize % seeds().len()];

@@ -18,9 +18,9 @@ static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// The signal that asked a chat to leave. It stays, whatever answer ends at the same moment.
 static LEAVING: AtomicI32 = AtomicI32::new(0);
 /// A chat runs: Ctrl-C ends an answer, not the process.
-static CHAT: AtomicBool = AtomicBool::new(false);
+static IN_CHAT: AtomicBool = AtomicBool::new(false);
 /// A server listens: it has its own way to come to an end.
-static SERVER: AtomicBool = AtomicBool::new(false);
+static IN_SERVER: AtomicBool = AtomicBool::new(false);
 
 /// The flag that Ctrl-C sets. Commands that loop hand it to whatever has to stop.
 pub fn flag() -> &'static Arc<AtomicBool> {
@@ -39,11 +39,11 @@ pub fn by_key() {
 }
 
 fn received(signal: i32) {
-    if SERVER.load(Ordering::SeqCst) {
+    if IN_SERVER.load(Ordering::SeqCst) {
         return;
     }
     let before = SIGNAL.swap(signal, Ordering::SeqCst);
-    let chat = CHAT.load(Ordering::SeqCst);
+    let chat = IN_CHAT.load(Ordering::SeqCst);
     if chat && signal != SIGINT {
         leave(signal);
     }
@@ -108,12 +108,12 @@ pub fn exit_code() -> u8 {
 
 /// From now on Ctrl-C only raises the flag, which the chat takes down again: it ends an answer and keeps the chat.
 pub fn of_a_chat() {
-    CHAT.store(true, Ordering::SeqCst);
+    IN_CHAT.store(true, Ordering::SeqCst);
 }
 
 /// From now on signals are left to the server, which lets running answers end.
 pub fn of_a_server() {
-    SERVER.store(true, Ordering::SeqCst);
+    IN_SERVER.store(true, Ordering::SeqCst);
 }
 
 /// A chat was asked to leave by this signal: whatever runs in it stops. Two threads hear of it, in any order; to say it

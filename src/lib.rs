@@ -107,7 +107,7 @@ pub mod internals {
 pub use cli::main as command;
 
 pub use chat::Part;
-pub use engine::{Conversation, Listener as Observer, Llm, Options, Session, Wishes};
+pub use engine::{Conversation, GenerateOptions, Llm, Observer, Options, Session};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "grammar")]
 pub use sample::Form;

@@ -87,18 +87,26 @@ impl Threads {
     }
 }
 
+/// The instruction set that `TOKKI_ISA` names, else the best of this CPU.
+///
+/// # Errors
+/// When it names none that this CPU has.
+pub fn chosen_isa() -> Result<Isa> {
+    let Some(name) = std::env::var_os("TOKKI_ISA") else { return Ok(Isa::best()) };
+    let name = name.to_string_lossy();
+    Isa::by_name(&name).ok_or_else(|| {
+        let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+        Error::usage(format!("TOKKI_ISA={name} is no instruction set of this CPU. It has: {}.", names.join(", ")))
+    })
+}
+
 impl Pool {
     /// A pool of `threads >= 1` threads.
     ///
     /// # Errors
     /// When `TOKKI_ISA` names no instruction set of this CPU, or threads cannot be started.
     pub fn new(threads: usize) -> Result<Self> {
-        let isa = Isa::from_env().map_err(|_| {
-            let name = std::env::var("TOKKI_ISA").unwrap_or_default();
-            let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-            Error::usage(format!("TOKKI_ISA={name} is no instruction set of this CPU. It has: {}.", names.join(", ")))
-        })?;
-        Self::with_isa(threads, isa)
+        Self::with_isa(threads, chosen_isa()?)
     }
 
     /// A pool that uses this instruction set.

@@ -12,7 +12,7 @@ use tokki_quant::isa::Isa;
 use tokki_quant::matmul::matmul;
 use tokki_quant::matrix::{Matrix, interleave};
 use tokki_quant::share::Tile;
-use tokki_quant::testing::{Rng, activations, weights};
+use tokki_quant::testing::{Rng, activations, chosen_isa, weights};
 
 /// What is asked for.
 struct Wanted {
@@ -58,7 +58,7 @@ fn run(wanted: &Wanted, isa: Isa) -> Option<f32> {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (Some(wanted), Ok(isa)) = (wanted(&words), Isa::from_env()) else { return ExitCode::from(2) };
+    let (Some(wanted), Some(isa)) = (wanted(&words), chosen_isa()) else { return ExitCode::from(2) };
     match black_box(run(&wanted, isa)) {
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(2),

@@ -34,11 +34,11 @@ pub(crate) fn row_float<F: Float>(row: &[F::Block], x: &[&[f32]], out: &mut [f32
 }
 
 /// Columns that the portable kernels take at a time, so that a block is unpacked once for all of them.
-pub(crate) const COLUMNS: usize = 8;
+pub(crate) const MAX_COLUMNS: usize = 8;
 
-/// Products of one row of weights with up to [`COLUMNS`] rows of activations in blocks of 32.
+/// Products of one row of weights with up to [`MAX_COLUMNS`] rows of activations in blocks of 32.
 pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32<'_>], out: &mut [f32]) {
-    let (mut acc, mut macc) = ([0f32; COLUMNS], [0f32; COLUMNS]);
+    let (mut acc, mut macc) = ([0f32; MAX_COLUMNS], [0f32; MAX_COLUMNS]);
     for (b, block) in row.iter().enumerate() {
         let block = F::unpack(block);
         for (c, x) in x.iter().enumerate() {
@@ -54,9 +54,9 @@ pub(crate) fn row_32<F: Format32>(row: &[F::Block], x: &[ActRow32<'_>], out: &mu
     }
 }
 
-/// Products of one row of weights with up to [`COLUMNS`] rows of activations in blocks of 256.
+/// Products of one row of weights with up to [`MAX_COLUMNS`] rows of activations in blocks of 256.
 pub(crate) fn row_256<F: Format256>(row: &[F::Block], x: &[ActRow256<'_>], out: &mut [f32]) {
-    let (mut acc, mut macc) = ([0f32; COLUMNS], [0f32; COLUMNS]);
+    let (mut acc, mut macc) = ([0f32; MAX_COLUMNS], [0f32; MAX_COLUMNS]);
     for (b, block) in row.iter().enumerate() {
         let block = F::unpack(block);
         for (c, x) in x.iter().enumerate() {

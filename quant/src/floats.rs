@@ -14,7 +14,7 @@ use crate::isa::simd::{Kernel, LANES, Lanes};
 use crate::product::Product;
 
 /// Bytes of activations that a block of columns should not exceed.
-const COLUMNS: usize = 128 << 10;
+const MAX_ACTIVATION_BYTES: usize = 128 << 10;
 
 /// The product.
 pub(crate) fn product<F: Float>(isa: Isa, product: Product<'_, '_>) {
@@ -41,7 +41,7 @@ impl<'a, F: Float> Floats<'a, '_, F> {
     #[inline(always)]
     fn blocks<S: Lanes, const R: usize, const C: usize>(&mut self, s: S) {
         let n = self.0.cols.len();
-        let block = (COLUMNS / (4 * self.0.m.cols()).max(1)).max(1).next_multiple_of(C);
+        let block = (MAX_ACTIVATION_BYTES / (4 * self.0.m.cols()).max(1)).max(1).next_multiple_of(C);
         for first in (0..n).step_by(block) {
             let columns = first..n.min(first + block);
             let full = columns.len() / C * C;

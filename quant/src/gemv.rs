@@ -32,7 +32,7 @@ use crate::matrix::Matrix;
 use crate::share::Tile;
 
 /// Rows that share a pass over the columns at least: what is split is split between these.
-pub(crate) const ROWS: usize = 8;
+pub(crate) const STEP_ROWS: usize = 8;
 
 /// What is read after the rows of a step, or after a block of them: fetched line by line while the step goes on.
 #[derive(Clone, Copy)]

@@ -30,5 +30,6 @@ pub mod random;
 pub mod recurrent;
 pub mod share;
 pub mod team;
+#[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;

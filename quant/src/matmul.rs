@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Activations};
-use crate::dot::{self, COLUMNS};
+use crate::dot::{self, MAX_COLUMNS};
 use crate::dtype::Visitor;
 use crate::floats;
 use crate::formats::{Float, Format32, Format256, GROUP};
 use crate::gemm;
-use crate::gemv::{ROWS, Steps};
+use crate::gemv::{STEP_ROWS, Steps};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch_vectors;
 use crate::isa::simd::Kernel;
@@ -117,7 +117,7 @@ fn few_columns(isa: Isa, layout: RowLayout, product: Product<'_, '_>) {
     let Product { m, x, cols, rows, tile } = product;
     // More columns than a kernel takes pass over the same rows again: while those are still in the first-level cache.
     let unit = match layout {
-        RowLayout::Plain => ROWS,
+        RowLayout::Plain => STEP_ROWS,
         RowLayout::Interleaved => GROUP,
     };
     let once = together(layout, cols.len()) >= cols.len();
@@ -198,12 +198,12 @@ impl<'a, 't> Batch<'a, 't> {
         }
     }
 
-    /// The definition, row by row, with up to [`COLUMNS`] columns: calls `product(row, columns, results)`.
+    /// The definition, row by row, with up to [`MAX_COLUMNS`] columns: calls `product(row, columns, results)`.
     fn portable<X>(self, column: impl Fn(usize) -> X, product: impl Fn(&[u8], &[X], &mut [f32])) -> usize {
-        let columns: Vec<X> = (0..self.left().min(COLUMNS)).map(|i| column(self.cols.get(self.from + i))).collect();
+        let columns: Vec<X> = (0..self.left().min(MAX_COLUMNS)).map(|i| column(self.cols.get(self.from + i))).collect();
         let first = self.tile.rows().start;
         for r in self.rows {
-            let mut out = [0f32; COLUMNS];
+            let mut out = [0f32; MAX_COLUMNS];
             product(&self.m.plain_row(r), &columns, &mut out[..columns.len()]);
             for (c, out) in out.into_iter().enumerate().take(columns.len()) {
                 self.tile.col_mut(self.from + c)[r - first] = out;

@@ -10,14 +10,7 @@ fn lengths() -> impl Iterator<Item = usize> {
 
 /// Deterministic values in `-spread..spread`.
 fn values(seed: u64, n: usize, spread: f32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    (0..n).map(|_| next() * spread).collect()
+    crate::testing::Rng::new(seed).values(n, spread)
 }
 
 /// Values that break careless code.

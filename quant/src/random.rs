@@ -1,4 +1,4 @@
-//! Weights of random bits, for models that nobody trained: a block's scales are set so that its weights are as large as wanted.
+//! Weights of random bits, for untrained models: a block's scales are set so that its weights are as large as wanted.
 
 use crate::dtype::{DType, Visitor};
 use crate::formats::{Field, Float, Format, Format32, Format256};

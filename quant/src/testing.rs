@@ -14,6 +14,14 @@ pub fn for_each_isa(test: impl FnMut(Isa)) {
     Isa::available().into_iter().for_each(test);
 }
 
+/// The instruction set that `TOKKI_ISA` names, else the best; `None` where it names none of this CPU.
+pub fn chosen_isa() -> Option<Isa> {
+    match std::env::var("TOKKI_ISA") {
+        Ok(name) => Isa::by_name(&name),
+        Err(_) => Some(Isa::best()),
+    }
+}
+
 /// Calls `test` with every format.
 pub fn for_each_format(test: impl FnMut(DType)) {
     DType::ALL.iter().copied().for_each(test);
@@ -53,6 +61,11 @@ impl Rng {
         let bits = self.bits();
         let sum: f32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as f32 / 65536.0 - 0.5).sum();
         sum * 1.732
+    }
+
+    /// `n` numbers in `-spread..spread`.
+    pub fn values(&mut self, n: usize, spread: f32) -> Vec<f32> {
+        (0..n).map(|_| self.signed() * spread).collect()
     }
 
     /// `n` roughly normal numbers.

@@ -1,22 +1,11 @@
 //! What every specification has to satisfy, whatever the file said: sizes that can be computed with.
 
+use super::bounds::{MAX_CONTEXT, MAX_HEAD, MAX_TAPS, MAX_VOCAB, MAX_WIDTH, Wrong, scale, that, within};
 use super::{
-    Attention, Delta, Experts, Ffn, Layer, Mixer, Output, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec,
-    SsmForm, StateSpace, TimeMixForm, Values,
+    Attention, Delta, Layer, Mixer, Output, Projection, Rope, RopeScaling, ScoreBias, Skip, Spec, SsmForm, StateSpace,
+    TimeMixForm, Values,
 };
 use std::collections::HashSet;
-
-/// What was wanted, and what was found.
-type Wrong = (String, String);
-
-/// Longest head, embedding and feed-forward: far over any real model, low enough that products fit 64 bits easily.
-const MAX_WIDTH: usize = 1 << 22;
-const MAX_HEAD: usize = 1 << 12;
-const MAX_VOCAB: usize = 1 << 24;
-const MAX_CONTEXT: usize = 1 << 30;
-const MAX_EXPERTS: usize = 1 << 14;
-/// Positions that a short convolution sees; real ones see 3 or 4.
-const MAX_TAPS: usize = 64;
 
 /// Checks a specification.
 pub(super) fn check(spec: &Spec) -> Result<(), Wrong> {
@@ -103,24 +92,7 @@ fn check_layer(layer: &Layer, spec: &Spec) -> Result<(), Wrong> {
             }
         }
     }
-    layer.feeds.iter().try_for_each(|feed| match &feed.ffn {
-        Ffn::Dense(dense) => within("a feed-forward width", dense.width, MAX_WIDTH),
-        Ffn::Experts(experts) => check_experts(experts),
-    })
-}
-
-fn check_experts(experts: &Experts) -> Result<(), Wrong> {
-    within("a number of experts", experts.count, MAX_EXPERTS)?;
-    within("a number of experts per token, at most their number,", experts.used, experts.count)?;
-    within("an expert width", experts.width, MAX_WIDTH)?;
-    scale("expert_weights_scale", experts.router.scale)?;
-    within("a shared expert's width", experts.shared.map_or(1, |shared| shared.width), MAX_WIDTH)?;
-    within("a width of the space of experts", experts.latent.unwrap_or(1), MAX_WIDTH)?;
-    within("a number of experts that share one", experts.router.per_group, MAX_EXPERTS)?;
-    let (groups, kept) = experts.router.groups.unwrap_or((1, 1));
-    let (count, used) = (experts.count, experts.used);
-    let even = groups > 0 && count.is_multiple_of(groups) && kept <= groups && used <= count / groups * kept;
-    that(even, "groups that divide the experts and hold enough of them", format!("{kept} of {groups}"))
+    layer.feeds.iter().try_for_each(|feed| feed.ffn.check())
 }
 
 fn check_state_space(ssm: &StateSpace) -> Result<(), Wrong> {
@@ -191,19 +163,4 @@ fn check_attention(attn: &Attention, spec: &Spec) -> Result<(), Wrong> {
         that(fits, "as many rotated values as positional ones", rotated)?;
     }
     Ok(())
-}
-
-/// A factor that leaves numbers what they are: beyond these, products of ordinary ones overflow or vanish.
-fn scale(key: &str, found: f32) -> Result<(), Wrong> {
-    const MAX_FACTOR: f32 = 1e12;
-    let sane = (1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&found.abs());
-    that(sane, &format!("{key}, or what follows from it, of {:e} to {MAX_FACTOR:e}", 1.0 / MAX_FACTOR), found)
-}
-
-fn within(what: &str, found: usize, most: usize) -> Result<(), Wrong> {
-    that((1..=most).contains(&found), &format!("{what} of 1 to {most}"), found)
-}
-
-fn that(fine: bool, wanted: &str, found: impl ToString) -> Result<(), Wrong> {
-    if fine { Ok(()) } else { Err((wanted.to_owned(), found.to_string())) }
 }

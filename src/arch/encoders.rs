@@ -4,7 +4,7 @@
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
 use super::{
-    Activation, Classifier, Gate, Layer, NormKind, Output, Pairing, Pooled, Pooling, Projection, ScoreBias, Spec,
+    Activation, Classifier, Gate, Layer, NormKind, Output, Pairing, Pooled, Pooling, Projection, Role, ScoreBias, Spec,
     Window,
 };
 use crate::Result;
@@ -171,7 +171,7 @@ pub(super) fn t5(gguf: &Gguf) -> Result<Spec> {
         let Some(attn) = Layer::attention_mut(layer) else { continue };
         let block = if has(block, "attn_rel_b") { block } else { 0 };
         attn.bias = Some(ScoreBias::Buckets { buckets, block });
-        (attn.scale, attn.output, attn.proj) = (1.0, "attn_o", Projection::Split);
+        (attn.scale, attn.output, attn.proj) = (1.0, Role::AttnO, Projection::Split);
     }
     encoder(&keys, &mut spec)?;
     // Files say that it is causal, which holds for the decoder.

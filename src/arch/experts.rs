@@ -1,7 +1,7 @@
 //! Reads mixtures of experts: which layers have them, and how the router chooses and weighs.
 
 use super::keys::Keys;
-use super::{Activation, Dense, Experts, Ffn, Gate, Gating, Router, RouterInput, Shared, Spec};
+use super::{Activation, Dense, Experts, Ffn, Gate, GatedRoles, Gating, Router, RouterInput, Shared, Spec};
 use crate::Result;
 
 /// What a family says about its experts; the keys say the rest.
@@ -92,7 +92,7 @@ impl Keys<'_> {
                 used: used[index],
                 width,
                 gate: if facts.gated { split } else { Gate::None },
-                suffix: "_exps",
+                roles: GatedRoles::EXPERTS,
                 act: facts.act,
                 router: Router { selection_bias, ..router.clone() },
                 shared: self.shared(facts, width)?,

@@ -1,6 +1,9 @@
 //! The words for feed-forwards: one for all tokens, or experts that a router picks.
 
+use super::bounds::{MAX_EXPERTS, MAX_WIDTH, Wrong, scale, that, within};
+use super::list::List;
 use super::norm::Norm;
+use super::role::{GatedRoles, Role};
 
 /// Elementwise function of a feed-forward: of its gate, or of its only product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +72,15 @@ pub struct Feed {
     pub scale: f32,
 }
 
+impl Feed {
+    /// Its tensors.
+    pub(super) fn list(&self, list: &mut List) {
+        list.norm(self.norm, list.embd);
+        self.ffn.list(list);
+        list.norm(self.post_norm, list.embd);
+    }
+}
+
 /// Which state of the residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -90,6 +102,22 @@ pub enum Ffn {
 }
 
 impl Ffn {
+    /// Whether it can be computed.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        match self {
+            Self::Dense(dense) => within("a feed-forward width", dense.width, MAX_WIDTH),
+            Self::Experts(experts) => experts.check(),
+        }
+    }
+
+    /// Its tensors.
+    fn list(&self, list: &mut List) {
+        match self {
+            Self::Dense(dense) => dense.list(list),
+            Self::Experts(experts) => experts.list(list),
+        }
+    }
+
     /// What it is, if it is one for all tokens.
     pub fn dense(&self) -> Option<&Dense> {
         if let Self::Dense(dense) = self { Some(dense) } else { None }
@@ -139,8 +167,8 @@ pub struct Experts {
     pub width: usize,
     /// Whether and where they have a gate.
     pub gate: Gate,
-    /// What their tensors' names end in: `_exps`.
-    pub suffix: &'static str,
+    /// Their matrices.
+    pub roles: GatedRoles,
     /// The elementwise function.
     pub act: Activation,
     /// How experts are chosen and weighted.
@@ -212,4 +240,70 @@ pub enum RouterInput {
         /// Epsilon of that norm.
         eps: f32,
     },
+}
+
+/// The two or three matrices of a feed-forward of `width` that reads `len` values; `count` for experts.
+fn gated(list: &mut List, roles: GatedRoles, gate: Gate, (len, width): (usize, usize), count: Option<usize>) {
+    let shape = |a: usize, b: usize| [Some(a), Some(b), count].into_iter().flatten().collect::<Vec<_>>();
+    match (gate, count) {
+        (Gate::Fused, Some(_)) => list.add(roles.gate_up, &shape(len, 2 * width)),
+        (Gate::Fused, None) => list.product(roles.gate_up, &shape(len, 2 * width)),
+        (Gate::Split, _) => {
+            list.product(roles.gate, &shape(len, width));
+            list.product(roles.up, &shape(len, width));
+        }
+        (Gate::None, _) => list.product(roles.up, &shape(len, width)),
+    }
+    list.product(roles.down, &shape(width, len));
+}
+
+impl Dense {
+    fn list(&self, list: &mut List) {
+        gated(list, GatedRoles::DENSE, self.gate, (list.embd, self.width), None);
+        list.norm(self.inner_norm, self.width);
+        if self.divisors {
+            list.add(Role::FfnActScales, &[self.width]);
+        }
+    }
+}
+
+impl Experts {
+    fn check(&self) -> Result<(), Wrong> {
+        within("a number of experts", self.count, MAX_EXPERTS)?;
+        within("a number of experts per token, at most their number,", self.used, self.count)?;
+        within("an expert width", self.width, MAX_WIDTH)?;
+        scale("expert_weights_scale", self.router.scale)?;
+        within("a shared expert's width", self.shared.map_or(1, |shared| shared.width), MAX_WIDTH)?;
+        within("a width of the space of experts", self.latent.unwrap_or(1), MAX_WIDTH)?;
+        within("a number of experts that share one", self.router.per_group, MAX_EXPERTS)?;
+        let (groups, kept) = self.router.groups.unwrap_or((1, 1));
+        let (count, used) = (self.count, self.used);
+        let even = groups > 0 && count.is_multiple_of(groups) && kept <= groups && used <= count / groups * kept;
+        that(even, "groups that divide the experts and hold enough of them", format!("{kept} of {groups}"))
+    }
+
+    fn list(&self, list: &mut List) {
+        let e = list.embd;
+        let routed = self.count * self.router.per_group.max(1);
+        if matches!(self.router.input, RouterInput::Rescaled { .. }) {
+            list.add(Role::FfnGateInp, &[e, routed]);
+            list.add(Role::FfnGateInpScale, &[e]);
+        } else {
+            list.product(Role::FfnGateInp, &[e, routed]);
+        }
+        if self.router.selection_bias {
+            list.add(Role::ExpProbsB, &[self.count]);
+        }
+        gated(list, self.roles, self.gate, (self.latent.unwrap_or(e), self.width), Some(self.count));
+        if let Some(latent) = self.latent {
+            list.product(Role::FfnLatentDown, &[e, latent]);
+            list.product(Role::FfnLatentUp, &[latent, e]);
+        }
+        if let Some(shared) = self.shared {
+            gated(list, GatedRoles::SHARED, shared.gate, (e, shared.width), None);
+            if shared.weighted {
+                list.add(Role::FfnGateInpShexp, &[e, 1]);
+            }
+        }
+    }
 }

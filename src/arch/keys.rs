@@ -2,7 +2,7 @@
 
 use super::{
     Activation, Attention, Dense, Embedding, Feed, Ffn, Gate, Layer, Mixer, Norm, NormKind, Output, Pairing,
-    Projection, Residual, Rope, Spec, Stream, Values, Window,
+    Projection, Residual, Role, Rope, Spec, Stream, Values, Window,
 };
 use crate::gguf::{Gguf, MetaValue};
 use crate::{Error, ErrorKind, Result};
@@ -277,7 +277,7 @@ impl Attention {
             clamp: None,
             sinks: false,
             proj: Projection::Split,
-            output: "attn_output",
+            output: Role::AttnOutput,
             values: Values::Own,
             kv_of: None,
             gate: None,

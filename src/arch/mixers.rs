@@ -1,9 +1,9 @@
 //! What mixes positions: attention over the cache, or a state that each position updates.
 
 use super::norm::{Norm, NormKind};
+use super::role::Role;
 
 /// What mixes positions in a layer.
-#[expect(clippy::large_enum_variant, reason = "one per layer: a box would save nothing")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mixer {
     /// Attention over cached keys and values.
@@ -62,7 +62,7 @@ pub struct Attention {
     /// How queries, keys and values are made.
     pub proj: Projection,
     /// Tensor of the output product.
-    pub output: &'static str,
+    pub output: Role,
     /// Where values come from.
     pub values: Values,
     /// The layer whose keys and values are attended to, where they are not the layer's own.

@@ -7,6 +7,7 @@
 //! `NAME.bias` that is added to its product; without an `output` matrix the head is the embedding.
 
 mod beside;
+mod bounds;
 mod change;
 mod check;
 mod cohere;
@@ -26,6 +27,7 @@ mod hunyuan;
 mod hybrid;
 mod hyperclovax;
 mod keys;
+mod list;
 mod llama;
 mod mixers;
 mod norm;
@@ -33,6 +35,7 @@ mod phi;
 mod pooling;
 mod qwen;
 mod refused;
+mod role;
 mod rope;
 mod rwkv;
 mod solar;
@@ -45,17 +48,18 @@ mod unused;
 mod tests;
 
 pub use feeds::{Activation, Dense, Experts, Feed, Ffn, Gate, Gating, Router, RouterInput, Shared, Stream};
+pub use list::{Tensor, TensorPart};
 pub use mixers::{
     Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
     Projection, ScoreBias, ShortConv, SsmForm, StateSpace, Temperature, TimeMix, TimeMixForm, Values, Window,
 };
 pub use norm::{Norm, NormKind};
+pub use role::{GatedRoles, Role};
 pub use spec::{
     Classifier, Embedding, End, Layer, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling,
     Skip, Spec, StreamSpec,
 };
 pub use table::{ARCHITECTURES, Family};
-pub use tensors::Tensor;
 pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;

@@ -3,7 +3,9 @@
 
 use super::experts::{ExpertFacts, SharedWidth};
 use super::keys::Keys;
-use super::{Activation, Experts, Feed, Ffn, Gate, Gating, HeadWeights, Pairing, RouterInput, Spec, Stream};
+use super::{
+    Activation, Experts, Feed, Ffn, Gate, GatedRoles, Gating, HeadWeights, Pairing, RouterInput, Spec, Stream,
+};
 use crate::Result;
 use crate::gguf::Gguf;
 
@@ -111,9 +113,12 @@ pub(super) fn grovemoe(gguf: &Gguf) -> Result<Spec> {
     let scale = keys.f32("expert_group_scale")?.unwrap_or(1.0);
     for layer in &mut spec.layers {
         let Some(Ffn::Experts(experts)) = layer.feeds.first().map(|feed| &feed.ffn) else { continue };
-        let shape = gguf.tensor(&format!("blk.{}.ffn_up_chexps.weight", layer.block)).map(|tensor| &tensor.shape);
+        let shape = gguf
+            .tensor(&format!("blk.{}.{}", layer.block, GatedRoles::SMALL_EXPERTS.up.name()))
+            .map(|tensor| &tensor.shape);
         let Some(&[_, width, count]) = shape.map(Vec::as_slice) else { continue };
-        let mut small = Experts { width, count, suffix: "_chexps", gate: Gate::Split, ..experts.clone() };
+        let mut small =
+            Experts { width, count, roles: GatedRoles::SMALL_EXPERTS, gate: Gate::Split, ..experts.clone() };
         small.router.per_group = per_group;
         small.router.input = RouterInput::Before;
         let ffn = Ffn::Experts(small);

@@ -1,13 +1,14 @@
 //! Reads rotary embeddings: scaling, magnitude, and frequency divisors.
 
 use super::keys::Keys;
+use super::role::Role;
 use super::{Pairing, Rope, RopeFactors, RopeScaling};
 use crate::Result;
 
 /// Most values of a head that rotate, far over any real model.
 const MAX_DIMS: usize = 1 << 12;
 /// Tensor of divisors that hold for every context.
-const FREQS: &str = "rope_freqs.weight";
+const FREQS: &str = Role::RopeFreqs.name();
 /// How much of YaRN's ramp is used.
 const YARN_EXTRAPOLATION: &str = "rope.scaling.yarn_ext_factor";
 /// What multiplies attention under YaRN.
@@ -75,7 +76,7 @@ impl Keys<'_> {
         if self.gguf.tensor(FREQS).is_some() {
             return Some(RopeFactors::Fixed(FREQS.to_owned()));
         }
-        self.gguf.tensor("rope_factors_long.weight").map(|_| RopeFactors::ByContext { original })
+        self.gguf.tensor(Role::RopeFactorsLong.name()).map(|_| RopeFactors::ByContext { original })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::gguf::{DType, Gguf};
 
 /// Weight of the kept stream where the file has none.
-const KEPT: f32 = 0.8;
+const KEPT_WEIGHT: f32 = 0.8;
 
 pub(super) fn solar(gguf: &Gguf) -> Result<Spec> {
     let keys = Keys::new(gguf)?;
@@ -34,10 +34,10 @@ pub(super) fn solar(gguf: &Gguf) -> Result<Spec> {
 /// The first of the two weights in `bskcn_tv`: one tensor per layer, or one for all.
 fn kept_weight(gguf: &Gguf, block: usize) -> Result<f32> {
     let names = [format!("blk.{block}.bskcn_tv.weight"), "bskcn_tv.weight".to_owned()];
-    let Some(name) = names.into_iter().find(|name| gguf.tensor(name).is_some()) else { return Ok(KEPT) };
+    let Some(name) = names.into_iter().find(|name| gguf.tensor(name).is_some()) else { return Ok(KEPT_WEIGHT) };
     let view = gguf.view(&name)?;
     match (view.dtype(), view.bytes().first_chunk()) {
         (DType::F32, Some(bytes)) => Ok(f32::from_le_bytes(*bytes)),
-        _ => Ok(KEPT),
+        _ => Ok(KEPT_WEIGHT),
     }
 }

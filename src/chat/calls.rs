@@ -18,7 +18,7 @@ pub struct ToolCall {
 }
 
 /// THE TABLE: how calls begin, and how they are read from there on.
-const FORMS: &[(&str, Reader)] = &[
+const CALL_FORMS: &[(&str, Reader)] = &[
     ("<tool_call>", tagged),
     ("<|tool_call|>", array),
     ("[TOOL_CALLS]", bracketed),
@@ -50,7 +50,7 @@ impl Tools {
             "<|tool_call:args|>",
             "<|tool_call:end|>",
         ];
-        FORMS.iter().map(|(open, _)| *open).chain(INNER)
+        CALL_FORMS.iter().map(|(open, _)| *open).chain(INNER)
     }
 }
 
@@ -92,13 +92,13 @@ impl CallFinder {
             Some(None) => return String::new(),
             Some(Some(false)) | None => {}
         }
-        let found = FORMS.iter().filter_map(|(open, read)| self.held.find(open).map(|at| (at, *read)));
+        let found = CALL_FORMS.iter().filter_map(|(open, read)| self.held.find(open).map(|at| (at, *read)));
         if let Some((at, read)) = found.min_by_key(|(at, _)| *at) {
             let raw = self.held.split_off(at);
             self.raw = Some((raw, read));
             return self.show(usize::MAX);
         }
-        let keep = FORMS.iter().map(|(open, _)| open_end(&self.held, open)).max().unwrap_or(0);
+        let keep = CALL_FORMS.iter().map(|(open, _)| open_end(&self.held, open)).max().unwrap_or(0);
         let shown = self.held.len() - keep;
         self.show(shown)
     }
@@ -163,7 +163,7 @@ impl CallFinder {
 }
 
 /// Names of a call's members, which families choose: the tool's, and the arguments'.
-const NAMES: [&str; 3] = ["name", "function", "tool_name"];
+const NAME_FIELDS: [&str; 3] = ["name", "function", "tool_name"];
 const ARGUMENTS: [&str; 3] = ["arguments", "parameters", "input"];
 
 /// Whether a text that begins an answer is the beginning of a call without any mark: an object with members of a call, or a
@@ -182,7 +182,7 @@ fn begins_call(text: &str) -> Option<bool> {
             None => return (!rest.is_empty()).then_some(false),
         }
     }
-    let mut keys = NAMES.iter().chain(&ARGUMENTS).chain(&["type", "id"]);
+    let mut keys = NAME_FIELDS.iter().chain(&ARGUMENTS).chain(&["type", "id"]);
     match rest.split_once('"') {
         Some((key, _)) => Some(keys.any(|known| *known == key)),
         None => {
@@ -198,7 +198,7 @@ fn begins_call(text: &str) -> Option<bool> {
 /// A call from a JSON object.
 fn object(value: &Value, tools: &Tools) -> Option<ToolCall> {
     let value = if value["function"].is_object() { &value["function"] } else { value };
-    let name = NAMES.iter().find_map(|key| value[*key].as_str())?;
+    let name = NAME_FIELDS.iter().find_map(|key| value[*key].as_str())?;
     if !tools.has(name) {
         return None;
     }

@@ -64,7 +64,7 @@ use Mode::{Answer, Between, Call, Head, Reasoning, Start};
 const ANY: &[Mode] = &[Start, Reasoning, Answer, Call, Head, Between];
 
 /// The table. The first row that fits counts.
-static FORMATS: &[ThoughtFormat] = &[
+static THOUGHT_FORMATS: &[ThoughtFormat] = &[
     ThoughtFormat {
         name: "channels (analysis, commentary, final)",
         signs: &[&["<|channel|>", "<|message|>"]],
@@ -172,8 +172,8 @@ impl ThoughtFormat {
     pub(super) fn detect(template: &str, has_token: &dyn Fn(&str) -> bool, prompt: &str) -> Option<&'static Self> {
         let told =
             |format: &&ThoughtFormat| format.signs.iter().any(|signs| signs.iter().all(|sign| template.contains(sign)));
-        FORMATS.iter().find(told).or_else(|| {
-            let tags = FORMATS.iter().filter(|format| format.seed.is_empty());
+        THOUGHT_FORMATS.iter().find(told).or_else(|| {
+            let tags = THOUGHT_FORMATS.iter().filter(|format| format.seed.is_empty());
             tags.into_iter().find(|format| {
                 let (open, close) = (format.rules[0].0, format.rules[1].0);
                 prompt.trim_end().ends_with(open) || (has_token(open) && has_token(close) && format.rules.len() == 2)

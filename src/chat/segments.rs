@@ -32,7 +32,7 @@ pub struct Controls {
 }
 
 /// Variables that hold the model's own special tokens.
-const OWN: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
+const OWN_TOKENS: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
 /// Punctuation that stands in names of fields and roles, in JSON and in prose: marking it would change what templates do.
 const UNMARKED: &[char] = &['_', '-', '.', ',', ':', ';', '\'', '"', '\\', '/', '?', '!', '(', ')'];
 /// Where private characters are taken from: the first block of which no text has any.
@@ -166,7 +166,7 @@ impl<'a> Marker<'a> {
     fn mark_vars(&self, vars: &Vars, scheme: Scheme) -> Vars {
         let mark = |(name, value): (&String, &Value)| {
             let value =
-                if OWN.contains(&name.as_str()) { value.clone() } else { self.mark_value(value, scheme, false) };
+                if OWN_TOKENS.contains(&name.as_str()) { value.clone() } else { self.mark_value(value, scheme, false) };
             (name.clone(), value)
         };
         vars.iter().map(mark).collect()
@@ -279,10 +279,10 @@ impl<'a> Own<'a> {
             let value = self.vars.get(name).or_else(|| self.template.defaults().get(name));
             value.and_then(Value::as_str).is_some_and(|text| text.contains(control))
         };
-        let own = self.source.contains(control) || OWN.iter().any(|name| own_value(name)) || {
+        let own = self.source.contains(control) || OWN_TOKENS.iter().any(|name| own_value(name)) || {
             let blank = self.blank.get_or_insert_with(|| {
                 let vars = self.vars.iter().map(|(name, value)| {
-                    (name.clone(), if OWN.contains(&name.as_str()) { value.clone() } else { blank_value(value) })
+                    (name.clone(), if OWN_TOKENS.contains(&name.as_str()) { value.clone() } else { blank_value(value) })
                 });
                 self.template.render(&vars.collect()).unwrap_or_default()
             });

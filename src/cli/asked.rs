@@ -1,10 +1,11 @@
 //! What `tokki run` is asked: the model and the prompt, of arguments and of what is piped in.
 
+use super::flags::{ChatFlags, MachineFlags, SamplingFlags, ThinkingFlags};
 use super::layout::{self, LayoutFlag};
 use super::output;
 use super::progress::Bar;
 use super::waiting;
-use crate::config::{ChatFlags, MachineFlags, SamplingFlags, Settings, ThinkingFlags};
+use crate::config::Settings;
 use crate::gguf::Gguf;
 use crate::platform::input;
 use crate::store::{self, Store};

@@ -1,8 +1,9 @@
 //! `tokki bench`: how fast a model runs here, beside what the machine can do at most.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::output;
-use crate::config::{MachineFlags, count};
+use crate::config::count;
 use crate::engine::{Session, not_generative};
 use crate::gguf::layout_name;
 use crate::predict::{measure, plan};
@@ -114,9 +115,9 @@ fn positions(args: &BenchArgs) -> Result<usize> {
     if args.prompt == 0 && args.generate == 0 {
         return Err(Error::usage("There is nothing to measure: -p or -n has to be over 0."));
     }
-    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_CONTEXT);
+    let sum = args.depth.checked_add(args.prompt.max(args.generate)).filter(|&sum| sum <= plan::MAX_PLANNED_CONTEXT);
     sum.ok_or_else(|| {
-        let (more, depth, most) = (args.prompt.max(args.generate), args.depth, plan::MAX_CONTEXT);
+        let (more, depth, most) = (args.prompt.max(args.generate), args.depth, plan::MAX_PLANNED_CONTEXT);
         Error::usage(format!("{more} positions after a --depth of {depth} are too many: {most} in all at most."))
     })
 }

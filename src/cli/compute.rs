@@ -1,15 +1,16 @@
 //! The flags of every command that runs a model, and what they make.
 
+use super::flags::MachineFlags;
 use super::kept::Kept;
 use super::{output, progress};
-use crate::config::{MachineFlags, Settings};
+use crate::config::Settings;
 use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, Embedder, Options, Session};
 use crate::gguf::{Gguf, RowLayout, layout_name};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::Isa;
-use crate::parallel::Pool;
+use crate::parallel::{Pool, chosen_isa};
 use crate::predict::threads::ThreadCounts;
 use crate::predict::{self, plan};
 use crate::store::Store;
@@ -87,7 +88,7 @@ fn tried(
     try_counts: impl FnOnce(&[usize], Isa) -> Result<ThreadCounts>,
 ) -> Result<Option<ThreadCounts>> {
     let Some(numbers @ [fast, all]) = machine.mixed() else { return Ok(None) };
-    let isa = Isa::detect();
+    let isa = chosen_isa()?;
     let key = format!("{}, {}, {fast} of {all} cores", machine.cpu, isa.name());
     let known = Kept::in_store(store, TRIED, MAX_TRIED_BYTES);
     // A file that was written by hand may say anything.
@@ -288,7 +289,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let store = Store::at(home.path().to_path_buf());
         let found = ThreadCounts { decode: 2, prefill: 6 };
-        let key = format!("my CPU, {}, 2 of 6 cores", Isa::detect().name());
+        let key = format!("my CPU, {}, 2 of 6 cores", chosen_isa().unwrap().name());
         let machine = Machine { cpu: "my CPU".into(), ..mixed() };
         let asked = |counts: &[usize], _: Isa| {
             assert_eq!(counts, [2, 6]);

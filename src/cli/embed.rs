@@ -1,8 +1,8 @@
 //! `tokki embed`: vectors of texts.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::{lines, output};
-use crate::config::MachineFlags;
 use crate::engine::{Embedder, Pooling};
 use crate::error::FileAction;
 use crate::platform::output::{self as file, OutputFile};

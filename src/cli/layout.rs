@@ -22,9 +22,9 @@ pub(super) enum LayoutFlag {
 }
 
 /// From this gain on the other layout is worth it.
-const WORTH: f64 = 1.15;
+const MIN_GAIN: f64 = 1.15;
 /// Measured gains, by what they hold for.
-const FILE: &str = "layout.json";
+const GAINS_FILE: &str = "layout.json";
 const MAX_GAINS_BYTES: u64 = 1 << 16;
 
 impl LayoutFlag {
@@ -47,7 +47,7 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
     // Products for one token are what is compared.
     let threads = pool.few_threads();
     let key = format!("{dtype}, {}, {threads} threads, {}", pool.isa().name(), Machine::read().cpu);
-    let known = Kept::in_store(Some(&store), FILE, MAX_GAINS_BYTES);
+    let known = Kept::in_store(Some(&store), GAINS_FILE, MAX_GAINS_BYTES);
     let gain = match known.find(&key) {
         Some(gain) => gain,
         None => {
@@ -58,7 +58,7 @@ pub(super) fn pays(settings: &Settings, gguf: &Gguf) -> Result<bool> {
             gain
         }
     };
-    if gain < WORTH || !crate::store::has_room(&store.models_dir(), gguf.file_bytes()) {
+    if gain < MIN_GAIN || !crate::store::has_room(&store.models_dir(), gguf.file_bytes()) {
         return Ok(false);
     }
     say(&format!(

@@ -1,8 +1,8 @@
 //! `tokki logits`: the raw output of a model for given token ids.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::output;
-use crate::config::MachineFlags;
 use crate::engine::{Session, Trace};
 use crate::error::FileAction;
 use crate::platform::files::is_one_place;

@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod embed;
 mod export;
+mod flags;
 mod flow;
 mod history;
 mod import;
@@ -39,8 +40,8 @@ mod waiting;
 mod whole;
 mod words;
 
-use crate::config::GlobalFlags;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use flags::GlobalFlags;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ macro_rules! commands {
     ($($name:ident = $file:ident :: $args:ident,)+) => {
         #[derive(Subcommand, Debug)]
         enum Command {
-            $($name($file::$args),)+
+            $($name(Box<$file::$args>),)+
         }
 
         impl Command {
@@ -215,7 +216,7 @@ fn usage(said: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> crate::Result<()> {
-    crate::config::set_global_flags(cli.global);
+    crate::config::set_global_flags((*cli.global).clone());
     if !matches!(cli.command, Command::Config(_)) {
         // Likely typing errors, which would have no effect without a word.
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());

@@ -1,8 +1,8 @@
 //! `tokki perplexity`: how well a model predicts a text, and how far it is from another model of the same vocabulary.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::output::{json, result, say};
-use crate::config::MachineFlags;
 use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,
@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Tokens of a window where no --ctx is given: what published numbers are made with.
-const WINDOW: usize = 512;
+const DEFAULT_WINDOW: usize = 512;
 
 /// Measures how well a model predicts a text
 ///
@@ -88,7 +88,7 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
     let text = read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
     generates(&machine)?;
-    let windows = Windows::new(machine.settings.ctx().unwrap_or(WINDOW), args.stride)?;
+    let windows = Windows::new(machine.settings.ctx().unwrap_or(DEFAULT_WINDOW), args.stride)?;
     let tokenizer = Tokenizer::from_gguf(&machine.model.gguf)?;
     let mut tokens = tokenizer.encode_with_bos(&text, Special::Plain);
     check_length(&args.file, tokens.len(), windows)?;

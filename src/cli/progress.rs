@@ -3,9 +3,9 @@
 use super::output::say;
 use crate::machine::Machine;
 use crate::predict::plan;
-use crate::store::StoreProgress;
+use crate::store::{StopFlag, StoreProgress};
 use crate::units::show_bytes;
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -77,6 +77,10 @@ impl Bar {
 }
 
 impl StoreProgress for Bar {
+    fn stop(&self) -> StopFlag {
+        interrupt::flag().into()
+    }
+
     fn begin(&self, what: &str, total: u64, done: u64) {
         // ProgressBar::new draws nothing where stderr is no terminal.
         let bar = ProgressBar::new(total).with_message(what.to_owned());

@@ -1,9 +1,10 @@
 //! `tokki pull`: a model from the hub, a URL or the catalogue into the store.
 
+use super::flags::PullFlags;
 use super::layout::{self, LayoutFlag};
 use super::output::{result, say};
 use super::progress::Bar;
-use crate::config::{PullFlags, Settings};
+use crate::config::Settings;
 use crate::gguf::Gguf;
 use crate::store::{self, PullRequest, Store};
 use crate::{Error, Result};

@@ -1,8 +1,8 @@
 //! `tokki rerank`: scores of documents for a query.
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::{lines, output};
-use crate::config::MachineFlags;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, interrupt};
 use std::ffi::OsString;

@@ -55,8 +55,8 @@ pub(super) fn run(args: &RmArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what names a file that models were made of, or several of them: which one is meant, and whether the file is, nobody
-/// knows.
+/// Refuses what names a file that models were made of, or several of them: which one is meant, and whether the file is, is
+/// unknown.
 fn by_name(store: &Store, name: &str) -> Result<()> {
     let models = store.models()?;
     if models.iter().any(|entry| entry.name.eq_ignore_ascii_case(name)) {

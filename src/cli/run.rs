@@ -9,7 +9,7 @@ use super::turn::{constraint, empty, left_out, random_seed, thinking, timings};
 use crate::chat;
 use crate::config::Settings;
 use crate::engine::session_file::SessionFile;
-use crate::engine::{Conversation, Finish, Turn, Wishes};
+use crate::engine::{Conversation, FinishReason, GenerateOptions, Turn};
 use crate::platform::input;
 use crate::sample::{Constraint, Form};
 use crate::store;
@@ -96,7 +96,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     keeper.answered(&conversation, turn.is_cut())?;
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
-        Some(Finish::Interrupted) => Err(Error::Interrupted),
+        Some(FinishReason::Interrupted) => Err(Error::Interrupted),
         _ if turn.stats.ended_in_thought => {
             unfinished("the model ended inside its thought and had not begun to answer")
         }
@@ -295,13 +295,13 @@ fn thinking_of(settings: &Settings, conversation: &Conversation) -> chat::Thinki
     }
 }
 
-fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<Wishes> {
-    let mut wishes = Wishes {
+fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<GenerateOptions> {
+    let mut wishes = GenerateOptions {
         seed: random_seed(),
         stop: args.stop.clone(),
         thinking: thinking_of(settings, conversation),
         special: args.special,
-        ..Wishes::default()
+        ..GenerateOptions::default()
     };
     super::turn::take(&mut wishes, settings, conversation)?;
     Ok(wishes)
@@ -339,7 +339,7 @@ fn once(
     args: &RunArgs,
     settings: &Settings,
     conversation: &mut Conversation,
-    wishes: &Wishes,
+    wishes: &GenerateOptions,
     constraint: Option<Box<dyn Constraint>>,
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
@@ -381,14 +381,16 @@ fn once(
             output::say(&format!("tokki: {}", left_out(turn.left_out)));
         }
         match turn.stats.finish {
-            Some(Finish::Length) => {
+            Some(FinishReason::Length) => {
                 let most = wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
                 output::say(&format!(
                     "tokki: the answer was cut off at max_tokens{most} (--max-tokens): with more it goes on"
                 ));
             }
-            Some(Finish::Context) => output::say("tokki: the answer ends because the context is full (see --ctx)"),
-            Some(Finish::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
+            Some(FinishReason::Context) => {
+                output::say("tokki: the answer ends because the context is full (see --ctx)")
+            }
+            Some(FinishReason::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
                 output::say(&format!("tokki: {}", empty(wishes, &turn)));
             }
             _ => {}

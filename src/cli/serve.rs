@@ -1,9 +1,10 @@
 //! `tokki serve`: the HTTP server.
 
 use super::compute::Compute;
+use super::flags::{MachineFlags, SamplingFlags, ServerFlags, ThinkingFlags};
 use super::output;
 use crate::chat::Template;
-use crate::config::{Bytes, Item, MachineFlags, SamplingFlags, ServerFlags, Settings, ThinkingFlags};
+use crate::config::{Bytes, Item, Settings};
 use crate::engine::{DEFAULT_BATCH, DiskCache, Engine, EngineOptions, Llm, Pooling, SharedBudget, least_cache};
 use crate::gguf::Gguf;
 use crate::machine::Machine;
@@ -135,7 +136,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     thinking: ThinkingFlags,
     #[command(flatten)]
-    told: Box<ServerFlags>,
+    told: ServerFlags,
 }
 
 /// Flags of every command that answers many requests.
@@ -184,7 +185,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
             "An API key is empty. To serve without one, leave out --api-key and unset TOKKI_API_KEY.",
         ));
     }
-    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&*args.told);
+    let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&args.told);
     let options = ServerOptions {
         hosts: args.host.clone(),
         port: args.port,

@@ -6,7 +6,7 @@ use super::progress::PromptProgress;
 use crate::Result;
 use crate::chat::{Kind, Part};
 use crate::config::{Settings, ThinkingSetting, ThoughtView};
-use crate::engine::Listener;
+use crate::engine::Observer;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ pub(super) struct Show {
     paint: Paint,
     prompt: PromptProgress,
     last: Option<Kind>,
-    /// When a thought began that nobody sees, and the seconds that are told of it.
+    /// When a thought began that is not shown, and the seconds that are told of it.
     hidden: Option<(Instant, u64)>,
     ends_line: bool,
     /// Lays the answer out where a terminal shows it.
@@ -84,7 +84,7 @@ impl Show {
     }
 }
 
-impl Listener for Show {
+impl Observer for Show {
     fn prefill(&mut self, done: usize, total: usize) {
         self.prompt.show(done, total);
     }

@@ -4,7 +4,7 @@ use super::output;
 use crate::Result;
 use crate::chat::ThinkingMode;
 use crate::config::{Settings, ThinkingSetting};
-use crate::engine::{Conversation, Turn, Wishes};
+use crate::engine::{Conversation, GenerateOptions, Turn};
 use crate::sample::{Constraint, Form};
 use crate::units::show_rate;
 
@@ -25,7 +25,7 @@ pub(super) fn random_seed() -> u64 {
 }
 
 /// Takes from the settings what holds for each answer; without a seed there the one in `wishes` stays.
-pub(super) fn take(wishes: &mut Wishes, settings: &Settings, conversation: &Conversation) -> Result<()> {
+pub(super) fn take(wishes: &mut GenerateOptions, settings: &Settings, conversation: &Conversation) -> Result<()> {
     wishes.params = conversation.sampling(&settings.sampling())?.params();
     wishes.seed = settings.seed().unwrap_or(wishes.seed);
     wishes.max_tokens = settings.max_tokens();
@@ -43,7 +43,7 @@ pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box
 }
 
 /// Why there is no answer.
-pub(super) fn empty(wishes: &Wishes, turn: &Turn) -> &'static str {
+pub(super) fn empty(wishes: &GenerateOptions, turn: &Turn) -> &'static str {
     match wishes.stop.as_slice() {
         [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
         [] => "the model ended after its thought: its answer is empty",

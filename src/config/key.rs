@@ -1,6 +1,6 @@
 //! A setting's key: what it is called, where it is said, and which values it can have.
 
-use super::item;
+use super::item::{self, Item};
 use crate::sample::{Overrides, Parameter};
 use serde_json::{Value, json};
 
@@ -19,7 +19,48 @@ pub struct Key {
     pub kind: &'static str,
     /// From when on a change counts.
     pub counts: Counts,
+    /// Which settings a command takes together with it.
+    pub group: SettingGroup,
+    /// How help writes a value.
+    pub value: &'static str,
+    /// The letter of its flag.
+    pub short: Option<char>,
     pub(super) check: Check,
+}
+
+/// Which settings a command takes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingGroup {
+    /// Flags of every command.
+    Global,
+    /// How a model is run on this machine.
+    Machine,
+    /// How long an answer gets, and from which seed.
+    Answer,
+    /// What a conversation starts from.
+    Chat,
+    /// How much a reasoning model thinks.
+    Thinking,
+    /// How a server tells what it does.
+    Server,
+    /// How models are fetched.
+    Pull,
+    /// How the next token is chosen.
+    Sampling,
+}
+
+impl SettingGroup {
+    /// The heading of its flags in help, but for the command's own.
+    pub fn heading(self) -> Option<&'static str> {
+        match self {
+            Self::Global => Some("Global options"),
+            Self::Machine => Some("Machine"),
+            Self::Answer | Self::Sampling => Some("Sampling"),
+            Self::Chat | Self::Thinking => Some("Chat"),
+            Self::Server => None,
+            Self::Pull => Some("Network"),
+        }
+    }
 }
 
 /// From when on a setting's change counts, for who changes it while a model runs.
@@ -36,17 +77,40 @@ pub enum Counts {
 /// Whether a text can be a key's value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Check {
-    Text(fn(&str) -> Result<(), String>),
+    /// It writes the value as it is kept.
+    Text(fn(&str) -> Result<String, String>),
     Parameter(&'static Parameter),
 }
 
 impl Key {
     /// Whether it can have the value of this text; the error says what is wanted.
     pub(super) fn check(&self, text: &str) -> Result<(), String> {
+        self.read(text).map(drop)
+    }
+
+    /// The value of this text, as settings keep it.
+    ///
+    /// # Errors
+    /// What is wanted.
+    pub fn read(&self, text: &str) -> Result<String, String> {
         match self.check {
-            Check::Text(check) => check(text),
-            Check::Parameter(row) => check(row, text),
+            Check::Text(read) => read(text),
+            Check::Parameter(row) => check(row, text).map(|()| text.to_owned()),
         }
+    }
+
+    /// Other names that its flag has.
+    pub fn aliases(&self) -> impl Iterator<Item = &'static str> {
+        let keys: &[&str] = match self.check {
+            Check::Parameter(row) => row.keys,
+            Check::Text(_) => &[],
+        };
+        keys.iter().copied().filter(|key| *key != self.name)
+    }
+
+    /// Whether it is on where nothing but its name is said.
+    pub fn is_switch(&self) -> bool {
+        self.kind == <bool as Item>::KIND
     }
 
     /// A value that does no harm, as the file writes it: the default where that is one, else an ordinary choice.

@@ -1,41 +1,21 @@
 //! THE TABLE OF SETTINGS. A row gives the key (its flag is the same with `-`), the type, the environment variable, what
-//! holds when it is not set, and the values allowed. Groups become clap argument groups that commands flatten, and say from
-//! when on a change counts, for `/set`.
+//! holds when it is not set, how a value is written in help, and the values allowed. Groups say
+//! from when on a change counts, for `/set`.
 
 use super::item::{Bytes, Item, ThinkingSetting, ThoughtView, Threads};
-use super::key::{Check, Counts, Key};
-use super::values::{Flags, Settings};
+use super::key::{Check, Counts, Key, SettingGroup};
+use super::values::Settings;
 use crate::sample::PARAMETERS;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 macro_rules! settings {
     ($(
-        $(#[doc = $group_doc:literal])+
         $group:ident counts $counts:ident {$(
             $(#[doc = $doc:literal])+
-            $key:ident: $ty:ty = $env:literal, $default:literal, $check:expr, [$($arg:tt)*];
+            $key:ident $($short:literal)?: $ty:ty = $env:literal, $default:literal, $value:literal, $check:expr;
         )+}
     )+) => {
-        $(
-            $(#[doc = $group_doc])+
-            #[derive(Debug, Clone, Default)]
-            #[cfg_attr(feature = "cli", derive(clap::Args))]
-            pub struct $group {$(
-                $(#[doc = $doc])+
-                #[cfg_attr(feature = "cli", arg(long, value_parser = parse::$key, allow_negative_numbers = true, $($arg)*))]
-                pub $key: Option<$ty>,
-            )+}
-
-            impl Flags for $group {
-                fn overlay(&self, settings: &mut Settings) {$(
-                    if let Some(value) = &self.$key {
-                        settings.set_flag(stringify!($key), value.show());
-                    }
-                )+}
-            }
-        )+
-
         const OWN: &[Key] = &[$($(
             Key {
                 name: stringify!($key),
@@ -44,7 +24,10 @@ macro_rules! settings {
                 default: $default,
                 kind: <$ty as Item>::KIND,
                 counts: Counts::$counts,
-                check: Check::Text(|text| parse::$key(text).map(drop)),
+                group: SettingGroup::$group,
+                value: $value,
+                short: first(&[$($short)?]),
+                check: Check::Text(|text| parse::$key(text).map(|value| value.show())),
             },
         )+)+];
 
@@ -73,108 +56,83 @@ macro_rules! settings {
     };
 }
 
+const fn first<T: Copy>(of: &[T]) -> Option<T> {
+    match of {
+        [first, ..] => Some(*first),
+        [] => None,
+    }
+}
+
 settings! {
-    /// Flags of every command.
-    GlobalFlags counts Fetching {
+    Global counts Fetching {
         /// Directory that holds the models and unfinished downloads
-        home: PathBuf = "TOKKI_HOME", "the system's place for application data", any,
-            [global = true, value_name = "DIR", help_heading = "Global options"];
+        home: PathBuf = "TOKKI_HOME", "the system's place for application data", "DIR", any;
         /// Never touch the network
-        offline: bool = "TOKKI_OFFLINE", "false", any,
-            [global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-             default_missing_value = "true", help_heading = "Global options"];
+        offline: bool = "TOKKI_OFFLINE", "false", "BOOL", any;
     }
 
-    /// How a model is run on this machine.
-    MachineFlags counts AtStart {
+    Machine counts AtStart {
         /// Threads to compute with, at most one per CPU; `16!` means 16 whatever the machine has
-        threads: Threads = "TOKKI_THREADS", "physical cores that this process may use", |v| within(v.count, 1, 1024),
-            [short = 't', value_name = "N", help_heading = "Machine"];
+        threads 't': Threads = "TOKKI_THREADS", "physical cores that this process may use", "N", |v| within(v.count, 1, 1024);
         /// How hard the machine works: full, or cool, which computes on half of the cores and rests half of the time, for a
         /// laptop on battery
-        power: String = "TOKKI_POWER", "full", |v| one_of(v, POWER),
-            [value_name = "full|cool", help_heading = "Machine"];
+        power: String = "TOKKI_POWER", "full", "full|cool", |v| one_of(v, POWER);
         /// Tokens that the context holds
-        ctx: usize = "TOKKI_CTX", "8192, or less if the model was trained for less", |v| within(*v, 1, 1 << 24),
-            [short = 'c', value_name = "TOKENS", help_heading = "Machine"];
+        ctx 'c': usize = "TOKKI_CTX", "8192, or less if the model was trained for less", "TOKENS", |v| within(*v, 1, 1 << 24);
         /// Format of cached keys and values: f32, f16 or q8_0
-        kv_type: String = "TOKKI_KV_TYPE", "f16", |v| one_of(v, KV_TYPES),
-            [value_name = "TYPE", help_heading = "Machine"];
+        kv_type: String = "TOKKI_KV_TYPE", "f16", "TYPE", |v| one_of(v, KV_TYPES);
         /// Form that latent attention (DeepSeek) reads prompts in: expanded is faster for long ones, but gives up that
         /// reading and generating give the same bits
-        latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", |v| one_of(v, LATENT_FORMS),
-            [value_name = "FORM", help_heading = "Machine"];
+        latent_prefill: String = "TOKKI_LATENT_PREFILL", "absorbed", "FORM", |v| one_of(v, LATENT_FORMS);
         /// Read weights from the disk before they are used, so that it is never idle: on, off, or auto for models larger than
         /// the free memory
-        read_ahead: String = "TOKKI_READ_AHEAD", "auto", |v| one_of(v, READ_AHEAD),
-            [value_name = "WHEN", help_heading = "Machine"];
+        read_ahead: String = "TOKKI_READ_AHEAD", "auto", "WHEN", |v| one_of(v, READ_AHEAD);
         /// Put the weights in another order in memory before they are used: faster answers, for memory of their own and some
         /// seconds at the start
-        interleave: bool = "TOKKI_INTERLEAVE", "false", any,
-            [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-             help_heading = "Machine"];
+        interleave: bool = "TOKKI_INTERLEAVE", "false", "BOOL", any;
     }
 
-    /// How long an answer gets, and from which seed.
-    AnswerFlags counts Now {
+    Answer counts Now {
         /// Tokens to generate at most
-        max_tokens: usize = "TOKKI_MAX_TOKENS", "until the model ends or the context is full", any,
-            [value_name = "N", help_heading = "Sampling"];
+        max_tokens: usize = "TOKKI_MAX_TOKENS", "until the model ends or the context is full", "N", any;
         /// Seed of the random choice: the same seed gives the same text
-        seed: u64 = "TOKKI_SEED", "a new one each time", any,
-            [value_name = "N", help_heading = "Sampling"];
+        seed: u64 = "TOKKI_SEED", "a new one each time", "N", any;
     }
 
-    /// What a conversation starts from.
-    ChatFlags counts Now {
+    Chat counts Now {
         /// System message
-        system: String = "TOKKI_SYSTEM", "the model's own", any,
-            [value_name = "TEXT", help_heading = "Chat"];
+        system: String = "TOKKI_SYSTEM", "the model's own", "TEXT", any;
         /// What is seen of thoughts in a chat: show, hide or brief
-        thoughts: ThoughtView = "TOKKI_THOUGHTS", "show", any,
-            [value_name = "show|hide|brief", help_heading = "Chat"];
+        thoughts: ThoughtView = "TOKKI_THOUGHTS", "show", "show|hide|brief", any;
         /// When a chat no longer fits into the context: stop, or tail to leave out the oldest questions and read the rest
         /// again
-        overflow: String = "TOKKI_OVERFLOW", "stop", |v| one_of(v, OVERFLOW),
-            [value_name = "stop|tail", help_heading = "Chat"];
+        overflow: String = "TOKKI_OVERFLOW", "stop", "stop|tail", |v| one_of(v, OVERFLOW);
         /// Keep chats on this machine, for --continue and `tokki history`
-        history: bool = "TOKKI_HISTORY", "true", any,
-            [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-             help_heading = "Chat"];
+        history: bool = "TOKKI_HISTORY", "true", "BOOL", any;
     }
 
-    /// How much a reasoning model thinks.
-    ThinkingFlags counts Now {
+    Thinking counts Now {
         /// Thinking of reasoning models: on, off, at most so many tokens; or what is seen of it: show, hide, brief
-        thinking: ThinkingSetting = "TOKKI_THINKING", "the model's own", any,
-            [value_name = "on|off|N|...", help_heading = "Chat"];
+        thinking: ThinkingSetting = "TOKKI_THINKING", "the model's own", "on|off|N|...", any;
     }
 
-    /// How a server tells what it does.
-    ServerFlags counts AtStart {
+    Server counts AtStart {
         /// A line for every request when it has ended, which holds nothing of what was said: off, text or json
-        log: String = "TOKKI_LOG", "off", |v| one_of(v, LOG),
-            [value_name = "off|text|json"];
+        log: String = "TOKKI_LOG", "off", "off|text|json", |v| one_of(v, LOG);
         /// The line that a coding agent puts before its system prompt and changes with every request: drop it, so that the
         /// conversation is found in the cache, or keep it
-        billing_line: String = "TOKKI_BILLING_LINE", "drop", |v| one_of(v, BILLING_LINE),
-            [value_name = "drop|keep"];
+        billing_line: String = "TOKKI_BILLING_LINE", "drop", "drop|keep", |v| one_of(v, BILLING_LINE);
     }
 
-    /// How models are fetched.
-    PullFlags counts Fetching {
+    Pull counts Fetching {
         /// The hub that `hf:` names refer to
-        hub: String = "HF_ENDPOINT", "https://huggingface.co", |v| url(v),
-            [value_name = "URL", help_heading = "Network"];
+        hub: String = "HF_ENDPOINT", "https://huggingface.co", "URL", |v| url(v);
         /// A server that has the catalogue's files under their names; tried before the hub
-        mirror: String = "TOKKI_MIRROR", "none", |v| url(v),
-            [value_name = "URL", help_heading = "Network"];
+        mirror: String = "TOKKI_MIRROR", "none", "URL", |v| url(v);
         /// Connections to fetch a file with
-        connections: usize = "TOKKI_CONNECTIONS", "4", |v| within(*v, 1, 32),
-            [value_name = "N", help_heading = "Network"];
+        connections: usize = "TOKKI_CONNECTIONS", "4", "N", |v| within(*v, 1, 32);
         /// Bytes asked for at once; a broken download loses at most so much
-        part_size: Bytes = "TOKKI_PART_SIZE", "64M", |v| within(v.0, 1 << 16, 1 << 30),
-            [value_name = "BYTES", help_heading = "Network"];
+        part_size: Bytes = "TOKKI_PART_SIZE", "64M", "BYTES", |v| within(v.0, 1 << 16, 1 << 30);
     }
 }
 
@@ -188,6 +146,9 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         default: "the model's own",
         kind: kind(row.texts),
         counts: Counts::Now,
+        group: SettingGroup::Sampling,
+        value: row.value,
+        short: None,
         check: Check::Parameter(row),
     });
     let own = OWN.iter().map(|key| Key { ..*key });

@@ -1,25 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::item::Threads;
 use super::*;
-use clap::Parser;
-
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    machine: MachineFlags,
-    #[command(flatten)]
-    sampling: SamplingFlags,
-    #[command(flatten)]
-    chat: ChatFlags,
-    #[command(flatten)]
-    thinking: ThinkingFlags,
-    #[command(flatten)]
-    server: ServerFlags,
-    #[command(flatten)]
-    global: GlobalFlags,
-    #[command(flatten)]
-    pull: PullFlags,
-}
 
 fn load(file: Option<&str>, env: &[(&str, &str)]) -> Result<(tempfile::TempDir, Settings)> {
     let dir = tempfile::tempdir().unwrap();
@@ -44,8 +25,8 @@ fn flag_beats_environment_beats_file() {
     let file = "threads = 1\nctx = 100\ntemperature = 0.5\nkv_type = \"q8_0\"\n";
     let (_dir, settings) =
         load(Some(file), &[("TOKKI_CTX", "200"), ("TOKKI_THREADS", "2"), ("TOKKI_SEED", "")]).unwrap();
-    let command = Command::parse_from(["x", "--threads", "3", "--thinking", "512"]);
-    let settings = settings.with(&command.machine).with(&command.sampling).with(&command.chat).with(&command.thinking);
+    let given = |key: &'static str, text: &str| GivenFlags::from([(key, text.to_owned())]);
+    let settings = settings.with(&given("threads", "3")).with(&given("thinking", "512"));
     assert_eq!(
         (settings.threads(), settings.get("threads").unwrap().1),
         (Some(Threads { count: 3, forced: false }), &SettingOrigin::Flag)
@@ -85,28 +66,14 @@ fn values_that_do_not_fit_name_their_place() {
     );
 }
 
-/// Every row reaches the command line, the environment and the file under its own names.
+/// Every row has names of its own.
 #[test]
 fn the_table_is_whole() {
-    use clap::CommandFactory;
-    let command = Command::command();
     for (at, key) in KEYS.iter().enumerate() {
-        let flag = key.name.replace('_', "-");
-        let argument = command.get_arguments().find(|a| a.get_long() == Some(&flag));
-        let help = argument.unwrap_or_else(|| panic!("no flag --{flag}")).get_help().unwrap().to_string();
-        assert_eq!(help, key.help.trim(), "{flag}");
         assert!(key.env == format!("TOKKI_{}", key.name.to_uppercase()) || key.env == "HF_ENDPOINT");
         assert!(KEYS.iter().skip(at + 1).all(|other| other.name != key.name && other.env != key.env));
         assert!(!key.default.is_empty());
     }
-}
-
-#[test]
-fn switches_take_a_value_or_none() {
-    let offline = |args: &[&str]| Command::parse_from([&["x"], args].concat()).global.offline;
-    assert_eq!((offline(&[]), offline(&["--offline"]), offline(&["--offline=false"])), (None, Some(true), Some(false)));
-    assert!(Command::try_parse_from(["x", "--top-p", "2"]).is_err());
-    assert!(Command::try_parse_from(["x", "--kv-type", "q4"]).is_err());
 }
 
 #[test]

@@ -38,17 +38,14 @@ pub struct Settings {
     pub(super) laid: BTreeMap<&'static str, (SetValue, Option<SetValue>)>,
 }
 
-/// A group of flags that can be laid over settings.
-pub trait Flags {
-    /// Sets every key whose flag was given.
-    fn overlay(&self, settings: &mut Settings);
-}
+/// The values of flags that were given, by key, each as [`super::Key::read`] gave it.
+pub type GivenFlags = BTreeMap<&'static str, String>;
 
 impl Settings {
-    /// Lays a group of flags over these settings.
+    /// Lays flags over these settings.
     #[must_use]
-    pub fn with(mut self, flags: &dyn Flags) -> Self {
-        flags.overlay(&mut self);
+    pub fn with(mut self, flags: &GivenFlags) -> Self {
+        flags.iter().for_each(|(key, text)| self.set_flag(key, text.clone()));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::talk::{self, ChatTemplate, Sampling};
-use crate::arch::{self, RopeFactors, Spec};
+use crate::arch::{self, Role, RopeFactors, Spec};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -44,7 +44,8 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &E
             }
             found.problems.extend(tensors(gguf, spec));
             if spec.ropes.iter().any(|rope| matches!(rope.factors, Some(RopeFactors::Given(_)))) {
-                found.warnings.push("rope_freqs.weight is missing; the divisors of the family are used instead".into());
+                let name = Role::RopeFreqs.name();
+                found.warnings.push(format!("{name} is missing; the divisors of the family are used instead"));
             }
         }
         Err(error) => found.problems.push(error.to_string()),
@@ -112,7 +113,11 @@ fn tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
     }
     let tokens = gguf.array("tokenizer.ggml.tokens").ok().flatten().map_or(0, crate::gguf::Array::len);
     if tokens > spec.vocab {
-        problems.push(format!("{tokens} tokens, but token_embd has {} rows: one per token is needed", spec.vocab));
+        problems.push(format!(
+            "{tokens} tokens, but {} has {} rows: one per token is needed",
+            Role::TokenEmbd.stem(),
+            spec.vocab
+        ));
     }
     problems
 }

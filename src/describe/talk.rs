@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::chat::{SystemRole, Template, Thinking};
 use crate::gguf::Gguf;
-use crate::sample::{Facts, Overrides, SamplingSettings};
+use crate::sample::{FamilyFacts, Overrides, SamplingSettings};
 
 /// What a chat template can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ pub(super) fn template(gguf: &Gguf) -> Result<Option<ChatTemplate>> {
 /// Keys of a wrong type, or out of range.
 pub(super) fn sampling(gguf: &Gguf) -> Result<Vec<Sampling>> {
     let settings =
-        SamplingSettings::resolve(&Facts::from_gguf(gguf)?, &Overrides::from_gguf(gguf)?, &Overrides::default())?;
+        SamplingSettings::resolve(&FamilyFacts::from_gguf(gguf)?, &Overrides::from_gguf(gguf)?, &Overrides::default())?;
     let lines = settings.lines().into_iter();
     Ok(lines.map(|(name, value, origin)| Sampling { name, value, origin: origin.to_string() }).collect())
 }

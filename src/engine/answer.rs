@@ -71,7 +71,7 @@ impl Wanted {
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finish {
+pub enum FinishReason {
     /// The model ended its answer, or a stop text did.
     Stop,
     /// The limit of tokens was reached.
@@ -101,7 +101,7 @@ pub struct Stats {
     /// Seconds of generating.
     pub decode_s: f64,
     /// Why it ended; `None` while it runs.
-    pub finish: Option<Finish>,
+    pub finish: Option<FinishReason>,
     /// Why the thought was closed, in words, if it was not the model that did.
     pub thought_closed: Option<String>,
     /// The model ended, or was cut, inside its thought: there is no answer.
@@ -205,11 +205,11 @@ impl Answer {
             return Ok(None);
         }
         if self.wanted.max_tokens.is_some_and(|most| self.stats.tokens >= most) {
-            self.finish(Finish::Length);
+            self.finish(FinishReason::Length);
             return Ok(None);
         }
         if room == 0 {
-            self.finish(Finish::Context);
+            self.finish(FinishReason::Context);
             return Ok(None);
         }
         let thinking = self.wanted.splitter.is_thinking();
@@ -228,7 +228,7 @@ impl Answer {
                 // What is not a part of the answer has no probability in it.
                 self.chosen.pop_back();
             }
-            self.finish(Finish::Stop);
+            self.finish(FinishReason::Stop);
             return Ok(None);
         }
         self.count(token, thinking, given.is_some());
@@ -276,7 +276,7 @@ impl Answer {
     /// Ends the answer if it has as many tokens as it may have.
     pub fn end_at_limit(&mut self) {
         if self.wanted.max_tokens.is_some_and(|most| self.stats.tokens >= most) {
-            self.finish(Finish::Length);
+            self.finish(FinishReason::Length);
         }
     }
 
@@ -368,7 +368,7 @@ impl Answer {
                 self.emit(Kind::Answer, stop.clone());
             }
             self.stats.stopped_by = Some(stop);
-            self.finish(Finish::Stop);
+            self.finish(FinishReason::Stop);
             self.stats.form_incomplete |= takes_of_form;
         }
     }
@@ -389,13 +389,13 @@ impl Answer {
     }
 
     /// Ends the answer and releases what was held back.
-    pub fn finish(&mut self, why: Finish) {
+    pub fn finish(&mut self, why: FinishReason) {
         if self.is_finished() {
             return;
         }
         self.stats.finish = Some(why);
         self.stats.ended_in_thought = self.wanted.splitter.is_thinking();
-        let cut = matches!(why, Finish::Length | Finish::Context) || self.stats.stopped_by.is_some();
+        let cut = matches!(why, FinishReason::Length | FinishReason::Context) || self.stats.stopped_by.is_some();
         self.stats.form_incomplete = cut && !self.is_form_complete();
         // Half a character at the end is none.
         let _ = self.decoder.finish();

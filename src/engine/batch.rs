@@ -5,7 +5,7 @@ use super::scheduler::{MIN_PIECE, SHARED_PIECE, Scheduler};
 use std::time::Duration;
 use tokki_quant::attention::TILE;
 
-/// Longest piece of a prompt while nobody waits for a token; [`SHARED_PIECE`] while somebody does.
+/// Longest piece of a prompt while no sequence waits for a token; [`SHARED_PIECE`] while one does.
 const LONE_PIECE: Duration = Duration::from_millis(500);
 
 impl Scheduler {

@@ -1,6 +1,6 @@
 //! A conversation: messages, the template that turns them into a prompt, and the session that holds what was computed.
 
-use super::answer::{Finish, Stats, Wanted};
+use super::answer::{FinishReason, Stats, Wanted};
 use super::messages::THOUGHTS;
 use super::{Generation, Llm, Options, Prompt, Request, Session, messages};
 use crate::chat::{Capabilities, Kind, Part, SystemRole, ThinkingMode, ThoughtGuard, Vars};
@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 /// How answers are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub struct GenerateOptions {
     /// Parameters of the choice of tokens.
     pub params: Params,
     /// Seed of that choice.
@@ -48,12 +48,12 @@ pub struct Turn {
 impl Turn {
     /// Whether it ended before the model was done: it was stopped, or came to a limit.
     pub fn is_cut(&self) -> bool {
-        matches!(self.stats.finish, Some(Finish::Interrupted | Finish::Length | Finish::Context))
+        matches!(self.stats.finish, Some(FinishReason::Interrupted | FinishReason::Length | FinishReason::Context))
     }
 }
 
 /// What [`Conversation::answer`] tells its observer.
-pub trait Listener {
+pub trait Observer {
     /// `done` of `total` tokens of the prompt have been read.
     fn prefill(&mut self, done: usize, total: usize) {
         let _ = (done, total);
@@ -66,7 +66,7 @@ pub trait Listener {
 }
 
 /// A function that is told the pieces only.
-impl<F: FnMut(&Part) -> Result<()>> Listener for F {
+impl<F: FnMut(&Part) -> Result<()>> Observer for F {
     fn part(&mut self, part: &Part) -> Result<()> {
         self(part)
     }
@@ -120,9 +120,10 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`Conversation::answer`].
-    pub fn ask(&mut self, text: &str, listener: &mut dyn Listener) -> Result<Turn> {
+    pub fn ask(&mut self, text: &str, listener: &mut dyn Observer) -> Result<Turn> {
         self.say(text);
-        let wishes = Wishes { params: self.sampling(&Overrides::default())?.params(), ..Wishes::default() };
+        let wishes =
+            GenerateOptions { params: self.sampling(&Overrides::default())?.params(), ..GenerateOptions::default() };
         self.answer(&wishes, None, listener)
     }
 
@@ -201,7 +202,7 @@ impl Conversation {
     ///
     /// # Errors
     /// A template that refuses these messages, or has no switch for the wished thinking.
-    pub fn prompt(&self, wishes: &Wishes) -> Result<Prompt> {
+    pub fn prompt(&self, wishes: &GenerateOptions) -> Result<Prompt> {
         if self.raw {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
             let special = if wishes.special { Special::Parse } else { Special::Plain };
@@ -211,7 +212,7 @@ impl Conversation {
     }
 
     /// The prompt of a chat without the first `left_out` questions and what was answered to them.
-    fn prompt_without(&self, left_out: usize, wishes: &Wishes) -> Result<Prompt> {
+    fn prompt_without(&self, left_out: usize, wishes: &GenerateOptions) -> Result<Prompt> {
         let is = |message: &Value, role: &str| message["role"] == role;
         let mut questions = 0;
         let kept = self.messages.iter().filter(|message| {
@@ -226,7 +227,7 @@ impl Conversation {
     /// As [`Self::prompt`]; where the messages leave too little room for an answer, the oldest questions are left out until
     /// half of the context is free, so that it is not done again at every question. What is computed is what a fresh
     /// conversation of the rest would compute.
-    fn fitting_prompt(&mut self, wishes: &Wishes) -> Result<Prompt> {
+    fn fitting_prompt(&mut self, wishes: &GenerateOptions) -> Result<Prompt> {
         let prompt = self.prompt(wishes)?;
         let context = self.session.options().context;
         let room = wishes.max_tokens.unwrap_or(usize::MAX).min(context / 4);
@@ -253,7 +254,7 @@ impl Conversation {
 
     /// Positions of the context that the messages so far take: what was computed for them, or will be where other messages
     /// were.
-    pub fn used(&self, wishes: &Wishes) -> usize {
+    pub fn used(&self, wishes: &GenerateOptions) -> usize {
         if self.messages.iter().all(|message| message["role"] == "system") {
             return 0;
         }
@@ -272,9 +273,9 @@ impl Conversation {
     /// then as before.
     pub fn answer(
         &mut self,
-        wishes: &Wishes,
+        wishes: &GenerateOptions,
         constraint: Option<Box<dyn Constraint>>,
-        listener: &mut dyn Listener,
+        listener: &mut dyn Observer,
     ) -> Result<Turn> {
         let Prompt { tokens: prompt, splitter, .. } = self.fitting_prompt(wishes)?;
         let wanted = Wanted {

@@ -29,9 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokki_quant::attention::TILE;
 
-const MAGIC: &[u8; 8] = b"TOKKIPAG";
+const PAGE_MAGIC: &[u8; 8] = b"TOKKIPAG";
 const PAGES_VERSION: u32 = 1;
-const DIGEST: usize = 32;
+const DIGEST_LEN: usize = 32;
 /// Bytes before the page.
 const HEAD: usize = 16 + 4 * TILE;
 /// What the files of pages end in.
@@ -62,21 +62,21 @@ struct Entry {
 }
 
 /// Folders that this process uses.
-static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static OWN_FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// One of them, for as long as this lives.
 struct Own(PathBuf);
 
 impl Own {
     fn take(folder: &Path) -> Option<Self> {
-        let new = OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+        let new = OWN_FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         new.then(|| Self(folder.to_owned()))
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        OWN_FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
@@ -156,7 +156,7 @@ impl Disk {
     /// Bytes of a file, with the recurrent state or without.
     fn length(&self, state: bool) -> u64 {
         let state = if state { self.shape.state_bytes() } else { 0 };
-        (HEAD + self.shape.page_bytes() + state + DIGEST) as u64
+        (HEAD + self.shape.page_bytes() + state + DIGEST_LEN) as u64
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -203,7 +203,7 @@ impl Disk {
         let values = state.map_or(&[][..], |state| state.values());
         let written = (|| {
             let mut head = Vec::with_capacity(HEAD);
-            head.extend_from_slice(MAGIC);
+            head.extend_from_slice(PAGE_MAGIC);
             head.extend_from_slice(&PAGES_VERSION.to_le_bytes());
             head.extend_from_slice(&(values.len() as u32).to_le_bytes());
             let own = &page.tokens[page.tokens.len() - TILE..];
@@ -303,7 +303,7 @@ impl Disk {
     /// The page of a file, and the state after it; what is damaged is deleted.
     fn read(&mut self, key: &Key, tokens: &[u32], budget: &Arc<Budget>) -> Option<(Page, Option<Snapshot>)> {
         let page = self.checked(key, tokens).and_then(|bytes| {
-            let (page, rest) = bytes[HEAD..bytes.len() - DIGEST].split_at(self.shape.page_bytes());
+            let (page, rest) = bytes[HEAD..bytes.len() - DIGEST_LEN].split_at(self.shape.page_bytes());
             let page = Page::of(page, budget).ok()?;
             let values: Box<[f32]> = rest.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
             let state = (!values.is_empty()).then(|| Snapshot::new(PageState::new(values, budget)));
@@ -325,11 +325,11 @@ impl Disk {
         if bytes.len() as u64 != entry.bytes {
             return None;
         }
-        let (body, digest) = bytes.split_at(bytes.len() - DIGEST);
+        let (body, digest) = bytes.split_at(bytes.len() - DIGEST_LEN);
         let values = if entry.state { self.shape.state_len() } else { 0 };
         let numbers =
             |bytes: &[u8]| bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect::<Vec<_>>();
-        let head = body.starts_with(MAGIC) && numbers(&body[8..16]) == [PAGES_VERSION, values as u32];
+        let head = body.starts_with(PAGE_MAGIC) && numbers(&body[8..16]) == [PAGES_VERSION, values as u32];
         let same = head && numbers(&body[16..HEAD]) == tokens && Sha256::digest(body)[..] == *digest;
         drop(File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now())));
         same.then_some(bytes)

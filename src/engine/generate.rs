@@ -2,7 +2,7 @@
 //! stops the work, and the session keeps what was computed.
 
 use super::Session;
-use super::answer::{Answer, Finish, Stats, Wanted};
+use super::answer::{Answer, FinishReason, Stats, Wanted};
 use crate::chat::Part;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -97,10 +97,10 @@ impl Iterator for Generation<'_> {
                 Ok(()) => {}
                 Err(Error::Interrupted) => {
                     self.next = None;
-                    self.answer.finish(Finish::Interrupted);
+                    self.answer.finish(FinishReason::Interrupted);
                 }
                 Err(error) => {
-                    self.answer.stats_mut().finish = Some(Finish::Interrupted);
+                    self.answer.stats_mut().finish = Some(FinishReason::Interrupted);
                     return Some(Err(error));
                 }
             }

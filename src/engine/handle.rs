@@ -56,7 +56,7 @@ impl Engine {
         let gauges: Arc<Gauges> = Arc::default();
         let (commands, inbox) = channel();
         let yields = commands.clone();
-        // Nobody is there to yield when the thread has ended.
+        // When the thread has ended, there is none to yield to.
         budget.when_asked(move || drop(yields.send(Command::Yield)));
         let disk = options.disk.as_ref().map(|place| Disk::open(place, llm.model(), &shape)).transpose()?.flatten();
         let shared = (Arc::clone(&budget), Arc::clone(&gauges));

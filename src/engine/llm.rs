@@ -5,7 +5,7 @@ use crate::arch::{Output, Spec};
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars, tell_tools};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
-use crate::sample::{Breakers, Facts, Overrides, Params, Sampler, SamplingSettings};
+use crate::sample::{Breakers, FamilyFacts, Overrides, Params, Sampler, SamplingSettings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub struct Llm {
     controls: Controls,
     /// Tokens that penalties leave alone: those that end an answer or steer the model.
     spared: Vec<u32>,
-    facts: Facts,
+    facts: FamilyFacts,
     file: Overrides,
     /// Compiles forms; made when the first one is asked for.
     #[cfg(feature = "grammar")]
@@ -100,7 +100,7 @@ impl Llm {
             capabilities: template.as_ref().map(Template::capabilities).transpose()?,
             controls: controls(&tokenizer),
             spared: spared(&tokenizer),
-            facts: Facts::from_gguf(&model.gguf)?,
+            facts: FamilyFacts::from_gguf(&model.gguf)?,
             file: Overrides::from_gguf(&model.gguf)?,
             #[cfg(feature = "grammar")]
             grammars: Mutex::default(),

@@ -386,7 +386,7 @@ impl Scheduler {
         let never = AtomicBool::new(false);
         let read_ahead = self.options.session.read_ahead;
         let cancel = owner.as_deref().unwrap_or(&never);
-        // Nobody waits for a token of prompts that are being read; users of other models may.
+        // No sequence waits for a token while prompts are read; those of other models may.
         let gives_way = rows.iter().all(|&(index, _)| self.running[index].pending() > 1);
         let setting = PassSettings { read_ahead, gives_way, ..PassSettings::new(model, &self.pool, cancel) };
         let mut spans = Vec::with_capacity(rows.len());

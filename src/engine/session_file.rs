@@ -30,13 +30,13 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"TOKKISES";
+const SESSION_MAGIC: &[u8; 8] = b"TOKKISES";
 const SESSION_VERSION: u32 = 2;
 /// Begins the notes of a question without an answer.
 const ASKED: &[u8; 8] = b"TOKKIASK";
 /// A header holds a conversation's text: 64 MiB is more than any context.
 const MAX_SESSION_HEADER_BYTES: u64 = 64 << 20;
-const DIGEST: u64 = 32;
+const DIGEST_BYTES: u64 = 32;
 
 /// What a session file says about itself.
 #[derive(Serialize, Deserialize)]
@@ -163,7 +163,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
     let header = serde_json::to_vec(&header).map_err(|why| Error::failed("the session's header", why.to_string()))?;
     let mut out = Hashing { inner: OutputFile::begin(path)?, hash: Sha256::new() };
     let written = (|| {
-        out.write_all(MAGIC)?;
+        out.write_all(SESSION_MAGIC)?;
         out.write_all(&SESSION_VERSION.to_le_bytes())?;
         out.write_all(&(header.len() as u32).to_le_bytes())?;
         out.write_all(&header)?;
@@ -185,7 +185,7 @@ fn written(session: &Session, marks: &Marks, notes: serde_json::Value, path: &Pa
 /// Whether the file at `path` begins as a session does; what cannot be read does not.
 pub fn is_session(path: &Path) -> bool {
     let mut magic = [0; 8];
-    input::open_regular(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && &magic == MAGIC
+    input::open_regular(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && &magic == SESSION_MAGIC
 }
 
 /// The file that one process keeps its session in. No other process may have it open at the same time: the one that saved
@@ -344,7 +344,7 @@ pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -
 fn question(bytes: &[u8]) -> Option<(serde_json::Value, &[u8])> {
     let (length, rest) = bytes.strip_prefix(ASKED)?.split_first_chunk()?;
     let (notes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let (digest, rest) = rest.split_first_chunk::<{ DIGEST as usize }>()?;
+    let (digest, rest) = rest.split_first_chunk::<{ DIGEST_BYTES as usize }>()?;
     if *Sha256::digest(notes) != *digest {
         return None;
     }
@@ -373,7 +373,7 @@ impl<'a> Reader<'a> {
 
     /// The next `n` bytes; they must leave room for the checksum.
     fn bytes(&mut self, n: u64) -> Result<Box<[u8]>> {
-        if n > self.left.saturating_sub(DIGEST) {
+        if n > self.left.saturating_sub(DIGEST_BYTES) {
             return Err(self.wrong(format!("{n} more bytes of a session"), format!("{} to the end", self.left)));
         }
         let mut bytes = vec![0; n as usize].into_boxed_slice();
@@ -395,7 +395,7 @@ impl<'a> Reader<'a> {
     }
 
     fn header(&mut self) -> Result<Header> {
-        if !self.bytes(8).is_ok_and(|magic| &*magic == MAGIC) {
+        if !self.bytes(8).is_ok_and(|magic| &*magic == SESSION_MAGIC) {
             let path = self.path.display();
             return Err(Error::usage(format!("{path} is not a session of tokki. It was left as it is.")));
         }
@@ -446,8 +446,8 @@ impl<'a> Reader<'a> {
 
     /// What follows must be the checksum of all before. Gives the notes with the last question that is noted after it.
     fn finish(&mut self) -> Result<Option<serde_json::Value>> {
-        let mut digest = [0; DIGEST as usize];
-        if self.left < DIGEST {
+        let mut digest = [0; DIGEST_BYTES as usize];
+        if self.left < DIGEST_BYTES {
             return Err(self.wrong("a checksum at the end", format!("{} bytes", self.left)));
         }
         self.inner.read_exact(&mut digest).map_err(|why| Error::io(self.path, FileAction::Read, why))?;

@@ -134,7 +134,7 @@ impl Scheduler {
             self.gauges.add(Count::DecodeMicros, (stats.decode_s * 1e6) as u64);
             self.gauges.note_length(sequence.tokens.len());
             let (stats, tokens) = (sequence.answer.stats().clone(), std::mem::take(&mut sequence.untold));
-            // Whoever hears of it may ask for more: there is a place for that.
+            // The observer that hears of it may ask for more: there is a place for that.
             self.gauges.change(|load| load.running -= 1);
             (job.events)(Event::Done { choice, stats, tokens });
         }

@@ -2,8 +2,8 @@
 
 use super::pass::Pass;
 use super::scratch::{Scratch, sized};
-use super::{mixer, moe, norm, product};
-use crate::arch::{End, Residual, Skip, Stream};
+use super::{mixer, norm, product};
+use crate::arch::{End, Ffn, Residual, Skip, Stream};
 use crate::kv::KvCache;
 use crate::model::{FfnWeights, LayerWeights, NormWeights};
 use tokki_quant::activation::ActKinds;
@@ -49,7 +49,7 @@ impl Pass<'_> {
         }
         match (&w.feeds[..], &layer.feeds[..]) {
             ([feed], [spec]) if spec.of == Stream::Mixed => {
-                self.enter(s, pending, feed.norm.as_ref(), input_kinds(&feed.ffn), layer.residual);
+                self.enter(s, pending, feed.norm.as_ref(), input_kinds(&spec.ffn, &feed.ffn), layer.residual);
                 self.feed(s, index, 0);
             }
             ([], _) => {
@@ -109,7 +109,7 @@ impl Pass<'_> {
                     ops::add(isa, &mut s.sum[..len], &s.branch[..len]);
                 }
             }
-            self.read(s, feed.of, weights.norm.as_ref(), input_kinds(&weights.ffn));
+            self.read(s, feed.of, weights.norm.as_ref(), input_kinds(&feed.ffn, &weights.ffn));
             self.feed(s, index, number);
             if weights.post_norm.is_some() || feed.scale != 1.0 {
                 self.finish_feed(s, weights.post_norm.as_ref(), feed.scale);
@@ -300,9 +300,7 @@ impl Pass<'_> {
 }
 
 /// The kinds of activations that a feed-forward's first products read.
-fn input_kinds(ffn: &FfnWeights) -> ActKinds {
-    match ffn {
-        FfnWeights::Dense(w) => product::kinds(w.gated.first()),
-        FfnWeights::Experts(w) => moe::input_kinds(w),
-    }
+fn input_kinds(ffn: &Ffn, weights: &FfnWeights) -> ActKinds {
+    let first = weights.products(ffn).into_iter().filter(|product| !product.between);
+    product::kinds(first.map(|product| product.stack))
 }

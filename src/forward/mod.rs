@@ -66,7 +66,7 @@ pub struct PassSettings<'a> {
     pub expand_latents: bool,
     /// Set by the caller to end the pass early; looked at before each layer.
     pub cancel: &'a AtomicBool,
-    /// Whether other users of the pool may compute between two layers: for long passes for which nobody waits who waits
+    /// Whether other users of the pool may compute between two layers: for long passes for which no user waits who waits
     /// for a next token.
     pub gives_way: bool,
     /// Told of the intermediates.
@@ -200,7 +200,7 @@ impl Pass<'_> {
             if setting.cancel.load(Ordering::Relaxed) {
                 return At::Cancelled;
             }
-            // At least one layer each time: nobody waits for ever.
+            // At least one layer each time: no user waits for ever.
             if layer > from && setting.gives_way && setting.pool.is_wanted() {
                 return At::Layer(layer);
             }
@@ -264,7 +264,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Lets somebody else ask for the pool while the first layer is computed, and looks at the end of the second whether
+    /// Lets another user ask for the pool while the first layer is computed, and looks at the end of the second whether
     /// that one has had it.
     struct Other {
         pool: Arc<Pool>,

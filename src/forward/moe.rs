@@ -9,20 +9,13 @@ use super::routing::Routing;
 use super::scratch::{Scratch, sized};
 use crate::arch::{Experts, Gating, Router, RouterInput};
 use crate::model::{ExpertWeights, Gated};
-use tokki_quant::activation::{ActKinds, Activations};
+use tokki_quant::activation::Activations;
 use tokki_quant::isa::Isa;
 use tokki_quant::ops;
 use tokki_quant::share::{Chunks, OutTiles};
 
 /// Smallest divisor of normalized weights: the smallest normal f16, as the models were trained with.
 const MIN_WEIGHT_SUM: f32 = 6.103_515_6e-5;
-
-/// The kinds of activations that a layer of experts reads.
-pub(super) fn input_kinds(w: &ExpertWeights) -> ActKinds {
-    let shared = w.shared.iter().flat_map(Gated::first).chain(&w.shared_gate);
-    let experts = w.latent.iter().map(|(down, _)| down).chain(w.experts.first());
-    product::kinds([&w.router].into_iter().chain(experts).chain(shared))
-}
 
 impl Pass<'_> {
     /// From the branch's input to its output.
@@ -286,7 +279,7 @@ mod tests {
             used,
             width: 1,
             gate: crate::arch::Gate::Split,
-            suffix: "_exps",
+            roles: crate::arch::GatedRoles::EXPERTS,
             act: crate::arch::Activation::Silu,
             router: router(gating),
             shared: None,

@@ -245,7 +245,8 @@ fn between(model: &Model, layer: usize) -> Vec<(&Stack, usize)> {
     let mut products: Vec<(&Stack, usize)> =
         w.mixers.iter().flat_map(|mixer| mixer.between()).map(|stack| (stack, stack.count())).collect();
     let feeds = w.feeds.iter().zip(&model.spec.layers[layer].feeds);
-    products.extend(feeds.flat_map(|(feed, spec)| feed.ffn.between(&spec.ffn)));
+    let feeds = feeds.flat_map(|(feed, spec)| feed.ffn.products(&spec.ffn)).filter(|product| product.between);
+    products.extend(feeds.map(|product| (product.stack, product.used)));
     products.extend(w.per_layer.iter().map(|w| (&w.proj, 1)));
     products
 }

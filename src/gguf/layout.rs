@@ -233,7 +233,7 @@ crate::text::opaque!(Rearranged);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::super::rows::{MARK, is_whole};
+    use super::super::rows::{TYPE_MARK, is_whole};
     use super::*;
     use crate::testing::{Rng, Writer};
 
@@ -311,9 +311,12 @@ mod tests {
 
     #[test]
     fn type_numbers_that_are_no_layout_of_ours_are_formats() {
-        for number in [0, 12, 39, 0xff, 0x1234_5678, MARK << 16 | 0x200 | 12] {
-            let expected =
-                if number >> 16 == MARK { TypeNumber::Newer(2) } else { TypeNumber::Known(number, RowLayout::Plain) };
+        for number in [0, 12, 39, 0xff, 0x1234_5678, TYPE_MARK << 16 | 0x200 | 12] {
+            let expected = if number >> 16 == TYPE_MARK {
+                TypeNumber::Newer(2)
+            } else {
+                TypeNumber::Known(number, RowLayout::Plain)
+            };
             assert_eq!(TypeNumber::read(number), expected);
         }
         let number = TypeNumber::write(DType::Q4K, RowLayout::Interleaved);

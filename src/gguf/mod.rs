@@ -19,6 +19,7 @@ mod split;
 mod tensor;
 mod value;
 mod warm;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ pub const EXTENSION: &str = "tokki";
 /// Rows that lie side by side.
 pub(super) const GROUP: usize = RowLayout::GROUP;
 /// The upper half of a marked type number: `TK` in the file.
-pub(super) const MARK: u32 = 0x4b54;
+pub(super) const TYPE_MARK: u32 = 0x4b54;
 /// The only version of the layout so far.
 const LAYOUT_VERSION: u32 = 1;
 /// What the number of a tensor's type says.
@@ -26,8 +26,8 @@ pub(super) enum TypeNumber {
 impl TypeNumber {
     pub(super) fn read(number: u32) -> Self {
         match (number >> 16, number >> 8 & 0xff, number & 0xff) {
-            (MARK, LAYOUT_VERSION, format) => Self::Known(format, RowLayout::Interleaved),
-            (MARK, version, _) => Self::Newer(version),
+            (TYPE_MARK, LAYOUT_VERSION, format) => Self::Known(format, RowLayout::Interleaved),
+            (TYPE_MARK, version, _) => Self::Newer(version),
             _ => Self::Known(number, RowLayout::Plain),
         }
     }
@@ -35,7 +35,7 @@ impl TypeNumber {
     pub(super) fn write(dtype: DType, layout: RowLayout) -> u32 {
         match layout {
             RowLayout::Plain => dtype.gguf_id(),
-            RowLayout::Interleaved => MARK << 16 | LAYOUT_VERSION << 8 | dtype.gguf_id(),
+            RowLayout::Interleaved => TYPE_MARK << 16 | LAYOUT_VERSION << 8 | dtype.gguf_id(),
         }
     }
 }

@@ -14,7 +14,7 @@ const MAX_HEADER_BYTES: usize = 256 << 20;
 /// Largest header without arrays: the copy that is decoded.
 const MAX_VIEW: usize = 16 << 20;
 /// Longest single text (chat templates are the longest in practice, well under a megabyte).
-const MAX_TEXT_BYTES: usize = 8 << 20;
+const MAX_VALUE_BYTES: usize = 8 << 20;
 /// Longest name of a key or tensor.
 const MAX_NAME_BYTES: usize = 1024;
 /// Most keys; real files have under a hundred.
@@ -24,7 +24,7 @@ const MAX_TENSORS: u64 = 1 << 17;
 /// Most values in one tensor; `MAX_TENSORS` of these still sum to a `u64`.
 const MAX_ELEMENTS: u64 = 1 << 46;
 /// Alignment of tensor data where the file does not say.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 /// Largest alignment.
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
@@ -162,7 +162,7 @@ fn scan_key(cursor: &mut Cursor<'_>, view: &mut Vec<u8>) -> Result<KeySpan> {
     let mut key = KeySpan { name, kind, array: None, utf8: true };
     match kind {
         ValueKind::Text => {
-            let text = cursor.text(MAX_TEXT_BYTES, "a text")?;
+            let text = cursor.text(MAX_VALUE_BYTES, "a text")?;
             key.utf8 = std::str::from_utf8(text).is_ok();
             copy(cursor, view, start..cursor.at)?;
         }
@@ -200,7 +200,7 @@ fn scan_array(cursor: &mut Cursor<'_>, key: &str) -> Result<ArraySpan> {
     let start = cursor.at;
     if of == ValueKind::Text {
         for _ in 0..len {
-            cursor.text(MAX_TEXT_BYTES, "an array's text")?;
+            cursor.text(MAX_VALUE_BYTES, "an array's text")?;
         }
     } else {
         // `count` has shown that this many bytes are left.

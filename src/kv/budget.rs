@@ -331,7 +331,7 @@ mod tests {
             let own = own.upgrade().unwrap();
             assert!(own.is_urgent());
             bytes.store(own.asked(), Ordering::Relaxed);
-            // Nobody takes what is given back for the newcomer.
+            // No other sequence takes what is given back for the newcomer.
             own.give_back(own.asked());
             assert!(!own.take(1));
             own.answered();

@@ -10,7 +10,7 @@ use super::facts::{Core, CoreKind};
 /// Bytes of an address, and so of a mask of CPUs.
 const MASK: usize = size_of::<usize>();
 /// Logical CPUs that Windows counts in one group.
-const GROUP: usize = 64;
+const CPUS_PER_GROUP: usize = 64;
 
 /// A core in the records of Windows.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
     let mut cpus = Vec::new();
     for at in (0..groups).map(|group| 32 + group * (MASK + 8)) {
         let (mask, group) = (number(bytes, at, MASK)?, number(bytes, at + MASK, 2)? as usize);
-        cpus.extend((0..GROUP).filter(|bit| mask >> bit & 1 == 1).map(|bit| group * GROUP + bit));
+        cpus.extend((0..CPUS_PER_GROUP).filter(|bit| mask >> bit & 1 == 1).map(|bit| group * CPUS_PER_GROUP + bit));
     }
     Some(Record { class: *bytes.get(9)?, cpus })
 }
@@ -71,7 +71,7 @@ pub(super) fn windows(bytes: &[u8], mask: Option<u64>) -> (Vec<Core>, Vec<usize>
     online.sort_unstable();
     online.dedup();
     // A mask speaks of one group: with several it says nothing of the others.
-    let mask = mask.filter(|_| online.iter().all(|&cpu| cpu < GROUP));
+    let mask = mask.filter(|_| online.iter().all(|&cpu| cpu < CPUS_PER_GROUP));
     let may = |cpu: usize| mask.is_none_or(|mask| mask >> cpu & 1 == 1);
     let allowed: Vec<usize> = online.iter().copied().filter(|&cpu| may(cpu)).collect();
     let mine = records.into_iter().filter(|core| core.cpus.iter().any(|&cpu| may(cpu)));

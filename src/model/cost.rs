@@ -1,10 +1,8 @@
 //! What one token costs: bytes of weights read and multiply-adds done. `bench` holds speeds against it, `plan` predicts
 //! from it.
 
-use super::{
-    DeltaDecay, FfnWeights, Gated, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart,
-};
-use crate::arch::{Feed, Ffn};
+use super::{DeltaDecay, LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput, TimeMixPart};
+use crate::arch::Feed;
 
 /// Work of one token, attention over the cache not included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,42 +105,6 @@ impl MixerWeights {
     }
 }
 
-fn gated(w: &Gated, used: usize) -> impl Iterator<Item = (&Stack, usize)> {
-    w.first().chain([&w.down]).map(move |stack| (stack, used))
-}
-
-impl FfnWeights {
-    /// Its products in the order of their use, each with how many of its matrices one token meets.
-    fn products(&self, ffn: &Ffn) -> Vec<(&Stack, usize)> {
-        match self {
-            Self::Dense(w) => gated(&w.gated, 1).collect(),
-            Self::Experts(w) => {
-                let used = ffn.experts().map_or(1, |experts| experts.used);
-                let mut products = vec![(&w.router, 1)];
-                products.extend(w.shared_gate.iter().map(|gate| (gate, 1)));
-                products.extend(w.shared.iter().flat_map(|shared| gated(shared, 1)));
-                products.extend(w.latent.iter().map(|(down, _)| (down, 1)));
-                products.extend(gated(&w.experts, used));
-                products.extend(w.latent.iter().map(|(_, up)| (up, 1)));
-                products
-            }
-        }
-    }
-
-    /// Those of them that do not read the stream, each with how many rows of a token they read.
-    pub fn between(&self, ffn: &Ffn) -> Vec<(&Stack, usize)> {
-        match self {
-            Self::Dense(w) => vec![(&w.gated.down, 1)],
-            Self::Experts(w) => {
-                let mut between = vec![(&w.experts.down, ffn.experts().map_or(1, |experts| experts.used))];
-                between.extend(w.shared.iter().map(|shared| (&shared.down, 1)));
-                between.extend(w.latent.iter().map(|(_, up)| (up, 1)));
-                between
-            }
-        }
-    }
-}
-
 impl LayerWeights {
     fn products(&self, feeds: &[Feed]) -> Vec<(&Stack, usize)> {
         let mut products = Vec::new();
@@ -150,7 +112,8 @@ impl LayerWeights {
             let stacks = mixer.inputs().into_iter().chain(mixer.between());
             products.extend(stacks.map(|stack| (stack, stack.count())));
         }
-        products.extend(self.feeds.iter().zip(feeds).flat_map(|(feed, spec)| feed.ffn.products(&spec.ffn)));
+        let feeds = self.feeds.iter().zip(feeds).flat_map(|(feed, spec)| feed.ffn.products(&spec.ffn));
+        products.extend(feeds.map(|product| (product.stack, product.used)));
         products.extend(
             self.streams
                 .iter()

@@ -1,7 +1,7 @@
 //! What the weights of a layer are, after they were bound.
 
 use super::Stack;
-use crate::arch::NormKind;
+use crate::arch::{Ffn, NormKind};
 
 /// Frequency divisors of a rotary embedding; `None` = all 1.
 #[derive(Debug, Clone, Default)]
@@ -385,6 +385,27 @@ pub enum FfnWeights {
     Experts(Box<ExpertWeights>),
 }
 
+/// A product of a feed-forward.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedProduct<'a> {
+    /// Its matrices.
+    pub stack: &'a Stack,
+    /// How many of them one token meets.
+    pub used: usize,
+    /// It reads what others made, not the stream.
+    pub between: bool,
+}
+
+impl FfnWeights {
+    /// Its products in the order of their use.
+    pub fn products(&self, ffn: &Ffn) -> Vec<FeedProduct<'_>> {
+        match self {
+            Self::Dense(w) => w.gated.products(1),
+            Self::Experts(w) => w.products(ffn.experts().map_or(1, |experts| experts.used)),
+        }
+    }
+}
+
 /// Weights of a feed-forward for all tokens.
 #[derive(Clone)]
 pub struct DenseWeights {
@@ -412,6 +433,11 @@ impl Gated {
     pub fn first(&self) -> impl Iterator<Item = &Stack> {
         self.gate.iter().chain([&self.up])
     }
+
+    fn products(&self, used: usize) -> Vec<FeedProduct<'_>> {
+        let first = self.first().map(|stack| FeedProduct { stack, used, between: false });
+        first.chain([FeedProduct { stack: &self.down, used, between: true }]).collect()
+    }
 }
 
 /// Weights of a mixture of experts.
@@ -431,6 +457,19 @@ pub struct ExpertWeights {
     pub shared: Option<Gated>,
     /// What weighs that expert's result, `1 x E`.
     pub shared_gate: Option<Stack>,
+}
+
+impl ExpertWeights {
+    fn products(&self, used: usize) -> Vec<FeedProduct<'_>> {
+        let one = |between: bool| move |stack| FeedProduct { stack, used: 1, between };
+        let mut products = vec![one(false)(&self.router)];
+        products.extend(self.shared_gate.iter().map(one(false)));
+        products.extend(self.shared.iter().flat_map(|shared| shared.products(1)));
+        products.extend(self.latent.iter().map(|(down, _)| down).map(one(false)));
+        products.extend(self.experts.products(used));
+        products.extend(self.latent.iter().map(|(_, up)| up).map(one(true)));
+        products
+    }
 }
 
 /// Weights of a classification head.

@@ -15,7 +15,7 @@ use crate::platform::input;
 use crate::platform::output::OutputFile;
 use crate::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"TOKKI-LP";
+const LOGITS_MAGIC: &[u8; 8] = b"TOKKI-LP";
 const LOGITS_VERSION: u32 = 1;
 const RANGE: f64 = 32.0;
 const LEVELS: f64 = 65535.0;
@@ -46,7 +46,7 @@ impl LogitsWriter {
     /// # Errors
     /// [`Error::Io`] when it cannot be created or written.
     pub fn create(path: &Path, vocab: usize, windows: Windows, tokens: &[u32]) -> Result<Self> {
-        let mut writer = Self { out: OutputFile::begin(path)?, bytes: MAGIC.to_vec() };
+        let mut writer = Self { out: OutputFile::begin(path)?, bytes: LOGITS_MAGIC.to_vec() };
         let header = Header { vocab, windows, tokens };
         for number in header.numbers().iter().chain(tokens) {
             writer.bytes.extend_from_slice(&number.to_le_bytes());
@@ -106,8 +106,8 @@ impl LogitsReader {
         let log_probs = vec![0.0; vocab];
         let mut reader =
             Self { path: path.to_path_buf(), input: BufReader::new(file), bytes: Vec::new(), log_probs, rows };
-        reader.take(MAGIC.len())?;
-        if reader.bytes != MAGIC {
+        reader.take(LOGITS_MAGIC.len())?;
+        if reader.bytes != LOGITS_MAGIC {
             return Err(reader.wrong("a file of saved logits", "another kind of file"));
         }
         let wanted = Header { vocab, windows, tokens }.numbers();

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// What stands between a file's name and the rest of its temporary's: `.NAME.tokki-PROCESS-NUMBER`.
-const MARK: &str = ".tokki-";
+const TEMPORARY_MARK: &str = ".tokki-";
 const MAX_LINKS: usize = 40;
 
 /// The temporaries of this process, for [`abandon`].
-static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A file under way. Dropped without [`OutputFile::commit`], it leaves the old file as it was.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
 }
 
 fn live<T>(act: impl FnOnce(&mut Vec<PathBuf>) -> T) -> T {
-    act(&mut LIVE.lock().unwrap_or_else(PoisonError::into_inner))
+    act(&mut TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn folder(path: &Path) -> &Path {
@@ -197,7 +197,7 @@ fn prefix(target: &Path) -> OsString {
         Some(own) if own.len() <= 200 => name.push(own),
         _ => name.push("long"),
     }
-    name.push(MARK);
+    name.push(TEMPORARY_MARK);
     name
 }
 

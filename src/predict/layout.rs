@@ -15,9 +15,9 @@ const SAMPLE: usize = 96 << 20;
 /// Fewer say nothing about memory.
 const MIN_SAMPLE: usize = 32 << 20;
 /// Rounds, each of both layouts.
-const ROUNDS: usize = 7;
+const LAYOUT_ROUNDS: usize = 7;
 /// Rows that a thread takes at a time.
-const BAND: usize = 128;
+const BAND_ROWS: usize = 128;
 
 /// The format that most of a model's bytes are in.
 pub fn main_format(gguf: &Gguf) -> Option<DType> {
@@ -52,7 +52,7 @@ pub fn gain(gguf: &Gguf, dtype: DType, pool: &Pool) -> Result<Option<f64>> {
         })
         .collect();
     let mut seconds = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
+    for _ in 0..LAYOUT_ROUNDS {
         for (layout, seconds) in seconds.iter_mut().enumerate() {
             let start = Instant::now();
             for (rows, cols, bytes) in &both {
@@ -67,7 +67,7 @@ pub fn gain(gguf: &Gguf, dtype: DType, pool: &Pool) -> Result<Option<f64>> {
     }
     let [plain, interleaved] = seconds.map(|mut all| {
         all.sort_by(f64::total_cmp);
-        all[ROUNDS / 2]
+        all[LAYOUT_ROUNDS / 2]
     });
     Ok(Some(plain / interleaved))
 }
@@ -78,7 +78,7 @@ fn sample(gguf: &Gguf, dtype: DType) -> Result<Vec<Stack>> {
     for tensor in gguf.tensors() {
         let &[cols, rows] = tensor.shape.as_slice() else { continue };
         let bytes = dtype.row_bytes(cols).map_or(usize::MAX, |row| row.saturating_mul(rows));
-        if tensor.dtype() == Some(dtype) && rows >= BAND && size + bytes <= SAMPLE {
+        if tensor.dtype() == Some(dtype) && rows >= BAND_ROWS && size + bytes <= SAMPLE {
             matrices.push(Stack::whole(gguf.view(&tensor.name)?, 1, rows, cols)?);
             size += bytes;
         }
@@ -92,7 +92,7 @@ fn once(matrix: &Matrix<'_>, pool: &Pool) {
     let mut acts = Activations::new();
     acts.reset([matrix.dtype()].into_iter().collect(), 1, matrix.cols()).write(pool.isa(), 0, &x);
     let mut out = vec![0.0; matrix.rows()];
-    let tiles = OutTiles::new(&mut out, matrix.rows(), BAND);
+    let tiles = OutTiles::new(&mut out, matrix.rows(), BAND_ROWS);
     pool.run_few(|lead| {
         lead.phase(tiles.bands(), &|_, band| matmul(pool.isa(), matrix, &acts, &mut tiles.take(band)));
     });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokki_quant::ceiling;
 
 /// Larger than any last-level cache that is not shared by a whole rack: where the system doesn't tell how large that is.
-const BUFFER_BYTES: usize = 1 << 30;
+const MEASURED_BYTES: usize = 1 << 30;
 
 /// Bytes that no cache holds: so many times what the last ones hold, and `most` at most, or where the system does not tell.
 pub(super) fn beyond_caches(times: u64, most: usize) -> usize {
@@ -24,7 +24,7 @@ const LIMIT_TIME: Duration = Duration::from_millis(350);
 
 /// Bytes per second that all threads together can read from memory.
 pub fn read_bandwidth(pool: &Pool) -> f64 {
-    let buffer = buffer(affordable(beyond_caches(4, BUFFER_BYTES)));
+    let buffer = buffer(affordable(beyond_caches(4, MEASURED_BYTES)));
     let chunks: Vec<&[u8]> = buffer.chunks_exact(CHUNK).collect();
     if chunks.is_empty() {
         return 0.0;

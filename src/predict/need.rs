@@ -1,5 +1,6 @@
 //! How much memory a session takes, from the shapes of what it holds.
 
+use crate::arch::Role;
 use crate::forward::scratch_bytes;
 use crate::kv::CacheShape;
 use crate::model::Model;
@@ -46,7 +47,7 @@ impl Need {
     /// Bytes of weights to read ahead where `free` bytes of memory don't hold all of them: enough to keep a disk busy, and
     /// only a part of what is left beside the rest, so that nothing is pushed out by what comes later.
     pub fn window(&self, free: u64) -> usize {
-        (free.saturating_sub(self.anonymous()) / 4).clamp(*WINDOW.start(), *WINDOW.end()) as usize
+        (free.saturating_sub(self.anonymous()) / 4).clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end()) as usize
     }
 
     /// All of it.
@@ -56,11 +57,11 @@ impl Need {
 }
 
 /// See [`Need::window`].
-const WINDOW: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
+const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 30;
 
 /// The file but for an embedding that is no head: of that a token meets one row.
 fn weights(model: &Model) -> u64 {
-    let own_head = model.gguf.tensor("output.weight").is_some();
+    let own_head = model.gguf.tensor(Role::Output.name()).is_some();
     let embedding = if own_head { model.embed.matrix_bytes() as u64 } else { 0 };
     model.gguf.file_bytes().saturating_sub(embedding)
 }

@@ -15,7 +15,7 @@ const RESERVE: u64 = 256 << 20;
 const ASIDE: u64 = 128 << 20;
 
 /// The longest context that is thought about: sizes of anything longer would not be numbers any more.
-pub const MAX_CONTEXT: usize = 1 << 28;
+pub const MAX_PLANNED_CONTEXT: usize = 1 << 28;
 
 /// Context when none is asked for: long enough for a conversation with a thought in it.
 pub const DEFAULT_CONTEXT: usize = 8192;
@@ -50,8 +50,8 @@ pub fn choose(model: &Model, kind: KvKind, batch: usize, wanted: Option<usize>, 
     /// Less than this is of no use.
     const MIN_CONTEXT: usize = 512;
     let trained = model.spec.context_train.max(1);
-    if let Some(wanted) = wanted.filter(|&wanted| wanted > MAX_CONTEXT) {
-        return Err(Error::input("`ctx`", format!("at most {MAX_CONTEXT} tokens"), wanted.to_string()));
+    if let Some(wanted) = wanted.filter(|&wanted| wanted > MAX_PLANNED_CONTEXT) {
+        return Err(Error::input("`ctx`", format!("at most {MAX_PLANNED_CONTEXT} tokens"), wanted.to_string()));
     }
     let most = model.spec.context_most.unwrap_or(usize::MAX);
     let mut context = wanted.unwrap_or_else(|| trained.min(DEFAULT_CONTEXT)).min(most);

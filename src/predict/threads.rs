@@ -32,13 +32,13 @@ const COLS: usize = 4096;
 /// Matrices that a token passes through: more than most caches hold.
 const MATRICES: usize = 20;
 /// Tokens of a prompt.
-const TOKENS: usize = 32;
+const PROMPT_TOKENS: usize = 32;
 /// Rows that a thread takes at a time.
-const BAND: usize = 32;
+const THREAD_ROWS: usize = 32;
 /// For each number of threads and each kind of work. Two of both are well below 200 ms.
 const THREADS_TIME: Duration = Duration::from_millis(30);
 /// More threads have to be so much faster: they heat the machine, and keep others from it.
-const WORTH: f64 = 1.03;
+const MIN_SPEEDUP: f64 = 1.03;
 
 /// The best of these numbers of threads, which are in rising order, for both kinds of work.
 ///
@@ -49,7 +49,7 @@ pub fn try_counts(counts: &[usize], isa: Isa) -> Result<ThreadCounts> {
     let mut speeds = [Vec::new(), Vec::new()];
     for &count in counts {
         let pool = Pool::with_isa(count, isa)?;
-        for (tokens, speeds) in [1, TOKENS].into_iter().zip(&mut speeds) {
+        for (tokens, speeds) in [1, PROMPT_TOKENS].into_iter().zip(&mut speeds) {
             speeds.push((count, 1.0 / work.seconds(&pool, tokens)));
         }
     }
@@ -57,10 +57,10 @@ pub fn try_counts(counts: &[usize], isa: Isa) -> Result<ThreadCounts> {
     Ok(ThreadCounts { decode, prefill })
 }
 
-/// The first of some numbers of threads that none of the later ones beats by [`WORTH`].
+/// The first of some numbers of threads that none of the later ones beats by [`MIN_SPEEDUP`].
 fn least_of_the_fastest(speeds: &[(usize, f64)]) -> usize {
     let best = speeds.iter().map(|&(_, speed)| speed).fold(0.0, f64::max);
-    speeds.iter().find(|&&(_, speed)| speed * WORTH >= best).map_or(1, |&(count, _)| count)
+    speeds.iter().find(|&&(_, speed)| speed * MIN_SPEEDUP >= best).map_or(1, |&(count, _)| count)
 }
 
 /// Weights and activations that stand for a model's.
@@ -81,7 +81,7 @@ impl Work {
             out
         };
         // Bytes that are small numbers as scales, and two numbers as weights: zeros would be one page of memory again and again.
-        Self { weights: vec![0x21; MATRICES * TRIED_ROWS * row], one: activations(1), many: activations(TOKENS) }
+        Self { weights: vec![0x21; MATRICES * TRIED_ROWS * row], one: activations(1), many: activations(PROMPT_TOKENS) }
     }
 
     /// The least that a pass took: of one token through all matrices, of many through one.
@@ -108,7 +108,7 @@ impl Work {
         pool.run(|lead| {
             for bytes in self.weights.chunks_exact(self.weights.len() / MATRICES).take(matrices) {
                 let Ok(matrix) = Matrix::new(DTYPE, TRIED_ROWS, COLS, bytes) else { continue };
-                let tiles = OutTiles::new(out, TRIED_ROWS, BAND);
+                let tiles = OutTiles::new(out, TRIED_ROWS, THREAD_ROWS);
                 lead.phase(tiles.bands(), &|_, band| matmul(pool.isa(), &matrix, x, &mut tiles.take(band)));
             }
         });

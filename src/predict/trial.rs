@@ -27,7 +27,7 @@ const EXPERTS: u64 = 4 << 30;
 const CACHE: usize = 256 << 20;
 
 /// Tokens that the trial knows: its embedding has so many rows.
-const TOKENS: usize = 512;
+const TRIAL_TOKENS: usize = 512;
 
 /// Multiply-adds of one token that are run where many tokens are: what arithmetic takes, few layers tell as well as all.
 const MACS: u64 = 64 << 20;
@@ -113,7 +113,7 @@ impl Trial {
             }
         }
         let model = Model {
-            embed: noise(TOKENS.min(spec.vocab), spec.embd, 1.0)?,
+            embed: noise(TRIAL_TOKENS.min(spec.vocab), spec.embd, 1.0)?,
             positions: None,
             token_types: Vec::new(),
             second: None,
@@ -177,7 +177,7 @@ impl Trial {
         let mut scratch = Scratch::default();
         let cancel = AtomicBool::new(false);
         let setting = PassSettings::new(&self.model, pool, &cancel);
-        let vocab = self.model.spec.vocab.min(TOKENS);
+        let vocab = self.model.spec.vocab.min(TRIAL_TOKENS);
         let tokens: Vec<u32> = (0..n).map(|i| ((i * 79 + 13) % vocab) as u32).collect();
         let mut pass = || -> Result<f64> {
             let start = Instant::now();

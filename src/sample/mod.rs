@@ -44,4 +44,4 @@ pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use origin::{Origin, Setting};
 pub use sampler::{SampleError, Sampler};
 pub use table::{Overrides, PARAMETERS, Parameter, Params, SamplingSettings};
-pub use vendor::Facts;
+pub use vendor::FamilyFacts;

@@ -5,7 +5,7 @@
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// Weyl constants: the golden ratio and sqrt(3) - 1.
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-const ROUNDS: usize = 10;
+const PHILOX_ROUNDS: usize = 10;
 
 /// The block of 128 random bits at `counter` under `key`.
 fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -13,7 +13,7 @@ fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         let product = u64::from(a) * u64::from(b);
         ((product >> 32) as u32, product as u32)
     };
-    for round in 0..ROUNDS {
+    for round in 0..PHILOX_ROUNDS {
         if round > 0 {
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }

@@ -202,7 +202,7 @@ const EMAIL: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,30}(\\.[A-Za-z0-9!#$%&'*+
     @[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){1,2}$";
 
 /// Formats that the compiler keeps to otherwise than is wanted, or does not know. THE TABLE.
-const FORMATS: &[(&str, Kept)] = &[
+const STRING_FORMATS: &[(&str, Kept)] = &[
     ("uri-reference", Kept::As("uri")),
     ("iri", Kept::As("uri")),
     ("iri-reference", Kept::As("uri")),
@@ -264,7 +264,7 @@ fn bounded(map: &mut Map<String, Value>, name: &str) {
 fn format(map: &mut Map<String, Value>) {
     let Some(name) = map.get("format").and_then(Value::as_str).map(str::to_owned) else { return };
     let about_numbers = matches!(kind(map), Some("integer" | "number"));
-    let row = FORMATS.iter().find(|(known, _)| *known == name);
+    let row = STRING_FORMATS.iter().find(|(known, _)| *known == name);
     match row {
         Some((_, Kept::As(other))) => bounded(map, other),
         _ => bounded(map, &name),

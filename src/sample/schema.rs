@@ -132,7 +132,7 @@ const UNENFORCED: &[&str] = &[
 ];
 
 /// Words that are known, beside those.
-const KNOWN: &[&str] = &[
+const KNOWN_WORDS: &[&str] = &[
     "anyOf",
     "oneOf",
     "allOf",
@@ -189,8 +189,8 @@ type Visit<'v> = dyn FnMut(&str, &str, &Map<String, Value>) -> Result<()> + 'v;
 pub(super) fn strange_words(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let outcome = words(schema, "#", &mut |word, place, schema| {
-        if !KNOWN.contains(&word) && !UNENFORCED.contains(&word) && !schema[word].is_object() {
-            let near = crate::suggest::nearest(word, KNOWN.iter().copied());
+        if !KNOWN_WORDS.contains(&word) && !UNENFORCED.contains(&word) && !schema[word].is_object() {
+            let near = crate::suggest::nearest(word, KNOWN_WORDS.iter().copied());
             found.extend(near.map(|near| format!("`{word}` at {place} means nothing; did you mean `{near}`?")));
         }
         Ok(())

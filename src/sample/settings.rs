@@ -2,7 +2,7 @@
 
 use super::origin::Origin;
 use super::table::{Overrides, PARAMETERS, Parameter, SamplingSettings};
-use super::vendor::{self, Facts};
+use super::vendor::{self, FamilyFacts};
 use crate::Result;
 use crate::gguf::{Gguf, MetaValue};
 use serde_json::{Value as Json, json};
@@ -44,7 +44,7 @@ impl SamplingSettings {
     ///
     /// # Errors
     /// A value out of its range.
-    pub fn resolve(facts: &Facts, file: &Overrides, user: &Overrides) -> Result<Self> {
+    pub fn resolve(facts: &FamilyFacts, file: &Overrides, user: &Overrides) -> Result<Self> {
         let mut settings = Self::neutral();
         if let Some(row) = vendor::row(facts) {
             settings.apply(&row.values(), Origin::Family(row.family));
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use crate::testing::Writer;
 
-    fn facts(arch: &str, name: &str, template: &str) -> Facts {
-        Facts { arch: arch.into(), name: name.into(), template: template.into() }
+    fn facts(arch: &str, name: &str, template: &str) -> FamilyFacts {
+        FamilyFacts { arch: arch.into(), name: name.into(), template: template.into() }
     }
 
     #[test]
@@ -127,6 +127,6 @@ mod tests {
         assert!(lines.contains(&("presence-penalty".into(), "1.5".into(), Origin::User)));
         assert!(!lines.iter().any(|(name, ..)| name == "repeat-penalty"));
         let bad = Overrides { top_p: Some(7.0), ..Overrides::default() };
-        assert_eq!(SamplingSettings::resolve(&Facts::default(), &from_file, &bad).unwrap_err().exit_code(), 2);
+        assert_eq!(SamplingSettings::resolve(&FamilyFacts::default(), &from_file, &bad).unwrap_err().exit_code(), 2);
     }
 }

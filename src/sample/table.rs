@@ -8,8 +8,8 @@ use super::origin::{Origin, Setting};
 use serde_json::{Value as Json, json};
 
 /// Most texts of a row that takes texts, and the bytes of each.
-const MAX_TEXTS: usize = 64;
-const MAX_TEXT_BYTES: usize = 256;
+const MAX_ROW_TEXTS: usize = 64;
+const MAX_ROW_TEXT_BYTES: usize = 256;
 
 /// A row of the table, without its type.
 pub struct Parameter {
@@ -119,8 +119,8 @@ impl Typed for Vec<String> {
             Json::Array(many) => many.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<_>>()?,
             _ => return None,
         };
-        let fits = |text: &String| (1..=MAX_TEXT_BYTES).contains(&text.len());
-        (texts.len() <= MAX_TEXTS && texts.iter().all(fits)).then_some(texts)
+        let fits = |text: &String| (1..=MAX_ROW_TEXT_BYTES).contains(&text.len());
+        (texts.len() <= MAX_ROW_TEXTS && texts.iter().all(fits)).then_some(texts)
     }
     fn json(&self) -> Json {
         json!(self)

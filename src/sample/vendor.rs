@@ -6,7 +6,7 @@ use crate::gguf::{CHAT_TEMPLATE, Gguf};
 
 /// What a family is recognized by.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct FamilyFacts {
     /// `general.architecture`.
     pub arch: String,
     /// `general.name`, `general.basename` or the file's name, in lower case.
@@ -15,7 +15,7 @@ pub struct Facts {
     pub template: String,
 }
 
-impl Facts {
+impl FamilyFacts {
     /// The facts of a model file.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Facts {
 pub(super) struct Recommendation {
     /// The family's name, shown as the origin of its values.
     pub(super) family: &'static str,
-    is: fn(&Facts) -> bool,
+    is: fn(&FamilyFacts) -> bool,
     /// temperature, top-k (0 = off), top-p, min-p (0 = off), repetition penalty (1 = off).
     values: (f32, Option<usize>, f32, Option<f32>, Option<f32>),
 }
@@ -57,7 +57,7 @@ impl Recommendation {
 
 /// THE RECOMMENDATIONS, from the model cards; the first row that fits counts. A family without a row runs with the
 /// neutral values of [`super::SamplingSettings`].
-static ROWS: &[Recommendation] = &[
+static RECOMMENDATIONS: &[Recommendation] = &[
     Recommendation {
         family: "EXAONE Deep",
         is: |f| f.template.contains("<thought>") && exaone(f),
@@ -96,15 +96,15 @@ static ROWS: &[Recommendation] = &[
     },
 ];
 
-fn exaone(facts: &Facts) -> bool {
+fn exaone(facts: &FamilyFacts) -> bool {
     facts.arch == "exaone" || facts.name.contains("exaone")
 }
 
-fn hyperclova(facts: &Facts) -> bool {
+fn hyperclova(facts: &FamilyFacts) -> bool {
     facts.arch.starts_with("hyperclovax") || facts.arch == "hcx-seed-think" || facts.name.contains("hyperclova")
 }
 
 /// The recommendation for a model.
-pub(super) fn row(facts: &Facts) -> Option<&'static Recommendation> {
-    ROWS.iter().find(|row| (row.is)(facts))
+pub(super) fn row(facts: &FamilyFacts) -> Option<&'static Recommendation> {
+    RECOMMENDATIONS.iter().find(|row| (row.is)(facts))
 }

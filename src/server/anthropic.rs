@@ -3,7 +3,9 @@
 use super::ask::{Ask, Input};
 use super::body::{self, Fields};
 use super::common;
-use super::error::{ApiError, Dialect};
+use super::dialect::Dialect;
+use super::doc::object;
+use super::error::ApiError;
 use super::events::named;
 use super::messages;
 use super::reply::{json as respond_json, note_ignored, note_warnings};
@@ -11,7 +13,7 @@ use super::request::{self, Progress, Running};
 use super::state::{Call, State};
 use super::stream::{self, EventWriter};
 use crate::chat::{CallFinder, Kind, ToolCall, Tools, Vars};
-use crate::engine::{Finish, Llm, Stats};
+use crate::engine::{FinishReason, Llm, Stats};
 use crate::sample::Form;
 use axum::body::Body;
 use axum::http::Response;
@@ -20,16 +22,52 @@ use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// How it tells errors.
+pub(super) const DIALECT: Dialect = Dialect {
+    error_name: "AnthropicError",
+    prefix: Some("/v1/messages"),
+    error,
+    schema: error_schema,
+    event: |error| named("error", error),
+    overloaded: Some(529),
+};
+
+fn error(error: &ApiError, request_id: &str) -> Value {
+    let kind = match error.status.as_u16() {
+        400 | 405 | 408 | 501 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 | 431 => "request_too_large",
+        429 => "rate_limit_error",
+        _ if error.is_overload() => "overloaded_error",
+        _ => "api_error",
+    };
+    let mut body = json!({ "type": kind, "message": error.message });
+    if let Some((name, details)) = error.extra.iter().find(|(name, _)| *name == "details") {
+        body[*name] = details.clone();
+    }
+    json!({ "type": "error", "error": body, "request_id": request_id })
+}
+
+fn error_schema() -> Value {
+    let error = object(&["type", "message"], json!({ "type": { "type": "string" }, "message": { "type": "string" } }));
+    object(
+        &["type", "error"],
+        json!({ "type": { "const": "error" }, "error": error, "request_id": { "type": "string" } }),
+    )
+}
+
 /// Who speaks.
-const ROLES: &[&str] = &["user", "assistant", "system"];
+const MESSAGE_ROLES: &[&str] = &["user", "assistant", "system"];
 
 /// Content blocks as one or more messages of the kind that templates read.
 fn read_message(llm: &Llm, index: usize, message: Value, out: &mut Vec<Value>) -> Result<()> {
     let place = format!("messages[{index}]");
     let mut fields = Fields::of(message, &place)?;
     let role = fields.str("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
-    if !ROLES.contains(&role.as_str()) {
-        return Err(messages::unknown_role(&fields, &role, ROLES));
+    if !MESSAGE_ROLES.contains(&role.as_str()) {
+        return Err(messages::unknown_role(&fields, &role, MESSAGE_ROLES));
     }
     let content = fields.take("content").unwrap_or_else(|| "".into());
     let blocks = match content {
@@ -311,7 +349,7 @@ fn usage(prompt: usize, cached: usize, output: usize) -> Value {
 fn stop_reason(stats: &Stats, calls: bool) -> (&'static str, Option<String>) {
     match stats.finish {
         _ if calls => ("tool_use", None),
-        Some(Finish::Length | Finish::Context) => ("max_tokens", None),
+        Some(FinishReason::Length | FinishReason::Context) => ("max_tokens", None),
         _ if stats.stopped_by.is_some() => ("stop_sequence", stats.stopped_by.clone()),
         _ => ("end_turn", None),
     }
@@ -373,7 +411,7 @@ impl MessageStream {
 }
 
 impl EventWriter for MessageStream {
-    const DIALECT: Dialect = Dialect::Anthropic;
+    const DIALECT: &'static Dialect = &DIALECT;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {
@@ -431,6 +469,6 @@ impl EventWriter for MessageStream {
     }
 
     fn error(&mut self, error: &ApiError) -> String {
-        super::events::error_event(Self::DIALECT, &self.request, error)
+        DIALECT.error_event(&self.request, error)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Largest file of keys in bytes.
-const MAX_KEYS: u64 = 1 << 20;
+const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
 
 /// The keys that are accepted, as hashes: the keys themselves are not kept.
 pub(super) struct ApiKeys {
@@ -75,7 +75,7 @@ impl ApiKeys {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the key file again; returns how many keys there are. Those that are gone are revoked; where none is left, nobody
+    /// Reads the key file again; returns how many keys there are. Those that are gone are revoked; where none is left, no client
     /// is let in.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl ApiKeys {
     pub(super) fn reload(&self, options: &ServerOptions) -> crate::Result<usize> {
         let mut lines: Vec<String> = options.keys.clone();
         if let Some(path) = &options.key_file {
-            let text = read_text(path, MAX_KEYS)?;
+            let text = read_text(path, MAX_KEY_FILE_BYTES)?;
             let own = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             lines.extend(own.map(str::to_owned));
         }

@@ -41,7 +41,7 @@ const HINTS: &[&str] = &[
 ];
 
 /// Fields that would change the answer, unless they say that it is to be as it is.
-const REFUSED: &[&str] = &[
+const REFUSED_FIELDS: &[&str] = &[
     "modalities",
     "audio",
     "functions",
@@ -67,7 +67,7 @@ const REFUSED: &[&str] = &[
 ];
 
 /// Fields that are refused with anything in them, and what to do instead.
-const NEVER: &[(&str, &str)] = &[
+const NEVER_FIELDS: &[(&str, &str)] = &[
     ("prompt_logprobs", "it tells probabilities of answers ('logprobs'), not of prompts"),
     ("web_search_options", "nothing is searched; put what the answer is to rest on into the messages"),
     ("moderation", "nothing looks through what is asked and answered; ask a model of its own to do so"),
@@ -119,8 +119,8 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     }
     samplers(fields)?;
     fields.skip(HINTS);
-    fields.refuse_filled(NEVER)?;
-    fields.refuse(REFUSED)
+    fields.refuse_filled(NEVER_FIELDS)?;
+    fields.refuse(REFUSED_FIELDS)
 }
 
 /// Steps of sampling in llama-server's words, in its usual order.

@@ -3,7 +3,8 @@
 use super::ask::{Ask, Input};
 use super::body::{Fields, is_off};
 use super::common;
-use super::error::{ApiError, Dialect};
+use super::dialect::{Dialect, OPENAI};
+use super::error::ApiError;
 use super::events::data;
 use super::infill::Fim;
 use super::models::Served;
@@ -11,7 +12,7 @@ use super::reply::{json as respond_json, note_ignored};
 use super::request::{self, Progress, Running, Whole};
 use super::state::{Call, State};
 use super::stream::{self, EventWriter};
-use crate::engine::{Finish, Llm, Logprob, Stats};
+use crate::engine::{FinishReason, Llm, Logprob, Stats};
 use crate::tokenizer::Special;
 use axum::body::Body;
 use axum::http::Response;
@@ -275,7 +276,7 @@ impl Head {
     /// The last object of a completion.
     fn last(&self, index: usize, content: &str, stats: &Stats, form: &Written) -> Value {
         let kind = match stats.finish {
-            Some(Finish::Length | Finish::Context) => "limit",
+            Some(FinishReason::Length | FinishReason::Context) => "limit",
             _ if stats.stopped_by.is_some() => "word",
             _ => "eos",
         };
@@ -286,7 +287,7 @@ impl Head {
             "stop": true,
             "stop_type": kind,
             "stopping_word": stats.stopped_by.clone().unwrap_or_default(),
-            "truncated": stats.finish == Some(Finish::Context),
+            "truncated": stats.finish == Some(FinishReason::Context),
             "has_new_line": content.contains('\n'),
             "model": self.model,
             "prompt": self.prompt,
@@ -340,7 +341,7 @@ impl CompletionStream {
 }
 
 impl EventWriter for CompletionStream {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, running: &Running) -> String {

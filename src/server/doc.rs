@@ -1,6 +1,11 @@
 //! What the OpenAPI document says of a route.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// The schema of an object.
+pub(super) fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
 
 /// What the document says of a route.
 pub(super) struct Doc {

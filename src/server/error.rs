@@ -1,44 +1,24 @@
-//! What goes wrong, in each dialect's shape.
+//! What goes wrong; a dialect gives it its shape.
 
 use crate::Error;
 use crate::error::ErrorKind;
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
-
-/// In whose shape a route speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    OpenAi,
-    Anthropic,
-    Ollama,
-}
-
-impl Dialect {
-    /// Whose errors a client expects at a path that leads nowhere.
-    pub(super) fn of_path(path: &str) -> Self {
-        match path {
-            _ if path.starts_with("/api/") => Self::Ollama,
-            _ if path.starts_with("/v1/messages") => Self::Anthropic,
-            _ => Self::OpenAi,
-        }
-    }
-}
+use axum::http::StatusCode;
+use serde_json::{Value, json};
 
 /// An error that a client gets.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
     /// The type in OpenAI's shape.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) message: String,
     /// The field that is at fault.
-    param: Option<String>,
-    code: Option<&'static str>,
+    pub(super) param: Option<String>,
+    pub(super) code: Option<&'static str>,
     /// Seconds until another try makes sense.
-    retry_after: Option<u32>,
+    pub(super) retry_after: Option<u32>,
     /// Further members of the error.
-    extra: Vec<(&'static str, Value)>,
+    pub(super) extra: Vec<(&'static str, Value)>,
 }
 
 impl ApiError {
@@ -146,73 +126,18 @@ impl ApiError {
     }
 
     /// Whether another try, in a moment, makes sense where this one was not served.
-    fn is_overload(&self) -> bool {
+    pub(super) fn is_overload(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE && self.retry_after.is_some()
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
-
-    /// The error's JSON in a dialect.
-    pub(super) fn body(&self, dialect: Dialect, request_id: &str) -> Value {
-        match dialect {
-            Dialect::OpenAi => {
-                let code = self.code.map_or_else(|| json!(self.status.as_u16()), |code| json!(code));
-                let mut error = Map::new();
-                error.insert("message".into(), json!(self.message));
-                error.insert("type".into(), json!(self.kind));
-                error.insert("param".into(), json!(self.param));
-                error.insert("code".into(), code);
-                self.extra.iter().for_each(|(name, value)| drop(error.insert((*name).into(), value.clone())));
-                json!({ "error": error })
-            }
-            Dialect::Anthropic => {
-                let kind = match self.status.as_u16() {
-                    400 | 405 | 408 | 501 => "invalid_request_error",
-                    401 => "authentication_error",
-                    403 => "permission_error",
-                    404 => "not_found_error",
-                    413 | 431 => "request_too_large",
-                    429 => "rate_limit_error",
-                    _ if self.is_overload() => "overloaded_error",
-                    _ => "api_error",
-                };
-                let mut error = json!({ "type": kind, "message": self.message });
-                if let Some((name, details)) = self.extra.iter().find(|(name, _)| *name == "details") {
-                    error[*name] = details.clone();
-                }
-                json!({ "type": "error", "error": error, "request_id": request_id })
-            }
-            Dialect::Ollama => json!({ "error": self.message }),
-        }
-    }
-
-    /// The whole answer.
-    pub(super) fn response(&self, dialect: Dialect, request_id: &str) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body(dialect, request_id).to_string()));
-        *response.status_mut() = match dialect {
-            // What Anthropic's clients know as "overloaded".
-            Dialect::Anthropic if self.is_overload() => StatusCode::from_u16(529).unwrap_or(self.status),
-            _ => self.status,
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        let is_broken = self.status == StatusCode::SERVICE_UNAVAILABLE && self.retry_after.is_none();
-        if is_broken || matches!(self.status.as_u16(), 500 | 501 | 507) {
-            // The same request fails again.
-            headers.insert("x-should-retry", HeaderValue::from_static("false"));
-        }
-        response
-    }
 }
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        // Whoever asks is not to know where files lie.
+        // A client is not to know where files lie.
         let mut error = error.without_folders();
         if error.kind() == ErrorKind::NoTemplate {
             error = error.hint("/v1/completions goes on with a text as it is");

@@ -26,7 +26,7 @@ const MIDDLE: ([&str; 2], [&str; 5]) = (
     ["fim_mid_token_id", "middle_token_id"],
     ["<|fim_middle|>", "<fim_middle>", "<fim-middle>", "<｜fim▁end｜>", "<MID>"],
 );
-const FILE: ([&str; 2], [&str; 5]) = (
+const FILE_TOKEN: ([&str; 2], [&str; 5]) = (
     ["fim_sep_token_id", "fim_sep_token_id"],
     ["<|file_sep|>", "<file_sep>", "<|file_separator|>", "<file_sep>", "<file_sep>"],
 );
@@ -44,7 +44,7 @@ impl Fim {
             known.or_else(|| texts.iter().find_map(|text| llm.tokenizer().token_id(text)))
         };
         match (token(PREFIX), token(SUFFIX), token(MIDDLE)) {
-            (Some(prefix), Some(suffix), Some(middle)) => Ok(Self { prefix, suffix, middle, file: token(FILE) }),
+            (Some(prefix), Some(suffix), Some(middle)) => Ok(Self { prefix, suffix, middle, file: token(FILE_TOKEN) }),
             _ => Err(ApiError::unsupported("this model has no tokens for filling in the middle")),
         }
     }

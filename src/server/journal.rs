@@ -59,7 +59,7 @@ pub(super) fn open_output(path: &Path) -> Result<(File, HashMap<String, Was>)> {
     }
     let open = OpenOptions::new().read(true).append(true).create(true).open(path);
     let mut file = open.map_err(failed(FileAction::Open))?;
-    // Before anything is cut off: two would answer the same requests. Where there are no locks, nobody knows.
+    // Before anything is cut off: two would answer the same requests. Where there are no locks, it is unknown.
     if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
         let why = "another tokki batch is at it: wait for that one, or end it";
         return Err(Error::failed(path.display().to_string(), why).of(ErrorKind::InUse));

@@ -5,14 +5,14 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Where fields stand (`[]`: in each of a list), and which are read there, or say nothing to a model by their nature.
-const KNOWN: &[(&str, &str)] = &[
+const KNOWN_FIELDS: &[(&str, &str)] = &[
     (
         "messages[]",
         "role content name tool_calls tool_call_id tool_name reasoning_content reasoning thinking images refusal audio \
          annotations function_call cache_control id type",
     ),
-    ("messages[].content[]", PARTS),
-    ("messages[].content[].content[]", PARTS),
+    ("messages[].content[]", PART_FIELDS),
+    ("messages[].content[].content[]", PART_FIELDS),
     ("messages[].tool_calls[]", "id type function index"),
     ("messages[].tool_calls[].function", "name arguments index"),
     ("system[]", "type text cache_control citations"),
@@ -21,7 +21,7 @@ const KNOWN: &[(&str, &str)] = &[
         "id type role content status phase call_id name arguments input output summary encrypted_content text \
          multimodal_data prompt_string",
     ),
-    ("input[].content[]", PARTS),
+    ("input[].content[]", PART_FIELDS),
     ("tools[]", "type function name description parameters strict input_schema cache_control input_examples"),
     ("tools[].function", "name description parameters strict"),
     ("response_format", "type json_schema schema grammar regex"),
@@ -31,13 +31,13 @@ const KNOWN: &[(&str, &str)] = &[
     ("questions[].levels[]", "label description"),
 ];
 
-const PARTS: &str = "type text refusal annotations logprobs cache_control citations thinking signature data id name input \
+const PART_FIELDS: &str = "type text refusal annotations logprobs cache_control citations thinking signature data id name input \
                      tool_use_id content is_error image_url input_audio file source title context caller";
 
 /// The fields within a request that are not read: of those that several of a list have, the first.
 pub(super) fn unread(request: &Map<String, Value>) -> Vec<String> {
     let (mut told, mut found) = (BTreeSet::new(), Vec::new());
-    for (pattern, names) in KNOWN {
+    for (pattern, names) in KNOWN_FIELDS {
         let Some(first) = pattern.split(['[', '.']).next().filter(|first| request.contains_key(*first)) else {
             continue;
         };

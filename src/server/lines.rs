@@ -108,7 +108,7 @@ async fn answer(state: Arc<State>, owner: u64, id: String, line: Line) -> Value 
             let outcome = route.call(state, call).await;
             note.status(outcome.as_ref().map_or_else(|error| error.status, Response::status).as_u16());
             match outcome {
-                Err(error) => (error.status.as_u16(), error.body(route.dialect, &id)),
+                Err(error) => (error.status.as_u16(), (route.dialect.error)(&error, &id)),
                 Ok(response) => {
                     let status = response.status().as_u16();
                     let bytes = to_bytes(response.into_body(), MAX_LINE).await.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What is measured of answers.
 
-use crate::engine::{Finish, Stats};
+use crate::engine::{FinishReason, Stats};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,7 +102,7 @@ impl Measured {
 
     /// An answer has ended, so many seconds after it was asked for.
     pub(super) fn ended(&self, stats: &Stats, seconds: f64) {
-        let length = matches!(stats.finish, Some(Finish::Length | Finish::Context));
+        let length = matches!(stats.finish, Some(FinishReason::Length | FinishReason::Context));
         self.ends[usize::from(length)].fetch_add(1, Ordering::Relaxed);
         self.record(Measure::Whole, seconds);
         self.record(Measure::Queue, stats.queue_s);

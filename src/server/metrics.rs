@@ -30,11 +30,11 @@ impl Metrics {
         let mut out = String::new();
         self.of_server(&mut out, keys);
         of_caches(&mut out, models);
-        for row in TABLE {
+        for row in METRICS_OF_A_MODEL {
             row.write(&mut out, models, ("tokki_", "model"), row.tokki);
         }
         if as_vllm {
-            for row in TABLE {
+            for row in METRICS_OF_A_MODEL {
                 row.vllm.split_whitespace().for_each(|name| row.write(&mut out, models, ("vllm:", "model_name"), name));
             }
         }
@@ -148,7 +148,7 @@ const fn row(tokki: &'static str, vllm: &'static str, help: &'static str, value:
 }
 
 /// What is told of every model.
-const TABLE: &[Row] = &[
+const METRICS_OF_A_MODEL: &[Row] = &[
     row("model_open", "", "Whether the model is open", Value::Gauge(|e| f64::from(u8::from(e.served().is_some())))),
     row("requests_waiting", "num_requests_waiting", "Requests in the queue", Value::Gauge(Entry::waiting)),
     row("requests_running", "num_requests_running", "Answers under way", Value::Gauge(Entry::running)),
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn every_name_is_told_once() {
         for names in [|row: &Row| row.tokki.to_owned(), |row: &Row| row.vllm.to_owned()] {
-            let all: Vec<String> = TABLE.iter().map(names).collect();
+            let all: Vec<String> = METRICS_OF_A_MODEL.iter().map(names).collect();
             let mut names: Vec<&str> = all.iter().flat_map(|names| names.split_whitespace()).collect();
             let before = names.len();
             names.sort_unstable();

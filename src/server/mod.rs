@@ -13,6 +13,7 @@ mod card;
 mod common;
 mod completion;
 mod decisions;
+mod dialect;
 mod doc;
 mod embeddings;
 mod error;

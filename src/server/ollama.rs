@@ -4,7 +4,9 @@ use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::card::{self, Card};
 use super::common;
-use super::error::{ApiError, Dialect};
+use super::dialect::Dialect;
+use super::doc::object;
+use super::error::ApiError;
 use super::infill::Fim;
 use super::log::Asker;
 use super::messages;
@@ -24,6 +26,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// How it tells errors.
+pub(super) const DIALECT: Dialect = Dialect {
+    error_name: "OllamaError",
+    prefix: Some("/api/"),
+    error: |error, _| json!({ "error": error.message }),
+    schema: || object(&["error"], json!({ "error": { "type": "string" } })),
+    event: |error| format!("{error}\n"),
+    overloaded: None,
+};
 
 /// Most tokens whose probabilities are told beside each chosen one.
 const MAX_LOGPROBS: i64 = 20;
@@ -405,7 +417,7 @@ fn line(value: &Value) -> String {
 }
 
 impl EventWriter for Lines {
-    const DIALECT: Dialect = Dialect::Ollama;
+    const DIALECT: &'static Dialect = &DIALECT;
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
     fn begin(&mut self, _: &Running) -> String {

@@ -1,12 +1,12 @@
 //! `/openapi.json`: the route table as an OpenAPI document, with the schemas of requests and what is sure of answers.
 
 use super::doc::{AnswerForm, Doc, QueryKind, asks, get, post, streams};
-use super::error::{ApiError, Dialect};
+use super::error::ApiError;
 use super::reply::json as respond_json;
 use super::schemas::{
     batch, chat, completion, completions, control, decisions, detokenize, embeddings, generate, infill, lookup,
-    messages, named, nothing, object, ollama_chat, ollama_embed, plain_embeddings, prompted, rerank, responses, show,
-    slot, tokenize, upload,
+    messages, named, nothing, ollama_chat, ollama_embed, plain_embeddings, prompted, rerank, responses, show, slot,
+    tokenize, upload,
 };
 use super::state::{Call, Route, State};
 use axum::body::Body;
@@ -106,8 +106,9 @@ pub(super) async fn document(state: Arc<State>, _: Call) -> Result<Response<Body
 
 /// The whole document of these routes, of a server that wants keys or does not.
 fn whole(routes: &[Route], keys: bool) -> Value {
-    let mut paths: Map<String, Value> = Map::new();
+    let (mut paths, mut schemas): (Map<String, Value>, Map<String, Value>) = Default::default();
     for route in routes {
+        schemas.entry(route.dialect.error_name).or_insert_with(route.dialect.schema);
         let path = route.path.replace("{*", "{");
         let place = paths.entry(path).or_insert_with(|| json!({}));
         place[route.method.to_lowercase()] = operation(route, keys && !route.open);
@@ -119,7 +120,7 @@ fn whole(routes: &[Route], keys: bool) -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "OpenAiError": openai_error(), "AnthropicError": anthropic_error(), "OllamaError": ollama_error() },
+            "schemas": schemas,
         },
     })
 }
@@ -143,12 +144,7 @@ fn operation(route: &Route, key: bool) -> Value {
         };
         parameters.push(json!({ "name": name, "in": "query", "required": needed, "schema": schema }));
     }
-    let error = match route.dialect {
-        Dialect::OpenAi => "OpenAiError",
-        Dialect::Anthropic => "AnthropicError",
-        Dialect::Ollama => "OllamaError",
-    };
-    let error = json!({ "$ref": format!("#/components/schemas/{error}") });
+    let error = json!({ "$ref": format!("#/components/schemas/{}", route.dialect.error_name) });
     let status = if matches!(doc.answer, AnswerForm::Empty) { "204" } else { "200" };
     let mut responses = Map::new();
     responses.insert(status.to_owned(), json!({ "description": "It is done", "content": content(doc) }));
@@ -184,25 +180,6 @@ fn content(doc: &Doc) -> Value {
         content[kind] = json!({ "schema": { "type": "string" } });
     }
     content
-}
-
-fn openai_error() -> Value {
-    let error = json!({ "type": "object", "required": ["message", "type", "code"], "properties": {
-        "message": { "type": "string" }, "type": { "type": "string" }, "param": { "type": ["string", "null"] },
-        "code": { "type": ["integer", "string"] } } });
-    object(&["error"], json!({ "error": error }))
-}
-
-fn anthropic_error() -> Value {
-    let error = object(&["type", "message"], json!({ "type": { "type": "string" }, "message": { "type": "string" } }));
-    object(
-        &["type", "error"],
-        json!({ "type": { "const": "error" }, "error": error, "request_id": { "type": "string" } }),
-    )
-}
-
-fn ollama_error() -> Value {
-    object(&["error"], json!({ "error": { "type": "string" } }))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl<S> Patient<S> {
         let time = self.time;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(time)));
         ready!(waiting.as_mut().poll(context));
-        // Whoever asks again is told again, at once.
+        // A client that asks again is told again, at once.
         waiting.as_mut().reset(Instant::now());
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client does not read")))
     }

@@ -8,7 +8,7 @@ use super::measured::{Broken, Measure, Measured};
 use super::models::Served;
 use super::state::State;
 use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Tools};
-use crate::engine::{Event, Finish, Llm, Logprob, Prompt, Stats, Submission, Wanted};
+use crate::engine::{Event, FinishReason, Llm, Logprob, Prompt, Stats, Submission, Wanted};
 use crate::sample::{Constraint, Form};
 use crate::tokenizer::Special;
 use serde_json::Value;
@@ -447,7 +447,7 @@ pub(super) fn random_seed() -> u64 {
 /// Why an answer ended, in OpenAI's words.
 pub(super) fn finish_reason(stats: &Stats) -> &'static str {
     match stats.finish {
-        Some(Finish::Length | Finish::Context) => "length",
+        Some(FinishReason::Length | FinishReason::Context) => "length",
         _ => "stop",
     }
 }

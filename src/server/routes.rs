@@ -1,7 +1,8 @@
 //! THE ROUTE TABLE, and what every request passes before its handler.
 
 use super::auth;
-use super::error::{ApiError, Dialect};
+use super::dialect::{Dialect, OPENAI};
+use super::error::ApiError;
 use super::log::{Asker, Note};
 use super::request::random_seed;
 use super::state::{Call, HandlerAnswer, Route, State, over};
@@ -23,11 +24,11 @@ pub(super) const HEAD_BYTES: usize = 64 << 10;
 const BODY_TIME: Duration = Duration::from_secs(60);
 
 macro_rules! table {
-    ($($method:literal $path:literal $dialect:ident $open:literal $handler:path => $doc:ident;)*) => {
+    ($($method:literal $path:literal [$dialect:path] $open:literal $handler:path => $doc:ident;)*) => {
         &[$(Route {
             method: $method,
             path: $path,
-            dialect: Dialect::$dialect,
+            dialect: &$dialect,
             open: $open,
             doc: openapi::$doc,
             handler: |state, call| Box::pin($handler(state, call)),
@@ -37,73 +38,73 @@ macro_rules! table {
 
 /// All routes: method, path, dialect, whether it is open to everyone, the function, and what the document says of it.
 pub(super) const ROUTES: &[Route] = table! {
-    "GET" "/health" OpenAi true llama_server::health => HEALTH;
-    "GET" "/v1/health" OpenAi true llama_server::health => HEALTH;
-    "GET" "/livez" OpenAi true llama_server::live => LIVE;
-    "GET" "/readyz" OpenAi true llama_server::health => HEALTH;
-    "GET" "/openapi.json" OpenAi false openapi::document => DOCUMENT;
-    "GET" "/version" OpenAi false llama_server::version => VERSION;
-    "GET" "/metrics" OpenAi false llama_server::metrics => METRICS;
-    "GET" "/props" OpenAi false llama_server::props => PROPS;
-    "GET" "/slots" OpenAi false slots::list => SLOTS;
-    "POST" "/slots/{id}" OpenAi false slots::act => SLOT;
-    "POST" "/tokenize" OpenAi false llama_server::tokenize => TOKENIZE;
-    "POST" "/detokenize" OpenAi false llama_server::detokenize => DETOKENIZE;
-    "POST" "/apply-template" OpenAi false openai::apply_template => TEMPLATE;
-    "POST" "/completion" OpenAi false completion::completion => COMPLETION;
-    "POST" "/completions" OpenAi false completion::completion => COMPLETION;
-    "GET" "/models" OpenAi false openai::models => MODELS;
-    "POST" "/models/load" OpenAi false llama_server::load => LOAD;
-    "POST" "/models/unload" OpenAi false llama_server::unload => UNLOAD;
-    "GET" "/v1/models" OpenAi false openai::models => MODELS;
-    "GET" "/v1/models/{*name}" OpenAi false openai::model => MODEL;
-    "POST" "/chat/completions" OpenAi false openai::chat => CHAT;
-    "POST" "/v1/chat/completions" OpenAi false openai::chat => CHAT;
-    "POST" "/chat/completions/control" OpenAi false openai::control => CONTROL;
-    "POST" "/v1/chat/completions/control" OpenAi false openai::control => CONTROL;
-    "POST" "/v1/completions" OpenAi false openai::completions => COMPLETIONS;
-    "POST" "/chat/completions/input_tokens" OpenAi false openai::input_tokens => CHAT_TOKENS;
-    "POST" "/v1/chat/completions/input_tokens" OpenAi false openai::input_tokens => CHAT_TOKENS;
-    "POST" "/responses" OpenAi false responses::create => RESPONSES;
-    "POST" "/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
-    "POST" "/v1/responses/input_tokens" OpenAi false responses::input_tokens => RESPONSES_TOKENS;
-    "POST" "/v1/responses" OpenAi false responses::create => RESPONSES;
-    "GET" "/v1/responses/{id}" OpenAi false responses::get => RESPONSE;
-    "GET" "/v1/responses/{id}/input_items" OpenAi false responses::input_items => RESPONSE_ITEMS;
-    "DELETE" "/v1/responses/{id}" OpenAi false responses::delete => RESPONSE_GONE;
-    "POST" "/v1/responses/{id}/cancel" OpenAi false responses::cancel => RESPONSE_CANCEL;
-    "GET" "/v1/stream" OpenAi false resume::follow => STREAM;
-    "DELETE" "/v1/stream" OpenAi false resume::stop => STREAM_STOP;
-    "POST" "/v1/streams/lookup" OpenAi false resume::lookup => STREAMS;
-    "POST" "/v1/files" OpenAi false files::upload => UPLOAD;
-    "GET" "/v1/files" OpenAi false files::files => FILES;
-    "GET" "/v1/files/{id}" OpenAi false files::file => FILE;
-    "GET" "/v1/files/{id}/content" OpenAi false files::content => FILE_CONTENT;
-    "DELETE" "/v1/files/{id}" OpenAi false files::delete => FILE_GONE;
-    "POST" "/v1/batches" OpenAi false files::create => BATCH;
-    "GET" "/v1/batches" OpenAi false files::batches => BATCHES;
-    "GET" "/v1/batches/{id}" OpenAi false files::batch => BATCH_ONE;
-    "POST" "/v1/batches/{id}/cancel" OpenAi false files::cancel => BATCH_CANCEL;
-    "POST" "/v1/decisions" OpenAi false decisions::create => DECISIONS;
-    "POST" "/infill" OpenAi false completion::infill => INFILL;
-    "POST" "/embedding" OpenAi false embeddings::plain => EMBED_PLAIN;
-    "POST" "/embeddings" OpenAi false embeddings::plain => EMBED_PLAIN;
-    "POST" "/v1/embeddings" OpenAi false embeddings::embeddings => EMBEDDINGS;
-    "POST" "/rerank" OpenAi false embeddings::rerank => RERANK;
-    "POST" "/reranking" OpenAi false embeddings::rerank => RERANK;
-    "POST" "/v1/rerank" OpenAi false embeddings::rerank => RERANK;
-    "POST" "/v1/reranking" OpenAi false embeddings::rerank => RERANK;
-    "POST" "/v1/messages" Anthropic false anthropic::messages => MESSAGES;
-    "POST" "/v1/messages/count_tokens" Anthropic false anthropic::count_tokens => COUNT;
-    "GET" "/" Ollama true ollama::root => ROOT;
-    "GET" "/api/version" Ollama false ollama::version => VERSION;
-    "GET" "/api/tags" Ollama false ollama::tags => TAGS;
-    "GET" "/api/ps" Ollama false ollama::ps => PS;
-    "POST" "/api/show" Ollama false ollama::show => SHOW;
-    "POST" "/api/chat" Ollama false ollama::chat => OLLAMA_CHAT;
-    "POST" "/api/generate" Ollama false ollama::generate => GENERATE;
-    "POST" "/api/embed" Ollama false embeddings::embed => OLLAMA_EMBED;
-    "POST" "/api/embeddings" Ollama false embeddings::ollama_old => OLLAMA_EMBED_OLD;
+    "GET" "/health" [OPENAI] true llama_server::health => HEALTH;
+    "GET" "/v1/health" [OPENAI] true llama_server::health => HEALTH;
+    "GET" "/livez" [OPENAI] true llama_server::live => LIVE;
+    "GET" "/readyz" [OPENAI] true llama_server::health => HEALTH;
+    "GET" "/openapi.json" [OPENAI] false openapi::document => DOCUMENT;
+    "GET" "/version" [OPENAI] false llama_server::version => VERSION;
+    "GET" "/metrics" [OPENAI] false llama_server::metrics => METRICS;
+    "GET" "/props" [OPENAI] false llama_server::props => PROPS;
+    "GET" "/slots" [OPENAI] false slots::list => SLOTS;
+    "POST" "/slots/{id}" [OPENAI] false slots::act => SLOT;
+    "POST" "/tokenize" [OPENAI] false llama_server::tokenize => TOKENIZE;
+    "POST" "/detokenize" [OPENAI] false llama_server::detokenize => DETOKENIZE;
+    "POST" "/apply-template" [OPENAI] false openai::apply_template => TEMPLATE;
+    "POST" "/completion" [OPENAI] false completion::completion => COMPLETION;
+    "POST" "/completions" [OPENAI] false completion::completion => COMPLETION;
+    "GET" "/models" [OPENAI] false openai::models => MODELS;
+    "POST" "/models/load" [OPENAI] false llama_server::load => LOAD;
+    "POST" "/models/unload" [OPENAI] false llama_server::unload => UNLOAD;
+    "GET" "/v1/models" [OPENAI] false openai::models => MODELS;
+    "GET" "/v1/models/{*name}" [OPENAI] false openai::model => MODEL;
+    "POST" "/chat/completions" [OPENAI] false openai::chat => CHAT;
+    "POST" "/v1/chat/completions" [OPENAI] false openai::chat => CHAT;
+    "POST" "/chat/completions/control" [OPENAI] false openai::control => CONTROL;
+    "POST" "/v1/chat/completions/control" [OPENAI] false openai::control => CONTROL;
+    "POST" "/v1/completions" [OPENAI] false openai::completions => COMPLETIONS;
+    "POST" "/chat/completions/input_tokens" [OPENAI] false openai::input_tokens => CHAT_TOKENS;
+    "POST" "/v1/chat/completions/input_tokens" [OPENAI] false openai::input_tokens => CHAT_TOKENS;
+    "POST" "/responses" [OPENAI] false responses::create => RESPONSES;
+    "POST" "/responses/input_tokens" [OPENAI] false responses::input_tokens => RESPONSES_TOKENS;
+    "POST" "/v1/responses/input_tokens" [OPENAI] false responses::input_tokens => RESPONSES_TOKENS;
+    "POST" "/v1/responses" [OPENAI] false responses::create => RESPONSES;
+    "GET" "/v1/responses/{id}" [OPENAI] false responses::get => RESPONSE;
+    "GET" "/v1/responses/{id}/input_items" [OPENAI] false responses::input_items => RESPONSE_ITEMS;
+    "DELETE" "/v1/responses/{id}" [OPENAI] false responses::delete => RESPONSE_GONE;
+    "POST" "/v1/responses/{id}/cancel" [OPENAI] false responses::cancel => RESPONSE_CANCEL;
+    "GET" "/v1/stream" [OPENAI] false resume::follow => STREAM;
+    "DELETE" "/v1/stream" [OPENAI] false resume::stop => STREAM_STOP;
+    "POST" "/v1/streams/lookup" [OPENAI] false resume::lookup => STREAMS;
+    "POST" "/v1/files" [OPENAI] false files::upload => UPLOAD;
+    "GET" "/v1/files" [OPENAI] false files::files => FILES;
+    "GET" "/v1/files/{id}" [OPENAI] false files::file => FILE;
+    "GET" "/v1/files/{id}/content" [OPENAI] false files::content => FILE_CONTENT;
+    "DELETE" "/v1/files/{id}" [OPENAI] false files::delete => FILE_GONE;
+    "POST" "/v1/batches" [OPENAI] false files::create => BATCH;
+    "GET" "/v1/batches" [OPENAI] false files::batches => BATCHES;
+    "GET" "/v1/batches/{id}" [OPENAI] false files::batch => BATCH_ONE;
+    "POST" "/v1/batches/{id}/cancel" [OPENAI] false files::cancel => BATCH_CANCEL;
+    "POST" "/v1/decisions" [OPENAI] false decisions::create => DECISIONS;
+    "POST" "/infill" [OPENAI] false completion::infill => INFILL;
+    "POST" "/embedding" [OPENAI] false embeddings::plain => EMBED_PLAIN;
+    "POST" "/embeddings" [OPENAI] false embeddings::plain => EMBED_PLAIN;
+    "POST" "/v1/embeddings" [OPENAI] false embeddings::embeddings => EMBEDDINGS;
+    "POST" "/rerank" [OPENAI] false embeddings::rerank => RERANK;
+    "POST" "/reranking" [OPENAI] false embeddings::rerank => RERANK;
+    "POST" "/v1/rerank" [OPENAI] false embeddings::rerank => RERANK;
+    "POST" "/v1/reranking" [OPENAI] false embeddings::rerank => RERANK;
+    "POST" "/v1/messages" [anthropic::DIALECT] false anthropic::messages => MESSAGES;
+    "POST" "/v1/messages/count_tokens" [anthropic::DIALECT] false anthropic::count_tokens => COUNT;
+    "GET" "/" [ollama::DIALECT] true ollama::root => ROOT;
+    "GET" "/api/version" [ollama::DIALECT] false ollama::version => VERSION;
+    "GET" "/api/tags" [ollama::DIALECT] false ollama::tags => TAGS;
+    "GET" "/api/ps" [ollama::DIALECT] false ollama::ps => PS;
+    "POST" "/api/show" [ollama::DIALECT] false ollama::show => SHOW;
+    "POST" "/api/chat" [ollama::DIALECT] false ollama::chat => OLLAMA_CHAT;
+    "POST" "/api/generate" [ollama::DIALECT] false ollama::generate => GENERATE;
+    "POST" "/api/embed" [ollama::DIALECT] false embeddings::embed => OLLAMA_EMBED;
+    "POST" "/api/embeddings" [ollama::DIALECT] false embeddings::ollama_old => OLLAMA_EMBED_OLD;
 };
 
 /// Whether a path of the table is this one: `{id}` stands for one part, `{*name}` for all that are left.
@@ -117,6 +118,12 @@ fn matches(pattern: &str, path: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whose errors a client expects at a path that leads nowhere.
+fn dialect_of(path: &str) -> &'static Dialect {
+    let is_its = |dialect: &&Dialect| dialect.prefix.is_some_and(|prefix| path.starts_with(prefix));
+    ROUTES.iter().map(|route| route.dialect).find(is_its).unwrap_or(&OPENAI)
 }
 
 /// Answers a request, whatever it is.
@@ -133,7 +140,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
     // The head of an answer is that of the answer: what follows it is left out where it is sent.
     let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
     let route = on_path().find(|route| route.method == method.as_str());
-    let dialect = route.or_else(|| on_path().next()).map_or_else(|| Dialect::of_path(path), |route| route.dialect);
+    let dialect = route.or_else(|| on_path().next()).map_or_else(|| dialect_of(path), |route| route.dialect);
     let methods = |route: &'static Route| if route.method == "GET" { vec!["GET", "HEAD"] } else { vec![route.method] };
     let allowed = on_path().flat_map(methods).collect::<Vec<_>>().join(", ");
     let origin = auth::allowed_origin(&state.options, &parts.headers);
@@ -191,7 +198,7 @@ pub(super) async fn answer(state: Arc<State>, peer: std::net::IpAddr, request: R
         }
     };
     let outcome: HandlerAnswer = outcome.await;
-    let mut response = outcome.unwrap_or_else(|error| error.response(dialect, &id));
+    let mut response = outcome.unwrap_or_else(|error| dialect.response(&error, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);
     }

@@ -1,12 +1,9 @@
 //! Schemas of requests' bodies, for the OpenAPI document.
 
 use super::common::EFFORTS;
+use super::doc::object;
 use crate::sample::PARAMETERS;
 use serde_json::{Map, Value, json};
-
-pub(super) fn object(required: &[&str], properties: Value) -> Value {
-    json!({ "type": "object", "required": required, "properties": properties })
-}
 
 /// An object whose members are of these kinds: `kind name`, with `!` after those that must be there. `1..20` is a whole number
 /// within these bounds, `1..` one from 1 on, `string|number` either of these.

@@ -1,8 +1,9 @@
 //! What all requests share, and what a request and a row of the route table are.
 
 use super::auth::ApiKeys;
+use super::dialect::Dialect;
 use super::doc::Doc;
-use super::error::{ApiError, Dialect};
+use super::error::ApiError;
 use super::files::Files;
 use super::log::{Asker, Log};
 use super::metrics::Metrics;
@@ -101,7 +102,7 @@ pub(super) type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Ha
 pub(super) struct Route {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
-    pub(super) dialect: Dialect,
+    pub(super) dialect: &'static Dialect,
     /// Answers without a key.
     pub(super) open: bool,
     /// What the OpenAPI document says of it.

@@ -1,7 +1,7 @@
 //! Answers that come piece by piece: events of a running request, written as a dialect wants them.
 
-use super::error::{ApiError, Dialect};
-use super::events::error_event;
+use super::dialect::Dialect;
+use super::error::ApiError;
 use super::request::{self, Progress, Running};
 use super::state::over;
 use axum::body::{Body, Bytes};
@@ -17,7 +17,7 @@ const BUFFERED: usize = 256;
 /// How a dialect writes a stream.
 pub(super) trait EventWriter: Send + 'static {
     /// The dialect, for errors.
-    const DIALECT: Dialect;
+    const DIALECT: &'static Dialect;
     /// Of the answer's head.
     const CONTENT_TYPE: &'static str;
 
@@ -39,7 +39,7 @@ pub(super) trait EventWriter: Send + 'static {
 
     /// What tells of an error in the middle.
     fn error(&mut self, error: &ApiError) -> String {
-        error_event(Self::DIALECT, "", error)
+        Self::DIALECT.error_event("", error)
     }
 }
 

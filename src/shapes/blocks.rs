@@ -9,7 +9,7 @@ use crate::gguf::DType;
 /// Standard deviation of the weights.
 const STD: f32 = 0.02;
 /// Blocks in a pool: a prime, so that rows of any length drift through it, and small enough to stay in a cache.
-const BLOCKS: usize = 4099;
+const POOL_BLOCKS: usize = 4099;
 /// The same for formats without blocks, which have one value each.
 const VALUES: usize = 262_147;
 
@@ -26,7 +26,7 @@ impl Pools {
 
     /// The pool of a format, and a block number to start from.
     pub(super) fn pool(&mut self, dtype: DType) -> (&[u8], usize) {
-        let count = if dtype.block_len() == 1 { VALUES } else { BLOCKS };
+        let count = if dtype.block_len() == 1 { VALUES } else { POOL_BLOCKS };
         let start = self.random.below(count as u32) as usize;
         let random = &mut self.random;
         let pool = self.pools.entry(dtype.gguf_id()).or_insert_with(|| {

@@ -3,9 +3,11 @@
 use super::planned::PlannedTensor;
 use super::recipe::Recipe;
 #[cfg(test)]
-use super::recipe::Role;
+use super::recipe::TensorClass;
 use super::shape::Shape;
 use super::tensors;
+#[cfg(test)]
+use crate::arch::Role;
 use crate::{Error, Result};
 
 /// A shape and a recipe: all that is to be known about a file before it exists.
@@ -79,11 +81,11 @@ impl Plan {
     /// Bytes of weights that one generated token reads: everything, but one row of an embedding that is no head, and of
     /// the experts those that are used.
     pub fn bytes_per_token(&self) -> u64 {
-        let share = |tensor: &PlannedTensor| match (tensor.role, self.shape.experts) {
-            (Role::Experts | Role::DownExperts, Some(experts)) => {
+        let share = |tensor: &PlannedTensor| match (tensor.class, self.shape.experts) {
+            (TensorClass::Experts | TensorClass::DownExperts, Some(experts)) => {
                 tensor.bytes() / experts.count as u64 * experts.used as u64
             }
-            (Role::Other, _) if tensor.name == "token_embd.weight" => tensor.bytes() / self.shape.vocab as u64,
+            (TensorClass::Other, _) if tensor.role == Role::TokenEmbd => tensor.bytes() / self.shape.vocab as u64,
             _ => tensor.bytes(),
         };
         self.tensors.iter().map(share).sum()

@@ -1,6 +1,7 @@
 //! A tensor that a file will have.
 
-use super::recipe::Role;
+use super::recipe::TensorClass;
+use crate::arch::Role;
 use crate::gguf::DType;
 
 /// One tensor of a plan.
@@ -14,6 +15,8 @@ pub struct PlannedTensor {
     pub dtype: DType,
     /// What it is for.
     pub role: Role,
+    /// What its format depends on.
+    pub class: TensorClass,
 }
 
 impl PlannedTensor {

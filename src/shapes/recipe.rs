@@ -4,7 +4,7 @@ use crate::gguf::DType;
 
 /// What a tensor is for, as far as its format depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum TensorClass {
     /// One-dimensional: norms, biases, sinks, divisors. Always F32.
     Vector,
     /// Chooses experts. Always F32.
@@ -56,7 +56,7 @@ enum Rule {
 
 /// What a rule may ask about a tensor.
 pub(super) struct TensorPlace {
-    pub role: Role,
+    pub class: TensorClass,
     pub layer: usize,
     pub layers: usize,
     pub heads_per_kv: usize,
@@ -128,17 +128,17 @@ impl Recipe {
 
     /// The format of a tensor.
     pub(super) fn dtype(self, place: &TensorPlace) -> DType {
-        let wanted = match place.role {
-            Role::Vector | Role::Router => return DType::F32,
-            Role::Head => self.head,
-            Role::Value => self.raised(self.value.pick(place), place.layers),
-            Role::AttnOutput => self.attn_output,
-            Role::Down => self.down.pick(place),
-            Role::DownExperts => self.experts.unwrap_or_else(|| self.down.pick(place)),
-            Role::Experts => self.experts.unwrap_or(self.default),
-            Role::Other => self.default,
+        let wanted = match place.class {
+            TensorClass::Vector | TensorClass::Router => return DType::F32,
+            TensorClass::Head => self.head,
+            TensorClass::Value => self.raised(self.value.pick(place), place.layers),
+            TensorClass::AttnOutput => self.attn_output,
+            TensorClass::Down => self.down.pick(place),
+            TensorClass::DownExperts => self.experts.unwrap_or_else(|| self.down.pick(place)),
+            TensorClass::Experts => self.experts.unwrap_or(self.default),
+            TensorClass::Other => self.default,
         };
-        fitting(wanted, place.cols, place.role)
+        fitting(wanted, place.cols, place.class)
     }
 
     /// Models of 80 layers share values among 8 query heads: a little more for them costs next to nothing.
@@ -182,7 +182,7 @@ impl Rule {
 }
 
 /// Rows that do not divide into blocks of 256 take the format of 32 that is nearest; other rows stay F16.
-fn fitting(dtype: DType, cols: usize, role: Role) -> DType {
+fn fitting(dtype: DType, cols: usize, class: TensorClass) -> DType {
     if cols.is_multiple_of(dtype.block_len()) {
         return dtype;
     }
@@ -190,7 +190,7 @@ fn fitting(dtype: DType, cols: usize, role: Role) -> DType {
         return F16;
     }
     match dtype {
-        _ if role == Role::Head => Q8_0,
+        _ if class == TensorClass::Head => Q8_0,
         Q2K | Q3K => Q4_0,
         Q4K => DType::Q5_0,
         Q5K => DType::Q5_1,

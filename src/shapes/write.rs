@@ -7,15 +7,19 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use crate::arch::Role;
 use crate::error::FileAction;
 use crate::gguf::DType;
+use crate::gguf::write::Writer;
 use crate::{Error, Result};
 
 use super::blocks::Pools;
-use super::keys::{ALIGNMENT, header};
+use super::keys;
 use super::plan::Plan;
 use super::planned::PlannedTensor;
 
+/// Multiple that tensors are placed at.
+const ALIGNMENT: u64 = Writer::ALIGNMENT as u64;
 /// Bytes between two reports of progress.
 const REPORT: u64 = 8 << 20;
 
@@ -65,7 +69,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
         .suffix(".gguf")
         .tempfile_in(folder)
         .map_err(|e| Error::io(folder, FileAction::Create, e))?;
-    let header = header(&plan.name(), &plan.shape, plan.recipe, &plan.tensors);
+    let header = keys::file(&plan.name(), &plan.shape, plan.recipe, &plan.tensors).header();
     let data: u64 = plan.tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(ALIGNMENT)).sum();
     let written = file.write_all(&header).and_then(|()| file.as_file().set_len(header.len() as u64 + data));
     written.map_err(|e| Error::io(file.path(), FileAction::Write, e))?;
@@ -73,7 +77,7 @@ pub fn outline(plan: &Plan, folder: &Path) -> Result<NamedTempFile> {
 }
 
 fn write_to(plan: &Plan, file: impl Write, progress: Progress<'_>) -> std::io::Result<u64> {
-    let header = header(&plan.name(), &plan.shape, plan.recipe, &plan.tensors);
+    let header = keys::file(&plan.name(), &plan.shape, plan.recipe, &plan.tensors).header();
     let padded = |tensor: &PlannedTensor| tensor.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + plan.tensors.iter().map(padded).sum::<u64>();
     let mut out = Counted { out: BufWriter::with_capacity(1 << 16, file), done: 0, reported: 0, total, progress };
@@ -120,7 +124,7 @@ fn vector(plan: &Plan, tensor: &PlannedTensor, pools: &mut Pools) -> Vec<u8> {
     if tensor.name.ends_with("norm.weight") {
         return 1f32.to_le_bytes().repeat(values);
     }
-    if let (true, Some(factor)) = (tensor.name == "rope_freqs.weight", plan.shape.rope_divisors) {
+    if let (true, Some(factor)) = (tensor.role == Role::Divisors, plan.shape.rope_divisors) {
         let divisor = |i| llama3_divisor(i, values, plan.shape.rope_base, factor);
         return (0..values).flat_map(|i| divisor(i).to_le_bytes()).collect();
     }

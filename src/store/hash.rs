@@ -1,10 +1,10 @@
 //! What files hash to.
 
-use super::StoreProgress;
+use super::progress::StoreProgress;
 use crate::error::FileAction;
 use crate::platform::input;
 use crate::units::hex;
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;
@@ -39,9 +39,10 @@ pub(super) fn hash_file(path: &Path, shown: &str, progress: &dyn StoreProgress) 
     let file = input::open_regular(path)?;
     let size = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.len();
     progress.begin(&format!("{shown}: checking"), size, 0);
+    let stop = progress.stop();
     let found = sha256(file, |bytes| {
         progress.advance(bytes);
-        interrupt::check()
+        stop.check()
     });
     progress.end();
     found?.map_err(|e| Error::io(path, FileAction::Read, e))

@@ -7,7 +7,7 @@ use crate::error::FileAction;
 use crate::gguf::{Gguf, Rearranged, RowLayout};
 use crate::platform::output::OutputFile;
 use crate::units::hex;
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write;
@@ -86,10 +86,11 @@ fn stream(
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     progress.begin(what, source.bytes(), 0);
+    let stop = progress.stop();
     let outcome = source.write(&mut |bytes| {
         each(bytes)?;
         progress.advance(bytes.len() as u64);
-        interrupt::check()
+        stop.check()
     });
     progress.end();
     outcome

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The name of the record in a model's directory.
-pub const FILE: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";
 const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// What the store knows of a model.
@@ -50,7 +50,7 @@ pub struct StoredFile {
 impl Manifest {
     /// Reads the record in `dir` and checks it: names that stay inside, at least one file.
     pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(FILE);
+        let path = dir.join(MANIFEST_FILE);
         let text = input::read_regular_text(&path, MAX_MANIFEST_BYTES)?;
         let place = || path.display().to_string();
         let manifest: Self = serde_json::from_str(&text)
@@ -73,8 +73,8 @@ impl Manifest {
 
     /// Writes the record into `dir`: complete or not at all.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(FILE);
-        let text = serde_json::to_string_pretty(self).map_err(|e| Error::failed(FILE, e.to_string()))?;
+        let path = dir.join(MANIFEST_FILE);
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::failed(MANIFEST_FILE, e.to_string()))?;
         output::write(&path, text.as_bytes())
     }
 
@@ -118,7 +118,7 @@ mod tests {
             let plain = dir.path().join("plain");
             std::fs::write(&plain, "").unwrap();
             let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
-            assert_eq!(mode(&dir.path().join(FILE)), mode(&plain), "as readable as any other file");
+            assert_eq!(mode(&dir.path().join(MANIFEST_FILE)), mode(&plain), "as readable as any other file");
         }
     }
 
@@ -134,10 +134,10 @@ mod tests {
             ("\"version\"", "\"other\""),
         ] {
             assert!(good.contains(from));
-            std::fs::write(dir.path().join(FILE), good.replacen(from, to, 1)).unwrap();
+            std::fs::write(dir.path().join(MANIFEST_FILE), good.replacen(from, to, 1)).unwrap();
             assert!(Manifest::read(dir.path()).is_err(), "{from} -> {to}");
         }
-        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        std::fs::write(dir.path().join(MANIFEST_FILE), "{").unwrap();
         assert!(Manifest::read(dir.path()).is_err());
     }
 }

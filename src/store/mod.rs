@@ -31,7 +31,7 @@ pub use manifest::Manifest;
 #[cfg(feature = "testing")]
 pub use net::journal::vouched;
 pub use preview::{Preview, is_remote, preview};
-pub use progress::StoreProgress;
+pub use progress::{StopFlag, StoreProgress};
 pub use pull::{LayoutChoice, PullRequest, pull};
 pub use staging::{Order, Staging};
 
@@ -363,7 +363,7 @@ pub fn default_model(progress: &dyn StoreProgress) -> Result<PathBuf> {
 
 /// The name that people know a model's file by: its name in the store it lies in, else the file's without its ending.
 pub fn name_of(file: &Path) -> String {
-    let folder = file.parent().filter(|folder| folder.join(manifest::FILE).is_file());
+    let folder = file.parent().filter(|folder| folder.join(manifest::MANIFEST_FILE).is_file());
     let name = folder.and_then(Path::file_name).or(file.file_stem());
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -390,7 +390,7 @@ fn no_such_file(path: &Path) -> Error {
 /// That a name means a repository of the hub, where only what is here is looked for.
 fn on_the_hub(text: &str) -> Option<Error> {
     let here = Path::new(text).parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
-    let source = source::parse(text, net::http::HUB).ok().filter(|_| text.contains('/') && !here);
+    let source = source::parse(text, source::HUB).ok().filter(|_| text.contains('/') && !here);
     let Some(source::PullSource::Hub(_)) = source else { return None };
     let fetch = format!("tokki pull {}", crate::text::shell_word(text));
     let message = match text.starts_with("hf") {

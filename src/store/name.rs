@@ -4,7 +4,7 @@
 use crate::gguf::EXTENSION;
 use crate::{Error, Result, text};
 
-const MAX_NAME_BYTES: usize = 180;
+const MAX_MODEL_NAME_BYTES: usize = 180;
 
 /// Names that mean devices on one system or another.
 const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "lpt1", "lpt2", "lpt3"];
@@ -13,8 +13,8 @@ const RESERVED: &[&str] = &["con", "prn", "aux", "nul", "com1", "com2", "com3", 
 pub fn check(name: &str) -> Result<()> {
     let good = |c: char| c.is_alphanumeric() || "._-+".contains(c);
     let stem = name.split('.').next().unwrap_or_default().to_lowercase();
-    let why = if name.len() > MAX_NAME_BYTES {
-        format!(": it takes {} bytes, and {MAX_NAME_BYTES} is the most", name.len())
+    let why = if name.len() > MAX_MODEL_NAME_BYTES {
+        format!(": it takes {} bytes, and {MAX_MODEL_NAME_BYTES} is the most", name.len())
     } else if RESERVED.contains(&stem.as_str()) {
         ": it is a device's on some systems".to_owned()
     } else if name.ends_with('.') && name.len() > 1 {
@@ -31,7 +31,7 @@ pub fn check(name: &str) -> Result<()> {
 pub fn file_name(path: &str) -> Result<String> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let bad = |c: char| c.is_control() || r#"\/:*?"<>|"#.contains(c);
-    let ok = name.len() <= MAX_NAME_BYTES
+    let ok = name.len() <= MAX_MODEL_NAME_BYTES
         && name.len() > ".gguf".len()
         && name.to_lowercase().ends_with(".gguf")
         && !name.starts_with('.')

@@ -5,7 +5,7 @@
 
 use super::catalogue;
 use super::net::http::header;
-use super::net::http::{HttpFault, Net, Timeouts, hub_of, shown};
+use super::net::http::{HttpFault, Net, Timeouts, shown};
 use super::net::probe::{FileProbe, content_range, rest};
 use super::net::remote::Remote;
 use super::pull::{entry_file, online, places, repository_files, url_files};
@@ -53,7 +53,7 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
     let local = text.ends_with(".gguf") && path.parent().is_some_and(Path::is_dir);
     // What can be nothing else is told what is wrong with it.
     let meant = text.starts_with("hf:") || text.starts_with("hf.co/");
-    !local && (meant || source::parse(text, &hub_of(settings)).is_ok())
+    !local && (meant || source::parse(text, &source::hub_of(settings)).is_ok())
 }
 
 /// Reads the headers of the model that `what` means, as [`super::pull()`] reads it.
@@ -62,7 +62,7 @@ pub fn is_remote(settings: &Settings, text: &str) -> bool {
 /// [`Error::Input`] for an invalid request or header, [`Error::Failed`] for a network or server that fails,
 /// and in offline mode.
 pub fn preview(settings: &Settings, what: &str, progress: &dyn StoreProgress) -> Result<Preview> {
-    let net = Net::new(settings, Timeouts::default());
+    let net = Net::new(source::hub_of(settings), Timeouts::default(), progress.stop());
     let source = source::parse(what, net.hub())?;
     online(settings, what)?;
     match source {
@@ -160,8 +160,8 @@ impl<'a> Reader<'a> {
             if !fault.passing || misses >= RETRIES {
                 return Err(fault.error());
             }
-            rest(fault.wait.unwrap_or(Duration::from_millis(500) * misses), crate::interrupt::requested);
-            crate::interrupt::check()?;
+            rest(fault.wait.unwrap_or(Duration::from_millis(500) * misses), || self.net.stop().is_raised());
+            self.net.stop().check()?;
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use super::hash::hash_file;
 use super::manifest::StoredFile;
 use super::net::fetch;
 use super::net::http::{Net, Timeouts};
-use super::net::hub;
+use super::net::hub::{self, Repository};
 use super::net::journal::Finished;
 use super::net::probe::probe;
 use super::net::remote::{Remote, Tuning};
-use super::source::{self, PullSource, Repository};
+use super::source::{self, PullSource};
 use super::{Order, Staging, Store, StoreProgress, disk, layout, name};
 use crate::config::Settings;
 use crate::gguf::{Gguf, RowLayout, layout_name};
@@ -81,7 +81,7 @@ pub fn pull(settings: &Settings, request: PullRequest<'_>, progress: &dyn StoreP
     if let Some(hash) = request.sha256.filter(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(Error::input("`sha256`", "64 hexadecimal digits", format!("{hash:?}")));
     }
-    let net = Net::new(settings, Timeouts::default());
+    let net = Net::new(source::hub_of(settings), Timeouts::default(), progress.stop());
     Pull { settings, net, store: Store::of(settings)?, request, progress }.run()
 }
 

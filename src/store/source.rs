@@ -2,8 +2,12 @@
 
 use super::catalogue::{self, CatalogueEntry};
 use super::name;
-use super::net::http::HUB;
+use super::net::hub::{Repository, WantedFile};
+use crate::config::Settings;
 use crate::{Error, Result};
+
+/// The hub that `hf:` names refer to, unless the setting `hub` names another.
+pub(super) const HUB: &str = "https://huggingface.co";
 
 /// Where to fetch a model from.
 #[derive(Debug, Clone)]
@@ -16,28 +20,12 @@ pub(super) enum PullSource {
     Url(String),
 }
 
-/// A repository, and what is wanted of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Repository {
-    /// `organization/name`.
-    pub(super) repo: String,
-    /// Branch, tag or commit.
-    pub(super) revision: String,
-    pub(super) want: WantedFile,
-}
+const SOURCE_FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
 
-/// Which files of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum WantedFile {
-    /// The best that 4 bits give.
-    Best,
-    /// The file with this quantization's name in its own.
-    Quant(String),
-    /// This path.
-    File(String),
+/// The hub that these settings name, without a slash at the end.
+pub(super) fn hub_of(settings: &Settings) -> String {
+    settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
 }
-
-const FORMS: &str = "hf:ORG/REPO[:QUANT], hf:ORG/REPO/FILE.gguf, a URL, or a name of the catalogue";
 
 /// Reads `hf:org/repo[@revision][:QUANT]`, `[hf:]org/repo/path/file.gguf`, a URL (of the hub at `hub`, or any), or a
 /// name of the catalogue.
@@ -55,7 +43,7 @@ pub(super) fn parse(text: &str, hub: &str) -> Result<PullSource> {
         // A server and a file, without what makes them an address.
         let server = text.split_once('/').is_some_and(|(host, _)| host.contains([':', '.']) && !host.starts_with('.'));
         let near = if server { format!("An address begins with https:// or http://: http://{text}") } else { near };
-        Error::usage(format!("{text:?} is none of {FORMS}. {near}"))
+        Error::usage(format!("{text:?} is none of {SOURCE_FORMS}. {near}"))
     };
     let is_url = text.starts_with("https://") || text.starts_with("http://");
     if is_url && text.contains(' ') && !text.chars().any(char::is_control) {

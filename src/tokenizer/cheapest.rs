@@ -6,7 +6,7 @@ use super::vocab::{KEY_SCORES, TokenKind, Vocab};
 use crate::Result;
 
 /// Scores are rounded to parts of this.
-const PARTS: f64 = 1e4;
+const PARTS_OF_ONE: f64 = 1e4;
 /// What a character that no token covers costs.
 const UNKNOWN: i64 = 10_000_000;
 /// From here on a token is none.
@@ -29,7 +29,7 @@ impl Cheapest {
             return Err(vocab.error(KEY_SCORES, wanted, vocab.scores.len().to_string()));
         }
         let cost = |(&score, &kind): (&f32, &TokenKind)| {
-            let cost = (-f64::from(score) * PARTS).round();
+            let cost = (-f64::from(score) * PARTS_OF_ONE).round();
             (kind != TokenKind::Byte && cost.abs() < MAX_COST as f64).then_some(cost as i64)
         };
         let bytes = (0..=u8::MAX).map(|byte| names.index.get(names.tokens, format!("<0x{byte:02X}>").as_bytes()));

@@ -10,7 +10,7 @@ pub(crate) const LETTER: u8 = 1;
 /// Number (`\p{N}`).
 pub(crate) const NUMBER: u8 = 2;
 /// White space (`\s`).
-pub(crate) const SPACE: u8 = 4;
+pub(crate) const BLANKS: u8 = 4;
 /// Punctuation (`\p{P}`).
 pub(crate) const PUNCTUATION: u8 = 8;
 /// Symbol (`\p{S}`).
@@ -40,7 +40,7 @@ impl Classes {
         for (regex, flag) in [
             (r"\p{L}", LETTER),
             (r"\p{N}", NUMBER),
-            (r"\s", SPACE),
+            (r"\s", BLANKS),
             (r"\p{P}", PUNCTUATION),
             (r"\p{S}", SYMBOL),
             (r"\p{M}", MARK),
@@ -81,8 +81,8 @@ mod tests {
             ('ª', LETTER),
             ('7', NUMBER),
             ('½', NUMBER),
-            ('\u{a0}', SPACE),
-            ('\u{85}', SPACE),
+            ('\u{a0}', BLANKS),
+            ('\u{85}', BLANKS),
             ('_', PUNCTUATION),
             ('+', SYMBOL),
             ('\u{301}', MARK),

@@ -13,7 +13,7 @@ use super::vocab::Vocab;
 const BASES: usize = 6;
 
 /// What marks six bases in the file's vocabulary.
-const MARK: char = '\u{e000}';
+const SIX_BASES: char = '\u{e000}';
 
 /// Marks and fallback of the vocabulary.
 pub(crate) struct Dna {
@@ -40,7 +40,7 @@ impl Dna {
     /// The vocabulary's tokens as they are printed: without the mark of six bases.
     pub(crate) fn printed(vocab: &Vocab) -> Strings {
         let mut mark = [0; 4];
-        let mark = MARK.encode_utf8(&mut mark).as_bytes();
+        let mark = SIX_BASES.encode_utf8(&mut mark).as_bytes();
         vocab.tokens.iter().map(|token| token.strip_suffix(mark).unwrap_or(token)).collect()
     }
 
@@ -72,7 +72,7 @@ fn sixes(bases: &str, mut each: impl FnMut(&str)) {
     for six in bases.as_bytes().chunks(BASES) {
         let mut token = String::from_utf8_lossy(six).to_ascii_uppercase();
         token.extend(std::iter::repeat_n('A', BASES - six.len()));
-        token.push(MARK);
+        token.push(SIX_BASES);
         each(&token);
     }
 }

@@ -5,7 +5,7 @@ use super::strings::Index;
 use super::vocab::{Roles, TokenKind, Vocab};
 
 /// Names that end a turn, a message or a text in every model that has them (but see [`exceptions`]).
-const ENDS: &[&str] = &[
+const END_TOKENS: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
     END,
@@ -50,11 +50,11 @@ const IM_END: &str = "<|im_end|>";
 const END_OF_TURN: &str = "<|endofturn|>";
 const STOP: &str = "<|stop|>";
 
-/// The ids that end a generation, in rising order. Tokens of [`ENDS`] become control tokens whatever the file says:
+/// The ids that end a generation, in rising order. Tokens of [`END_TOKENS`] become control tokens whatever the file says:
 /// converters forget it, and text must never end a turn.
 pub(crate) fn ends(vocab: &Vocab, index: &Index, kinds: &mut [TokenKind], roles: &Roles) -> Vec<u32> {
     let id_of = |name: &str| index.get(&vocab.tokens, name.as_bytes());
-    let mut ends: Vec<u32> = ENDS.iter().filter_map(|name| id_of(name)).collect();
+    let mut ends: Vec<u32> = END_TOKENS.iter().filter_map(|name| id_of(name)).collect();
     for &id in &ends {
         if let Some(kind) = kinds.get_mut(id as usize) {
             *kind = TokenKind::Control;

@@ -244,14 +244,9 @@ mod tests {
     #[test]
     fn with_and_without_the_queue_alike() {
         let pairs = words(&["aa", "ab", "ba", "abab", "aaaa", "bb", "aab", "baa", "abba", "aaaaaaaa"]);
-        let mut state = 1_u32;
+        let mut rng = crate::testing::Rng::new(1);
         for _ in 0..200 {
-            let text: String = (0..80)
-                .map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    if state >> 31 == 0 { 'a' } else { 'b' }
-                })
-                .collect();
+            let text: String = (0..80).map(|_| ['a', 'b'][rng.below(2)]).collect();
             assert_eq!(merged(&text, &pairs, true), merged(&text, &pairs, false), "{text}");
         }
     }

@@ -96,7 +96,7 @@ enum Model {
 }
 
 /// THE TOKENIZER TABLE: `tokenizer.ggml.model`, and what it is.
-const KINDS: &[(&str, &str)] = &[
+const TOKENIZER_KINDS: &[(&str, &str)] = &[
     ("gpt2", "byte-level BPE"),
     ("llama", "SentencePiece BPE"),
     ("gemma4", "BPE over characters"),
@@ -157,7 +157,8 @@ impl Tokenizer {
                 Model::Greedy(Greedy::new(texts, unknown))
             }
             other => {
-                let known: Vec<String> = KINDS.iter().map(|(name, what)| format!("`{name}` ({what})")).collect();
+                let known: Vec<String> =
+                    TOKENIZER_KINDS.iter().map(|(name, what)| format!("`{name}` ({what})")).collect();
                 let found = format!("`{other}`");
                 return Err(vocab
                     .error(vocab::KEY_MODEL, known.join(", "), found)
@@ -348,14 +349,14 @@ impl std::fmt::Debug for Tokenizer {
     /// A vocabulary is too long to print.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.model {
-            Model::Bpe(_) => KINDS[0].1,
-            Model::Spm(_) => KINDS[1].1,
-            Model::Characters(_) => KINDS[2].1,
-            Model::Unigram(_) => KINDS[3].1,
-            Model::WordPiece(_) => KINDS[4].1,
-            Model::Greedy(_) => KINDS[5].1,
-            Model::Cheapest(_) => KINDS[6].1,
-            Model::Dna(_) => KINDS[8].1,
+            Model::Bpe(_) => TOKENIZER_KINDS[0].1,
+            Model::Spm(_) => TOKENIZER_KINDS[1].1,
+            Model::Characters(_) => TOKENIZER_KINDS[2].1,
+            Model::Unigram(_) => TOKENIZER_KINDS[3].1,
+            Model::WordPiece(_) => TOKENIZER_KINDS[4].1,
+            Model::Greedy(_) => TOKENIZER_KINDS[5].1,
+            Model::Cheapest(_) => TOKENIZER_KINDS[6].1,
+            Model::Dna(_) => TOKENIZER_KINDS[8].1,
         };
         f.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
     }

@@ -1,17 +1,17 @@
 //! Unicode's composed form (NFC), into which some models' own tokenizers bring text first.
 //!
-//! The vocabulary file does not say so; the pre-tokenizers in [`ROWS`] belong to such models. Decomposed text is what file
+//! The vocabulary file does not say so; the pre-tokenizers in [`COMPOSING`] belong to such models. Decomposed text is what file
 //! names of some systems and PDF files hold: without this its letters would be single jamo or marks, which the model has
 //! never seen.
 
 use std::borrow::Cow;
 
 /// Pre-tokenizers of models whose own tokenizer composes.
-const ROWS: [&str; 3] = ["qwen2", "deepseek-r1-qwen", "qwen35"];
+const COMPOSING: [&str; 3] = ["qwen2", "deepseek-r1-qwen", "qwen35"];
 
 /// Whether the model with this pre-tokenizer composes text.
 pub(crate) fn composes(pre: Option<&str>) -> bool {
-    pre.is_some_and(|pre| ROWS.contains(&pre))
+    pre.is_some_and(|pre| COMPOSING.contains(&pre))
 }
 
 /// Characters that may change: marks, jamo, and the few that stand for others.

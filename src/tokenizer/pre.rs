@@ -1,6 +1,6 @@
 //! Pre-tokenizers: how a text is cut into pieces before byte pairs are merged, by the name in `tokenizer.ggml.pre`.
 //!
-//! [`TABLE`] gives every name its regexes, which are applied in order: each one cuts the pieces of its predecessor
+//! [`PRE_TOKENIZERS`] gives every name its regexes, which are applied in order: each one cuts the pieces of its predecessor
 //! again, and matches and gaps both become pieces. A regex that a scanner of `scan` stands for runs as
 //! that scanner; a row with any other regex runs as a sequence of `Split`s of the `tokenizers` crate.
 
@@ -93,13 +93,13 @@ const DIGITS: Cut = scanned(r"\p{N}+", scan::digits);
 const DIGITS3: Cut = scanned(r"\p{N}{1,3}", scan::digits3);
 const ASCII_TRIPLE: Cut = scanned(r"[0-9][0-9][0-9]", scan::ascii_triple);
 const HAN_KANA: Cut = scanned(r"[一-龥぀-ゟ゠-ヿ]+", scan::han_kana);
-const PUNCTUATION: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
+const PUNCTUATION_RUN: Cut = scanned(r"[\p{P}\$\+<=>\^~\|]+", scan::punctuation);
 
 /// Digits in threes, counted from the right.
 const TRIPLES: Cut = regex(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))");
 /// The same for runs of digits that end with a word: in `59e-10` no group is cut.
 const TRIPLES_OF_WORDS: Cut = regex(r"\d{1,3}(?=(?:\d{3})*\b)");
-const LINES: Cut = regex(r"[^\n]+|\n+");
+const LINE_RUN: Cut = regex(r"[^\n]+|\n+");
 const UFAKZEKA: Cut = regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+");
 const LLAMA3_DIGITS: Cut = regex(concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*",
@@ -173,8 +173,8 @@ const fn row(names: &'static [&'static str], cuts: &'static [Cut]) -> Row {
 }
 
 /// THE PRE-TOKENIZER TABLE. A new name is one word here, a new regex one row; the tests go through all of it.
-pub(crate) const TABLE: &[Row] = &[
-    row(&[DEFAULT], &[PUNCTUATION, GPT2, DIGITS, ASCII_TRIPLE]),
+pub(crate) const PRE_TOKENIZERS: &[Row] = &[
+    row(&[DEFAULT], &[PUNCTUATION_RUN, GPT2, DIGITS, ASCII_TRIPLE]),
     row(
         &[
             "exaone4",
@@ -231,7 +231,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(&["superbpe"], &[DIGITS, SUPER_TRIPLES]),
     row(&["tiny_aya", "cohere2moe"], &[TRIPLES_OF_WORDS, GPT4O]),
     row(&["kimi-k2"], &[KIMI]),
-    row(&["laguna"], &[LINES, QWEN2]),
+    row(&["laguna"], &[LINE_RUN, QWEN2]),
     row(&["ufakzeka"], &[UFAKZEKA]),
     Row { names: &["minicpm5"], cuts: &[DIGITS3, LLAMA3_DIGITS], ignore_merges: true, add_bos: false },
     row(&["hyperclovax", "mu-choco"], &[DIGIT, HAN_KANA, DEEPSEEK3]),
@@ -262,14 +262,15 @@ pub(crate) const DEFAULT: &str = "default";
 
 /// The row of `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
-    TABLE.iter().find(|row| row.names.contains(&name))
+    PRE_TOKENIZERS.iter().find(|row| row.names.contains(&name))
 }
 
 /// The row that a vocabulary asks for; an unknown name is an error, because other cuts mean other ids.
 pub(crate) fn row_of(vocab: &Vocab) -> Result<&'static Row> {
     let name = vocab.pre.as_deref().unwrap_or(DEFAULT);
     find(name).ok_or_else(|| {
-        let known: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().chain(pre_tokenizers()).collect();
+        let known: Vec<&str> =
+            PRE_TOKENIZERS.iter().flat_map(|row| row.names).copied().chain(pre_tokenizers()).collect();
         let near = suggest::did_you_mean(name, known.iter().copied());
         let wanted = format!("one of {} known pre-tokenizers, such as llama-bpe, qwen2 or gemma4", known.len());
         let error = vocab.error(KEY_PRE, wanted, format!("`{name}`"));

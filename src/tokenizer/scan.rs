@@ -7,7 +7,7 @@
 //!
 //! The look-ahead `\s+(?!\S)` is why a run of white space before a word leaves its last character to the word.
 
-use super::classes::{Classes, LETTER, LOWER, MARK, NUMBER, PUNCTUATION, SPACE, SYMBOL, UPPER};
+use super::classes::{BLANKS, Classes, LETTER, LOWER, MARK, NUMBER, PUNCTUATION, SYMBOL, UPPER};
 
 /// The length in bytes of the first piece of a non-empty text.
 pub(crate) type Scanner = fn(&Classes, &str) -> usize;
@@ -39,7 +39,7 @@ impl Char {
 
     /// `[^\s\p{L}\p{N}]`
     fn is_other(self) -> bool {
-        !self.is(SPACE | LETTER | NUMBER)
+        !self.is(BLANKS | LETTER | NUMBER)
     }
 
     /// `[^\r\n\p{L}\p{N}]`: what may lead a word.
@@ -99,7 +99,7 @@ impl View<'_> {
     /// `\s*[\r\n]+|\s+(?!\S)|\s+` at the start, which is white space. Without `newlines` the first alternative is absent.
     fn white_space(self, newlines: bool) -> usize {
         let (mut end, mut last_start, mut newline_end) = (0, 0, 0);
-        while let Some(c) = self.at_is(end, |c| c.is(SPACE)) {
+        while let Some(c) = self.at_is(end, |c| c.is(BLANKS)) {
             last_start = end;
             end = c.end;
             if c.is_newline() {
@@ -255,7 +255,7 @@ fn deepseek3_match(view: View<'_>) -> Option<usize> {
     if let Some(c) = view.at_is(usize::from(first.c == ' '), sign) {
         return Some(view.run(view.run(c.end, sign), Char::is_newline));
     }
-    first.is(SPACE).then(|| view.white_space(true))
+    first.is(BLANKS).then(|| view.white_space(true))
 }
 
 /// The superword regex of K-EXAONE, where words joined by single spaces are one piece:

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use tokki::testing::{Rng, Writer};
 
 const NORMAL: i32 = 1;
@@ -119,7 +119,7 @@ impl Place {
     }
 
     fn tokki(&self, command: &str, model: &Path, args: &[&str]) -> Output {
-        let mut tokki = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut tokki = crate::launch::tokki();
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TOKKI_")) {
             tokki.env_remove(name);
         }

@@ -2,7 +2,6 @@
 //! that `scripts/reference.py` computed for them (and the models of `$TOKKI_TEST_ORACLES/arch`, where they are).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
 
@@ -46,7 +45,7 @@ fn read_f32(path: &Path) -> Vec<f32> {
 fn logits(folder: &Path, entry: &Entry, tokens: &[u32], more: &[&str]) -> Result<Vec<f32>, String> {
     let out = tempfile::NamedTempFile::new().unwrap();
     let list = tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("logits").arg(folder.join(&entry.model)).args(["--tokens", &list, "--kv-type", "f32"]);
     command.arg("--output").arg(out.path()).args(more);
     if let Some(ctx) = entry.ctx {

@@ -221,7 +221,7 @@ fn inputs_without_end_and_things_that_are_no_files_are_refused() {
     // What a shell puts in the place of a command's output is read.
     let mut shell = Command::new("bash");
     let line = "\"$0\" template --template <(printf '\\xef\\xbb\\xbf{{ messages[0].content }}') --messages <(printf '[{\"role\":\"user\",\"content\":\"hi\"}]')";
-    shell.args(["-c", line, env!("CARGO_BIN_EXE_tokki")]).env("HOME", home.path()).stdin(Stdio::null());
+    shell.args(["-c", line, crate::launch::BINARY]).env("HOME", home.path()).stdin(Stdio::null());
     assert_eq!(told(&shell.output().unwrap()), (Some(0), "hi".into(), String::new()));
     let endless = std::fs::File::open("/dev/zero").unwrap();
     let output = home.command(&["tokenize", &model]).stdin(endless).output().unwrap();
@@ -303,7 +303,7 @@ fn a_file_needs_no_store_and_a_path_no_text() {
     for args in
         [&["show"][..], &["run", "hi", "--max-tokens", "1"], &["tokenize"], &["bench", "-p", "2", "-n", "1", "-r", "1"]]
     {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut command = crate::launch::tokki();
         command.arg(args[0]).arg(&path).args(&args[1..]).env_clear().stdin(Stdio::null());
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -339,7 +339,7 @@ fn arrays_in_holes_cost_nothing() {
         file.set_len(file.metadata().unwrap().len() + COUNT).unwrap();
         let start = Instant::now();
         let mut shell = Command::new("bash");
-        shell.args(["-c", "ulimit -v 700000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tokki"), command]);
+        shell.args(["-c", "ulimit -v 700000; exec \"$0\" \"$@\"", crate::launch::BINARY, command]);
         shell.arg(&path).env("HOME", home.path()).stdin(Stdio::null());
         let (code, _, err) = told(&shell.output().unwrap());
         assert!(matches!(code, Some(0 | 2)), "{key}: {code:?} {err}");
@@ -355,7 +355,7 @@ fn memory_limits_end_in_a_sentence() {
     {
         let line = format!("ulimit -c 0; ulimit -v {kilobytes}; exec \"$0\" {}", args.replace("MODEL", &model()));
         let mut shell = Command::new("bash");
-        shell.args(["-c", &line, env!("CARGO_BIN_EXE_tokki")]).env("HOME", home.path()).stdin(Stdio::null());
+        shell.args(["-c", &line, crate::launch::BINARY]).env("HOME", home.path()).stdin(Stdio::null());
         let (code, _, err) = told(&shell.output().unwrap());
         assert!(matches!(code, Some(0..=2)), "{args}: {code:?} {err}");
     }
@@ -382,12 +382,12 @@ fn a_full_or_closed_stderr_changes_no_exit_code() {
     let home = Home::new();
     for redirection in ["2> /dev/full", "2>&-", "2> >(true)"] {
         let mut shell = Command::new("bash");
-        shell.args(["-c", &format!("\"$0\" show /no/such.gguf {redirection}"), env!("CARGO_BIN_EXE_tokki")]);
+        shell.args(["-c", &format!("\"$0\" show /no/such.gguf {redirection}"), crate::launch::BINARY]);
         let output = shell.env("HOME", home.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{redirection}");
     }
     let mut shell = Command::new("bash");
-    shell.args(["-c", "\"$0\" --help > /dev/full", env!("CARGO_BIN_EXE_tokki")]);
+    shell.args(["-c", "\"$0\" --help > /dev/full", crate::launch::BINARY]);
     assert_eq!(shell.output().unwrap().status.code(), Some(1), "help that could not be written");
 }
 

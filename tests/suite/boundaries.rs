@@ -154,7 +154,7 @@ fn on_a_small_disk(folder: &Path, kib: usize) -> Option<Server> {
     let (data, slots) = (folder.join("data"), folder.join("slots"));
     let mut command = Command::new("unshare");
     let script = format!("mount -t tmpfs -o size={kib}k none \"$0\" && exec \"$@\"");
-    command.args(["-rm", "sh", "-c", &script]).arg(folder).arg(env!("CARGO_BIN_EXE_tokki"));
+    command.args(["-rm", "sh", "-c", &script]).arg(folder).arg(crate::launch::BINARY);
     command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2", "--data"]).arg(data);
     command.arg("--slot-save-path").arg(slots).arg(fixture("llama.gguf"));
     started(command, &[])

@@ -14,7 +14,7 @@ struct Chat {
 fn chat(args: &[&str]) -> Chat {
     let home = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("run").arg(model).args(["--temperature", "0", "--ctx", "256"]).args(args);
     if !args.contains(&"--max-tokens") {
         command.args(["--max-tokens", "6"]);
@@ -263,7 +263,7 @@ fn a_session_is_kept_after_every_answer() {
     assert!(std::fs::read(home.join("s.session")).unwrap() != kept);
     // Another process would overwrite it.
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
-    let mut other = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut other = crate::launch::tokki();
     other.arg("run").arg(model).args(["hi", "--session", "s.session"]).current_dir(&home).env("TOKKI_HOME", &home);
     let output = other.stdin(std::process::Stdio::null()).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();

@@ -10,7 +10,7 @@ fn model(name: &str) -> PathBuf {
 
 /// The command in a home of its own, without the user's settings, never on the network.
 fn tokki(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TOKKI_")) {
         command.env_remove(name);
     }

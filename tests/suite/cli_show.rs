@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokki::testing::{Writer, tiny};
 
 fn tokki(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = Command::from_std(crate::launch::tokki());
     command.env("TOKKI_HOME", home).env_remove("TOKKI_CONFIG").env("NO_COLOR", "1");
     command
 }

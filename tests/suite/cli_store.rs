@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 fn tokki(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.env("TOKKI_HOME", home).env("HOME", home).env_remove("XDG_CONFIG_HOME").env_remove("TOKKI_CONFIG");
     command.args(args).stdin(Stdio::null());
     command
@@ -178,8 +178,7 @@ fn empty_and_damaged_stores() {
 fn half_read_pipes() {
     let home = tempfile::tempdir().unwrap();
     for args in ["config example", "completions bash", "man", "list --catalogue"] {
-        let script =
-            format!("{} {args} | head -c 1 >/dev/null; echo \"${{PIPESTATUS[0]}}\"", env!("CARGO_BIN_EXE_tokki"));
+        let script = format!("{} {args} | head -c 1 >/dev/null; echo \"${{PIPESTATUS[0]}}\"", crate::launch::BINARY);
         let output = Command::new("bash").args(["-c", &script]).env("TOKKI_HOME", home.path()).output().unwrap();
         assert_eq!((text(&output.stdout).trim(), text(&output.stderr).as_str()), ("0", ""), "{args}");
     }

@@ -44,7 +44,7 @@ fn tokenize(writer: &Writer, args: &[&str], stdin: &[u8]) -> (Vec<u8>, String, i
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     writer.write(&path).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = Command::from_std(crate::launch::tokki());
     command.env("TOKKI_HOME", folder.path()).env_remove("TOKKI_CONFIG").arg("tokenize").arg(&path).args(args);
     let output = command.write_stdin(stdin).output().unwrap();
     (output.stdout, String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())

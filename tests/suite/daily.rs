@@ -20,7 +20,7 @@ pub fn chat(home: &Path, args: &[&str], cols: usize) -> Terminal {
 
 /// Any command in a terminal.
 pub fn continued(home: &Path, args: &[&str], cols: usize) -> Terminal {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(args).env("TOKKI_HOME", home).env("XDG_CONFIG_HOME", home).env("TOKKI_OFFLINE", "1");
     command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);
     let mut terminal = Terminal::start(command, cols);
@@ -344,7 +344,7 @@ fn answers_alone_go_where_stdout_leads() {
     let home = Home::new();
     let script = format!(
         "exec {} run {} --temperature 0 --max-tokens 6 --ctx 512 > answers.txt",
-        env!("CARGO_BIN_EXE_tokki"),
+        crate::launch::BINARY,
         model("llama.gguf").display()
     );
     let mut command = std::process::Command::new("sh");

@@ -51,7 +51,7 @@ fn a_later_start_goes_on_and_damage_is_computed_again() {
     assert_eq!(known.0, fresh.0);
     assert!(known.1 >= 128 && known.1.is_multiple_of(128), "{}", known.1);
     // Nobody else may use the folder meanwhile.
-    let other = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"))
+    let other = crate::launch::tokki()
         .args(["serve", "--port", "0", "--ctx", "512", "--cache-disk", place])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf"))
         .output()

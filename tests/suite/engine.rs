@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use tokki::engine::{
-    Count, Engine, EngineOptions, Event, Finish, Generation, Llm, Options, Request, Session, Stats, Submission, Wanted,
+    Count, Engine, EngineOptions, Event, FinishReason, Generation, Llm, Options, Request, Session, Stats, Submission,
+    Wanted,
 };
 use tokki::model::Model;
 use tokki::parallel::Pool;
@@ -105,7 +106,7 @@ fn requests_together_get_what_each_gets_alone() {
     for ((prompt, seed, most), asked) in requests.iter().zip(asked) {
         let (text, stats) = all(asked, 1).remove(0);
         assert_eq!(text, alone(prompt.clone(), wanted(*seed, *most)), "seed {seed}");
-        assert_eq!((stats.tokens, stats.finish), (*most, Some(Finish::Length)));
+        assert_eq!((stats.tokens, stats.finish), (*most, Some(FinishReason::Length)));
     }
 }
 
@@ -199,7 +200,7 @@ fn prompts_that_leave_no_room_are_refused() {
     assert!(ask(&engine, Vec::new(), vec![wanted(1, 1)]).is_err());
     assert!(ask(&engine, prompt(0, 10), vec![wanted(1, 1), wanted(2, 1)]).is_err());
     let (_, stats) = all(ask(&engine, prompt(0, 500), vec![wanted(1, 100)]).unwrap(), 1).remove(0);
-    assert_eq!((stats.finish, stats.tokens), (Some(Finish::Context), 12));
+    assert_eq!((stats.finish, stats.tokens), (Some(FinishReason::Context), 12));
 }
 
 /// Where a form is complete and allows nothing but the end, the answer ends, however many tokens it was to have.
@@ -210,5 +211,5 @@ fn a_complete_form_ends_an_answer_that_was_to_be_longer() {
     let constraint = engine.llm().constraint(&form).unwrap();
     let short = Wanted { constraint: Some(Box::new(constraint)), min_tokens: 50, ignore_eos: false, ..wanted(1, 60) };
     let (text, stats) = all(ask(&engine, prompt(0, 20), vec![short]).unwrap(), 1).remove(0);
-    assert_eq!((text.as_str(), stats.finish), ("ab", Some(Finish::Stop)));
+    assert_eq!((text.as_str(), stats.finish), ("ab", Some(FinishReason::Stop)));
 }

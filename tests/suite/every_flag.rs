@@ -414,7 +414,7 @@ fn run(home: &Home, mode: &Mode, more: &[&str]) -> Output {
 #[cfg(target_os = "linux")]
 fn in_a_terminal(args: &[&str], home: &Home) -> Output {
     use std::os::unix::process::ExitStatusExt;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(args).env_clear().env("TOKKI_HOME", home.path()).env("HOME", home.path());
     command.current_dir(home.path()).env("TOKKI_OFFLINE", "1").env("TERM", "xterm").env("NO_COLOR", "1");
     let mut terminal = crate::terminal::Terminal::start(command, 120);

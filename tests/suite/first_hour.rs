@@ -87,7 +87,7 @@ fn one_answer_is_laid_out_as_a_chats_are() {
     let home = Home::new();
     let words = r#"root ::= "alphabet butterfly chocolate dragonfly elephants flamingos giraffes" "#;
     let (model, args) = (path("llama.gguf"), ["--grammar", words, "--temperature", "0", "--ctx", "512"]);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["run", &model, "x"]).args(args).env("TOKKI_HOME", home.path()).env("TERM", "xterm");
     let mut terminal = crate::terminal::Terminal::start(command, 30);
     terminal.until("the end", |terminal| terminal.text.contains("giraffes"));
@@ -177,7 +177,7 @@ fn a_file_that_came_short_is_told_by_its_address() {
 #[test]
 fn a_narrow_terminal_shows_tables_with_whole_words() {
     let home = Home::new();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["list", "--catalogue"]).env("TOKKI_HOME", home.path()).env("TERM", "xterm").env("NO_COLOR", "1");
     let mut terminal = crate::terminal::Terminal::start(command, 70);
     terminal.until("the end", |terminal| terminal.text.contains("asks the hub"));

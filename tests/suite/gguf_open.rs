@@ -98,8 +98,14 @@ const LAYER: [(&str, [u64; 2]); 7] = [
 
 /// Adds a Q4_K matrix whose data is left out.
 fn place(writer: &mut Writer, name: String, shape: [u64; 2], end: &mut u64) {
-    let tensor =
-        FileTensor { name: name.into(), shape: shape.to_vec(), kind: 12, offset: Some(*end), data: Vec::new() };
+    let tensor = FileTensor {
+        name: name.into(),
+        shape: shape.to_vec(),
+        kind: 12,
+        offset: Some(*end),
+        data: Vec::new(),
+        zeros: 0,
+    };
     writer.tensors.push(tensor);
     *end += shape[0] * shape[1] / 256 * 144;
 }

@@ -16,7 +16,7 @@ impl Home {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut command = crate::launch::tokki();
         command.env_clear().env("TOKKI_HOME", self.path()).env("HOME", self.path()).env("TOKKI_PART_SIZE", "256K");
         command.args(args).stdin(Stdio::null());
         command

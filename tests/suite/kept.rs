@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A command of the chat in this home.
 fn command(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("run").args(args).args(["--temperature", "0"]);
     command.env("TOKKI_HOME", home).env("XDG_CONFIG_HOME", home).env("TOKKI_OFFLINE", "1");
     command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);

@@ -37,6 +37,7 @@ mod home;
 mod hostile_gguf;
 #[cfg(target_os = "linux")]
 mod kept;
+mod launch;
 mod layering;
 #[cfg(unix)]
 mod layout;

@@ -419,7 +419,7 @@ fn batches_are_answered_in_the_background_and_survive_a_restart() {
     };
     let mut server = serve(&["--data", &data]);
     // A second server would answer the same batches.
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"))
+    let second = crate::launch::tokki()
         .args(["serve", "--port", "0", "--data", &data])
         .arg(fixture("llama.gguf"))
         .output()
@@ -767,7 +767,7 @@ fn requests_for_vectors_take_turns_text_by_text() {
 fn a_server_of_the_store_opens_what_is_asked_for() {
     let home = crate::home::Home::new();
     let start = || {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut command = crate::launch::tokki();
         command.args(["serve", "--port", "0", "--threads", "2", "--store"]);
         super::serve::started(command, &[("TOKKI_HOME", home.path().as_os_str())])
     };
@@ -787,7 +787,7 @@ fn a_server_of_the_store_opens_what_is_asked_for() {
 fn two_models_of_one_name_are_refused() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/arch/llama.gguf");
     let home = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["serve", "--port", "0", model, &format!("other,llama={model}")]).env("TOKKI_HOME", home.path());
     let output = command.env("XDG_CONFIG_HOME", home.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -1105,7 +1105,7 @@ fn llama_servers_flags_are_translated_or_told() {
 #[test]
 fn a_tool_with_an_odd_schema_leaves_the_others_alone() {
     // Two tools are long texts to a vocabulary of bytes.
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["serve", "--port", "0", "--ctx", "2048", "--threads", "2"]).arg(fixture("llama.gguf"));
     let server = crate::serve::started(command, &[]).unwrap();
     let tool = |name: &str, parameters: Value| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });

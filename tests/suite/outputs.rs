@@ -33,7 +33,7 @@ fn limited(home: &Home, args: &[String], blocks: u32, ignored: bool) -> std::pro
     let trap = if ignored { "trap '' XFSZ; " } else { "" };
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{trap}ulimit -c 0; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
-    shell.arg(env!("CARGO_BIN_EXE_tokki")).args(args).env_clear().env("HOME", home.path());
+    shell.arg(crate::launch::BINARY).args(args).env_clear().env("HOME", home.path());
     shell.env("TOKKI_HOME", home.path()).stdin(Stdio::null()).output().unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! `tokki perplexity` against numbers that `scripts/make_fixtures.py` computed with an independent implementation.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn runs(folder: &Path) -> (PathBuf, Vec<Value>) {
 }
 
 fn perplexity(model: &str, text: &Path, run: &Value, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("perplexity").arg(fixtures().join(model)).arg("--file").arg(text);
     command.args(["--kv-type", "f32", "--json", "--ctx", &run["ctx"].to_string()]).args(more);
     if let Some(stride) = run["stride"].as_u64() {

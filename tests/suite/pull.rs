@@ -315,7 +315,7 @@ fn killed_at_any_moment() {
         Reply { pace, ..Reply::file(request, &served) }
     });
     let url = server.url("/m.gguf");
-    let (mut kills, mut rounds, mut state) = (0, 0, 12345u64);
+    let (mut kills, mut rounds, mut rng) = (0, 0, tokki::testing::Rng::new(12345));
     while kills < kills_wanted {
         let home = Home::new();
         let part = home.path().join("partial/m/m.gguf.part");
@@ -324,8 +324,7 @@ fn killed_at_any_moment() {
             server.forget();
             let (done, _) = look(&part);
             let mut child = home.command(&["pull", &url, "--sha256", &hash]).stderr(Stdio::null()).spawn().unwrap();
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let deadline = Instant::now() + Duration::from_millis(10 + (state >> 33) % 150);
+            let deadline = Instant::now() + Duration::from_millis(10 + rng.below(150) as u64);
             let status = loop {
                 if let Some(status) = child.try_wait().unwrap() {
                     break Some(status);

@@ -43,7 +43,7 @@ pub fn serve_with(args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Serv
 
 /// Serves another model.
 pub fn serve_model(model: &Path, args: &[&str], variables: &[(&str, &std::ffi::OsStr)]) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["serve", "--port", "0", "--ctx", "512", "--threads", "2"]).args(args).arg(model);
     started(command, variables).unwrap()
 }
@@ -376,7 +376,7 @@ fn keys_names_and_origins() {
 fn an_open_address_needs_a_key() {
     let home = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["serve", "--host", "0.0.0.0", "--port", "0", "--ctx", "256"]).arg(model);
     let output = command.env("TOKKI_HOME", home.path()).env_remove("TOKKI_API_KEY").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -399,7 +399,7 @@ fn what_needs_no_model_is_told_before_one_is_opened() {
         (&["--data", &here("empty/data")], "empty/data"),
         (&["--slot-save-path", &here("empty/slots")], "empty/slots"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut command = crate::launch::tokki();
         let free: &[&str] = if args[0] == "--port" { &[] } else { &["--port", "0"] };
         command.arg("serve").args(free).args(args).arg("nowhere.gguf").current_dir(home.path());
         let output = command.env("TOKKI_HOME", home.path()).env_remove("TOKKI_API_KEY").output().unwrap();
@@ -650,7 +650,7 @@ fn systemd_is_told_when_the_server_listens() {
 /// Runs `tokki batch`, killed after a moment if that is wished; the lines of the output.
 fn batch(folder: &Path, kill: Option<Duration>) -> Vec<Value> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.args(["batch", "--ctx", "256", "--model"]).arg(model).args(["in.jsonl", "out.jsonl"]).current_dir(folder);
     let mut child = command.env("TOKKI_HOME", folder).stderr(Stdio::null()).spawn().unwrap();
     match kill {
@@ -679,7 +679,7 @@ fn a_batch_whose_model_breaks_goes_on_when_it_is_whole() {
     };
     std::fs::write(at("in.jsonl"), (0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let start = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+        let mut command = crate::launch::tokki();
         command
             .args(["batch", "--ctx", "256", "--model", "m.gguf", "in.jsonl", "out.jsonl"])
             .current_dir(folder.path());

@@ -16,7 +16,7 @@ fn file(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 fn tokki() -> Command {
-    let mut command = Command::cargo_bin("tokki").unwrap();
+    let mut command = Command::from_std(crate::launch::tokki());
     command.arg("template");
     command
 }

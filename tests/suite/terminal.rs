@@ -18,7 +18,7 @@ pub const LONG: Duration = Duration::from_secs(30);
 /// The chat with a tiny model.
 fn command(home: &Path, args: &[&str]) -> Command {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("run").arg(model).args(["--temperature", "0", "--ctx", "2048"]).args(args);
     command.env("TOKKI_HOME", home).env("XDG_CONFIG_HOME", home).env("TOKKI_OFFLINE", "1");
     command.env("NO_COLOR", "1").env("TERM", "xterm").current_dir(home);

@@ -89,7 +89,7 @@ fn a_disk_that_fills_up_while_rows_are_arranged_leaves_nothing_half() {
         let blocks = size * share / 10 / 512;
         let mut shell = Command::new("bash");
         let line = format!("trap '' XFSZ; ulimit -c 0; ulimit -f {}; exec \"$0\" \"$@\"", blocks / 2);
-        shell.args(["-c", &line, env!("CARGO_BIN_EXE_tokki"), "import", path(&file), "--interleave", "--name", "m"]);
+        shell.args(["-c", &line, crate::launch::BINARY, "import", path(&file), "--interleave", "--name", "m"]);
         shell.env_clear().env("TOKKI_HOME", home.path()).env("HOME", home.path()).env("PATH", "/usr/bin:/bin");
         let (code, out, err) = told(&shell.stdin(Stdio::null()).output().unwrap());
         assert!(code == Some(1) && out.is_empty() && err.starts_with("tokki: "), "{share}: {code:?} {err}");

@@ -258,7 +258,7 @@ fn offered(home: &Home, line: &[&str]) -> Vec<String> {
          _tokki_with_names tokki \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
          printf '%s\\n' \"${{COMPREPLY[@]}}\""
     );
-    let place = PathBuf::from(env!("CARGO_BIN_EXE_tokki"));
+    let place = PathBuf::from(crate::launch::BINARY);
     let path = format!("{}:{}", place.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.args(["-c", &script]).current_dir(home.path()).env("TOKKI_HOME", home.path()).env("PATH", path);
@@ -282,7 +282,7 @@ fn fish_completes_behind_global_flags() {
     ] {
         let mut fish = Command::new("fish");
         fish.args(["--no-config", "-c", &format!("source t.fish; complete -C'{line}'")]).current_dir(home.path());
-        let place = PathBuf::from(env!("CARGO_BIN_EXE_tokki"));
+        let place = PathBuf::from(crate::launch::BINARY);
         let path = format!("{}:{}", place.parent().unwrap().display(), std::env::var("PATH").unwrap());
         let output = fish.env("HOME", home.path()).env("PATH", path).output().unwrap();
         let (said, wrong) = (text(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -371,7 +371,7 @@ fn a_model_is_not_damaged_because_a_disk_is_full() {
     let full = || {
         let mut shell = Command::new("bash");
         let line = "trap '' XFSZ; ulimit -c 0; ulimit -f 0; exec \"$0\" \"$@\"";
-        shell.args(["-c", line, env!("CARGO_BIN_EXE_tokki"), "verify", "m"]).env_clear();
+        shell.args(["-c", line, crate::launch::BINARY, "verify", "m"]).env_clear();
         told(&shell.env("TOKKI_HOME", home.path()).env("PATH", "/usr/bin:/bin").output().unwrap())
     };
     let (code, out, err) = full();

@@ -9,7 +9,7 @@ use crate::isa::simd::{LANES, Lanes, Simd};
 pub(super) struct FloatCache;
 
 /// A row of a strip of keys.
-const ROW: usize = 4 * STRIP;
+const F32_ROW_BYTES: usize = 4 * STRIP;
 
 impl Element for FloatCache {
     const BYTES: usize = 4 * LANES;
@@ -25,7 +25,7 @@ impl KvFormat for FloatCache {
 
     #[inline(always)]
     fn store_key<S: Lanes>(_: S, strip: &mut [u8], _: &mut [u8], slot: usize, k: &[f32]) {
-        for (row, x) in strip.as_chunks_mut::<ROW>().0.iter_mut().zip(k) {
+        for (row, x) in strip.as_chunks_mut::<F32_ROW_BYTES>().0.iter_mut().zip(k) {
             row[4 * (slot % STRIP)..][..4].copy_from_slice(&x.to_le_bytes());
         }
     }
@@ -40,18 +40,18 @@ impl KvFormat for FloatCache {
     }
 
     fn load_key(strip: &[u8], _: &[u8], slot: usize, out: &mut [f32]) {
-        for (x, row) in out.iter_mut().zip(strip.as_chunks::<ROW>().0) {
+        for (x, row) in out.iter_mut().zip(strip.as_chunks::<F32_ROW_BYTES>().0) {
             *x = f32::from_le_bytes(row.as_chunks().0[slot % STRIP]);
         }
     }
 
     #[inline(always)]
     fn scores<S: Simd>(s: S, keys: KeyStrip<'_>) {
-        by_rows(s, keys.group.rows, Scores::<Self, ROW>::new(keys));
+        by_rows(s, keys.group.rows, Scores::<Self, F32_ROW_BYTES>::new(keys));
     }
 
     #[inline(always)]
     fn unpack<S: Simd>(s: S, strip: KeptInKeys<'_>) {
-        strip.transpose::<S, Self, ROW>(s);
+        strip.transpose::<S, Self, F32_ROW_BYTES>(s);
     }
 }

@@ -10,7 +10,7 @@ use crate::isa::simd::{LANES, Lanes, Simd, load_padded};
 pub(super) struct HalfCache;
 
 /// A row of a strip of keys.
-const ROW: usize = 2 * STRIP;
+const F16_ROW_BYTES: usize = 2 * STRIP;
 
 impl Element for HalfCache {
     const BYTES: usize = 2 * LANES;
@@ -26,7 +26,7 @@ impl KvFormat for HalfCache {
 
     #[inline(always)]
     fn store_key<S: Lanes>(s: S, strip: &mut [u8], _: &mut [u8], slot: usize, k: &[f32]) {
-        let rows = strip.as_chunks_mut::<ROW>().0.chunks_mut(LANES);
+        let rows = strip.as_chunks_mut::<F16_ROW_BYTES>().0.chunks_mut(LANES);
         for (rows, x) in rows.zip(k.chunks(LANES)) {
             let halves = saturated_f16(s, x);
             for (row, half) in rows.iter_mut().zip(halves.as_chunks::<2>().0) {
@@ -43,19 +43,19 @@ impl KvFormat for HalfCache {
     }
 
     fn load_key(strip: &[u8], _: &[u8], slot: usize, out: &mut [f32]) {
-        for (x, row) in out.iter_mut().zip(strip.as_chunks::<ROW>().0) {
+        for (x, row) in out.iter_mut().zip(strip.as_chunks::<F16_ROW_BYTES>().0) {
             *x = half_float::to_f32(u16::from_le_bytes(row.as_chunks().0[slot % STRIP]));
         }
     }
 
     #[inline(always)]
     fn scores<S: Simd>(s: S, keys: KeyStrip<'_>) {
-        by_rows(s, keys.group.rows, Scores::<Self, ROW>::new(keys));
+        by_rows(s, keys.group.rows, Scores::<Self, F16_ROW_BYTES>::new(keys));
     }
 
     #[inline(always)]
     fn unpack<S: Simd>(s: S, strip: KeptInKeys<'_>) {
-        strip.transpose::<S, Self, ROW>(s);
+        strip.transpose::<S, Self, F16_ROW_BYTES>(s);
     }
 }
 

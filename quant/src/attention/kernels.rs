@@ -5,12 +5,12 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::sizes::{BLOCK, ROWS, STRIP, TILE};
+use super::sizes::{BLOCK, QUERY_ROWS, STRIP, TILE};
 use crate::isa::caches::LINE;
 use crate::isa::simd::{Kernel, LANES, Simd};
 
 /// Scores, then weights, of a group of rows.
-pub(super) type Weights = [[f32; TILE]; ROWS];
+pub(super) type Weights = [[f32; TILE]; QUERY_ROWS];
 
 /// One group of rows.
 #[derive(Clone, Copy)]
@@ -19,10 +19,10 @@ pub(super) struct Group<'a> {
     pub(super) start: usize,
     /// How many.
     pub(super) rows: usize,
-    pub(super) values: &'a [[f32; ROWS]],
-    pub(super) bytes: &'a [[[u8; 4]; ROWS]],
-    pub(super) scales: &'a [[f32; ROWS]],
-    pub(super) sums: &'a [[i32; ROWS]],
+    pub(super) values: &'a [[f32; QUERY_ROWS]],
+    pub(super) bytes: &'a [[[u8; 4]; QUERY_ROWS]],
+    pub(super) scales: &'a [[f32; QUERY_ROWS]],
+    pub(super) sums: &'a [[i32; QUERY_ROWS]],
 }
 
 /// One strip of keys, and the query rows that it is scored for.
@@ -52,7 +52,7 @@ pub(super) trait Tiled {
 /// Runs `tiled` for `rows` rows, as many at once as there are registers for.
 #[inline(always)]
 pub(super) fn by_rows<S: Simd, T: Tiled>(s: S, rows: usize, mut tiled: T) {
-    let passes = rows.div_ceil(accumulators::<S, T>().min(ROWS));
+    let passes = rows.div_ceil(accumulators::<S, T>().min(QUERY_ROWS));
     for pass in 0..passes {
         let row = pass * rows / passes;
         match (pass + 1) * rows / passes - row {
@@ -63,7 +63,7 @@ pub(super) fn by_rows<S: Simd, T: Tiled>(s: S, rows: usize, mut tiled: T) {
             5 => at_once::<S, T, 5>(s, &mut tiled, row),
             6 => at_once::<S, T, 6>(s, &mut tiled, row),
             7 => at_once::<S, T, 7>(s, &mut tiled, row),
-            _ => at_once::<S, T, ROWS>(s, &mut tiled, row),
+            _ => at_once::<S, T, QUERY_ROWS>(s, &mut tiled, row),
         }
     }
 }
@@ -146,7 +146,7 @@ pub(super) trait Element {
 pub(super) struct Scores<'a, E, const ROW: usize> {
     strip: &'a [[u8; ROW]],
     /// `[k_dim][8 rows]`.
-    queries: &'a [[f32; ROWS]],
+    queries: &'a [[f32; QUERY_ROWS]],
     /// Which vectors of 16 keys.
     vectors: Range<usize>,
     /// Slot of the strip's first key.
@@ -169,7 +169,7 @@ impl<E: Element, const ROW: usize> Tiled for Scores<'_, E, ROW> {
 
     #[inline(always)]
     fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
-        assert!(row + R <= ROWS, "rows of a group");
+        assert!(row + R <= QUERY_ROWS, "rows of a group");
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(TURN));
         let mut next = std::mem::take(&mut self.next).turns(turns);
@@ -229,8 +229,8 @@ impl DotScores<'_> {
     fn block<S: Simd, const R: usize, const N: usize>(
         s: S,
         keys: &[[u8; 4 * STRIP]],
-        queries: &[[[u8; 4]; ROWS]],
-        sums: &[i32; ROWS],
+        queries: &[[[u8; 4]; QUERY_ROWS]],
+        sums: &[i32; QUERY_ROWS],
         (row, first): (usize, usize),
     ) -> [[S::I; N]; R] {
         let mut acc = [[s.splat_i(0); N]; R];
@@ -258,7 +258,7 @@ impl Tiled for DotScores<'_> {
 
     #[inline(always)]
     fn run<S: Simd, const R: usize, const N: usize>(&mut self, s: S, row: usize) {
-        assert!(row + R <= ROWS, "rows of a group");
+        assert!(row + R <= QUERY_ROWS, "rows of a group");
         let mut first = self.vectors.start / N * N;
         let turns = turns::<N>(&self.vectors, self.strip.len().div_ceil(BLOCK / 4));
         let mut next = std::mem::take(&mut self.next).turns(turns);

@@ -3,7 +3,7 @@
 use super::KvLayout;
 use super::byte::quantize_f32;
 use super::kernels::Group;
-use super::sizes::{BLOCK, ROWS};
+use super::sizes::{BLOCK, QUERY_ROWS};
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, Lanes};
@@ -17,13 +17,13 @@ pub struct Queries {
     k_dim: usize,
     quantized: bool,
     /// f32 and f16 caches: `[groups][k_dim][8]`.
-    values: Vec<[f32; ROWS]>,
+    values: Vec<[f32; QUERY_ROWS]>,
     /// q8_0 caches: `[groups][k_dim / 4][8]` groups of 4 bytes, 0 past the end.
-    bytes: Vec<[[u8; 4]; ROWS]>,
+    bytes: Vec<[[u8; 4]; QUERY_ROWS]>,
     /// q8_0 caches: `[groups][k_dim / 32][8]`.
-    scales: Vec<[f32; ROWS]>,
+    scales: Vec<[f32; QUERY_ROWS]>,
     /// q8_0 caches: the sums of the bytes, `[groups][k_dim / 32][8]`.
-    sums: Vec<[i32; ROWS]>,
+    sums: Vec<[i32; QUERY_ROWS]>,
 }
 
 impl Queries {
@@ -48,7 +48,8 @@ impl Queries {
     /// # Panics
     /// If a row isn't `k_dim` long, there are more than `rows` promised, or more than can be counted.
     pub fn set<'r>(&mut self, isa: Isa, layout: &KvLayout, rows: impl ExactSizeIterator<Item = &'r [f32]>, scale: f32) {
-        let countable = rows.len().checked_next_multiple_of(ROWS).and_then(|n| n.checked_mul(layout.k_dim)).is_some();
+        let countable =
+            rows.len().checked_next_multiple_of(QUERY_ROWS).and_then(|n| n.checked_mul(layout.k_dim)).is_some();
         assert!(countable, "{} rows of {} values are more than memory can hold", rows.len(), layout.k_dim);
         self.rows = rows.len();
         self.k_dim = layout.k_dim;
@@ -56,12 +57,12 @@ impl Queries {
         let (values, bytes, scales) = self.sizes();
         for (vec, len) in [(&mut self.values, values), (&mut self.scales, scales)] {
             vec.clear();
-            vec.resize(len, [0.0; ROWS]);
+            vec.resize(len, [0.0; QUERY_ROWS]);
         }
         self.bytes.clear();
-        self.bytes.resize(bytes, [[0; 4]; ROWS]);
+        self.bytes.resize(bytes, [[0; 4]; QUERY_ROWS]);
         self.sums.clear();
-        self.sums.resize(scales, [0; ROWS]);
+        self.sums.resize(scales, [0; QUERY_ROWS]);
         for (row, x) in rows.enumerate() {
             assert!(row < self.rows && x.len() == layout.k_dim, "set: row {row} of {}, {} values", self.rows, x.len());
             dispatch(isa, SetRow { queries: self, row, x, scale });
@@ -79,7 +80,7 @@ impl Queries {
     }
 
     fn group_count(&self) -> usize {
-        self.rows.div_ceil(ROWS)
+        self.rows.div_ceil(QUERY_ROWS)
     }
 
     /// Entries of `values`, `bytes` and `scales` for all groups.

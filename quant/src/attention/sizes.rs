@@ -12,7 +12,7 @@ pub(super) const BLOCK: usize = 32;
 pub(super) const STRIP: usize = 64;
 
 /// Rows that meet a tile together.
-pub(super) const ROWS: usize = 8;
+pub(super) const QUERY_ROWS: usize = 8;
 
 /// The largest finite f16.
 pub(super) const F16_MAX: f32 = 65504.0;

@@ -6,24 +6,7 @@ use std::ops::Range;
 use super::*;
 use crate::half_float;
 use crate::isa::Isa;
-
-/// A small generator (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-    fn values(&mut self, n: usize, spread: f32) -> Vec<f32> {
-        (0..n).map(|_| ((self.next() % 20_001) as f32 / 10_000.0 - 1.0) * spread).collect()
-    }
-}
+use crate::testing::{Rng, chosen_isa};
 
 /// A cache of some tiles and what was put in.
 struct Case {
@@ -41,7 +24,7 @@ struct Case {
 
 impl Case {
     /// `tiles` tiles that are filled up to `filled`; the rest is noise that must not matter.
-    fn new(random: &mut Random, layout: KvLayout, tiles: usize, filled: usize, n_rows: usize) -> Self {
+    fn new(random: &mut Rng, layout: KvLayout, tiles: usize, filled: usize, n_rows: usize) -> Self {
         let isa = Isa::SCALAR;
         let mut case = Self {
             layout,
@@ -164,7 +147,7 @@ fn assert_close(got: &[f32], want: &[f64], what: &str) {
 
 #[test]
 fn every_layout_on_every_instruction_set() {
-    let mut random = Random(77);
+    let mut random = Rng(77);
     for (index, layout) in layouts().enumerate() {
         let n_rows = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 17][index % 11];
         let filled = [1, 7, 16, 64, 100, 128, 129, 200, 300][index % 9];
@@ -188,7 +171,7 @@ fn every_layout_on_every_instruction_set() {
 
 #[test]
 fn every_group_size_of_common_heads() {
-    let mut random = Random(5);
+    let mut random = Rng(5);
     for &(kind, _) in KvKind::NAMES {
         let layout = KvLayout { kind, k_dim: 128, v_dim: 128, v_in_k: false };
         for n_rows in 1..=20 {
@@ -209,7 +192,7 @@ fn every_group_size_of_common_heads() {
 
 #[test]
 fn stored_bytes_are_the_same_on_every_instruction_set() {
-    let mut random = Random(9);
+    let mut random = Rng(9);
     for layout in layouts() {
         let mut keys = random.values(layout.k_dim, 4.0);
         let mut values = random.values(layout.v_dim, 1e-7);
@@ -235,7 +218,7 @@ fn stored_bytes_are_the_same_on_every_instruction_set() {
 
 #[test]
 fn a_sink_takes_weight_and_gives_nothing() {
-    let mut random = Random(3);
+    let mut random = Rng(3);
     let layout = KvLayout { kind: KvKind::F32, k_dim: 64, v_dim: 64, v_in_k: false };
     let case = Case::new(&mut random, layout, 1, 40, 1);
     for sink in [-30.0, 0.5, 2.0, 60.0] {
@@ -260,10 +243,10 @@ fn a_sink_takes_weight_and_gives_nothing() {
 
 #[test]
 fn a_row_that_sees_nothing_is_neutral() {
-    let mut random = Random(4);
+    let mut random = Rng(4);
     let layout = KvLayout { kind: KvKind::Q8, k_dim: 64, v_dim: 64, v_in_k: false };
     let case = Case::new(&mut random, layout, 1, 40, 1);
-    let isa = Isa::detect();
+    let isa = chosen_isa().unwrap();
     let queries = Queries::prepare(isa, &layout, &case.rows[0], 1, case.scale);
     let (mut empty, mut full) = (Partial::new(), Partial::new());
     attend_tile(
@@ -298,14 +281,14 @@ fn a_row_that_sees_nothing_is_neutral() {
 
 #[test]
 fn quantized_scores_stay_close_to_the_unquantized() {
-    let mut random = Random(21);
+    let mut random = Rng(21);
     let layout = KvLayout { kind: KvKind::Q8, k_dim: 128, v_dim: 128, v_in_k: false };
     let mut case = Case::new(&mut random, layout, 1, 128, 4);
     case.layout.kind = KvKind::F32;
     let exact: Vec<Vec<f64>> = (0..4).map(|row| case.exact(row, None)).collect();
     case.layout.kind = KvKind::Q8;
     let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-    for (row, got) in case.attend(Isa::detect(), 0..4).iter().enumerate().filter(|(row, _)| *row < 2) {
+    for (row, got) in case.attend(chosen_isa().unwrap(), 0..4).iter().enumerate().filter(|(row, _)| *row < 2) {
         let error: Vec<f64> = got.iter().zip(&exact[row]).map(|(&got, want)| f64::from(got) - want).collect();
         assert!(norm(&error) < 0.02 * norm(&exact[row]), "{} of {}", norm(&error), norm(&exact[row]));
     }
@@ -320,7 +303,7 @@ fn names_round_trip() {
 
 #[test]
 fn keys_come_back_out_of_a_tile() {
-    let mut random = Random(11);
+    let mut random = Rng(11);
     for (kind, limit) in [(KvKind::F32, 0.0), (KvKind::F16, 1e-3), (KvKind::Q8, 1e-2)] {
         for k_dim in [40, 80, 576] {
             let layout = KvLayout { kind, k_dim, v_dim: 32, v_in_k: true };

@@ -17,7 +17,7 @@ use super::format::KvFormat;
 use super::kernels::{Fetch, Group, KeyStrip, Part, Values, Weights, by_rows};
 use super::kind::ForKind;
 use super::queries::Queries;
-use super::sizes::{BLOCK, ROWS, STRIP, TILE, strip_width};
+use super::sizes::{BLOCK, QUERY_ROWS, STRIP, TILE, strip_width};
 use super::unpack::unpack_values;
 use super::{KvKind, KvLayout, Partial};
 use crate::elementary::{exp, softcap};
@@ -31,7 +31,7 @@ type Scaled = [Weights; STRIP / BLOCK];
 thread_local! {
     /// Weights of the tile in work, and scaled ones: kept, because clearing them would take longer than computing some.
     static SCRATCH: RefCell<Box<(Weights, Scaled)>> =
-        RefCell::new(Box::new(([[0.0; TILE]; ROWS], [[[0.0; TILE]; ROWS]; STRIP / BLOCK])));
+        RefCell::new(Box::new(([[0.0; TILE]; QUERY_ROWS], [[[0.0; TILE]; QUERY_ROWS]; STRIP / BLOCK])));
 }
 
 /// A tile, and what its reader will want after it.
@@ -135,7 +135,7 @@ impl Kernel for Attend<'_> {
 }
 
 /// What each row of a group sees; `0..0` if nothing, or no row.
-type Ranges = [Range<usize>; ROWS];
+type Ranges = [Range<usize>; QUERY_ROWS];
 
 /// From the first to the last slot that some row sees.
 fn union(ranges: &Ranges) -> Option<Range<usize>> {

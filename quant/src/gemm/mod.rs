@@ -99,9 +99,9 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 //     sums = 0
 //     for each slice of the blocks of a row (SLICE weights, so that a tile of activations fits in the first level):
 //       panel = unpack(band, slice)                          once for all columns: records of scales and quants
-//       for each tile of up to COLUMNS columns:
+//       for each tile of up to TILE_COLUMNS columns:
 //         x = the columns' quants of the slice, in the form that the panel wants
-//         for each group of two vectors of rows:             multiply: registers hold 2 * COLUMNS sums
+//         for each group of two vectors of rows:             multiply: registers hold 2 * TILE_COLUMNS sums
 //           for each block: isum = dot(panel, x); sums = fma(d * x.d, isum, sums)
 //         if this is the last slice: write sums to the output
 
@@ -128,7 +128,7 @@ fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
         for first in (L::first(all.start, S::N)..all.end).step_by(band) {
             let rows = first..all.end.min(first + band);
             let groups = rows.len().div_ceil(2 * S::N);
-            let sums = vectors::<S>(sums, n.div_ceil(S::COLUMNS) * groups * 4 * S::COLUMNS);
+            let sums = vectors::<S>(sums, n.div_ceil(S::TILE_COLUMNS) * groups * 4 * S::TILE_COLUMNS);
             s.vectorize(Clear(sums));
             for from in (0..blocks).step_by(in_slice) {
                 let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
@@ -150,10 +150,10 @@ fn multiply_all<S: Words, K: Kind<S>>(
     sums: &mut [S::V],
 ) {
     let (x, n) = (product.x, product.cols.len());
-    let tiles = n.div_ceil(S::COLUMNS);
+    let tiles = n.div_ceil(S::TILE_COLUMNS);
     let part = (slice.blocks * K::LEN / 32).div_ceil(slice.groups);
     let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
-    for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::COLUMNS).enumerate() {
+    for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::TILE_COLUMNS).enumerate() {
         // Columns that are multiplied in pairs are not parted.
         let together = if S::DOTS == Dots::Tiles32 { 2 } else { 1 };
         let border = |t: usize| n.min(n.div_ceil(together) * t / tiles * together);
@@ -165,13 +165,13 @@ fn multiply_all<S: Words, K: Kind<S>>(
         }
         // The next columns are fetched meanwhile, a part with each group.
         let mut next = [&[][..]; MAX_COLUMNS];
-        for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::COLUMNS)) {
+        for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::TILE_COLUMNS)) {
             let column = product.cols.get(column);
             *next = quants::<S, K>(x, column, slice);
             K::fetch_sums(s, x, column, slice.from..slice.from + slice.blocks);
         }
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
-        for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::COLUMNS)).enumerate() {
+        for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::TILE_COLUMNS)).enumerate() {
             for next in next {
                 s.prefetch_all(&next[next.len().min(g * part)..next.len().min((g + 1) * part)], 0);
             }
@@ -222,7 +222,7 @@ fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usiz
     macro_rules! choose {
         ($($c:literal)*) => {
             match columns {
-                $($c if const { $c <= S::COLUMNS } => {
+                $($c if const { $c <= S::TILE_COLUMNS } => {
                     let sums = &mut sums[..4 * $c];
                     s.vectorize(Multiply::<'_, K, S, $c> { kind: PhantomData, panel, x, sums });
                 })*
@@ -264,7 +264,7 @@ impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
     #[inline(always)]
     fn run(self, s: S) {
         let Self { sums, n, c, skip, out, .. } = self;
-        for (g, group) in sums.chunks_exact(4 * S::COLUMNS).enumerate() {
+        for (g, group) in sums.chunks_exact(4 * S::TILE_COLUMNS).enumerate() {
             for r in 0..2 {
                 let mut words = [0; MAX_ROWS];
                 s.store_u32(K::total(s, group[r * n + c], group[(2 + r) * n + c]), &mut words);

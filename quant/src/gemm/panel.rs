@@ -531,13 +531,13 @@ impl<F: Format256> Of256<F> {
     /// Groups with a scale of their own.
     const GROUPS: usize = if F::GROUPS_OF_16 { 16 } else { 8 };
     /// Words that share a scale.
-    const GROUP: usize = 64 / Self::GROUPS;
+    const GROUP_WORDS: usize = 64 / Self::GROUPS;
 }
 
 impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     type Format = F;
     const LAYOUT: Record = {
-        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP, true);
+        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP_WORDS, true);
         Record::new(S::DOTS, plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
@@ -583,10 +583,10 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
             #[inline(always)]
             |j, q| {
                 let scale = |h: usize| {
-                    let g = j * (8 / Self::GROUP) + h;
+                    let g = j * (8 / Self::GROUP_WORDS) + h;
                     Some(s.sar(s.shl(head.scales[g / 4], 24 - 8 * (g as u32 % 4)), 24))
                 };
-                let sum = write_chunk(s, layout, Self::GROUP, (j, plainly(s, F::HELD, q)), scale, (r, record));
+                let sum = write_chunk(s, layout, Self::GROUP_WORDS, (j, plainly(s, F::HELD, q)), scale, (r, record));
                 start = s.add_u32(start, sum);
             },
         );
@@ -598,13 +598,13 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         let layout = const { <Self as Kind<S>>::LAYOUT };
         // As with blocks of 32.
         let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
-            integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP, record, &x.bytes(b))
+            integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP_WORDS, record, &x.bytes(b))
         } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
-            integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP, record, &x.bytes(b))
+            integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
         } else if const { F::HELD.signed() } {
-            integers::<S, true, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b))
+            integers::<S, true, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
         } else {
-            integers::<S, false, C, 256>(s, layout, Self::GROUP, record, &x.bytes(b))
+            integers::<S, false, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));

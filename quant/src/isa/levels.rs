@@ -1,7 +1,5 @@
 //! THE TABLE of instruction sets: one row per level. Its token says the rest: whether a CPU has it, its operations, its limits.
 
-use std::sync::OnceLock;
-
 #[cfg(target_arch = "aarch64")]
 use super::aarch64::{Neon, dots as arm_dots};
 use super::simd::{Kernel, Token};
@@ -18,7 +16,7 @@ macro_rules! levels {
             $(#[doc = $about] #[cfg(target_arch = $arch)] $level,)*
         }
 
-        /// `(level, name)`: the names that `TOKKI_ISA` takes.
+        /// `(level, name)`.
         const NAMES: &[(Level, &str)] =
             &[(Level::Scalar, "scalar"), $(#[cfg(target_arch = $arch)] (Level::$level, $name),)*];
 
@@ -52,7 +50,7 @@ levels! {
     "x86_64" Avx512Vnni, "avx512vnni", Avx512, "AVX-512 F/BW/DQ/VL with the integer dot product, on top of AVX2.";
     "aarch64" Neon, "neon", Neon<{ arm_dots::WIDEN }>, "NEON, which every 64-bit ARM has.";
     "aarch64" NeonDot, "neondot", Neon<{ arm_dots::DOT }>, "NEON with the integer dot product (FEAT_DotProd).";
-    "aarch64" NeonI8mm, "neoni8mm", Neon<{ arm_dots::TILE }>, "That with products of matrices of bytes (FEAT_I8MM).";
+    "aarch64" NeonI8mm, "neoni8mm", Neon<{ arm_dots::TILES }>, "That with products of matrices of bytes (FEAT_I8MM).";
 }
 
 /// An instruction set that this CPU supports.
@@ -78,27 +76,7 @@ impl Isa {
         Self::available().into_iter().max().unwrap_or(Self::SCALAR)
     }
 
-    /// The one named by `TOKKI_ISA`, else the best.
-    ///
-    /// # Errors
-    /// The name, if it's unknown or the CPU lacks it, with the names that would do.
-    pub fn from_env() -> Result<Self, String> {
-        match std::env::var("TOKKI_ISA") {
-            Err(_) => Ok(Self::best()),
-            Ok(name) => Self::by_name(&name).ok_or_else(|| {
-                let names: Vec<_> = Self::available().iter().map(|isa| isa.name()).collect();
-                format!("TOKKI_ISA={name}: wanted one of {}, which this CPU has", names.join(", "))
-            }),
-        }
-    }
-
-    /// [`Isa::from_env`] once per process; a bad name counts as not set (the command line reports it before).
-    pub fn detect() -> Self {
-        static ISA: OnceLock<Isa> = OnceLock::new();
-        *ISA.get_or_init(|| Self::from_env().unwrap_or_else(|_| Self::best()))
-    }
-
-    /// Its name, as `TOKKI_ISA` takes it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(level, _)| *level == self.0).map_or("scalar", |(_, name)| name)
     }

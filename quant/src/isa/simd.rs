@@ -221,7 +221,7 @@ pub(crate) unsafe trait Words: Token {
     /// How bytes are multiplied.
     const DOTS: Dots;
     /// Columns that the register tile of a panel takes (of two vectors of rows), at most 8.
-    const COLUMNS: usize;
+    const TILE_COLUMNS: usize;
 
     /// `x` in every lane.
     fn splat_u32(self, x: u32) -> Self::V;

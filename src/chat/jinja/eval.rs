@@ -20,7 +20,7 @@ const MAX_NAMESPACES: usize = 20_000;
 /// Memory of a scope that is kept.
 const FRAME: usize = 512;
 /// The frame of the template itself.
-const ROOT: usize = 0;
+const ROOT_FRAME: usize = 0;
 
 /// How a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl<'t> Eval<'t> {
             texts: vec![None; tree.texts.len()],
             context,
             frames: vec![Frame { kept: true, ..Frame::default() }],
-            frame: ROOT,
+            frame: ROOT_FRAME,
             depth: 0,
             calls: 0,
             namespaces: Vec::new(),
@@ -393,7 +393,7 @@ impl<'t> Eval<'t> {
         if node.required {
             return runtime(format!("Required block '{}' not found", node.name));
         }
-        let parent = if node.scoped { self.frame } else { ROOT };
+        let parent = if node.scoped { self.frame } else { ROOT_FRAME };
         self.call_level(|this| this.scoped(parent, |this| this.body(&node.body, out)).and_then(whole))
     }
 

@@ -10,7 +10,7 @@ use super::value::Value;
 use super::{attrs, markup, number};
 
 /// Deepest nesting of fields in the layouts of fields.
-const MAX_NESTING: usize = 2;
+const MAX_LAYOUT_NESTING: usize = 2;
 
 /// `format.format(*pos, **kw)`.
 pub(super) fn format(eval: &Eval<'_>, format: &Text, pos: &[Value], kw: &[(String, Value)]) -> Result<Value> {
@@ -31,7 +31,7 @@ struct Fields<'a, 't> {
 
 impl Fields<'_, '_> {
     fn write(&mut self, out: &mut Buffer, text: &str, level: usize) -> Result<()> {
-        if level > MAX_NESTING {
+        if level > MAX_LAYOUT_NESTING {
             return runtime("Max string recursion exceeded");
         }
         let mut rest = text;

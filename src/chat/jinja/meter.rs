@@ -10,7 +10,7 @@ use std::rc::Rc;
 /// Bytes that one unit of work copies, compares or looks through.
 const BYTES_PER_UNIT: usize = 32;
 /// Units between two looks at whether the user wants to stop.
-const PATIENCE: u64 = 1 << 16;
+const UNITS_BETWEEN_LOOKS: u64 = 1 << 16;
 /// What a value costs beside its content.
 pub(super) const OVERHEAD: usize = 64;
 
@@ -38,7 +38,7 @@ impl Meter {
         let units = units as u64;
         let since = self.since.get() + units;
         self.since.set(since);
-        if since >= PATIENCE {
+        if since >= UNITS_BETWEEN_LOOKS {
             self.since.set(0);
             if crate::interrupt::requested() {
                 return Err(Fault::new(FaultKind::Interrupted, "interrupted"));

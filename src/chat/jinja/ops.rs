@@ -11,7 +11,7 @@ use num_traits::{ToPrimitive, Zero};
 use std::rc::Rc;
 
 /// Bits of the longest integer that is computed with.
-const MAX_BITS: u64 = 1 << 16;
+const MAX_INTEGER_BITS: u64 = 1 << 16;
 
 /// The result of an operator.
 pub(super) fn binary(op: Operator, a: &Value, b: &Value, meter: &Rc<Meter>) -> Result<Value> {
@@ -150,7 +150,7 @@ fn integers(op: Operator, x: &BigInt, y: &BigInt, meter: &Meter) -> Result<Value
         Operator::Mod => num_integer::Integer::mod_floor(x, y),
         Operator::Pow => return power(x, y, meter),
     };
-    if n.bits() > MAX_BITS {
+    if n.bits() > MAX_INTEGER_BITS {
         return limit("an integer is too long");
     }
     Ok(Value::big(n))
@@ -210,7 +210,7 @@ fn power(x: &BigInt, y: &BigInt, meter: &Meter) -> Result<Value> {
                 2 - u32::from(y.bit(0))
             }
         }
-        Some(n) if n.saturating_mul(x.bits()) <= MAX_BITS => n as u32,
+        Some(n) if n.saturating_mul(x.bits()) <= MAX_INTEGER_BITS => n as u32,
         _ => return limit("an integer is too long"),
     };
     meter.work((x.bits() as usize * exponent as usize / 64).pow(2) / 64 + 1)?;

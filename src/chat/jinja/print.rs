@@ -9,9 +9,9 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 /// Bits of the longest integer that Python prints (4300 digits).
-const MAX_BITS: u64 = 14_284;
+const MAX_PRINTED_BITS: u64 = 14_284;
 /// Deepest nesting that is printed. Namespaces can hold themselves.
-const MAX_NESTING: usize = 200;
+const MAX_PRINTED_NESTING: usize = 200;
 
 /// Python's `str(value)` as a value: texts stay what they are.
 pub(super) fn to_text(value: &Value, meter: &Rc<Meter>) -> Result<Value> {
@@ -34,8 +34,8 @@ pub(super) fn write_str(out: &mut Buffer, value: &Value) -> Result<()> {
 
 /// Python's `repr(value)`.
 pub(super) fn write_repr(out: &mut Buffer, value: &Value, level: usize) -> Result<()> {
-    if level > MAX_NESTING {
-        return limit(format!("a value nested deeper than {MAX_NESTING} levels is printed"));
+    if level > MAX_PRINTED_NESTING {
+        return limit(format!("a value nested deeper than {MAX_PRINTED_NESTING} levels is printed"));
     }
     match value {
         Value::Undefined(_) => out.push("Undefined"),
@@ -153,7 +153,7 @@ fn write_quoted(out: &mut Buffer, text: &str) -> Result<()> {
 
 /// An integer of any length.
 pub(super) fn big_text(n: &BigInt) -> Result<String> {
-    if n.bits() > MAX_BITS {
+    if n.bits() > MAX_PRINTED_BITS {
         return runtime("Exceeds the limit (4300 digits) for integer string conversion");
     }
     Ok(n.to_string())
@@ -193,8 +193,8 @@ pub(super) fn pformat(value: &Value, meter: &Rc<Meter>) -> Result<Value> {
 
 /// `repr` with the keys of mappings in order.
 fn sorted_repr(out: &mut Buffer, value: &Value, level: usize) -> Result<()> {
-    if level > MAX_NESTING {
-        return limit(format!("a value nested deeper than {MAX_NESTING} levels is printed"));
+    if level > MAX_PRINTED_NESTING {
+        return limit(format!("a value nested deeper than {MAX_PRINTED_NESTING} levels is printed"));
     }
     let (open, items, close) = match value {
         Value::List(items) => ("[", &items.items, "]"),

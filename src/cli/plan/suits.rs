@@ -1,8 +1,8 @@
 //! Which models of the catalogue suit this machine.
 
+use super::super::flags::MachineFlags;
 use crate::Result;
 use crate::cli::{compute::Compute, output, progress};
-use crate::config::MachineFlags;
 use crate::machine::Machine;
 use crate::predict::{measure, plan};
 use crate::store::catalogue::LISTED;

@@ -64,14 +64,14 @@ pub(super) fn expand(line: &str, tell: &mut dyn FnMut(&str)) -> Result<Vec<Attac
     Ok(files)
 }
 
-/// Whether a folder on the way keeps this user out, so that nobody knows what is there.
+/// Whether a folder on the way keeps this user out, so that it is unknown what is there.
 fn is_closed(name: &str) -> bool {
     let meta = std::fs::metadata(output::home_path(name));
     !name.is_empty() && meta.is_err_and(|why| why.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Whether a file's name may end before `tail`: punctuation and particles can follow it, and what goes on with a word is
-/// another name, whose beginning somebody else's file may be.
+/// another name, whose beginning another user's file may be.
 fn ends_a_name(head: &str, tail: &str) -> bool {
     let is_hangul = |c: char| ('가'..='힣').contains(&c);
     let Some(next) = tail.chars().next() else { return true };

@@ -1,10 +1,11 @@
 //! A running chat, and what can happen next in it.
 
+use super::super::flags::MachineFlags;
 use super::attach;
 use super::show::Sink;
-use crate::config::{MachineFlags, Settings, ThoughtView};
+use crate::config::{Settings, ThoughtView};
 use crate::engine::session_file::SessionFile;
-use crate::engine::{Conversation, Turn, Wishes};
+use crate::engine::{Conversation, GenerateOptions, Turn};
 use crate::sample::Form;
 use crate::store::chats;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 /// A running chat.
 pub(super) struct Chat {
     pub(super) conversation: Conversation,
-    pub(super) wishes: Wishes,
+    pub(super) wishes: GenerateOptions,
     pub(super) settings: Settings,
     /// How thoughts are shown.
     pub(super) thoughts: ThoughtView,

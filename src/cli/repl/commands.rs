@@ -18,7 +18,7 @@ struct Command {
 }
 
 /// THE CHAT COMMANDS.
-const TABLE: &[Command] = &[
+const CHAT_COMMANDS: &[Command] = &[
     Command { name: "help", argument: "", help: "this list", run: help },
     Command {
         name: "set",
@@ -63,11 +63,11 @@ const TABLE: &[Command] = &[
 ];
 
 /// The names, for completion.
-pub(super) const NAMES: [&str; TABLE.len()] = {
-    let mut names = [""; TABLE.len()];
+pub(super) const NAMES: [&str; CHAT_COMMANDS.len()] = {
+    let mut names = [""; CHAT_COMMANDS.len()];
     let mut i = 0;
-    while i < TABLE.len() {
-        names[i] = TABLE[i].name;
+    while i < CHAT_COMMANDS.len() {
+        names[i] = CHAT_COMMANDS[i].name;
         i += 1;
     }
     names
@@ -78,7 +78,7 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
     let line = line.trim();
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let name = if ["bye", "quit", "q"].contains(&name) { "exit" } else { name };
-    match TABLE.iter().find(|command| command.name == name) {
+    match CHAT_COMMANDS.iter().find(|command| command.name == name) {
         Some(command) => (command.run)(chat, argument.trim()),
         None => {
             let near = suggest::nearest(name, NAMES).map(|near| format!("Did you mean /{near}?"));
@@ -90,7 +90,7 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next> {
 
 fn help(_: &mut Chat, _: &str) -> Result<Next> {
     const COLUMN: usize = 28;
-    for command in TABLE {
+    for command in CHAT_COMMANDS {
         output::columns(&format!("/{} {}", command.name, command.argument), COLUMN, command.help);
     }
     for (key, does) in [
@@ -139,7 +139,7 @@ const SET: &[(&[&str], Setter)] = &[
 ];
 
 /// What other programs call a setting.
-const ELSEWHERE: &[(&str, &str)] = &[
+const FOREIGN_NAMES: &[(&str, &str)] = &[
     ("num_ctx", "ctx"),
     ("context", "ctx"),
     ("num_predict", "max_tokens"),
@@ -167,7 +167,7 @@ fn set(chat: &mut Chat, argument: &str) -> Result<Next> {
     if key.is_empty() {
         return Err(Error::usage(format!("/set KEY VALUE: which? {}", what_can_be_set())));
     }
-    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
+    if let Some((_, ours)) = FOREIGN_NAMES.iter().find(|(theirs, _)| *theirs == key) {
         if KEYS.iter().any(|row| row.name == *ours && matches!(row.counts, Counts::AtStart)) {
             return at_the_start(chat, ours, value);
         }

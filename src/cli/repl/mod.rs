@@ -16,7 +16,7 @@ use super::output;
 use super::turn::{constraint, empty, left_out, timings};
 use crate::config::Settings;
 use crate::engine::session_file::SessionFile;
-use crate::engine::{Conversation, Finish, Turn, Wishes};
+use crate::engine::{Conversation, FinishReason, GenerateOptions, Turn};
 use crate::store::chats;
 use crate::{Error, ErrorKind, Result, interrupt};
 use chat::{Chat, Deed, Next};
@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 pub(super) use typed::forget_lines;
 
 /// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
-fn full(wishes: &Wishes) -> String {
+fn full(wishes: &GenerateOptions) -> String {
     let tail = if wishes.leave_out_oldest { "" } else { ", /set overflow tail leaves out the oldest" };
     let now = if wishes.leave_out_oldest { ", even without the oldest questions" } else { "" };
     format!(
@@ -47,7 +47,7 @@ const MAX_OFFERED: usize = 1000;
 /// Runs the chat until the user leaves.
 pub(super) fn run(
     conversation: Conversation,
-    wishes: Wishes,
+    wishes: GenerateOptions,
     settings: &Settings,
     kept: ChatPlace,
     start: Start,
@@ -196,7 +196,7 @@ impl Chat {
         interrupt::answered();
         let before = self.conversation.messages().to_vec();
         let context = self.conversation.session().options().context;
-        let wishes = Wishes {
+        let wishes = GenerateOptions {
             max_tokens: Some((context / 4).max(16)),
             stop: Vec::new(),
             leave_out_oldest: false,
@@ -213,10 +213,11 @@ impl Chat {
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
         screen.end()?;
         interrupt::answered();
-        let whole = |turn: &Turn| turn.stats.finish != Some(Finish::Interrupted) && !turn.answer.trim().is_empty();
+        let whole =
+            |turn: &Turn| turn.stats.finish != Some(FinishReason::Interrupted) && !turn.answer.trim().is_empty();
         match result {
             Ok(turn) if whole(&turn) => {
-                let cut = matches!(turn.stats.finish, Some(Finish::Length | Finish::Context));
+                let cut = matches!(turn.stats.finish, Some(FinishReason::Length | FinishReason::Context));
                 *self.conversation.messages_mut() = plan.with_summary(turn.answer.trim());
                 // What was said stays in the history as it was; what follows is about the same.
                 let title =
@@ -285,7 +286,7 @@ impl Chat {
         let typed = watch.finish(std::mem::take(&mut self.begun));
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
         match &result {
-            Ok(turn) if turn.stats.finish != Some(Finish::Interrupted) => self.sent.extend(typed.sent),
+            Ok(turn) if turn.stats.finish != Some(FinishReason::Interrupted) => self.sent.extend(typed.sent),
             // A user who stops an answer may not want what they sent after it: it can be edited.
             _ => {
                 let waiting = self.sent.drain(..).chain(typed.sent).map(|line| line + "\n").collect::<String>();
@@ -363,16 +364,16 @@ impl Chat {
         }
         if turn.stats.ended_in_thought {
             output::say("(the model ended inside its thought and gave no answer)");
-        } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(Finish::Stop) {
+        } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(FinishReason::Stop) {
             output::say(&format!("({})", empty(&self.wishes, turn)));
         }
         match turn.stats.finish {
-            Some(Finish::Interrupted) => output::say("(stopped)"),
-            Some(Finish::Length) => output::say(&format!("({})", self.cut_off())),
-            Some(Finish::Context) if self.wishes.leave_out_oldest => output::say(
+            Some(FinishReason::Interrupted) => output::say("(stopped)"),
+            Some(FinishReason::Length) => output::say(&format!("({})", self.cut_off())),
+            Some(FinishReason::Context) if self.wishes.leave_out_oldest => output::say(
                 "(the context is full, and the answer ends here; the next question leaves out the oldest one)",
             ),
-            Some(Finish::Context) => output::say(&full(&self.wishes)),
+            Some(FinishReason::Context) => output::say(&full(&self.wishes)),
             _ => {}
         }
         if turn.stats.form_incomplete {

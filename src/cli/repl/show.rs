@@ -6,7 +6,7 @@ use crate::cli::flow::Flow;
 use crate::cli::output::Paint;
 use crate::cli::progress::PromptProgress;
 use crate::config::{Settings, ThinkingSetting, ThoughtView};
-use crate::engine::Listener;
+use crate::engine::Observer;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
 use std::io::IsTerminal;
@@ -161,7 +161,7 @@ impl Screen {
     }
 }
 
-impl Listener for Screen {
+impl Observer for Screen {
     fn prefill(&mut self, done: usize, total: usize) {
         self.prompt.show(done, total);
     }

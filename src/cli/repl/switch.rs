@@ -6,7 +6,7 @@ use super::chat::{Chat, Next};
 use super::output;
 use crate::chat::{Thinking, ThinkingMode};
 use crate::config::Settings;
-use crate::engine::{Conversation, Wishes};
+use crate::engine::{Conversation, GenerateOptions};
 use crate::store::chats::SUMMARY_QUESTION;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt, store};
@@ -58,7 +58,7 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
 }
 
 /// What the settings of single models say beside parameters: of `chat` what the last one had goes.
-fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut Wishes) {
+fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut GenerateOptions) {
     if settings.seed().is_none() && chat.settings.seed().is_some() {
         wishes.seed = turn::random_seed();
     }
@@ -71,7 +71,7 @@ fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut Wishes) {
 }
 
 /// Thinking off, where the model can.
-pub(super) fn quiet(conversation: &Conversation, wishes: &Wishes) -> ThinkingMode {
+pub(super) fn quiet(conversation: &Conversation, wishes: &GenerateOptions) -> ThinkingMode {
     match conversation.capabilities().map(|able| &able.thinking) {
         Some(Thinking::Switch(_)) => ThinkingMode::Off,
         _ => wishes.thinking,

@@ -13,7 +13,7 @@ use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::{gates, ops};
 
 /// Channels of one piece of work.
-const BAND: usize = 64;
+const CONV_CHANNELS: usize = 64;
 
 impl Pass<'_> {
     /// A causal convolution of `x`, `[n][channels]` in rows of `stride`, into `out` of `[n][channels]`, then `silu` of it if
@@ -29,8 +29,8 @@ impl Pass<'_> {
         let channels = taps.channels;
         let positions = taps.weights.len() / channels;
         let range = state.start..state.start + (positions - 1) * channels;
-        let states = States { layer, range, band: (positions - 1) * BAND };
-        let bands = OutTiles::new(&mut out[..self.n * channels], channels, BAND);
+        let states = States { layer, range, band: (positions - 1) * CONV_CHANNELS };
+        let bands = OutTiles::new(&mut out[..self.n * channels], channels, CONV_CHANNELS);
         let begin = |_, rows: Range<usize>| {
             let taps: Vec<&[f32]> = (0..positions).map(|j| &taps.weights[j * channels..][rows.clone()]).collect();
             (taps, rows)

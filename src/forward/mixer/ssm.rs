@@ -18,7 +18,7 @@ use tokki_quant::share::{Chunks, OutTiles};
 use tokki_quant::{gates, ops};
 
 /// Channels of one piece of work where each has a state of its own.
-const BAND: usize = 32;
+const STATE_CHANNELS: usize = 32;
 
 /// Where the parts of a row lie.
 struct Layout {
@@ -191,8 +191,8 @@ impl Pass<'_> {
         let rows = rank + 2 * values;
         let Scratch { up: x, gate, k: steps, mix, .. } = s;
         let (x, gate, steps) = (&*x, &*gate, &*steps);
-        let states = States { layer, range, band: BAND * values };
-        let tiles = OutTiles::new(sized(mix, n * d), d, BAND);
+        let states = States { layer, range, band: STATE_CHANNELS * values };
+        let tiles = OutTiles::new(sized(mix, n * d), d, STATE_CHANNELS);
         self.recur(
             caches,
             states,

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The most files that are mapped at once: more than the most parts of a model.
-const SLOTS: usize = 4096;
+const MAX_MAPPED_FILES: usize = 4096;
 
 /// A range of addresses that is a mapped file.
 struct Slot {
@@ -17,8 +17,9 @@ struct Slot {
     damaged: AtomicBool,
 }
 
-static TABLE: [Slot; SLOTS] =
-    [const { Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), damaged: AtomicBool::new(false) } }; SLOTS];
+static MAPPED_FILES: [Slot; MAX_MAPPED_FILES] =
+    [const { Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), damaged: AtomicBool::new(false) } };
+        MAX_MAPPED_FILES];
 
 const FREE: usize = 0;
 const TAKING: usize = 1;
@@ -33,7 +34,7 @@ impl Guarded {
         let (start, end) = (bytes.as_ptr().addr(), bytes.as_ptr().addr() + bytes.len());
         let take =
             |slot: &&Slot| slot.start.compare_exchange(FREE, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        let slot = TABLE.iter().find(take)?;
+        let slot = MAPPED_FILES.iter().find(take)?;
         slot.damaged.store(false, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);
         slot.start.store(start, Ordering::Release);
@@ -55,7 +56,7 @@ impl Drop for Guarded {
 /// The slot of the map that holds this address, and where that ends.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 fn slot_of(address: usize) -> Option<(&'static Slot, usize)> {
-    TABLE.iter().find_map(|slot| {
+    MAPPED_FILES.iter().find_map(|slot| {
         let start = slot.start.load(Ordering::Acquire);
         let end = slot.end.load(Ordering::Relaxed);
         (start > TAKING && (start..end).contains(&address)).then_some((slot, end))
@@ -207,7 +208,7 @@ mod tests {
     fn a_slot_is_used_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "bytes").unwrap();
-        for _ in 0..super::SLOTS + 10 {
+        for _ in 0..super::MAX_MAPPED_FILES + 10 {
             assert!(!map(file.path()).unwrap().0.is_damaged());
         }
     }

@@ -3,8 +3,8 @@
 use super::scope::{Scope, optional, plain_norm};
 use crate::Result;
 use crate::arch::{
-    Attention, Delta, DeltaForm, GateSource, Latent, Lightning, Mixer, Norm, NormKind, Projection, ScoreBias, SsmForm,
-    StateSpace, Values,
+    Attention, Delta, DeltaForm, GateSource, Latent, Lightning, Mixer, Norm, NormKind, Projection, Role, ScoreBias,
+    SsmForm, StateSpace, Values,
 };
 use crate::gguf::TensorView;
 use crate::model::{
@@ -17,11 +17,11 @@ impl Scope<'_> {
     pub(super) fn mixer(&self, mixer: &Mixer) -> Result<MixerWeights> {
         Ok(match mixer {
             Mixer::Attention(attn) => MixerWeights::Attention(Box::new(self.attention(attn)?)),
-            Mixer::Linear => MixerWeights::Linear(self.product("attn_output")?),
+            Mixer::Linear => MixerWeights::Linear(self.product(Role::AttnOutput)?),
             Mixer::ShortConv(conv) => MixerWeights::ShortConv(Box::new(ShortConvWeights {
-                input: self.product("shortconv.in_proj")?,
-                taps: self.taps(&["shortconv.conv"], conv.taps)?,
-                output: self.product("shortconv.out_proj")?,
+                input: self.product(Role::ShortconvIn)?,
+                taps: self.taps(&[Role::ShortconvConv], conv.taps)?,
+                output: self.product(Role::ShortconvOut)?,
             })),
             Mixer::StateSpace(ssm) => MixerWeights::StateSpace(Box::new(self.state_space(ssm)?)),
             Mixer::Delta(delta) => MixerWeights::Delta(Box::new(self.delta(delta)?)),
@@ -33,14 +33,14 @@ impl Scope<'_> {
 
     fn attention(&self, a: &Attention) -> Result<AttentionWeights> {
         let gate = match a.gate.map(|gate| gate.from) {
-            Some(GateSource::Values | GateSource::Heads) => Some(self.product("attn_gate")?),
+            Some(GateSource::Values | GateSource::Heads) => Some(self.product(Role::AttnGate)?),
             Some(GateSource::Query) | None => None,
         };
         let distances = match a.bias {
             Some(ScoreBias::Buckets { buckets, block }) => {
                 // The prefix ends in the layer's own number.
                 let blocks = self.prefix.trim_end_matches('.').rsplit_once('.').map_or("", |(blocks, _)| blocks);
-                optional(self.gguf, &format!("{blocks}.{block}.attn_rel_b.weight"), buckets * a.heads)?
+                optional(self.gguf, &format!("{blocks}.{block}.{}", Role::AttnRelB.name()), buckets * a.heads)?
             }
             Some(ScoreBias::Alibi(_)) | None => None,
         };
@@ -49,7 +49,7 @@ impl Scope<'_> {
             qkv: self.qkv(a)?,
             q_norm: self.head_norm(a.q_norm, a.heads, a.k_dim)?,
             k_norm: self.head_norm(k_norm, a.kv_heads, a.k_dim)?,
-            sinks: a.sinks.then(|| self.vector("attn_sinks.weight")).transpose()?,
+            sinks: a.sinks.then(|| self.vector(Role::AttnSinks)).transpose()?,
             distances,
             gate,
             out_norm: self.norm(a.out_norm, a.heads * a.v_dim)?,
@@ -63,13 +63,13 @@ impl Scope<'_> {
             Projection::Split => {
                 let own = a.kv_of.is_none();
                 Ok(Qkv::Heads {
-                    q: self.product("attn_q")?,
-                    k: own.then(|| self.product("attn_k")).transpose()?,
-                    v: (own && a.values == Values::Own).then(|| self.product("attn_v")).transpose()?,
+                    q: self.product(Role::AttnQ)?,
+                    k: own.then(|| self.product(Role::AttnK)).transpose()?,
+                    v: (own && a.values == Values::Own).then(|| self.product(Role::AttnV)).transpose()?,
                 })
             }
             Projection::Fused => {
-                let part = |rows| self.rows_of("attn_qkv", rows);
+                let part = |rows| self.rows_of(Role::AttnQkv, rows);
                 Ok(Qkv::Heads { q: part(0..q)?, k: Some(part(q..q + k)?), v: Some(part(q + k..q + k + v)?) })
             }
             Projection::Latent(latent) => self.latent(a.heads, latent).map(|w| Qkv::Latent(Box::new(w))),
@@ -79,32 +79,32 @@ impl Scope<'_> {
     fn latent(&self, heads: usize, l: &Latent) -> Result<LatentWeights> {
         let (q_a, q_b) = match l.q_rank {
             Some(_) => {
-                let q_a = (self.product("attn_q_a")?, self.vector("attn_q_a_norm.weight")?);
-                (Some(q_a), self.product("attn_q_b")?)
+                let q_a = (self.product(Role::AttnQA)?, self.vector(Role::AttnQANorm)?);
+                (Some(q_a), self.product(Role::AttnQB)?)
             }
-            None => (None, self.product("attn_q")?),
+            None => (None, self.product(Role::AttnQ)?),
         };
         let (k_b, v_b) = if l.joint_kv_b {
-            split_joint(self.view("attn_kv_b.weight")?, heads, l)?
+            split_joint(self.view(Role::AttnKvB)?, heads, l)?
         } else {
-            (Some(self.plain("attn_k_b")?), self.plain("attn_v_b")?)
+            (Some(self.plain(Role::AttnKB)?), self.plain(Role::AttnVB)?)
         };
         Ok(LatentWeights {
             q_a,
             q_b,
-            kv_a: self.product("attn_kv_a_mqa")?,
-            kv_a_norm: self.vector("attn_kv_a_norm.weight")?,
+            kv_a: self.product(Role::AttnKvAMqa)?,
+            kv_a_norm: self.vector(Role::AttnKvANorm)?,
             k_b,
             v_b,
         })
     }
 
     /// Convolutions side by side; files hold the weights of each channel together.
-    fn taps(&self, names: &[&str], taps: usize) -> Result<Taps> {
+    fn taps(&self, roles: &[Role], taps: usize) -> Result<Taps> {
         let (mut each, mut bias) = (Vec::new(), Vec::new());
-        for name in names {
-            let values = self.vector(&format!("{name}.weight"))?;
-            bias.extend(self.bias(name, values.len() / taps)?.unwrap_or_default());
+        for &role in roles {
+            let values = self.vector(role)?;
+            bias.extend(self.bias(role, values.len() / taps)?.unwrap_or_default());
             each.extend(values);
         }
         let channels = each.len() / taps;
@@ -116,88 +116,82 @@ impl Scope<'_> {
         let mut norm = None;
         let rest = match ssm.form {
             SsmForm::PerHead { norm: eps, .. } => {
-                norm = eps.map(|_| self.vector("ssm_norm.weight")).transpose()?;
+                norm = eps.map(|_| self.vector(Role::SsmNorm)).transpose()?;
                 StateSpaceInput::Joint
             }
             SsmForm::PerChannel { rank, norms } => self.projected(rank, ssm.state, norms)?,
             SsmForm::PerHeadProjected { rank, eps, .. } => self.projected(rank, ssm.state, Some((eps, true)))?,
         };
         Ok(StateSpaceWeights {
-            input: self.product("ssm_in")?,
-            taps: self.taps(&["ssm_conv1d"], ssm.taps)?,
+            input: self.product(Role::SsmIn)?,
+            taps: self.taps(&[Role::SsmConv1d], ssm.taps)?,
             rest,
-            dt_bias: self.vector("ssm_dt.bias")?,
-            a: self.vector("ssm_a")?,
-            d: self.vector("ssm_d")?,
+            dt_bias: self.vector(Role::SsmDtBias)?,
+            a: self.vector(Role::SsmA)?,
+            d: self.vector(Role::SsmD)?,
             norm,
-            output: self.product("ssm_out")?,
+            output: self.product(Role::SsmOut)?,
         })
     }
 
     fn projected(&self, rank: usize, state: usize, given: Option<(f32, bool)>) -> Result<StateSpaceInput> {
-        let norm = |name: &'static str, len: usize, eps: f32, weighted: bool| -> Result<NormWeights> {
-            let tensor = weighted.then_some(name);
+        let norm = |role: Role, len: usize, eps: f32, weighted: bool| -> Result<NormWeights> {
+            let tensor = weighted.then_some(role.stem());
             let norm = Norm { tensor, kind: NormKind::Rms, eps };
             Ok(self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)))
         };
         let norms = |(eps, weighted)| -> Result<_> {
             Ok(Box::new([
-                norm("ssm_dt_norm", rank, eps, weighted)?,
-                norm("ssm_b_norm", state, eps, weighted)?,
-                norm("ssm_c_norm", state, eps, weighted)?,
+                norm(Role::SsmDtNorm, rank, eps, weighted)?,
+                norm(Role::SsmBNorm, state, eps, weighted)?,
+                norm(Role::SsmCNorm, state, eps, weighted)?,
             ]))
         };
         Ok(StateSpaceInput::Projected {
-            x: Box::new(self.plain("ssm_x")?),
-            dt: Box::new(self.plain("ssm_dt")?),
+            x: Box::new(self.plain(Role::SsmX)?),
+            dt: Box::new(self.plain(Role::SsmDt)?),
             norms: given.map(norms).transpose()?,
         })
     }
 
     fn delta(&self, delta: &Delta) -> Result<DeltaWeights> {
-        let pair = |name: &str, two: bool| -> Result<Vec<Stack>> {
-            let mut products = vec![self.product(&format!("{name}_a"))?];
-            if two {
-                products.push(self.product(&format!("{name}_b"))?);
-            }
-            Ok(products)
-        };
-        let (qkv, convolutions, decay, output): (_, &[&str], _, _) = match delta.form {
+        let products = |roles: &[Role]| roles.iter().map(|&role| self.product(role)).collect::<Result<Vec<Stack>>>();
+        let (qkv, convolutions, decay, output): (_, &[Role], _, _) = match delta.form {
             DeltaForm::Gated { joint, .. } => {
-                let names: &[&str] = if joint { &["ssm_ba"] } else { &["ssm_beta", "ssm_alpha"] };
-                let beta_alpha = names.iter().map(|name| self.product(name)).collect::<Result<_>>()?;
-                let gate = Box::new(self.product("attn_gate")?);
-                let qkv = vec![self.product("attn_qkv")?];
-                (qkv, &["ssm_conv1d"], DeltaDecay::PerHead { gate, beta_alpha }, "ssm_out")
+                let beta_alpha = products(if joint { &[Role::SsmBa] } else { &[Role::SsmBeta, Role::SsmAlpha] })?;
+                let gate = Box::new(self.product(Role::AttnGate)?);
+                let qkv = vec![self.product(Role::AttnQkv)?];
+                (qkv, &[Role::SsmConv1d], DeltaDecay::PerHead { gate, beta_alpha }, Role::SsmOut)
             }
             DeltaForm::PerChannel { fused, low_rank, .. } => {
-                let qkv: &[&str] = if fused { &["attn_qkv"] } else { &["attn_q", "attn_k", "attn_v"] };
-                let beta = Box::new(self.product("ssm_beta")?);
-                let (f, g) = (pair("ssm_f", low_rank.is_some())?, pair("ssm_g", low_rank.is_some())?);
-                let names = &["ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v"];
-                let qkv = qkv.iter().map(|name| self.product(name)).collect::<Result<_>>()?;
-                (qkv, names, DeltaDecay::PerChannel { beta, f, g }, "attn_output")
+                let two = if low_rank.is_some() { 2 } else { 1 };
+                let qkv: &[Role] = if fused { &[Role::AttnQkv] } else { &[Role::AttnQ, Role::AttnK, Role::AttnV] };
+                let beta = Box::new(self.product(Role::SsmBeta)?);
+                let f = products(&[Role::SsmFA, Role::SsmFB][..two])?;
+                let g = products(&[Role::SsmGA, Role::SsmGB][..two])?;
+                let convolutions = &[Role::SsmConv1dQ, Role::SsmConv1dK, Role::SsmConv1dV];
+                (products(qkv)?, convolutions, DeltaDecay::PerChannel { beta, f, g }, Role::AttnOutput)
             }
         };
         Ok(DeltaWeights {
             qkv,
             taps: self.taps(convolutions, delta.taps)?,
             decay,
-            dt_bias: self.vector("ssm_dt.bias")?,
-            a: self.vector("ssm_a")?,
-            norm: self.vector("ssm_norm.weight")?,
+            dt_bias: self.vector(Role::SsmDtBias)?,
+            a: self.vector(Role::SsmA)?,
+            norm: self.vector(Role::SsmNorm)?,
             output: self.product(output)?,
         })
     }
 
     fn lightning(&self, l: &Lightning) -> Result<LightningWeights> {
-        let norm = Norm { tensor: Some("attn_norm_2"), kind: NormKind::Rms, eps: l.eps };
+        let norm = Norm { tensor: Some(Role::AttnNorm2.stem()), kind: NormKind::Rms, eps: l.eps };
         let len = l.heads * l.dim;
         Ok(LightningWeights {
-            qkv: self.product("attn_qkv")?,
-            gate: self.product("attn_gate")?,
+            qkv: self.product(Role::AttnQkv)?,
+            gate: self.product(Role::AttnGate)?,
             norm: self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)),
-            output: self.product("attn_output")?,
+            output: self.product(Role::AttnOutput)?,
         })
     }
 }

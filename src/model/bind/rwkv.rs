@@ -2,39 +2,52 @@
 
 use super::scope::Scope;
 use crate::Result;
-use crate::arch::{ChannelMix, TimeMix, TimeMixForm};
+use crate::arch::{ChannelMix, Role, TimeMix, TimeMixForm};
 use crate::model::{ChannelMixWeights, SevenWeights, Stack, TimeMixPart, TimeMixWeights};
 
 impl Scope<'_> {
     pub(super) fn time_mix(&self, mix: &TimeMix) -> Result<TimeMixWeights> {
         let (lerp_x, blend, decay, decay_bias, part) = match mix.form {
             TimeMixForm::Six { linear, .. } => {
-                let bonus = (!linear).then(|| self.vector("time_mix_first.weight")).transpose()?;
-                let part = TimeMixPart::Six { gate: Box::new(self.product("time_mix_gate")?), bonus };
-                let blend = Some((self.plain("time_mix_w1")?, self.plain("time_mix_w2")?));
-                let decay_bias = self.vector("time_mix_decay.weight")?;
-                (self.vector("time_mix_lerp_x.weight")?, blend, self.low_rank("decay_w")?, decay_bias, part)
+                let bonus = (!linear).then(|| self.vector(Role::TimeMixFirst)).transpose()?;
+                let part = TimeMixPart::Six { gate: Box::new(self.product(Role::TimeMixGate)?), bonus };
+                let blend = Some((self.plain(Role::TimeMixW1)?, self.plain(Role::TimeMixW2)?));
+                let decay_bias = self.vector(Role::TimeMixDecay)?;
+                (
+                    self.vector(Role::TimeMixLerpX)?,
+                    blend,
+                    self.low_rank([Role::TimeMixDecayW1, Role::TimeMixDecayW2])?,
+                    decay_bias,
+                    part,
+                )
             }
             TimeMixForm::Seven { value, gate, .. } => {
-                let value =
-                    value.map(|_| -> Result<_> { Ok((self.low_rank("v")?, self.vector("time_mix_v0.weight")?)) });
+                let value = value.map(|_| -> Result<_> {
+                    Ok((self.low_rank([Role::TimeMixV1, Role::TimeMixV2])?, self.vector(Role::TimeMixV0)?))
+                });
                 let part = TimeMixPart::Seven(Box::new(SevenWeights {
-                    rate: (self.low_rank("a")?, self.vector("time_mix_a0.weight")?),
+                    rate: (self.low_rank([Role::TimeMixA1, Role::TimeMixA2])?, self.vector(Role::TimeMixA0)?),
                     value: value.transpose()?,
-                    gate: gate.map(|_| self.low_rank("g")).transpose()?,
-                    k_k: self.vector("time_mix_k_k.weight")?,
-                    k_a: self.vector("time_mix_k_a.weight")?,
-                    r_k: self.vector("time_mix_r_k.weight")?,
+                    gate: gate.map(|_| self.low_rank([Role::TimeMixG1, Role::TimeMixG2])).transpose()?,
+                    k_k: self.vector(Role::TimeMixKK)?,
+                    k_a: self.vector(Role::TimeMixKA)?,
+                    r_k: self.vector(Role::TimeMixRK)?,
                 }));
-                (Vec::new(), None, self.low_rank("w")?, self.vector("time_mix_w0.weight")?, part)
+                (
+                    Vec::new(),
+                    None,
+                    self.low_rank([Role::TimeMixW1, Role::TimeMixW2])?,
+                    self.vector(Role::TimeMixW0)?,
+                    part,
+                )
             }
         };
         Ok(TimeMixWeights {
-            receptance: self.product("time_mix_receptance")?,
-            key: self.product("time_mix_key")?,
-            value: self.product("time_mix_value")?,
-            output: self.product("time_mix_output")?,
-            lerps: self.vector("time_mix_lerp_fused.weight")?,
+            receptance: self.product(Role::TimeMixReceptance)?,
+            key: self.product(Role::TimeMixKey)?,
+            value: self.product(Role::TimeMixValue)?,
+            output: self.product(Role::TimeMixOutput)?,
+            lerps: self.vector(Role::TimeMixLerpFused)?,
             lerp_x,
             blend,
             decay,
@@ -45,18 +58,17 @@ impl Scope<'_> {
     }
 
     /// The two products of a low rank.
-    fn low_rank(&self, name: &str) -> Result<(Stack, Stack)> {
-        Ok((self.plain(&format!("time_mix_{name}1"))?, self.plain(&format!("time_mix_{name}2"))?))
+    fn low_rank(&self, [first, second]: [Role; 2]) -> Result<(Stack, Stack)> {
+        Ok((self.plain(first)?, self.plain(second)?))
     }
 
     pub(super) fn channel_mix(&self, mix: &ChannelMix) -> Result<ChannelMixWeights> {
-        let receptance = || -> Result<_> {
-            Ok((self.vector("channel_mix_lerp_r.weight")?, self.product("channel_mix_receptance")?))
-        };
+        let receptance =
+            || -> Result<_> { Ok((self.vector(Role::ChannelMixLerpR)?, self.product(Role::ChannelMixReceptance)?)) };
         Ok(ChannelMixWeights {
-            lerp_k: self.vector("channel_mix_lerp_k.weight")?,
-            key: self.product("channel_mix_key")?,
-            value: self.product("channel_mix_value")?,
+            lerp_k: self.vector(Role::ChannelMixLerpK)?,
+            key: self.product(Role::ChannelMixKey)?,
+            value: self.product(Role::ChannelMixValue)?,
             receptance: mix.receptance.then(receptance).transpose()?,
         })
     }

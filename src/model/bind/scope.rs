@@ -1,6 +1,6 @@
 //! Tensors by the names and shapes of the list.
 
-use crate::arch::{HeadNorm, HeadWeights, Norm};
+use crate::arch::{HeadNorm, HeadWeights, Norm, Role};
 use crate::gguf::{Gguf, TensorView};
 use crate::model::{HeadNormWeights, NormWeights, Stack};
 use crate::{Error, ErrorKind, Result};
@@ -24,22 +24,22 @@ pub(super) struct MatrixShape {
 }
 
 impl Scope<'_> {
-    pub(super) fn full(&self, name: &str) -> String {
+    fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.gguf.tensor(&self.full(name)).is_some()
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.gguf.tensor(&self.full(role.name())).is_some()
     }
 
-    /// A tensor by its full name; some converters leave the usual suffix out.
-    pub(super) fn view(&self, name: &str) -> Result<TensorView> {
-        self.gguf.view(present(self.gguf, &self.full(name)))
+    /// A tensor as it lies in the file; some converters leave the usual suffix of its name out.
+    pub(super) fn view(&self, role: Role) -> Result<TensorView> {
+        self.gguf.view(present(self.gguf, &self.full(role.name())))
     }
 
     /// What the tensor list says of a tensor.
-    pub(super) fn shape(&self, name: &str) -> Result<MatrixShape> {
-        let full = self.full(name);
+    pub(super) fn shape(&self, role: Role) -> Result<MatrixShape> {
+        let full = self.full(role.name());
         let Some(shape) = self.shapes.get(&full) else {
             let error = Error::input(format!("tensor {full}"), "a tensor of the model", "one that it does not have");
             return Err(error.of(ErrorKind::MissingTensor));
@@ -49,55 +49,57 @@ impl Scope<'_> {
     }
 
     /// A matrix as it is, without bias.
-    pub(super) fn plain(&self, name: &str) -> Result<Stack> {
-        let name = format!("{name}.weight");
-        let shape = self.shape(&name)?;
-        Stack::whole(self.view(&name)?, shape.count, shape.rows, shape.cols)
+    pub(super) fn plain(&self, role: Role) -> Result<Stack> {
+        let shape = self.shape(role)?;
+        Stack::whole(self.view(role)?, shape.count, shape.rows, shape.cols)
     }
 
     /// A matrix with its factor and bias if the file has them: `scale * W x + bias`.
-    pub(super) fn product(&self, name: &str) -> Result<Stack> {
-        let shape = self.shape(&format!("{name}.weight"))?;
-        let (scale, bias) = (self.scale(name, shape.count)?, self.bias(name, shape.rows * shape.count)?);
-        Ok(self.plain(name)?.with_scale(scale).with_bias(bias))
+    pub(super) fn product(&self, role: Role) -> Result<Stack> {
+        let shape = self.shape(role)?;
+        let (scale, bias) = (self.scale(role, shape.count)?, self.bias(role, shape.rows * shape.count)?);
+        Ok(self.plain(role)?.with_scale(scale).with_bias(bias))
     }
 
     /// Rows `part` of a matrix, with that part of its bias.
-    pub(super) fn rows_of(&self, name: &str, part: Range<usize>) -> Result<Stack> {
-        let full = format!("{name}.weight");
-        let shape = self.shape(&full)?;
-        let bias = self.bias(name, shape.rows)?.map(|bias| bias[part.clone()].to_vec());
-        let stack = Stack::part(self.view(&full)?, shape.count, shape.rows, part, shape.cols)?;
-        Ok(stack.with_scale(self.scale(name, shape.count)?).with_bias(bias))
+    pub(super) fn rows_of(&self, role: Role, part: Range<usize>) -> Result<Stack> {
+        let shape = self.shape(role)?;
+        let bias = self.bias(role, shape.rows)?.map(|bias| bias[part.clone()].to_vec());
+        let stack = Stack::part(self.view(role)?, shape.count, shape.rows, part, shape.cols)?;
+        Ok(stack.with_scale(self.scale(role, shape.count)?).with_bias(bias))
     }
 
-    pub(super) fn scale(&self, name: &str, count: usize) -> Result<Option<Vec<f32>>> {
-        self.optional(&format!("{name}.scale"), count)
+    pub(super) fn scale(&self, role: Role, count: usize) -> Result<Option<Vec<f32>>> {
+        self.optional(&format!("{}.scale", role.stem()), count)
     }
 
-    pub(super) fn bias(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
-        self.optional(&format!("{name}.bias"), len)
+    pub(super) fn bias(&self, role: Role, len: usize) -> Result<Option<Vec<f32>>> {
+        self.bias_of(role.stem(), len)
+    }
+
+    fn bias_of(&self, stem: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        self.optional(&format!("{stem}.bias"), len)
     }
 
     /// All values of a tensor that a file may have, if the list knows it and the file has it.
-    pub(super) fn optional(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+    fn optional(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
         let full = self.full(name);
         if self.shapes.contains_key(&full) { optional(self.gguf, &full, len) } else { Ok(None) }
     }
 
-    /// All values of a tensor of the list, by its name with its suffix.
-    pub(super) fn vector(&self, name: &str) -> Result<Vec<f32>> {
-        let full = self.full(name);
+    /// All values of a tensor of the list.
+    pub(super) fn vector(&self, role: Role) -> Result<Vec<f32>> {
+        let full = self.full(role.name());
         let len = self.shapes.get(&full).map_or(1, |shape| shape.iter().product());
         vector(self.gguf, &full, len)
     }
 
     /// The first rows of a matrix, `len` values each.
-    pub(super) fn rows(&self, name: &str, len: usize, rows: usize) -> Result<Vec<Vec<f32>>> {
+    pub(super) fn rows(&self, role: Role, len: usize, rows: usize) -> Result<Vec<Vec<f32>>> {
         if rows == 0 {
             return Ok(Vec::new());
         }
-        let matrix = self.plain(name)?;
+        let matrix = self.plain(role)?;
         let row = |r| {
             let mut row = vec![0.0; len];
             matrix.matrix(0).decode_row(r, &mut row);
@@ -110,7 +112,7 @@ impl Scope<'_> {
         let Some(norm) = norm else { return Ok(None) };
         let Some(tensor) = norm.tensor else { return Ok(Some(plain_norm(norm, len))) };
         let weight = vector(self.gguf, &self.full(&format!("{tensor}.weight")), len)?;
-        Ok(Some(NormWeights { weight, bias: self.bias(tensor, len)?, ..plain_norm(norm, 0) }))
+        Ok(Some(NormWeights { weight, bias: self.bias_of(tensor, len)?, ..plain_norm(norm, 0) }))
     }
 
     pub(super) fn head_norm(
@@ -133,7 +135,7 @@ impl Scope<'_> {
         if norm.weights == HeadWeights::Gains {
             weight = weight.into_iter().flat_map(|gain| std::iter::repeat_n(gain, dim)).collect();
         }
-        let bias = self.bias(tensor, len)?;
+        let bias = self.bias_of(tensor, len)?;
         let each = matches!(norm.weights, HeadWeights::Each | HeadWeights::Gains);
         Ok(Some(HeadNormWeights { norm: NormWeights { weight, bias, ..plain_norm(plain, 0) }, each }))
     }

@@ -4,7 +4,8 @@ use super::super::ask::{Ask, Input};
 use super::super::body::Fields;
 use super::super::common;
 use super::super::completion;
-use super::super::error::{ApiError, Dialect};
+use super::super::dialect::{Dialect, OPENAI};
+use super::super::error::ApiError;
 use super::super::events::data;
 use super::super::infill::Fim;
 use super::super::reply::{json as respond_json, note_ignored};
@@ -123,7 +124,7 @@ impl TextStream {
 }
 
 impl EventWriter for TextStream {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, _: &Running) -> String {

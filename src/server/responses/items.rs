@@ -24,7 +24,7 @@ const LOGPROBS: &str = "message.output_text.logprobs";
 /// Classes of service; there is one here.
 const TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
 /// Fields that would bring in what is kept elsewhere.
-const ELSEWHERE: &[(&str, &str)] = &[
+const KEPT_ELSEWHERE: &[(&str, &str)] = &[
     ("conversation", "go on from an answer with 'previous_response_id'"),
     ("prompt", "no prompts are kept here; send the text"),
 ];
@@ -35,7 +35,7 @@ const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// Reads the fields that an answer repeats, most of which say what holds here anyway.
 pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Value>> {
-    fields.refuse_filled(ELSEWHERE)?;
+    fields.refuse_filled(KEPT_ELSEWHERE)?;
     let truncation = fields.filled("truncation")?.unwrap_or_else(|| "disabled".to_owned());
     if truncation != "disabled" {
         return Err(fields.wrong(

@@ -2,14 +2,15 @@
 
 use super::super::common;
 use super::super::completion::{self, Pace};
-use super::super::error::{ApiError, Dialect};
+use super::super::dialect::{Dialect, OPENAI};
+use super::super::error::ApiError;
 use super::super::events::named;
 use super::super::messages;
 use super::super::request::{Progress, Running};
 use super::super::state::State;
 use super::super::stream::EventWriter;
 use crate::chat::{CallFinder, Kind, ToolCall};
-use crate::engine::{Finish, Llm, Logprob, Stats};
+use crate::engine::{FinishReason, Llm, Logprob, Stats};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -222,7 +223,7 @@ impl Made {
     pub(super) fn finish(&mut self, stats: &Stats) -> (String, Value) {
         let (rest, calls) = self.finder.finish();
         let calls = common::first_if(calls, self.echo["parallel_tool_calls"] == false);
-        let cut = matches!(stats.finish, Some(Finish::Length | Finish::Context));
+        let cut = matches!(stats.finish, Some(FinishReason::Length | FinishReason::Context));
         let mut out = self.delta(Kind::Answer, &rest);
         if self.open.is_none() && self.items.iter().all(|item| item["type"] == "reasoning") && calls.is_empty() {
             out += &self.begin_item(Kind::Answer);
@@ -267,7 +268,7 @@ impl Made {
 }
 
 impl EventWriter for Made {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, _: &Running) -> String {

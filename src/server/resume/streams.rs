@@ -1,7 +1,7 @@
 //! Streams that are kept: what was written, and who is told of more.
 
-use super::super::error::{ApiError, Dialect};
-use super::super::events::error_event;
+use super::super::dialect::Dialect;
+use super::super::error::ApiError;
 use super::super::reply::note_warnings;
 use crate::units::unix_seconds;
 use axum::body::{Body, Bytes};
@@ -22,13 +22,13 @@ const MAX_BYTES: usize = 4 << 20;
 /// Streams that are kept.
 const MAX_STREAMS: usize = 64;
 /// How long a stream that has ended is kept.
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Kept streams, by owner and name.
 #[derive(Default)]
 pub(in super::super) struct Streams(Mutex<HashMap<(u64, String), Arc<KeptStream>>>);
 
 pub(super) struct KeptStream {
-    dialect: Dialect,
+    dialect: &'static Dialect,
     content_type: HeaderValue,
     pub(super) started: u64,
     written: Mutex<WrittenBytes>,
@@ -108,7 +108,7 @@ impl KeptStream {
 
     /// Ends the work, and tells who reads it why: half an answer is not taken for a whole one.
     pub(super) fn refuse(&self, why: &str) {
-        self.stop(|_| error_event(self.dialect, "", &ApiError::conflict(why)));
+        self.stop(|_| self.dialect.error_event("", &ApiError::conflict(why)));
     }
 
     /// What was written from `from` on, and whether that is all that will be; `None` when it is no longer kept.
@@ -127,7 +127,7 @@ impl Streams {
 
     pub(super) fn find(&self, owner: u64, name: &str) -> Option<Arc<KeptStream>> {
         let mut all = self.all();
-        all.retain(|_, kept| kept.written().ended.is_none_or(|(when, _)| when.elapsed() < KEPT));
+        all.retain(|_, kept| kept.written().ended.is_none_or(|(when, _)| when.elapsed() < KEPT_FOR));
         all.get(&(owner, name.to_owned())).cloned()
     }
 
@@ -142,7 +142,7 @@ impl Streams {
         &self,
         owner: u64,
         name: String,
-        dialect: Dialect,
+        dialect: &'static Dialect,
         mut response: Response<Body>,
     ) -> Response<Body> {
         let kind = response.headers().get(header::CONTENT_TYPE).cloned();

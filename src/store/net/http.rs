@@ -1,16 +1,14 @@
 //! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
 //! so that the hub's token goes to the hub alone and nothing falls back from https to http.
 
-use crate::config::Settings;
-use crate::{Error, ErrorKind, interrupt, text};
+use crate::store::progress::StopFlag;
+use crate::{Error, ErrorKind, text};
 use std::io::Read;
 use std::time::{Duration, Instant};
 pub(in crate::store) use ureq::http::header;
 use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
-/// The hub that `hf:` names refer to, unless the setting `hub` names another.
-pub(in crate::store) const HUB: &str = "https://huggingface.co";
 const MAX_REDIRECTS: usize = 8;
 /// A server that sends less than this in so much time of waiting isn't worth waiting for.
 const MIN_RATE: (u64, Duration) = (15_000, Duration::from_secs(15));
@@ -36,6 +34,7 @@ pub(in crate::store) struct Net {
     agent: ureq::Agent,
     hub: String,
     token: Option<String>,
+    stop: StopFlag,
 }
 
 /// An answer with status 200 or 206.
@@ -43,6 +42,7 @@ pub(in crate::store) struct HttpAnswer {
     pub(in crate::store) status: u16,
     pub(in crate::store) headers: HeaderMap,
     pub(in crate::store) body: ureq::Body,
+    stop: StopFlag,
 }
 
 impl HttpAnswer {
@@ -68,27 +68,28 @@ impl HttpAnswer {
 
     /// Its bytes, as long as they come at a speed that is worth waiting for.
     pub(in crate::store) fn reader(self) -> Paced<impl Read + 'static> {
-        Paced::new(self.body.into_with_config().limit(u64::MAX).reader())
+        Paced::new(self.body.into_with_config().limit(u64::MAX).reader(), self.stop)
     }
 }
 
 /// Reads on as long as bytes come at a speed that is worth waiting for, and no interrupt comes.
 pub(in crate::store) struct Paced<R> {
     inner: R,
+    stop: StopFlag,
     least: (u64, Duration),
     bytes: u64,
     waited: Duration,
 }
 
 impl<R> Paced<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, least: MIN_RATE, bytes: 0, waited: Duration::ZERO }
+    fn new(inner: R, stop: StopFlag) -> Self {
+        Self { inner, stop, least: MIN_RATE, bytes: 0, waited: Duration::ZERO }
     }
 }
 
 impl<R: Read> Read for Paced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if interrupt::requested() {
+        if self.stop.is_raised() {
             return Err(std::io::Error::other("interrupted"));
         }
         // What is done with the bytes between the reads is not the server's time.
@@ -137,7 +138,8 @@ impl HttpFault {
 }
 
 impl Net {
-    pub(in crate::store) fn new(settings: &Settings, timeouts: Timeouts) -> Self {
+    /// The way to `hub` and everywhere else, until `stop` is raised.
+    pub(in crate::store) fn new(hub: String, timeouts: Timeouts, stop: StopFlag) -> Self {
         let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty());
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -152,12 +154,18 @@ impl Net {
             .timeout_per_read(Some(timeouts.read))
             .timeout_per_write(Some(timeouts.read))
             .build();
-        Self { agent: config.new_agent(), hub: hub_of(settings), token: token.map(|token| token.trim().to_owned()) }
+        let token = token.map(|token| token.trim().to_owned());
+        Self { agent: config.new_agent(), hub, token, stop }
     }
 
     /// The hub's address, without a slash at the end.
     pub(in crate::store) fn hub(&self) -> &str {
         &self.hub
+    }
+
+    /// What ends the work early.
+    pub(in crate::store) fn stop(&self) -> &StopFlag {
+        &self.stop
     }
 
     /// GETs `url`, or the bytes `range.0 .. range.1` of it.
@@ -170,7 +178,9 @@ impl Net {
             let response = response.map_err(|e| transport_fault(&host, proxy.as_ref(), &e))?;
             let (parts, body) = response.into_parts();
             match parts.status.as_u16() {
-                status @ (200 | 206) => return Ok(HttpAnswer { status, headers: parts.headers, body }),
+                status @ (200 | 206) => {
+                    return Ok(HttpAnswer { status, headers: parts.headers, body, stop: self.stop.clone() });
+                }
                 301 | 302 | 303 | 307 | 308 => {
                     let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
                     let location = location.ok_or_else(|| HttpFault::lasting(&host, "a redirect to nowhere"))?;
@@ -238,7 +248,7 @@ fn transport_fault(host: &str, proxy: Option<&NamedProxy>, error: &ureq::Error) 
     let why = match proxy {
         None => why,
         Some(proxy) if why == UNKNOWN_HOST => format!("{proxy}, through which this goes, is not known here"),
-        Some(proxy) if why == REFUSED => format!("{proxy}, through which this goes, refuses the connection"),
+        Some(proxy) if why == CONNECTION_REFUSED => format!("{proxy}, through which this goes, refuses the connection"),
         Some(proxy) => format!("{} (this goes through {proxy})", why.lines().next().unwrap_or_default()),
     };
     let passing = matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed)
@@ -250,7 +260,7 @@ fn transport_fault(host: &str, proxy: Option<&NamedProxy>, error: &ureq::Error) 
 const UNKNOWN_HOST: &str =
     "this server is not known here. Is there a network, and is the name right? (HTTPS_PROXY names a proxy)";
 
-const REFUSED: &str = "nothing answers there: the connection was refused";
+const CONNECTION_REFUSED: &str = "nothing answers there: the connection was refused";
 
 /// Why a server could not be reached, in a person's words.
 fn unreachable(why: &std::io::Error) -> String {
@@ -258,17 +268,12 @@ fn unreachable(why: &std::io::Error) -> String {
     match why.kind() {
         // The resolver's own errors have no kind.
         _ if text.contains("failed to lookup address") => UNKNOWN_HOST.to_owned(),
-        std::io::ErrorKind::ConnectionRefused => REFUSED.to_owned(),
+        std::io::ErrorKind::ConnectionRefused => CONNECTION_REFUSED.to_owned(),
         std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
             "there is no way to this server: is there a network?".to_owned()
         }
         _ => text,
     }
-}
-
-/// The hub's address by these settings, without a slash at the end.
-pub(in crate::store) fn hub_of(settings: &Settings) -> String {
-    settings.hub().unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
 }
 
 /// A URL for messages: without user, query and fragment, where secrets are, and not longer than a line.
@@ -400,7 +405,8 @@ mod tests {
                 Ok(buffer.len().min(3))
             }
         }
-        let all = |least| Paced { least, ..Paced::new(Slow.take(120)) }.read_to_end(&mut Vec::new());
+        let all =
+            |least| Paced { least, ..Paced::new(Slow.take(120), StopFlag::default()) }.read_to_end(&mut Vec::new());
         let error = all((1000, Duration::from_millis(20))).unwrap_err().to_string();
         assert!(error.contains("too slow"), "{error}");
         assert_eq!(all((3, Duration::from_millis(20))).ok(), Some(120));

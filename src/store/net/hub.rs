@@ -3,7 +3,6 @@
 use super::http::{HttpFault, Net, escape_path};
 use super::remote::Remote;
 use crate::store::name;
-use crate::store::source::{Repository, WantedFile};
 use crate::{Error, ErrorKind, Result, suggest};
 use serde::Deserialize;
 use std::io::Read;
@@ -15,6 +14,27 @@ const MAX_LISTING_BYTES: u64 = 32 << 20;
 /// Quantizations to take when none is asked for, best first.
 const PREFERRED: &[&str] =
     &["Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0"];
+
+/// A repository, and what is wanted of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct Repository {
+    /// `organization/name`.
+    pub(in crate::store) repo: String,
+    /// Branch, tag or commit.
+    pub(in crate::store) revision: String,
+    pub(in crate::store) want: WantedFile,
+}
+
+/// Which files of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) enum WantedFile {
+    /// The best that 4 bits give.
+    Best,
+    /// The file with this quantization's name in its own.
+    Quant(String),
+    /// This path.
+    File(String),
+}
 
 #[derive(Debug, Clone, Deserialize)]
 struct Item {

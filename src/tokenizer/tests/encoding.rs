@@ -58,7 +58,7 @@ fn crate_pipeline(vocab: &Vocab) -> tokenizers::Tokenizer {
 /// Every row of the table, here and in the crate.
 fn both() -> &'static [(&'static str, Tokenizer, tokenizers::Tokenizer)] {
     static BOTH: LazyLock<Vec<(&str, Tokenizer, tokenizers::Tokenizer)>> = LazyLock::new(|| {
-        let rows = pre::TABLE.iter().map(|row| row.names[0]);
+        let rows = pre::PRE_TOKENIZERS.iter().map(|row| row.names[0]);
         rows.map(|name| (name, Tokenizer::new(learned(name)).unwrap(), crate_pipeline(&learned(name)))).collect()
     });
     &BOTH

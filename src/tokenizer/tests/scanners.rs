@@ -1,6 +1,6 @@
 //! Every scanner cuts as the regex that it stands for, as the `tokenizers` crate runs it.
 
-use crate::tokenizer::pre::{self, Cutter, Row, TABLE};
+use crate::tokenizer::pre::{self, Cutter, PRE_TOKENIZERS, Row};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -21,7 +21,7 @@ fn cut(cutter: &Cutter, text: &str) -> Vec<String> {
 /// Every row that has scanners, with its two ways to run.
 fn pairs() -> &'static [(&'static Row, Cutter, Cutter)] {
     static PAIRS: LazyLock<Vec<(&Row, Cutter, Cutter)>> = LazyLock::new(|| {
-        let scanned = TABLE.iter().filter(|row| row.cuts.iter().all(|cut| cut.scanner.is_some()));
+        let scanned = PRE_TOKENIZERS.iter().filter(|row| row.cuts.iter().all(|cut| cut.scanner.is_some()));
         scanned.map(|row| (row, Cutter::new(row).unwrap(), Cutter::with_regexes(row).unwrap())).collect()
     });
     &PAIRS
@@ -57,14 +57,14 @@ fn both_ways_are_taken() {
 #[test]
 fn pieces_together_are_the_text_under_every_row() {
     let text = ALPHABET.concat().repeat(3);
-    for row in TABLE {
+    for row in PRE_TOKENIZERS {
         assert_eq!(cut(&Cutter::new(row).unwrap(), &text).concat(), text, "{}", row.names[0]);
     }
 }
 
 #[test]
 fn names_are_unique_and_found() {
-    let mut names: Vec<&str> = TABLE.iter().flat_map(|row| row.names).copied().collect();
+    let mut names: Vec<&str> = PRE_TOKENIZERS.iter().flat_map(|row| row.names).copied().collect();
     let n = names.len();
     names.sort_unstable();
     names.dedup();
@@ -93,7 +93,7 @@ fn regexes_cut_long_runs_to_the_end() {
     let n = 1 << 17;
     let spaces = " ".repeat(n);
     // One cuts at digits only: its words stay together.
-    let rows = TABLE.iter().filter(|row| row.names[0] != "superbpe");
+    let rows = PRE_TOKENIZERS.iter().filter(|row| row.names[0] != "superbpe");
     for row in rows.filter(|row| row.cuts.iter().any(|cut| cut.scanner.is_none())) {
         let cutter = Cutter::new(row).unwrap();
         assert!(matches!(cutter, Cutter::Regexes(_)));

@@ -70,34 +70,49 @@ fn all_files() -> Vec<File> {
 
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Which top-level module uses which (`given`: the module behind each name that the root gives), and a place for each.
-/// `tokki_quant` counts as a module; what names `crate` itself hides what it uses.
-fn edges_of(files: &[File], given: &[(String, Vec<String>)]) -> (Edges, BTreeMap<(String, String), String>) {
+/// The row of the list that a path from the crate's root on belongs to: that of a room within a room, or the module's.
+fn row(path: &[String], rooms: &[&str]) -> String {
+    let parts = (2..=path.len()).rev().map(|n| path[..n].join("::"));
+    parts.into_iter().find(|part| rooms.contains(&part.as_str())).unwrap_or_else(|| path[0].clone())
+}
+
+/// Which module uses which (`given`: the module behind each name that the root gives), and a place for each. Those of the
+/// crate's root count, and the `rooms` within them that have a row of their own; `tokki_quant` counts as a module; what names
+/// `crate` itself hides what it uses.
+fn edges_of(
+    files: &[File],
+    given: &[(String, Vec<String>)],
+    rooms: &[&str],
+) -> (Edges, BTreeMap<(String, String), String>) {
     let mut known: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.module.first()?.as_str())).collect();
     known.extend(["tokki_quant", "crate"]);
     let (mut edges, mut places) = (Edges::new(), BTreeMap::new());
     for file in files {
-        let Some(own) = file.module.first() else { continue };
+        if file.module.is_empty() {
+            continue;
+        }
+        let own = row(&file.module, rooms);
         let uses = edges.entry(own.clone()).or_insert_with(BTreeSet::new);
         let elsewhere = file.said.paths.iter().filter_map(|path| match path[0].as_str() {
-            "tokki_quant" => Some((&path[0], 1)),
+            "tokki_quant" => Some((&path[..], 1)),
             // The command, which is a crate of its own.
-            "tokki" => path.get(1).map(|name| (name, 1)),
+            "tokki" => path.get(1..).filter(|rest| !rest.is_empty()).map(|rest| (rest, 1)),
             _ => None,
         });
-        for (target, line) in file.said.uses.iter().map(|used| (&used.path[0], used.line)).chain(elsewhere) {
-            let behind = given.iter().find(|(name, _)| name == target).map_or(target, |(_, path)| &path[0]);
-            if known.contains(behind.as_str()) && behind != own {
-                uses.insert(behind.clone());
+        for (path, line) in file.said.uses.iter().map(|used| (&used.path[..], used.line)).chain(elsewhere) {
+            let behind = given.iter().find(|(name, _)| *name == path[0]).map_or(path, |(_, path)| path);
+            let behind_row = row(behind, rooms);
+            if known.contains(behind[0].as_str()) && behind_row != own {
+                uses.insert(behind_row.clone());
                 let place = || format!("{}:{line}", file.path.display());
-                places.entry((own.clone(), behind.clone())).or_insert_with(place);
+                places.entry((own.clone(), behind_row)).or_insert_with(place);
             }
         }
     }
     (edges, places)
 }
 
-/// What in `found` the list does not allow, and what of the list nobody needs.
+/// What in `found` the list does not allow, and what of the list no module needs.
 fn breaches(found: &Edges, allowed: &[(&str, &[&str])], everywhere: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (module, uses) in found {
@@ -139,7 +154,8 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 
 fn check(src: &Path, allowed: &[(&str, &[&str])], everywhere: &[&str]) {
     let given = given_by_root(&fs::read_to_string(src.join("lib.rs")).unwrap());
-    let (edges, places) = edges_of(&files(src), &given);
+    let rooms: Vec<&str> = allowed.iter().map(|(name, _)| *name).filter(|name| name.contains("::")).collect();
+    let (edges, places) = edges_of(&files(src), &given, &rooms);
     let wrong: Vec<String> = breaches(&edges, allowed, everywhere);
     let place = |text: &String| {
         let found = places.iter().find(|((from, to), _)| *text == format!("{from} may not use {to}"));
@@ -250,6 +266,52 @@ fn a_name_that_leaves_its_file_is_one_type_s() {
     assert_eq!(doubled(&planted, &["Plan"]), [""; 0]);
     let hidden = [file("a", "#[cfg(test)]\npub struct Plan;"), file("b", "pub type Plan = u8;")];
     assert_eq!(doubled(&hidden, &["Plan"]), ["Plan is one type: take it off the list"]);
+}
+
+/// Names of constants that mean one thing in one file and another in another, but for those that are known.
+fn ambiguous(files: &[File], known: &[&str]) -> Vec<String> {
+    let mut meanings: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for file in files {
+        for (name, meaning) in file.said.constants.iter().filter(|(name, _)| name != "_") {
+            meanings.entry(name).or_default().entry(meaning).or_insert_with(|| file.module.join("::"));
+        }
+    }
+    meanings.retain(|_, homes| homes.len() > 1);
+    let new = meanings.iter().filter(|(name, _)| !known.contains(*name));
+    let homes = |homes: &BTreeMap<&str, String>| homes.values().cloned().collect::<Vec<_>>().join(" and in ");
+    let gone = known.iter().filter(|name| !meanings.contains_key(**name));
+    new.map(|(name, found)| format!("{name} means several things, in {}: give each a name of its own", homes(found)))
+        .chain(gone.map(|name| format!("{name} means one thing: take it off the list")))
+        .collect()
+}
+
+#[test]
+fn a_constant_s_name_has_one_meaning() {
+    for (folder, known) in [("src", edges::CONSTANTS), ("quant/src", edges::CONSTANTS_OF_QUANT)] {
+        let wrong = ambiguous(&files(&root().join(folder)), known);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+    let file = |module: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec![module.to_owned()],
+        said: said(source, &[module]),
+    };
+    let planted = |a, b| ambiguous(&[file("a", a), file("b", b)], &[]);
+    for (a, b) in [
+        ("const MAX: usize = 1 << 20;", "pub(crate) const MAX: usize = 4 << 20;"),
+        ("const COLUMNS: usize = 4;", "static COLUMNS: u64 = 4;"),
+    ] {
+        assert_eq!(planted(a, b).len(), 1, "{a} {b}");
+    }
+    for (a, b) in [
+        ("const MAX: usize = 8;", "const MAX: usize = 8;"),
+        ("const MAX: usize = 8;", "fn f() { const MAX: usize = 9; }"),
+        ("const MAX: usize = 8;", "#[cfg(test)]\nconst MAX: usize = 9;"),
+    ] {
+        assert_eq!(planted(a, b), [""; 0], "{a} {b}");
+    }
+    assert_eq!(ambiguous(&[], &["MAX"]), ["MAX means one thing: take it off the list"]);
 }
 
 /// The page of the architecture shows the same lists.
@@ -385,7 +447,7 @@ fn the_library_names_no_flag() {
 }
 
 #[test]
-fn no_architecture_is_named_where_things_are_computed() {
+fn architectures_are_named_by_rows_of_tables_alone() {
     // Words of a name: `is_phi3`, `GptOssThing` and `"gpt-oss"` are several.
     fn words(name: &str) -> Vec<String> {
         let spaced = |c: char| [Some(' ').filter(|_| c.is_uppercase()), Some(c)];
@@ -400,14 +462,20 @@ fn no_architecture_is_named_where_things_are_computed() {
     let named = |said: &Said| {
         let texts = said.names.iter().chain(&said.texts);
         let found = |text: &&String| {
-            let words = words(text);
+            let text = edges::NO_FAMILIES.iter().fold((*text).clone(), |text, other| text.replace(other, " "));
+            let words = words(&text);
             names.iter().any(|name| words.windows(name.len()).any(|part| part == name.as_slice()))
         };
         texts.into_iter().find(found).cloned()
     };
-    let files = all_files().into_iter().filter(|file| edges::NAMELESS.iter().any(|room| file.inside.starts_with(room)));
-    let wrong: Vec<_> = files.filter_map(|file| Some(format!("{} says {}", file.inside, named(&file.said)?))).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let found: Vec<(String, String)> =
+        all_files().into_iter().filter_map(|file| named(&file.said).map(|name| (file.inside, name))).collect();
+    let allowed = |file: &str| edges::NAMED.iter().any(|(room, _)| file.starts_with(room));
+    let wrong: Vec<_> = found.iter().filter(|(file, _)| !allowed(file)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    for (room, _) in edges::NAMED {
+        assert!(found.iter().any(|(file, _)| file.starts_with(room)), "{room} names none: take it off the list");
+    }
     for source in [
         "fn is_phi3() {}",
         "struct GptOssThing;",
@@ -419,6 +487,41 @@ fn no_architecture_is_named_where_things_are_computed() {
     ] {
         assert!(named(&said(source, &[])).is_some(), "{source}");
     }
+    for source in ["fn f() { say(\"merge them with llama.cpp\") }", "mod llama_server;"] {
+        assert_eq!(named(&said(source, &[])), None, "{source}");
+    }
+}
+
+/// Tensors are named once, by the table of their roles: what reads one names the role.
+#[test]
+fn tensors_are_named_by_their_roles() {
+    // Names with a mark in them; a word alone may mean anything.
+    let stems: BTreeSet<&str> =
+        tokki::arch::Role::ALL.iter().map(|role| role.stem()).filter(|stem| stem.contains(['_', '.'])).collect();
+    let spelled = |said: &Said| {
+        let is_stem = |word: &str| stems.iter().any(|stem| word == *stem || word.ends_with(&format!(".{stem}")));
+        let is_name = |word: &str| {
+            let bare = [".weight", ".bias", ".scale"].iter().find_map(|end| word.strip_suffix(end));
+            is_stem(word) || bare.is_some_and(is_stem)
+        };
+        let has_name =
+            |text: &&String| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).any(is_name);
+        said.texts.iter().find(has_name).cloned()
+    };
+    let files =
+        all_files().into_iter().filter(|file| edges::TENSORS_UNNAMED.iter().any(|room| file.inside.starts_with(room)));
+    let wrong: Vec<_> =
+        files.filter_map(|file| Some(format!("{} says {}", file.inside, spelled(&file.said)?))).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for source in [
+        "fn f() { scope.product(\"attn_q\") }",
+        "fn f() { gguf.tensor(\"blk.0.ffn_up.weight\") }",
+        "fn f() { format!(\"blk.{layer}.exp_probs_b.bias\") }",
+        "fn f() { m!(\"token_embd has no rows\") }",
+    ] {
+        assert!(spelled(&said(source, &[])).is_some(), "{source}");
+    }
+    assert_eq!(spelled(&said("fn f() { say(\"the output\") }", &[])), None);
 }
 
 /// What depends on how weights are stored is asked of the table of formats: only recipes of files, and what is tried before there
@@ -471,6 +574,36 @@ fn functions_that_systems_round_differently_are_libm_s() {
         assert_eq!(breach(source), Some("ln"), "{source}");
     }
     assert_eq!(breach("fn f() { libm::logf(x); log(1) }"), None);
+}
+
+/// Files beside a folder of their name: a module that has files of its own is `mod.rs` in its folder.
+fn beside_their_folders(files: &[PathBuf]) -> Vec<&PathBuf> {
+    let has_folder = |file: &&PathBuf| {
+        let folder = file.with_extension("");
+        files.iter().any(|other| other.parent() == Some(&folder))
+    };
+    files.iter().filter(has_folder).collect()
+}
+
+#[test]
+fn modules_with_files_of_their_own_are_mod_rs() {
+    let folders = ["src", "tests/suite", "quant/src", "quant/tests"];
+    let files: Vec<PathBuf> = folders.iter().flat_map(|folder| sources(&root().join(folder))).collect();
+    assert_eq!(beside_their_folders(&files), Vec::<&PathBuf>::new());
+    let planted = ["a/mod.rs", "a/b.rs", "a/b/c.rs", "a/d.rs"].map(PathBuf::from);
+    assert_eq!(beside_their_folders(&planted), [Path::new("a/b.rs")]);
+}
+
+/// Tests of the command start it by one launcher.
+#[test]
+fn the_command_is_started_in_one_place() {
+    let folder = root().join("tests/suite");
+    let starts =
+        |source: &str| source.contains(concat!("CARGO_BIN", "_EXE")) || source.contains(concat!("cargo", "_bin"));
+    for path in sources(&folder).into_iter().filter(|path| !path.ends_with("launch.rs")) {
+        assert!(!starts(&fs::read_to_string(&path).unwrap()), "{} starts the command itself", path.display());
+    }
+    assert!(starts(&fs::read_to_string(folder.join("launch.rs")).unwrap()), "it is elsewhere");
 }
 
 /// Every kind of breach that a test of lines would not see is seen.
@@ -532,9 +665,9 @@ fn planted_breaches_are_found() {
     ] {
         assert!(paths(source).contains(&"crate".to_owned()), "{source}: {:?}", paths(source));
     }
-    let given = given_by_root("pub use engine::{Llm, Listener as Observer};\npub use crate::a::B;");
+    let given = given_by_root("pub use engine::{Llm, Watch as Observer};\npub use crate::a::B;");
     let given: Vec<_> = given.iter().map(|(name, path)| (name.as_str(), path.join("::"))).collect();
-    assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Listener".into()), ("B", "a::B".into())]);
+    assert_eq!(given, [("Llm", "engine::Llm".into()), ("Observer", "engine::Watch".into()), ("B", "a::B".into())]);
     let file = |module: &str, source: &str| File {
         path: PathBuf::new(),
         inside: String::new(),
@@ -543,7 +676,16 @@ fn planted_breaches_are_found() {
     };
     let files = [file("engine", ""), file("kv", "use crate::Llm; fn f() { tokki_quant::x() }")];
     let given = [("Llm".to_owned(), vec!["engine".to_owned(), "Llm".to_owned()])];
-    assert_eq!(Vec::from_iter(&edges_of(&files, &given).0["kv"]), ["engine", "tokki_quant"]);
+    assert_eq!(Vec::from_iter(&edges_of(&files, &given, &[]).0["kv"]), ["engine", "tokki_quant"]);
+    let inner = |name: &str, source: &str| File {
+        path: PathBuf::new(),
+        inside: String::new(),
+        module: vec!["store".to_owned(), name.to_owned()],
+        said: said(source, &["store", name]),
+    };
+    let files = [inner("net", "use super::Store; use super::disk::free; use crate::store::net::x;"), inner("disk", "")];
+    let (rooms, _) = edges_of(&files, &[], &["store::net", "store::disk"]);
+    assert_eq!(Vec::from_iter(&rooms["store::net"]), ["store", "store::disk"]);
     let edges = |list: &[(&str, &str)]| {
         let mut edges = Edges::new();
         for (from, to) in list {

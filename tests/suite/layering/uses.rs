@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use proc_macro2::{TokenStream, TokenTree};
+use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// A path that a source names, from the crate's root on, and its line.
@@ -36,6 +37,8 @@ pub struct Said {
     pub handed_on: BTreeSet<String>,
     /// Types and traits of the file that others may name.
     pub types: BTreeSet<String>,
+    /// Constants of the file, each with its type and value as they are written.
+    pub constants: Vec<(String, String)>,
 }
 
 impl Said {
@@ -59,6 +62,8 @@ pub fn said(source: &str, module: &[&str]) -> Said {
     let resolved = found.said.resolved();
     found.said.names.extend(resolved);
     found.said.texts.extend(literals(source));
+    let items = file.items.iter().filter(|item| !for_tests(attributes(item)));
+    found.said.constants.extend(items.filter_map(constant));
     found.said
 }
 
@@ -241,6 +246,17 @@ fn type_of(item: &syn::Item) -> Option<(&syn::Visibility, &syn::Ident)> {
         syn::Item::Type(item) if item.ident != "Result" => Some((&item.vis, &item.ident)),
         _ => None,
     }
+}
+
+/// The name of a constant, and its type and value.
+fn constant(item: &syn::Item) -> Option<(String, String)> {
+    let (name, of, value) = match item {
+        syn::Item::Const(item) => (&item.ident, &item.ty, &item.expr),
+        syn::Item::Static(item) => (&item.ident, &item.ty, &item.expr),
+        _ => return None,
+    };
+    let text = |span: proc_macro2::Span| span.source_text().unwrap_or_default();
+    Some((name.to_string(), format!("{} = {}", text(of.span()), text(value.span()))))
 }
 
 impl<'ast> Visit<'ast> for Finder {

@@ -10,7 +10,7 @@ pub(in crate::isa) const WIDEN: u8 = 0;
 /// Four products added to 32 bits by `sdot` (FEAT_DotProd).
 pub(in crate::isa) const DOT: u8 = 1;
 /// Besides, two rows times two columns of eight bytes by `smmla` (FEAT_I8MM).
-pub(in crate::isa) const TILE: u8 = 2;
+pub(in crate::isa) const TILES: u8 = 2;
 
 /// To each word of `acc` four products of signed bytes are added.
 ///

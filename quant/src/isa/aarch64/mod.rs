@@ -35,7 +35,7 @@ fn with_tiles<S, T: Task<S>>(s: S, task: T) -> T::Out {
 
 impl<const MUL: u8> Token for Neon<MUL> {
     fn supported() -> bool {
-        has!("neon") && (MUL == dots::WIDEN || has!("dotprod")) && (MUL != dots::TILE || has!("i8mm"))
+        has!("neon") && (MUL == dots::WIDEN || has!("dotprod")) && (MUL != dots::TILES || has!("i8mm"))
     }
 
     #[inline(always)]
@@ -48,7 +48,7 @@ impl<const MUL: u8> Token for Neon<MUL> {
         // SAFETY: `self` proves that the CPU has these instructions.
         unsafe {
             match MUL {
-                dots::TILE => with_tiles(self, task),
+                dots::TILES => with_tiles(self, task),
                 dots::DOT => with_dot(self, task),
                 _ => with_neon(self, task),
             }
@@ -65,7 +65,7 @@ impl<const MUL: u8> Token for Neon<MUL> {
         // SAFETY: `self` proves that the CPU has these instructions.
         unsafe {
             match MUL {
-                dots::TILE => ceiling::multiply_tiles(rounds),
+                dots::TILES => ceiling::multiply_tiles(rounds),
                 dots::DOT => ceiling::multiply_quads(rounds),
                 _ => ceiling::multiply_pairs(rounds),
             }

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::Neon;
-use super::dots::{TILE, dot, smmla};
+use super::dots::{TILES, dot, smmla};
 use super::lanes::f16_to_f32;
 use crate::isa::safe::operations;
 use crate::isa::simd::{Dots, MAX_ROWS, Words, tiles};
@@ -46,8 +46,8 @@ unsafe impl<const MUL: u8> Words for Neon<MUL> {
     type V = V;
 
     const N: usize = 4;
-    const DOTS: Dots = if MUL == TILE { Dots::Tiles32 } else { Dots::Signed32 };
-    const COLUMNS: usize = 6;
+    const DOTS: Dots = if MUL == TILES { Dots::Tiles32 } else { Dots::Signed32 };
+    const TILE_COLUMNS: usize = 6;
 
     operations! {
         splat_u32(x: u32) -> V = vdupq_n_u32(x);
@@ -129,7 +129,7 @@ unsafe impl<const MUL: u8> Words for Neon<MUL> {
     }
     #[inline(always)]
     fn dot_tiles(self, acc: V, w: V, x: V) -> V {
-        if MUL != TILE {
+        if MUL != TILES {
             return tiles(self, acc, w, x);
         }
         // SAFETY: `self` proves that the CPU has the instruction.

@@ -46,7 +46,7 @@ unsafe impl Words for Scalar {
 
     const N: usize = N;
     const DOTS: Dots = Dots::None;
-    const COLUMNS: usize = 2;
+    const TILE_COLUMNS: usize = 2;
 
     #[inline(always)]
     fn splat_u32(self, x: u32) -> V {

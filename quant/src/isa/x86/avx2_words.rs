@@ -61,7 +61,7 @@ unsafe impl<const DOT: u8> Words for Avx2<DOT> {
 
     const N: usize = 8;
     const DOTS: Dots = if Self::VNNI { Dots::Quads32 } else { Dots::Pairs16 };
-    const COLUMNS: usize = 3;
+    const TILE_COLUMNS: usize = 3;
 
     operations! {
         splat_u32(x: u32) -> V = _mm256_set1_epi32(x as i32);

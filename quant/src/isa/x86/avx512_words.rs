@@ -51,7 +51,7 @@ unsafe impl Words for Avx512 {
 
     const N: usize = 16;
     const DOTS: Dots = Dots::Quads32;
-    const COLUMNS: usize = 6;
+    const TILE_COLUMNS: usize = 6;
 
     operations! {
         splat_u32(x: u32) -> V = _mm512_set1_epi32(x as i32);

@@ -38,7 +38,7 @@ unsafe impl Words for Sse41 {
 
     const N: usize = 4;
     const DOTS: Dots = Dots::Pairs16;
-    const COLUMNS: usize = 3;
+    const TILE_COLUMNS: usize = 3;
 
     operations! {
         splat_u32(x: u32) -> V = _mm_set1_epi32(x as i32);

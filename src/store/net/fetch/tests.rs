@@ -5,7 +5,6 @@ mod server;
 
 use super::super::http::Timeouts;
 use super::*;
-use crate::config::Settings;
 use crate::store::progress::Silent;
 use server::{Reply, Request, Server, model, sha256 as hash_of};
 use std::sync::atomic::AtomicUsize;
@@ -14,7 +13,7 @@ const TUNING: Tuning = Tuning { connections: 4, part: 256 << 10, retries: 3, pau
 const SIZE: usize = 1 << 20;
 
 fn net(read: Duration) -> Net {
-    Net::new(&Settings::default(), Timeouts { connect: Duration::from_secs(2), read })
+    Net::new(String::new(), Timeouts { connect: Duration::from_secs(2), read }, StopFlag::default())
 }
 
 /// A directory to fetch into, a file to fetch, and what is known of it.
@@ -251,6 +250,27 @@ fn what_is_proven_is_continued() {
     case.right(&server);
     let starts: Vec<u64> = server.requests().iter().filter_map(|r| r.range).map(|(start, _)| start).collect();
     assert_eq!(starts.iter().filter(|&&start| start == 256 << 10).count(), 1, "{starts:?}");
+}
+
+#[test]
+fn a_raised_flag_ends_a_fetch_that_goes_on_later() {
+    let case = Case { listed: false, ..Case::new() };
+    let (bytes, raised) = (case.bytes.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let raise = Arc::clone(&raised);
+    // Raised by the first request for what is past the first run; its bytes never come.
+    let server = Server::start(move |request| {
+        let late = request.range.is_some_and(|(start, _)| start >= 256 << 10);
+        raise.fetch_or(late, Ordering::SeqCst);
+        let cut = late.then_some(0);
+        Reply { cut, ..Reply::file(request, &bytes) }.header("ETag", "\"a\"")
+    });
+    let timeouts = Timeouts { connect: Duration::from_secs(2), read: Duration::from_secs(5) };
+    let net = Net::new(String::new(), timeouts, StopFlag::from(&raised));
+    let remote = Remote { url: server.url("/m.gguf"), name: "m.gguf".into(), size: None, sha256: None };
+    let tuning = Tuning { connections: 1, ..TUNING };
+    let outcome = fetch(&net, &remote, &case.part(), tuning, &Silent);
+    assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
+    assert!(journal::read(&journal_of(&case.part())).unwrap().done.contains_key(&0));
 }
 
 #[test]

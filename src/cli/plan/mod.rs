@@ -3,11 +3,12 @@
 mod suits;
 
 use super::compute::Compute;
+use super::flags::MachineFlags;
 use super::kept::Kept;
 use super::output;
 use super::progress::{self, Bar};
 use super::standing::{self, Standings};
-use crate::config::{MachineFlags, Settings};
+use crate::config::Settings;
 use crate::describe::Description;
 use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, not_generative};
@@ -51,7 +52,7 @@ pub(super) struct PlanArgs {
 }
 
 /// The caches that are compared.
-const KINDS: [KvKind; 2] = [KvKind::F16, KvKind::Q8];
+const CACHE_KINDS: [KvKind; 2] = [KvKind::F16, KvKind::Q8];
 
 /// One context and kind of cache.
 #[derive(serde::Serialize)]
@@ -170,7 +171,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     let Some(name) = &args.model else { return suits::run(&args.machine, args.json) };
     let subject = Subject::find(name, &settings)?;
     let elsewhere = !matches!(subject, Subject::File(_));
-    if elsewhere && args.machine.interleave == Some(true) {
+    if elsewhere && args.machine.get("interleave").is_some_and(|text| text == "true") {
         return Err(Error::usage(
             "--interleave arranges the weights of a model on this machine; of this one only the header is here.",
         ));
@@ -232,7 +233,7 @@ fn probe_key(compute: &Compute) -> String {
 /// The caches that are compared: the one asked for, else those that are worth it.
 fn kinds(compute: &Compute) -> Vec<KvKind> {
     let asked = compute.settings.kv_type().and_then(|name| KvKind::by_name(&name));
-    asked.map_or(KINDS.to_vec(), |kind| vec![kind])
+    asked.map_or(CACHE_KINDS.to_vec(), |kind| vec![kind])
 }
 
 /// What is known without trying anything.
@@ -244,7 +245,7 @@ fn known(name: String, compute: &Compute) -> Report {
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();
-    contexts.retain(|&context| context <= most.unwrap_or(plan::MAX_CONTEXT));
+    contexts.retain(|&context| context <= most.unwrap_or(plan::MAX_PLANNED_CONTEXT));
     let kinds = kinds(compute);
     let cases = || contexts.iter().flat_map(|&context| kinds.iter().map(move |&kind| (context, kind)));
     let need = |(context, kind)| Need::new(model, context, kind, DEFAULT_BATCH);

@@ -1,12 +1,8 @@
-//! Writes GGUF files, valid ones and, where asked byte by byte, invalid ones.
+//! Writes GGUF files: those of shapes, those that tests are made of, and, where asked byte by byte, invalid ones.
 
-use std::path::Path;
+use super::value::ValueKind;
 
-use half::f16;
-
-use crate::gguf::ValueKind;
-
-/// A GGUF file in the making. Nothing is checked: a test may write whatever it likes.
+/// A GGUF file in the making. Nothing is checked.
 #[derive(Debug, Clone)]
 pub struct Writer {
     /// Written as is.
@@ -32,6 +28,15 @@ pub struct FileTensor {
     pub offset: Option<u64>,
     /// Its data.
     pub data: Vec<u8>,
+    /// So many zeros follow its data.
+    pub zeros: u64,
+}
+
+impl FileTensor {
+    /// Bytes in the file.
+    fn bytes(&self) -> u64 {
+        self.data.len() as u64 + self.zeros
+    }
 }
 
 /// A text as it lies in a file: its length and its bytes.
@@ -42,9 +47,12 @@ pub fn text(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Writer {
+    /// Where tensors lie in a file whose keys do not say it.
+    pub(crate) const ALIGNMENT: usize = super::scan::DEFAULT_ALIGNMENT as usize;
+
     /// A file with nothing but its architecture.
     pub fn new(arch: &str) -> Self {
-        let empty = Self { version: 3, alignment: 32, keys: Vec::new(), tensors: Vec::new() };
+        let empty = Self { version: 3, alignment: Self::ALIGNMENT, keys: Vec::new(), tensors: Vec::new() };
         empty.text("general.architecture", arch)
     }
 
@@ -102,52 +110,12 @@ impl Writer {
         self.array(name, ValueKind::I32, &elements)
     }
 
-    /// Adds an array of floats.
+    /// Adds a tensor of so many zeros.
     #[must_use]
-    pub fn f32s(self, name: &str, values: &[f32]) -> Self {
-        let elements: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
-        self.array(name, ValueKind::F32, &elements)
-    }
-
-    /// Adds an array of booleans.
-    #[must_use]
-    pub fn bools(self, name: &str, values: &[bool]) -> Self {
-        let elements: Vec<_> = values.iter().map(|&value| vec![value.into()]).collect();
-        self.array(name, ValueKind::Bool, &elements)
-    }
-
-    /// Adds a tensor with any bytes as its data.
-    #[must_use]
-    pub fn tensor(mut self, name: &str, shape: &[u64], kind: u32, data: Vec<u8>) -> Self {
-        self.tensors.push(FileTensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data });
+    pub fn zeros(mut self, name: &str, shape: &[u64], kind: u32, zeros: u64) -> Self {
+        let data = Vec::new();
+        self.tensors.push(FileTensor { name: name.into(), shape: shape.to_vec(), kind, offset: None, data, zeros });
         self
-    }
-
-    /// Adds an F32 tensor.
-    #[must_use]
-    pub fn tensor_f32(self, name: &str, shape: &[u64], values: &[f32]) -> Self {
-        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensor(name, shape, 0, data)
-    }
-
-    /// Adds an F16 tensor.
-    #[must_use]
-    pub fn tensor_f16(self, name: &str, shape: &[u64], values: &[f32]) -> Self {
-        let data = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
-        self.tensor(name, shape, 1, data)
-    }
-
-    /// Adds a Q8_0 tensor: blocks of 32 values, an f16 scale and 32 signed bytes each.
-    #[must_use]
-    pub fn tensor_q8_0(self, name: &str, shape: &[u64], values: &[f32]) -> Self {
-        let mut data = Vec::with_capacity(values.len() / 32 * 34);
-        for block in values.chunks(32) {
-            let scale = block.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
-            let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-            data.extend_from_slice(&f16::from_f32(scale).to_le_bytes());
-            data.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
-        }
-        self.tensor(name, shape, 8, data)
     }
 
     /// The header, padded to where data begins.
@@ -161,14 +129,14 @@ impl Writer {
             out.extend_from_slice(&kind.to_le_bytes());
             out.extend_from_slice(value);
         }
-        let mut next = 0;
+        let mut next = 0u64;
         for tensor in &self.tensors {
             out.extend(text(&tensor.name));
             out.extend_from_slice(&(tensor.shape.len() as u32).to_le_bytes());
             out.extend(tensor.shape.iter().flat_map(|dim| dim.to_le_bytes()));
             out.extend_from_slice(&tensor.kind.to_le_bytes());
-            out.extend_from_slice(&tensor.offset.unwrap_or(next as u64).to_le_bytes());
-            next = (next + tensor.data.len()).next_multiple_of(self.alignment);
+            out.extend_from_slice(&tensor.offset.unwrap_or(next).to_le_bytes());
+            next = (next + tensor.bytes()).next_multiple_of(self.alignment as u64);
         }
         out.resize(out.len().next_multiple_of(self.alignment), 0);
         out
@@ -181,15 +149,8 @@ impl Writer {
         for tensor in &self.tensors {
             out.resize(data + (out.len() - data).next_multiple_of(self.alignment), 0);
             out.extend_from_slice(&tensor.data);
+            out.resize(out.len() + tensor.zeros as usize, 0);
         }
         out
-    }
-
-    /// Writes the file.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub fn write(&self, path: &Path) -> std::io::Result<()> {
-        std::fs::write(path, self.bytes())
     }
 }

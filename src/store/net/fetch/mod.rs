@@ -16,10 +16,11 @@ use super::probe::{FileProbe, content_range, probe, rest};
 use super::remote::{Remote, Tuning};
 use crate::error::FileAction;
 use crate::platform::files;
+use crate::store::disk;
 use crate::store::hash::{sha256, sha256_so_far};
-use crate::store::{StoreProgress, disk};
+use crate::store::progress::{StopFlag, StoreProgress};
 use crate::units::hex;
-use crate::{Error, ErrorKind, Result, interrupt};
+use crate::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -137,7 +138,7 @@ impl Shared {
             progress.note(&format!("{}: {why}; starting over", remote.name));
         }
         file.set_len(probe.size).map_err(|e| Error::io(part, FileAction::Write, e))?;
-        let begun = fronts_on_disk(&head, part, opened.begun)?;
+        let begun = fronts_on_disk(&head, part, opened.begun, net.stop())?;
         Ok(Arc::new(Self {
             net: net.clone(),
             remote: remote.clone(),
@@ -225,7 +226,7 @@ impl Shared {
         let io = |e| Error::io(&self.part, FileAction::Read, e);
         let mut file = File::open(&self.part).map_err(io)?;
         file.seek(SeekFrom::Start(start)).map_err(io)?;
-        sha256(file.take(end - start), |_| interrupt::check())?.map_err(io)
+        sha256(file.take(end - start), |_| self.net.stop().check())?.map_err(io)
     }
 
     /// Forgets the blocks whose bytes on disk are not what the journal says. Returns how many.
@@ -279,7 +280,7 @@ impl Shared {
             }
             progress.advance(bytes - shown);
             shown = bytes;
-            if interrupt::requested() {
+            if self.net.stop().is_raised() {
                 break Err(Error::Interrupted);
             }
             if let Some(error) = lock(&self.failure).take() {
@@ -325,7 +326,7 @@ impl Shared {
     }
 
     fn stopped(&self) -> bool {
-        !*self.gate.read().unwrap_or_else(PoisonError::into_inner) || interrupt::requested()
+        !*self.gate.read().unwrap_or_else(PoisonError::into_inner) || self.net.stop().is_raised()
     }
 
     /// One run, with as many requests as it takes: what arrived before a connection broke is kept.
@@ -481,7 +482,7 @@ impl Shared {
         let file = File::open(&self.part).map_err(io)?;
         let found = sha256(file.take(self.head.size), |bytes| {
             progress.advance(bytes);
-            interrupt::check()
+            self.net.stop().check()
         });
         progress.end();
         found?.map_err(io)
@@ -489,13 +490,13 @@ impl Shared {
 }
 
 /// The fronts of blocks that are on disk as the journal says, with the hash to go on from.
-fn fronts_on_disk(head: &JournalHead, part: &Path, told: journal::Begun) -> Result<Fronts> {
+fn fronts_on_disk(head: &JournalHead, part: &Path, told: journal::Begun, stop: &StopFlag) -> Result<Fronts> {
     let io = |e| Error::io(part, FileAction::Read, e);
     let mut fronts = Fronts::new();
     for (index, (length, hash)) in told {
         let mut file = File::open(part).map_err(io)?;
         file.seek(SeekFrom::Start(head.range(index).start)).map_err(io)?;
-        let hasher = sha256_so_far(file.take(length), |_| interrupt::check())?.map_err(io)?;
+        let hasher = sha256_so_far(file.take(length), |_| stop.check())?.map_err(io)?;
         if hex(&hasher.clone().finalize()) == hash {
             fronts.insert(index, (length, hasher));
         }

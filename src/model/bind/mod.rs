@@ -8,7 +8,7 @@ mod scope;
 
 use super::{AltUpWeights, FrequencyDivisors, LayerWeights, Model, NormWeights, PerLayerGate, PerLayerWeights};
 use crate::Result;
-use crate::arch::{End, Layer, Norm, Output, Rope, RopeFactors, Spec};
+use crate::arch::{End, Layer, Norm, Output, Role, Rope, RopeFactors, Spec};
 use crate::gguf::Gguf;
 use scope::{NORM, Scope, plain_norm, vector};
 
@@ -17,10 +17,10 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
     let shapes = spec.tensor_list().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
     let scope = Scope { gguf: &gguf, shapes: &shapes, prefix: String::new() };
     let e = spec.embd;
-    let embed = scope.plain("token_embd")?;
-    let own_head = gguf.tensor("output.weight").filter(|_| matches!(spec.output, Output::Logits { tied: false, .. }));
-    let output = if own_head.is_some() { scope.plain("output")? } else { embed.clone() };
-    let output = output.with_scale(scope.scale("output", 1)?).with_bias(scope.bias("output", spec.vocab)?);
+    let embed = scope.plain(Role::TokenEmbd)?;
+    let own_head = scope.has(Role::Output) && matches!(spec.output, Output::Logits { tied: false, .. });
+    let output = if own_head { scope.plain(Role::Output)? } else { embed.clone() };
+    let output = output.with_scale(scope.scale(Role::Output, 1)?).with_bias(scope.bias(Role::Output, spec.vocab)?);
     let rope_factors = spec.ropes.iter().map(|rope| divisors(&gguf, rope)).collect::<Result<_>>()?;
     let layers = spec
         .layers
@@ -28,14 +28,14 @@ pub(super) fn bind(gguf: Gguf, spec: Spec) -> Result<Model> {
         .map(|layer| Scope { prefix: format!("{}.{}.", spec.blocks, layer.block), ..scope }.layer(layer, &spec))
         .collect::<Result<_>>()?;
     Ok(Model {
-        positions: spec.embedding.positions.map(|_| scope.plain("position_embd")).transpose()?,
-        token_types: scope.rows("token_types", e, spec.embedding.types.map_or(0, |rows| rows.min(2)))?,
-        second: spec.embedding.second.then(|| scope.vector("hrm.z_l_init")).transpose()?,
+        positions: spec.embedding.positions.map(|_| scope.plain(Role::PositionEmbd)).transpose()?,
+        token_types: scope.rows(Role::TokenTypes, e, spec.embedding.types.map_or(0, |rows| rows.min(2)))?,
+        second: spec.embedding.second.then(|| scope.vector(Role::SecondInit)).transpose()?,
         embed_norm: scope.norm(spec.embedding.norm, e)?,
         per_layer: spec.embedding.per_layer.map(|len| scope.per_layer(len, &spec)).transpose()?,
         streams: spec
             .streams
-            .map(|_| -> Result<_> { Ok((scope.plain("altup_proj")?, scope.plain("altup_unembd_proj")?)) })
+            .map(|_| -> Result<_> { Ok((scope.plain(Role::AltupProj)?, scope.plain(Role::AltupUnembdProj)?)) })
             .transpose()?,
         output_norm: scope.norm(spec.output_norm, e)?,
         classifier: scope.classifier(&spec)?,
@@ -65,39 +65,39 @@ impl Scope<'_> {
             ffn_sum_norm: self.norm(layer.ffn_sum_norm, e)?,
             per_layer: per_layer.then(|| self.per_layer_gate(spec)).transpose()?,
             streams: spec.streams.map(|_| self.streams(spec).map(Box::new)).transpose()?,
-            output_scale: if scaled { self.vector("layer_output_scale.weight")?[0] } else { 1.0 },
+            output_scale: if scaled { self.vector(Role::LayerOutputScale)?[0] } else { 1.0 },
         })
     }
 
     fn per_layer_gate(&self, spec: &Spec) -> Result<PerLayerGate> {
-        let norm = self.needed_norm("post_norm", spec)?;
-        Ok(PerLayerGate { gate: self.product("inp_gate")?, proj: self.product("proj")?, norm })
+        let norm = self.needed_norm(Role::PostNorm, spec)?;
+        Ok(PerLayerGate { gate: self.product(Role::InpGate)?, proj: self.product(Role::Proj)?, norm })
     }
 
     /// A norm of `E` values like the last one.
-    fn needed_norm(&self, tensor: &'static str, spec: &Spec) -> Result<NormWeights> {
-        let norm = Norm { tensor: Some(tensor), ..spec.output_norm.unwrap_or(NORM) };
+    fn needed_norm(&self, role: Role, spec: &Spec) -> Result<NormWeights> {
+        let norm = Norm { tensor: Some(role.stem()), ..spec.output_norm.unwrap_or(NORM) };
         Ok(self.norm(Some(norm), spec.embd)?.unwrap_or_else(|| plain_norm(norm, spec.embd)))
     }
 
     fn streams(&self, spec: &Spec) -> Result<AltUpWeights> {
         Ok(AltUpWeights {
-            router: self.plain("altup_router")?,
-            router_norm: self.needed_norm("altup_router_norm", spec)?,
-            predict: self.vector("altup_predict_coef.weight")?,
-            correct: self.vector("altup_correct_coef.weight")?,
-            correct_scale: self.vector("altup_correct_scale.weight")?,
-            laurel: (self.plain("laurel_l")?, self.plain("laurel_r")?),
-            laurel_norm: self.needed_norm("laurel_post_norm", spec)?,
+            router: self.plain(Role::AltupRouter)?,
+            router_norm: self.needed_norm(Role::AltupRouterNorm, spec)?,
+            predict: self.vector(Role::AltupPredictCoef)?,
+            correct: self.vector(Role::AltupCorrectCoef)?,
+            correct_scale: self.vector(Role::AltupCorrectScale)?,
+            laurel: (self.plain(Role::LaurelL)?, self.plain(Role::LaurelR)?),
+            laurel_norm: self.needed_norm(Role::LaurelPostNorm, spec)?,
             own: self.per_layer_gate(spec)?,
         })
     }
 
     fn per_layer(&self, len: usize, spec: &Spec) -> Result<PerLayerWeights> {
-        let norm = Norm { tensor: Some("per_layer_proj_norm"), ..spec.output_norm.unwrap_or(NORM) };
+        let norm = Norm { tensor: Some(Role::PerLayerProjNorm.stem()), ..spec.output_norm.unwrap_or(NORM) };
         Ok(PerLayerWeights {
-            embed: self.plain("per_layer_token_embd")?,
-            proj: self.plain("per_layer_model_proj")?,
+            embed: self.plain(Role::PerLayerTokenEmbd)?,
+            proj: self.plain(Role::PerLayerModelProj)?,
             norm: self.norm(Some(norm), len)?.unwrap_or_else(|| plain_norm(norm, len)),
             len,
         })
@@ -117,8 +117,8 @@ fn divisors(gguf: &Gguf, rope: &Rope) -> Result<FrequencyDivisors> {
             FrequencyDivisors { short, long: None }
         }
         Some(RopeFactors::ByContext { .. }) => FrequencyDivisors {
-            short: Some(vector(gguf, "rope_factors_short.weight", len)?),
-            long: Some(vector(gguf, "rope_factors_long.weight", len)?),
+            short: Some(vector(gguf, Role::RopeFactorsShort.name(), len)?),
+            long: Some(vector(gguf, Role::RopeFactorsLong.name(), len)?),
         },
         Some(RopeFactors::Given(values)) => FrequencyDivisors { short: Some(values.clone()), long: None },
     })

@@ -13,7 +13,8 @@ use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::common;
 use super::completion::{self, Pace, Written};
-use super::error::{ApiError, Dialect};
+use super::dialect::{Dialect, OPENAI};
+use super::error::ApiError;
 use super::events::data;
 use super::messages;
 use super::reply::{json as respond_json, note_ignored, note_warnings};
@@ -275,7 +276,7 @@ impl ChatStream {
 }
 
 impl EventWriter for ChatStream {
-    const DIALECT: Dialect = Dialect::OpenAi;
+    const DIALECT: &'static Dialect = &OPENAI;
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
     fn begin(&mut self, _: &Running) -> String {

@@ -4,7 +4,7 @@
 //! are set, with their origin; an accessor that returns `None` means that the last of these decides.
 //!
 //! ```text
-//! // `machine` and `sampling` are groups of flags, flattened into a command's clap struct.
+//! // `machine` and `sampling` are groups of flags that were given.
 //! let settings = Settings::load()?.with(&machine).with(&sampling);
 //! let ctx: Option<usize> = settings.ctx();
 //! ```
@@ -16,10 +16,9 @@ mod table;
 mod values;
 
 pub use item::{Bytes, Item, ThinkingSetting, ThoughtView, at_least_one, count};
-pub use key::{Counts, Key};
-pub use sampling::SamplingFlags;
-pub use table::{ChatFlags, GlobalFlags, KEYS, MachineFlags, PullFlags, ServerFlags, ThinkingFlags, WORDS};
-pub use values::{Flags, SettingOrigin, Settings};
+pub use key::{Counts, Key, SettingGroup};
+pub use table::{KEYS, WORDS};
+pub use values::{GivenFlags, SettingOrigin, Settings};
 
 use crate::sample::PARAMETERS;
 use crate::{Error, Result, suggest};
@@ -53,10 +52,10 @@ const OF_A_MODEL: &[&str] = &[
     "overflow",
 ];
 
-static GLOBAL: OnceLock<GlobalFlags> = OnceLock::new();
+static GLOBAL: OnceLock<GivenFlags> = OnceLock::new();
 
 /// Makes the flags that every command has known to [`Settings::load`]; the first call of a process counts.
-pub fn set_global_flags(flags: GlobalFlags) {
+pub fn set_global_flags(flags: GivenFlags) {
     drop(GLOBAL.set(flags));
 }
 
@@ -100,10 +99,11 @@ impl Settings {
 
     fn process() -> (Self, Vec<Unread>) {
         let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        let (mut settings, unread) = Self::of_sources(&var);
-        if let Some(flags) = GLOBAL.get() {
-            flags.overlay(&mut settings);
-        }
+        let (settings, unread) = Self::of_sources(&var);
+        let settings = match GLOBAL.get() {
+            Some(flags) => settings.with(flags),
+            None => settings,
+        };
         (settings, unread)
     }
 

@@ -27,7 +27,7 @@ use std::time::Instant;
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Longest name of a file that a slot is saved in.
-const MAX_NAME: usize = 200;
+const MAX_SLOT_FILE_NAME: usize = 200;
 
 /// `GET /slots`: one entry per answer that can be written at the same time.
 pub(super) async fn list(state: Arc<State>, call: Call) -> Result<Response<Body>> {
@@ -112,7 +112,7 @@ fn file(state: &State, owner: u64, name: Option<String>) -> Result<(String, Path
     };
     let name = name.ok_or_else(|| ApiError::field("filename", "is missing"))?;
     let harmless = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
-    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.chars().all(harmless) {
+    if name.is_empty() || name.len() > MAX_SLOT_FILE_NAME || name.starts_with('.') || !name.chars().all(harmless) {
         return Err(ApiError::field(
             "filename",
             "Invalid filename: letters, digits, '-', '_', '.' and blanks are allowed",

@@ -10,7 +10,8 @@ use super::ask::{Ask, Input};
 use super::body::Fields;
 use super::common;
 use super::completion::Pace;
-use super::error::{ApiError, Dialect};
+use super::dialect::OPENAI;
+use super::error::ApiError;
 use super::messages;
 use super::paging::{self, Limits};
 use super::reply::{json as respond_json, note_ignored, note_warnings};
@@ -265,7 +266,7 @@ pub(super) async fn create(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut response = if background {
         let (id, begun) = (made.id(), made.response("in_progress", Value::Null));
         made.keep(begun.clone(), made.turns.clone());
-        let followed = state.streams.keep(call.asker.owner, id, Dialect::OpenAi, stream::respond(running, made));
+        let followed = state.streams.keep(call.asker.owner, id, &OPENAI, stream::respond(running, made));
         if stream { followed } else { respond_json(&begun, &[]) }
     } else if stream {
         stream::respond(running, made)
@@ -343,7 +344,7 @@ pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Bod
     let id = id_of(&call);
     let mut object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
     object["status"] = "cancelled".into();
-    // Nobody can ask for it any more: the work for one that is still made ends.
+    // No client can ask for it any more: the work for one that is still made ends.
     state.streams.stop(call.asker.owner, id, |number| made::last_event("response.cancelled", number, &object));
     state.stored.remove(call.asker.owner, id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))

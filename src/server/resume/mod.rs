@@ -21,7 +21,7 @@ use streams::{gone, respond, unknown};
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// Longest name of a conversation.
-const MAX_NAME: usize = 512;
+const MAX_CONVERSATION_NAME: usize = 512;
 
 /// The conversation that a request names.
 ///
@@ -29,8 +29,9 @@ const MAX_NAME: usize = 512;
 /// 400 for a name that is none.
 pub(super) fn conversation(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(name) = headers.get("x-conversation-id") else { return Ok(None) };
-    let name = name.to_str().ok().filter(|name| (1..=MAX_NAME).contains(&name.len()));
-    let wanted = || ApiError::field("X-Conversation-Id", format!("1 to {MAX_NAME} plain characters are wanted"));
+    let name = name.to_str().ok().filter(|name| (1..=MAX_CONVERSATION_NAME).contains(&name.len()));
+    let wanted =
+        || ApiError::field("X-Conversation-Id", format!("1 to {MAX_CONVERSATION_NAME} plain characters are wanted"));
     Ok(Some(name.ok_or_else(wanted)?.to_owned()))
 }
 
