@@ -403,5 +403,4 @@ impl Kernel for Narrow<'_> {
 }
 
 #[cfg(test)]
-#[path = "ops_tests.rs"]
 mod tests;
