@@ -230,6 +230,13 @@ impl Layer {
     pub fn experts(&self) -> Option<&Experts> {
         self.feeds.iter().find_map(|feed| feed.ffn.experts())
     }
+
+    /// Whether a part of the layer reads the stream as it was at its beginning.
+    pub fn keeps_entering(&self) -> bool {
+        self.attn_again_norm.is_some()
+            || self.feeds.iter().any(|feed| feed.of == super::Stream::Entering)
+            || self.experts().is_some_and(|experts| experts.router.input == super::RouterInput::Entering)
+    }
 }
 
 /// What a branch's result is added to.

@@ -58,6 +58,12 @@ impl Session {
         self.trace = Some(observer);
     }
 
+    /// For tests: the values that the buffers of its passes hold, and those that are counted for passes of `n` tokens.
+    #[cfg(feature = "testing")]
+    pub fn buffers(&self, n: usize) -> (usize, usize) {
+        (self.scratch.values(), crate::forward::counted_values(&self.model, n))
+    }
+
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model

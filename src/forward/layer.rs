@@ -23,7 +23,7 @@ impl Pass<'_> {
     pub(super) fn layer(&self, s: &mut Scratch, caches: &mut [&mut KvCache], index: usize) {
         let (layer, w) = (&self.model.spec.layers[index], &self.model.layers[index]);
         self.skip(s, &layer.skips);
-        if self.keeps_entering(index) {
+        if layer.keeps_entering() {
             let len = self.n * self.model.spec.embd;
             sized(&mut s.entering, len).copy_from_slice(&s.x[..len]);
         }
@@ -68,14 +68,6 @@ impl Pass<'_> {
         let (norm, sum) = (w.ffn_post_norm.as_ref(), w.ffn_sum_norm.as_ref());
         self.settle(s, &Pending { norm, scale, sum, again: None });
         self.end(s, index);
-    }
-
-    /// Whether a part of the layer reads the stream as it was at its beginning.
-    fn keeps_entering(&self, index: usize) -> bool {
-        let layer = &self.model.spec.layers[index];
-        layer.attn_again_norm.is_some()
-            || layer.feeds.iter().any(|feed| feed.of == Stream::Entering)
-            || layer.experts().is_some_and(|experts| experts.router.input == crate::arch::RouterInput::Entering)
     }
 
     /// All mixers of the layer on the same input; the sum of their results into `s.branch`.

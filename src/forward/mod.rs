@@ -22,6 +22,8 @@ mod trace;
 
 pub use pass::Trace;
 pub use pooling::pool;
+#[cfg(feature = "testing")]
+pub(crate) use scratch::counted_values;
 pub use scratch::{Scratch, scratch_bytes};
 
 /// Tokens of one prefill pass: enough to reuse each unpacked weight, few enough that activations stay in the caches.

@@ -1,6 +1,6 @@
 //! Every buffer of a pass, allocated once and reused. `n` = tokens of the pass.
 
-use crate::arch::{Attention, Ffn, GateSource, Layer, Mixer, Projection};
+use crate::arch::{Attention, Experts, Ffn, GateSource, Layer, Mixer, Projection, RouterInput, Skip, Spec};
 use crate::model::{LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput};
 use std::sync::Mutex;
 use tokki_quant::activation::{ActKind, Activations};
@@ -70,6 +70,16 @@ impl Scratch {
     /// The first `len` logits of the last pass.
     pub(crate) fn logits(&self, len: usize) -> &[f32] {
         &self.logits[..len]
+    }
+
+    /// Values that its buffers hold, but for logits, quantized inputs and attention's state: what [`counted_values`] counts.
+    #[cfg(feature = "testing")]
+    pub(crate) fn values(&self) -> usize {
+        let Self { x, h, branch, kept, q, k, v, entering, began, sum, side, streams, shifted, first_values, .. } = self;
+        let Self { per_layer, gates, mix, expanded, low, gate, up, expert_out, router, .. } = self;
+        let stream = [x, h, branch, entering, began, sum, side, streams, shifted, first_values];
+        let others = [q, k, v, per_layer, gates, mix, expanded, low, gate, up, expert_out, router];
+        stream.into_iter().chain(others).chain(kept).map(Vec::len).sum()
     }
 }
 
@@ -200,10 +210,37 @@ fn values_per_token(model: &Model) -> usize {
     let own = spec.embedding.per_layer.map_or(0, |len| 2 * len * spec.layers.len());
     let several = |layer: &Layer| layer.feeds.len() + layer.mixers.len() > 2 || !layer.ends.is_empty();
     let blended = |layer: &Layer| matches!(layer.mixers.first(), Some(Mixer::TimeMix(_)));
-    let side = if spec.layers.iter().any(|layer| several(layer) || blended(layer)) { 4 } else { 0 };
+    let beside = if spec.layers.iter().any(|layer| several(layer) || blended(layer)) {
+        4
+    } else {
+        let any = |asked: fn(&Layer) -> bool| usize::from(spec.layers.iter().any(asked));
+        any(Layer::keeps_entering) + any(experts_aside)
+    };
     let streams = spec.streams.map_or(0, |streams| 2 * streams.count + 2);
-    // The stream, a branch's input and its output.
-    (3 + side + streams) * spec.embd + angles + own + widest.sum()
+    // The stream, a branch's input and its output; what skips keep.
+    (3 + beside + streams + kept_streams(spec)) * spec.embd + angles + own + widest.sum()
+}
+
+/// Whether something of a layer's experts is computed beside the stream.
+fn experts_aside(layer: &Layer) -> bool {
+    let aside =
+        |experts: &Experts| experts.latent.is_some() || matches!(experts.router.input, RouterInput::Rescaled { .. });
+    layer.experts().is_some_and(aside)
+}
+
+/// Streams that block skips keep.
+fn kept_streams(spec: &Spec) -> usize {
+    let slot = |skip: &Skip| match *skip {
+        Skip::Save(slot) | Skip::Fill(slot) => slot + 1,
+        Skip::Add(_) | Skip::Blend { .. } => 0,
+    };
+    spec.layers.iter().flat_map(|layer| &layer.skips).map(slot).max().unwrap_or(0)
+}
+
+/// Values that are counted for the buffers of a pass of `n` tokens, but for logits, quantized inputs and attention's state.
+#[cfg(feature = "testing")]
+pub(crate) fn counted_values(model: &Model, n: usize) -> usize {
+    n * values_per_token(model)
 }
 
 /// Bytes of all buffers of a pass of `n` tokens in a session of `context`.

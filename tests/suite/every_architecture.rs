@@ -54,6 +54,23 @@ fn error(row: &Row, model: &Model, output: &[f32]) -> f64 {
     off / all
 }
 
+/// What a plan says of memory holds: no pass has more in its buffers than is counted.
+#[test]
+fn no_buffer_of_a_pass_is_forgotten() {
+    let (pool, mut more) = (pool(1), Vec::new());
+    for row in rows().iter().filter(|row| !row.vectors) {
+        let n = row.tokens.len();
+        let mut session = Session::new(row.model(), Arc::clone(&pool), options(n));
+        session.feed_all(&row.tokens, &mut |_, _| Ok(())).unwrap();
+        let (held, counted) = session.buffers(n);
+        assert!(held > 0);
+        if held > counted {
+            more.push(format!("{}: {held} of {counted}", row.name));
+        }
+    }
+    assert!(more.is_empty(), "{more:?}");
+}
+
 #[test]
 fn every_row_matches_its_reference() {
     let pool = pool(2);
