@@ -14,24 +14,30 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 /// `text` on one line, as part of a table or a sentence: neither control characters nor line ends, nor the marks that turn
 /// the direction of what follows.
 pub fn line(text: &str) -> Cow<'_, str> {
-    replace(text, |c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'))
+    replace(text, |c| c.is_control() || c == '\u{2028}' || turns(c))
 }
 
-/// As [`clean`], but for the colours that we set ourselves (`ESC [ number m`).
+/// Marks that turn the direction of what follows.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// As [`clean`], and without marks that turn the direction of what follows, but for the colours that we set ourselves
+/// (`ESC [ number m`).
 pub fn painted(text: &str) -> Cow<'_, str> {
-    let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t' || turns(c);
     if !text.contains(odd) {
         return text.into();
     }
     let mut pieces = text.split('\x1b');
-    let mut out = clean(pieces.next().unwrap_or_default()).into_owned();
+    let mut out = replace(pieces.next().unwrap_or_default(), odd).into_owned();
     for piece in pieces {
         let code = piece.strip_prefix('[').and_then(|piece| piece.split_once('m')).map(|(number, _)| number);
         let colour = code.is_some_and(|number| {
             number.len() <= 8 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b';')
         });
         out.push(if colour { '\x1b' } else { '\u{241b}' });
-        out.push_str(&clean(piece));
+        out.push_str(&replace(piece, odd));
     }
     out.into()
 }
@@ -139,6 +145,7 @@ mod tests {
             painted("\x1b[1mx\x1b[0m\n\x1b[2J\x1b]0;\x07\u{9b}"),
             "\x1b[1mx\x1b[0m\n\u{241b}[2J\u{241b}]0;\u{2407}\u{fffd}"
         );
+        assert_eq!(painted("d\u{202e}abc\u{2066}\u{5d0}"), "d\u{fffd}abc\u{fffd}\u{5d0}");
         assert_eq!(line("a\nb\u{202e}c"), "a\u{240a}b\u{fffd}c");
     }
 

@@ -4,7 +4,7 @@ use super::kept::Kept;
 use super::output::say;
 use crate::describe::Description;
 use crate::gguf::{Gguf, RowLayout};
-use crate::store::{Store, StoredModel, trouble};
+use crate::store::{Store, StoredModel, is_damage, trouble};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -63,6 +63,8 @@ impl Standings {
         }
         let found = match Gguf::open(path) {
             Ok(gguf) => problem(&Description::of(&gguf)),
+            // What passes is no property of the file.
+            Err(why) if !is_damage(&why) => return Some(why.to_string()),
             Err(why) => Some(why.to_string()),
         };
         if let Some(key) = key {

@@ -139,7 +139,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
             })
         }
         ErrorKind::InvalidUtf8 => {
-            Some("An argument is not UTF-8 text, which paths alone may be. A prompt can also come from a file: tokki run MODEL < FILE".to_owned())
+            Some("An argument is not UTF-8 text, which only paths of models and files may be. A prompt can also come from a file: tokki run MODEL < FILE".to_owned())
         }
         ErrorKind::ValueValidation => {
             let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);

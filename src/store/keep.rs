@@ -3,7 +3,7 @@
 use super::home::folder_as_model;
 use super::manifest::StoredFile;
 use super::staging::{self, Order};
-use super::{DAMAGED, Manifest, Staging, Store, StoreProgress, disk, layout, name, trouble};
+use super::{Manifest, Staging, Store, StoreProgress, disk, is_damage, layout, name};
 use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::files;
@@ -153,7 +153,7 @@ impl Store {
             Ok(_) => manifest.damaged = None,
             Err(Error::Interrupted) => {}
             // Nothing was seen of the bytes: a lack of memory or of rights passes.
-            Err(why) if trouble(why) != DAMAGED => {}
+            Err(why) if !is_damage(why) => {}
             Err(Error::Failed { why, .. }) => manifest.damaged = Some(why.clone()),
             Err(other) => manifest.damaged = Some(other.to_string()),
         }

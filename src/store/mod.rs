@@ -312,6 +312,11 @@ pub fn trouble(why: &Error) -> &'static str {
 /// That of a model whose bytes are others than were stored.
 const DAMAGED: &str = "damaged";
 
+/// Whether an error tells of the bytes of a file; a lack of memory or of rights passes.
+pub fn is_damage(why: &Error) -> bool {
+    trouble(why) == DAMAGED
+}
+
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error
 /// that suggests the nearest one, or the `pull` that would fetch it.
 pub fn resolve(name_or_path: impl AsRef<OsStr>) -> Result<PathBuf> {

@@ -374,6 +374,11 @@ impl GrammarConstraint {
             let mut next = *digits;
             next.read(trie.token(token))
         });
+        if mask.is_empty() {
+            // A number that may not be its bound, and is so far: a digit that is not zero makes it another, and lets it end.
+            mask = self.mask.clone();
+            mask.retain(|token| trie.token(token).iter().any(|byte| (b'1'..=b'9').contains(byte)));
+        }
         if !mask.is_empty() {
             self.mask = mask;
         }

@@ -319,6 +319,39 @@ fn numbers_end() {
     }
 }
 
+/// A number that is nearly its bound, zero after zero, comes to another digit and to an end.
+#[test]
+fn numbers_near_a_bound_end() {
+    let grammars = grammars();
+    let (_, eog) = vocabulary();
+    for schema in [
+        json!({"type": "number", "maximum": 5}),
+        json!({"type": "number", "minimum": 5}),
+        json!({"type": "number", "exclusiveMaximum": 0}),
+        json!({"type": "number", "minimum": -1, "maximum": 1}),
+    ] {
+        for start in ["-0.", "0.", "5.", "-5.", "4.", "-1.", "6."] {
+            let mut constraint = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap();
+            let mut accepts = |byte: u8| {
+                let may = constraint.allowed().unwrap().contains(u32::from(byte));
+                if may {
+                    constraint.accept(u32::from(byte)).unwrap();
+                }
+                may
+            };
+            if !start.bytes().all(&mut accepts) {
+                continue;
+            }
+            let zeros = (0..100).take_while(|_| accepts(b'0')).count();
+            assert!(zeros <= 20, "{schema} {start}: {zeros} zeros");
+            // At the latest after one digit more it may end.
+            (b'1'..=b'9').find(|&digit| accepts(digit));
+            let allowed = constraint.allowed().unwrap();
+            assert!(eog.iter().any(|&end| allowed.contains(end)), "{schema} {start} {zeros}");
+        }
+    }
+}
+
 /// Whether an answer may be this text, and end there.
 fn accepts(grammars: &Grammars, schema: &Value, text: &str) -> bool {
     let mut constraint = grammars.constraint(&Form::JsonSchema(schema.clone())).unwrap();
