@@ -23,6 +23,11 @@ COMMANDS = {
     "doctor": ["doctor"],
     "perplexity": ["perplexity", MODEL, "--file", "text", "--ctx", "64"],
     "tokenize": ["tokenize", MODEL],
+    # Of a model that is stored: what a limit keeps from being read is not damaged.
+    "list": ["list"],
+    "verify": ["verify", "m"],
+    "export": ["export", "m", "exported.gguf", "--force"],
+    "interleave": ["import", MODEL, "--interleave", "--name", "i"],
 }
 WRITING = {
     "session": ["run", MODEL, "hi", "--raw", "--max-tokens", "4", "--session", "out"],
@@ -37,7 +42,7 @@ def run(args, cwd, kind, limit):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     done = subprocess.run([TOKKI, *args], cwd=cwd, input=b"some text " * 400, capture_output=True, timeout=120, preexec_fn=limited,
-                          env={**os.environ, "HOME": str(cwd)})
+                          env={**os.environ, "HOME": str(cwd), "TOKKI_HOME": str(cwd / "store")})
     return done.returncode, done.stderr.decode(errors="replace")
 
 
@@ -46,6 +51,7 @@ with tempfile.TemporaryDirectory() as folder:
     cwd = Path(folder)
     (cwd / "text").write_text("some text in the thin " * 200)
     (cwd / "schema.json").write_text('{"type": "object"}')
+    run(["import", MODEL, "--name", "m"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
     for name, args in COMMANDS.items():
         for megabytes in (40, 80, 120, 160, 200, 260, 340, 500, 800, 1200, 2000):
             code, said = run(args, cwd, resource.RLIMIT_AS, megabytes * MEGABYTE)
@@ -54,6 +60,12 @@ with tempfile.TemporaryDirectory() as folder:
             if code not in (0, 1, 2) and "error while loading shared libraries" not in said or len(said) > 4096:
                 faults += 1
                 print(f"{name} in {megabytes} MB: exit {code}: {said[-160:]!r}", file=sys.stderr)
+            run(["rm", "i", "--yes"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
+        code, said = run(["run", "m", "hi", "--max-tokens", "1"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
+        listed = subprocess.run([TOKKI, "list"], cwd=cwd, capture_output=True, text=True, env={**os.environ, "HOME": str(cwd), "TOKKI_HOME": str(cwd / "store")})
+        if code != 0 or "cannot" in listed.stdout + listed.stderr:
+            faults += 1
+            print(f"after {name} within limits: exit {code}: {said[-160:]!r}; {listed.stdout!r}", file=sys.stderr)
     for name, args in WRITING.items():
         for limit in (0, 1, 100, 4096, 10_000, 100_000, 1 << 20):
             old = b"the old file"
