@@ -118,7 +118,8 @@ mod tests {
     fn a_flag_beats_the_environment() {
         let env = [("TOKKI_CTX", "200"), ("TOKKI_THREADS", "2"), ("TOKKI_CONFIG", "")];
         let var = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let flags = All::parse_from(["x", "-t", "3", "--thinking", "512", "--temperature", "0.5", "--max-tokens", "8k"]);
+        let flags =
+            All::parse_from(["x", "-t", "3", "--thinking", "512", "--temperature", "0.5", "--max-tokens", "8k"]);
         let settings = Settings::from_sources(&var).unwrap();
         let settings = settings.with(&flags.machine).with(&flags.sampling).with(&flags.chat).with(&flags.thinking);
         assert_eq!(settings.get("threads"), Some(("3", &SettingOrigin::Flag)));
