@@ -218,7 +218,13 @@ fn values_per_token(model: &Model) -> usize {
     };
     let streams = spec.streams.map_or(0, |streams| 2 * streams.count + 2);
     // The stream, a branch's input and its output; what skips keep.
-    (3 + beside + streams + kept_streams(spec)) * spec.embd + angles + own + widest.sum()
+    (3 + beside + streams + kept_streams(spec) + weighed_inputs(spec)) * spec.embd + angles + own + widest.sum()
+}
+
+/// Inputs of experts for each token that are multiplied by their weights: as many as are chosen.
+fn weighed_inputs(spec: &Spec) -> usize {
+    let experts = spec.layers.iter().filter_map(Layer::experts);
+    experts.filter(|experts| experts.weigh_input).map(|experts| experts.used).max().unwrap_or(0)
 }
 
 /// Whether something of a layer's experts is computed beside the stream.
@@ -273,7 +279,8 @@ fn quantized(model: &Model) -> usize {
         }
         (outer + inner) as f64 * bytes
     };
-    forms.into_iter().map(of).sum::<f64>() as usize
+    // In whatever form, they take no more than as they are.
+    forms.into_iter().map(of).sum::<f64>() as usize + 4 * weighed_inputs(&model.spec) * model.spec.embd
 }
 
 /// The products of a layer that do not read the stream, and how many rows of each token they read.
