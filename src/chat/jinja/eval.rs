@@ -357,7 +357,8 @@ impl<'t> Eval<'t> {
         Ok(some)
     }
 
-    /// The items for which the loop's test holds, where `loop` is that of the loop around it; a fault in the test comes up where Python would meet it.
+    /// The items for which the loop's test holds, where `loop` is that of the loop around it; a fault in the test comes up
+    /// where Python would meet it.
     fn chosen(&mut self, node: &'t ForNode, test: &'t super::ast::Expr, mut walk: Walk) -> Result<Value> {
         let mut chosen = Vec::new();
         let outer = self.frame;
