@@ -30,6 +30,13 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success(), "kill {name}");
 }
 
+/// Whether the command has set itself up for the signal that ends it (bit 1: SIGINT is the second signal).
+fn hears_signals(child: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
+    caught.and_then(|bits| u64::from_str_radix(bits, 16).ok()).is_some_and(|bits| bits & 2 != 0)
+}
+
 /// A pipe whose reader reads nothing any more.
 #[test]
 fn a_full_stderr_holds_up_no_signal() {
@@ -38,7 +45,8 @@ fn a_full_stderr_holds_up_no_signal() {
     let commands: &[&[&str]] = &[
         &["show", "/nonexistent"],
         &["run", &model, "hi", "-v"],
-        &["bench", &model],
+        // Rounds for minutes: a bench says nothing of itself on a quiet machine.
+        &["bench", &model, "--rounds", "1000", "-p", "512", "-n", "64"],
         &["serve", &model, "--port", "0"],
     ];
     for args in commands {
@@ -47,8 +55,12 @@ fn a_full_stderr_holds_up_no_signal() {
             // All that Linux gives a pipe.
             writer.write_all(&vec![b'x'; 1 << 16]).unwrap();
             let mut child = home.command(args).stdout(Stdio::null()).stderr(Stdio::from(writer)).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(700));
-            assert!(child.try_wait().unwrap().is_none(), "{args:?} waits for its reader");
+            let start = Instant::now();
+            while !hears_signals(&child) && start.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(child.try_wait().unwrap().is_none(), "{args:?} {name} goes on");
             let start = Instant::now();
             signal(&child, name);
             let status = child.wait().unwrap();
