@@ -1,8 +1,14 @@
 //! The nearest known word to a mistyped one.
 
+/// Longest word that is compared, in bytes: nothing that has a name is as long, and comparing costs the product of two lengths.
+const MAX_WORD: usize = 256;
+
 /// The candidate nearest to `word` (case aside), if it is near enough to be what was meant: at most one edit in three
 /// letters, or a candidate that starts with the word or with something as near.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > MAX_WORD {
+        return None;
+    }
     let word = word.to_lowercase();
     let length = word.chars().count();
     let limit = (length / 3).max(1);
@@ -45,6 +51,7 @@ mod tests {
         assert_eq!(nearest("smolm", ["gemma3", "smollm2-135m-instruct"]), Some("smollm2-135m-instruct"));
         assert_eq!(nearest("banana", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest(&"t".repeat(1 << 24), known), None);
         assert_eq!(did_you_mean("banana", known), "");
     }
 }

@@ -4,6 +4,7 @@ use super::output::{Paint, json, result, table};
 use crate::describe::{ChatTemplate, Description, Dimensions};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::store;
+use crate::text::{self, BRIEF};
 use crate::units::show_bytes;
 use crate::{Error, Result};
 use std::ffi::OsString;
@@ -66,8 +67,10 @@ fn keys(gguf: &Gguf, as_json: bool) -> Result<()> {
         Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
         None => text,
     };
-    let rows: Vec<_> =
-        gguf.keys().map(|(key, found)| vec![clean(key), short(clean(&value(found).to_string()))]).collect();
+    let rows: Vec<_> = gguf
+        .keys()
+        .map(|(key, found)| vec![brief(key), short(text::line(&value(found).to_string()).into_owned())])
+        .collect();
     result(|out| table(out, Paint::stdout(), &["KEY", "VALUE"], &rows))
 }
 
@@ -81,15 +84,15 @@ fn tensors(gguf: &Gguf, as_json: bool) -> Result<()> {
     }
     let row = |t: &crate::gguf::TensorInfo| {
         let shape = t.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
-        vec![clean(&t.name), t.format.name(), shape, t.bytes.map_or_else(|| "?".into(), show_bytes)]
+        vec![brief(&t.name), t.format.name(), shape, t.bytes.map_or_else(|| "?".into(), show_bytes)]
     };
     let rows: Vec<_> = gguf.tensors().map(row).collect();
     result(|out| table(out, Paint::stdout(), &["TENSOR", "FORMAT", "SHAPE", "SIZE"], &rows))
 }
 
-/// A text from a file, fit for a terminal: no control characters, which could move the cursor or hide what is there.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// A text from a file, on one line and of a length that can be read.
+fn brief(text: &str) -> String {
+    text::line(&text::shorten(text, BRIEF)).into_owned()
 }
 
 /// `32.0B`, `135M`.
@@ -131,7 +134,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn write(&mut self, model: &Description) -> io::Result<()> {
-        writeln!(self.out, "{}", self.paint.bold(&clean(&model.name)))?;
+        writeln!(self.out, "{}", self.paint.bold(&brief(&model.name)))?;
         self.line("architecture", model.architecture.as_deref().unwrap_or("none named"))?;
         let mut parameters = count(model.parameters);
         if model.active_parameters > 0 && model.active_parameters < model.parameters {
@@ -156,7 +159,7 @@ impl Page<'_> {
 
     /// One fact.
     fn line(&mut self, name: &str, value: &str) -> io::Result<()> {
-        writeln!(self.out, "  {name:<14}{}", clean(value))
+        writeln!(self.out, "  {name:<14}{}", brief(value))
     }
 
     fn dimensions(&mut self, d: &Dimensions) -> io::Result<()> {
@@ -249,13 +252,13 @@ impl Page<'_> {
             writeln!(self.out, "{} tensors for images and sounds are not used: text alone is computed", beside.len())?;
         }
         if let Some(first) = others.first() {
-            writeln!(self.out, "{} tensors are not used ({}, ...)", others.len(), clean(first))?;
+            writeln!(self.out, "{} tensors are not used ({}, ...)", others.len(), brief(first))?;
         }
         for warning in &model.warnings {
-            writeln!(self.out, "warning: {}", clean(warning))?;
+            writeln!(self.out, "warning: {}", brief(warning))?;
         }
         for problem in &model.problems {
-            writeln!(self.out, "{} {}", self.paint.bad("problem:"), clean(problem))?;
+            writeln!(self.out, "{} {}", self.paint.bad("problem:"), brief(problem))?;
         }
         let verdict = match (model.runnable, model.chats) {
             (true, _) if !model.reads_text => {
@@ -284,6 +287,6 @@ mod tests {
 
     #[test]
     fn nothing_from_a_file_reaches_the_terminal_as_a_command() {
-        assert_eq!(clean("a\x1b[2Jb\r\n토끼"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}토끼");
+        assert_eq!(brief("a\x1b[2Jb\r\n토끼"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}토끼");
     }
 }

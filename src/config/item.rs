@@ -124,7 +124,11 @@ impl Item for String {
 impl Item for PathBuf {
     const KIND: &'static str = "path";
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("a path".to_owned()) } else { Ok(crate::platform::files::home_path(text)) }
+        // Bytes that are no text come as this sign, and would name another folder.
+        if text.is_empty() || text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err("a path of UTF-8 text".to_owned());
+        }
+        Ok(crate::platform::files::home_path(text))
     }
     fn show(&self) -> String {
         self.to_string_lossy().into_owned()

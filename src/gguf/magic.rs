@@ -3,11 +3,14 @@
 /// What a file that doesn't begin as GGUF does is, and what to do.
 pub(super) fn kind(bytes: &[u8]) -> (String, &'static str) {
     let start = bytes.get(..512).unwrap_or(bytes);
-    let begins = |with: &[u8]| start.starts_with(with);
-    let text = String::from_utf8_lossy(start).to_lowercase();
+    let bare = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let begins = |with: &[u8]| bare.starts_with(with);
+    let text = String::from_utf8_lossy(bare).trim_start().to_lowercase();
     let known = if start.get(8) == Some(&b'{') && start.get(6..8) == Some(&[0, 0]) {
         Some(("a safetensors file", "take the model's GGUF, or convert it"))
-    } else if text.trim_start().starts_with('<') {
+    } else if text.starts_with("<?xml") || text.starts_with("<error") {
+        Some(("XML", "it may be the error that a server gave instead of the file"))
+    } else if text.starts_with('<') {
         Some(("a web page (HTML)", "the address was that of a page: download the file itself"))
     } else if begins(b"version https://git-lfs") {
         Some(("a Git LFS pointer", "the repository was cloned without its large files: run git lfs pull"))
@@ -42,6 +45,9 @@ mod tests {
         for (bytes, what) in [
             (&b"<!DOCTYPE html><html>"[..], "web page"),
             (b"\n <html>", "web page"),
+            (b"\xef\xbb\xbf<!DOCTYPE html>", "web page"),
+            (b"<?xml version=\"1.0\"?><Error>AccessDenied</Error>", "XML"),
+            (b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\n", "LFS"),
             (b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
             (b"\x40\0\0\0\0\0\0\0{\"a\":1}", "safetensors"),
             (b"<\x01\0\0\0\0\0\0{\"a\":1}", "safetensors"),

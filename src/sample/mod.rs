@@ -21,6 +21,8 @@ mod multiples;
 mod negate;
 mod origin;
 mod params;
+#[cfg(feature = "grammar")]
+mod pattern;
 mod philox;
 #[cfg(feature = "grammar")]
 mod place;

@@ -5,13 +5,13 @@
 //!   nearer ones are set, which let only valid answers pass; constants are written by [`super::exact`], or refused.
 //! - Objects whose properties are listed have no others, where nothing speaks of them ([`super::close`]).
 //! - Bounds that exclude themselves become bounds that do not, a little further in.
-//! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may be a few.
+//! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may
+//!   be a few.
 
 use super::keywords::{SAME_VALUE, holds_data};
 use super::refusal::refuse;
-use super::{close, multiples, negate, pointer, rewrite};
+use super::{close, multiples, negate, pattern, pointer, rewrite};
 use crate::{Error, Result};
-use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Number, Value, json};
 use std::collections::HashSet;
 
@@ -242,18 +242,25 @@ pub(super) fn parts(schema: &Map<String, Value>) -> Vec<(String, &Value)> {
     parts
 }
 
-/// Patterns that look around or back are more than a grammar can keep to: refused, or left out.
+/// Patterns as the compiler reads them. Those that look around or back are more than a grammar can keep to: refused, or
+/// left out.
 fn patterns(schema: &mut Value, lenient: bool) -> Result<()> {
     match schema {
         Value::Array(items) => items.iter_mut().try_for_each(|item| patterns(item, lenient)),
         Value::Object(map) => {
-            let odd = map.get("pattern").and_then(Value::as_str).filter(|pattern| looks_around(pattern));
+            let odd = map.get("pattern").and_then(Value::as_str).filter(|pattern| pattern::looks_around(pattern));
             if let Some(odd) = odd {
                 if !lenient {
                     let found = format!("`pattern` {}", odd.chars().take(100).collect::<String>());
                     return refuse("a regular expression without look-around and back references", found);
                 }
                 map.remove("pattern");
+            }
+            if let Some(Value::String(pattern)) = map.get_mut("pattern") {
+                *pattern = pattern::translated(pattern);
+            }
+            if let Some(Value::Object(named)) = map.get_mut("patternProperties") {
+                *named = std::mem::take(named).into_iter().map(|(key, of)| (pattern::translated(&key), of)).collect();
             }
             let inner =
                 map.iter_mut().filter(|(word, _)| !matches!(word.as_str(), "const" | "enum" | "default" | "examples"));
@@ -263,18 +270,12 @@ fn patterns(schema: &mut Value, lenient: bool) -> Result<()> {
     }
 }
 
-fn looks_around(pattern: &str) -> bool {
-    use regex_syntax::ast::ErrorKind::{UnsupportedBackreference, UnsupportedLookAround};
-    let Err(regex_syntax::Error::Parse(why)) = regex_syntax::parse(pattern) else { return false };
-    matches!(why.kind(), UnsupportedBackreference | UnsupportedLookAround)
-}
-
 /// The escapes that texts may have. Where a pattern forbids the quote or the backslash, no text may have it: the compiler
 /// would let its escape pass under a repetition.
 fn escapes(root: &Value) -> String {
     let mut patterns = Vec::new();
     collect_patterns(root, &mut patterns);
-    let forbids = |c: char| patterns.iter().any(|pattern| forbids(pattern, c));
+    let forbids = |c: char| patterns.iter().any(|pattern| pattern::forbids(pattern, c));
     ESCAPES.chars().filter(|c| !matches!(c, '"' | '\\') || !forbids(*c)).collect()
 }
 
@@ -297,7 +298,8 @@ fn collect_patterns<'s>(schema: &'s Value, found: &mut Vec<&'s str>) {
 fn writable(root: &Value, escapes: &str) -> Result<()> {
     let mut patterns = Vec::new();
     collect_patterns(root, &mut patterns);
-    let asked = |odd: &dyn Fn(char) -> bool| holds(root, odd) || patterns.iter().any(|pattern| asks_for(pattern, odd));
+    let asked =
+        |odd: &dyn Fn(char) -> bool| holds(root, odd) || patterns.iter().any(|pattern| pattern::asks_for(pattern, odd));
     if let Some(c) = ['"', '\\'].into_iter().find(|&c| !escapes.contains(c) && asked(&|letter| letter == c)) {
         return refuse(
             "a character either everywhere or nowhere",
@@ -329,44 +331,6 @@ fn holds(schema: &Value, odd: &dyn Fn(char) -> bool) -> bool {
         }),
         _ => false,
     }
-}
-
-/// Whether a pattern asks for such a character by itself, or as one of some that are all like it.
-fn asks_for(pattern: &str, odd: &dyn Fn(char) -> bool) -> bool {
-    fn in_hir(hir: &Hir, odd: &dyn Fn(char) -> bool) -> bool {
-        match hir.kind() {
-            HirKind::Literal(literal) => std::str::from_utf8(&literal.0).is_ok_and(|text| text.contains(odd)),
-            HirKind::Class(Class::Unicode(class)) => {
-                class.iter().flat_map(|range| range.start()..=range.end()).take(64).all(odd)
-            }
-            HirKind::Repetition(repetition) => in_hir(&repetition.sub, odd),
-            HirKind::Capture(capture) => in_hir(&capture.sub, odd),
-            HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| in_hir(part, odd)),
-            _ => false,
-        }
-    }
-    regex_syntax::parse(pattern).is_ok_and(|hir| in_hir(&hir, odd))
-}
-
-/// Whether a class of a pattern holds all but a few characters, and this one is among the few; or all control characters, which the
-/// compiler takes for the same.
-fn forbids(pattern: &str, c: char) -> bool {
-    fn in_hir(hir: &Hir, c: char) -> bool {
-        match hir.kind() {
-            HirKind::Class(Class::Unicode(class)) => {
-                let size: u32 = class.iter().map(|range| range.len() as u32).sum();
-                let has = |c: u8| class.iter().any(|range| (range.start()..=range.end()).contains(&char::from(c)));
-                let many = size > 1 << 16 || (0..b' ').filter(|&c| c != b'\n').all(has);
-                many && !class.iter().any(|range| (range.start()..=range.end()).contains(&c))
-            }
-            HirKind::Repetition(repetition) => in_hir(&repetition.sub, c),
-            HirKind::Capture(capture) => in_hir(&capture.sub, c),
-            HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| in_hir(part, c)),
-            _ => false,
-        }
-    }
-    // What does not parse here is judged by its text.
-    regex_syntax::parse(pattern).map_or_else(|_| pattern.contains("[^"), |hir| in_hir(&hir, c))
 }
 
 /// A walk over all schemas of a schema.

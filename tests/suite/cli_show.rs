@@ -112,4 +112,10 @@ fn bad_files_and_terminal_tricks() {
     assert!(code == 0 && !out.contains('\x1b') && !out.contains('\x07'), "{out:?}");
     let (out, _, _) = show(&Writer::new("llama").text("\x1b[31m", "\x1b[2J"), &["--keys"]);
     assert!(!out.contains('\x1b'), "{out:?}");
+    // A name of a megabyte is neither shown whole nor compared with every name that is known.
+    let long = "l".repeat(1 << 20);
+    let start = std::time::Instant::now();
+    let (out, _, _) = show(&Writer::new(&long).text("general.name", &long).text("general.license", "a\nb"), &[]);
+    assert!(out.len() < 8000 && !out.contains("a\nb"), "{} bytes", out.len());
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
 }

@@ -95,6 +95,15 @@ fn the_loop_of_a_test_is_the_one_around() {
     }
 }
 
+/// What templates seldom show (Jinja 3.1.6; times as glibc writes them).
+#[test]
+fn rare_values_are_shown_as_jinja_shows_them() {
+    let render = |source: &str| Template::new(source, "t").unwrap().render(&Vars::new()).unwrap();
+    assert_eq!(render("{% macro m(x, y=2) %}{% endmacro %}{{ m.arguments }}"), "('x', 'y')");
+    assert_eq!(render("{{ dict }} {{ namespace }}"), "<class 'dict'> <class 'jinja2.utils.Namespace'>");
+    assert_eq!(render("{{ strftime_now('%Q %-é 100%') }}"), "%Q %-é 100%");
+}
+
 fn with_user(text: &str) -> Vars {
     json!({"messages": [{"role": "user", "content": text}]}).as_object().unwrap().clone()
 }

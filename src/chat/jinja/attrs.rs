@@ -180,7 +180,7 @@ fn own(eval: &Eval<'_>, of: &Value, name: &str) -> Result<Option<Value>> {
             "arguments" => {
                 let params = &eval.tree.macros[of.id].params;
                 let params = params.iter().map(|param| eval.meter.text(param)).collect::<Result<_>>()?;
-                Some(Value::list(&eval.meter, params)?)
+                Some(Value::tuple(&eval.meter, params)?)
             }
             "catch_kwargs" => Some(Value::Bool(eval.tree.macros[of.id].uses.kwargs)),
             "catch_varargs" => Some(Value::Bool(eval.tree.macros[of.id].uses.varargs)),

@@ -3,7 +3,7 @@
 use super::fault::{Result, limit, runtime};
 use super::meter::{Buffer, Meter};
 use super::unicode::{is_printable, is_space};
-use super::value::{Dict, Value, View};
+use super::value::{Dict, Global, Value, View};
 use num_bigint::BigInt;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -79,6 +79,10 @@ pub(super) fn write_repr(out: &mut Buffer, value: &Value, level: usize) -> Resul
         },
         Value::Block(_) => out.push("<BlockReference object>"),
         Value::Blocks => out.push("<TemplateReference None>"),
+        Value::Global(Global::Dict) => out.push("<class 'dict'>"),
+        Value::Global(Global::Namespace) => out.push("<class 'jinja2.utils.Namespace'>"),
+        Value::Global(Global::Cycler) => out.push("<class 'jinja2.utils.Cycler'>"),
+        Value::Global(Global::Joiner) => out.push("<class 'jinja2.utils.Joiner'>"),
         Value::Cycler(_) | Value::Joiner(_) | Value::Method(_) | Value::Global(_) | Value::Iter(_) => {
             out.push(&format!("<{} object>", value.type_name()))
         }

@@ -1,6 +1,6 @@
 //! `strftime_now`: a time as text, as Python writes it in the C locale.
 
-use super::fault::{Result, runtime};
+use super::fault::Result;
 use super::meter::{Buffer, Meter};
 use super::value::Value;
 use jiff::civil::DateTime;
@@ -25,7 +25,7 @@ const MONTHS: [&str; 12] = [
 /// Writes a time without a zone by a format.
 ///
 /// # Errors
-/// A format that asks for something that such a time has not.
+/// More text than a rendering may have.
 pub(super) fn strftime(now: &DateTime, format: &str, meter: &Rc<Meter>) -> Result<Value> {
     let mut out = meter.buffer()?;
     write(&mut out, now, format)?;
@@ -112,6 +112,11 @@ fn directive(out: &mut Buffer, now: &DateTime, flag: Option<char>, kind: char) -
         // A time without a zone has neither of these.
         'z' | 'Z' => Ok(()),
         '%' => out.push("%"),
-        other => runtime(format!("strftime_now does not know %{other}")),
+        // The C library leaves what it does not know as it is.
+        other => {
+            out.push("%")?;
+            flag.map_or(Ok(()), |flag| out.push_char(flag))?;
+            out.push_char(other)
+        }
     }
 }
