@@ -117,13 +117,13 @@ impl Pool {
         Ok(Self { all: Threads::start(threads)?, few: None, isa, rests: false, turns: Turns::default() })
     }
 
-    /// This pool, with `threads` of their own for passes of few tokens ([`Pool::run_few`]), where that's fewer: on a machine
-    /// of mixed cores the small ones may help with prompts and hold up answers.
+    /// This pool, with `threads` of their own for passes of few tokens ([`Pool::run_few`]), where that's another number: on a
+    /// machine of mixed cores the small ones may help with prompts and hold up answers, or the other way round.
     ///
     /// # Errors
     /// When threads cannot be started.
     pub fn with_few(self, threads: usize) -> Result<Self> {
-        let few = (threads < self.all.count).then(|| Threads::start(threads)).transpose()?;
+        let few = (threads != self.all.count).then(|| Threads::start(threads)).transpose()?;
         Ok(Self { few, ..self })
     }
 
@@ -142,6 +142,11 @@ impl Pool {
     /// Number of threads that make passes of few tokens.
     pub fn few_threads(&self) -> usize {
         self.few.as_ref().map_or(self.all.count, |few| few.count)
+    }
+
+    /// Number of threads that make any pass, at most.
+    pub fn most_threads(&self) -> usize {
+        self.threads().max(self.few_threads())
     }
 
     /// Whether it rests after each run.
@@ -236,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn passes_of_few_tokens_may_have_fewer_threads() {
-        for (all, few, wanted) in [(4, 2, 2), (4, 1, 1), (3, 3, 3), (2, 5, 2)] {
+    fn passes_of_few_tokens_may_have_another_number_of_threads() {
+        for (all, few, wanted) in [(4, 2, 2), (4, 1, 1), (3, 3, 3), (1, 3, 3)] {
             let pool = Pool::new(all).unwrap().with_few(few).unwrap();
             assert_eq!((pool.threads(), pool.few_threads()), (all, wanted));
             assert_eq!((pool.run(|lead| lead.threads()), pool.run_few(|lead| lead.threads())), (all, wanted));

@@ -124,7 +124,7 @@ pub fn forward<'s>(setting: &PassSettings<'_>, scratch: &'s mut Scratch, spans: 
     let far: Vec<bool> = caches.iter().map(|cache| cache.is_far()).collect();
     let positions = places.iter().zip(&far).flat_map(|(at, &far)| (at.from..at.from + at.n).map(move |p| (p, far)));
     let angles = rope::angles(model, positions);
-    scratch.workers.resize_with(setting.pool.threads(), Default::default);
+    scratch.workers.resize_with(setting.pool.most_threads(), Default::default);
     let mut at = At::Layer(0);
     while let At::Layer(from) = at {
         let turn = |lead: &Lead<'_>| {

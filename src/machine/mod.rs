@@ -303,13 +303,13 @@ pub fn last_level_caches(root: &Path) -> Option<u64> {
     (!caches.is_empty()).then(|| caches.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)))
 }
 
-/// Cores that are busy now, looked at for a tenth of a second in which this process does nothing; `None` where the system
+/// Cores that are busy now, looked at for a twentieth of a second in which this process does nothing; `None` where the system
 /// does not tell.
 pub fn load() -> Option<f64> {
     #[cfg(target_os = "linux")]
     let load = {
         /// Long enough to see what runs, short enough not to be felt.
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
         let times = || std::fs::read_to_string("/proc/stat").ok().and_then(|stat| core_times(&stat));
         let before = times()?;
         std::thread::sleep(LOOK);

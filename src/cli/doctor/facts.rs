@@ -11,7 +11,7 @@ pub(super) struct Examined {
     pub(super) isa: &'static str,
     pub(super) isa_available: Vec<&'static str>,
     pub(super) threads: usize,
-    /// Those that make answers: fewer where the cores are mixed and that is faster.
+    /// Those that make answers: another number where the cores are mixed and that is faster.
     pub(super) threads_decode: usize,
     pub(super) threads_reason: String,
     /// The number that would be chosen without a setting.
