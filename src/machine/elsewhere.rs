@@ -17,7 +17,20 @@ pub(super) fn read() -> Machine {
         swap_used: system.used_swap(),
     };
     let cpu = system.cpus().first().map_or_else(String::new, |cpu| cpu.brand().trim().to_owned());
-    Machine { cpu, cores, online, allowed, memory, ..Machine::default() }
+    Machine { cpu, cores, online, allowed, memory, on_battery: on_battery(), ..Machine::default() }
+}
+
+/// Whether a battery is being emptied.
+#[cfg(feature = "cli")]
+fn on_battery() -> bool {
+    let batteries = starship_battery::Manager::new().and_then(|manager| manager.batteries());
+    let emptied = |battery: starship_battery::Battery| battery.state() == starship_battery::State::Discharging;
+    batteries.is_ok_and(|batteries| batteries.flatten().any(emptied))
+}
+
+#[cfg(not(feature = "cli"))]
+fn on_battery() -> bool {
+    false
 }
 
 /// The cores, all logical CPUs, and those that this process may use.
@@ -49,8 +62,10 @@ fn performance_cores() -> Option<usize> {
     None
 }
 
-/// The load of the last minute, where the system keeps one (Windows does not).
+/// Cores that are busy now, looked at for as long as the system needs to tell.
 pub(super) fn load() -> Option<f64> {
-    let load = System::load_average().one;
-    (!cfg!(windows) && load > 0.0).then_some(load)
+    let mut system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage()));
+    std::thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
+    system.refresh_cpu_usage();
+    (!system.cpus().is_empty()).then(|| system.cpus().iter().map(|cpu| f64::from(cpu.cpu_usage()) / 100.0).sum())
 }
