@@ -40,6 +40,7 @@ mod waiting;
 mod whole;
 mod words;
 
+use crate::platform::process;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use flags::GlobalFlags;
 use std::ffi::OsString;
@@ -106,9 +107,6 @@ commands! {
     Template = template::TemplateArgs,
 }
 
-/// Of a limit of address space, what any command takes.
-const MIN_ROOM: u64 = 64 << 20;
-
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main(stdout_closed: bool) -> ExitCode {
     whole::set(Cli::command);
@@ -134,8 +132,8 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         },
     };
     crate::interrupt::install();
-    crate::platform::process::abort_as_failure();
-    match crate::platform::process::room(MIN_ROOM, "this process").and_then(|()| run(cli)) {
+    process::abort_as_failure();
+    match process::room(process::SMALLEST_ROOM, "this process").and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

@@ -41,9 +41,14 @@ pub(super) fn result(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) 
     }
 }
 
-/// Writes text that others wrote to stdout: byte for byte, but where a terminal would obey it.
+/// Text that others wrote as its reader takes it: a program byte for byte, a `terminal` without what it would obey.
+pub(super) fn for_reader(text: &str, terminal: bool) -> std::borrow::Cow<'_, str> {
+    if terminal { text::clean(text) } else { text.into() }
+}
+
+/// Writes text that others wrote to stdout.
 pub(super) fn foreign(text: &str) -> Result<()> {
-    let shown = if std::io::stdout().is_terminal() { text::clean(text) } else { text.into() };
+    let shown = for_reader(text, std::io::stdout().is_terminal());
     result(|out| out.write_all(shown.as_bytes()))
 }
 

@@ -97,9 +97,7 @@ impl Observer for Show {
             output::say("\ntokki: what stands above was the model's thought");
             return Ok(());
         }
-        // What a program reads stays as it is.
-        let shown = part.kind == Kind::Reasoning || self.flow.is_some();
-        let text = if shown { crate::text::clean(&part.text) } else { part.text.as_str().into() };
+        let text = output::for_reader(&part.text, part.kind == Kind::Reasoning || self.flow.is_some());
         if part.kind == Kind::Reasoning {
             if self.thoughts {
                 let mut err = std::io::stderr();

@@ -63,6 +63,9 @@ pub(crate) fn address_space() -> Option<u64> {
     Some(limit.saturating_sub(used))
 }
 
+/// Of a limit of address space, what the smallest command takes, or the smallest work with a mapped file.
+pub(crate) const SMALLEST_ROOM: u64 = 64 << 20;
+
 /// # Errors
 /// [`ErrorKind::TooLarge`] where a limit of address space (`ulimit -v`) leaves less than these bytes for `what`: an allocation
 /// beyond it would end the process.

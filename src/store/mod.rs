@@ -301,20 +301,18 @@ fn openable(path: &Path) -> std::io::Result<std::fs::Metadata> {
 
 /// Why a stored model cannot be used, in a word.
 pub fn trouble(why: &Error) -> &'static str {
-    match (why.kind(), why) {
-        (ErrorKind::NotFound, _) => "missing",
-        (ErrorKind::OutOfMemory | ErrorKind::TooLarge, _) => "not read for lack of memory",
-        (ErrorKind::Unreadable, _) | (_, Error::Io { .. }) => "unreadable",
-        _ => DAMAGED,
+    match why.kind() {
+        ErrorKind::NotFound => "missing",
+        ErrorKind::OutOfMemory | ErrorKind::TooLarge => "not read for lack of memory",
+        _ if is_damage(why) => "damaged",
+        _ => "unreadable",
     }
 }
 
-/// That of a model whose bytes are others than were stored.
-const DAMAGED: &str = "damaged";
-
 /// Whether an error tells of the bytes of a file; a lack of memory or of rights passes.
 pub fn is_damage(why: &Error) -> bool {
-    trouble(why) == DAMAGED
+    use ErrorKind::{NotFound, OutOfMemory, TooLarge, Unreadable};
+    !matches!(why, Error::Io { .. }) && !matches!(why.kind(), NotFound | OutOfMemory | TooLarge | Unreadable)
 }
 
 /// The file that a command's `MODEL` means: an existing file, else a name in the store. An unknown name is an error

@@ -185,9 +185,7 @@ impl Screen {
             self.ends_line = true;
             return Ok(());
         }
-        // What a program reads stays as it is.
-        let shown = part.kind == Kind::Reasoning || self.terminal;
-        let text = if shown { crate::text::clean(&part.text) } else { part.text.as_str().into() };
+        let text = output::for_reader(&part.text, part.kind == Kind::Reasoning || self.terminal);
         if part.kind == Kind::Reasoning {
             self.last = Some(part.kind);
             return self.think(&text);

@@ -39,9 +39,6 @@ impl Deref for Map {
     }
 }
 
-/// Of a limit of address space, what the smallest work with a mapped file takes.
-const MIN_ROOM: u64 = 64 << 20;
-
 /// Maps the regular file at `path` for reading, and keeps it open.
 ///
 /// # Errors
@@ -66,7 +63,7 @@ pub(super) fn map(path: &Path) -> Result<(Arc<Map>, File)> {
     // files by renaming); where another process does so all the same, the bytes are others, but bytes, and those that are
     // gone read as zeros (`guard`).
     let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, FileAction::Map, e))?;
-    process::room(MIN_ROOM, &format!("{place}, which is mapped"))?;
+    process::room(process::SMALLEST_ROOM, &format!("{place}, which is mapped"))?;
     let guarded = guard::Guarded::new(&bytes);
     let guarded = guarded.ok_or_else(|| Error::failed(place, "too many files are mapped at once"))?;
     Ok((Arc::new(Map { guarded: Some(guarded), bytes }), file))
