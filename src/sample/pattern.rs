@@ -58,14 +58,15 @@ pub(super) fn forbids(pattern: &str, c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
 
     #[test]
     fn patterns_mean_what_json_schema_says() {
         let class = |pattern: &str| {
             let hir = regex_syntax::parse(&translated(pattern)).unwrap();
-            let HirKind::Class(Class::Unicode(class)) = hir.kind() else { panic!("{pattern}: {hir:?}") };
-            move |c: char| class.clone().iter().any(|range| (range.start()..=range.end()).contains(&c))
+            let HirKind::Class(Class::Unicode(class)) = hir.kind().clone() else { panic!("{pattern}: {hir:?}") };
+            move |c: char| class.iter().any(|range| (range.start()..=range.end()).contains(&c))
         };
         assert!(class(r"\d")('7') && !class(r"\d")('\u{663}'));
         assert!(class(r"\w")('_') && !class(r"\w")('é'));

@@ -510,9 +510,9 @@ mod tests {
             (FileAction::Map, 13),
             (FileAction::Read, 5),
         ] {
-            assert_ne!(trouble(&io(action, code)), DAMAGED, "{action:?} {code}");
+            assert!(!is_damage(&io(action, code)), "{action:?} {code}");
         }
-        assert_ne!(trouble(&Error::input("m", "1", "2").of(ErrorKind::TooLarge)), DAMAGED);
-        assert_eq!(trouble(&Error::failed("m", "the sha256 is another").of(ErrorKind::Mismatch)), DAMAGED);
+        assert!(!is_damage(&Error::input("m", "1", "2").of(ErrorKind::TooLarge)));
+        assert_eq!(trouble(&Error::failed("m", "the sha256 is another").of(ErrorKind::Mismatch)), "damaged");
     }
 }
