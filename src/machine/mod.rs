@@ -8,6 +8,7 @@
     allow(dead_code, reason = "the reading of what Linux tells, which is tested on every system")
 )]
 
+mod arm;
 pub mod cgroup;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
@@ -141,7 +142,8 @@ fn cpu_name(cpuinfo: &str) -> String {
     let value = |key: &str| {
         cpuinfo.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':')).map(str::trim)
     };
-    value("model name").or_else(|| value("Model")).or_else(|| value("Hardware")).unwrap_or_default().to_owned()
+    let told = value("model name").or_else(|| value("Model")).or_else(|| value("Hardware"));
+    told.map_or_else(|| arm::names(cpuinfo), str::to_owned)
 }
 
 /// What tells apart the kinds of cores that one machine mixes.
