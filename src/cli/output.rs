@@ -222,7 +222,8 @@ impl Paint {
     }
 
     fn new(terminal: bool, var: &dyn Fn(&str) -> Option<String>) -> Self {
-        Self { on: terminal && !refused(var), width: width().filter(|_| terminal) }
+        let on = terminal && !refused(var) && crate::platform::terminal::reads_escape_codes();
+        Self { on, width: width().filter(|_| terminal) }
     }
 
     /// With or without, whatever the terminal is.

@@ -20,6 +20,11 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
 }
 
+/// Terminals do.
+pub fn reads_escape_codes() -> bool {
+    true
+}
+
 /// Puts the terminal in the place of stdout, and gives back where that led.
 pub fn set_stdout_aside() -> Result<File> {
     let failed = |why: rustix::io::Errno| Error::failed("stdout", why.to_string());

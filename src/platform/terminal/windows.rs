@@ -15,6 +15,11 @@ pub fn width() -> Option<usize> {
     Some(usize::from(columns)).filter(|&columns| columns > 0)
 }
 
+/// Whether the console reads escape codes; where an older one has that off, it is turned on.
+pub fn reads_escape_codes() -> bool {
+    crossterm::ansi_support::supports_ansi()
+}
+
 /// Consoles cannot take the place of stdout here.
 ///
 /// # Errors
