@@ -618,7 +618,8 @@ fn grammars_probabilities_and_mixed_prompts() {
     assert_eq!(bad.status, 400);
     let both = server.post("/completion", &json!({ "prompt": ["Hello", [5, 6]], "n_predict": 2 })).json();
     assert_eq!(both.as_array().unwrap().len(), 2);
-    let mixed = server.post("/completion", &json!({ "prompt": [5, "Hello", 6], "n_predict": 2 })).json();
+    let mixed =
+        server.post("/completion", &json!({ "prompt": [5, "Hello", 6], "n_predict": 2, "ignore_eos": true })).json();
     assert_eq!(mixed["tokens_predicted"], 2);
 }
 

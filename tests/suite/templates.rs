@@ -102,6 +102,7 @@ fn the_loop_of_a_test_is_the_one_around() {
 fn rare_values_are_shown_as_jinja_shows_them() {
     let render = |source: &str| Template::new(source, "t").unwrap().render(&Vars::new()).unwrap();
     assert_eq!(render("{% macro m(x, y=2) %}{% endmacro %}{{ m.arguments }}"), "('x', 'y')");
+    assert_eq!(render("{{ '{:.3}|{:.3}|{:.1}|{:g}'.format(996.5, 99.65, 5.0, 996.5) }}"), "9.96e+02|99.7|5e+00|996.5");
     assert_eq!(render("{{ dict }} {{ namespace }}"), "<class 'dict'> <class 'jinja2.utils.Namespace'>");
     assert_eq!(render("{{ strftime_now('%Q %-é 100%') }}"), "%Q %-é 100%");
 }
@@ -144,7 +145,6 @@ fn harm_ends_with_an_error() {
         ("endless output", "{% for a in range(9999) %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endfor %}".into()),
         ("power", "{{ 9 ** 9 ** 9 ** 9 ** 9 ** 9 }}".into()),
         ("division by zero", "{{ 1 // 0 }}".into()),
-        ("date", "{{ strftime_now('%' * 99 ~ 'Q') }}".into()),
         ("include", "{% include 'chat_template' %}".into()),
         ("import of itself", "{% import 'chat_template' as t %}".into()),
         ("extends itself", "{% extends 'chat_template' %}".into()),

@@ -211,12 +211,13 @@ pub(super) fn float_text(x: f64, kind: Option<char>, layout: &Layout) -> Result<
         match kind {
             Some('f' | 'F') => pointed(format!("{size:.precision$}"), layout.alternate),
             Some('e' | 'E') => scientific(size, precision, layout.alternate),
-            Some('g' | 'G') => general(size, precision, layout.alternate),
+            Some('g' | 'G') => general(size, precision, layout.alternate, precision.max(1)),
             Some('%') => format!("{:.precision$}", size * 100.0),
             _ => match layout.precision {
                 None => float_repr(size, ["nan", "inf", "-inf"]),
                 Some(precision) => {
-                    let text = general(size, precision, false);
+                    // One digit follows the point, and counts.
+                    let text = general(size, precision, false, precision.max(1) - 1);
                     if text.contains(['.', 'e']) { text } else { text + ".0" }
                 }
             },
@@ -242,8 +243,8 @@ fn scientific(x: f64, precision: usize, alternate: bool) -> String {
     format!("{}e{sign}{exponent:0>2}", pointed(mantissa.to_owned(), alternate))
 }
 
-/// So many significant digits, in the shorter of the two notations.
-fn general(x: f64, precision: usize, alternate: bool) -> String {
+/// So many significant digits, in the shorter of the two notations: without an exponent where it is below `digits`.
+fn general(x: f64, precision: usize, alternate: bool, digits: usize) -> String {
     let precision = precision.max(1);
     let text = format!("{x:.*e}", precision - 1);
     let exponent: i64 = text.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
@@ -253,7 +254,7 @@ fn general(x: f64, precision: usize, alternate: bool) -> String {
         }
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    if exponent < -4 || exponent >= precision as i64 {
+    if exponent < -4 || exponent >= digits as i64 {
         let text = scientific(x, precision - 1, alternate);
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "+00"));
         return format!("{}e{exponent}", bare(mantissa));
