@@ -59,16 +59,19 @@ pub struct Cli {
 
 /// The commands: a variant for each, which holds its arguments and runs it.
 macro_rules! commands {
-    ($($name:ident = $file:ident :: $args:ident,)+) => {
+    ($($name:ident = $file:ident :: $args:ident $(of the $store:ident)?,)+) => {
         #[derive(Subcommand, Debug)]
         enum Command {
             $($name(Box<$file::$args>),)+
         }
 
         impl Command {
-            /// No setting but the store's place changes what it does.
+            /// No setting but the store's place changes what it does: its row says so.
             fn needs_the_store_alone(&self) -> bool {
-                matches!(self, Self::List(_) | Self::Show(_) | Self::Verify(_) | Self::Rm(_) | Self::Export(_) | Self::History(_))
+                let row = match self {
+                    $(Self::$name(_) => concat!("" $(, stringify!($store))?),)+
+                };
+                row == "store"
             }
 
             fn run(&self) -> crate::Result<()> {
@@ -80,7 +83,8 @@ macro_rules! commands {
     };
 }
 
-// THE COMMAND TABLE: one row here, one file beside this one, with the help and the flags in its arguments and `run`.
+// THE COMMAND TABLE: one row here, one file beside this one, with the help and the flags in its arguments and `run`. What is `of the
+// store` needs no other setting than the store's place.
 commands! {
     Run = run::RunArgs,
     Serve = serve::ServeArgs,
@@ -93,13 +97,13 @@ commands! {
     Tokenize = tokenize::TokenizeArgs,
     Perplexity = perplexity::PerplexityArgs,
     Pull = pull::PullArgs,
-    List = list::ListArgs,
-    Show = show::ShowArgs,
-    Verify = verify::VerifyArgs,
-    Rm = rm::RmArgs,
-    History = history::HistoryArgs,
+    List = list::ListArgs of the store,
+    Show = show::ShowArgs of the store,
+    Verify = verify::VerifyArgs of the store,
+    Rm = rm::RmArgs of the store,
+    History = history::HistoryArgs of the store,
     Import = import::ImportArgs,
-    Export = export::ExportArgs,
+    Export = export::ExportArgs of the store,
     Config = config::ConfigArgs,
     Doctor = doctor::DoctorArgs,
     Completions = completions::CompletionsArgs,
