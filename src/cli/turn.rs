@@ -18,12 +18,6 @@ pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
     }
 }
 
-/// A seed that differs from run to run; it's reported, so that a run can be repeated.
-pub(super) fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 32
-}
-
 /// Takes from the settings what holds for each answer; without a seed there the one in `wishes` stays.
 pub(super) fn take(wishes: &mut GenerateOptions, settings: &Settings, conversation: &Conversation) -> Result<()> {
     wishes.params = conversation.sampling(&settings.sampling())?.params();

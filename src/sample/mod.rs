@@ -44,6 +44,8 @@ pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
 pub use origin::{Origin, Setting};
+#[cfg(any(feature = "cli", feature = "server"))]
+pub(crate) use params::random_seed;
 pub use sampler::{SampleError, Sampler};
 pub use table::{Overrides, PARAMETERS, Parameter, Params, SamplingSettings};
 pub use vendor::FamilyFacts;

@@ -35,3 +35,10 @@ impl Params {
         self.dry_multiplier > 0.0 && self.dry_penalty_last_n > 0
     }
 }
+
+/// A seed that differs from answer to answer and from start to start; who reports it lets the answer be repeated.
+#[cfg(any(feature = "cli", feature = "server"))]
+pub(crate) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}

@@ -2,7 +2,6 @@
 
 use super::journal::AnswerFiles;
 use super::log::{Asker, Note};
-use super::request::random_seed;
 use super::state::{Call, State};
 use crate::platform::input;
 use crate::{Error, Result};
@@ -47,7 +46,7 @@ pub(super) async fn answer_all(
     each: &mut (dyn FnMut(&Value) + Send),
 ) -> Result<()> {
     // A run that goes on with an earlier one gives its answers other numbers.
-    let run = random_seed() as u32;
+    let run = crate::sample::random_seed() as u32;
     // Neighbours share the beginnings of their prompts.
     left.sort_by_cached_key(|line| line.body.to_string());
     let parallel = state.models.open_ones().iter().map(|model| model.engine.options().parallel).max().unwrap_or(1);

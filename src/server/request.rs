@@ -9,7 +9,7 @@ use super::models::Served;
 use super::state::State;
 use crate::chat::{Kind, Thinking, ThinkingMode, ThoughtGuard, Tools};
 use crate::engine::{Event, FinishReason, Llm, Logprob, Prompt, Stats, Submission, Wanted};
-use crate::sample::{Constraint, Form};
+use crate::sample::{Constraint, Form, random_seed};
 use crate::tokenizer::Special;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -436,12 +436,6 @@ fn room_within(context: usize, prompt: usize) -> Result<usize> {
     let room = context.checked_sub(prompt).filter(|&room| room > 0);
     let advice = "Shorten the conversation, or ask for a larger context ('num_ctx').";
     room.ok_or_else(|| ApiError::too_long(prompt, context.saturating_sub(1), context, advice))
-}
-
-/// A seed that differs from request to request, and from start to start.
-pub(super) fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
 /// Why an answer ended, in OpenAI's words.

@@ -4,7 +4,6 @@ use super::auth;
 use super::dialect::{Dialect, OPENAI};
 use super::error::ApiError;
 use super::log::{Asker, Note};
-use super::request::random_seed;
 use super::state::{Call, HandlerAnswer, Route, State, over};
 use super::{
     anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi, responses, resume,
@@ -274,7 +273,7 @@ fn request_id(headers: &HeaderMap, number: u64) -> String {
 /// A number that no other start of a server has: in containers all have the same process id.
 fn this_start() -> u32 {
     static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *START.get_or_init(|| random_seed() as u32)
+    *START.get_or_init(|| crate::sample::random_seed() as u32)
 }
 
 /// Who asks, for fairness: by what is shown as a key, even where none is wanted, else by address.

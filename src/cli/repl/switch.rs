@@ -60,7 +60,7 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
 /// What the settings of single models say beside parameters: of `chat` what the last one had goes.
 fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut GenerateOptions) {
     if settings.seed().is_none() && chat.settings.seed().is_some() {
-        wishes.seed = turn::random_seed();
+        wishes.seed = crate::sample::random_seed();
     }
     if turn::thinking(settings) != turn::thinking(&chat.settings) {
         wishes.thinking = turn::thinking(settings);
