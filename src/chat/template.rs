@@ -1,7 +1,7 @@
 //! A chat template, and its rendering within limits.
 
 use super::jinja::{self, Fault, FaultKind, RenderLimits, Tree};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use jiff::civil::DateTime;
 
 /// Template variables: `messages`, and optionally `tools`, `add_generation_prompt`, `enable_thinking`, ...
@@ -178,8 +178,9 @@ fn on_own_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
     std::thread::scope(|scope| {
         let thread =
             std::thread::Builder::new().name("template".into()).stack_size(STACK_BYTES).spawn_scoped(scope, work);
-        let thread =
-            thread.map_err(|error| Error::failed("chat template", format!("cannot start a thread: {error}")))?;
+        let thread = thread.map_err(|error| {
+            Error::failed("a thread for the chat template", error.to_string()).of(ErrorKind::OutOfMemory)
+        })?;
         thread.join().map_err(|_| Error::failed("chat template", "the template engine gave up on this template"))
     })
 }

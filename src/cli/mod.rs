@@ -136,7 +136,7 @@ pub fn main(stdout_closed: bool) -> ExitCode {
         },
     };
     crate::interrupt::install();
-    process::abort_as_failure();
+    process::signals_as_failures();
     match process::room(process::SMALLEST_ROOM, "this process").and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<()> {
     if args.tensors {
         return tensors(&gguf, args.json);
     }
-    let description = Description::of(&gguf);
+    let description = Description::of(&gguf)?;
     gguf.intact()?;
     if args.json { json(&description) } else { result(|out| Page { out, paint: Paint::stdout() }.write(&description)) }
 }

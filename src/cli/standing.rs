@@ -61,8 +61,8 @@ impl Standings {
         if let Some(known) = key.as_deref().and_then(|key| self.kept.find(key)) {
             return known;
         }
-        let found = match Gguf::open(path) {
-            Ok(gguf) => problem(&Description::of(&gguf)),
+        let found = match Gguf::open(path).and_then(|gguf| Description::of(&gguf)) {
+            Ok(model) => problem(&model),
             // What passes is no property of the file.
             Err(why) if !is_damage(&why) => return Some(why.to_string()),
             Err(why) => Some(why.to_string()),
@@ -89,8 +89,7 @@ pub(super) fn problem(model: &Description) -> Option<String> {
 
 /// Says of a model that has just come what would be said when it is run.
 pub(super) fn remark(name: &str, path: &Path) {
-    let Ok(gguf) = Gguf::open(path) else { return };
-    let model = Description::of(&gguf);
+    let Ok(model) = Gguf::open(path).and_then(|gguf| Description::of(&gguf)) else { return };
     if let Some(problem) = problem(&model) {
         say(&format!("{name} cannot be run: {problem}"));
     } else if model.chat_template.is_none() {

@@ -139,17 +139,25 @@ pub struct Vocabulary {
     pub tokens: usize,
 }
 
+/// What the file calls the model, else the file's own name.
+pub fn name(gguf: &Gguf) -> String {
+    let file = gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    gguf.str("general.name").ok().flatten().map(str::to_owned).or(file).unwrap_or_default()
+}
+
 impl Description {
     /// Describes an open file.
-    pub fn of(gguf: &Gguf) -> Self {
+    ///
+    /// # Errors
+    /// A shortage of memory or threads: everything else is a property of the file, and told as one.
+    pub fn of(gguf: &Gguf) -> crate::Result<Self> {
         let text = |key: &str| gguf.str(key).ok().flatten().map(str::to_owned);
         let read = arch::spec_and_rest(gguf);
         let spec = read.as_ref().ok().map(|(spec, _)| spec);
-        let found = problems::find(gguf, read.as_ref().map(|(spec, unknown)| (spec, unknown.as_slice())));
+        let found = problems::find(gguf, read.as_ref().map(|(spec, unknown)| (spec, unknown.as_slice())))?;
         let formats = formats(gguf);
-        let file = gguf.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Self {
-            name: text("general.name").or(file).unwrap_or_default(),
+        Ok(Self {
+            name: name(gguf),
             path: gguf.path().to_path_buf(),
             files: gguf.paths().count(),
             file_bytes: gguf.file_bytes(),
@@ -176,7 +184,7 @@ impl Description {
             reads_text: found.reads_text,
             problems: found.problems,
             warnings: found.warnings,
-        }
+        })
     }
 }
 

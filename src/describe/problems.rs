@@ -6,7 +6,7 @@ use super::talk::{self, ChatTemplate, Sampling};
 use crate::arch::{self, Role, RopeFactors, Spec};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Most names in one message.
 const SHOWN: usize = 4;
@@ -22,7 +22,11 @@ pub(super) struct Found {
 }
 
 /// Everything that stands in the way; `spec` is what [`crate::arch::spec_and_rest`] said of the same file.
-pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &Error>) -> Found {
+///
+/// # Errors
+/// [`ErrorKind::OutOfMemory`]: a shortage says nothing about the file.
+pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &Error>) -> Result<Found> {
+    let lasting = |error: Error| if error.kind() == ErrorKind::OutOfMemory { Err(error) } else { Ok(error) };
     let mut found = Found {
         problems: formats(gguf, spec.ok().map(|(spec, _)| spec)),
         warnings: Vec::new(),
@@ -55,20 +59,21 @@ pub(super) fn find(gguf: &Gguf, spec: std::result::Result<(&Spec, &[String]), &E
         Ok(None) => {}
         Ok(Some(warning)) => found.warnings.push(warning),
         Err(error) => {
+            let error = lasting(error)?;
             found.reads_text = false;
             found.warnings.push(format!("text cannot be tokenized: {error}"));
         }
     }
     match talk::template(gguf) {
         Ok(template) => found.chat_template = template,
-        Err(error) => found.warnings.push(format!("the chat template does not work: {error}")),
+        Err(error) => found.warnings.push(format!("the chat template does not work: {}", lasting(error)?)),
     }
     match talk::sampling(gguf) {
         Ok(sampling) => found.sampling = sampling,
-        Err(error) => found.warnings.push(format!("the recommended sampling is invalid: {error}")),
+        Err(error) => found.warnings.push(format!("the recommended sampling is invalid: {}", lasting(error)?)),
     }
     found.warnings.extend(talk::unapplied(gguf));
-    found
+    Ok(found)
 }
 
 fn tokenizer(gguf: &Gguf) -> Result<Option<String>> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::{Writer, tiny};
 
 fn describe(writer: &Writer) -> Description {
-    Description::of(&Gguf::from_bytes(Path::new("folder/model.gguf"), &writer.bytes()).unwrap())
+    Description::of(&Gguf::from_bytes(Path::new("folder/model.gguf"), &writer.bytes()).unwrap()).unwrap()
 }
 
 #[test]

@@ -54,41 +54,75 @@ pub(crate) fn peak_memory() -> (u64, u64) {
     (peak, peak.saturating_sub(file + shared))
 }
 
-/// Bytes that this process may still map, where a limit is set (`ulimit -v`).
+/// Bytes that this process may still map, where a limit is set: of addresses (`ulimit -v`), or of what it writes to and of
+/// stacks of threads (`ulimit -d`).
 pub(crate) fn address_space() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
-    let [used] = status(["VmSize:"]);
-    Some(limit.saturating_sub(used))
+    let limit = |name: &str| -> Option<u64> {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let left =
+        [("Max address space", "VmSize:"), ("Max data size", "VmData:")].into_iter().filter_map(|(name, used)| {
+            let [used] = status([used]);
+            Some(limit(name)?.saturating_sub(used))
+        });
+    left.min()
 }
 
 /// Of a limit of address space, what the smallest command takes, or the smallest work with a mapped file.
 pub(crate) const SMALLEST_ROOM: u64 = 64 << 20;
 
 /// # Errors
-/// [`ErrorKind::TooLarge`] where a limit of address space (`ulimit -v`) leaves less than these bytes for `what`: an allocation
+/// [`ErrorKind::TooLarge`] where a limit of address space (`ulimit -v`, `ulimit -d`) leaves less than these bytes for `what`: an allocation
 /// beyond it would end the process.
 pub(crate) fn room(bytes: u64, what: &str) -> Result<()> {
     match address_space() {
         Some(left) if left < bytes => {
             let (wanted, found) =
                 (format!("{} of address space", show_bytes(bytes)), format!("{} left", show_bytes(left)));
-            Err(Error::input(what, wanted, found).of(ErrorKind::TooLarge).hint("raise the limit (ulimit -v)"))
+            Err(Error::input(what, wanted, found)
+                .of(ErrorKind::TooLarge)
+                .hint("raise the limit (ulimit -v, ulimit -d)"))
         }
         _ => Ok(()),
     }
 }
 
+/// Makes sure that so many threads can be started and files opened at once, for what would not come to an orderly end where
+/// they cannot.
+///
+/// # Errors
+/// [`ErrorKind::OutOfMemory`] where a limit (`ulimit -u`, `ulimit -n`) leaves fewer.
+#[cfg(any(feature = "server", feature = "pull"))]
+pub(crate) fn spare(threads: usize, files: usize) -> Result<()> {
+    const NOTHING: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
+    let short = |what: String, why: std::io::Error, limit: &str| {
+        Error::failed(what, why.to_string()).of(ErrorKind::OutOfMemory).hint(format!("raise the limit ({limit})"))
+    };
+    let opened: std::io::Result<Vec<_>> = (0..files).map(|_| std::fs::File::open(NOTHING)).collect();
+    drop(opened.map_err(|why| short(format!("{files} files at once"), why, "ulimit -n"))?);
+    // All of them are there before the first may go.
+    let gate = std::sync::RwLock::new(());
+    std::thread::scope(|scope| {
+        let _closed = gate.write();
+        let wait = || drop(gate.read());
+        let started = (0..threads).try_for_each(|_| std::thread::Builder::new().spawn_scoped(scope, wait).map(drop));
+        started.map_err(|why| short(format!("{threads} threads"), why, "ulimit -u"))
+    })
+}
+
 /// From now on an abort (memory that the system refuses in the middle of something) ends the process with exit code 1, after what was
-/// said of it, instead of by a signal.
+/// said of it, instead of by a signal; and a write beyond a limit of sizes (`ulimit -f`) is an error of that write.
 #[cfg(feature = "cli")]
-pub(crate) fn abort_as_failure() {
+pub(crate) fn signals_as_failures() {
     #[cfg(unix)]
     {
+        use signal_hook::consts::{SIGABRT, SIGXFSZ};
         let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
         // Where the system refuses, the default action stays.
-        drop(signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, 1, always));
+        drop(signal_hook::flag::register_conditional_shutdown(SIGABRT, 1, always));
+        drop(signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default()));
     }
 }
 

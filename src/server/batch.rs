@@ -7,9 +7,9 @@ use super::models::Models;
 use super::options::ServerOptions;
 use super::routes::ROUTES;
 use super::state::State;
+use crate::Result;
 use crate::engine::Llm;
 use crate::tokenizer::Special;
-use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -96,8 +96,7 @@ pub fn batch(
     if let Some(llm) = models.first() {
         estimate(&llm, &ahead(&llm, &left))?;
     }
-    let failed = |why: std::io::Error| Error::failed("the batch", why.to_string());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let runtime = super::runtime::start("the batch")?;
     let state = State::new(models, ServerOptions::default(), Log::default(), ROUTES)?;
     let result = runtime.block_on(async {
         progress(outcome.before, outcome.lines);

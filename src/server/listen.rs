@@ -80,8 +80,7 @@ pub fn serve(models: Models, options: ServerOptions, told: &OnNotice) -> Result<
     check_keys(&options)?;
     let tls = options.tls.as_ref().map(acceptor).transpose()?;
     let form = options.log;
-    let failed = |why: std::io::Error| Error::failed("the server", why.to_string());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let runtime = super::runtime::start("the server")?;
     let (lines, teller) = teller(told)?;
     let state = State::new(models, options, Log::new(form, lines.clone()), ROUTES)?;
     let outcome = runtime.block_on(run(state, tls, &lines));

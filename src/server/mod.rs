@@ -42,6 +42,7 @@ mod request;
 mod responses;
 mod resume;
 mod routes;
+mod runtime;
 mod schemas;
 mod slots;
 mod state;

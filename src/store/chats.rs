@@ -242,10 +242,15 @@ impl Chats {
         }
     }
 
-    /// The files, the oldest first.
+    /// The files, the oldest first. Others that lie there are not touched.
     fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+        let is_moment = |path: &PathBuf| {
+            let name = path.file_stem().unwrap_or_default().as_encoded_bytes();
+            name.iter().all(|byte| byte.is_ascii_digit() || b"-TZ".contains(byte))
+        };
+        let is_chat = |path: &PathBuf| path.extension().is_some_and(|end| end == "json") && is_moment(path);
+        let mut files: Vec<_> = entries.filter(is_chat).collect();
         files.sort();
         files
     }

@@ -1,6 +1,8 @@
 //! The directory of models, and what lies in it.
 
+use super::disk;
 use super::manifest::Manifest;
+use crate::error::FileAction;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,24 @@ impl Store {
     /// Where unfinished downloads lie.
     pub fn partial_dir(&self) -> PathBuf {
         self.home.join("partial")
+    }
+
+    /// The same, made where it is missing.
+    ///
+    /// # Errors
+    /// A link in its place: what it leads to is not the store's to clear away.
+    pub(super) fn own_partial_dir(&self) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.home).map_err(|e| Error::io(&self.home, FileAction::Create, e))?;
+        let dir = self.partial_dir();
+        disk::own_folder(&dir)?;
+        Ok(dir)
+    }
+
+    /// What lies there; nothing where it is no folder of the store's own.
+    pub(super) fn in_partial_dir(&self) -> impl Iterator<Item = std::fs::DirEntry> {
+        let dir = self.partial_dir();
+        let own = std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_dir());
+        own.then(|| std::fs::read_dir(dir).ok()).flatten().into_iter().flatten().flatten()
     }
 }
 

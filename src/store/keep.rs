@@ -174,15 +174,19 @@ impl Store {
     /// When there is neither, or when another process is fetching it.
     pub fn remove(&self, name: &str) -> Result<Partial> {
         if let Some(entry) = self.find(name)? {
+            if !Manifest::is_in(&entry.dir)
+                && std::fs::read_dir(&entry.dir).is_ok_and(|mut inside| inside.next().is_some())
+            {
+                return Err(staging::not_ours(&entry.dir));
+            }
             drop(self.sweep());
             let there = |file: &StoredFile| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
             let own = |file: &StoredFile| if file.link.is_none() { there(file) } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
             // Out of sight in one step, so that an interruption leaves no half of a model under its name.
             let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
-            std::fs::create_dir_all(self.partial_dir()).map_err(stays)?;
-            let away = tempfile::Builder::new().prefix(".removing-").tempdir_in(self.partial_dir()).map_err(stays)?;
-            std::fs::rename(&entry.dir, away.path().join("model")).map_err(stays)?;
+            let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(self.own_partial_dir()?).map_err(stays)?;
+            std::fs::rename(&entry.dir, away.path().join(REMOVED)).map_err(stays)?;
             away.close().map_err(|e| Error::io(&entry.dir, FileAction::Remove, e))?;
             return Ok(Partial { name: entry.name, bytes, order: None });
         }
@@ -198,12 +202,13 @@ impl Store {
     /// Removes what a process left that was killed while it removed, imported or rearranged a model, and tells of which names.
     pub fn sweep(&self) -> Vec<String> {
         let mut swept = Vec::new();
-        let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
-        for entry in entries {
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".removing-") {
-                drop(disk::remove(&entry.path()));
-            } else if let Some(name) = name.to_str().filter(|_| !staging::can_be_continued(&entry.path()))
+        for entry in self.in_partial_dir() {
+            let (name, dir) = (entry.file_name(), entry.path());
+            if name.as_encoded_bytes().starts_with(REMOVING.as_bytes()) {
+                if holds_removed(&dir) {
+                    drop(disk::remove(&dir));
+                }
+            } else if let Some(name) = name.to_str().filter(|_| staging::is_own(&dir) && !staging::can_be_continued(&dir))
                 // Locked where another process is at it, which is then left alone.
                 && Staging::fresh(self, name).is_ok()
             {
@@ -223,12 +228,12 @@ impl Store {
     /// What imports and arrangements left that were killed, by name: nothing goes on with it, and the next of the same name
     /// clears it away.
     pub fn leftovers(&self) -> Vec<Partial> {
-        self.under_way(|dir| !staging::can_be_continued(dir) && staging::is_abandoned(dir))
+        self.under_way(|dir| staging::is_own(dir) && !staging::can_be_continued(dir) && staging::is_abandoned(dir))
     }
 
     fn under_way(&self, counts: impl Fn(&Path) -> bool) -> Vec<Partial> {
-        let entries = std::fs::read_dir(self.partial_dir()).into_iter().flatten().flatten();
-        let mut partials: Vec<Partial> = entries
+        let mut partials: Vec<Partial> = self
+            .in_partial_dir()
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
             .filter(|(name, dir)| name::check(name).is_ok() && counts(dir))
@@ -237,6 +242,16 @@ impl Store {
         partials.sort_by(|a, b| a.name.cmp(&b.name));
         partials
     }
+}
+
+/// How the folder begins in which a model is while it is removed, and the model's name there.
+const REMOVING: &str = ".removing-";
+const REMOVED: &str = "model";
+
+/// Whether a folder holds what [`Store::remove`] puts there, and nothing else.
+fn holds_removed(dir: &Path) -> bool {
+    let is_folder = std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
+    is_folder && std::fs::read_dir(dir).is_ok_and(|inside| inside.flatten().all(|entry| entry.file_name() == REMOVED))
 }
 
 /// Compares the files in `dir` with their record, and completes it.

@@ -71,6 +71,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Whether there is a record in `dir`, whatever it says.
+    pub(super) fn is_in(dir: &Path) -> bool {
+        std::fs::symlink_metadata(dir.join(MANIFEST_FILE)).is_ok()
+    }
+
     /// Writes the record into `dir`: complete or not at all.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(MANIFEST_FILE);

@@ -56,9 +56,10 @@ impl Staging {
     /// Opens (and creates) the staging directory of `name`; what an earlier try left there stays.
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         name::check(name)?;
-        let partial = store.partial_dir();
-        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, FileAction::Create, e))?;
-        let dir = partial.join(name);
+        let dir = store.own_partial_dir()?.join(name);
+        if dir.is_dir() && !is_own(&dir) && entries(&dir).next().is_some() {
+            return Err(not_ours(&dir));
+        }
         let lock = lock(&dir, name)?;
         let target = store.models_dir().join(name);
         let staging = Self { name: name.to_owned(), dir, target, throw_away: false, _lock: lock };
@@ -132,6 +133,9 @@ impl Staging {
             return Err(Error::failed(&self.name, "a model of this name is already there")
                 .hint(format!("remove it first: tokki rm {}", self.name)));
         }
+        if there && !Manifest::is_in(&self.target) && entries(&self.target).next().is_some() {
+            return Err(not_ours(&self.target));
+        }
         if there {
             let old = self.dir.join("replaced");
             disk::remove(&old)?;
@@ -174,6 +178,21 @@ fn lock(dir: &Path, name: &str) -> Result<File> {
             Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, FileAction::Lock, e)),
         }
     }
+}
+
+/// Whether a folder holds what [`Staging::open`] puts there: others' folders are not touched, whatever they are called.
+pub(super) fn is_own(dir: &Path) -> bool {
+    let is = |name: &str, kind: fn(&std::fs::Metadata) -> bool| {
+        std::fs::symlink_metadata(dir.join(name)).is_ok_and(|meta| kind(&meta))
+    };
+    // Killed in between, it has the lock alone.
+    is("lock", std::fs::Metadata::is_file) && (is("ready", std::fs::Metadata::is_dir) || entries(dir).count() == 1)
+}
+
+/// That a folder stands where one of the store's own would be.
+pub(super) fn not_ours(dir: &Path) -> Error {
+    Error::input(dir.display().to_string(), "a folder of the store", "one with other files in it")
+        .hint("move it out of the store")
 }
 
 /// Whether no process works in this folder.

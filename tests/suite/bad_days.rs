@@ -102,6 +102,47 @@ fn a_limit_of_memory_is_a_sentence_and_no_damage() {
     assert_eq!(told(&home.run(&["run", "m", "hi", "--max-tokens", "1"])).0, Some(0));
 }
 
+/// Limits of files, of their sizes, of threads and of what is written to: a sentence, and neither a panic nor a signal. (`ulimit -u`
+/// counts nothing for root.)
+#[test]
+fn every_limit_is_a_sentence() {
+    let home = Home::new();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("in.jsonl"), "{\"custom_id\": \"a\", \"body\": {\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], \"max_tokens\": 2}}\n").unwrap();
+    let shell = home.command(&[]);
+    let run = |limit: &str, args: &str| {
+        let line = format!("ulimit -c 0; ulimit {limit}; exec timeout -s KILL 20 \"$0\" {args}");
+        let mut command = Command::new("sh");
+        command.env_clear().envs(shell.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command.args(["-c", &line]).arg(shell.get_program()).stdin(Stdio::null()).output().unwrap()
+    };
+    let model = model();
+    let batch = format!("batch --model {model} {} {}", at("in.jsonl"), at("out.jsonl"));
+    let session = format!("run {model} hi --max-tokens 2 --session {}", at("session"));
+    let copies =
+        [format!("import {model} --interleave --name m"), format!("logits {model} --tokens 1,2 -o {}", at("logits"))];
+    // A server or a batch of lines has more to open than one answer; the loader has some too.
+    let mut cases: Vec<(String, &str)> = Vec::new();
+    cases.extend((8..=14).flat_map(|n| [(format!("-n {n}"), batch.as_str())]));
+    cases.extend((8..=12).map(|n| (format!("-n {n}"), "serve NONE --port 0")));
+    cases.extend([&session, &copies[0], &copies[1], &batch].map(|args| ("-f 1".to_owned(), args.as_str())));
+    cases.extend(["list", "show MODEL", "import MODEL --name d"].map(|args| ("-d 8192".to_owned(), args)));
+    for (limit, args) in &cases {
+        let args = args.replace("NONE", &model).replace("MODEL", &model);
+        let done = run(limit, &args);
+        let said = String::from_utf8_lossy(&done.stderr);
+        let good = done.status.code() == Some(1)
+            || limit.starts_with("-n") && done.status.code() == Some(0)
+            || limit == "-d 8192" && done.status.code() == Some(2);
+        assert!(
+            good && !said.contains("panicked") && !said.contains("memory allocation"),
+            "{limit}: {args}: {:?} {said}",
+            done.status
+        );
+        drop(std::fs::remove_file(at("out.jsonl")));
+    }
+}
+
 /// A certificate that never ends.
 #[test]
 fn certificates_are_read_within_bounds() {
@@ -265,6 +306,48 @@ fn links_in_the_store_lead_nowhere() {
     let (code, _, err) = told(&home.run(&["import", file.to_str().unwrap()]));
     assert!(code == Some(2) && err.contains("a link"), "{err}");
     assert!(precious.join("thesis.txt").exists() && precious.join("ready/data").exists());
+}
+
+/// What the store did not put there it neither clears away nor replaces.
+#[test]
+fn what_others_put_into_the_store_stays() {
+    let photos = |folder: PathBuf| {
+        std::fs::create_dir_all(folder.join("deep")).unwrap();
+        std::fs::write(folder.join("a.jpg"), "a").unwrap();
+        std::fs::write(folder.join("deep/b.jpg"), "b").unwrap();
+        folder
+    };
+    let home = Home::new();
+    let victim = photos(home.path().join("victim/photos"));
+    photos(home.path().join("partial/photos"));
+    let stored = photos(home.path().join("models/photos"));
+    photos(home.path().join("partial/.removing-me"));
+    let chats = photos(home.path().join("chats"));
+    std::fs::write(chats.join("mine.json"), "{}").unwrap();
+    let model = model();
+    let everything: &[(&[&str], i32)] = &[
+        (&["rm", "nothing", "--yes"], 2),
+        (&["import", &model, "--name", "q"], 0),
+        (&["import", &model, "--name", "photos"], 2),
+        (&["rm", "photos", "--yes"], 2),
+        (&["rm", "q", "--yes"], 0),
+        (&["history", "--clear", "--yes"], 0),
+    ];
+    for (args, wanted) in everything {
+        let (code, _, err) = told(&home.run(args));
+        assert_eq!(code, Some(*wanted), "{args:?}: {err}");
+    }
+    assert!(chats.join("mine.json").exists(), "a file that is no chat");
+    std::fs::rename(home.path().join("partial"), home.path().join("before")).unwrap();
+    std::os::unix::fs::symlink(home.path().join("victim"), home.path().join("partial")).unwrap();
+    for args in [&["rm", "nothing", "--yes"][..], &["import", &model, "--name", "r"], &["list"], &["doctor"]] {
+        let (code, out, err) = told(&home.run(args));
+        assert!(args[0] != "import" || code == Some(2) && err.contains("a link"), "{args:?}: {code:?} {out}{err}");
+    }
+    let before = home.path().join("before");
+    for folder in [victim, before.join("photos"), before.join(".removing-me"), stored] {
+        assert!(folder.join("a.jpg").exists() && folder.join("deep/b.jpg").exists(), "{}", folder.display());
+    }
 }
 
 #[test]

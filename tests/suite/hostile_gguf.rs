@@ -316,7 +316,7 @@ fn dimensions_that_no_machine_holds() {
     ];
     let gguf = open(&writer("llama", &largest).bytes()).unwrap();
     assert!(arch::spec(&gguf).is_ok());
-    let found = Description::of(&gguf);
+    let found = Description::of(&gguf).unwrap();
     assert!(!found.runnable && found.memory.iter().any(|row| row.cache_bytes == u64::MAX), "{:?}", found.memory);
 }
 
@@ -379,7 +379,7 @@ fn random_damage_never_panics() {
             Ok(gguf) => {
                 opened += 1;
                 std::hint::black_box(use_all(&gguf));
-                std::hint::black_box(Description::of(&gguf));
+                std::hint::black_box(Description::of(&gguf).unwrap());
                 match arch::spec(&gguf) {
                     Ok(_) => specified += 1,
                     Err(error) => assert_eq!(error.exit_code(), 2),

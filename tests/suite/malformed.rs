@@ -134,7 +134,7 @@ fn weights(name: &str, shape: &[u64]) -> Vec<f32> {
 /// Opens, describes, binds and runs: what a command does with a file.
 fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
     let gguf = Gguf::from_bytes(Path::new("malformed.gguf"), bytes)?;
-    let described = Description::of(&gguf);
+    let described = Description::of(&gguf).unwrap();
     let model = Arc::new(Model::from_gguf(gguf)?);
     let options = Options { context: 64, kv: KvKind::F32, batch: 8, read_ahead: 0, expand_latents: false };
     let tokens = [1, 2, 3].map(|token| token.min(model.spec.vocab as u32 - 1));

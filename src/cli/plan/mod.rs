@@ -186,7 +186,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     };
     let problem = match &subject {
         Subject::File(path) => Standings::of(Store::of(&settings).ok().as_ref()).problem_of(path),
-        Subject::Remote(_) => standing::problem(&Description::of(&compute.model.gguf)),
+        Subject::Remote(_) => standing::problem(&Description::of(&compute.model.gguf)?),
         // Outlines of published models have no words.
         Subject::Shape(_) => None,
     };

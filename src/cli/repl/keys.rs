@@ -20,8 +20,9 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let Some(keyboard) = Keyboard::open() else { return Self { stop, thread: None } };
         let (stopped, end_thought) = (Arc::clone(&stop), Arc::clone(end_thought));
-        let thread = std::thread::spawn(move || keys(&keyboard, &stopped, &end_thought));
-        Self { stop, thread: Some(thread) }
+        // Where there are no threads, keys that are pressed meanwhile are read by the next prompt.
+        let thread = std::thread::Builder::new().spawn(move || keys(&keyboard, &stopped, &end_thought));
+        Self { stop, thread: thread.ok() }
     }
 
     /// Stops watching and returns what was typed, after what was `begun` before.

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::engine::session_file::SessionFile;
 use crate::engine::{Conversation, FinishReason, GenerateOptions, Turn};
 use crate::store::chats;
-use crate::{Error, ErrorKind, Result, interrupt};
+use crate::{Error, ErrorKind, Result, describe, interrupt};
 use chat::{Chat, Deed, Next};
 pub(super) use chat::{ChatPlace, Start};
 use editor::{Editor, LineInput};
@@ -105,12 +105,11 @@ fn answers_aside() -> Result<Sink> {
 impl Chat {
     fn greet(&self) {
         let gguf = &self.conversation.session().model().gguf;
-        let description = crate::describe::Description::of(gguf);
         let context = self.conversation.session().options().context;
         output::say(&format!(
             "{} ({}), context {context} tokens. /help shows what there is; Ctrl-D leaves.",
-            crate::text::line(&description.name),
-            description.quantization
+            crate::text::line(&describe::name(gguf)),
+            describe::quantization(gguf)
         ));
         // A question that was never answered is at the prompt.
         let messages = self.conversation.messages();

@@ -93,12 +93,14 @@ impl Hangup {
         let terminal =
             tcgetattr(stdin).ok().and_then(|state| Some((rustix::io::fcntl_dupfd_cloexec(stdin, 3).ok()?, state)));
         if let Ok(mut signals) = Signals::new([SIGHUP, SIGTERM]) {
-            std::thread::spawn(move || {
+            let watch = std::thread::Builder::new().spawn(move || {
                 for signal in signals.forever() {
                     asked(signal);
                     end_input();
                 }
             });
+            // Without it the hangup is an end of input all the same.
+            drop(watch);
         }
         Self { terminal }
     }

@@ -1,6 +1,7 @@
 //! One HTTP GET, done carefully: short connect timeouts, the user's proxy and certificates, redirects followed by hand
 //! so that the hub's token goes to the hub alone and nothing falls back from https to http.
 
+use crate::platform::process;
 use crate::store::progress::StopFlag;
 use crate::{Error, ErrorKind, text};
 use std::io::Read;
@@ -174,6 +175,8 @@ impl Net {
         for _ in 0..=MAX_REDIRECTS {
             let host = shown(&url);
             let proxy = proxy_for(&url, &|name| std::env::var(name).ok());
+            // Names are looked up on a thread of their own, which the library takes for granted.
+            process::spare(1, 2).map_err(|why| HttpFault::lasting(&host, why.to_string()))?;
             let response = self.send(&url, range, proxy.as_ref());
             let response = response.map_err(|e| transport_fault(&host, proxy.as_ref(), &e))?;
             let (parts, body) = response.into_parts();
