@@ -61,7 +61,7 @@ fn options() -> Options {
 /// Opens, describes, binds, and runs what is small.
 fn opened(bytes: &[u8]) {
     let Ok(gguf) = Gguf::from_bytes(Path::new("fuzz.gguf"), bytes) else { return };
-    let described = Description::of(&gguf);
+    let described = Description::of(&gguf).expect("no shortage");
     drop(Tokenizer::from_gguf(&gguf));
     let Ok(model) = Model::from_gguf(gguf) else { return };
     assert!(
