@@ -89,7 +89,7 @@ def imports(cwd, kills):
     command = ["import", MODEL, "--name", "m"]
     code, seconds = took(command, cwd)
     for _ in range(kills):
-        run(["rm", "m", "--yes"], cwd)
+        run(["rm", "m"], cwd)
         run(["rm", "m"], cwd)
         run(command, cwd, kill_after=random.uniform(0.002, 1.2 * seconds))
         listed, _ = run(["verify", "m"], cwd)

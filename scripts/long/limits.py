@@ -90,7 +90,7 @@ with tempfile.TemporaryDirectory() as folder:
             if not ended or len(said) > 4096 or "panicked" in said or "memory allocation" in said:
                 faults += 1
                 print(f"{name}, {NAMES[kind]} {limit}: exit {code}: {said[-160:]!r}", file=sys.stderr)
-            run(["rm", "i", "--yes"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
+            run(["rm", "i"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
         code, said = run(["run", "m", "hi", "--max-tokens", "1"], cwd, resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)
         listed = subprocess.run([TOKKI, "list"], cwd=cwd, capture_output=True, text=True, env={**os.environ, "HOME": str(cwd), "TOKKI_HOME": str(cwd / "store")})
         if code != 0 or "cannot" in listed.stdout + listed.stderr:

@@ -10,7 +10,7 @@ const WORKERS: usize = 2;
 /// One that prepares requests, and the log's.
 const OTHERS: usize = 2;
 /// What the runtime opens for itself, and a few connections.
-const FILES: usize = 16;
+const RUNTIME_FILES: usize = 16;
 /// How long a thread that prepares requests stays without work. The runtime gets on without new ones as long as it has one.
 const STAY: Duration = Duration::from_secs(86_400);
 
@@ -19,7 +19,7 @@ const STAY: Duration = Duration::from_secs(86_400);
 pub(super) fn start(what: &str) -> Result<Runtime> {
     let failed = |why: std::io::Error| Error::failed(what, why.to_string());
     // The runtime ends the process, or waits for ever, where it cannot have them.
-    process::spare(WORKERS + OTHERS, FILES)?;
+    process::spare(WORKERS + OTHERS, RUNTIME_FILES)?;
     let mut threads = Builder::new_multi_thread();
     let runtime = threads.worker_threads(WORKERS).thread_keep_alive(STAY).enable_all().build().map_err(failed)?;
     drop(runtime.spawn_blocking(|| ()));

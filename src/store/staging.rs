@@ -57,7 +57,8 @@ impl Staging {
     pub fn open(store: &Store, name: &str) -> Result<Self> {
         name::check(name)?;
         let dir = store.own_partial_dir()?.join(name);
-        if dir.is_dir() && !is_own(&dir) && entries(&dir).next().is_some() {
+        let is_folder = std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_dir());
+        if is_folder && !is_own(&dir) && entries(&dir).next().is_some() {
             return Err(not_ours(&dir));
         }
         let lock = lock(&dir, name)?;
@@ -185,8 +186,9 @@ pub(super) fn is_own(dir: &Path) -> bool {
     let is = |name: &str, kind: fn(&std::fs::Metadata) -> bool| {
         std::fs::symlink_metadata(dir.join(name)).is_ok_and(|meta| kind(&meta))
     };
+    let whole = is("ready", std::fs::Metadata::is_dir) || can_be_continued(dir);
     // Killed in between, it has the lock alone.
-    is("lock", std::fs::Metadata::is_file) && (is("ready", std::fs::Metadata::is_dir) || entries(dir).count() == 1)
+    is("lock", std::fs::Metadata::is_file) && (whole || entries(dir).count() == 1)
 }
 
 /// That a folder stands where one of the store's own would be.

@@ -96,7 +96,7 @@ fn a_limit_of_memory_is_a_sentence_and_no_damage() {
                 done.status
             );
         }
-        drop(home.run(&["rm", "i", "--yes"]));
+        drop(home.run(&["rm", "i"]));
     }
     assert_eq!(told(&home.run(&["verify", "m"])).0, Some(0));
     assert_eq!(told(&home.run(&["run", "m", "hi", "--max-tokens", "1"])).0, Some(0));
@@ -326,11 +326,11 @@ fn what_others_put_into_the_store_stays() {
     std::fs::write(chats.join("mine.json"), "{}").unwrap();
     let model = model();
     let everything: &[(&[&str], i32)] = &[
-        (&["rm", "nothing", "--yes"], 2),
+        (&["rm", "nothing"], 2),
         (&["import", &model, "--name", "q"], 0),
         (&["import", &model, "--name", "photos"], 2),
-        (&["rm", "photos", "--yes"], 2),
-        (&["rm", "q", "--yes"], 0),
+        (&["rm", "photos"], 2),
+        (&["rm", "q"], 0),
         (&["history", "--clear", "--yes"], 0),
     ];
     for (args, wanted) in everything {
@@ -340,7 +340,7 @@ fn what_others_put_into_the_store_stays() {
     assert!(chats.join("mine.json").exists(), "a file that is no chat");
     std::fs::rename(home.path().join("partial"), home.path().join("before")).unwrap();
     std::os::unix::fs::symlink(home.path().join("victim"), home.path().join("partial")).unwrap();
-    for args in [&["rm", "nothing", "--yes"][..], &["import", &model, "--name", "r"], &["list"], &["doctor"]] {
+    for args in [&["rm", "nothing"][..], &["import", &model, "--name", "r"], &["list"], &["doctor"]] {
         let (code, out, err) = told(&home.run(args));
         assert!(args[0] != "import" || code == Some(2) && err.contains("a link"), "{args:?}: {code:?} {out}{err}");
     }
