@@ -90,7 +90,6 @@ def imports(cwd, kills):
     code, seconds = took(command, cwd)
     for _ in range(kills):
         run(["rm", "m"], cwd)
-        run(["rm", "m"], cwd)
         run(command, cwd, kill_after=random.uniform(0.002, 1.2 * seconds))
         listed, _ = run(["verify", "m"], cwd)
         again, _ = run(command, cwd)
