@@ -89,6 +89,20 @@ pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
     builder.create(dir)
 }
 
+/// How many names a file has; one where the system does not tell.
+#[cfg(feature = "pull")]
+pub(crate) fn names(meta: &std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::MetadataExt::nlink(meta)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        1
+    }
+}
+
 /// Whether two paths name one file, or would: links are followed, and a file that is not there yet is known by its folder.
 pub(crate) fn is_one_place(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {

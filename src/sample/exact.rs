@@ -10,6 +10,7 @@ use super::refusal::refuse;
 use super::schema;
 use crate::Result;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// Words on the way down that say nothing of a value.
@@ -17,6 +18,8 @@ const SILENT: [&str; 9] =
     ["title", "description", "default", "examples", "$comment", "$schema", "$id", "$defs", "definitions"];
 /// Longest way down through references.
 const MAX_CONSTANT_DEPTH: usize = 32;
+/// Most parts that are written: each is looked through, with all that it refers to.
+const MAX_PARTS: usize = 256;
 /// Between two members.
 const COMMA: &str = "/, ?/";
 
@@ -25,27 +28,37 @@ const COMMA: &str = "/, ?/";
 /// # Errors
 /// What cannot be kept to, by name.
 pub(super) fn lark(root: &Value, lenient: bool) -> Result<Option<String>> {
-    if !holds(root, root, MAX_CONSTANT_DEPTH) {
+    if !holds(root, root) {
         return Ok(None);
     }
-    let mut writer = Writer { root, lenient, rules: String::new(), count: 0 };
+    let mut writer = Writer { root, lenient, rules: String::new(), count: 0, parts: 0 };
     let start = writer.rule(root, MAX_CONSTANT_DEPTH)?;
     Ok(Some(format!("start: {start}\n{}", writer.rules)))
 }
 
-/// Whether a constant under `schema` holds a number that floats do not hold.
-fn holds(root: &Value, schema: &Value, depth: usize) -> bool {
-    let Some(below) = depth.checked_sub(1) else { return false };
-    match schema {
-        Value::Object(map) => map.iter().any(|(word, value)| match word.as_str() {
-            "const" | "enum" => schema::beyond(value).is_some(),
-            "default" | "examples" | "$defs" | "definitions" => false,
-            "$ref" => value.as_str().and_then(|to| pointer::find(root, to)).is_some_and(|to| holds(root, to, below)),
-            _ => holds(root, value, below),
-        }),
-        Value::Array(items) => items.iter().any(|item| holds(root, item, below)),
-        _ => false,
+/// Whether a constant under `schema` holds a number that floats do not hold. What is referred to is looked at once.
+fn holds<'s>(root: &'s Value, schema: &'s Value) -> bool {
+    let (mut left, mut seen) = (vec![schema], HashSet::new());
+    while let Some(schema) = left.pop() {
+        match schema {
+            Value::Object(map) => {
+                for (word, value) in map {
+                    match word.as_str() {
+                        "const" | "enum" if schema::beyond(value).is_some() => return true,
+                        "const" | "enum" | "default" | "examples" | "$defs" | "definitions" => {}
+                        "$ref" => {
+                            let target = value.as_str().and_then(|to| pointer::find(root, to));
+                            left.extend(target.filter(|to| seen.insert(std::ptr::from_ref::<Value>(to))));
+                        }
+                        _ => left.push(value),
+                    }
+                }
+            }
+            Value::Array(items) => left.extend(items),
+            _ => {}
+        }
     }
+    false
 }
 
 struct Writer<'s> {
@@ -53,16 +66,25 @@ struct Writer<'s> {
     lenient: bool,
     rules: String,
     count: usize,
+    /// Parts that were written.
+    parts: usize,
 }
 
 impl Writer<'_> {
     /// What stands for `schema` in a rule.
     fn rule(&mut self, schema: &Value, depth: usize) -> Result<String> {
+        self.parts += 1;
+        if self.parts > MAX_PARTS {
+            return refuse(
+                "a schema that is written out in time",
+                format!("more than {MAX_PARTS} parts around large whole numbers"),
+            );
+        }
         let Some(below) = depth.checked_sub(1) else {
             return refuse("a schema that ends", "a `$ref` that leads to itself around a large whole number");
         };
         let Value::Object(map) = schema else { return self.plain(schema) };
-        if !holds(self.root, schema, MAX_CONSTANT_DEPTH) {
+        if !holds(self.root, schema) {
             return self.plain(schema);
         }
         let allow = |words: &[&str]| {
@@ -107,7 +129,7 @@ impl Writer<'_> {
         };
         for word in ["$defs", "definitions"] {
             let Some(Value::Object(all)) = self.root.get(word) else { continue };
-            let exact = all.iter().filter(|(_, value)| !holds(self.root, value, MAX_CONSTANT_DEPTH));
+            let exact = all.iter().filter(|(_, value)| !holds(self.root, value));
             part.insert(word.into(), exact.map(|(name, value)| (name.clone(), value.clone())).collect());
         }
         Ok(format!("%json {}", schema::prepare(&Value::Object(part), self.lenient)?))
@@ -181,4 +203,36 @@ fn constants(values: &[Value], kind: Option<&Value>) -> Result<String> {
 /// A text as Lark has it.
 fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// Definitions each of which is used by six properties of the one before.
+    fn fan(last: Value) -> Value {
+        let mut definitions = Map::from_iter([("a30".to_owned(), last)]);
+        for at in 0..30 {
+            let next = json!({ "$ref": format!("#/$defs/a{}", at + 1) });
+            let properties: Map<String, Value> = (0..6).map(|name| (format!("x{name}"), next.clone())).collect();
+            definitions.insert(format!("a{at}"), json!({ "type": "object", "properties": properties }));
+        }
+        json!({ "$ref": "#/$defs/a0", "$defs": definitions })
+    }
+
+    #[test]
+    fn what_is_referred_to_often_is_looked_at_once() {
+        let begin = std::time::Instant::now();
+        assert_eq!(lark(&fan(json!({ "type": "null" })), false).unwrap(), None);
+        let options: Vec<Value> = (0..40)
+            .map(|most| json!({ "type": "array", "items": { "$ref": "#/$defs/a" }, "maxItems": most }))
+            .collect();
+        let any = json!({ "$ref": "#/$defs/a", "$defs": { "a": { "anyOf": options } } });
+        assert_eq!(lark(&any, false).unwrap(), None);
+        let large = lark(&fan(json!({ "const": 9_007_199_254_740_993_u64 })), false);
+        assert!(large.is_err_and(|why| why.to_string().contains("written out")));
+        // Many times what it takes.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
 }

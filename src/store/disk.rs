@@ -10,8 +10,8 @@ use std::path::Path;
 /// Kept free beside what a download needs, for everything else that writes.
 const MARGIN: u64 = 64 << 20;
 
-/// Opens a file of the store's own for reading and writing, and creates it if it isn't there. A link in its place is
-/// refused: what it leads to is not the store's to change.
+/// Opens a file of the store's own for reading and writing, and creates it if it isn't there. A link in its place, or
+/// another name of the same file, is refused: what it leads to is not the store's to change.
 pub(super) fn open_own(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -20,8 +20,15 @@ pub(super) fn open_own(path: &Path) -> Result<File> {
         Ok(meta) if !meta.is_file() => not_own(path, "a file", meta.file_type()),
         _ => Error::io(path, FileAction::Create, e),
     })?;
-    let kind = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?.file_type();
-    if kind.is_file() { Ok(file) } else { Err(not_own(path, "a file", kind)) }
+    let meta = file.metadata().map_err(|e| Error::io(path, FileAction::Read, e))?;
+    if !meta.is_file() {
+        return Err(not_own(path, "a file", meta.file_type()));
+    }
+    if files::names(&meta) > 1 {
+        return Err(Error::input(path.display().to_string(), "a file of the store", "one that has another name too")
+            .hint("move it out of the store"));
+    }
+    Ok(file)
 }
 
 /// Creates a folder of the store's own below one that is there. A link in its place is refused.
@@ -108,6 +115,8 @@ mod tests {
         remove(&at("file")).unwrap();
         assert_eq!(std::fs::read(at("precious/thesis")).unwrap(), b"all of it");
         open_own(&at("file")).unwrap();
+        std::fs::hard_link(at("precious/thesis"), at("hard")).unwrap();
+        assert!(open_own(&at("hard")).unwrap_err().to_string().contains("another name"));
         own_folder(&at("folder")).and_then(|()| own_folder(&at("folder"))).unwrap();
     }
 
