@@ -265,6 +265,9 @@ pub(crate) trait Format256: Format {
     /// Whether unpacking is so long (lists, ternary digits) that a panel costs little beside it: such formats have no kernels of
     /// their own for few columns.
     const BY_PANELS: bool = false;
+    /// Whether products with many columns are made by tiles, where there is a unit of them: quants times scales of groups are
+    /// 16-bit integers, and the groups are those of the minima.
+    const BY_TILES: bool = false;
 
     /// The specification of the format.
     fn unpack(block: &Self::Block) -> Quants256;

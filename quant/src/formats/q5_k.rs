@@ -23,6 +23,7 @@ impl Format256 for Q5K {
     const HELD: Held = Held::Unsigned { max: 31, offset: 0 };
     const GROUPS_OF_16: bool = false;
     const MIN: bool = true;
+    const BY_TILES: bool = true;
 
     fn unpack(block: &[u8; 176]) -> Quants256 {
         let (scales, mins) = scales_and_mins(&block[4..16]);

@@ -21,6 +21,7 @@ layout!(Q6K: 256 weights in 210 bytes: Field::words(52), Field::F16);
 impl Format256 for Q6K {
     const HELD: Held = Held::Unsigned { max: 63, offset: 32 };
     const GROUPS_OF_16: bool = true;
+    const BY_TILES: bool = true;
     fn unpack(block: &[u8; 210]) -> Quants256 {
         Quants256 {
             d: f16_at(block, 208),

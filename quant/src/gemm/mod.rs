@@ -5,8 +5,12 @@
 //! column exactly what [`crate::dot`] defines, whatever the shape of the tile.
 
 mod panel;
+mod results;
 #[cfg(test)]
 mod tests;
+mod tiles;
+#[cfg(test)]
+mod tiles_tests;
 mod x_tile;
 
 use std::cell::RefCell;
@@ -15,7 +19,7 @@ use std::ops::Range;
 
 use crate::activation::{Activations, Bytes32};
 use crate::formats::{Format32, Format256};
-use crate::isa::dispatch::{portable, with_vectors};
+use crate::isa::dispatch::{portable, with_tiles, with_vectors};
 use crate::isa::simd::{Dots, Kernel, MAX_ROWS, Simd, Task, Words};
 use crate::isa::{Isa, caches};
 use crate::layout::{Layout, Plain};
@@ -23,6 +27,8 @@ use crate::matrix::Matrix;
 use crate::product::Product;
 use crate::share::Tile;
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
+use results::write_rows;
+use tiles::{ByTiles, MIN_TILED_COLUMNS};
 use x_tile::{MAX_COLUMNS, SLICE, XTile};
 
 /// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
@@ -36,7 +42,14 @@ pub(crate) fn gemm_32<L: Layout, F: Format32>(isa: Isa, product: Product<'_, '_>
 }
 
 /// The product with a matrix of a format of super-blocks, in the layout `L`. Returns whether it's been done: not without vectors.
-pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, product: Product<'_, '_>) -> bool {
+pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, mut product: Product<'_, '_>) -> bool {
+    // Asked as a constant of its own: other formats are not compiled for tiles.
+    if const { F::BY_TILES } && product.cols.len() >= MIN_TILED_COLUMNS && product.m.cols() > 0 {
+        match with_tiles(isa, ByTiles(product, PhantomData::<(L, F)>)) {
+            Ok(()) => return true,
+            Err(ByTiles(given_back, _)) => product = given_back,
+        }
+    }
     with_vectors(isa, Gemm(product, PhantomData::<(L, Of256<F>)>)).is_ok()
 }
 
@@ -268,14 +281,7 @@ impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
             for r in 0..2 {
                 let mut words = [0; MAX_ROWS];
                 s.store_u32(K::total(s, group[r * n + c], group[(2 + r) * n + c]), &mut words);
-                let (results, at) = (words.map(f32::from_bits), (2 * g + r) * S::N);
-                let (from, to) = (at.max(skip), (at + S::N).min(skip + out.len()));
-                if to == from + S::N {
-                    // A length that the compiler knows: a vector, rather than a call.
-                    out[from - skip..][..S::N].copy_from_slice(&results[..S::N]);
-                } else if from < to {
-                    out[from - skip..to - skip].copy_from_slice(&results[from - at..to - at]);
-                }
+                write_rows(&words.map(f32::from_bits), S::N, (2 * g + r) * S::N, skip, out);
             }
         }
     }

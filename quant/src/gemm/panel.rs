@@ -447,7 +447,7 @@ fn write_start<S: Words>(s: S, layout: Record, start: S::V, (r, record): (usize,
 
 /// Quants as panels hold them: signed, or unsigned without an offset.
 #[inline(always)]
-fn plainly<S: Words>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
+pub(super) fn plainly<S: Words>(s: S, held: Held, q: [S::V; 8]) -> [S::V; 8] {
     if held.offset() == 0 {
         return q;
     }

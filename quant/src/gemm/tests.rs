@@ -11,7 +11,7 @@ use crate::testing::{
 };
 
 /// The definition, a few columns at a time: too few for panels.
-fn definition(m: &Matrix<'_>, x: &Activations) -> Vec<f32> {
+pub(super) fn definition(m: &Matrix<'_>, x: &Activations) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.n() * m.rows()];
     let columns: Vec<u32> = (0..x.n() as u32).collect();
     for (cols, out) in columns.chunks(8).zip(out.chunks_mut(8 * m.rows())) {

@@ -35,7 +35,7 @@ fn asked(level: u32) -> Option<usize> {
 
 /// What the CPU tells of itself under a leaf and its sub-leaf.
 #[cfg(target_arch = "x86_64")]
-fn cpuid(leaf: u32, sub_leaf: u32) -> std::arch::x86_64::CpuidResult {
+pub(super) fn cpuid(leaf: u32, sub_leaf: u32) -> std::arch::x86_64::CpuidResult {
     // SAFETY: every x86-64 CPU has the instruction, and it only reads.
     #[allow(unused_unsafe, reason = "newer compilers call it safe, older ones do not")]
     unsafe {

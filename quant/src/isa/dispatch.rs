@@ -1,7 +1,7 @@
 //! The one way from an [`Isa`] to the token that proves it.
 
 use super::levels::Isa;
-pub(crate) use super::levels::with_vectors;
+pub(crate) use super::levels::{with_tiles, with_vectors};
 use super::scalar::Scalar;
 use super::simd::{Kernel, Simd};
 
@@ -38,4 +38,13 @@ impl<K: Kernel> Kernel for Whole<K> {
     fn run<S: Simd>(self, s: S) -> K::Out {
         s.vectorize(self.0)
     }
+}
+
+/// Runs `kernel` with emulated tiles and the vectors that a unit of tiles stands beside, where this CPU has those.
+#[cfg(test)]
+pub(crate) fn with_emulated_tiles<K: super::tiles::TileKernel>(kernel: K) -> Option<K::Out> {
+    #[cfg(target_arch = "x86_64")]
+    return super::x86::with_emulated_tiles(kernel);
+    #[cfg(not(target_arch = "x86_64"))]
+    return Some(kernel).and(None);
 }

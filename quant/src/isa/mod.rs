@@ -14,6 +14,7 @@ mod levels;
 mod safe;
 mod scalar;
 pub(crate) mod simd;
+pub(crate) mod tiles;
 pub(crate) mod unroll;
 #[cfg(target_arch = "x86_64")]
 mod x86;

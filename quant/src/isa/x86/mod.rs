@@ -1,6 +1,7 @@
 //! Tokens of x86-64: 128-bit vectors ([`Sse41`]), 256-bit ones ([`Avx2`], with or without an instruction for dot products)
-//! and 512-bit ones ([`Avx512`]).
+//! and 512-bit ones ([`Avx512`]); and a unit of tiles beside the last ([`Amx`]).
 
+mod amx;
 mod avx2_dots;
 mod avx2_lanes;
 mod avx2_words;
@@ -12,6 +13,8 @@ mod sse41_dots;
 mod sse41_emulated;
 mod sse41_lanes;
 mod sse41_words;
+
+pub(super) use amx::Amx;
 
 use std::arch::is_x86_feature_detected as has;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -197,4 +200,11 @@ impl Simd for Avx512 {
     fn few(self) -> Self::Few {
         Avx2(())
     }
+}
+
+/// Runs `kernel` with emulated tiles beside 512-bit vectors, where this CPU has those.
+#[cfg(test)]
+pub(super) fn with_emulated_tiles<K: super::tiles::TileKernel>(kernel: K) -> Option<K::Out> {
+    use super::tiles::{EmulatedTiles, TileConfig};
+    Avx512::supported().then(|| kernel.run(Avx512(()), &mut EmulatedTiles::new(&TileConfig::WHOLE)))
 }
