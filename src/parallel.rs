@@ -92,11 +92,18 @@ impl Threads {
 /// # Errors
 /// When it names none that this CPU has.
 pub fn chosen_isa() -> Result<Isa> {
-    let Some(name) = std::env::var_os("TOKKI_ISA") else { return Ok(Isa::best()) };
-    let name = name.to_string_lossy();
-    Isa::by_name(&name).ok_or_else(|| {
+    std::env::var_os("TOKKI_ISA").map_or(Ok(Isa::best()), |name| named_isa(&name.to_string_lossy()))
+}
+
+/// The instruction set of that name.
+fn named_isa(name: &str) -> Result<Isa> {
+    Isa::by_name(name).ok_or_else(|| {
         let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-        Error::usage(format!("TOKKI_ISA={name} is no instruction set of this CPU. It has: {}.", names.join(", ")))
+        let why = match Isa::why_off(name) {
+            Some(why) => format!("cannot be used: {why}"),
+            None => "is no instruction set of this CPU".to_owned(),
+        };
+        Error::usage(format!("TOKKI_ISA={name} {why}. It has: {}.", names.join(", ")))
     })
 }
 
@@ -211,6 +218,18 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use tokki_quant::share::Chunks;
+
+    #[test]
+    fn an_instruction_set_that_is_not_there_is_named_with_the_reason() {
+        let told = |name| named_isa(name).map_or_else(|why| why.to_string(), |isa| isa.name().to_owned());
+        assert_eq!(told("scalar"), "scalar");
+        assert!(told("abacus").contains("is no instruction set of this CPU. It has: scalar"));
+        match (Isa::by_name("amx"), Isa::why_off("amx")) {
+            (None, Some(why)) => assert!(told("amx").contains(&format!("TOKKI_ISA=amx cannot be used: {why}. It has"))),
+            (None, None) => assert!(told("amx").contains("is no instruction set")),
+            (Some(_), _) => assert_eq!(told("amx"), "amx"),
+        }
+    }
 
     #[test]
     fn several_callers_take_turns() {

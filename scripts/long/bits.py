@@ -25,7 +25,7 @@ def logits(model, folder, *args, isa=None):
 
 
 def levels():
-    names = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neondot", "neoni8mm")
+    names = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neondot", "neoni8mm")
     known = lambda name: subprocess.run([TOKKI, "doctor"], env={**os.environ, "TOKKI_ISA": name}, capture_output=True).returncode == 0
     return [name for name in names if known(name)]
 

@@ -44,13 +44,21 @@ pub(crate) fn gemm_32<L: Layout, F: Format32>(isa: Isa, product: Product<'_, '_>
 /// The product with a matrix of a format of super-blocks, in the layout `L`. Returns whether it's been done: not without vectors.
 pub(crate) fn gemm_256<L: Layout, F: Format256>(isa: Isa, mut product: Product<'_, '_>) -> bool {
     // Asked as a constant of its own: other formats are not compiled for tiles.
-    if const { F::BY_TILES } && product.cols.len() >= MIN_TILED_COLUMNS && product.m.cols() > 0 {
-        match with_tiles(isa, ByTiles(product, PhantomData::<(L, F)>)) {
+    if const { F::BY_TILES } {
+        match tiled::<L, F>(isa, product) {
             Ok(()) => return true,
-            Err(ByTiles(given_back, _)) => product = given_back,
+            Err(given_back) => product = given_back,
         }
     }
     with_vectors(isa, Gemm(product, PhantomData::<(L, Of256<F>)>)).is_ok()
+}
+
+/// The product by tiles, where `isa` has them and they pay; else it's given back.
+fn tiled<'a, 't, L: Layout, F: Format256>(isa: Isa, product: Product<'a, 't>) -> Result<(), Product<'a, 't>> {
+    if product.cols.len() < MIN_TILED_COLUMNS || product.m.cols() == 0 {
+        return Err(product);
+    }
+    with_tiles(isa, ByTiles(product, PhantomData::<(L, F)>)).map_err(|ByTiles(product, _)| product)
 }
 
 /// As [`gemm_256`] in portable code, for rows as files have them.

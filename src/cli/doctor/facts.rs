@@ -10,6 +10,10 @@ pub(super) struct Examined {
     pub(super) version: &'static str,
     pub(super) isa: &'static str,
     pub(super) isa_available: Vec<&'static str>,
+    /// The one that would be used without a setting.
+    pub(super) isa_default: &'static str,
+    /// Why tiles are not used.
+    pub(super) amx_off: Option<&'static str>,
     pub(super) threads: usize,
     /// Those that make answers: another number where the cores are mixed and that is faster.
     pub(super) threads_decode: usize,
