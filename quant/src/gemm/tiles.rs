@@ -144,8 +144,9 @@ impl<L: Layout, F: Format256> TileKernel for ByTiles<'_, '_, L, F> {
 
     fn run<S: Words, U: TileUnit>(self, s: S, unit: &mut U) {
         const { assert!(S::N == TILE_ROWS, "a row of a tile is a vector of rows") };
-        const { assert!(F::HELD.largest() * 128 <= i16::MAX as i32, "quants times scales have 16 bits") };
-        const { assert!(!(F::MIN && F::GROUPS_OF_16), "there is room for eight minima") };
+        // What is only mentioned for other formats is checked for them, too.
+        const { assert!(!F::BY_TILES || F::HELD.largest() * 128 <= i16::MAX as i32, "products have 16 bits") };
+        const { assert!(!(F::BY_TILES && F::MIN && F::GROUPS_OF_16), "there is room for eight minima") };
         let mut product = self.0;
         let (n, blocks, all) = (product.cols.len(), product.m.cols() / F::LEN, product.rows.clone());
         let in_slice = blocks.min(IN_SLICE);

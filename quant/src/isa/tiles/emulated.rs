@@ -91,6 +91,7 @@ impl TileUnit for EmulatedTiles {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::isa::Isa;
