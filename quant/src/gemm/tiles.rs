@@ -45,9 +45,20 @@ const STEPS: usize = 256 / 64;
 /// Super-blocks that are multiplied before the next rows are.
 const IN_SLICE: usize = SLICE / 256;
 
-/// Bytes that a panel should not exceed: activations, integers and sums need the rest of the second-level cache.
-fn planes_bytes() -> usize {
-    caches::second_level() / 2
+/// Bytes that a panel and the sums of its rows with all columns should not exceed: activations need the rest of the second-level
+/// cache. Tiles are so fast that whatever comes from beyond it takes longer than their products.
+fn band_bytes() -> usize {
+    caches::second_level() / 4 * 3
+}
+
+/// The fewest groups of sixteen rows that are worth copying activations for.
+const MIN_GROUPS: usize = 8;
+
+/// How many rows make a band, of `rows` rows in groups of `n`: bands are about equal.
+fn band_rows(rows: usize, n: usize, blocks: usize, tiles: usize) -> usize {
+    let groups = rows.div_ceil(n);
+    let most = band_bytes() / (blocks * size_of::<Weights>() + tiles * size_of::<Sums>());
+    n * groups.div_ceil(groups.div_ceil(most.max(MIN_GROUPS)).max(1))
 }
 
 /// A super-block of sixteen rows, one per lane.
@@ -129,7 +140,7 @@ pub(super) struct ByTiles<'a, 't, L, F>(pub(super) Product<'a, 't>, pub(super) P
 
 // The loops, from outside (memory) to inside (tiles):
 //
-//   for each band of rows whose planes fit in the second-level cache:
+//   for each band of rows whose planes and sums fit in the second-level cache:
 //     sums = 0
 //     for each slice of the super-blocks of a row (SLICE weights, so that the activations fit in the first level):
 //       panel = planes(band, slice)                          once for all columns
@@ -148,36 +159,50 @@ impl<L: Layout, F: Format256> TileKernel for ByTiles<'_, '_, L, F> {
         const { assert!(!F::BY_TILES || F::HELD.largest() * 128 <= i16::MAX as i32, "products have 16 bits") };
         const { assert!(!(F::BY_TILES && F::MIN && F::GROUPS_OF_16), "there is room for eight minima") };
         let mut product = self.0;
-        let (n, blocks, all) = (product.cols.len(), product.m.cols() / F::LEN, product.rows.clone());
+        let (tiles, blocks) = (product.cols.len().div_ceil(TILED_COLUMNS), product.m.cols() / F::LEN);
+        let (begin, end) = (L::first(product.rows.start, S::N), product.rows.end);
         let in_slice = blocks.min(IN_SLICE);
-        let band = S::N * (planes_bytes() / (in_slice * size_of::<Weights>())).max(1);
+        let band = band_rows(end - begin, S::N, in_slice, tiles);
         SCRATCH.with_borrow_mut(|Scratch { panel, sums, x, integers }| {
-            for start in (L::first(all.start, S::N)..all.end).step_by(band) {
-                let rows = start..all.end.min(start + band);
+            for start in (begin..end).step_by(band) {
+                let rows = start..end.min(start + band);
                 let groups = rows.len().div_ceil(S::N);
-                let sums = first(sums, n.div_ceil(TILED_COLUMNS) * groups, &Sums::ZERO);
+                let sums = first(sums, tiles * groups, &Sums::ZERO);
                 sums.fill(Sums::ZERO);
                 for from in (0..blocks).step_by(in_slice) {
                     let slice = from..blocks.min(from + in_slice);
                     let panel = first(panel, groups * slice.len(), &Weights::ZERO);
                     build::<S, L, F>(s, product.m, &rows, &slice, panel);
-                    for (t, sums) in sums.chunks_exact_mut(groups).enumerate() {
-                        let columns = t * TILED_COLUMNS..n.min((t + 1) * TILED_COLUMNS);
-                        for (c, column) in columns.clone().enumerate() {
-                            let row = product.x.row_256(product.cols.get(column));
-                            s.vectorize(SetColumn { x, c, row, blocks: slice.clone() });
-                        }
-                        let panels = panel.chunks_exact(slice.len());
-                        for (panel, sums) in panels.zip(sums.iter_mut()) {
-                            multiply::<S, U, F>(s, unit, panel, x, (columns.len(), integers, sums));
-                        }
-                        if slice.end == blocks {
-                            finish::<S, F>(s, sums, &rows, columns, &mut product);
-                        }
-                    }
+                    multiply_all::<S, U, F>(s, unit, &mut product, (&rows, &slice, panel), (x, integers, sums));
                 }
             }
         });
+    }
+}
+
+/// Multiplies a panel, of some rows and super-blocks, with all columns and adds to `sums`; writes the results if the
+/// super-blocks are the last.
+fn multiply_all<S: Words, U: TileUnit, F: Format256>(
+    s: S,
+    unit: &mut U,
+    product: &mut Product<'_, '_>,
+    (rows, slice, panel): (&Range<usize>, &Range<usize>, &[Weights]),
+    (x, integers, sums): (&mut Tiled, &mut [Integers; 2], &mut [Sums]),
+) {
+    let groups = panel.len() / slice.len();
+    let last = slice.end == product.m.cols() / F::LEN;
+    for (t, sums) in sums.chunks_exact_mut(groups).enumerate() {
+        let columns = t * TILED_COLUMNS..product.cols.len().min((t + 1) * TILED_COLUMNS);
+        for (c, column) in columns.clone().enumerate() {
+            let row = product.x.row_256(product.cols.get(column));
+            s.vectorize(SetColumn { x, c, row, blocks: slice.clone() });
+        }
+        for (panel, sums) in panel.chunks_exact(slice.len()).zip(sums.iter_mut()) {
+            multiply::<S, U, F>(s, unit, panel, x, (columns.len(), integers, sums));
+        }
+        if last {
+            finish::<S, F>(s, sums, rows, columns, product);
+        }
     }
 }
 
