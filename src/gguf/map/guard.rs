@@ -73,6 +73,11 @@ mod system {
     static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
     static PAGE: AtomicUsize = AtomicUsize::new(4096);
 
+    /// The stack that the standard library sets aside is for threads whose own is full, which this signal tells on macOS
+    /// alone. Elsewhere the thread's own has more room: what the system saves of a thread that has used tiles (AMX, 11 kB)
+    /// fills the other one.
+    const ON_STACK: libc::c_int = if cfg!(target_os = "macos") { libc::SA_ONSTACK } else { 0 };
+
     /// Sets the handler, once.
     pub(super) fn install() {
         static ONCE: std::sync::Once = std::sync::Once::new();
@@ -91,7 +96,7 @@ mod system {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = handle;
                 action.sa_sigaction = handler as *const () as usize;
-                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+                action.sa_flags = libc::SA_SIGINFO | ON_STACK;
                 libc::sigemptyset(&mut action.sa_mask);
                 // Where it is refused, a file that is cut short ends the process, as it would anyway.
                 let _ = libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut());
