@@ -136,6 +136,19 @@ fn the_largest_integers_equal_the_definition() {
 }
 
 #[test]
+fn any_number_of_columns_equals_the_definition() {
+    // More super-blocks than are multiplied at once.
+    let (rows, k) = (GROUP + 1, 5 * 256);
+    let mut rng = Rng(5);
+    for n in 1..=2 * MIN_TILED_COLUMNS + 1 {
+        let dtype = FORMATS[n % FORMATS.len()];
+        let bytes = weights(dtype, rows, k, &mut rng);
+        let m = Matrix::new(dtype, rows, k, &bytes).unwrap();
+        check(&m, &activations(Isa::SCALAR, &rng.normals(n * k), k), Columns::All(n), 0..rows);
+    }
+}
+
+#[test]
 fn rows_of_several_panels_equal_the_definition() {
     let (rows, k, n) = (3000, 256, MIN_TILED_COLUMNS);
     let mut rng = Rng(4);

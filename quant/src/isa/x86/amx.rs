@@ -151,6 +151,7 @@ mod tests {
         assert_eq!(Amx::missing().is_none(), in_cpu() && is_allowed());
         if !in_cpu() {
             assert_eq!(Amx::missing(), Some("this CPU has no AMX"));
+            assert!(!is_granted(), "a system grants no tiles that are not there");
         }
     }
 }
