@@ -8,6 +8,7 @@ mod panel;
 mod results;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other architecture has a unit of tiles"))]
 mod tiles;
 #[cfg(test)]
 mod tiles_tests;

@@ -14,6 +14,7 @@ mod levels;
 mod safe;
 mod scalar;
 pub(crate) mod simd;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other architecture has a unit of tiles"))]
 pub(crate) mod tiles;
 pub(crate) mod unroll;
 #[cfg(target_arch = "x86_64")]

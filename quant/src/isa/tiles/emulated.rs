@@ -16,12 +16,12 @@ struct Register {
 }
 
 /// Eight tiles.
-pub(crate) struct EmulatedTiles([Register; 8]);
+pub(in crate::isa) struct EmulatedTiles([Register; 8]);
 
 impl EmulatedTiles {
     /// # Panics
     /// Where `ldtilecfg` raises a fault, or leaves the tiles unconfigured.
-    pub(crate) fn new(config: &TileConfig) -> Self {
+    pub(in crate::isa) fn new(config: &TileConfig) -> Self {
         let &TileConfig { palette, start_row, reserved, row_bytes, rows } = config;
         assert!(palette == 1, "palette {palette}");
         assert!(start_row == 0, "an operation that was interrupted in row {start_row}");

@@ -2,10 +2,7 @@
 //! [`TileUnit`], so that an emulation runs it where a CPU has no such unit.
 
 #[cfg(test)]
-mod emulated;
-
-#[cfg(test)]
-pub(crate) use emulated::EmulatedTiles;
+pub(super) mod emulated;
 
 use super::simd::{MAX_ROWS, Words};
 

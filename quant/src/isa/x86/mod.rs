@@ -205,6 +205,6 @@ impl Simd for Avx512 {
 /// Runs `kernel` with emulated tiles beside 512-bit vectors, where this CPU has those.
 #[cfg(test)]
 pub(super) fn with_emulated_tiles<K: super::tiles::TileKernel>(kernel: K) -> Option<K::Out> {
-    use super::tiles::{EmulatedTiles, TileConfig};
+    use super::tiles::{TileConfig, emulated::EmulatedTiles};
     Avx512::supported().then(|| kernel.run(Avx512(()), &mut EmulatedTiles::new(&TileConfig::WHOLE)))
 }
