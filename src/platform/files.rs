@@ -91,7 +91,7 @@ pub(crate) fn private_folder(dir: &Path) -> std::io::Result<()> {
 
 /// How many names a file has; one where the system does not tell.
 #[cfg(feature = "pull")]
-pub(crate) fn names(meta: &std::fs::Metadata) -> u64 {
+pub(crate) fn names(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {
         std::os::unix::fs::MetadataExt::nlink(meta)
