@@ -61,7 +61,7 @@ def run(args, cwd, kind, limit):
                                preexec_fn=limited, env={**os.environ, "HOME": str(cwd), "TOKKI_HOME": str(cwd / "store")})
     try:
         # A server that has come up is asked to go.
-        said = process.communicate(b"some text " * 400, timeout=2 if args[0] == "serve" else 120)[1]
+        said = process.communicate(b"some text " * 10, timeout=2 if args[0] == "serve" else 120)[1]
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
