@@ -135,9 +135,10 @@ pub fn main(stdout_closed: bool) -> ExitCode {
             None => return usage(&said),
         },
     };
-    crate::interrupt::install();
     process::signals_as_failures();
-    match process::room(process::SMALLEST_ROOM, "this process").and_then(|()| run(cli)) {
+    // Before there is a thread that has no room.
+    let room = process::room(process::SMALLEST_ROOM, "this process").map(|()| crate::interrupt::install());
+    match room.and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

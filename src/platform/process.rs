@@ -109,7 +109,10 @@ pub(crate) fn spare(threads: usize, files: usize) -> Result<()> {
         let wait = || drop(gate.read());
         let started = (0..threads).try_for_each(|_| std::thread::Builder::new().spawn_scoped(scope, wait).map(drop));
         started.map_err(|why| short(format!("{threads} threads"), why, "ulimit -u"))
-    })
+    })?;
+    // The system counts a thread a moment longer than it runs.
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    Ok(())
 }
 
 /// From now on an abort (memory that the system refuses in the middle of something) ends the process with exit code 1, after what was

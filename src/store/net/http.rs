@@ -176,7 +176,7 @@ impl Net {
             let host = shown(&url);
             let proxy = proxy_for(&url, &|name| std::env::var(name).ok());
             // Names are looked up on a thread of their own, which the library takes for granted.
-            process::spare(1, 2).map_err(|why| HttpFault::lasting(&host, why.to_string()))?;
+            process::spare(2, 2).map_err(|why| HttpFault::lasting(&host, why.to_string()))?;
             let response = self.send(&url, range, proxy.as_ref());
             let response = response.map_err(|e| transport_fault(&host, proxy.as_ref(), &e))?;
             let (parts, body) = response.into_parts();
