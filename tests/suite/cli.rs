@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use tokki_quant::isa::Isa;
 
 fn model(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)
@@ -117,12 +118,14 @@ fn bad_input_is_named_with_exit_code_2() {
 fn a_forced_instruction_set_that_is_not_there_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     let path = model("llama.gguf");
-    let output = tokki(home.path())
-        .args(["run", path.to_str().unwrap(), "a", "--raw"])
-        .env("TOKKI_ISA", "abacus")
-        .output()
-        .unwrap();
-    refused(&output, 2, &["TOKKI_ISA", "abacus", "scalar"]);
+    let run = |isa: &str| {
+        let mut command = tokki(home.path());
+        command.args(["run", path.to_str().unwrap(), "a", "--raw"]).env("TOKKI_ISA", isa).output().unwrap()
+    };
+    refused(&run("abacus"), 2, &["TOKKI_ISA", "abacus", "scalar"]);
+    if Isa::by_name("amx").is_none() {
+        refused(&run("amx"), 2, &["TOKKI_ISA=amx", Isa::why_off("amx").unwrap_or("no instruction set"), "scalar"]);
+    }
 }
 
 #[test]
