@@ -151,7 +151,8 @@ fn a_killed_import_leaves_nothing_or_all() {
     let left: Vec<_> = std::fs::read_dir(home.path().join("partial")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
     // What one left can be removed by its name as well.
-    std::fs::create_dir_all(home.path().join("partial/n")).unwrap();
+    std::fs::create_dir_all(home.path().join("partial/n/ready")).unwrap();
+    std::fs::write(home.path().join("partial/n/lock"), "").unwrap();
     std::fs::write(home.path().join("partial/n/n.gguf"), "half").unwrap();
     let listed = works(&home, &["list"]);
     assert!(listed.contains("left by an import that was killed") && listed.contains("tokki rm n"), "{listed}");
