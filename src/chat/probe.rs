@@ -74,6 +74,8 @@ pub struct Capabilities {
     pub content: Content,
     /// System messages.
     pub system: SystemRole,
+    /// Questions after the first one reach the prompt, or are refused.
+    pub later: bool,
     /// Descriptions of tools reach the prompt.
     pub tools: bool,
     /// Thinking.
@@ -130,7 +132,8 @@ impl Template {
         let tools = with("tools", json!([tool])).is_ok_and(|text| text.contains(TOOL));
         let splitter = Splitter::new(self.source(), &|_| false, &plain);
         let thinking = self.thinking(&plain, &splitter, &with);
-        Ok(Capabilities { content, system, tools, thinking, format: splitter.format() })
+        let later = self.keeps_later(content);
+        Ok(Capabilities { content, system, later, tools, thinking, format: splitter.format() })
     }
 
     /// The form of `content` in which the user's words reach the prompt, and that prompt.
@@ -155,6 +158,17 @@ impl Template {
         }
     }
 
+    /// # Errors
+    /// A second question for a template that would lose it without a word.
+    pub(crate) fn check_questions(&self, capabilities: &Capabilities, messages: &[Value]) -> Result<()> {
+        let questions = messages.iter().filter(|message| message["role"] == "user").count();
+        if questions < 2 || capabilities.later {
+            Ok(())
+        } else {
+            Err(self.drops("one that loses every question but the first"))
+        }
+    }
+
     fn drops(&self, found: &str) -> Error {
         Error::input(self.place(), "a chat template that hands on what the user says", found)
             .of(ErrorKind::NoTemplate)
@@ -173,6 +187,18 @@ impl Template {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the last of two, three and four questions reaches the prompt; what cannot be rendered is not lost.
+    fn keeps_later(&self, content: Content) -> bool {
+        let turn = |_| [json!({"role": "user", "content": USER}), json!({"role": "assistant", "content": "answer"})];
+        let last = json!({"role": "user", "content": LAST});
+        (1..4).all(|turns| {
+            let messages: Vec<Value> = (0..turns).flat_map(turn).chain([last.clone()]).collect();
+            let messages = Value::Array(content.of(&messages));
+            let prompt = self.render(&Vars::from_iter([("messages".to_owned(), messages)]));
+            prompt.map_or(true, |prompt| holds(&prompt, LAST))
+        })
     }
 
     fn thinking(&self, plain: &str, splitter: &Splitter, with: &dyn Fn(&str, Value) -> Result<String>) -> Thinking {

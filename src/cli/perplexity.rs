@@ -133,6 +133,7 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
 
 /// The text of a file, or of stdin, which is called `-`.
 fn read_text(path: &Path) -> Result<String> {
+    super::waiting::for_path(path);
     if path.as_os_str() == "-" {
         let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?;
         return input::text("stdin", bytes);

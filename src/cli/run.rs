@@ -315,7 +315,10 @@ fn form(args: &RunArgs) -> Result<Option<Form>> {
     // The form itself cannot be mistaken for the name of a file.
     let read = |path: &PathBuf, inline: fn(&str) -> bool| match path.to_str() {
         Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
-        Some(text) => input::read_text(&output::home_path(text), MAX_FORM),
+        Some(text) => {
+            super::waiting::for_path(path);
+            input::read_text(&output::home_path(text), MAX_FORM)
+        }
         None => input::read_text(path, MAX_FORM),
     };
     let form = match (&args.json_schema, &args.grammar) {

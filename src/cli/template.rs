@@ -108,6 +108,7 @@ fn remarks(template: &Template, vars: &Vars, given: &[String]) {
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {
+    super::waiting::for_path(path);
     let text = if path == Path::new("-") {
         input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?)?
     } else {

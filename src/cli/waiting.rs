@@ -2,6 +2,14 @@
 
 use super::output::say;
 use crate::platform::process::stdin_is_ready;
+use std::path::Path;
+
+/// As [`comes`], where `path` is stdin: `-`, or one of the names that systems have for it.
+pub(super) fn for_path(path: &Path) {
+    if ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name)) {
+        comes(false);
+    }
+}
 
 /// Whether there is, or may be, something to read on stdin. After a second of silence the user is told; where it is
 /// `optional`, two more are the end of it.

@@ -224,6 +224,7 @@ impl Llm {
             tell_tools(&mut vars, capabilities.system);
         }
         if let Some(Value::Array(messages)) = vars.get_mut("messages") {
+            template.check_questions(capabilities, messages)?;
             *messages = capabilities.content.of(messages);
         }
         thinking.apply(capabilities, &mut vars)?;

@@ -523,6 +523,20 @@ fn nobody_waits_for_a_pipe_without_being_told() {
     assert!(start.elapsed() < Duration::from_secs(20));
     let (code, _, err) = told(&home.run(&["run", &model()]));
     assert!(code == Some(2) && err.contains("give a prompt"), "{err}");
+    // Where stdin is the value of a flag, too.
+    let model = model();
+    for args in [
+        &["template", &model, "--messages", "-"][..],
+        &["perplexity", &model, "--file", "/dev/stdin"],
+        &["run", &model, "hi", "--grammar", "/dev/stdin"],
+    ] {
+        let child = started(&home, args);
+        std::thread::sleep(Duration::from_millis(2500));
+        signal(&child, "-INT");
+        let (_stdin, output) = waited(child);
+        let (_, _, err) = told(&output);
+        assert!(err.contains("waiting for text on stdin"), "{args:?}: {err}");
+    }
 }
 
 #[test]

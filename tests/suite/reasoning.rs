@@ -317,6 +317,18 @@ fn what_templates_can_do() {
         let why = Template::new(cuts, "t").unwrap().capabilities().unwrap_err().to_string();
         assert!(why.contains("cuts long questions"), "{cuts}: {why}");
     }
+    // One question alone, and all of them, and what comes in between.
+    for (source, later) in [
+        ("{{ messages[0].content }}", false),
+        ("{% for m in messages[:3] %}{{ m.content }}{% endfor %}", false),
+        ("{% for m in messages if loop.index0 % 4 != 2 %}{{ m.content }}{% endfor %}", false),
+        ("{% for m in messages|unique(attribute='role') %}{{ m.content }}{% endfor %}", false),
+        ("{% for m in messages[-3:] %}{{ m.content }}{% endfor %}", true),
+        ("{% if messages|length > 1 %}{{ raise_exception('one') }}{% endif %}{{ messages[0].content }}", true),
+    ] {
+        let template = Template::new(source, "t").unwrap();
+        assert_eq!(template.capabilities().unwrap().later, later, "{source}");
+    }
     // Of parts a part is no form of the words.
     let slices = Template::new("{% for m in messages %}{{ m.content[:10] }}{% endfor %}", "t").unwrap();
     assert!(slices.capabilities().is_err_and(|why| why.to_string().contains("drops")));

@@ -50,7 +50,8 @@ fn equal_to_the_reference() {
 /// others that were recorded.
 #[test]
 fn equal_to_jinja_on_generated_templates() {
-    let file = std::env::var_os("TOKKI_TEST_TEMPLATES").map_or_else(|| fixtures().join("generated.json"), PathBuf::from);
+    let file =
+        std::env::var_os("TOKKI_TEST_TEMPLATES").map_or_else(|| fixtures().join("generated.json"), PathBuf::from);
     let recorded: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let vars: Vars = recorded["variables"].as_object().unwrap().clone();
     let clock = Clock::parse(recorded["now"].as_str().unwrap()).unwrap();
