@@ -90,8 +90,8 @@ pub(super) fn question(args: &RunArgs) -> Option<String> {
 
 /// The prompt with what was piped in. Where there is neither a prompt nor a terminal to ask on, there is nothing to do.
 pub(super) fn joined(prompt: Option<String>, args: &RunArgs) -> Result<Option<String>> {
-    let stdin =
-        args.prompt == ["-"] || (args.prompt.is_empty() && args.model.as_ref().is_some_and(|model| model == "-"));
+    let stdin = args.prompt.last().is_some_and(|word| word == "-")
+        || (args.prompt.is_empty() && args.model.as_ref().is_some_and(|model| model == "-"));
     match (prompt, piped(given_prompt(args).is_some(), stdin)?) {
         (Some(prompt), Some(piped)) if !prompt.trim().is_empty() => Ok(Some(format!("{prompt}\n\n{piped}"))),
         // What came of a variable that was never set. Text without a beginning is another matter.
@@ -159,9 +159,10 @@ impl First {
     }
 }
 
-/// The prompt of the command line; `-` alone means that it comes on stdin.
+/// The prompt of the command line; `-` at its end means that it comes on stdin, or goes on there.
 pub(super) fn given_prompt(args: &RunArgs) -> Option<String> {
-    (!args.prompt.is_empty() && args.prompt != ["-"]).then(|| args.prompt.join(" "))
+    let words = args.prompt.strip_suffix(&["-".to_owned()]).unwrap_or(&args.prompt);
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// The command as it was typed, with `model` before the one `word` that may have been meant as a question.
@@ -227,11 +228,11 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
     Ok((path, given_prompt(args)))
 }
 
-/// Text that was piped in, or is typed where that is `wanted`. Who gave a prompt already is not kept waiting by a pipe that
-/// stays silent.
+/// Text that was piped in, or is typed where that is `wanted`. Who gave a prompt already, and no `-`, is not kept waiting by a
+/// pipe that stays silent.
 fn piped(has_prompt: bool, wanted: bool) -> Result<Option<String>> {
     let stdin = std::io::stdin();
-    if (stdin.is_terminal() && !wanted) || !waiting::comes(has_prompt) {
+    if (stdin.is_terminal() && !wanted) || !waiting::comes(has_prompt && !wanted) {
         return Ok(None);
     }
     let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT_BYTES)?)?;

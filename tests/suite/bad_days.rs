@@ -523,6 +523,18 @@ fn nobody_waits_for_a_pipe_without_being_told() {
     assert!(start.elapsed() < Duration::from_secs(20));
     let (code, _, err) = told(&home.run(&["run", &model()]));
     assert!(code == Some(2) && err.contains("give a prompt"), "{err}");
+    // Who says that more comes there is waited for.
+    let line = format!("(sleep 4; echo THE DOCUMENT) | \"$0\" run {} Summarize: - --max-tokens 2 --json", model());
+    let shell = home.command(&[]);
+    let mut command = Command::new("sh");
+    command.env_clear().envs(shell.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let (code, out, err) = told(&command.args(["-c", &line]).arg(shell.get_program()).output().unwrap());
+    let alone = told(&home.run(&["run", &model(), "Summarize:", "--max-tokens", "2", "--json"])).1;
+    let tokens = |json: &str| {
+        serde_json::from_str::<serde_json::Value>(json).unwrap()["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    assert!(code == Some(0) && err.contains("waiting for text"), "{err}");
+    assert!(tokens(&out) > tokens(&alone) + 10, "{out}");
     // Where stdin is the value of a flag, too.
     let model = model();
     for args in [
