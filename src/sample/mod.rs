@@ -7,6 +7,8 @@ mod constraint;
 mod digits;
 mod dry;
 #[cfg(feature = "grammar")]
+mod embedded;
+#[cfg(feature = "grammar")]
 mod exact;
 mod exp;
 #[cfg(feature = "grammar")]

@@ -3,6 +3,7 @@
 
 use super::constraint::{Constraint, Mask};
 use super::digits::Digits;
+use super::embedded;
 use super::exact;
 use super::gbnf;
 use super::place;
@@ -110,11 +111,13 @@ impl Form {
                 Ok(())
             }
         };
+        let shallow = |schema: &serde_json::Value| match deeper_than(schema, MAX_SCHEMA_DEPTH) {
+            true => Err(Error::input(self.name(), format!("at most {MAX_SCHEMA_DEPTH} levels"), "more")),
+            false => Ok(()),
+        };
         match self {
             Self::JsonSchema(schema) | Self::Lenient { schema, .. } | Self::Within { schema, .. } => {
-                if deeper_than(schema, MAX_SCHEMA_DEPTH) {
-                    return Err(Error::input(self.name(), format!("at most {MAX_SCHEMA_DEPTH} levels"), "more"));
-                }
+                shallow(schema)?;
                 size(schema.to_string().len())?;
                 let lenient = !matches!(self, Self::JsonSchema(_));
                 let lark = exact::lark(schema, lenient)?;
@@ -136,7 +139,7 @@ impl Form {
                 let lark = match gbnf::is_gbnf(grammar) {
                     true => gbnf::to_lark(grammar)
                         .map_err(|why| Error::usage(format!("The grammar cannot be read: {why}.")))?,
-                    false => grammar.clone(),
+                    false => embedded::prepared(grammar, &shallow)?,
                 };
                 Ok(TopLevelGrammar::from_lark(lark))
             }
