@@ -272,6 +272,17 @@ fn a_session_is_kept_after_every_answer() {
     assert!(std::fs::read(home.join("s.session")).unwrap().starts_with(b"TOKKISES"));
 }
 
+/// What cannot be answered anew, here for lack of room, has its answer still.
+#[test]
+fn a_failed_answer_leaves_the_one_before() {
+    let mut chat = chat(&["--session", "s.session"]);
+    chat.ask("first");
+    chat.ask(&format!("/set system {}", "word ".repeat(150)));
+    let shown = chat.ask("/regen");
+    assert!(shown.contains("tokens needed") && shown.contains("stands again"), "{shown}");
+    assert!(chat.ask("/undo").contains("was taken back"));
+}
+
 #[test]
 fn every_key_of_set_is_applied_or_refused_with_the_way() {
     let mut chat = chat(&[]);

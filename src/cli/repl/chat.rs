@@ -48,6 +48,8 @@ pub(super) struct Chat {
     pub(super) left: bool,
     /// The question as it was typed last.
     pub(super) typed: String,
+    /// The exchange that this question takes the place of, should it get no answer.
+    pub(super) replaced: Vec<serde_json::Value>,
 }
 
 /// How a chat is started.

@@ -362,6 +362,15 @@ pub(super) fn take_back(chat: &mut Chat) -> Result<String> {
     Ok(question)
 }
 
+/// As [`take_back`], for a question that comes in its place: should that get no answer, an answer that was there before comes back.
+pub(super) fn replace(chat: &mut Chat) -> Result<String> {
+    let before = chat.conversation.messages().to_vec();
+    let question = take_back(chat)?;
+    let gone = before[chat.conversation.messages().len()..].to_vec();
+    chat.replaced = if gone.len() > 1 { gone } else { Vec::new() };
+    Ok(question)
+}
+
 fn undo(chat: &mut Chat, _: &str) -> Result<Next> {
     take_back(chat)?;
     output::say("the last question was taken back");
@@ -369,7 +378,7 @@ fn undo(chat: &mut Chat, _: &str) -> Result<Next> {
 }
 
 fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
-    let question = take_back(chat).map_err(|_| Error::usage("Nothing was asked yet that could be answered again."))?;
+    let question = replace(chat).map_err(|_| Error::usage("Nothing was asked yet that could be answered again."))?;
     chat.conversation.say(&question);
     chat.typed = question;
     // The same seed would give the same answer.

@@ -82,6 +82,7 @@ pub(super) fn run(
         begun: String::new(),
         left: false,
         typed: String::new(),
+        replaced: Vec::new(),
     };
     interrupt::of_a_chat();
     let mut editor = Editor::new(settings.history().unwrap_or(true))?;
@@ -258,7 +259,7 @@ impl Chat {
         let files = attach::expand(line, &mut output::say)?;
         // A question without an answer gives way to the next one, whose place it has.
         if edited || self.conversation.unanswered().is_some() {
-            commands::take_back(self)?;
+            commands::replace(self)?;
         }
         self.sent_files = std::mem::take(&mut self.attached);
         self.typed = line.to_owned();
@@ -277,6 +278,7 @@ impl Chat {
     fn answer(&mut self) -> Result<()> {
         // One that came while there was no answer to stop.
         interrupt::answered();
+        let replaced = std::mem::take(&mut self.replaced);
         self.keep_question();
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
@@ -329,9 +331,17 @@ impl Chat {
                         let alone = first || tokens >= available;
                         let ways = if alone { TOO_LONG.to_owned() } else { full(&self.wishes) };
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
-                        self.give_back(alone);
+                        if replaced.is_empty() {
+                            self.give_back(alone);
+                        }
                     }
                     error => output::complain(&error),
+                }
+                if !replaced.is_empty() {
+                    self.conversation.messages_mut().extend(replaced);
+                    self.unsaved = true;
+                    self.keep();
+                    output::say("(what was answered before stands again)");
                 }
             }
         }
