@@ -49,7 +49,7 @@ pub(super) struct Chat {
     /// The question as it was typed last.
     pub(super) typed: String,
     /// The exchange that this question takes the place of, should it get no answer.
-    pub(super) replaced: Vec<serde_json::Value>,
+    pub(super) replaced: Vec<Value>,
 }
 
 /// How a chat is started.
