@@ -287,6 +287,6 @@ mod tests {
 
     #[test]
     fn nothing_from_a_file_reaches_the_terminal_as_a_command() {
-        assert_eq!(brief("a\x1b[2Jb\r\n토끼"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}토끼");
+        assert_eq!(brief("a\x1b[2Jb\r\n토끼"), "a␛[2Jb␍␊토끼");
     }
 }
