@@ -4,9 +4,9 @@ use super::output::say;
 use crate::platform::process::stdin_is_ready;
 use std::path::Path;
 
-/// As [`comes`], where `path` is stdin: `-`, or one of the names that systems have for it.
+/// As [`comes`], where `path` is stdin: `-`, or a name that the system has for it.
 pub(super) fn for_path(path: &Path) {
-    if ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name)) {
+    if path == Path::new("-") || crate::platform::input::is_stdin(path) {
         comes(false);
     }
 }

@@ -64,6 +64,12 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     text_file(path, bounded(&mut file, &place, most)?)
 }
 
+/// Whether a path is a name of stdin.
+#[cfg(feature = "cli")]
+pub fn is_stdin(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
+}
+
 /// As [`text`], of a file that a person named: a program, a picture, an archive is told to be none.
 fn text_file(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");

@@ -321,7 +321,7 @@ fn what_templates_can_do() {
     for (source, later) in [
         ("{{ messages[0].content }}", false),
         ("{% for m in messages[:3] %}{{ m.content }}{% endfor %}", false),
-        ("{% for m in messages if loop.index0 % 4 != 2 %}{{ m.content }}{% endfor %}", false),
+        ("{% for m in messages %}{% if loop.index0 % 4 != 2 %}{{ m.content }}{% endif %}{% endfor %}", false),
         ("{% for m in messages|unique(attribute='role') %}{{ m.content }}{% endfor %}", false),
         ("{% for m in messages[-3:] %}{{ m.content }}{% endfor %}", true),
         ("{% if messages|length > 1 %}{{ raise_exception('one') }}{% endif %}{{ messages[0].content }}", true),
