@@ -275,7 +275,9 @@ fn a_session_is_kept_after_every_answer() {
 /// What cannot be answered anew, here for lack of room, has its answer still.
 #[test]
 fn a_failed_answer_leaves_the_one_before() {
-    let mut chat = chat(&["--session", "s.session", "--ctx", "64"]);
+    let mut chat = chat(&["--session", "s.session"]);
+    std::fs::write(chat.home.path().join("long.txt"), "word ".repeat(32)).unwrap();
+    chat.ask("/file long.txt");
     chat.ask("first");
     chat.ask(&format!("/set system {}", "word ".repeat(12)));
     let shown = chat.ask("/regen");
