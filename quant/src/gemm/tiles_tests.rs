@@ -10,11 +10,8 @@ use proptest::prelude::*;
 use super::tests::definition;
 use super::tiles::{ByTiles, MIN_TILED_COLUMNS};
 use crate::activation::Activations;
-use crate::dtype::DType;
-use crate::formats::q4_k::Q4K;
-use crate::formats::q5_k::Q5K;
-use crate::formats::q6_k::Q6K;
-use crate::formats::{Format256, GROUP};
+use crate::dtype::{DType, Visitor};
+use crate::formats::{Float, Format32, Format256, GROUP};
 use crate::isa::Isa;
 use crate::isa::dispatch::{with_emulated_tiles, with_tiles};
 use crate::layout::{Interleaved, Layout, Plain};
@@ -23,26 +20,62 @@ use crate::product::{Columns, Product};
 use crate::share::Tile;
 use crate::testing::{Rng, activations, adversarial, assert_same_bits, weights};
 
-const FORMATS: [DType; 3] = [DType::Q4K, DType::Q5K, DType::Q6K];
+/// Whether a format is multiplied by tiles.
+struct ByTilesOrNot;
 
-/// The product by the tiles of `isa`, or by emulated ones. Returns whether it was made.
-fn made<L: Layout, F: Format256>(isa: Option<Isa>, product: Product<'_, '_>) -> bool {
-    let kernel = ByTiles(product, PhantomData::<(L, F)>);
-    match isa {
-        Some(isa) => with_tiles(isa, kernel).is_ok(),
-        None => with_emulated_tiles(kernel).is_some(),
+impl Visitor for ByTilesOrNot {
+    type Out = bool;
+
+    fn float<F: Float>(self) -> bool {
+        false
+    }
+
+    fn block32<F: Format32>(self) -> bool {
+        false
+    }
+
+    fn block256<F: Format256>(self) -> bool {
+        F::BY_TILES
     }
 }
 
-fn made_of(isa: Option<Isa>, product: Product<'_, '_>) -> bool {
-    match (product.m.dtype(), product.m.layout()) {
-        (DType::Q4K, RowLayout::Plain) => made::<Plain, Q4K>(isa, product),
-        (DType::Q4K, RowLayout::Interleaved) => made::<Interleaved, Q4K>(isa, product),
-        (DType::Q5K, RowLayout::Plain) => made::<Plain, Q5K>(isa, product),
-        (DType::Q5K, RowLayout::Interleaved) => made::<Interleaved, Q5K>(isa, product),
-        (DType::Q6K, RowLayout::Plain) => made::<Plain, Q6K>(isa, product),
-        (DType::Q6K, RowLayout::Interleaved) => made::<Interleaved, Q6K>(isa, product),
-        other => panic!("{other:?} by tiles"),
+/// The formats that are multiplied by tiles.
+fn formats() -> Vec<DType> {
+    DType::ALL.iter().copied().filter(|dtype| dtype.visit(ByTilesOrNot)).collect()
+}
+
+/// The product by the tiles of `isa`, or by emulated ones. Its result is whether it was made.
+struct Made<'a, 't> {
+    isa: Option<Isa>,
+    product: Product<'a, 't>,
+}
+
+impl Made<'_, '_> {
+    fn of<L: Layout, F: Format256>(self) -> bool {
+        let kernel = ByTiles(self.product, PhantomData::<(L, F)>);
+        match self.isa {
+            Some(isa) => with_tiles(isa, kernel).is_ok(),
+            None => with_emulated_tiles(kernel).is_some(),
+        }
+    }
+}
+
+impl Visitor for Made<'_, '_> {
+    type Out = bool;
+
+    fn float<F: Float>(self) -> bool {
+        unreachable!("{:?} by tiles", self.product.m)
+    }
+
+    fn block32<F: Format32>(self) -> bool {
+        unreachable!("{:?} by tiles", self.product.m)
+    }
+
+    fn block256<F: Format256>(self) -> bool {
+        match self.product.m.layout() {
+            RowLayout::Plain => self.of::<Plain, F>(),
+            RowLayout::Interleaved => self.of::<Interleaved, F>(),
+        }
     }
 }
 
@@ -52,7 +85,8 @@ fn check_rows(m: &Matrix<'_>, x: &Activations, cols: Columns<'_>, rows: Range<us
         let mut out = vec![f32::NAN; cols.len() * m.rows()];
         let mut whole = Tile::whole(&mut out, m.rows());
         let mut tile = whole.narrow(rows.clone());
-        if !made_of(isa, Product { m, x, cols, rows: rows.clone(), tile: &mut tile }) {
+        let product = Product { m, x, cols, rows: rows.clone(), tile: &mut tile };
+        if !m.dtype().visit(Made { isa, product }) {
             assert!(isa.is_some() || Isa::by_name("avx512vnni").is_none(), "emulated tiles need vectors alone");
             continue;
         }
@@ -83,10 +117,10 @@ proptest! {
 
     #[test]
     fn any_shape_equals_the_definition(
-        seed in any::<u64>(), format in 0..FORMATS.len(), odd in any::<bool>(), rows in 1..70usize, blocks in 1..10usize,
+        seed in any::<u64>(), format in 0..formats().len(), odd in any::<bool>(), rows in 1..70usize, blocks in 1..10usize,
         n in 1..75usize, skip in 0..70usize, left in 0..70usize, chosen in any::<bool>(),
     ) {
-        let (dtype, k, mut rng) = (FORMATS[format], 256 * blocks, Rng(seed));
+        let (dtype, k, mut rng) = (formats()[format], 256 * blocks, Rng(seed));
         let bytes = if odd { adversarial(dtype, rows, k, &mut rng) } else { weights(dtype, rows, k, &mut rng) };
         let m = Matrix::new(dtype, rows, k, &bytes).unwrap();
         let x = activations(Isa::SCALAR, &rng.normals(n * k), k);
@@ -123,7 +157,7 @@ fn the_largest_integers_equal_the_definition() {
     x[3 * k..4 * k].fill(0.0);
     (x[4 * k], x[5 * k]) = (f32::NAN, f32::INFINITY);
     let x = activations(Isa::SCALAR, &x, k);
-    for dtype in FORMATS {
+    for dtype in formats() {
         for quant in [0x00, 0xff, 0x0f, 0xf0] {
             // Of Q6_K the scales -128, 127, -1 and 0; of the others all bits, none, and some.
             for scale in [0x80, 0x7f, 0xff, 0x00] {
@@ -139,9 +173,9 @@ fn the_largest_integers_equal_the_definition() {
 fn any_number_of_columns_equals_the_definition() {
     // More super-blocks than are multiplied at once.
     let (rows, k) = (GROUP + 1, 5 * 256);
-    let mut rng = Rng(5);
+    let (mut rng, formats) = (Rng(5), formats());
     for n in 1..=2 * MIN_TILED_COLUMNS + 1 {
-        let dtype = FORMATS[n % FORMATS.len()];
+        let dtype = formats[n % formats.len()];
         let bytes = weights(dtype, rows, k, &mut rng);
         let m = Matrix::new(dtype, rows, k, &bytes).unwrap();
         check(&m, &activations(Isa::SCALAR, &rng.normals(n * k), k), Columns::All(n), 0..rows);
