@@ -4,10 +4,10 @@ use super::catalogue::{self, CatalogueEntry};
 use super::hash::hash_file;
 use super::manifest::StoredFile;
 use super::net::fetch;
-use super::net::http::{Net, Timeouts};
+use super::net::http::{Net, Timeouts, shown};
 use super::net::hub::{self, Repository};
 use super::net::journal::Finished;
-use super::net::probe::probe;
+use super::net::probe::{FileProbe, probe};
 use super::net::remote::{Remote, Tuning};
 use super::source::{self, PullSource};
 use super::{Order, Staging, Store, StoreProgress, disk, layout, name};
@@ -312,6 +312,7 @@ impl Pull<'_> {
         staging: &Staging,
         replaced: Option<&super::StoredModel>,
     ) -> Result<Vec<StoredFile>> {
+        let before = self.versions(remotes)?;
         let mut files = Vec::new();
         for remote in remotes {
             if let Some(old) = replaced.filter(|_| remote.sha256.is_some() && !self.request.restart) {
@@ -320,7 +321,38 @@ impl Pull<'_> {
             }
             files.push(self.file(remote, staging)?);
         }
+        self.check_versions(remotes, &before, staging)?;
         Ok(files)
+    }
+
+    /// What the server says of each file of a split model, if no hash decides. Files that come one after another need not
+    /// be of one version, even where each of them is whole.
+    fn versions(&self, remotes: &[Remote]) -> Result<Vec<FileProbe>> {
+        if remotes.len() < 2 || remotes.iter().all(|remote| remote.sha256.is_some()) {
+            return Ok(Vec::new());
+        }
+        remotes.iter().map(|remote| probe(&self.net, remote, tuning(self.settings))).collect()
+    }
+
+    /// Asks once more, after all came: none of the files may have changed meanwhile.
+    fn check_versions(&self, remotes: &[Remote], before: &[FileProbe], staging: &Staging) -> Result<()> {
+        let after = if before.is_empty() { Vec::new() } else { self.versions(remotes)? };
+        let mut all = remotes.iter().zip(before.iter().zip(&after));
+        if let Some((changed, _)) = all.clone().find(|(_, (before, after))| before.has_changed(after)) {
+            staging.clear()?;
+            return Err(Error::failed(
+                shown(&changed.url),
+                "the file changed while the files of this model were fetched",
+            )
+            .of(ErrorKind::Mismatch)
+            .hint("nothing was kept, since they may be of two versions; run it again"));
+        }
+        if let Some((remote, _)) = all.find(|(remote, (_, after))| remote.sha256.is_none() && after.etag.is_none()) {
+            let why = "the server gives neither hashes nor strong ETags, so nothing proves that all files are of one version; \
+                       what it says of their lengths and dates stayed the same";
+            self.progress.note(&format!("{}: {why}", remote.name));
+        }
+        Ok(())
     }
 
     /// Fetches one file into the staging directory's ready ones, unless it is there already.

@@ -7,6 +7,7 @@ use home::{Home, told};
 use server::{Reply, Request, Server, hub, model, sha256, shard};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const KIB: usize = 1 << 10;
@@ -128,6 +129,43 @@ fn split_models_come_whole() {
     let (code, out, _) = told(&home.run(&["verify", "S"]));
     assert_eq!((code, out.as_str()), (Some(0), "S: matches\n"));
     assert!(content.requests().len() >= 4);
+}
+
+#[test]
+fn a_split_model_is_of_one_version() {
+    let names = ["/S-00001-of-00002.gguf", "/S-00002-of-00002.gguf"];
+    // A server whose files are others once the last byte of the first one was sent, and what it says beside their bytes.
+    let serve = |header: &'static str, values: [&'static str; 2]| {
+        let version = |seed| [0, 1].map(|number| shard(300 * KIB, seed + u64::from(number), Some((number, 2))));
+        let (versions, now) = ([version(3), version(13)], AtomicUsize::new(0));
+        Server::start(move |request| {
+            let Some(file) = names.iter().position(|name| request.path == *name) else { return Reply::new(404, "") };
+            let version = now.load(Ordering::SeqCst);
+            let bytes = &versions[version][file];
+            if file == 0 && request.range.is_none_or(|(_, end)| end >= bytes.len() as u64) {
+                now.store(1, Ordering::SeqCst);
+            }
+            let reply = Reply::file(request, bytes);
+            if header.is_empty() { reply } else { reply.header(header, values[version]) }
+        })
+    };
+    let pull = |server: &Server| {
+        let home = Home::new();
+        let (code, _, err) = told(&home.run(&["pull", &server.url(names[0])]));
+        (code, err, home.models().len(), home.path().join("partial/S").exists())
+    };
+    let dates = ["Mon, 02 Nov 2026 10:00:00 GMT", "Tue, 03 Nov 2026 10:00:00 GMT"];
+    for (header, values) in [("Last-Modified", dates), ("ETag", ["W/\"a\"", "W/\"b\""]), ("ETag", ["\"a\"", "\"b\""])] {
+        let (code, err, models, partial) = pull(&serve(header, values));
+        assert!(code == Some(1) && models == 0 && !partial, "{header}: {code:?} {models} {err}");
+        assert!(err.contains("S-00001-of-00002.gguf: the file changed while") && err.contains("run it again"), "{err}");
+    }
+    // Where nothing would tell of a change, that is said; and where a strong mark proves it, nothing is.
+    for (header, values, proven) in [("", [""; 2], false), ("ETag", ["\"a\""; 2], true)] {
+        let (code, err, models, _) = pull(&serve(header, values));
+        assert!(code == Some(0) && models == 1, "{header}: {err}");
+        assert_eq!(!err.contains("nothing proves that all files are of one version"), proven, "{err}");
+    }
 }
 
 #[test]

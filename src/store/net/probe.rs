@@ -18,9 +18,19 @@ pub(in crate::store) struct FileProbe {
     /// The server serves ranges.
     pub(in crate::store) ranges: bool,
     pub(in crate::store) etag: Option<String>,
+    /// What proves nothing where it's the same, but tells of a change where it isn't: a weak ETag, the date.
+    weak_etag: Option<String>,
+    modified: Option<String>,
 }
 
 impl FileProbe {
+    /// Whether an answer that came later says that the file is another one now.
+    pub(in crate::store) fn has_changed(&self, later: &Self) -> bool {
+        let differ = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a != b);
+        let marks = [(&self.etag, &later.etag), (&self.weak_etag, &later.weak_etag), (&self.modified, &later.modified)];
+        self.size != later.size || marks.into_iter().any(|(a, b)| differ(a, b))
+    }
+
     /// What it says of a file whose blocks have this length.
     pub(super) fn head(&self, remote: &Remote, block: u64) -> JournalHead {
         let head = JournalHead::new(&remote.url, self.size, block);
@@ -50,7 +60,10 @@ impl FileProbe {
         if size == 0 || size > MAX_FILE_BYTES {
             return Err(HttpFault::lasting(&host, format!("{} has {size} bytes, which is no model", remote.name)));
         }
-        Ok(Self { size, ranges, etag: answer.mark().map(str::to_owned) })
+        let short = |name| answer.text(name).filter(|text| text.len() < 256).map(str::to_owned);
+        let etag = answer.mark().map(str::to_owned);
+        let weak_etag = short(header::ETAG).filter(|_| etag.is_none());
+        Ok(Self { size, ranges, etag, weak_etag, modified: short(header::LAST_MODIFIED) })
     }
 }
 
