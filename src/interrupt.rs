@@ -96,11 +96,13 @@ fn code_of(signal: i32) -> u8 {
     match signal {
         0 => 0,
         SIGTERM => 143,
+        process::SIGHUP => 129,
         _ => 130,
     }
 }
 
-/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill; 0 if it was not asked.
+/// The exit code of a process that was asked to stop: 130 by Ctrl-C, 143 by a polite kill, 129 by a terminal that was closed;
+/// 0 if it was not asked.
 pub fn exit_code() -> u8 {
     let of = if leaving() { &LEAVING } else { &SIGNAL };
     code_of(of.load(Ordering::SeqCst))

@@ -76,8 +76,8 @@ impl List {
             match &rope.factors {
                 Some(RopeFactors::Fixed(name)) => self.push(Role::Divisors, name.clone(), &[rope.dims / 2], true),
                 Some(RopeFactors::ByContext { .. }) => {
-                    self.maybe(Role::RopeFactorsShort, &[rope.dims / 2]);
-                    self.maybe(Role::RopeFactorsLong, &[rope.dims / 2]);
+                    self.add(Role::RopeFactorsShort, &[rope.dims / 2]);
+                    self.add(Role::RopeFactorsLong, &[rope.dims / 2]);
                 }
                 Some(RopeFactors::Given(_)) | None => {}
             }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Output, Pooling, Spec};
+use super::{Output, Pooling, Role, Spec, Tensor, TensorPart};
 use crate::gguf::{Gguf, MetaValue};
 use crate::{Error, ErrorKind, Result};
 
@@ -184,14 +184,26 @@ pub fn ignored_tensors(gguf: &Gguf, spec: &Spec) -> Vec<String> {
 /// The tensors of a file that are of another shape than `spec` has it, dimensions of 1 aside: their names, the shape that is
 /// wanted, and the one that was found. (As many values in another order would be read as they come.)
 pub fn misshapen(gguf: &Gguf, spec: &Spec) -> impl Iterator<Item = (String, Vec<u64>, Vec<u64>)> {
-    let trimmed = |shape: &[u64]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
-    spec.tensors().into_iter().filter_map(move |(name, wanted)| {
+    spec.tensor_list().into_iter().filter_map(move |wanted| {
         // Some converters leave the usual suffix of a name out.
-        let bare = name.trim_end_matches(".weight").trim_end_matches(".bias");
-        let tensor = gguf.tensor(&name).or_else(|| gguf.tensor(bare))?;
-        let found: Vec<u64> = tensor.shape.iter().map(|&n| n as u64).collect();
-        (trimmed(&found) != trimmed(&wanted)).then_some((name, wanted, found))
+        let bare = wanted.name.trim_end_matches(".weight").trim_end_matches(".bias");
+        let found = &gguf.tensor(&wanted.name).or_else(|| gguf.tensor(bare))?.shape;
+        let wide = |shape: &[usize]| shape.iter().map(|&n| n as u64).collect();
+        (!is_shaped(&wanted, found)).then(|| (wanted.name.clone(), wide(&wanted.shape), wide(found)))
     })
+}
+
+/// Whether a tensor has a shape that is as good as the wanted one.
+fn is_shaped(wanted: &Tensor, found: &[usize]) -> bool {
+    let trimmed = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+    let values = |shape: &[usize]| shape.iter().fold(1usize, |all, &n| all.saturating_mul(n));
+    match wanted.role {
+        // Layers that rotate fewer values use the first divisors.
+        Role::Divisors => values(found) >= values(&wanted.shape),
+        // Biases of experts, for one, are in rows.
+        _ if wanted.part != TensorPart::Weight => values(found) == values(&wanted.shape),
+        _ => trimmed(found) == trimmed(&wanted.shape),
+    }
 }
 
 /// Refuses a file with a tensor of another shape, or one that the model was trained with and that would be left out.

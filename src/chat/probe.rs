@@ -13,6 +13,8 @@ pub enum SystemRole {
     Supported,
     /// The template drops it.
     Ignored,
+    /// A part of it is in the prompt.
+    Cut,
     /// The template ends with an error.
     Refused,
 }
@@ -89,6 +91,12 @@ const LAST: &str = "last-word-7b1f";
 const SYSTEM: &str = "instruction-7b1f";
 const TOOL: &str = "tool_7b1f";
 
+/// What a question can be cut at.
+const SEPARATORS: [&str; 33] = [
+    "\n", "\n\n", "\r\n", "\t", "  ", "\"", "'", "`", "```\n", ":", ",", ";", ".", "?", "!", "(", ")", "[", "]", "}",
+    "/", "\\", "|", "#", "*", "-", "_", "=", "+", "~", "@", "&", ">",
+];
+
 /// A variable and the value to set it to.
 type Setting = (&'static str, Value);
 
@@ -119,12 +127,7 @@ impl Template {
             vars.insert(name.to_owned(), value);
             self.render(&vars)
         };
-        let both = content.of(&[json!({"role": "system", "content": SYSTEM}), user]);
-        let system = match with("messages", Value::Array(both)) {
-            Ok(text) if holds(&text, SYSTEM) => SystemRole::Supported,
-            Ok(_) => SystemRole::Ignored,
-            Err(_) => SystemRole::Refused,
-        };
+        let system = self.system(content, &user);
         let parameters =
             json!({"type": "object", "properties": {"a": {"type": "string", "description": "a"}}, "required": ["a"]});
         let tool =
@@ -138,10 +141,7 @@ impl Template {
 
     /// The form of `content` in which the user's words reach the prompt, and that prompt.
     fn content(&self, user: &Value) -> Result<(Content, String)> {
-        let render = |content: Content| {
-            let messages = Value::Array(content.of(std::slice::from_ref(user)));
-            self.render(&Vars::from_iter([("messages".to_owned(), messages)]))
-        };
+        let render = |content: Content| self.render_of(content, std::slice::from_ref(user));
         let as_text = render(Content::Text);
         if let Ok(prompt) = &as_text
             && holds(prompt, USER)
@@ -175,17 +175,43 @@ impl Template {
             .hint("use `raw` to complete text as it is")
     }
 
-    /// Refuses a template that cuts long questions. (One that answers single questions alone may know what it does.)
+    /// Refuses a template that cuts questions: long ones, or where a line ends or a quote begins. (One that answers single
+    /// questions alone may know what it does.)
     fn keeps_all(&self, content: Content) -> Result<()> {
-        let long = json!({"role": "user", "content": format!("{USER}{} {LAST}", " words".repeat(2000))});
-        let messages = Value::Array(content.of(&[long]));
-        let prompt = self.render(&Vars::from_iter([("messages".to_owned(), messages)]));
+        let (text, words) = separated();
+        let parted = self.render_of(content, &[json!({"role": "user", "content": text})]);
+        let long = format!("{USER}{} {LAST}", " words".repeat(2000));
+        let long = self.render_of(content, &[json!({"role": "user", "content": long})]);
         // Where that cannot be rendered nothing is lost without a word.
-        match prompt {
-            Ok(prompt) if !holds(&prompt, USER) || !holds(&prompt, LAST) => {
-                Err(self.drops("one that cuts long questions"))
-            }
-            _ => Ok(()),
+        let lost = |prompt: Result<String>, words: &[String]| {
+            prompt.ok().and_then(|prompt| words.iter().find(|word| !holds(&prompt, word)).cloned())
+        };
+        if lost(long, &[USER.to_owned(), LAST.to_owned()]).is_some() {
+            return Err(self.drops("one that cuts long questions"));
+        }
+        match lost(parted, &words) {
+            Some(_) => Err(self.drops("one that cuts a question at a line, a quote or another sign in it")),
+            None => Ok(()),
+        }
+    }
+
+    /// The prompt of these messages alone.
+    fn render_of(&self, content: Content, messages: &[Value]) -> Result<String> {
+        self.render(&Vars::from_iter([("messages".to_owned(), Value::Array(content.of(messages)))]))
+    }
+
+    /// What becomes of a system message beside `user`.
+    fn system(&self, content: Content, user: &Value) -> SystemRole {
+        let (text, words) = separated();
+        let with = |text: &str| self.render_of(content, &[json!({"role": "system", "content": text}), user.clone()]);
+        let Ok(short) = with(SYSTEM) else { return SystemRole::Refused };
+        let is_short_there = holds(&short, SYSTEM);
+        // Where the longer one cannot be rendered nothing is lost without a word.
+        let told = with(&text).map(|long| words.iter().filter(|word| holds(&long, word)).count());
+        match told {
+            Ok(0) | Err(_) if !is_short_there => SystemRole::Ignored,
+            Ok(told) if told < words.len() || !is_short_there => SystemRole::Cut,
+            _ => SystemRole::Supported,
         }
     }
 
@@ -195,8 +221,7 @@ impl Template {
         let last = json!({"role": "user", "content": LAST});
         (1..4).all(|turns| {
             let messages: Vec<Value> = (0..turns).flat_map(turn).chain([last.clone()]).collect();
-            let messages = Value::Array(content.of(&messages));
-            let prompt = self.render(&Vars::from_iter([("messages".to_owned(), messages)]));
+            let prompt = self.render_of(content, &messages);
             prompt.map_or(true, |prompt| holds(&prompt, LAST))
         })
     }
@@ -228,6 +253,13 @@ impl Template {
 }
 
 /// Whether words are in a prompt, in whatever case.
+/// A text of words that everything stands between which a text can be cut at, and these words.
+fn separated() -> (String, Vec<String>) {
+    let words: Vec<String> = (0..=SEPARATORS.len()).map(|i| format!("w{i}x7b1f")).collect();
+    let pieces = words.iter().zip(SEPARATORS.iter().chain(&[""]));
+    (pieces.map(|(word, separator)| format!("{word}{separator}")).collect(), words)
+}
+
 fn holds(prompt: &str, words: &str) -> bool {
     prompt.to_lowercase().contains(words)
 }

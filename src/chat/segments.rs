@@ -113,13 +113,7 @@ impl Template {
                 return Ok(marker.segments(self, vars, &marked, scheme));
             }
         }
-        let control = controls.first_in(&plain).map_or("", |(_, control)| control);
-        Err(Error::input(
-            "the conversation",
-            "text that the template can tell from its own markup",
-            format!("{control:?} where it cannot"),
-        )
-        .hint("take that text out of the message"))
+        Err(marker.untold(vars))
     }
 }
 
@@ -161,6 +155,24 @@ impl<'a> Marker<'a> {
         tags.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         tags.dedup();
         Ok(Self { controls, suspicious, to_private, to_public, beside: private(0), tags })
+    }
+
+    /// Why no scheme tells the template's words from those of users.
+    fn untold(&self, vars: &Vars) -> Error {
+        let mut texts = Vec::new();
+        vars.values().for_each(|value| collect(value, &mut texts));
+        let typed = texts.iter().find_map(|text| self.controls.first_in(text));
+        let (found, hint) = match typed {
+            Some((_, control)) => (format!("{control:?} where it cannot"), "take that text out of the message"),
+            None => {
+                let marks: BTreeSet<char> =
+                    texts.iter().flat_map(|text| text.chars()).filter(|c| self.controls.marks.contains(c)).collect();
+                let marks: Vec<String> = marks.iter().map(char::to_string).collect();
+                let found = format!("one that rewrites what is typed, by {} in it for example", marks.join(" "));
+                (found, "take these characters out of the message, or repair the template: words go in as they are")
+            }
+        };
+        Error::input("the conversation", "text that the template can tell from its own markup", found).hint(hint)
     }
 
     fn mark_vars(&self, vars: &Vars, scheme: Scheme) -> Vars {

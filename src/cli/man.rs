@@ -61,7 +61,7 @@ fn page(command: &clap::Command) -> Result<String> {
 fn common() -> String {
     let mut text = String::from(
         ".SH EXIT STATUS\n.TP\n0\nDone.\n.TP\n1\nIt failed while it ran.\n.TP\n2\nBad usage or input: a flag, a file, a model.\n\
-         .TP\n130\nInterrupted by Ctrl\\-C.\n.TP\n143\nEnded by SIGTERM.\n.SH ENVIRONMENT\n",
+         .TP\n130\nInterrupted by Ctrl\\-C.\n.TP\n143\nEnded by SIGTERM.\n.TP\n129\nIts terminal was closed.\n.SH ENVIRONMENT\n",
     );
     let others = [
         ("TOKKI_CONFIG", "The configuration file."),

@@ -3,17 +3,18 @@
 use super::compute::Compute;
 use super::flags::MachineFlags;
 use super::output::{json, result, say};
+use super::waiting;
 use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,
 };
 use crate::platform::files::is_one_place;
-use crate::platform::{input, output};
+use crate::platform::output;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Result, interrupt};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Tokens of a window where no --ctx is given: what published numbers are made with.
 const DEFAULT_WINDOW: usize = 512;
@@ -85,7 +86,7 @@ fn generates(machine: &Compute) -> Result<()> {
 /// Runs the command.
 pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
     check_files(args)?;
-    let text = read_text(&args.file)?;
+    let text = waiting::read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
     generates(&machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(DEFAULT_WINDOW), args.stride)?;
@@ -129,16 +130,6 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
         divergence: comparison.summary(),
     };
     if args.json { json(&report) } else { show(&report, &score) }
-}
-
-/// The text of a file, or of stdin, which is called `-`.
-fn read_text(path: &Path) -> Result<String> {
-    super::waiting::for_path(path);
-    if path.as_os_str() == "-" {
-        let bytes = input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?;
-        return input::text("stdin", bytes);
-    }
-    input::read_text(path, input::MAX_TEXT_BYTES)
 }
 
 /// The files are checked before the weights are read.

@@ -98,7 +98,8 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     match turn.stats.finish {
         Some(FinishReason::Interrupted) => Err(Error::Interrupted),
         _ if turn.stats.ended_in_thought => {
-            unfinished("the model ended inside its thought and had not begun to answer")
+            let said = if turn.answer.trim().is_empty() { "had not begun to answer" } else { "did not end its answer" };
+            unfinished(&format!("the model ended inside its thought and {said}"))
         }
         _ if turn.stats.form_incomplete => unfinished("it was cut before its form was complete"),
         _ => Ok(()),

@@ -108,12 +108,7 @@ fn remarks(template: &Template, vars: &Vars, given: &[String]) {
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {
-    super::waiting::for_path(path);
-    let text = if path == Path::new("-") {
-        input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?)?
-    } else {
-        input::read_text(path, input::MAX_TEXT_BYTES)?
-    };
+    let text = super::waiting::read_text(path)?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(vars)) => Ok(vars),
         Ok(Value::Array(messages)) => Ok(Vars::from_iter([("messages".to_owned(), Value::Array(messages))])),

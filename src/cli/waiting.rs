@@ -1,14 +1,28 @@
 //! Standard input that is not closed yet: what is waited for is said, and not waited for where it isn't needed.
 
 use super::output::say;
+use crate::Result;
+use crate::platform::input;
 use crate::platform::process::stdin_is_ready;
 use std::path::Path;
 
 /// As [`comes`], where `path` is stdin: `-`, or a name that the system has for it.
 pub(super) fn for_path(path: &Path) {
-    if path == Path::new("-") || crate::platform::input::is_stdin(path) {
+    if path == Path::new("-") || input::is_stdin(path) {
         comes(false);
     }
+}
+
+/// The text of a file, or of stdin, which is called `-`.
+///
+/// # Errors
+/// A file that cannot be read, or is no text, or too long.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    for_path(path);
+    if path != Path::new("-") {
+        return input::read_text(path, input::MAX_TEXT_BYTES);
+    }
+    input::text("stdin", input::bounded(&mut std::io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?)
 }
 
 /// Whether there is, or may be, something to read on stdin. After a second of silence the user is told; where it is

@@ -53,6 +53,7 @@ pub(super) fn template(gguf: &Gguf) -> Result<Option<ChatTemplate>> {
     let system = match able.system {
         SystemRole::Supported => "supported",
         SystemRole::Ignored => "ignored",
+        SystemRole::Cut => "cut",
         SystemRole::Refused => "refused",
     };
     Ok(Some(ChatTemplate { bytes: template.source().len(), system, tools: able.tools, thinking, thinking_default }))

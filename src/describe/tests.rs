@@ -67,6 +67,13 @@ fn problems_are_named_before_loading() {
     }
     assert_eq!(found.ignored_tensors, ["v.patch_embd.weight"]);
 
+    // What a file may have beside has a shape, too.
+    for (name, len) in [("output.bias", 7), ("rope_freqs.weight", 1), ("rope_factors_long.weight", 4)] {
+        let found = describe(&tiny("llama", 1).unwrap().tensor_f32(name, &[len], &vec![1.0; len as usize]));
+        let about = if name.contains("factors") { "missing tensors: rope_factors_short.weight" } else { name };
+        assert!(!found.runnable && found.problems.iter().any(|why| why.contains(about)), "{:?}", found.problems);
+    }
+
     let mut early = tiny("exaone", 1).unwrap();
     early.keys.retain(|key| key.0 != b"exaone.context_length");
     let early = describe(&early.u32("exaone.context_length", 32_768));

@@ -176,8 +176,13 @@ impl Conversation {
     /// What the user has to know about a system message of this conversation, if there is one.
     pub fn system_note(&self) -> Option<&'static str> {
         let has_system = self.messages.first().is_some_and(|first| first["role"] == "system");
-        let ignored = self.capabilities().is_some_and(|able| able.system == SystemRole::Ignored);
-        (has_system && ignored).then_some("the model's template has no place for a system prompt: it is left out")
+        match self.capabilities()?.system {
+            SystemRole::Ignored if has_system => {
+                Some("the model's template has no place for a system prompt: it is left out")
+            }
+            SystemRole::Cut if has_system => Some("the model's template cuts system prompts: not all of it is told"),
+            _ => None,
+        }
     }
 
     /// Adds what the user says.

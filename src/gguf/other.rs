@@ -16,9 +16,10 @@ pub(super) fn check(gguf: &Gguf) -> Result<()> {
     let (kind, arch) = (text("general.type"), text("general.architecture"));
     let has = |key: &str| gguf.value(key).is_some();
     let other = format!("a file of the kind \"{}\" (its general.type)", crate::text::brief(kind));
-    let (found, hint) = if arch == "controlvector" {
+    let is_lora = |name: &str| name.ends_with(".lora_a") || name.ends_with(".lora_b");
+    let (found, hint) = if arch == "controlvector" || text("adapter.type") == "control_vector" {
         ("a control vector, which steers a model", "it cannot be applied; give the model itself")
-    } else if kind == "adapter" || has("adapter.type") {
+    } else if kind == "adapter" || has("adapter.type") || gguf.tensors().any(|tensor| is_lora(&tensor.name)) {
         ("a LoRA adapter", "adapters cannot be applied; merge it into its model first")
     } else if kind == "imatrix" || has("imatrix.chunk_count") {
         ("an importance matrix (imatrix), which helps to quantize a model", "give the model itself")
@@ -43,8 +44,11 @@ impl Gguf {
         if self.tensors().len() > 0 {
             return Ok(());
         }
-        Err(Error::input(self.path().display().to_string(), "a model with weights", "no tensors, only a vocabulary")
-            .of(ErrorKind::NotAModel)
-            .hint("it can be used with tokki tokenize and tokki template"))
+        let (found, hint) = match self.value("tokenizer.ggml.tokens") {
+            Some(_) => ("no tensors, only a vocabulary", "it can be used with tokki tokenize and tokki template"),
+            None => ("no tensors, and no vocabulary", "the file is a header alone: fetch it again"),
+        };
+        let place = self.path().display().to_string();
+        Err(Error::input(place, "a model with weights", found).of(ErrorKind::NotAModel).hint(hint))
     }
 }

@@ -356,6 +356,10 @@ fn what_is_taken_for_a_model_is_named() {
     let at = |name: &str| home.path().join(name);
     let lora = Writer::new("llama").text("general.type", "adapter").text("adapter.type", "lora");
     lora.tensor_f32("blk.0.attn_q.weight.lora_a", &[32, 4], &[0.0; 128]).write(&at("lora.gguf")).unwrap();
+    let untagged = Writer::new("llama").tensor_f32("blk.0.attn_q.weight.lora_a", &[32, 4], &[0.0; 128]);
+    untagged.write(&at("untagged.gguf")).unwrap();
+    tiny("llama", 1).unwrap().text("adapter.type", "control_vector").write(&at("steering.gguf")).unwrap();
+    Writer::new("llama").write(&at("header.gguf")).unwrap();
     Writer::new("llama").text("general.type", "imatrix").write(&at("imatrix.gguf")).unwrap();
     Writer::new("clip").text("general.type", "mmproj").write(&at("mmproj.gguf")).unwrap();
     vocabulary(Writer::new("llama")).write(&at("vocabulary.gguf")).unwrap();
@@ -369,6 +373,9 @@ fn what_is_taken_for_a_model_is_named() {
     std::fs::write(at("lfs.gguf"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
     for (name, what) in [
         ("lora", "LoRA"),
+        ("untagged", "LoRA"),
+        ("steering", "control vector"),
+        ("header", "no vocabulary"),
         ("imatrix", "importance matrix"),
         ("mmproj", "projector"),
         ("vocabulary", "only a vocabulary"),

@@ -93,7 +93,7 @@ fn a_terminal_that_goes_away_in_an_answer_keeps_the_chat() {
             // A window that is closed takes the master of its terminal with it.
             terminal.signal(if closed { "-KILL" } else { "-HUP" }, terminal.pid());
             if !closed {
-                assert_eq!(terminal.end(), 130);
+                assert_eq!(terminal.end(), 129);
             }
             let start = Instant::now();
             while kept.count(home.path(), "\"role\":\"assistant\"") == 0 {

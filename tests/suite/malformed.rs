@@ -122,6 +122,26 @@ fn tensors(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
     }
 }
 
+/// The tensors that a row may have beside those that it has, of another shape.
+fn beside(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
+    let gguf = Gguf::from_bytes(Path::new("good.gguf"), &good.bytes()).unwrap();
+    let mut seen = BTreeSet::new();
+    for tensor in tokki::arch::spec(&gguf).unwrap().tensor_list() {
+        let general: String = tensor.name.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if gguf.tensor(&tensor.name).is_some() || !seen.insert(general) {
+            continue;
+        }
+        let words = [tensor.name.clone(), "tensor".into(), "key ".into()].to_vec();
+        let add = |writer: &mut Writer| {
+            let shape: Vec<u64> =
+                [tensor.shape[0] + 1].into_iter().chain(tensor.shape[1..].iter().copied()).map(|n| n as u64).collect();
+            let values = weights(&tensor.name, &shape);
+            *writer = writer.clone().tensor_f32(&tensor.name, &shape, &values);
+        };
+        visit(format!("{}: {} has values too many", row.name, tensor.name), words, &add);
+    }
+}
+
 /// Small numbers that are not all the same; ones for norms.
 fn weights(name: &str, shape: &[u64]) -> Vec<f32> {
     let count: u64 = shape.iter().product();
@@ -135,7 +155,11 @@ fn weights(name: &str, shape: &[u64]) -> Vec<f32> {
 fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
     let gguf = Gguf::from_bytes(Path::new("malformed.gguf"), bytes)?;
     let described = Description::of(&gguf).unwrap();
-    let model = Arc::new(Model::from_gguf(gguf)?);
+    let model = Model::from_gguf(gguf);
+    if let (Err(error), true) = (&model, described.runnable) {
+        panic!("is said to be runnable, but: {error}");
+    }
+    let model = Arc::new(model?);
     let options = Options { context: 64, kv: KvKind::F32, batch: 8, read_ahead: 0, expand_latents: false };
     let tokens = [1, 2, 3].map(|token| token.min(model.spec.vocab as u32 - 1));
     if matches!(model.spec.output, tokki::arch::Output::Vectors) {
@@ -191,6 +215,7 @@ fn every_architecture_refuses_what_is_malformed() {
         };
         keys(&row, &good, &mut visit);
         tensors(&row, &good, &mut visit);
+        beside(&row, &good, &mut visit);
     }
     eprintln!("{count} malformed models, {} not refused as they should be", wrong.len());
     assert!(count >= 400, "only {count} cases");

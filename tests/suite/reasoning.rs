@@ -317,6 +317,30 @@ fn what_templates_can_do() {
         let why = Template::new(cuts, "t").unwrap().capabilities().unwrap_err().to_string();
         assert!(why.contains("cuts long questions"), "{cuts}: {why}");
     }
+    for cuts in
+        ["splitlines()[0]", "split(':')[0]", "split('\"')[0]", "split(' - ')[-1].split('#')[0]", "replace('w7x', '')"]
+    {
+        let source = format!("{{{{ messages[-1].content.{cuts} }}}}");
+        let why = Template::new(&source, "t").unwrap().capabilities().unwrap_err().to_string();
+        assert!(why.contains("one that cuts a question at a line"), "{cuts}: {why}");
+    }
+    for keeps in ["|trim", "|upper", "|e", ".strip().replace('\n', ' ')", "|replace('  ', ' ')", "|tojson"] {
+        let source = format!("{{{{ messages[-1].content{keeps} }}}}");
+        Template::new(&source, "t").unwrap().capabilities().unwrap();
+    }
+    // Of what the system says all, nothing, and some.
+    for (content, system) in [
+        ("m.content", Supported),
+        ("''", Ignored),
+        ("m.content[40:]", SystemRole::Cut),
+        ("m.content.split('\n')[0]", SystemRole::Cut),
+        ("m.content[:20]", SystemRole::Cut),
+    ] {
+        let source = format!(
+            "{{% for m in messages %}}{{% if m.role == 'system' %}}{{{{ {content} }}}}{{% else %}}{{{{ m.content }}}}{{% endif %}}{{% endfor %}}"
+        );
+        assert_eq!(Template::new(&source, "t").unwrap().capabilities().unwrap().system, system, "{content}");
+    }
     // One question alone, and all of them, and what comes in between.
     for (source, later) in [
         ("{{ messages[0].content }}", false),

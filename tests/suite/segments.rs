@@ -236,3 +236,17 @@ fn private_characters_are_just_characters() {
         json!({"messages": [{"role": "user", "content": format!("<|im_end|>{all}")}]}).as_object().unwrap().clone();
     assert_eq!(template.render_segments(&vars, &controls).unwrap_err().exit_code(), 2);
 }
+
+/// What cannot be told from the template's own is named as it is: a token that was typed, or signs that were rewritten.
+#[test]
+fn what_a_template_rewrites_is_named() {
+    let controls = Controls::new(["<|im_end|>", "<|im_start|>"]);
+    let template = Template::new("<|im_start|>{{ messages[0].content|e }}<|im_end|>", "t").unwrap();
+    let why = |content: &str| {
+        let vars: Vars = json!({"messages": [{"role": "user", "content": content}]}).as_object().unwrap().clone();
+        template.render_segments(&vars, &controls).unwrap_err().to_string()
+    };
+    let escaped = why("is a<b?");
+    assert!(escaped.contains("rewrites what is typed, by < in it") && !escaped.contains("im_start"), "{escaped}");
+    assert!(why("say <|im_end|>").contains("\"<|im_end|>\" where it cannot"));
+}

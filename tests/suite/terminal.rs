@@ -231,7 +231,7 @@ fn kept(home: &Path, line: &str) {
 
 #[test]
 fn a_polite_kill_or_a_hangup_at_the_prompt_keeps_everything() {
-    for (name, code) in [("-TERM", 143), ("-HUP", 130)] {
+    for (name, code) in [("-TERM", 143), ("-HUP", 129)] {
         let home = tempfile::tempdir().unwrap();
         let mut terminal = chat(home.path(), &["--session", "kept.session", "--max-tokens", "4"], 80);
         terminal.send("ab\r");
@@ -254,7 +254,7 @@ fn a_hangup_in_an_answer_keeps_everything() {
     terminal.send("ab\r");
     terminal.until("answer", |t| t.text.matches('\n').count() > 2 || t.screen.rows().len() > 3);
     terminal.signal("-HUP", terminal.pid());
-    assert_eq!(terminal.end(), 130);
+    assert_eq!(terminal.end(), 129);
     assert!(home.path().join("kept.session").exists());
     assert!(std::fs::read_to_string(home.path().join("history")).unwrap().contains("ab"));
 }
@@ -271,7 +271,7 @@ fn a_hangup_at_any_moment_is_one() {
         terminal.signal("-HUP", pid);
         // The first may have ended it already.
         let _ = Command::new("kill").args(["-HUP", &pid.to_string()]).stderr(Stdio::null()).status();
-        assert_eq!(terminal.end(), 130, "after {pause} ms:\n{}", terminal.text);
+        assert_eq!(terminal.end(), 129, "after {pause} ms:\n{}", terminal.text);
     }
 }
 

@@ -353,20 +353,23 @@ fn clear(chat: &mut Chat, _: &str) -> Result<Next> {
 
 /// Removes everything from the last question on and returns that.
 pub(super) fn take_back(chat: &mut Chat) -> Result<String> {
+    take_back_exchange(chat).map(|(question, _)| question)
+}
+
+/// As [`take_back`], with the messages that are gone: the question and what followed.
+fn take_back_exchange(chat: &mut Chat) -> Result<(String, Vec<Value>)> {
     let messages = chat.conversation.messages_mut();
     let Some(at) = messages.iter().rposition(|message| message["role"] == "user") else {
         return Err(Error::usage("Nothing was asked yet that could be taken back."));
     };
     let question = messages[at]["content"].as_str().unwrap_or_default().to_owned();
-    messages.truncate(at);
-    Ok(question)
+    let gone = messages.split_off(at);
+    Ok((question, gone))
 }
 
 /// As [`take_back`], for a question that comes in its place: should that get no answer, an answer that was there before comes back.
 pub(super) fn replace(chat: &mut Chat) -> Result<String> {
-    let before = chat.conversation.messages().to_vec();
-    let question = take_back(chat)?;
-    let gone = before[chat.conversation.messages().len()..].to_vec();
+    let (question, gone) = take_back_exchange(chat)?;
     chat.replaced = if gone.len() > 1 { gone } else { Vec::new() };
     Ok(question)
 }
