@@ -5,8 +5,8 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::PathBuf;
-use tokki::gguf::Gguf;
-use tokki::tokenizer::{Special, Tokenizer, Vocab};
+use tokki::internals::gguf::Gguf;
+use tokki::internals::tokenizer::{Special, Tokenizer, Vocab};
 
 /// A generator of 31-bit numbers, the same in every run.
 fn numbers() -> impl FnMut() -> usize {

@@ -9,15 +9,15 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use tokki::chat::{CallFinder, Splitter, StopMatcher, Template, Tools, Vars};
 use tokki::engine::{Embedder, Options, Session, session_file};
-use tokki::gguf::Gguf;
 use tokki::internals::Description;
-use tokki::model::Model;
-use tokki::parallel::Pool;
-use tokki::sample::{Constraint, Form, Grammars};
+use tokki::internals::chat::{CallFinder, Splitter, StopMatcher, Template, Tools, Vars};
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
+use tokki::internals::sample::{Constraint, Form, Grammars};
+use tokki::internals::tokenizer::{Special, Tokenizer};
 use tokki::testing::{Writer, tiny};
-use tokki::tokenizer::{Special, Tokenizer};
 use tokki_quant::attention::KvKind;
 use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
@@ -74,7 +74,7 @@ fn opened(bytes: &[u8]) {
     };
     let tokens = [1, 2].map(|token: u32| token.min(model.spec.vocab as u32 - 1));
     let model = Arc::new(model);
-    if size > 0 && matches!(model.spec.output, tokki::arch::Output::Vectors) {
+    if size > 0 && matches!(model.spec.output, tokki::internals::arch::Output::Vectors) {
         drop(Embedder::new(model, pool(), options()).embed(&tokens, &AtomicBool::new(false)));
     } else {
         drop(Session::new(model, pool(), options()).feed(&tokens, &mut |_| ()));

@@ -31,7 +31,7 @@
 //! only runs models takes none of them: `tokki = { default-features = false }`.
 //!
 //! # The straight line, bytes to text
-//! mapped file -> [`gguf::Gguf`] (checked keys and tensor views) -> [`arch::Spec`] -> `model::Model` -> a session;
+//! mapped file -> `gguf::Gguf` (checked keys and tensor views) -> `arch::Spec` -> `model::Model` -> a session;
 //! prompt -> `chat` (template) -> `tokenizer` -> `forward` -> logits -> `sample` -> token -> stream decoder -> piece.
 //!
 //! `docs/architecture.md` shows the rooms; `tests/suite/layering` holds the list of which may use which.
@@ -43,33 +43,32 @@
     not(feature = "cli"),
     allow(dead_code, unused_imports, reason = "parts of rooms that only the command uses")
 )]
-#![cfg_attr(feature = "testing", allow(unnameable_types, reason = "`internals` shows parts of rooms"))]
+#![allow(unnameable_types, reason = "`internals`, and what the documentation hides for it, show parts of rooms")]
 
-pub mod arch;
-pub mod chat;
 pub mod engine;
-pub mod error;
-pub mod gguf;
-pub mod model;
-pub mod parallel;
-pub mod sample;
-pub mod tokenizer;
 
+mod arch;
+mod chat;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "pull")]
 mod config;
 #[cfg(any(feature = "cli", feature = "server"))]
 mod describe;
+mod error;
 mod forward;
+mod gguf;
 mod interrupt;
 mod kv;
 mod machine;
+mod model;
+mod parallel;
 #[cfg(feature = "cli")]
 mod perplexity;
 mod platform;
 #[cfg(feature = "cli")]
 mod predict;
+mod sample;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(any(feature = "cli", feature = "server"))]
@@ -80,12 +79,19 @@ mod suggest;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
+mod tokenizer;
 mod units;
 
 /// What the tests, the benchmarks and the fuzzing of this repository look into, and no program should: it changes as they do.
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod internals {
+    /// Every name that a room offers to the others.
+    macro_rules! rooms {
+        ($($room:ident)*) => { $(pub mod $room { pub use crate::$room::*; })* };
+    }
+    rooms! { arch chat gguf model parallel sample tokenizer }
+
     #[cfg(feature = "pull")]
     pub use crate::config::Settings;
     #[cfg(feature = "cli")]
@@ -111,4 +117,4 @@ pub use engine::{Conversation, GenerateOptions, Llm, Observer, Options, Session}
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "grammar")]
 pub use sample::Form;
-pub use sample::{Params, Sampler};
+pub use sample::{Params, SampleError, Sampler};

@@ -100,14 +100,14 @@ fn check_state_space(ssm: &StateSpace) -> Result<(), Wrong> {
     within("ssm.state_size", ssm.state, MAX_HEAD)?;
     within("ssm.conv_kernel", ssm.taps, MAX_TAPS)?;
     match ssm.form {
-        SsmForm::PerChannel { rank, .. } => within("ssm.time_step_rank", rank, MAX_WIDTH),
-        SsmForm::PerHead { heads, groups, .. } => {
+        SsmForm::Channels { rank, .. } => within("ssm.time_step_rank", rank, MAX_WIDTH),
+        SsmForm::Heads { heads, groups, .. } => {
             within("ssm.time_step_rank", heads, ssm.inner)?;
             that(ssm.inner.is_multiple_of(heads), "ssm heads that divide the inner size", heads)?;
             within("ssm.group_count", groups, heads)?;
             that(heads.is_multiple_of(groups), "ssm groups that divide the heads", groups)
         }
-        SsmForm::PerHeadProjected { heads, rank, .. } => {
+        SsmForm::Projected { heads, rank, .. } => {
             within("ssm.time_step_rank", heads, ssm.inner)?;
             within("a rank of the time step", rank, MAX_WIDTH)?;
             that(ssm.inner.is_multiple_of(heads), "ssm heads that divide the inner size", heads)

@@ -14,7 +14,7 @@ impl Keys<'_> {
     /// The state space of Mamba-2.
     pub(super) fn state_space_per_head(&self, block: usize) -> Result<Mixer> {
         let eps = self.norm_eps(NormKind::Rms)?;
-        let form = SsmForm::PerHead {
+        let form = SsmForm::Heads {
             heads: self.need_usize("ssm.time_step_rank")?,
             groups: self.set_usize("ssm.group_count")?.unwrap_or(1),
             norm: self.has(block, "ssm_norm.weight").then_some(eps),
@@ -26,7 +26,7 @@ impl Keys<'_> {
     fn state_space_per_channel(&self, weighted: bool) -> Result<Mixer> {
         let plain = self.bool("ssm.dt_b_c_rms")?.unwrap_or(false);
         let norms = (weighted || plain).then_some((self.norm_eps(NormKind::Rms)?, weighted));
-        self.state_space(SsmForm::PerChannel { rank: self.need_usize("ssm.time_step_rank")?, norms })
+        self.state_space(SsmForm::Channels { rank: self.need_usize("ssm.time_step_rank")?, norms })
     }
 
     fn state_space(&self, form: SsmForm) -> Result<Mixer> {
@@ -321,7 +321,7 @@ pub(super) fn plamo2(gguf: &Gguf) -> Result<Spec> {
     let mut spec = keys.decoder(Pairing::Halves)?;
     spec.post_norms("post_attention_norm", "post_ffw_norm");
     let norm = spec.norm();
-    let mixer = keys.state_space(SsmForm::PerHeadProjected {
+    let mixer = keys.state_space(SsmForm::Projected {
         heads: keys.need_usize("ssm.time_step_rank")?,
         rank: (spec.embd / 16).max(64),
         eps: norm.eps,

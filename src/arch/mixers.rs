@@ -257,14 +257,14 @@ pub struct StateSpace {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SsmForm {
     /// Mamba (arXiv 2312.00752): a decay per channel and state value; the time step has a low rank.
-    PerChannel {
+    Channels {
         /// The rank.
         rank: usize,
         /// RMS norms of time step, B and C: their epsilon, and whether they have weights.
         norms: Option<(f32, bool)>,
     },
     /// Mamba-2 (arXiv 2405.21060): a decay per head, B and C shared by groups of heads.
-    PerHead {
+    Heads {
         /// Heads.
         heads: usize,
         /// Groups.
@@ -273,7 +273,7 @@ pub enum SsmForm {
         norm: Option<f32>,
     },
     /// The same with inputs laid out per head, B, C and time step made of the convolved input by a product, normed.
-    PerHeadProjected {
+    Projected {
         /// Heads.
         heads: usize,
         /// Rank of the time step.
@@ -408,8 +408,8 @@ impl StateSpace {
     /// Channels of the convolution.
     pub fn conv_width(&self) -> usize {
         match self.form {
-            SsmForm::PerHead { groups, .. } => self.inner + 2 * groups * self.state,
-            SsmForm::PerChannel { .. } | SsmForm::PerHeadProjected { .. } => self.inner,
+            SsmForm::Heads { groups, .. } => self.inner + 2 * groups * self.state,
+            SsmForm::Channels { .. } | SsmForm::Projected { .. } => self.inner,
         }
     }
 }

@@ -59,7 +59,7 @@ pub use spec::{
     Classifier, Embedding, End, Layer, Output, Pairing, Pooled, Pooling, Residual, Rope, RopeFactors, RopeScaling,
     Skip, Spec, StreamSpec,
 };
-pub use table::{ARCHITECTURES, Family};
+pub use table::ARCHITECTURES;
 pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;

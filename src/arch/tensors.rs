@@ -234,7 +234,7 @@ impl List {
         self.add(Role::SsmConv1d, &[ssm.taps, ssm.conv_width()]);
         self.bias(Role::SsmConv1d, ssm.conv_width());
         match ssm.form {
-            SsmForm::PerChannel { rank, norms } => {
+            SsmForm::Channels { rank, norms } => {
                 self.product(Role::SsmIn, &[e, 2 * d]);
                 self.add(Role::SsmX, &[d, rank + 2 * n]);
                 self.add(Role::SsmDt, &[rank, d]);
@@ -247,7 +247,7 @@ impl List {
                     self.add(Role::SsmCNorm, &[n]);
                 }
             }
-            SsmForm::PerHead { heads, groups, norm } => {
+            SsmForm::Heads { heads, groups, norm } => {
                 self.product(Role::SsmIn, &[e, d + ssm.conv_width() + heads]);
                 self.add(Role::SsmDtBias, &[heads]);
                 self.add(Role::SsmA, &[1, heads]);
@@ -256,7 +256,7 @@ impl List {
                     self.add(Role::SsmNorm, &[d / groups.max(1), groups]);
                 }
             }
-            SsmForm::PerHeadProjected { heads, rank, .. } => {
+            SsmForm::Projected { heads, rank, .. } => {
                 self.product(Role::SsmIn, &[e, 2 * d]);
                 self.add(Role::SsmX, &[d, rank + 2 * n]);
                 self.add(Role::SsmDt, &[rank, heads]);

@@ -21,7 +21,6 @@ mod tools;
 
 pub use arguments::{Argument, ArgumentWatch};
 pub use calls::{CallFinder, ToolCall};
-pub use loops::{Loop, LoopDetector};
 pub use plain_tools::tell_tools;
 pub use probe::{Capabilities, Content, Switch, SystemRole, Thinking};
 pub use reasoning::{Kind, Part, Splitter};

@@ -95,7 +95,8 @@ impl StopMatcher {
     }
 
     /// Whether a stop text was found.
-    pub fn is_stopped(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped
     }
 }

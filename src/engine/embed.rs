@@ -27,6 +27,7 @@ pub struct Embedder {
 
 impl Embedder {
     /// An embedder with the file's pooling; `options.context` is the longest text in tokens.
+    #[doc(hidden)]
     pub fn new(model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Self {
         let shape = Arc::new(CacheShape::new(&model.spec, options.kv));
         let context = options.context.min(model.spec.longest().unwrap_or(usize::MAX));
@@ -42,6 +43,7 @@ impl Embedder {
     }
 
     /// The model.
+    #[doc(hidden)]
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }

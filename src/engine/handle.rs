@@ -20,6 +20,7 @@ use tokki_quant::attention::TILE;
 
 /// Bytes of the smallest cache that an engine can be started with: one whole conversation, and a page that is copied
 /// because it is shared.
+#[doc(hidden)]
 pub fn least_cache(spec: &Spec, session: &Options) -> usize {
     let shape = CacheShape::new(spec, session.kv);
     shape.bytes(session.context) + shape.page_bytes()

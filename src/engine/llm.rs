@@ -61,6 +61,7 @@ impl Llm {
     ///
     /// # Errors
     /// As [`Llm::open`].
+    #[doc(hidden)]
     pub fn new(model: Arc<Model>) -> Result<Self> {
         let gguf = &model.gguf;
         let template = has_template(gguf).then(|| Template::from_gguf(gguf)).transpose()?;
@@ -71,6 +72,7 @@ impl Llm {
     ///
     /// # Errors
     /// A tokenizer that cannot be used.
+    #[doc(hidden)]
     pub fn raw(model: Arc<Model>) -> Result<Self> {
         Self::with(model, None)
     }
@@ -79,6 +81,7 @@ impl Llm {
     ///
     /// # Errors
     /// As [`Llm::open`].
+    #[doc(hidden)]
     pub fn for_vectors(model: Arc<Model>) -> Result<Self> {
         match not_generative(&model.spec) {
             Some(_) => Self::of_any_kind(model, None),
@@ -126,6 +129,7 @@ impl Llm {
     }
 
     /// The weights.
+    #[doc(hidden)]
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
@@ -289,6 +293,7 @@ impl Llm {
     /// # Errors
     /// A vocabulary without an end.
     #[cfg(feature = "grammar")]
+    #[doc(hidden)]
     pub fn held_calls(&self, tools: Tools) -> Result<Box<dyn Constraint>> {
         Ok(Box::new(HeldCalls::new(self.grammars()?, &self.tokenizer, tools)))
     }
@@ -327,6 +332,7 @@ fn spared(tokenizer: &Tokenizer) -> Vec<u32> {
 }
 
 /// Why a model cannot continue text, if it cannot.
+#[doc(hidden)]
 pub fn not_generative(spec: &Spec) -> Option<&'static str> {
     match spec.output {
         Output::Vectors => {

@@ -19,9 +19,18 @@ mod session;
 pub mod session_file;
 mod turn;
 
+// What its methods take and give, of the rooms below.
 pub use crate::arch::Pooling;
+pub use crate::chat::{
+    Capabilities, Content, Kind, Splitter, Switch, SystemRole, Template, Thinking, ThinkingMode, Vars,
+};
 pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use crate::kv::{KvKind, SharedBudget};
+pub use crate::parallel::Pool;
+#[cfg(feature = "grammar")]
+pub use crate::sample::GrammarConstraint;
+pub use crate::sample::{Constraint, Mask, Overrides, SamplingSettings};
+pub use crate::tokenizer::{Special, Tokenizer};
 pub use answer::{Answer, FinishReason, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, GenerateOptions, Observer, Turn};
 pub use embed::{Embedder, SharedEmbedder, normalize};

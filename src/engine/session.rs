@@ -24,6 +24,7 @@ pub struct Session {
 
 impl Session {
     /// An empty session.
+    #[doc(hidden)]
     pub fn new(model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Self {
         let cache = KvCache::new(CacheShape::new(&model.spec, options.kv));
         Self::with_cache(model, pool, options, cache, Vec::new())
@@ -65,11 +66,13 @@ impl Session {
     }
 
     /// The model.
+    #[doc(hidden)]
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
     /// The threads.
+    #[doc(hidden)]
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }

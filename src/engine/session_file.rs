@@ -8,7 +8,7 @@
 //! written for long. What does not end as it should (the process was killed within it) counts for nothing.
 //!
 //! A session file is input like any other: lengths are checked against the file's before anything is allocated, the
-//! checksum before anything is used, and the model by its fingerprint, by what is computed (its [`Spec`](crate::arch::Spec))
+//! checksum before anything is used, and the model by its fingerprint, by what is computed (its `Spec`)
 //! and by its tokenizer: a cache means nothing elsewhere. Files are replaced by a rename, so a crash leaves the old one or
 //! the new one.
 
@@ -67,6 +67,7 @@ struct Header {
 
 /// A short text that tells whether two files hold the same model: a hash of tensor names, shapes, formats and the first
 /// bytes of their data.
+#[doc(hidden)]
 pub fn fingerprint(model: &Model) -> Result<String> {
     /// Bytes of each tensor that are looked at: enough to tell models of the same shape apart.
     const SAMPLE: usize = 256;
@@ -83,6 +84,7 @@ pub fn fingerprint(model: &Model) -> Result<String> {
 }
 
 /// What is computed, as a short text.
+#[doc(hidden)]
 pub fn spec_mark(model: &Model) -> String {
     hex(&Sha256::digest(format!("{:?}", model.spec)))
 }
@@ -313,6 +315,7 @@ pub fn notes(path: &Path) -> Result<serde_json::Value> {
 ///
 /// # Errors
 /// [`Error::Input`] for a file that is damaged, of another version, of another model or of another kind of cache.
+#[doc(hidden)]
 pub fn load(path: &Path, model: Arc<Model>, pool: Arc<Pool>, options: Options) -> Result<(Session, serde_json::Value)> {
     let mut reader = Reader::open(path)?;
     let header = reader.header()?;

@@ -38,7 +38,9 @@ pub use rows::{EXTENSION, layout_name};
 pub use tensor::{TensorFormat, TensorInfo, TensorView};
 pub use tokki_quant::dtype::DType;
 pub use tokki_quant::matrix::RowLayout;
-pub use value::{Array, MetaValue, Texts, ValueKind};
+#[cfg(any(test, feature = "testing"))]
+pub use value::ValueKind;
+pub use value::{Array, MetaValue};
 
 pub use scan::header_len;
 

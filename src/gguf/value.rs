@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// The type of a value, by GGUF's numbers 0 to 12.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ValueKind {
     U8,
     I8,

@@ -6,13 +6,12 @@ mod linear;
 mod weights;
 mod whole;
 
-pub use cost::{Cost, macs};
 pub use linear::Stack;
 pub use weights::{
     AltUpWeights, AttentionWeights, ChannelMixWeights, ClassifierWeights, DeltaDecay, DeltaWeights, DenseWeights,
-    ExpertWeights, FeedProduct, FeedWeights, FfnWeights, FrequencyDivisors, Gated, HeadNormWeights, LatentWeights,
-    LayerWeights, LightningWeights, MixerWeights, NormWeights, PerLayerGate, PerLayerWeights, Qkv, SevenWeights,
-    ShortConvWeights, StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
+    ExpertWeights, FeedWeights, FfnWeights, FrequencyDivisors, Gated, HeadNormWeights, LatentWeights, LayerWeights,
+    LightningWeights, MixerWeights, NormWeights, PerLayerGate, PerLayerWeights, Qkv, SevenWeights, ShortConvWeights,
+    StateSpaceInput, StateSpaceWeights, Taps, TimeMixPart, TimeMixWeights,
 };
 pub use whole::Model;
 

@@ -45,7 +45,6 @@ pub use constraint::{Constraint, Mask};
 pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
-pub use origin::{Origin, Setting};
 #[cfg(any(feature = "cli", feature = "server"))]
 pub(crate) use params::random_seed;
 pub use sampler::{SampleError, Sampler};

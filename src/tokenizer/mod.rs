@@ -45,7 +45,7 @@ mod wordpiece;
 mod tests;
 
 pub use special::Special;
-pub use stream::{StreamDecoder, Utf8Stream};
+pub use stream::StreamDecoder;
 pub use strings::Strings;
 pub use vocab::{Roles, TokenKind, Vocab};
 

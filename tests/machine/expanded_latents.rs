@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 use tokki::engine::{Options, Session};
-use tokki::model::Model;
-use tokki::parallel::Pool;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
 
 /// Weights in f16, so that only the forms differ: of all head lengths of the published models, of small ones, and with

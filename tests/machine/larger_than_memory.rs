@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokki::engine::{Options, Session};
-use tokki::model::Model;
-use tokki::parallel::Pool;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
 
 /// Memory of the limited process, page cache included: less than half of the model.

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tokki::arch;
-use tokki::gguf::Gguf;
+use tokki::internals::arch;
+use tokki::internals::gguf::Gguf;
 use tokki::testing::{Rng, Writer, vocabulary};
 
 const SHARDS: usize = 3;

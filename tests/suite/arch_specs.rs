@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tokki::arch;
-use tokki::gguf::Gguf;
-use tokki::model::Model;
+use tokki::internals::arch;
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
 use tokki::testing;
 
 /// The GGUF files in a folder.

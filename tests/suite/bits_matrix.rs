@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki::engine::{Options, Session, session_file};
-use tokki::gguf::Gguf;
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki::internals::{CacheShape, KvCache, PassSettings, Scratch, Span, Want, forward};
-use tokki::model::Model;
-use tokki::parallel::Pool;
 use tokki_quant::attention::KvKind;
 use tokki_quant::isa::Isa;
 

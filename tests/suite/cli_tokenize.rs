@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::Path;
-use tokki::gguf::ValueKind;
+use tokki::internals::gguf::ValueKind;
 use tokki::testing::Writer;
 
 fn fixture(name: &str) -> Value {

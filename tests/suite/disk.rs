@@ -4,7 +4,7 @@
 use crate::serve::{Server, serve, serve_model};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use tokki::gguf::{Gguf, ValueKind};
+use tokki::internals::gguf::{Gguf, ValueKind};
 use tokki::testing::{Rng, Writer, vocabulary};
 
 /// What one answer was, and how many tokens of its prompt were known.
@@ -128,7 +128,7 @@ fn recurrent(path: &Path) {
         .f32("lfm2.rope.freq_base", 10_000.0)
         .u32("lfm2.shortconv.l_cache", 3);
     let writer = vocabulary(writer);
-    let spec = tokki::arch::spec(&Gguf::from_bytes(path, &writer.bytes()).unwrap()).unwrap();
+    let spec = tokki::internals::arch::spec(&Gguf::from_bytes(path, &writer.bytes()).unwrap()).unwrap();
     let mut rng = Rng::new(4);
     let writer = spec.tensors().into_iter().fold(writer, |writer, (name, shape)| {
         let count: u64 = shape.iter().product();

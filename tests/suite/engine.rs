@@ -8,9 +8,9 @@ use tokki::engine::{
     Count, Engine, EngineOptions, Event, FinishReason, Generation, Llm, Options, Request, Session, Stats, Submission,
     Wanted,
 };
-use tokki::model::Model;
-use tokki::parallel::Pool;
-use tokki::sample::{Form, Params, Sampler};
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
+use tokki::internals::sample::{Form, Params, Sampler};
 use tokki_quant::attention::KvKind;
 
 const OPTIONS: Options = Options { context: 512, kv: KvKind::F16, batch: 512, read_ahead: 0, expand_latents: false };

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokki::arch::{ARCHITECTURES, Pooling};
 use tokki::engine::{Embedder, Options, Session, session_file};
-use tokki::gguf::{Gguf, RowLayout};
 use tokki::internals::CacheShape;
-use tokki::model::{Model, Stack};
-use tokki::parallel::Pool;
+use tokki::internals::arch::{ARCHITECTURES, Pooling};
+use tokki::internals::gguf::{Gguf, RowLayout};
+use tokki::internals::model::{Model, Stack};
+use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
 use tokki_quant::dtype::DType;
 

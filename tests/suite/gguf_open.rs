@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokki::gguf::{Gguf, ValueKind};
+use tokki::internals::gguf::{Gguf, ValueKind};
 use tokki::testing::{FileTensor, Writer};
 
 thread_local! {

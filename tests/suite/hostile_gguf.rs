@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokki::arch;
-use tokki::gguf::{Gguf, MetaValue, ValueKind};
 use tokki::internals::Description;
+use tokki::internals::arch;
+use tokki::internals::gguf::{Gguf, MetaValue, ValueKind};
 use tokki::testing::{Rng, Writer, text};
 
 fn open(bytes: &[u8]) -> tokki::Result<Gguf> {

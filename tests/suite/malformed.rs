@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokki::engine::{Embedder, Options, Session};
-use tokki::gguf::Gguf;
 use tokki::internals::Description;
-use tokki::model::Model;
-use tokki::parallel::Pool;
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki::testing::{Writer, text};
 use tokki_quant::attention::KvKind;
 
@@ -126,7 +126,7 @@ fn tensors(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
 fn beside(row: &Row, good: &Writer, visit: &mut Visit<'_>) {
     let gguf = Gguf::from_bytes(Path::new("good.gguf"), &good.bytes()).unwrap();
     let mut seen = BTreeSet::new();
-    for tensor in tokki::arch::spec(&gguf).unwrap().tensor_list() {
+    for tensor in tokki::internals::arch::spec(&gguf).unwrap().tensor_list() {
         let general: String = tensor.name.chars().filter(|c| !c.is_ascii_digit()).collect();
         if gguf.tensor(&tensor.name).is_some() || !seen.insert(general) {
             continue;
@@ -162,7 +162,7 @@ fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
     let model = Arc::new(model?);
     let options = Options { context: 64, kv: KvKind::F32, batch: 8, read_ahead: 0, expand_latents: false };
     let tokens = [1, 2, 3].map(|token| token.min(model.spec.vocab as u32 - 1));
-    if matches!(model.spec.output, tokki::arch::Output::Vectors) {
+    if matches!(model.spec.output, tokki::internals::arch::Output::Vectors) {
         let mut embedder = Embedder::new(model, Arc::clone(pool), options);
         embedder.embed(&tokens, &std::sync::atomic::AtomicBool::new(false))?;
     } else {

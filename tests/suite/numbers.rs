@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokki::engine::{Options, Session};
-use tokki::gguf::Gguf;
-use tokki::model::Model;
-use tokki::parallel::Pool;
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki::testing::{Writer, tiny};
 use tokki_quant::attention::KvKind;
 use tokki_quant::dtype::DType;

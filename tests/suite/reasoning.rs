@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tokki::chat::{Capabilities, Clock, Content, Kind, Splitter, SystemRole, Template, Thinking, ThinkingMode, Vars};
+use tokki::internals::chat::{
+    Capabilities, Clock, Content, Kind, Splitter, SystemRole, Template, Thinking, ThinkingMode, Vars,
+};
 
 fn template(name: &str) -> Template {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/templates/{name}.jinja"));
@@ -19,7 +21,7 @@ fn prompt(template: &Template, extra: Value) -> String {
 fn split<'a>(template: &Template, prompt: &str, pieces: impl IntoIterator<Item = &'a str>) -> [String; 3] {
     let mut splitter = Splitter::new(template.source(), &|_| false, prompt);
     let mut texts = [const { String::new() }; 3];
-    let mut take = |parts: Vec<tokki::chat::Part>| {
+    let mut take = |parts: Vec<tokki::internals::chat::Part>| {
         for part in parts {
             assert!(!part.text.is_empty(), "a part without text");
             texts[match part.kind {

@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokki::gguf::Gguf;
-use tokki::model::Model;
+use tokki::internals::gguf::Gguf;
+use tokki::internals::model::Model;
 use tokki::testing::{Writer, drawn};
 
 /// What the seed of the expected numbers is.

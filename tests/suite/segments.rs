@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokki::chat::{Clock, Controls, Segment, Template, Vars};
+use tokki::internals::chat::{Clock, Controls, Segment, Template, Vars};
 
 const CONTROLS: &[&str] = &[
     "<s>",

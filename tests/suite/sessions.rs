@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 use tokki::engine::{Options, Session, session_file};
-use tokki::model::Model;
-use tokki::parallel::Pool;
+use tokki::internals::model::Model;
+use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
 
 fn open(name: &str) -> Arc<Model> {

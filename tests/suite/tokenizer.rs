@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use tokki::gguf::Gguf;
-use tokki::tokenizer::{Roles, Special, Tokenizer, Vocab};
+use tokki::internals::gguf::Gguf;
+use tokki::internals::tokenizer::{Roles, Special, Tokenizer, Vocab};
 
 fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers").join(name);

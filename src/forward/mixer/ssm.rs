@@ -46,13 +46,13 @@ impl Pass<'_> {
         self.product(&w.input, &s.input, sized(&mut s.low, n * all));
         let convolved = state.start..state.start + (ssm.taps - 1) * width;
         let scanned = convolved.end..state.end;
-        if let SsmForm::PerHeadProjected { heads, .. } = ssm.form {
+        if let SsmForm::Projected { heads, .. } = ssm.form {
             self.part_heads(s, heads, d);
         }
         // z, x, B, C, dt where heads share a decay; x, z where channels have their own.
         let x_at = match ssm.form {
-            SsmForm::PerHead { .. } => d,
-            SsmForm::PerChannel { .. } | SsmForm::PerHeadProjected { .. } => 0,
+            SsmForm::Heads { .. } => d,
+            SsmForm::Channels { .. } | SsmForm::Projected { .. } => 0,
         };
         {
             let Scratch { low, up, .. } = s;
@@ -61,19 +61,19 @@ impl Pass<'_> {
         }
         self.tell("conv_output_silu", layer, width, &s.up);
         match ssm.form {
-            SsmForm::PerHead { heads, groups, .. } => {
+            SsmForm::Heads { heads, groups, .. } => {
                 self.time_steps(s, all, d + width, w, heads);
                 let n_state = ssm.state;
                 let layout = Layout { stride: width, b: d, c: d + groups * n_state, bc_stride: width };
                 self.scan_heads(s, caches, (layer, scanned), ssm, w, (heads, groups), &layout);
                 self.gate(s, (all, 0), d, w.norm.as_deref().map(|norm| (norm, ssm)));
             }
-            SsmForm::PerChannel { rank, .. } => {
+            SsmForm::Channels { rank, .. } => {
                 self.projected(s, ssm, w, rank, [0, rank, rank + ssm.state]);
                 self.scan_channels(s, caches, (layer, scanned), ssm, w, rank);
                 self.gate(s, (all, d), d, None);
             }
-            SsmForm::PerHeadProjected { heads, rank, .. } => {
+            SsmForm::Projected { heads, rank, .. } => {
                 self.projected(s, ssm, w, rank, [2 * ssm.state, 0, ssm.state]);
                 let bc_stride = rank + 2 * ssm.state;
                 let layout = Layout { stride: d, b: 0, c: ssm.state, bc_stride };
@@ -220,7 +220,7 @@ impl Pass<'_> {
         self.lead.phase(self.n, &|_, t| {
             let row = rows.take(t);
             gates::mul_silu(self.isa, row, &low[t * all + at..][..d]);
-            if let Some((weights, StateSpace { form: SsmForm::PerHead { groups, norm: Some(eps), .. }, .. })) = norm {
+            if let Some((weights, StateSpace { form: SsmForm::Heads { groups, norm: Some(eps), .. }, .. })) = norm {
                 let len = d / groups;
                 for (part, weights) in row.chunks_exact_mut(len).zip(weights.chunks_exact(len)) {
                     ops::rms_norm_in_place(self.isa, part, weights, *eps);

@@ -115,12 +115,12 @@ impl Scope<'_> {
     fn state_space(&self, ssm: &StateSpace) -> Result<StateSpaceWeights> {
         let mut norm = None;
         let rest = match ssm.form {
-            SsmForm::PerHead { norm: eps, .. } => {
+            SsmForm::Heads { norm: eps, .. } => {
                 norm = eps.map(|_| self.vector(Role::SsmNorm)).transpose()?;
                 StateSpaceInput::Joint
             }
-            SsmForm::PerChannel { rank, norms } => self.projected(rank, ssm.state, norms)?,
-            SsmForm::PerHeadProjected { rank, eps, .. } => self.projected(rank, ssm.state, Some((eps, true)))?,
+            SsmForm::Channels { rank, norms } => self.projected(rank, ssm.state, norms)?,
+            SsmForm::Projected { rank, eps, .. } => self.projected(rank, ssm.state, Some((eps, true)))?,
         };
         Ok(StateSpaceWeights {
             input: self.product(Role::SsmIn)?,

@@ -456,8 +456,10 @@ fn architectures_are_named_by_rows_of_tables_alone() {
         parts.map(str::to_lowercase).collect()
     }
     // Words that mean something else, too.
-    let names =
-        tokki::arch::ARCHITECTURES.iter().map(|(name, _)| *name).filter(|name| !edges::ALSO_WORDS.contains(name));
+    let names = tokki::internals::arch::ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !edges::ALSO_WORDS.contains(name));
     let names: Vec<Vec<String>> = names.chain(edges::FAMILIES.iter().copied()).map(words).collect();
     let named = |said: &Said| {
         let texts = said.names.iter().chain(&said.texts);
@@ -496,8 +498,11 @@ fn architectures_are_named_by_rows_of_tables_alone() {
 #[test]
 fn tensors_are_named_by_their_roles() {
     // Names with a mark in them; a word alone may mean anything.
-    let stems: BTreeSet<&str> =
-        tokki::arch::Role::ALL.iter().map(|role| role.stem()).filter(|stem| stem.contains(['_', '.'])).collect();
+    let stems: BTreeSet<&str> = tokki::internals::arch::Role::ALL
+        .iter()
+        .map(|role| role.stem())
+        .filter(|stem| stem.contains(['_', '.']))
+        .collect();
     let spelled = |said: &Said| {
         let is_stem = |word: &str| stems.iter().any(|stem| word == *stem || word.ends_with(&format!(".{stem}")));
         let is_name = |word: &str| {
