@@ -209,7 +209,7 @@ fn a_closed_terminal_ends_a_command_in_order() {
     let (stdin, output) = waited(child);
     drop(stdin);
     let (code, _, err) = told(&output);
-    assert!(code == Some(130) && err.contains("interrupted"), "{code:?}: {err}");
+    assert!(code == Some(129) && err.contains("interrupted"), "{code:?}: {err}");
 
     let command = home.command(&["tokenize", &model]);
     let mut shell = Command::new("sh");

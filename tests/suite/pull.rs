@@ -163,7 +163,7 @@ fn a_split_model_is_of_one_version() {
     // Where nothing would tell of a change, that is said; and where a strong mark proves it, nothing is.
     for (header, values, proven) in [("", [""; 2], false), ("ETag", ["\"a\""; 2], true)] {
         let (code, err, models, _) = pull(&serve(header, values));
-        assert!(code == Some(0) && models == 1, "{header}: {err}");
+        assert!(code == Some(0) && models > 1, "{header}: {err}");
         assert_eq!(!err.contains("nothing proves that all files are of one version"), proven, "{err}");
     }
 }
