@@ -114,7 +114,7 @@ pub use cli::main as command;
 
 pub use chat::Part;
 pub use engine::{Conversation, GenerateOptions, Llm, Observer, Options, Session};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, FileAction, Result};
 #[cfg(feature = "grammar")]
 pub use sample::Form;
 pub use sample::{Params, SampleError, Sampler};

@@ -27,6 +27,7 @@ mod hunyuan;
 mod hybrid;
 mod hyperclovax;
 mod keys;
+mod leftovers;
 mod list;
 mod llama;
 mod mixers;
@@ -34,7 +35,6 @@ mod norm;
 mod phi;
 mod pooling;
 mod qwen;
-mod refused;
 mod role;
 mod rope;
 mod rwkv;
@@ -42,12 +42,13 @@ mod solar;
 mod spec;
 mod table;
 mod tensors;
-mod unused;
+mod unsupported;
 
 #[cfg(test)]
 mod tests;
 
 pub use feeds::{Activation, Dense, Experts, Feed, Ffn, Gate, Gating, Router, RouterInput, Shared, Stream};
+pub use leftovers::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 pub use list::{Tensor, TensorPart};
 pub use mixers::{
     Attention, ChannelMix, Delta, DeltaForm, GateSource, HeadGate, HeadNorm, HeadWeights, Latent, Lightning, Mixer,
@@ -60,7 +61,6 @@ pub use spec::{
     Skip, Spec, StreamSpec,
 };
 pub use table::ARCHITECTURES;
-pub use unused::{check_tensors, ignored_tensors, misshapen, unused_tensors};
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};
@@ -81,7 +81,7 @@ pub fn spec(gguf: &Gguf) -> Result<Spec> {
 pub fn spec_and_rest(gguf: &Gguf) -> Result<(Spec, Vec<String>)> {
     let arch = gguf.arch()?;
     let Some((_, family)) = ARCHITECTURES.iter().find(|(name, _)| *name == arch) else {
-        return Err(refused::refuse(gguf, arch));
+        return Err(unsupported::refuse(gguf, arch));
     };
     let gguf = &gguf.noting_keys();
     let mut spec = family(gguf)?;
@@ -97,6 +97,6 @@ pub fn spec_and_rest(gguf: &Gguf) -> Result<(Spec, Vec<String>)> {
         let place = format!("{}: the model's dimensions", gguf.path().display());
         Error::input(place, what, found).hint("the metadata is damaged, or made by an incompatible converter")
     })?;
-    let unknown = unused::check_keys(gguf, &spec)?;
+    let unknown = leftovers::check_keys(gguf, &spec)?;
     Ok((spec, unknown))
 }

@@ -438,7 +438,7 @@ fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
     let readme = include_str!("../../README.md");
     let start = readme.find("Refused by name").unwrap();
     let paragraph = readme[start..].split("\n\n").next().unwrap();
-    for (name, reason) in refused::REFUSED {
+    for (name, reason) in unsupported::REFUSED {
         // Files of "clip" are known before their architecture is looked at.
         if *name != "clip" {
             let error = read(&base(name)).unwrap_err().to_string();
@@ -448,6 +448,6 @@ fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
     }
     // And no other: what is named there is refused, but for the one that depends on a key.
     for name in paragraph.split('`').skip(1).step_by(2).filter(|name| !["nanbeige", "num_loops"].contains(name)) {
-        assert!(refused::REFUSED.iter().any(|row| row.0 == name), "{name} is not refused");
+        assert!(unsupported::REFUSED.iter().any(|row| row.0 == name), "{name} is not refused");
     }
 }

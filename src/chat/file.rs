@@ -11,6 +11,7 @@ impl Template {
     /// # Errors
     /// A file without a template, and one whose template does not parse. There is no template to fall back to: another
     /// model's would give nonsense.
+    #[doc(hidden)]
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let source = gguf.str(CHAT_TEMPLATE)?.ok_or_else(|| {
             Error::input(

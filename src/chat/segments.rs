@@ -101,6 +101,7 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::render`]; and a text with a control token that cannot be told from the template's own.
+    #[doc(hidden)]
     pub fn render_segments(&self, vars: &Vars, controls: &Controls) -> Result<Vec<Segment>> {
         let plain = self.render(vars)?;
         let marker = Marker::new(self, vars, controls)?;

@@ -87,6 +87,7 @@ impl Template {
     }
 
     /// The same template with another clock.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }

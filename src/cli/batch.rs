@@ -123,7 +123,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     // Before the weights are read.
     let lines = match args.input.as_os_str() == "-" {
         true => {
-            super::waiting::comes(false);
+            super::stdin::comes(false);
             read_requests(&mut std::io::stdin().lock(), "stdin")?
         }
         false => read_lines(&args.input)?,

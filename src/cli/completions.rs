@@ -1,8 +1,8 @@
 //! `tokki completions`: completion scripts for shells. They know the words that options can have, and ask `tokki list` for
 //! the names of models.
 
+use super::command_line;
 use super::output::result;
-use super::whole;
 use crate::Result;
 use crate::config::WORDS;
 use clap_complete::Shell;
@@ -28,12 +28,12 @@ fn of_models() -> Vec<String> {
         let first = command.get_positionals().next();
         first.is_some_and(|arg| ["model", "models", "name", "names"].contains(&arg.get_id().as_str()))
     };
-    whole::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
+    command_line::command().get_subcommands().filter(takes_model).map(|command| command.get_name().to_owned()).collect()
 }
 
 /// Flags whose value is a model's name, and those with another value, as words of a shell's `case`.
 fn valued() -> (String, String) {
-    let command = whole::command();
+    let command = command_line::command();
     let takes =
         |arg: &&clap::Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
     let all =
@@ -55,7 +55,7 @@ fn valued() -> (String, String) {
 
 pub(super) fn run(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut with_words(whole::command()), "tokki", &mut script);
+    clap_complete::generate(args.shell, &mut with_words(command_line::command()), "tokki", &mut script);
     let script = with_names(args.shell, &String::from_utf8_lossy(&script));
     result(|out| out.write_all(script.as_bytes()))
 }
@@ -74,7 +74,8 @@ fn with_words(command: clap::Command) -> clap::Command {
 fn with_names(shell: Shell, script: &str) -> String {
     let commands = of_models().join("|");
     let (of_a_model, of_others) = valued();
-    let all: Vec<String> = whole::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let all: Vec<String> =
+        command_line::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let all = all.join("|");
     match shell {
         Shell::Bash => format!(
@@ -131,7 +132,7 @@ complete -F _tokki_with_names -o nosort -o bashdefault -o default tokki 2>/dev/n
 
 /// Flags whose value, if they get one, stands in the same word: `--offline`, `--offline=false`.
 fn with_equals() -> Vec<String> {
-    let command = whole::command();
+    let command = command_line::command();
     let all = command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
     let mut flags: Vec<_> = all.filter(|arg| arg.is_require_equals_set()).filter_map(clap::Arg::get_long).collect();
     flags.sort_unstable();
@@ -197,7 +198,7 @@ fn fish(script: &str) -> String {
     add(&of_models().join("|"), &format!("-a \"{stored}\""));
     add("batch", &format!("-l model -x -a \"{stored}\""));
     add("pull|plan|run", &format!("-a \"{known}\""));
-    for command in whole::command().get_subcommands() {
+    for command in command_line::command().get_subcommands() {
         let without_files = WITHOUT_FILES.split('|').any(|name| name == command.get_name());
         let valued = command.get_opts().filter(|arg| without_files && !arg.is_require_equals_set());
         for flag in valued.filter_map(clap::Arg::get_long) {
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn words_and_names_are_offered() {
-        whole::set(Cli::command);
+        command_line::set(Cli::command);
         let script = |shell| {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut with_words(Cli::command()), "tokki", &mut script);

@@ -1,7 +1,7 @@
 //! The flags of every command that runs a model, and what they make.
 
 use super::flags::MachineFlags;
-use super::kept::Kept;
+use super::measurements::Kept;
 use super::{output, progress};
 use crate::config::Settings;
 use crate::engine::KvKind;

@@ -2,7 +2,7 @@
 
 use super::output::{result, say};
 use super::progress::Bar;
-use super::standing;
+use super::readiness;
 use crate::gguf::RowLayout;
 use crate::store::Store;
 use crate::store::elsewhere::{Elsewhere, FoundModel};
@@ -67,7 +67,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         let (name, size) = store.import(&file, args.name.as_deref(), layout, &Bar::default())?;
         say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
         if let Ok(path) = store.resolve(&name) {
-            standing::remark(&name, &path);
+            readiness::remark(&name, &path);
         }
         result(|out| writeln!(out, "{name}"))?;
     }
@@ -170,7 +170,7 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
             Ok((name, size)) => {
                 say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
                 if let Ok(path) = store.resolve(&name) {
-                    standing::remark(&name, &path);
+                    readiness::remark(&name, &path);
                 }
                 linked.push(name);
             }

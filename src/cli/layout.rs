@@ -1,6 +1,6 @@
 //! How the rows of a fetched model are stored: `--layout`, and what it's worth on this machine.
 
-use super::kept::Kept;
+use super::measurements::Kept;
 use super::output::say;
 use crate::Result;
 use crate::config::Settings;

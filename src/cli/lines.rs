@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 /// Hands the lines of stdin to `each`, with their numbers from 1. Where `count` is set, stderr tells how many are done.
 pub(super) fn for_each(count: bool, each: &mut dyn FnMut(usize, &str) -> Result<()>) -> Result<()> {
     if !io::stdin().is_terminal() {
-        super::waiting::comes(false);
+        super::stdin::comes(false);
     }
     let bar = super::progress::counted("lines");
     let shown = count && !io::stdin().is_terminal();

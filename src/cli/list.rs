@@ -1,7 +1,7 @@
 //! `tokki list`: what the store holds, and what the catalogue offers.
 
 use super::output::{self, Paint, json, prose, result, say, table};
-use super::standing::{Standing, Standings};
+use super::readiness::{Standing, Standings};
 use crate::Result;
 use crate::store::{Partial, Store, StoredModel, catalogue};
 use crate::units::show_bytes;

@@ -1,7 +1,7 @@
 //! `tokki man`: manual pages, made of the same words as `--help`.
 
+use super::command_line;
 use super::output::{result, say};
-use super::whole;
 use crate::config::KEYS;
 use crate::error::FileAction;
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn run(args: &ManArgs) -> Result<()> {
-    let mut command = whole::command();
+    let mut command = command_line::command();
     command.build();
     let Some(dir) = &args.dir else {
         let page = page(&command)?;

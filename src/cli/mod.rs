@@ -1,11 +1,12 @@
 //! The command line: one file per command. Results go to stdout, everything else to stderr.
 
-mod asked;
 mod batch;
 mod bench;
+mod command_line;
 mod completions;
 mod compute;
 mod config;
+mod display;
 mod doctor;
 mod embed;
 mod export;
@@ -13,31 +14,30 @@ mod flags;
 mod flow;
 mod history;
 mod import;
-mod kept;
 mod layout;
 mod lines;
 mod list;
 mod logits;
 mod man;
+mod measurements;
 mod output;
 mod perplexity;
 mod plan;
 mod progress;
 mod pull;
+mod question;
+mod readiness;
 mod repl;
 mod rerank;
 mod rm;
 mod run;
 mod serve;
 mod show;
-mod shown;
-mod standing;
+mod stdin;
 mod template;
 mod tokenize;
 mod turn;
 mod verify;
-mod waiting;
-mod whole;
 mod words;
 
 use crate::platform::process;
@@ -83,8 +83,8 @@ macro_rules! commands {
     };
 }
 
-// THE COMMAND TABLE: one row here, one file beside this one, with the help and the flags in its arguments and `run`. What is `of the
-// store` needs no other setting than the store's place.
+// THE COMMAND TABLE: one row here, one file beside this one, with the help and the flags in its arguments and `run` (those of `tokki run`
+// lie with what finds its question in them, in question.rs). What is `of the store` needs no other setting than the store's place.
 commands! {
     Run = run::RunArgs,
     Serve = serve::ServeArgs,
@@ -113,7 +113,7 @@ commands! {
 
 /// Parses the arguments, runs the command and turns its outcome into the exit code of the command contract.
 pub fn main(stdout_closed: bool) -> ExitCode {
-    whole::set(Cli::command);
+    command_line::set(Cli::command);
     output::set_closed(stdout_closed);
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|arg| arg == "help") && args.get(2).is_some_and(|arg| arg == "--help" || arg == "-h") {

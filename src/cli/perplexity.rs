@@ -3,7 +3,7 @@
 use super::compute::Compute;
 use super::flags::MachineFlags;
 use super::output::{json, result, say};
-use super::waiting;
+use super::stdin;
 use crate::engine::not_generative;
 use crate::perplexity::{
     Comparison, Divergence, LogitsReader, LogitsWriter, Outputs, Score, Windows, check_length, run as compute,
@@ -86,7 +86,7 @@ fn generates(machine: &Compute) -> Result<()> {
 /// Runs the command.
 pub(super) fn run(args: &PerplexityArgs) -> Result<()> {
     check_files(args)?;
-    let text = waiting::read_text(&args.file)?;
+    let text = stdin::read_text(&args.file)?;
     let machine = Compute::open(&args.model, &args.machine)?;
     generates(&machine)?;
     let windows = Windows::new(machine.settings.ctx().unwrap_or(DEFAULT_WINDOW), args.stride)?;

@@ -87,7 +87,7 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
     };
     say(&format!("{}: {size}, {state}", pulled.name));
     if !pulled.already {
-        super::standing::remark(&pulled.name, &pulled.path);
+        super::readiness::remark(&pulled.name, &pulled.path);
     }
     result(|out| writeln!(out, "{}", pulled.path.display()))
 }

@@ -1,10 +1,10 @@
 //! `tokki run`: one answer for a prompt or piped text, else a chat.
 
-pub(super) use super::asked::RunArgs;
-use super::asked::{as_question, called, given_prompt, joined, question, what};
 use super::compute::Compute;
+use super::display::Show;
 use super::output;
-use super::shown::Show;
+pub(super) use super::question::RunArgs;
+use super::question::{as_question, called, given_prompt, joined, question, what};
 use super::turn::{constraint, empty, left_out, thinking, timings};
 use crate::chat;
 use crate::config::Settings;
@@ -317,7 +317,7 @@ fn form(args: &RunArgs) -> Result<Option<Form>> {
     let read = |path: &PathBuf, inline: fn(&str) -> bool| match path.to_str() {
         Some(text) if inline(text.trim_start()) => Ok(text.to_owned()),
         Some(text) => {
-            super::waiting::for_path(path);
+            super::stdin::for_path(path);
             input::read_text(&output::home_path(text), MAX_FORM)
         }
         None => input::read_text(path, MAX_FORM),

@@ -108,7 +108,7 @@ fn remarks(template: &Template, vars: &Vars, given: &[String]) {
 }
 
 fn read_vars(path: &Path) -> Result<Vars> {
-    let text = super::waiting::read_text(path)?;
+    let text = super::stdin::read_text(path)?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(vars)) => Ok(vars),
         Ok(Value::Array(messages)) => Ok(Vars::from_iter([("messages".to_owned(), Value::Array(messages))])),

@@ -61,7 +61,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Result<()> {
         Some(text) => text.clone().into_bytes(),
         None => {
             if !io::stdin().is_terminal() {
-                super::waiting::comes(false);
+                super::stdin::comes(false);
             }
             input::bounded(&mut io::stdin().lock(), "stdin", input::MAX_TEXT_BYTES)?
         }

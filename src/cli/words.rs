@@ -8,7 +8,7 @@ pub(super) fn with_flags(message: &str) -> String {
     if !message.contains('`') {
         return message.to_owned();
     }
-    let command = super::whole::command();
+    let command = super::command_line::command();
     let flags = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
     flags.filter_map(clap::Arg::get_long).fold(message.to_owned(), |text, flag| {
         let setting = format!("`{}`", flag.replace('-', "_"));
@@ -99,7 +99,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                 ));
             }
             if command == Some("help") {
-                let commands = super::whole::command();
+                let commands = super::command_line::command();
                 let near = crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
                 let near = near.map_or(String::new(), |near| format!(" Did you mean {near}?"));
                 return Some(format!("There is no command {name:?}.{near} tokki --help lists them."));
@@ -109,7 +109,7 @@ pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<Str
                     "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."
                 ));
             }
-            let commands = super::whole::command();
+            let commands = super::command_line::command();
             let known = || crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
             let near = if near.is_empty() {
                 known().map_or(String::new(), |near| format!(" Did you mean {near}?"))

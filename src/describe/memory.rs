@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::arch::Spec;
 use crate::kv::CacheShape;
 
-/// Contexts that are listed, as far as the model was trained for them; its own comes last.
-const CONTEXTS: [usize; 5] = [2048, 8192, 32_768, 131_072, 524_288];
+/// Contexts that are listed wherever some are, as far as the model was trained for them; its own comes last.
+pub const CONTEXTS: [usize; 5] = [2048, 8192, 32_768, 131_072, 524_288];
 
 /// The cache at one context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

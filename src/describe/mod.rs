@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use memory::MemoryUse;
+pub use memory::{CONTEXTS, MemoryUse};
 pub use talk::{ChatTemplate, Sampling};
 
 use crate::arch::{self, Rope, RopeScaling, Spec};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::chat::{SystemRole, Template, Thinking};
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::sample::{FamilyFacts, Overrides, SamplingSettings};
 
 /// What a chat template can do.
@@ -38,7 +38,7 @@ pub struct Sampling {
 /// # Errors
 /// One that cannot be parsed, or cannot render a single message.
 pub(super) fn template(gguf: &Gguf) -> Result<Option<ChatTemplate>> {
-    if gguf.str("tokenizer.chat_template")?.is_none() {
+    if gguf.str(CHAT_TEMPLATE)?.is_none() {
         return Ok(None);
     }
     let template = Template::from_gguf(gguf)?;

@@ -1,8 +1,8 @@
 //! Vectors of texts, and scores of documents for a query.
 
-use super::Options;
 use super::gauges::{Count, Gauges};
 use super::llm::controls;
+use super::{Llm, Options};
 use crate::arch::Pooling;
 use crate::forward::{PassSettings, Scratch, Span, Want, forward, pool};
 use crate::kv::{CacheShape, KvCache};
@@ -34,6 +34,15 @@ impl Embedder {
         let options = Options { context, ..options };
         let (scratch, gauges) = (Scratch::default(), Arc::default());
         Self { pooling: model.spec.pooling, model, pool, options, shape, scratch, gauges }
+    }
+
+    /// An embedder of `llm` ([`Llm::open_for_vectors`]) with its file's pooling, on the threads that its sessions share;
+    /// `options.context` is the longest text in tokens.
+    ///
+    /// # Errors
+    /// Threads that cannot be started.
+    pub fn open(llm: &Llm, options: Options) -> Result<Self> {
+        Ok(Self::new(Arc::clone(llm.model()), llm.pool()?, options))
     }
 
     /// The same embedder, which counts what it reads in `gauges`.

@@ -5,15 +5,16 @@ use crate::arch::{Output, Spec};
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars, tell_tools};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::model::Model;
+use crate::parallel::Pool;
 use crate::sample::{Breakers, FamilyFacts, Overrides, Params, Sampler, SamplingSettings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, machine};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(feature = "grammar")]
 use {
-    super::held::HeldCalls,
+    super::tool_calls::HeldCalls,
     crate::chat::Tools,
     crate::sample::{Constraint, Form, GrammarConstraint, Grammars},
 };
@@ -34,6 +35,8 @@ pub struct Llm {
     #[cfg(feature = "grammar")]
     grammars: Mutex<Option<Arc<Grammars>>>,
     breakers: Mutex<Option<(Vec<String>, Arc<Breakers>)>>,
+    /// The threads of the sessions and embedders that are opened with it; they take turns.
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 /// A rendered conversation.
@@ -66,6 +69,34 @@ impl Llm {
         let gguf = &model.gguf;
         let template = has_template(gguf).then(|| Template::from_gguf(gguf)).transpose()?;
         Self::with(model, template)
+    }
+
+    /// Opens the model at `path`, of which vectors are wanted, too: one that continues no text is not refused.
+    ///
+    /// # Errors
+    /// As [`Llm::open`].
+    pub fn open_for_vectors(path: &Path) -> Result<Self> {
+        Self::for_vectors(Arc::new(Model::open(path)?))
+    }
+
+    /// The same model, with these threads for what is opened with it; else they are as many as this machine has useful cores.
+    #[must_use]
+    pub fn on(self, pool: Arc<Pool>) -> Self {
+        Self { pool: Mutex::new(Some(pool)), ..self }
+    }
+
+    /// The threads of what is opened with it, started when they are wanted first.
+    ///
+    /// # Errors
+    /// Threads that cannot be started.
+    pub(super) fn pool(&self) -> Result<Arc<Pool>> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = &*pool {
+            return Ok(Arc::clone(pool));
+        }
+        let started = Arc::new(Pool::new(machine::threads().0)?);
+        *pool = Some(Arc::clone(&started));
+        Ok(started)
     }
 
     /// A model that continues plain text, whatever its file says of templates.
@@ -108,6 +139,7 @@ impl Llm {
             #[cfg(feature = "grammar")]
             grammars: Mutex::default(),
             breakers: Mutex::default(),
+            pool: Mutex::default(),
             model,
             tokenizer,
             template,

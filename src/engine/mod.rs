@@ -1,4 +1,5 @@
-//! From a model to text: sessions (one sequence with its cache), and their files.
+//! From a model to text and to vectors: sessions (one sequence with its cache) and their files, conversations, an engine that
+//! serves many at once, an embedder.
 
 mod answer;
 mod batch;
@@ -8,8 +9,6 @@ mod embed;
 mod gauges;
 mod generate;
 mod handle;
-#[cfg(feature = "grammar")]
-mod held;
 mod llm;
 pub mod messages;
 mod options;
@@ -17,20 +16,22 @@ mod scheduler;
 mod sequence;
 mod session;
 pub mod session_file;
+#[cfg(feature = "grammar")]
+mod tool_calls;
 mod turn;
 
 // What its methods take and give, of the rooms below.
-pub use crate::arch::Pooling;
+pub use crate::arch::{Classifier, Pooled, Pooling};
 pub use crate::chat::{
-    Capabilities, Content, Kind, Splitter, Switch, SystemRole, Template, Thinking, ThinkingMode, Vars,
+    Capabilities, Content, Kind, Splitter, Switch, SystemRole, Template, Thinking, ThinkingMode, ThoughtGuard, Vars,
 };
 pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use crate::kv::{KvKind, SharedBudget};
 pub use crate::parallel::Pool;
 #[cfg(feature = "grammar")]
 pub use crate::sample::GrammarConstraint;
-pub use crate::sample::{Constraint, Mask, Overrides, SamplingSettings};
-pub use crate::tokenizer::{Special, Tokenizer};
+pub use crate::sample::{Constraint, Mask, Origin, Overrides, SamplingSettings};
+pub use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 pub use answer::{Answer, FinishReason, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, GenerateOptions, Observer, Turn};
 pub use embed::{Embedder, SharedEmbedder, normalize};

@@ -5,7 +5,7 @@ use crate::forward::{PassSettings, Scratch, Span, Trace, Want, forward};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::{Error, ErrorKind, Result, machine};
+use crate::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki_quant::attention::TILE;
@@ -30,13 +30,12 @@ impl Session {
         Self::with_cache(model, pool, options, cache, Vec::new())
     }
 
-    /// An empty session of `llm`, on as many threads as this machine has useful cores.
+    /// An empty session of `llm`, on the threads that its sessions share ([`Llm::on`]).
     ///
     /// # Errors
     /// Threads that cannot be started.
     pub fn open(llm: &Llm, options: Options) -> Result<Self> {
-        let pool = Arc::new(Pool::new(machine::threads().0)?);
-        Ok(Self::new(Arc::clone(llm.model()), pool, options))
+        Ok(Self::new(Arc::clone(llm.model()), llm.pool()?, options))
     }
 
     /// A session that continues from a cache and the tokens it holds.

@@ -44,14 +44,16 @@ pub struct Scratch {
     pub(super) expanded: Vec<f32>,
     /// Cached entries that are being expanded, `[positions of a run][k_dim]`.
     pub(super) latents: Vec<f32>,
-    /// Low-rank queries of latent attention.
+    /// A product that is taken apart or goes on into another: low-rank queries of latent attention, all inputs of a convolution
+    /// or recurrence.
     pub(super) low: Vec<f32>,
-    /// Gate and up of a feed-forward, `[n][F]` (of experts: one row per chosen expert).
+    /// Gate and up of a feed-forward, `[n][F]` (of experts: one row per chosen expert). Of a mixer what its convolution or second
+    /// product gives, and of latent attention the queries after (`up`) and in the space of the latents (`gate`).
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
     /// Outputs of chosen experts, `[n * used][E]`.
     pub(super) expert_out: Vec<f32>,
-    /// Router logits, `[n][count]`.
+    /// Router logits, `[n][count]`; rates and decays of a delta rule's heads.
     pub(super) router: Vec<f32>,
     /// Quantized input of a branch, and of its second product.
     pub(super) input: Activations,
@@ -75,53 +77,44 @@ impl Scratch {
     /// Values that its buffers hold, but for logits, quantized inputs and attention's state: what [`counted_values`] counts.
     #[cfg(feature = "testing")]
     pub(crate) fn values(&self) -> usize {
-        let Self { x, h, branch, kept, q, k, v, entering, began, sum, side, streams, shifted, first_values, .. } = self;
-        let Self { per_layer, gates, mix, expanded, low, gate, up, expert_out, router, .. } = self;
-        let stream = [x, h, branch, entering, began, sum, side, streams, shifted, first_values];
-        let others = [q, k, v, per_layer, gates, mix, expanded, low, gate, up, expert_out, router];
-        stream.into_iter().chain(others).chain(kept).map(Vec::len).sum()
+        let Self { x, h, branch, kept, entering, began, sum, side, streams, shifted, first_values, per_layer, .. } =
+            self;
+        let stream = [x, h, branch, entering, began, sum, side, streams, shifted, first_values, per_layer];
+        stream.into_iter().chain(kept).map(Vec::len).sum::<usize>() + self.of_layers()
     }
 }
 
-/// Values per token of the buffers whose width a layer decides, in the order of [`Scratch`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Widths {
-    q: usize,
-    k: usize,
-    v: usize,
-    gates: usize,
-    mix: usize,
-    expanded: usize,
-    low: usize,
-    gate: usize,
-    up: usize,
-    expert_out: usize,
-    router: usize,
+/// THE BUFFERS whose width a layer decides, by their names in [`Scratch`].
+macro_rules! widths {
+    ($($buffer:ident)*) => {
+        /// Values per token of each.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        struct Widths { $($buffer: usize,)* }
+
+        impl Widths {
+            /// Each the larger of both.
+            fn max(self, other: Self) -> Self {
+                Self { $($buffer: self.$buffer.max(other.$buffer),)* }
+            }
+
+            fn sum(self) -> usize {
+                [$(self.$buffer),*].into_iter().sum()
+            }
+        }
+
+        impl Scratch {
+            /// Values that they hold.
+            #[cfg(feature = "testing")]
+            fn of_layers(&self) -> usize {
+                [$(self.$buffer.len()),*].into_iter().sum()
+            }
+        }
+    };
 }
+
+widths! { q k v gates mix expanded low gate up expert_out router }
 
 impl Widths {
-    /// Each the larger of both.
-    fn max(self, other: Self) -> Self {
-        Self {
-            q: self.q.max(other.q),
-            k: self.k.max(other.k),
-            v: self.v.max(other.v),
-            gates: self.gates.max(other.gates),
-            mix: self.mix.max(other.mix),
-            expanded: self.expanded.max(other.expanded),
-            low: self.low.max(other.low),
-            gate: self.gate.max(other.gate),
-            up: self.up.max(other.up),
-            expert_out: self.expert_out.max(other.expert_out),
-            router: self.router.max(other.router),
-        }
-    }
-
-    fn sum(self) -> usize {
-        let heads = self.q + self.k + self.v + self.gates + self.mix + self.expanded + self.low;
-        heads + self.gate + self.up + self.expert_out + self.router
-    }
-
     fn of_mixer(mixer: &Mixer, w: &MixerWeights) -> Self {
         match (mixer, w) {
             (Mixer::Attention(a), MixerWeights::Attention(w)) => Self::of_attention(a, &w.qkv),

@@ -1,13 +1,10 @@
 //! Models split over several files: `NAME-00001-of-00003.gguf`, keys `split.no`, `split.count`, `split.tensors.count`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::file::Gguf;
-use super::rows::EXTENSION;
+use super::shard_name::{MAX_SHARDS, ShardName};
 use crate::{Error, Result};
-
-/// Most files of one model: what five digits could say is never used.
-const MAX_SHARDS: usize = 1024;
 
 /// Most bytes between the data of one part and the start of the next, where they were joined.
 const MAX_PADDING: usize = 4096;
@@ -33,16 +30,17 @@ pub(super) fn others(first: &Gguf) -> Result<Vec<PathBuf>> {
         return Err(Error::input(place, "one file of a split model", format!("{count} of them joined, as cat does"))
             .hint("take the parts as they were, in one folder: the first opens all; or merge them with llama.cpp's gguf-split"));
     }
-    let Some(named) = Named::parse(first.path()).filter(|named| named.count == count) else {
+    let name = first.path().file_name().and_then(|name| name.to_str());
+    let Some(named) = name.and_then(ShardName::parse).filter(|named| named.count == count) else {
         return Err(Error::input(place, format!("a name that ends in -00001-of-{count:05}.gguf"), "another one")
             .hint("give the files of a split model their original names"));
     };
     let number = first.usize("split.no")?.unwrap_or(0);
     if number != 0 || named.number != 1 {
         return Err(Error::input(place, "the first file of a split model", format!("number {}", number + 1))
-            .hint(format!("open {}", named.with_number(1).display())));
+            .hint(format!("open {}", first.path().with_file_name(named.with_number(1)).display())));
     }
-    Ok((2..=count).map(|n| named.with_number(n)).collect())
+    Ok((2..=count).map(|n| first.path().with_file_name(named.with_number(n))).collect())
 }
 
 /// Whether another GGUF file begins after the data of this one.
@@ -76,32 +74,5 @@ pub(super) fn check_total(model: &Gguf) -> Result<()> {
             Err(Error::input(place, format!("{want} tensors in all files"), model.tensors.len().to_string()))
         }
         _ => Ok(()),
-    }
-}
-
-/// A file name of the pattern.
-struct Named {
-    folder: PathBuf,
-    stem: String,
-    /// From 1.
-    number: usize,
-    count: usize,
-    extension: &'static str,
-}
-
-impl Named {
-    fn parse(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
-        let strip = |extension| Some((name.strip_suffix(extension)?.strip_suffix('.')?, extension));
-        let (name, extension) = strip("gguf").or_else(|| strip(EXTENSION))?;
-        let (rest, count) = name.rsplit_once("-of-")?;
-        let (stem, number) = rest.rsplit_once('-')?;
-        let digits = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Some(Self { folder, stem: stem.to_owned(), number: digits(number)?, count: digits(count)?, extension })
-    }
-
-    fn with_number(&self, number: usize) -> PathBuf {
-        self.folder.join(format!("{}-{number:05}-of-{:05}.{}", self.stem, self.count, self.extension))
     }
 }

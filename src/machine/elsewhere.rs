@@ -1,7 +1,7 @@
 //! The machine where the kernel offers no files about it (Windows, macOS, BSD): what a library can ask the system for.
 
 use super::facts::{Core, Machine, Memory};
-use super::told;
+use super::records;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 /// This machine.
@@ -38,7 +38,7 @@ fn cores() -> (Vec<Core>, Vec<usize>, Vec<usize>) {
     #[cfg(windows)]
     {
         use tokki_quant::isa::cores::{allowed_mask, core_records};
-        let found = told::windows(&core_records().unwrap_or_default(), allowed_mask());
+        let found = records::windows(&core_records().unwrap_or_default(), allowed_mask());
         if !found.0.is_empty() {
             return found;
         }
@@ -46,7 +46,7 @@ fn cores() -> (Vec<Core>, Vec<usize>, Vec<usize>) {
     let logical = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus: Vec<_> = (0..logical).collect();
     let physical = System::physical_core_count().unwrap_or(logical);
-    (told::numbered(&cpus, physical, performance_cores()), cpus.clone(), cpus)
+    (records::numbered(&cpus, physical, performance_cores()), cpus.clone(), cpus)
 }
 
 /// How many cores macOS calls the fastest kind.
@@ -54,7 +54,7 @@ fn cores() -> (Vec<Core>, Vec<usize>, Vec<usize>) {
 fn performance_cores() -> Option<usize> {
     let asked =
         std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.perflevel0.physicalcpu"]).output().ok()?;
-    told::number_of_cores(&asked.stdout)
+    records::number_of_cores(&asked.stdout)
 }
 
 #[cfg(not(target_os = "macos"))]

@@ -14,7 +14,7 @@ pub mod cgroup;
 mod elsewhere;
 mod facts;
 #[cfg(any(not(target_os = "linux"), test))]
-mod told;
+mod records;
 
 pub use facts::{Core, CoreKind, Machine, Memory, Node};
 

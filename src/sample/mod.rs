@@ -45,6 +45,7 @@ pub use constraint::{Constraint, Mask};
 pub use dry::Breakers;
 #[cfg(feature = "grammar")]
 pub use grammar::{Form, GrammarConstraint, Grammars};
+pub use origin::Origin;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub(crate) use params::random_seed;
 pub use sampler::{SampleError, Sampler};

@@ -12,6 +12,7 @@ impl Overrides {
     ///
     /// # Errors
     /// A key of another type, or with a value that cannot be meant.
+    #[doc(hidden)]
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let mut found = Self::default();
         for row in PARAMETERS {
@@ -44,6 +45,7 @@ impl SamplingSettings {
     ///
     /// # Errors
     /// A value out of its range.
+    #[doc(hidden)]
     pub fn resolve(facts: &FamilyFacts, file: &Overrides, user: &Overrides) -> Result<Self> {
         let mut settings = Self::neutral();
         if let Some(row) = vendor::row(facts) {

@@ -1,7 +1,7 @@
 //! A request's JSON, field by field: every known field acts, or is refused; unknown ones are listed in the answer's head.
 
 use super::error::ApiError;
-use super::known;
+use super::list_fields;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
@@ -24,7 +24,7 @@ impl Fields {
             return Ok(Self::default());
         }
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Self { inner: known::unread(&map), map, ..Self::default() }),
+            Ok(Value::Object(map)) => Ok(Self { inner: list_fields::unread(&map), map, ..Self::default() }),
             Ok(_) => Err(ApiError::bad("the body is JSON, but not an object")),
             Err(why) => Err(ApiError::bad(format!("the body is not valid JSON: {why}"))),
         }

@@ -1,8 +1,8 @@
 //! What the server counts, in Prometheus' text format: THE TABLE OF METRICS.
 
 use super::auth::ApiKeys;
-use super::measured::{ENDS, Measure};
 use super::models::{Entry, Models};
+use super::timings::{ENDS, Measure};
 use crate::engine::Count;
 use crate::platform::process::memory;
 use std::fmt::Write;

@@ -2,9 +2,9 @@
 
 use super::card::Card;
 use super::error::ApiError;
-use super::measured::Measured;
 use super::options::Defaults;
 use super::slots::Slots;
+use super::timings::Measured;
 use crate::engine::{Count, Embedder, Engine, Gauges, Llm, Pooling, SharedEmbedder};
 use crate::units::unix_seconds;
 use crate::{ErrorKind, Result};

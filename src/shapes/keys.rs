@@ -2,8 +2,9 @@
 //! to be a valid model (a token per byte; the rest is marked unused).
 
 use crate::gguf::write::Writer;
+use crate::tokenizer::byte_char;
 
-use super::planned::PlannedTensor;
+use super::planned_tensor::PlannedTensor;
 use super::recipe::Recipe;
 use super::shape::Shape;
 
@@ -100,7 +101,7 @@ const END_OF_TEXT: usize = 257;
 
 fn vocabulary(keys: Writer, shape: &Shape) -> Writer {
     let token = |id| match id {
-        0..256 => (byte_symbol(id as u8).to_string(), 1),
+        0..256 => (byte_char(id as u8).to_string(), 1),
         256 => ("th".into(), 1),
         END_OF_TEXT => ("<|endoftext|>".into(), 3),
         _ => (format!("<|unused_{id}|>"), 5),
@@ -114,15 +115,4 @@ fn vocabulary(keys: Writer, shape: &Shape) -> Writer {
         .u32("tokenizer.ggml.bos_token_id", END_OF_TEXT as u32)
         .u32("tokenizer.ggml.eos_token_id", END_OF_TEXT as u32)
         .bool("tokenizer.ggml.add_bos_token", false)
-}
-
-/// The printable character that stands for a byte in byte-level vocabularies: itself where it is printable, else the
-/// next free one from U+0100 on.
-fn byte_symbol(byte: u8) -> char {
-    let kept = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    if kept(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|&b| !kept(b)).count() as u32;
-    char::from_u32(0x100 + before).unwrap_or('\u{FFFD}')
 }

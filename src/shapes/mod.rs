@@ -6,7 +6,7 @@
 mod blocks;
 mod keys;
 mod plan;
-mod planned;
+mod planned_tensor;
 mod recipe;
 mod shape;
 mod table;

@@ -1,6 +1,6 @@
 //! A shape under a recipe.
 
-use super::planned::PlannedTensor;
+use super::planned_tensor::PlannedTensor;
 use super::recipe::Recipe;
 #[cfg(test)]
 use super::recipe::TensorClass;

@@ -1,7 +1,7 @@
 //! The tensors of a shape, in the order of the file.
 
 use super::keys;
-use super::planned::PlannedTensor;
+use super::planned_tensor::PlannedTensor;
 use super::recipe::{Recipe, TensorClass, TensorPlace};
 use super::shape::Shape;
 use crate::Result;

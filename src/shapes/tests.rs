@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::planned::PlannedTensor;
+use super::planned_tensor::PlannedTensor;
 use super::shape::Shape;
 use super::write::write;
 use super::*;

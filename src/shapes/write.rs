@@ -16,7 +16,7 @@ use crate::{Error, Result};
 use super::blocks::Pools;
 use super::keys;
 use super::plan::Plan;
-use super::planned::PlannedTensor;
+use super::planned_tensor::PlannedTensor;
 
 /// Multiple that tensors are placed at.
 const ALIGNMENT: u64 = Writer::ALIGNMENT as u64;

@@ -117,7 +117,7 @@ pub struct Listing {
 /// is its maker and its repository.
 fn of_file(file: &Path, origin: &[String]) -> Option<FoundModel> {
     let file_name = name::file_name(file.file_name()?.to_str()?).ok()?;
-    let first = name::shard(&file_name).is_none_or(|shard| shard.number == 1);
+    let first = name::ShardName::parse(&file_name).is_none_or(|shard| shard.number == 1);
     let own = !file_name.to_lowercase().contains("mmproj");
     let name = name::from_file(&file_name).ok().filter(|_| first && own)?;
     let repository = origin.join("/");

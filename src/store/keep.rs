@@ -26,7 +26,7 @@ fn base_of(own: &str, name: Option<&str>, file: &Path) -> Result<String> {
     if let Ok(base) = name::file_name(own) {
         return Ok(base);
     }
-    if name::shard(own).is_some() {
+    if name::ShardName::parse(own).is_some() {
         let why = format!("The parts of {} have names that not every system takes: rename them first.", file.display());
         return Err(Error::usage(why));
     }
@@ -71,7 +71,7 @@ impl Store {
         let own = file.file_name().or(target.file_name()).unwrap_or_default();
         let own = own.to_string_lossy().replace('\u{fffd}', "_");
         // The parts of a split model lie beside each other, by name.
-        let split = name::shard(&own).and(file.parent()).map(std::fs::canonicalize);
+        let split = name::ShardName::parse(&own).and(file.parent()).map(std::fs::canonicalize);
         let file = match split {
             Some(Ok(folder)) => folder.join(file.file_name().unwrap_or_default()),
             _ => target,
@@ -94,7 +94,7 @@ impl Store {
     ) -> Result<(String, u64)> {
         let (file, base) = (file.to_path_buf(), base.to_owned());
         let shown = file.display().to_string();
-        if let Some(shard) = name::shard(&base).filter(|shard| shard.number != 1) {
+        if let Some(shard) = name::ShardName::parse(&base).filter(|shard| shard.number != 1) {
             return Err(Error::input(shown, "the first file of a split model", format!("number {}", shard.number)));
         }
         let gguf = Gguf::open(&file)?;

@@ -2,6 +2,7 @@
 //! both are checked here and nowhere else.
 
 use crate::gguf::EXTENSION;
+pub use crate::gguf::ShardName;
 use crate::{Error, Result, text};
 
 const MAX_MODEL_NAME_BYTES: usize = 180;
@@ -56,44 +57,18 @@ pub fn interleaved(file: &str) -> String {
 /// A store name made of a file name: without `.gguf` and the number of a shard.
 pub fn from_file(file: &str) -> Result<String> {
     let stem = if file.to_lowercase().ends_with(".gguf") { &file[..file.len() - ".gguf".len()] } else { file };
-    let stem = shard(file).map_or(stem, |shard| &file[..shard.stem]);
+    let stem = ShardName::parse(file).map_or(stem, |shard| shard.stem);
     let name: String = stem.chars().map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '-' }).collect();
     let name = name.trim_matches(['.', '-']).to_owned();
     check(&name)?;
     Ok(name)
 }
 
-/// Where a file stands among the shards of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardName {
-    /// Length in bytes of the name before `-00001-of-00003.gguf`.
-    pub stem: usize,
-    /// Its number, from 1.
-    pub number: u32,
-    /// The number of shards.
-    pub count: u32,
-}
-
-/// Reads `NAME-00001-of-00003.gguf`; `None` for other names.
-pub fn shard(file: &str) -> Option<ShardName> {
-    const TAIL: usize = "-00001-of-00003.gguf".len();
-    let stem = file.len().checked_sub(TAIL)?;
-    let tail = file.get(stem..)?.to_lowercase();
-    let tail = tail.strip_suffix(".gguf")?.strip_prefix('-')?;
-    let (number, count) = tail.split_once("-of-")?;
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    let (number, count) = (digits(number).then(|| number.parse().ok())??, digits(count).then(|| count.parse().ok())??);
-    (1 <= number && number <= count && count <= 1024).then_some(ShardName { stem, number, count })
-}
-
 /// The names of all shards of the model that `file` belongs to: itself alone if it is not split.
 pub fn shards(file: &str) -> Vec<String> {
-    match shard(file) {
+    match ShardName::parse(file) {
         None => vec![file.to_owned()],
-        Some(ShardName { stem, count, .. }) => {
-            let (stem, suffix) = (&file[..stem], &file[file.len() - ".gguf".len()..]);
-            (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}{suffix}")).collect()
-        }
+        Some(shard) => (1..=shard.count).map(|number| shard.with_number(number)).collect(),
     }
 }
 
@@ -126,13 +101,12 @@ mod tests {
     #[test]
     fn shards_are_counted_and_named() {
         let name = "m-00002-of-00003.gguf";
-        assert_eq!(shard(name), Some(ShardName { stem: 1, number: 2, count: 3 }));
         assert_eq!(shards(name), ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]);
         assert_eq!(shards("m.gguf"), ["m.gguf"]);
         for bad in
             ["m-00004-of-00003.gguf", "m-00000-of-00003.gguf", "m-1-of-3.gguf", "m-00001-of-99999.gguf", "가.gguf"]
         {
-            assert_eq!(shard(bad), None, "{bad}");
+            assert_eq!(shards(bad), [bad]);
         }
         assert_eq!(from_file(name).unwrap(), "m");
         assert_eq!(from_file("My Model (1).GGUF").unwrap(), "My-Model--1");

@@ -221,7 +221,7 @@ pub(super) fn allocated(dir: &Path) -> u64 {
 pub(super) fn order(dir: &Path) -> Option<Order> {
     let order: Order = serde_json::from_slice(&input::read_regular(&dir.join(ORDER), MAX_ORDER).ok()?).ok()?;
     let files = || entries(dir).filter(|path| path.extension().is_some_and(|e| e == "journal" || e == "done"));
-    let alone = name::shard(order.what.rsplit('/').next().unwrap_or_default()).is_none();
+    let alone = name::ShardName::parse(order.what.rsplit('/').next().unwrap_or_default()).is_none();
     // A server tells how long a file is only when it is asked for it.
     let told = || files().next().and_then(|path| journal::read(&path)).map(|told| told.head.size).filter(|_| alone);
     Some(Order { total: order.total.or_else(told), ..order })

@@ -6,6 +6,7 @@ use super::Writer;
 use crate::Result;
 use crate::arch::{self, Spec};
 use crate::gguf::Gguf;
+use crate::tokenizer::byte_char;
 use tokki_quant::testing::Rng;
 
 /// Keys of features: a family that asks for one of a row has the feature.
@@ -85,18 +86,7 @@ fn dimensions(arch: &str) -> Writer {
 
 /// With a vocabulary of 260: 256 byte tokens in GPT-2's alphabet, two merges, a beginning and an end.
 pub fn vocabulary(writer: Writer) -> Writer {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let mut next = 0x100;
-    let symbol = |b: u8| {
-        let code = if printable(b) {
-            u32::from(b)
-        } else {
-            next += 1;
-            next - 1
-        };
-        char::from_u32(code).map(String::from).unwrap_or_default()
-    };
-    let mut tokens: Vec<String> = (0..=255).map(symbol).collect();
+    let mut tokens: Vec<String> = (0..=255).map(|byte| byte_char(byte).into()).collect();
     tokens.extend(["th", "the", "<|begin|>", "<|end|>"].map(str::to_owned));
     let mut types = vec![1; tokens.len()];
     types[258..].fill(3);

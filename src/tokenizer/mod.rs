@@ -44,6 +44,8 @@ mod wordpiece;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "testing", feature = "cli", feature = "server"))]
+pub(crate) use byte_map::char_of as byte_char;
 pub use special::Special;
 pub use stream::StreamDecoder;
 pub use strings::Strings;
@@ -113,6 +115,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) naming the key that is missing or wrong.
+    #[doc(hidden)]
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         Self::new(Vocab::from_gguf(gguf)?)
     }
@@ -123,6 +126,7 @@ impl Tokenizer {
     /// [`Error::Input`](crate::Error::Input) naming the key: an unknown model or pre-tokenizer, no tokens, no merges
     /// where tokens need them, a merge that is not two strings, an id that is no token, an array that is shorter than the vocabulary.
     /// An empty token is no error, since files in use hold them: it is never matched and prints nothing.
+    #[doc(hidden)]
     pub fn new(vocab: Vocab) -> Result<Self> {
         if vocab.tokens.is_empty() {
             return Err(vocab.error(vocab::KEY_TOKENS, "at least one token", "none"));

@@ -1,7 +1,7 @@
 //! What a file says about its tokens, before anything is built from it.
 
 use super::strings::Strings;
-use crate::gguf::Gguf;
+use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::{Error, Result};
 
 pub(crate) const KEY_MODEL: &str = "tokenizer.ggml.model";
@@ -155,7 +155,7 @@ impl Vocab {
             squeeze_blanks: gguf.bool("tokenizer.ggml.remove_extra_whitespaces")?,
             charsmap: charsmap(gguf)?,
             name: text("general.name")?,
-            template: text("tokenizer.chat_template")?,
+            template: text(CHAT_TEMPLATE)?,
         })
     }
 

@@ -23,7 +23,7 @@ fn a_few_lines_talk_to_a_model() {
     assert!(outcome.is_ok() || matches!(outcome, Err(Error::Interrupted)));
     assert!(!said.is_empty());
     // Sessions share the model; the same tokens give the same bits.
-    let tokens = llm.tokenizer().encode_with_bos("Hello", tokki::internals::tokenizer::Special::Plain);
+    let tokens = llm.tokenizer().encode_with_bos("Hello", tokki::engine::Special::Plain);
     let logits = |_| Session::open(&llm, options.clone()).unwrap().feed(&tokens, &mut |_| {}).unwrap().to_vec();
     assert_eq!(logits(0), logits(1));
 }

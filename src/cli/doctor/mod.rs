@@ -5,7 +5,7 @@ mod facts;
 
 use super::compute::Compute;
 use super::output::{Paint, json, result};
-use super::standing::Standings;
+use super::readiness::Standings;
 use crate::config::{Settings, file_path};
 use crate::machine::{self, CoreKind, Machine};
 use crate::parallel::Isa;

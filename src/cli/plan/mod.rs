@@ -4,12 +4,12 @@ mod suits;
 
 use super::compute::Compute;
 use super::flags::MachineFlags;
-use super::kept::Kept;
+use super::measurements::Kept;
 use super::output;
 use super::progress::{self, Bar};
-use super::standing::{self, Standings};
+use super::readiness::{self, Standings};
 use crate::config::Settings;
-use crate::describe::Description;
+use crate::describe::{CONTEXTS, Description};
 use crate::engine::KvKind;
 use crate::engine::{DEFAULT_BATCH, not_generative};
 use crate::gguf::layout_name;
@@ -186,7 +186,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<()> {
     };
     let problem = match &subject {
         Subject::File(path) => Standings::of(Store::of(&settings).ok().as_ref()).problem_of(path),
-        Subject::Remote(_) => standing::problem(&Description::of(&compute.model.gguf)?),
+        Subject::Remote(_) => readiness::problem(&Description::of(&compute.model.gguf)?),
         // Outlines of published models have no words.
         Subject::Shape(_) => None,
     };
@@ -241,7 +241,7 @@ fn known(name: String, compute: &Compute) -> Report {
     let (model, free) = (&compute.model, plan::free_memory_for(&compute.model, &Machine::read()));
     let most = model.spec.longest();
     let trained = model.spec.context_train.min(most.unwrap_or(usize::MAX));
-    let mut contexts: Vec<usize> = [2048, 8192, 32768, 131_072].into_iter().filter(|&c| c < trained).collect();
+    let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&c| c < trained).collect();
     contexts.push(trained);
     contexts.extend(compute.settings.ctx().filter(|ctx| !contexts.contains(ctx)));
     contexts.sort_unstable();

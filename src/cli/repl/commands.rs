@@ -210,7 +210,7 @@ fn keep_chats(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     chat.forgotten = None;
     if chat.settings.history() == Some(false) {
         if let Some((place, kept)) = chat.kept.take() {
-            super::typed::forget_lines(&place, &kept)?;
+            super::line_history::forget_lines(&place, &kept)?;
             place.forget(&kept)?;
         }
         output::say("this chat is not kept");
@@ -259,7 +259,7 @@ fn apply(chat: &mut Chat, settings: Settings) -> Result<()> {
 fn at_the_start(chat: &mut Chat, key: &str, value: &str) -> Result<Next> {
     // A value that no start would take either is told first.
     drop(chat.settings.clone().with_text(key, value)?);
-    let (flag, all) = (key.replace('_', "-"), super::super::whole::command());
+    let (flag, all) = (key.replace('_', "-"), super::super::command_line::command());
     let has = |command: &clap::Command| command.get_arguments().find(|arg| arg.get_long() == Some(&flag)).cloned();
     let within = |arg: &clap::Arg| if arg.is_require_equals_set() { '=' } else { ' ' };
     let own = all.find_subcommand("run").and_then(has).or_else(|| has(&all));

@@ -1,8 +1,8 @@
 //! The line that the user edits: history, completion, several lines.
 
 use super::commands::NAMES;
+use super::line_history::{FENCE, HISTORY, failed, unfenced};
 use super::output;
-use super::typed::{FENCE, HISTORY, failed, unfenced};
 use crate::config::{KEYS, WORDS};
 use crate::{Result, store};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};

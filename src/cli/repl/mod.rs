@@ -8,9 +8,9 @@ mod commands;
 mod editor;
 mod keys;
 mod leave;
+mod line_history;
 mod show;
 mod switch;
-mod typed;
 
 use super::output;
 use super::turn::{constraint, empty, left_out, timings};
@@ -23,9 +23,9 @@ use chat::{Chat, Deed, Next};
 pub(super) use chat::{ChatPlace, Start};
 use editor::{Editor, LineInput};
 use leave::Leave;
+pub(super) use line_history::forget_lines;
 use show::{Screen, Sink};
 use std::collections::VecDeque;
-pub(super) use typed::forget_lines;
 
 /// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
 fn full(wishes: &GenerateOptions) -> String {

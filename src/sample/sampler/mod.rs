@@ -91,6 +91,7 @@ impl Sampler {
 
     /// The same sampler, to which repetitions do not reach across `breakers`. It knows tokens, not texts: what
     /// `dry_sequence_breakers` stands for is told it here.
+    #[doc(hidden)]
     #[must_use]
     pub fn breaking(mut self, breakers: Arc<Breakers>) -> Self {
         self.breakers = breakers;

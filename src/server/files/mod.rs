@@ -3,9 +3,9 @@
 //! Everything lies in one folder, so that a server that is started again knows its files and goes on with its batches:
 //! `ID` is a file's content, `ID.json` its object. A batch's output is written line by line, and is its journal.
 
-mod kept;
+mod folder;
 
-pub(super) use kept::Files;
+pub(super) use folder::Files;
 
 use super::body::Fields;
 use super::error::ApiError;
@@ -18,7 +18,7 @@ use crate::error::FileAction;
 use crate::platform::{input, output};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
-use kept::{MAX_OBJECTS, is_over, now};
+use folder::{MAX_OBJECTS, is_over, now};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::sync::Arc;

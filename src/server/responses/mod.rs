@@ -1,10 +1,10 @@
 //! OpenAI's responses: one request with items instead of messages, answered by a sequence of typed events.
 
+mod events;
+mod history;
 mod items;
-mod made;
-mod stored;
 
-pub(super) use stored::Stored;
+pub(super) use history::Stored;
 
 use super::ask::{Ask, Input};
 use super::body::Fields;
@@ -23,11 +23,11 @@ use crate::engine::Llm;
 use crate::sample::Form;
 use axum::body::Body;
 use axum::http::Response;
-use made::Made;
+use events::Made;
+use history::StoredAnswer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use stored::StoredAnswer;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -109,7 +109,7 @@ fn read(state: &State, owner: u64, fields: &mut Fields, llm: &Llm) -> Result<Rea
     let (mut turns, mut items) = match fields.filled("previous_response_id")? {
         Some(id) => {
             let before = |kept: &StoredAnswer| {
-                followable(&kept.object).map(|()| (kept.turns.clone(), stored::of_kept(&kept.items, &kept.object)))
+                followable(&kept.object).map(|()| (kept.turns.clone(), history::of_kept(&kept.items, &kept.object)))
             };
             state.stored.find(owner, &id, before).map_err(|_| ApiError::no_previous(&id))??
         }
@@ -331,7 +331,7 @@ pub(super) async fn cancel(state: Arc<State>, call: Call) -> Result<Response<Bod
     }
     let mut ended = object.clone();
     ended["status"] = "cancelled".into();
-    let last = |number: u64| made::last_event("response.cancelled", number, &ended);
+    let last = |number: u64| events::last_event("response.cancelled", number, &ended);
     if state.streams.stop(call.asker.owner, id, last) {
         object = ended;
         state.stored.keep(call.asker.owner, id, turns, items, object.clone());
@@ -345,7 +345,7 @@ pub(super) async fn delete(state: Arc<State>, call: Call) -> Result<Response<Bod
     let mut object = state.stored.find(call.asker.owner, id, |kept| kept.object.clone())?;
     object["status"] = "cancelled".into();
     // No client can ask for it any more: the work for one that is still made ends.
-    state.streams.stop(call.asker.owner, id, |number| made::last_event("response.cancelled", number, &object));
+    state.streams.stop(call.asker.owner, id, |number| events::last_event("response.cancelled", number, &object));
     state.stored.remove(call.asker.owner, id);
     Ok(respond_json(&json!({ "id": id, "object": "response.deleted", "deleted": true }), &[]))
 }

@@ -3,9 +3,9 @@
 //! Their tokens are all that is kept here. What was computed for them lies in the engine's cache, where every request
 //! finds it, whichever slot it names.
 
-mod held;
+mod contents;
 
-pub(super) use held::Slots;
+pub(super) use contents::Slots;
 
 use super::body::Fields;
 use super::error::ApiError;
@@ -17,7 +17,7 @@ use crate::error::FileAction;
 use crate::platform::files::{make_private, private_folder};
 use axum::body::Body;
 use axum::http::Response;
-use held::Slot;
+use contents::Slot;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::PathBuf;

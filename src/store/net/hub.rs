@@ -170,7 +170,7 @@ fn names<'a>(items: impl Iterator<Item = &'a Item>) -> String {
 fn is_model(path: &str) -> bool {
     let lower = path.to_lowercase();
     let Ok(file) = name::file_name(path) else { return false };
-    let first = name::shard(&file).is_none_or(|shard| shard.number == 1);
+    let first = name::ShardName::parse(&file).is_none_or(|shard| shard.number == 1);
     first && !lower.contains("mmproj") && !lower.contains("imatrix")
 }
 

@@ -74,7 +74,7 @@ impl JournalHead {
         start..start.saturating_add(self.block).min(self.size)
     }
 
-    fn makes_sense(&self) -> bool {
+    fn is_valid(&self) -> bool {
         self.version == JOURNAL_VERSION && (1 << 12..=1 << 30).contains(&self.block) && self.size > 0
     }
 }
@@ -171,7 +171,7 @@ pub(in crate::store) fn read(path: &Path) -> Option<Told> {
 fn told(bytes: &[u8]) -> Option<Told> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n')? + 1;
     let mut lines = std::str::from_utf8(bytes.get(..whole)?).ok()?.lines();
-    let head: JournalHead = serde_json::from_str(lines.next()?).ok().filter(JournalHead::makes_sense)?;
+    let head: JournalHead = serde_json::from_str(lines.next()?).ok().filter(JournalHead::is_valid)?;
     let (mut done, mut begun) = (Done::new(), Begun::new());
     for (index, length, hash) in lines.filter_map(parse_line).filter(|(index, ..)| *index < head.blocks()) {
         let range = head.range(index);
@@ -225,7 +225,7 @@ impl Finished {
 
     pub(in crate::store) fn read(path: &Path) -> Option<Self> {
         let bytes = input::read_regular(path, MAX_JOURNAL_BYTES).ok()?;
-        serde_json::from_slice::<Self>(&bytes).ok().filter(|finished| finished.head.makes_sense())
+        serde_json::from_slice::<Self>(&bytes).ok().filter(|finished| finished.head.is_valid())
     }
 }
 

@@ -4,7 +4,7 @@ use super::flags::{ChatFlags, MachineFlags, SamplingFlags, ThinkingFlags};
 use super::layout::{self, LayoutFlag};
 use super::output;
 use super::progress::Bar;
-use super::waiting;
+use super::stdin;
 use crate::config::Settings;
 use crate::gguf::Gguf;
 use crate::platform::input;
@@ -232,7 +232,7 @@ pub(super) fn what(args: &RunArgs, settings: &Settings, held: Option<&Path>) -> 
 /// pipe that stays silent.
 fn piped(has_prompt: bool, wanted: bool) -> Result<Option<String>> {
     let stdin = std::io::stdin();
-    if (stdin.is_terminal() && !wanted) || !waiting::comes(has_prompt && !wanted) {
+    if (stdin.is_terminal() && !wanted) || !stdin::comes(has_prompt && !wanted) {
         return Ok(None);
     }
     let text = input::text("stdin", input::bounded(&mut stdin.lock(), "stdin", input::MAX_TEXT_BYTES)?)?;

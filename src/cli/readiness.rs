@@ -1,6 +1,6 @@
 //! How it stands with the models of the store: all there, and able to be run.
 
-use super::kept::Kept;
+use super::measurements::Kept;
 use super::output::say;
 use crate::describe::Description;
 use crate::gguf::{Gguf, RowLayout};
