@@ -7,14 +7,12 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use tokki::internals::gguf::Gguf;
 use tokki::internals::tokenizer::{Special, Tokenizer, Vocab};
+use tokki::testing::Rng;
 
 /// A generator of 31-bit numbers, the same in every run.
 fn numbers() -> impl FnMut() -> usize {
-    let mut state = 1_u64;
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize
-    }
+    let mut random = Rng::new(1);
+    move || (random.bits() >> 33) as usize
 }
 
 /// A megabyte of Korean and English, half of the words made up, so that few of them come again.

@@ -91,6 +91,7 @@ crate::text::opaque!(HeldCalls);
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::testing::Rng;
     use crate::tokenizer::Special;
     use serde_json::{Value, json};
 
@@ -98,7 +99,7 @@ mod tests {
         tokenizer: Arc<Tokenizer>,
         held: HeldCalls,
         text: String,
-        seed: u64,
+        random: Rng,
     }
 
     impl Writer {
@@ -110,7 +111,7 @@ mod tests {
             let grammars = Arc::new(Grammars::new(words, tokenizer.eog()).unwrap());
             let tool = json!({ "type": "function", "function": { "name": "f", "parameters": parameters } });
             let held = HeldCalls::new(grammars, &tokenizer, Tools::read(&[tool]).unwrap());
-            Self { tokenizer, held, text: String::new(), seed }
+            Self { tokenizer, held, text: String::new(), random: Rng::new(seed) }
         }
 
         /// The model writes this.
@@ -138,8 +139,7 @@ mod tests {
                 let all: Vec<u32> = text_tokens.collect();
                 let liked: Vec<u32> = all.iter().copied().filter(likes).collect();
                 let from = if liked.is_empty() { &all } else { &liked };
-                self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let token = from[(self.seed >> 33) as usize % from.len()];
+                let token = from[self.random.below(from.len())];
                 self.held.accept(token).unwrap();
                 text.push_str(std::str::from_utf8(self.tokenizer.bytes(token)).unwrap());
             }

@@ -19,7 +19,7 @@ fn logits(name: &str, expand_latents: bool, kv: KvKind, (threads, batch): (usize
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name);
     let model = Arc::new(Model::open(&path).unwrap());
     let tokens: Vec<u32> = (0..n).map(|i| ((i * 7919 + 13) % model.spec.vocab) as u32).collect();
-    let options = Options { context: 2048, kv, batch, read_ahead: 0, expand_latents };
+    let options = Options { expand_latents, ..crate::launch::options(2048, kv, batch) };
     let mut session = Session::new(model, Arc::new(Pool::new(threads).unwrap()), options);
     let mut all = Vec::new();
     session

@@ -98,7 +98,7 @@ impl Limit {
             Self::Own => format!("ulimit -d {} && exec \"$@\"", OWN >> 10),
         };
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_tokki")]).args(args);
+        command.args(["-c", &script, "sh", crate::launch::BINARY]).args(args);
         if matches!(self, Self::Own) {
             // No limit that the program could see.
             command.env("TOKKI_READ_AHEAD", "on");
@@ -166,7 +166,7 @@ fn what_is_read_ahead_is_there_when_it_is_needed() {
     let faults = |read_ahead: usize| {
         file.forget_pages();
         let model = Arc::new(Model::open(file.path()).unwrap());
-        let options = Options { context: 256, kv: KvKind::F16, batch: 64, read_ahead, expand_latents: false };
+        let options = Options { read_ahead, ..crate::launch::options(256, KvKind::F16, 64) };
         let mut session = Session::new(model, Arc::new(Pool::new(2).unwrap()), options);
         let before = major_faults();
         let mut logits = Vec::new();

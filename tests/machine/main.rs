@@ -5,6 +5,8 @@
 mod expanded_latents;
 #[cfg(target_os = "linux")]
 mod larger_than_memory;
+#[path = "../suite/launch.rs"]
+mod launch;
 mod predictions;
 mod quality;
 #[cfg(target_os = "linux")]

@@ -3,7 +3,6 @@
 //! divergence that another engine's quantized arithmetic has there) and `MODEL.logits.npy` (float16, one row per position).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use half::f16;
 use serde::Deserialize;
@@ -55,7 +54,7 @@ fn divergence(base: &[f64], model: &[f64]) -> f64 {
 fn logits(model: &Path, tokens: &[u32], vocab: usize) -> Vec<Vec<f64>> {
     let out = tempfile::NamedTempFile::new().unwrap();
     let list = tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokki"));
+    let mut command = crate::launch::tokki();
     command.arg("logits").arg(model).args(["--tokens", &list, "--kv-type", "f16", "--output"]).arg(out.path());
     let run = command.output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

@@ -6,7 +6,7 @@ use crate::rows::{Row, rows};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokki::engine::{Options, Session, session_file};
+use tokki::engine::{Session, session_file};
 use tokki::internals::gguf::Gguf;
 use tokki::internals::model::Model;
 use tokki::internals::parallel::Pool;
@@ -39,7 +39,7 @@ impl Pools {
 
 impl Column<'_> {
     fn session(&self, pool: &Arc<Pool>, batch: usize) -> Session {
-        let options = Options { context: 256, kv: self.kv, batch, read_ahead: 0, expand_latents: false };
+        let options = crate::launch::options(256, self.kv, batch);
         Session::new(Arc::clone(&self.model), Arc::clone(pool), options)
     }
 
@@ -63,7 +63,7 @@ impl Column<'_> {
         first.feed(&tokens[..middle], &mut |_| ()).unwrap();
         let path = folder.join("session");
         session_file::save(&first, serde_json::Value::Null, &path).unwrap();
-        let options = Options { context: 256, kv: self.kv, batch: 16, read_ahead: 0, expand_latents: false };
+        let options = crate::launch::options(256, self.kv, 16);
         let (model, pool) = (Arc::clone(&self.model), Arc::clone(&pools.0[2]));
         let (mut restored, _) = session_file::load(&path, model, pool, options).unwrap();
         told("from a file".to_owned(), &Self::after(&mut restored, &tokens[middle..]));

@@ -1,12 +1,13 @@
 //! A tiny model of every architecture against the numbers of an independent implementation.
 
+use crate::launch::options;
 use crate::rows::{Row, rows};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokki::engine::{Embedder, Options, Session, session_file};
+use tokki::engine::{Embedder, Session, session_file};
 use tokki::internals::CacheShape;
 use tokki::internals::arch::{ARCHITECTURES, Pooling};
 use tokki::internals::gguf::{Gguf, RowLayout};
@@ -15,10 +16,6 @@ use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
 use tokki_quant::dtype::DType;
 
-fn options(batch: usize) -> Options {
-    Options { context: 256, kv: KvKind::F32, batch, read_ahead: 0, expand_latents: false }
-}
-
 fn pool(threads: usize) -> Arc<Pool> {
     Arc::new(Pool::new(threads).unwrap())
 }
@@ -26,11 +23,11 @@ fn pool(threads: usize) -> Arc<Pool> {
 /// All rows of the output, one after the other.
 fn output(row: &Row, model: &Arc<Model>, pool: &Arc<Pool>, batch: usize) -> Vec<f32> {
     if row.vectors {
-        let mut embedder = Embedder::new(Arc::clone(model), Arc::clone(pool), options(batch));
+        let mut embedder = Embedder::new(Arc::clone(model), Arc::clone(pool), options(256, KvKind::F32, batch));
         return embedder.embed(&row.tokens, &AtomicBool::new(false)).unwrap();
     }
     let mut all = Vec::new();
-    let mut session = Session::new(Arc::clone(model), Arc::clone(pool), options(batch));
+    let mut session = Session::new(Arc::clone(model), Arc::clone(pool), options(256, KvKind::F32, batch));
     session
         .feed_all(&row.tokens, &mut |_, logits| {
             all.extend_from_slice(logits);
@@ -60,7 +57,7 @@ fn no_buffer_of_a_pass_is_forgotten() {
     let (pool, mut more) = (pool(1), Vec::new());
     for row in rows().iter().filter(|row| !row.vectors) {
         let n = row.tokens.len();
-        let mut session = Session::new(row.model(), Arc::clone(&pool), options(n));
+        let mut session = Session::new(row.model(), Arc::clone(&pool), options(256, KvKind::F32, n));
         session.feed_all(&row.tokens, &mut |_, _| Ok(())).unwrap();
         let (held, counted) = session.buffers(n);
         assert!(held > 0);
@@ -128,7 +125,7 @@ fn recurrent_states_are_saved_and_rewound() {
             continue;
         }
         tried += 1;
-        let session = || Session::new(Arc::clone(&model), Arc::clone(&pool), options(16));
+        let session = || Session::new(Arc::clone(&model), Arc::clone(&pool), options(256, KvKind::F32, 16));
         let feed = |session: &mut Session, tokens: &[u32]| bits(session.feed(tokens, &mut |_| ()).unwrap());
         let mut whole = session();
         let wanted = feed(&mut whole, &row.tokens);
@@ -137,7 +134,8 @@ fn recurrent_states_are_saved_and_rewound() {
         feed(&mut first, &row.tokens[..25]);
         let path = folder.path().join("session");
         session_file::save(&first, serde_json::Value::Null, &path).unwrap();
-        let (mut restored, _) = session_file::load(&path, Arc::clone(&model), Arc::clone(&pool), options(16)).unwrap();
+        let (mut restored, _) =
+            session_file::load(&path, Arc::clone(&model), Arc::clone(&pool), options(256, KvKind::F32, 16)).unwrap();
         assert_eq!(restored.tokens(), &row.tokens[..25]);
         assert_eq!(feed(&mut restored, &row.tokens[25..]), wanted, "{}: restored", row.name);
 
@@ -187,7 +185,7 @@ fn the_second_of_two_texts_has_a_type_of_its_own() {
     let row = rows.iter().find(|row| row.name == "bert-mean-dense").unwrap();
     let model = || Arc::into_inner(row.model()).unwrap();
     let vectors = |model: Model, second_text: usize| {
-        let mut embedder = Embedder::new(Arc::new(model), pool(2), options(512));
+        let mut embedder = Embedder::new(Arc::new(model), pool(2), options(256, KvKind::F32, 512));
         embedder.set_pooling(Pooling::None);
         embedder.embed_two(&row.tokens, second_text, &AtomicBool::new(false)).unwrap()
     };
@@ -231,7 +229,7 @@ fn a_classification_head_may_be_one_layer() {
     let (weights, bias) = (head.dense.as_ref().unwrap(), head.dense.as_ref().unwrap().bias(0).unwrap()[0]);
     let mut line = vec![0.0; 256];
     weights.matrix(0).decode_row(0, &mut line);
-    let mut embedder = Embedder::new(Arc::clone(&model), pool(2), options(512));
+    let mut embedder = Embedder::new(Arc::clone(&model), pool(2), options(256, KvKind::F32, 512));
     let score = embedder.embed(&row.tokens, &AtomicBool::new(false)).unwrap();
     embedder.set_pooling(Pooling::None);
     let first = embedder.embed(&row.tokens, &AtomicBool::new(false)).unwrap();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokki::engine::{Embedder, Pool};
 use tokki::{Conversation, Error, Llm, Options, Part, Session};
 
 fn open(name: &str) -> Arc<Llm> {
@@ -26,6 +28,41 @@ fn a_few_lines_talk_to_a_model() {
     let tokens = llm.tokenizer().encode_with_bos("Hello", tokki::engine::Special::Plain);
     let logits = |_| Session::open(&llm, options.clone()).unwrap().feed(&tokens, &mut |_| {}).unwrap().to_vec();
     assert_eq!(logits(0), logits(1));
+}
+
+/// Those who look here for how it is done have no other names than these.
+#[test]
+fn examples_use_what_everyone_has() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        assert!(!source.contains("internals") && !source.contains("testing"), "{}", path.display());
+    }
+}
+
+#[test]
+fn sessions_of_a_model_share_its_threads() {
+    let llm = open("llama.gguf").as_ref().model().clone();
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let llm = Llm::new(llm).unwrap().on(Arc::clone(&pool));
+    let session = || Session::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
+    let (mut one, mut other) = (session(), session());
+    assert!(Arc::ptr_eq(one.pool(), &pool) && Arc::ptr_eq(other.pool(), &pool));
+    let alone = session().feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
+    let feed = |session: &mut Session| session.feed(&[1, 2, 3], &mut |_| {}).unwrap().to_vec();
+    let both =
+        std::thread::scope(|scope| [&mut one, &mut other].map(|s| scope.spawn(|| feed(s))).map(|t| t.join().unwrap()));
+    assert!(both.iter().all(|logits| logits == &alone));
+}
+
+#[test]
+fn vectors_come_of_models_of_any_kind() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch/llama.gguf");
+    let llm = Llm::open_for_vectors(&path).unwrap();
+    let mut embedder = Embedder::open(&llm, Options { context: 64, ..Options::default() }).unwrap();
+    let tokens = Embedder::tokens(llm.tokenizer(), "Hello");
+    let vector = embedder.embed(&tokens, &AtomicBool::new(false)).unwrap();
+    assert!(!vector.is_empty() && vector.iter().all(|x| x.is_finite()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokki::engine::{Embedder, Options, Session};
+use tokki::engine::{Embedder, Session};
 use tokki::internals::Description;
 use tokki::internals::gguf::Gguf;
 use tokki::internals::model::Model;
@@ -160,7 +160,7 @@ fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
         panic!("is said to be runnable, but: {error}");
     }
     let model = Arc::new(model?);
-    let options = Options { context: 64, kv: KvKind::F32, batch: 8, read_ahead: 0, expand_latents: false };
+    let options = crate::launch::options(64, KvKind::F32, 8);
     let tokens = [1, 2, 3].map(|token| token.min(model.spec.vocab as u32 - 1));
     if matches!(model.spec.output, tokki::internals::arch::Output::Vectors) {
         let mut embedder = Embedder::new(model, Arc::clone(pool), options);

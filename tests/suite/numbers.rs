@@ -4,7 +4,7 @@ use crate::home::{Home, told};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokki::engine::{Options, Session};
+use tokki::engine::Session;
 use tokki::internals::gguf::Gguf;
 use tokki::internals::model::Model;
 use tokki::internals::parallel::Pool;
@@ -17,7 +17,7 @@ use tokki_quant::testing::{Rng, weights};
 fn logits(writer: &Writer, batch: usize) -> Vec<u32> {
     let gguf = Gguf::from_bytes(Path::new("numbers"), &writer.bytes()).unwrap();
     let model = Arc::new(Model::from_gguf(gguf).unwrap());
-    let options = Options { context: 64, kv: KvKind::F32, batch, read_ahead: 0, expand_latents: false };
+    let options = crate::launch::options(64, KvKind::F32, batch);
     let mut session = Session::new(model, Arc::new(Pool::new(2).unwrap()), options);
     let (tokens, mut bits): (Vec<u32>, _) = ((0..40).map(|i| i * 7 % 250).collect(), Vec::new());
     session

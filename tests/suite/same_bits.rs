@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokki::engine::{Options, Session};
+use tokki::engine::Session;
 use tokki::internals::model::Model;
 use tokki::internals::parallel::Pool;
 use tokki::internals::{CacheShape, KvCache, PassSettings, Scratch, Span, Want, forward};
@@ -44,11 +44,7 @@ struct Way {
 
 fn session(model: &Arc<Model>, kv: KvKind, way: Way) -> Session {
     let pool = Arc::new(Pool::with_isa(way.threads, way.isa).unwrap());
-    Session::new(
-        Arc::clone(model),
-        pool,
-        Options { context: 512, kv, batch: way.batch, read_ahead: 0, expand_latents: false },
-    )
+    Session::new(Arc::clone(model), pool, crate::launch::options(512, kv, way.batch))
 }
 
 /// Bits of the logits after each token. A NaN is as good as any other.

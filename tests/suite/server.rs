@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokki::testing::Rng;
 
 /// What a client asked for.
 #[derive(Debug, Clone, Default)]
@@ -196,10 +197,9 @@ pub fn shard(bytes: usize, seed: u64, part: Option<(u16, u16)>) -> Vec<u8> {
     file.extend(0u32.to_le_bytes());
     file.extend(0u64.to_le_bytes());
     file.resize(file.len().next_multiple_of(32), 0);
-    let mut state = seed | 1;
+    let mut random = Rng::new(seed);
     for _ in 0..rows * 32 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let low = (state >> 40) as u16 | 0x0101;
+        let low = random.bits() as u16 | 0x0101;
         file.extend(low.to_le_bytes());
         file.extend(0x3c01u16.to_le_bytes());
     }

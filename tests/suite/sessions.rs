@@ -1,8 +1,9 @@
 //! Session files: what is saved comes back bit for bit; what is damaged or of another model is refused with the reason.
 
+use crate::launch::options;
 use std::path::Path;
 use std::sync::Arc;
-use tokki::engine::{Options, Session, session_file};
+use tokki::engine::{Session, session_file};
 use tokki::internals::model::Model;
 use tokki::internals::parallel::Pool;
 use tokki_quant::attention::KvKind;
@@ -11,16 +12,12 @@ fn open(name: &str) -> Arc<Model> {
     Arc::new(Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name)).unwrap())
 }
 
-fn options(kv: KvKind) -> Options {
-    Options { context: 300, kv, batch: 64, read_ahead: 0, expand_latents: false }
-}
-
 fn pool() -> Arc<Pool> {
     Arc::new(Pool::new(1).unwrap())
 }
 
 fn load(path: &Path, model: &Arc<Model>, kv: KvKind) -> tokki::Result<(Session, serde_json::Value)> {
-    session_file::load(path, Arc::clone(model), pool(), options(kv))
+    session_file::load(path, Arc::clone(model), pool(), options(300, kv, 64))
 }
 
 #[test]
@@ -29,7 +26,7 @@ fn a_session_continues_bit_for_bit() {
     let path = tempfile::tempdir().unwrap();
     let path = path.path().join("chat.session");
     for kv in [KvKind::F16, KvKind::Q8] {
-        let mut session = Session::new(Arc::clone(&model), pool(), options(kv));
+        let mut session = Session::new(Arc::clone(&model), pool(), options(300, kv, 64));
         session.feed(&[5, 6, 7, 8, 9].repeat(30), &mut |_| {}).unwrap();
         session_file::save(&session, serde_json::json!({"messages": ["안녕"]}), &path).unwrap();
         let expected = session.feed(&[10, 11], &mut |_| {}).unwrap().to_vec();
@@ -45,7 +42,7 @@ fn any_flipped_bit_and_any_cut_is_refused() {
     let model = open("exaone.gguf");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.session");
-    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
+    let mut session = Session::new(Arc::clone(&model), pool(), options(300, KvKind::Q8, 64));
     session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
     session_file::save(&session, serde_json::json!({}), &path).unwrap();
     let good = std::fs::read(&path).unwrap();
@@ -67,7 +64,7 @@ fn a_question_is_noted_behind_the_session() {
     let model = open("exaone.gguf");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.session");
-    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::Q8));
+    let mut session = Session::new(Arc::clone(&model), pool(), options(300, KvKind::Q8, 64));
     session.feed(&[5, 6, 7], &mut |_| {}).unwrap();
     let mut file = session_file::SessionFile::open(&path).unwrap();
     let said = |text: &str| serde_json::json!({"messages": [text]});
@@ -101,7 +98,7 @@ fn another_model_or_cache_is_refused_with_the_reason() {
     let model = open("exaone.gguf");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.session");
-    let mut session = Session::new(Arc::clone(&model), pool(), options(KvKind::F16));
+    let mut session = Session::new(Arc::clone(&model), pool(), options(300, KvKind::F16, 64));
     session.feed(&[5], &mut |_| {}).unwrap();
     session_file::save(&session, serde_json::json!({}), &path).unwrap();
     let other = load(&path, &open("llama.gguf"), KvKind::F16).err().unwrap().to_string();
@@ -113,7 +110,7 @@ fn another_model_or_cache_is_refused_with_the_reason() {
 #[test]
 fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let model = open("exaone.gguf");
-    let session = Session::new(model, pool(), options(KvKind::F16));
+    let session = Session::new(model, pool(), options(300, KvKind::F16, 64));
     let error =
         session_file::save(&session, serde_json::json!({}), Path::new("/nonexistent/folder/x.session")).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
@@ -129,7 +126,7 @@ fn long_divisors_follow_the_conversation() {
     assert!(1 < turn && turn + 2 < tokens.len(), "{turn}");
     let pool = Arc::new(Pool::new(2).unwrap());
     let session = |context| {
-        let options = Options { context, kv: KvKind::F16, batch: 8, read_ahead: 0, expand_latents: false };
+        let options = options(context, KvKind::F16, 8);
         Session::new(Arc::clone(&model), Arc::clone(&pool), options)
     };
     let feed = |session: &mut Session, tokens: &[u32]| -> Vec<u32> {
