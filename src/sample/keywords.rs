@@ -7,3 +7,8 @@ pub(super) const SAME_VALUE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 pub(super) fn holds_data(word: &str) -> bool {
     matches!(word, "const" | "enum" | "default" | "examples")
 }
+
+/// Words whose value is an object of schemas, by names.
+pub(super) fn holds_names(word: &str) -> bool {
+    matches!(word, "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies")
+}

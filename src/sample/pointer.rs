@@ -1,12 +1,15 @@
 //! References inside a JSON schema.
 
+use super::keywords::{holds_data, holds_names};
 use super::refusal::refuse;
 use crate::Result;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Where definitions are put that the compiler would not find under their own names.
+/// Where definitions are put that the compiler would not find, or no look at a schema would come by, at their own places.
 const PLACE: &str = "$defs";
+/// Most values that are copied there.
+const MAX_COPIED: usize = 100_000;
 
 /// The schema that a reference such as `#/$defs/a~1b` means.
 pub(super) fn find<'s>(root: &'s Value, reference: &str) -> Option<&'s Value> {
@@ -14,27 +17,40 @@ pub(super) fn find<'s>(root: &'s Value, reference: &str) -> Option<&'s Value> {
     root.pointer(&path)
 }
 
-/// Checks the references inside a schema, and spells those anew that hold escapes.
+/// Makes every reference lead to the top of the schema or to one of its definitions, and nowhere else: what is referred to by
+/// another way (`#/properties/a`, `#/components/schemas/a`, `#/default`, by escapes) is copied to a definition. So it lies where
+/// all looks at a schema come by, and where the compiler finds it.
 ///
 /// # Errors
-/// One that leads nowhere, by its text.
+/// A reference that leads nowhere, or to what is no schema, by its text; and those that would have too much copied.
 pub(super) fn resolve(root: &mut Value) -> Result<()> {
-    let mut found = Vec::new();
-    collect(root, &mut found);
-    let mut renamed = HashMap::new();
-    let mut added = Map::new();
-    for reference in found {
+    let refused = |what: &str, reference: &str| refuse(what, format!("`$ref` to {reference:?}"));
+    let mut open = Vec::new();
+    visit(root, Place::Schema, &mut |reference| open.push(reference.clone()));
+    let taken = |root: &Value, name: &str| root.get(PLACE).is_some_and(|definitions| definitions.get(name).is_some());
+    let (mut renamed, mut added, mut copied) = (HashMap::new(), Map::new(), 0);
+    while let Some(reference) = open.pop() {
         if !reference.starts_with('#') || renamed.contains_key(&reference) {
             continue;
         }
         let Some(target) = find(root, &reference) else {
-            return refuse("references to what is in the schema", format!("`$ref` to {reference:?}"));
+            return refused("references to what is in the schema", &reference);
         };
-        if reference.contains(['~', '%']) {
-            let name = format!("tokki-{}", renamed.len());
-            added.insert(name.clone(), target.clone());
-            renamed.insert(reference, format!("#/{PLACE}/{name}"));
+        if !matches!(target, Value::Object(_) | Value::Bool(_)) {
+            return refused("references to schemas", &reference);
         }
+        if is_plain(&reference) {
+            continue;
+        }
+        copied += weight(target);
+        if copied > MAX_COPIED {
+            return refused("references to definitions under `$defs`", &reference);
+        }
+        let mut target = target.clone();
+        visit(&mut target, Place::Schema, &mut |reference| open.push(reference.clone()));
+        let name = (renamed.len()..).map(|n| format!("tokki-{n}")).find(|name| !taken(root, name)).unwrap_or_default();
+        added.insert(name.clone(), target);
+        renamed.insert(reference, format!("#/{PLACE}/{name}"));
     }
     if renamed.is_empty() {
         return Ok(());
@@ -44,31 +60,47 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
     {
         definitions.extend(added);
     }
-    rename(root, &renamed);
+    visit(root, Place::Schema, &mut |reference| {
+        if let Some(name) = renamed.get(reference.as_str()) {
+            reference.clone_from(name);
+        }
+    });
     Ok(())
 }
 
-fn collect(value: &Value, found: &mut Vec<String>) {
+/// Whether a reference leads to the top, or to a definition by its own letters.
+fn is_plain(reference: &str) -> bool {
+    let definition = ["#/$defs/", "#/definitions/"].iter().find_map(|place| reference.strip_prefix(place));
+    reference == "#" || definition.is_some_and(|name| !name.contains(['/', '~', '%']))
+}
+
+/// Values in a schema.
+fn weight(value: &Value) -> usize {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(map) => map.iter().for_each(|(key, item)| match item {
-            Value::String(reference) if key == "$ref" => found.push(reference.clone()),
-            _ => collect(item, found),
-        }),
-        _ => {}
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 1,
+        Value::Object(map) => map.values().map(weight).sum::<usize>() + 1,
+        _ => 1,
     }
 }
 
-fn rename(value: &mut Value, renamed: &HashMap<String, String>) {
+/// What the names of an object are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Words of a schema.
+    Schema,
+    /// Names of schemas.
+    Names,
+}
+
+/// Hands on every reference of the schemas in `value`; what is data has none.
+fn visit(value: &mut Value, place: Place, each: &mut dyn FnMut(&mut String)) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, renamed)),
-        Value::Object(map) => map.iter_mut().for_each(|(key, item)| match item {
-            Value::String(reference) if key == "$ref" => {
-                if let Some(name) = renamed.get(reference.as_str()) {
-                    *reference = name.clone();
-                }
-            }
-            _ => rename(item, renamed),
+        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, Place::Schema, each)),
+        Value::Object(map) => map.iter_mut().for_each(|(key, item)| match (place, key.as_str(), item) {
+            (Place::Schema, "$ref", Value::String(reference)) => each(reference),
+            (Place::Schema, word, _) if holds_data(word) => {}
+            (Place::Schema, word, item) if holds_names(word) => visit(item, Place::Names, each),
+            (_, _, item) => visit(item, Place::Schema, each),
         }),
         _ => {}
     }
@@ -85,4 +117,52 @@ fn unpercent(text: &str) -> String {
         rest = if byte.is_some() { &after[2..] } else { after };
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    fn resolved(mut schema: Value) -> Value {
+        resolve(&mut schema).unwrap();
+        schema
+    }
+
+    #[test]
+    fn what_is_referred_to_becomes_a_definition() {
+        let plain = json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#"}}}});
+        assert_eq!(resolved(plain.clone()), plain);
+        let elsewhere = resolved(json!({"$ref": "#/default", "default": {"type": "null"}, "$defs": {"tokki-0": true}}));
+        assert_eq!(
+            (&elsewhere["$ref"], &elsewhere["$defs"]["tokki-1"]),
+            (&json!("#/$defs/tokki-1"), &json!({"type": "null"}))
+        );
+        // What refers to itself does so in its copy, and what others refer to comes along.
+        let schema = json!({
+            "properties": {"default": {"items": {"$ref": "#/properties/default"}, "not": {"$ref": "#/x/y~1z"}}},
+            "x": {"y/z": {"const": {"$ref": "#/nowhere"}}}
+        });
+        let found = resolved(schema);
+        assert_eq!(found["properties"]["default"]["items"]["$ref"], "#/$defs/tokki-1");
+        assert_eq!(found["$defs"]["tokki-1"], found["properties"]["default"]);
+        assert_eq!(found["$defs"]["tokki-0"], json!({"const": {"$ref": "#/nowhere"}}));
+    }
+
+    #[test]
+    fn what_leads_nowhere_or_to_too_much_is_refused() {
+        for schema in
+            [json!({"$ref": "#/a"}), json!({"$ref": "#/a", "a": 3}), json!({"$ref": "#/a", "a": {"$ref": "#/b"}})]
+        {
+            assert!(resolve(&mut schema.clone()).is_err(), "{schema}");
+        }
+        let mut deep = json!(true);
+        for level in 0..120 {
+            deep = json!({"a": deep, "b": vec![level; 50]});
+        }
+        let all: Vec<Value> = (1..120).map(|depth| json!({"$ref": format!("#{}", "/a".repeat(depth))})).collect();
+        deep["allOf"] = json!(all);
+        assert!(resolve(&mut deep).is_err());
+    }
 }

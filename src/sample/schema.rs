@@ -8,7 +8,7 @@
 //! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may
 //!   be a few.
 
-use super::keywords::{SAME_VALUE, holds_data};
+use super::keywords::{SAME_VALUE, holds_data, holds_names};
 use super::refusal::refuse;
 use super::{close, multiples, negate, pattern, pointer, rewrite};
 use crate::{Error, Result};
@@ -44,13 +44,13 @@ pub(super) fn prepare(schema: &Value, lenient: bool) -> Result<Value> {
         Value::Bool(false) => return refuse("a schema that something satisfies", "`false`"),
         _ => return refuse("an object or a boolean", "another JSON value"),
     };
+    pointer::resolve(&mut root)?;
     patterns(&mut root, lenient)?;
     close::close(&mut root);
     rewrite::rewrite(&mut root);
     if !lenient {
         words(&root, "#", &mut refused)?;
     }
-    pointer::resolve(&mut root)?;
     let mut look = Look { root: &root, steps: 0 };
     look.walk(&root)?;
     multiples::check(&root)?;
@@ -215,10 +215,9 @@ pub(super) fn parts(schema: &Map<String, Value>) -> Vec<(String, &Value)> {
     for (word, value) in schema {
         let below = |name: &str| format!("{word}/{}", name.replace('~', "~0").replace('/', "~1"));
         match (word.as_str(), value) {
-            (
-                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",
-                Value::Object(inner),
-            ) => parts.extend(inner.iter().map(|(name, schema)| (below(name), schema))),
+            (word, Value::Object(inner)) if holds_names(word) => {
+                parts.extend(inner.iter().map(|(name, schema)| (below(name), schema)));
+            }
             (
                 "items"
                 | "additionalItems"
