@@ -1,4 +1,5 @@
-//! THE TENSORS' NAMES: what a tensor is for, with the name that it has in files. Everything else names the role.
+//! THE TENSORS' NAMES: what a tensor is for, with the name that it has in files. Everything else names the
+//! role; the files of families beside this one also ask by name what a file has, where that decides a fact.
 
 macro_rules! roles {
     ($($(#[doc = $doc:literal])+ $role:ident $name:literal)+) => {
