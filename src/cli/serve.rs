@@ -185,6 +185,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
             "An API key is empty. To serve without one, leave out --api-key and unset TOKKI_API_KEY.",
         ));
     }
+    for file in [&args.api_key_file, &args.tls_cert, &args.tls_key].into_iter().flatten() {
+        super::stdin::for_path(file);
+    }
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&args.told);
     let options = ServerOptions {
         hosts: args.host.clone(),

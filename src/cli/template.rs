@@ -2,7 +2,6 @@
 
 use crate::chat::{Clock, Template, Vars};
 use crate::gguf::Gguf;
-use crate::platform::input;
 use crate::{Error, Result, store};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -43,7 +42,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<()> {
     check_messages(&vars, &args.messages)?;
     let template = match (&args.template, &args.model) {
         (Some(path), _) => {
-            let source = input::read_text(path, input::MAX_TEXT_BYTES)?;
+            let source = super::stdin::read_text(path)?;
             Template::new(source, path.display().to_string())?
         }
         (None, Some(model)) => Template::from_gguf(&Gguf::open(&store::resolve(model)?)?)?,
