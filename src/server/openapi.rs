@@ -8,7 +8,7 @@ use super::schemas::{
     messages, named, nothing, ollama_chat, ollama_embed, plain_embeddings, prompted, rerank, responses, show, slot,
     tokenize, upload,
 };
-use super::state::{Call, Route, State};
+use super::state::{Access, Call, Route, State};
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Map, Value, json};
@@ -111,7 +111,7 @@ fn whole(routes: &[Route], keys: bool) -> Value {
         schemas.entry(route.dialect.error_name).or_insert_with(route.dialect.schema);
         let path = route.path.replace("{*", "{");
         let place = paths.entry(path).or_insert_with(|| json!({}));
-        place[route.method.to_lowercase()] = operation(route, keys && !route.open);
+        place[route.method.to_lowercase()] = operation(route, keys && route.access == Access::Keyed);
     }
     json!({
         "openapi": "3.1.0",
@@ -204,7 +204,7 @@ mod tests {
                 route.path.contains('{')
             );
             let open = operation["security"].as_array().unwrap().is_empty();
-            assert_eq!(open, route.open, "{}", route.path);
+            assert_eq!(open, route.access == Access::Public, "{}", route.path);
         }
     }
 }

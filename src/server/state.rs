@@ -98,13 +98,23 @@ pub(super) struct Call {
 pub(super) type HandlerAnswer = std::result::Result<Response<Body>, ApiError>;
 pub(super) type Handler = fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = HandlerAnswer> + Send>>;
 
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everyone.
+    Public,
+    /// Who has a key, where keys are wanted.
+    Keyed,
+}
+
 /// One row.
 pub(super) struct Route {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) dialect: &'static Dialect,
-    /// Answers without a key.
-    pub(super) open: bool,
+    pub(super) access: Access,
+    /// The largest body, where it is not that of all requests.
+    pub(super) max_body: Option<usize>,
     /// What the OpenAPI document says of it.
     pub(super) doc: Doc,
     pub(super) handler: Handler,
