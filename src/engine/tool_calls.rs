@@ -186,7 +186,9 @@ mod tests {
             );
             let days = writer.babble();
             let days = days.strip_suffix("</parameter>").unwrap();
-            assert!(days.trim().parse::<i64>().is_ok(), "{days:?}");
+            // It may be longer than any type of ours.
+            let digits = days.trim().trim_start_matches('-');
+            assert!(!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()), "{days:?}");
             writer.write("\n<parameter=unit>");
             let unit = writer.babble();
             assert!(["C", "F"].contains(&unit.strip_suffix("</parameter>").unwrap().trim()), "{unit:?}");
