@@ -22,8 +22,8 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("tokenizer", &["gguf"]),
     ("sample", &["gguf"]),
     ("chat", &["gguf", "interrupt"]),
-    ("shapes", &["arch", "gguf", "tokki_quant"]),
-    ("testing", &["arch", "gguf", "tokki_quant"]),
+    ("shapes", &["arch", "gguf", "tokenizer", "tokki_quant"]),
+    ("testing", &["arch", "gguf", "tokenizer", "tokki_quant"]),
     ("predict", &["arch", "forward", "gguf", "kv", "machine", "model", "parallel", "platform", "tokki_quant"]),
     (
         "engine",
