@@ -48,6 +48,9 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let context = there.map_or(Ok(0), |file| Conversation::context_of(file.path()))?;
     let mut conversation = Conversation::new(compute.session(context)?, args.raw)?;
     conversation.stop_when(interrupt::flag());
+    if let Some(warning) = conversation.tokenizer().warning() {
+        output::say(&format!("tokki: {warning}"));
+    }
     let wishes = wishes(args, &settings, &conversation)?;
     if let Some(capabilities) = conversation.capabilities() {
         // Found out now, not at the first question.

@@ -60,6 +60,11 @@ impl Bpe {
         })
     }
 
+    /// Whether there are letters of ASCII that no token spells and no unknown token stands for: texts lose them.
+    pub(crate) fn loses_letters(&self) -> bool {
+        self.unknown.is_none() && (b' '..=b'~').any(|byte| self.bytes[usize::from(byte)] >= self.first_extra)
+    }
+
     /// Appends the ids of `text`, which holds no special tokens.
     pub(crate) fn encode<'t>(
         &self,

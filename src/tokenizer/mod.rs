@@ -342,6 +342,12 @@ impl Tokenizer {
 
     /// What the user should know about this vocabulary, if anything.
     pub fn warning(&self) -> Option<&'static str> {
+        if matches!(&self.model, Model::Bpe(bpe) if bpe.loses_letters()) {
+            return Some(
+                "letters of ASCII have no token in this vocabulary, and are left out of what the model reads: the file is damaged, \
+                 or its types of tokens are",
+            );
+        }
         (!self.has_pre).then_some(
             "the file does not name its pre-tokenizer (tokenizer.ggml.pre), so a common one is used and answers may be \
              worse; convert the model again with a newer converter",

@@ -27,6 +27,11 @@ impl Unigram {
             let wanted = format!("{n} numbers, one for each token");
             return Err(vocab.error(KEY_SCORES, wanted, vocab.scores.len().to_string()));
         }
+        // One that is no number would make all sums none, and of every text one unknown token.
+        let odd = |(_, (score, kind)): &(usize, (&f32, &TokenKind))| **kind == TokenKind::Normal && !score.is_finite();
+        if let Some((id, (score, _))) = vocab.scores.iter().zip(kinds).enumerate().find(odd) {
+            return Err(vocab.error(KEY_SCORES, "numbers", format!("{score} for token {id}")));
+        }
         let score = |(&score, kind): (&f32, &TokenKind)| match kind {
             TokenKind::Normal | TokenKind::Unused => f64::from(score),
             TokenKind::UserDefined => 0.0,

@@ -55,6 +55,20 @@ fn bad_vocabularies_are_refused_by_key() {
 }
 
 #[test]
+fn what_would_lose_words_is_refused_or_said() {
+    for score in [f32::NAN, f32::NEG_INFINITY] {
+        let mut vocab = spm(&[("a", 1.0), ("b", score)]);
+        vocab.model = "t5".to_owned();
+        assert!(refused(vocab).contains("tokenizer.ggml.scores`: wanted numbers"));
+    }
+    let whole = bpe("qwen2", &["a b"], &[]);
+    assert_eq!(Tokenizer::new(whole.clone()).unwrap().warning(), None);
+    let mut lost = whole;
+    lost.kinds[usize::from(b'a')] = 3;
+    assert!(Tokenizer::new(lost).unwrap().warning().is_some_and(|why| why.contains("letters of ASCII")));
+}
+
+#[test]
 fn too_many_bytes_of_special_tokens_are_refused() {
     let long = "x".repeat(5 << 20);
     assert!(refused(bpe("qwen2", &[], &[(&long, 3)])).contains("tokenizer.ggml.tokens"));
