@@ -1,6 +1,7 @@
 //! What people type who know another program, and what it is called here.
 
 use crate::store::catalogue::default_entry;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
 /// The library's message with its settings, which it names as `` `kv_type` ``, written as the flags that set them here.
@@ -76,119 +77,160 @@ pub(super) fn of_another_program(args: &[OsString]) -> Option<String> {
 
 /// What the argument parser found wrong, in a person's words; `None` where its own are as good.
 pub(super) fn of_the_parser(said: &clap::Error, args: &[OsString]) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let text = |kind| match said.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
-        _ => None,
-    };
-    let near = |kind| text(kind).map_or(String::new(), |near| format!(" Did you mean {near}?"));
-    let command = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-'));
-    let help = command.map_or("tokki --help".to_owned(), |command| format!("tokki {command} --help"));
-    match said.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let name = text(ContextKind::InvalidSubcommand)?;
-            let near = near(ContextKind::SuggestedSubcommand);
-            if name.contains(char::is_whitespace) {
-                return Some(format!("A question needs a command before it: tokki run {name:?}"));
-            }
-            if command == Some("config") {
-                return Some(format!(
-                    "tokki config has no command {name:?}. Settings stand in a file to be edited: tokki config init writes it, \
-                     tokki config path tells where, tokki config show what holds."
-                ));
-            }
-            if command == Some("help") {
-                let commands = super::command_line::command();
-                let near = crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
-                let near = near.map_or(String::new(), |near| format!(" Did you mean {near}?"));
-                return Some(format!("There is no command {name:?}.{near} tokki --help lists them."));
-            }
-            if let Some(within) = args.get(1).and_then(|arg| arg.to_str()).filter(|arg| *arg != name) {
-                return Some(format!(
-                    "tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."
-                ));
-            }
-            let commands = super::command_line::command();
-            let known = || crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
-            let near = if near.is_empty() {
-                known().map_or(String::new(), |near| format!(" Did you mean {near}?"))
-            } else {
-                near
-            };
-            let words: Vec<_> = args.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
-            // One word would be taken for the name of a model.
-            let model = if words.len() == 1 { format!("{} ", default_entry().name) } else { String::new() };
-            let question = words.join(" ");
-            Some(format!(
-                "There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run {model}{question:?}"
-            ))
+    Fault { said, args }.told()
+}
+
+/// What the argument parser says of a command line.
+struct Fault<'a> {
+    said: &'a clap::Error,
+    args: &'a [OsString],
+}
+
+impl Fault<'_> {
+    fn told(&self) -> Option<String> {
+        match self.said.kind() {
+            ErrorKind::InvalidSubcommand => self.no_command(),
+            ErrorKind::UnknownArgument => self.no_flag(),
+            ErrorKind::InvalidUtf8 => Some(
+                "An argument is not UTF-8 text, which only paths of models and files may be. A prompt can also come from a file: \
+                 tokki run MODEL < FILE"
+                    .to_owned(),
+            ),
+            ErrorKind::ValueValidation => self.wrong_value(),
+            ErrorKind::MissingRequiredArgument => self.missing(),
+            ErrorKind::InvalidValue => self.no_such_value(),
+            ErrorKind::ArgumentConflict => self.conflict(),
+            _ => None,
         }
-        ErrorKind::UnknownArgument => {
-            let arg = text(ContextKind::InvalidArg)?;
-            let name = command.unwrap_or("tokki");
-            let near = near(ContextKind::SuggestedArg);
-            let text = if name == "run" { "; text that begins with - goes after -- ." } else { "." };
-            let is_file = |given: &&str| given.starts_with(&arg) && std::path::Path::new(given).is_file();
-            let file = args.iter().filter_map(|given| given.to_str()).find(is_file);
-            let text = file.map_or(text.to_owned(), |file| format!("; the file of that name is ./{file}"));
-            Some(if arg.starts_with('-') {
-                format!("{name} has no flag {arg}.{near} {help} lists them{text}")
-            } else {
-                format!("{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes.")
-            })
-        }
-        ErrorKind::InvalidUtf8 => {
-            Some("An argument is not UTF-8 text, which only paths of models and files may be. A prompt can also come from a file: tokki run MODEL < FILE".to_owned())
-        }
-        ErrorKind::ValueValidation => {
-            let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-            let whole = said.to_string();
-            let (_, wanted) = whole.lines().next()?.rsplit_once("': ")?;
-            let otherwise = match value.as_str() {
-                "-1" => " To leave it as it is by default, leave the flag out.",
-                _ => "",
-            };
-            Some(format!("{} takes {}, not {value:?}.{otherwise}", bare(&arg), number(wanted)))
-        }
-        ErrorKind::MissingRequiredArgument => {
-            let missing = match said.get(ContextKind::InvalidArg) {
-                Some(ContextValue::Strings(texts)) => texts.join(" and ").replace(['<', '>'], "").replace("...", ""),
-                _ => return None,
-            };
-            let usage = said.to_string();
-            let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?;
-            let command = usage.split([' ']).take_while(|word| !word.starts_with(['<', '-', '['])).collect::<Vec<_>>();
-            let command = command.join(" ");
-            if missing.starts_with("--")
-                && let Some((flag, _)) = NEEDING.iter().find(|(flag, needed)| {
-                    missing.starts_with(needed) && args.iter().any(|arg| arg.to_string_lossy().starts_with(flag))
-                })
-            {
-                return Some(format!("{flag} goes with {missing} only. {command} --help says what both do."));
-            }
-            Some(format!("{command} needs {missing}. {command} --help has examples."))
-        }
-        // A flag at the end, or before another flag.
-        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
-            Some(format!("{} needs a value. {help} says which.", bare(&text(ContextKind::InvalidArg)?)))
-        }
-        ErrorKind::InvalidValue => {
-            let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-            let Some(ContextValue::Strings(known)) = said.get(ContextKind::ValidValue) else { return None };
-            let near = near(ContextKind::SuggestedValue);
-            Some(format!("{} takes {}, not {value:?}.{near}", bare(&arg), known.join(", ")))
-        }
-        ErrorKind::ArgumentConflict => {
-            let (arg, other) = (text(ContextKind::InvalidArg)?, text(ContextKind::PriorArg)?);
-            let (arg, other) = (bare(&arg), bare(&other));
-            if arg == other {
-                return Some(format!("{arg} is given twice. Leave one of them out."));
-            }
-            Some(format!("{arg} and {other} do not go together. Leave one of them out."))
-        }
-        _ => None,
     }
+
+    fn text(&self, kind: ContextKind) -> Option<String> {
+        match self.said.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+            _ => None,
+        }
+    }
+
+    /// What the parser takes for meant, as a question.
+    fn near(&self, kind: ContextKind) -> String {
+        did_you_mean(self.text(kind).as_deref())
+    }
+
+    /// The first argument, if it is no flag.
+    fn command(&self) -> Option<&str> {
+        self.args.get(1).and_then(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-'))
+    }
+
+    /// Where its help is.
+    fn help(&self) -> String {
+        self.command().map_or("tokki --help".to_owned(), |command| format!("tokki {command} --help"))
+    }
+
+    fn no_command(&self) -> Option<String> {
+        let name = self.text(ContextKind::InvalidSubcommand)?;
+        let near = self.near(ContextKind::SuggestedSubcommand);
+        let commands = super::command_line::command();
+        let nearest = || crate::suggest::nearest(&name, commands.get_subcommands().map(clap::Command::get_name));
+        match self.command() {
+            _ if name.contains(char::is_whitespace) => {
+                Some(format!("A question needs a command before it: tokki run {name:?}"))
+            }
+            Some("config") => Some(format!(
+                "tokki config has no command {name:?}. Settings stand in a file to be edited: tokki config init writes it, \
+                 tokki config path tells where, tokki config show what holds."
+            )),
+            Some("help") => {
+                let near = did_you_mean(nearest());
+                Some(format!("There is no command {name:?}.{near} tokki --help lists them."))
+            }
+            Some(within) if within != name => {
+                Some(format!("tokki {within} has no command {name:?}.{near} tokki {within} --help lists its own."))
+            }
+            _ => {
+                let near = if near.is_empty() { did_you_mean(nearest()) } else { near };
+                let words: Vec<_> = self.args.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+                // One word would be taken for the name of a model.
+                let model = if words.len() == 1 { format!("{} ", default_entry().name) } else { String::new() };
+                let question = words.join(" ");
+                Some(format!(
+                    "There is no command {name:?}.{near} tokki --help lists them; a question is asked by: tokki run \
+                     {model}{question:?}"
+                ))
+            }
+        }
+    }
+
+    fn no_flag(&self) -> Option<String> {
+        let arg = self.text(ContextKind::InvalidArg)?;
+        let (name, help) = (self.command().unwrap_or("tokki"), self.help());
+        if !arg.starts_with('-') {
+            return Some(format!(
+                "{arg:?} is one argument too many. {help} says what there is; text with blanks goes in quotes."
+            ));
+        }
+        let near = self.near(ContextKind::SuggestedArg);
+        let is_file = |given: &&str| given.starts_with(&arg) && std::path::Path::new(given).is_file();
+        let otherwise = match self.args.iter().filter_map(|given| given.to_str()).find(is_file) {
+            Some(file) => format!("; the file of that name is ./{file}"),
+            None if name == "run" => "; text that begins with - goes after -- .".to_owned(),
+            None => ".".to_owned(),
+        };
+        Some(format!("{name} has no flag {arg}.{near} {help} lists them{otherwise}"))
+    }
+
+    /// A value that the reader of its flag refuses.
+    fn wrong_value(&self) -> Option<String> {
+        let (arg, value) = (self.text(ContextKind::InvalidArg)?, self.text(ContextKind::InvalidValue)?);
+        let whole = self.said.to_string();
+        let (_, wanted) = whole.lines().next()?.rsplit_once("': ")?;
+        let otherwise = match value.as_str() {
+            "-1" => " To leave it as it is by default, leave the flag out.",
+            _ => "",
+        };
+        Some(format!("{} takes {}, not {value:?}.{otherwise}", bare(&arg), number(wanted)))
+    }
+
+    fn missing(&self) -> Option<String> {
+        let missing = match self.said.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(texts)) => texts.join(" and ").replace(['<', '>'], "").replace("...", ""),
+            _ => return None,
+        };
+        let usage = self.said.to_string();
+        let usage = usage.lines().find_map(|line| line.strip_prefix("Usage: "))?;
+        let command = usage.split([' ']).take_while(|word| !word.starts_with(['<', '-', '['])).collect::<Vec<_>>();
+        let command = command.join(" ");
+        let given = |flag: &str| self.args.iter().any(|arg| arg.to_string_lossy().starts_with(flag));
+        let needs = |(flag, needed): &&(&str, &str)| missing.starts_with(needed) && given(flag);
+        match NEEDING.iter().find(needs).filter(|_| missing.starts_with("--")) {
+            Some((flag, _)) => Some(format!("{flag} goes with {missing} only. {command} --help says what both do.")),
+            None => Some(format!("{command} needs {missing}. {command} --help has examples.")),
+        }
+    }
+
+    /// A value that is none of those that there are; or none, where the flag is at the end or before another one.
+    fn no_such_value(&self) -> Option<String> {
+        let arg = self.text(ContextKind::InvalidArg)?;
+        let Some(value) = self.text(ContextKind::InvalidValue).filter(|value| !value.is_empty()) else {
+            return Some(format!("{} needs a value. {} says which.", bare(&arg), self.help()));
+        };
+        let Some(ContextValue::Strings(known)) = self.said.get(ContextKind::ValidValue) else { return None };
+        let near = self.near(ContextKind::SuggestedValue);
+        Some(format!("{} takes {}, not {value:?}.{near}", bare(&arg), known.join(", ")))
+    }
+
+    fn conflict(&self) -> Option<String> {
+        let (arg, other) = (self.text(ContextKind::InvalidArg)?, self.text(ContextKind::PriorArg)?);
+        let (arg, other) = (bare(&arg), bare(&other));
+        Some(match arg == other {
+            true => format!("{arg} is given twice. Leave one of them out."),
+            false => format!("{arg} and {other} do not go together. Leave one of them out."),
+        })
+    }
+}
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map_or(String::new(), |near| format!(" Did you mean {near}?"))
 }
 
 /// A flag without what stands for its value, and a place without its brackets: as it is typed.
