@@ -309,69 +309,27 @@ pub(super) async fn start_all(
     Ok(begun)
 }
 
-fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start: Instant) -> Result<Running> {
-    let llm = Arc::clone(model.engine.llm());
-    if ask.min_tokens > 0 && ask.form.is_some() {
-        let why =
-            "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
-        return Err(ApiError::field("min_tokens", why));
-    }
-    let slots = model.engine.options().parallel;
-    if let Some(slot) = ask.slot.filter(|&slot| slot >= slots) {
-        let why = format!("slots are numbered from 0 to {}, or -1 for any; there is none {slot}", slots - 1);
-        return Err(ApiError::field("id_slot", why));
-    }
-    let mut warnings = ask.warnings;
+/// Makes an answer's choices and prompt, and hands them to the engine.
+fn prepare(state: &Arc<State>, model: Arc<Served>, mut ask: Ask, asker: Asker, start: Instant) -> Result<Running> {
+    check(&ask, &model)?;
+    let mut warnings = std::mem::take(&mut ask.warnings);
     warnings.extend(ask.calls.iter().flat_map(|tools| common::not_held(tools, None)));
-    if has_tools(&ask.input) && !llm.capabilities().is_some_and(|able| able.tools) {
+    if has_tools(&ask.input) && !model.engine.llm().capabilities().is_some_and(|able| able.tools) {
         warnings.push("the template of this model knows no tools: they are described in its first message".to_owned());
     }
     let thinking = thinking(&model, ask.thinking);
+    let seed = ask.seed.or(model.defaults.seed).unwrap_or_else(random_seed);
+    let mut choices = choices(&ask, &model, seed, thinking, &mut warnings)?;
     let Prompt { tokens, splitter, .. } = prompt(&model, ask.input, thinking)?;
-    let defaults = model.defaults.clone();
     let room = ask.context.map(|context| room_within(context, tokens.len())).transpose()?;
-    let most = ask.max_tokens.or(defaults.max_tokens);
-    if let Some(most) = most.filter(|&most| ask.min_tokens > most) {
-        let why = format!("{} are wanted, and no more than {most} are allowed ('max_tokens')", ask.min_tokens);
-        return Err(ApiError::field("min_tokens", why));
+    for choice in &mut choices {
+        choice.splitter = splitter.clone();
+        choice.max_tokens = choice.max_tokens.into_iter().chain(room).min();
     }
-    let max_tokens = most.into_iter().chain(room).min();
-    let mut params = llm.sampling(&ask.sampling.or(&defaults.sampling))?.params();
-    params.logit_bias = ask.logit_bias;
-    params.check()?;
-    let seed = ask.seed.or(defaults.seed).unwrap_or_else(random_seed);
-    let mut choices = Vec::with_capacity(ask.n);
-    let end_thought: Vec<Arc<AtomicBool>> = (0..ask.n).map(|_| Arc::default()).collect();
-    // Choices keep to one form: its warnings are told once.
-    let mut unsaid = Vec::new();
-    for (choice, end_thought) in end_thought.iter().enumerate() {
-        let constraint = constraint(
-            &llm,
-            (ask.form.as_ref(), ask.calls.as_ref()),
-            if choice == 0 { &mut warnings } else { &mut unsaid },
-        )?;
-        choices.push(Wanted {
-            max_tokens,
-            stop: ask.stop.clone(),
-            splitter: splitter.clone(),
-            guard: ThoughtGuard::new(thinking.budget()),
-            constraint,
-            logprobs: ask.logprobs,
-            after_filters: ask.after_filters,
-            ignore_eos: ask.ignore_eos,
-            min_tokens: ask.min_tokens,
-            stop_tokens: ask.stop_tokens.clone(),
-            keep_stop: ask.keep_stop,
-            show_control: ask.show_control,
-            shown: ask.shown.clone(),
-            end_thought: Arc::clone(end_thought),
-            ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
-        });
-    }
+    let end_thought = choices.iter().map(|choice| Arc::clone(&choice.end_thought)).collect();
     let (sender, events) = unbounded_channel();
     let cancelled = Arc::new(AtomicBool::new(false));
     let gone = Arc::clone(&cancelled);
-    let prompt_tokens = tokens.len();
     model.engine.submit(Submission {
         prompt: tokens.clone(),
         choices,
@@ -386,28 +344,84 @@ fn prepare(state: &Arc<State>, model: Arc<Served>, ask: Ask, asker: Asker, start
         }),
         cancelled: Arc::clone(&cancelled),
     })?;
-    asker.note.prompt(prompt_tokens);
+    asker.note.prompt(tokens.len());
     let (measured, note) = (Arc::clone(&model.measured), asker.note);
-    let clock = Clock { measured, note, noted: false, start, spoke: false, open: ask.n };
-    let slot = model.slots.choose(asker.owner, ask.slot, &tokens);
-    let said = Vec::new();
     Ok(Running {
-        model,
-        prompt_tokens,
+        slot: model.slots.choose(asker.owner, ask.slot, &tokens),
+        prompt_tokens: tokens.len(),
         prompt: tokens,
         seed,
         n: ask.n,
-        slot,
         owner: asker.owner,
         end_thought,
         warnings,
-        said,
+        said: Vec::new(),
         events,
         cancelled,
-        clock,
+        clock: Clock { measured, note, noted: false, start, spoke: false, open: ask.n },
         deadline: state.deadline.subscribe(),
         first: 0,
+        model,
     })
+}
+
+/// Refuses what cannot be had together, or not at this model.
+fn check(ask: &Ask, model: &Served) -> Result<()> {
+    if ask.min_tokens > 0 && ask.form.is_some() {
+        let why =
+            "a form that the answer has to keep ends where it is complete; a call that tools demand is such a form";
+        return Err(ApiError::field("min_tokens", why));
+    }
+    let slots = model.engine.options().parallel;
+    if let Some(slot) = ask.slot.filter(|&slot| slot >= slots) {
+        let why = format!("slots are numbered from 0 to {}, or -1 for any; there is none {slot}", slots - 1);
+        return Err(ApiError::field("id_slot", why));
+    }
+    if let Some(most) = max_tokens(ask, model).filter(|&most| ask.min_tokens > most) {
+        let why = format!("{} are wanted, and no more than {most} are allowed ('max_tokens')", ask.min_tokens);
+        return Err(ApiError::field("min_tokens", why));
+    }
+    Ok(())
+}
+
+/// Most tokens of an answer, by the request or else by the server.
+fn max_tokens(ask: &Ask, model: &Served) -> Option<usize> {
+    ask.max_tokens.or(model.defaults.max_tokens)
+}
+
+/// How each answer is made, but for what follows from the prompt.
+fn choices(
+    ask: &Ask,
+    model: &Served,
+    seed: u64,
+    thinking: ThinkingMode,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Wanted>> {
+    let llm = model.engine.llm();
+    let mut params = llm.sampling(&ask.sampling.clone().or(&model.defaults.sampling))?.params();
+    params.logit_bias.clone_from(&ask.logit_bias);
+    params.check()?;
+    // Choices keep to one form: its warnings are told once.
+    let mut unsaid = Vec::new();
+    let choice = |choice: usize| {
+        let warnings = if choice == 0 { &mut *warnings } else { &mut unsaid };
+        Ok(Wanted {
+            max_tokens: max_tokens(ask, model),
+            stop: ask.stop.clone(),
+            guard: ThoughtGuard::new(thinking.budget()),
+            constraint: constraint(llm, (ask.form.as_ref(), ask.calls.as_ref()), warnings)?,
+            logprobs: ask.logprobs,
+            after_filters: ask.after_filters,
+            ignore_eos: ask.ignore_eos,
+            min_tokens: ask.min_tokens,
+            stop_tokens: ask.stop_tokens.clone(),
+            keep_stop: ask.keep_stop,
+            show_control: ask.show_control,
+            shown: ask.shown.clone(),
+            ..Wanted::plain(llm.sampler(params.clone(), seed.wrapping_add(choice as u64))?)
+        })
+    };
+    (0..ask.n).map(choice).collect()
 }
 
 /// What keeps an answer in the form that is asked for, or the arguments of its calls in those of the tools.
