@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// Most tools of a request.
+const MAX_TOOLS: usize = 1024;
+
 /// The tools that a request offers.
 #[derive(Debug, Clone, Default)]
 pub struct Tools {
@@ -15,6 +18,9 @@ impl Tools {
     /// # Errors
     /// What is wrong with which tool, in words.
     pub fn read(tools: &[Value]) -> Result<Self, String> {
+        if tools.len() > MAX_TOOLS {
+            return Err(format!("there are {} of them, and {MAX_TOOLS} are the most", tools.len()));
+        }
         let none = || json!({ "type": "object", "properties": {}, "additionalProperties": false });
         let one = |(index, tool): (usize, &Value)| {
             let function = if tool["function"].is_object() { &tool["function"] } else { tool };
@@ -130,8 +136,40 @@ fn move_references(schema: &mut Value, place: &str) {
                 *target = format!("{place}{}", &target[1..]);
             }
             ("const" | "enum" | "default" | "examples", _) => {}
+            // Names, not words.
+            (
+                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+                Value::Object(named),
+            ) => {
+                named.values_mut().for_each(|schema| move_references(schema, place));
+            }
             (_, value) => move_references(value, place),
         }),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn references_move_with_their_schemas_whatever_names_there_are() {
+        let part =
+            |target: &str| json!({ "properties": { "default": { "$ref": target } }, "default": { "$ref": "#" } });
+        let both = any_of(vec![part("#/$defs/a"), json!({})]);
+        assert_eq!(both["anyOf"][0], {
+            let mut moved = part("#/anyOf/0/$defs/a");
+            moved["default"] = json!({ "$ref": "#" });
+            moved
+        });
+    }
+
+    #[test]
+    fn there_may_be_many_but_not_any_number() {
+        let tools = |count: usize| vec![json!({ "name": "f" }); count];
+        assert!(Tools::read(&tools(MAX_TOOLS)).is_ok());
+        assert!(Tools::read(&tools(MAX_TOOLS + 1)).unwrap_err().contains("1024 are the most"));
     }
 }

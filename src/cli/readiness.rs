@@ -5,8 +5,12 @@ use super::output::say;
 use crate::describe::Description;
 use crate::gguf::{Gguf, RowLayout};
 use crate::store::{Store, StoredModel, is_damage, trouble};
+use crate::text::shorten;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+/// Longest reason, in characters.
+const MAX_WHY: usize = 2000;
 
 /// What can be said of a model before it is run.
 pub(super) struct Standing {
@@ -59,7 +63,8 @@ impl Standings {
     pub(super) fn problem_of(&self, path: &Path) -> Option<String> {
         let key = identity(path);
         if let Some(known) = key.as_deref().and_then(|key| self.kept.find(key)) {
-            return known;
+            // What a file says is shown as any text of others.
+            return known.map(|why| shorten(&why, MAX_WHY).into_owned());
         }
         let found = match Gguf::open(path).and_then(|gguf| Description::of(&gguf)) {
             Ok(model) => problem(&model),

@@ -68,6 +68,17 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// An alternative of a schema, the `index`th of its `anyOf`, by itself: references to places in it find them there.
+pub(super) fn alone(alternative: &Value, index: usize) -> Value {
+    let (mut alone, place) = (alternative.clone(), format!("#/anyOf/{index}"));
+    visit(&mut alone, Place::Schema, &mut |reference| {
+        if let Some(rest) = reference.strip_prefix(&place).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            *reference = format!("#{rest}");
+        }
+    });
+    alone
+}
+
 /// Whether a reference leads to the top, or to a definition by its own letters.
 fn is_plain(reference: &str) -> bool {
     let definition = ["#/$defs/", "#/definitions/"].iter().find_map(|place| reference.strip_prefix(place));

@@ -317,7 +317,8 @@ fn forms_within(fields: &mut Fields, head: &str, forms: &mut Vec<Form>) -> Resul
         if choices.is_empty() || choices.iter().any(String::is_empty) {
             return Err(fields.wrong(&name("choice"), "texts to choose from are wanted"));
         }
-        forms.push(Form::Lark(format!("start: {}", quoted.join(" | "))));
+        // As one word: of many rules each would be looked at at each letter.
+        forms.push(Form::Lark(format!("start: CHOICE\nCHOICE: {}", quoted.join(" | "))));
     }
     if fields.bool(&name("json_object"))?.unwrap_or(false) {
         forms.push(Form::JsonSchema(json!({ "type": "object" })));

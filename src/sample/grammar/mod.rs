@@ -7,12 +7,14 @@ use super::embedded;
 use super::exact;
 use super::gbnf;
 use super::place;
+use super::pointer;
 use super::schema;
 use crate::{Error, Result};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Longest grammar, in bytes.
 const MAX_FORM_BYTES: usize = 64 << 10;
@@ -20,6 +22,8 @@ const MAX_FORM_BYTES: usize = 64 << 10;
 const MAX_SCHEMA_DEPTH: usize = 100;
 /// Longest message of the compiler that is shown, in characters.
 const MAX_MESSAGE_BYTES: usize = 400;
+/// How long the alternatives of a schema are tried by themselves.
+const MAX_TRYING: Duration = Duration::from_millis(1500);
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
 const MAX_TOKEN: usize = 1024;
 /// Parsing a grammar recurses once per bracket, so it gets a stack for as many brackets as a grammar can have. Pages that
@@ -241,17 +245,23 @@ impl Grammars {
         }
     }
 
-    /// Of a schema with alternatives those that can be kept to, each tried by itself; of the others what is left in `rest`, which
-    /// has the same alternatives.
+    /// Of a schema with alternatives those that can be kept to, each tried by itself as long as there is time; of the others what
+    /// is left in `rest`, which has the same alternatives.
     fn without_faults(&self, schema: &serde_json::Value, rest: &serde_json::Value) -> Option<GrammarConstraint> {
         let (all, left) = (schema["anyOf"].as_array()?, rest["anyOf"].as_array()?);
         let form = |schema: serde_json::Value| Form::Lenient { schema, rest: rest.clone() };
+        // Where nothing is left that could be kept to, no alternative helps.
+        self.strict(&form(rest.clone())).ok()?;
+        let start = Instant::now();
         let (mut mended, mut warnings) = (rest.clone(), Vec::new());
         for (index, one) in all.iter().enumerate().take(left.len()) {
-            let mut tried = rest.clone();
-            tried["anyOf"][index] = one.clone();
-            match self.strict(&form(tried)) {
-                Ok(_) => mended["anyOf"][index] = one.clone(),
+            let alone = Form::Lenient { schema: pointer::alone(one, index), rest: serde_json::Value::Null };
+            let tried = match start.elapsed() < MAX_TRYING {
+                true => self.strict(&alone).map(drop),
+                false => Err(Error::usage("so many schemas with faults take too long to look at")),
+            };
+            match tried {
+                Ok(()) => mended["anyOf"][index] = one.clone(),
                 Err(why) => {
                     let name = one["properties"]["name"]["const"].as_str().unwrap_or("an alternative");
                     warnings.push(format!("the schema of {name} is not kept to: {why}"));
@@ -387,8 +397,15 @@ impl GrammarConstraint {
         }
     }
 
+    /// What stands in the way of going on, which is the form's.
     fn fault(&self, why: &impl std::fmt::Display) -> Error {
-        Error::failed(self.name, why.to_string())
+        let why = why.to_string();
+        let found = match why.split_once("items; max is") {
+            Some(_) => "one that lets too many things come next",
+            None if why.contains("too many expressions") => "one that takes too much work",
+            None => why.trim_end_matches("<non-verbose/>").trim(),
+        };
+        Error::input(self.name, "a form that an answer can be kept to", found)
     }
 }
 

@@ -282,7 +282,7 @@ fn harm_ends_with_an_error() {
         Form::JsonSchema(json!(7)),
     ];
     for form in forms {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let name = format!("{form:?}").chars().take(60).collect::<String>();
         match grammars.constraint(&form) {
             Err(error) => {
@@ -296,7 +296,7 @@ fn harm_ends_with_an_error() {
                 let _ = constraint.allowed();
             }
         }
-        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
     }
 }
 
@@ -544,4 +544,35 @@ fn a_value_amid_text() {
     let large = json!({ "type": "object", "properties": { "n": { "const": 9007199254740993u64 } }, "required": ["n"] });
     let large = Form::Within { schema: large, end: "" };
     assert!(takes(&large, " {\"n\":9007199254740993}}") && !takes(&large, "{\"n\":9007199254740992}"));
+}
+
+/// As many tools as there may be, half of them with a schema that cannot be kept to: the good ones are, in time.
+#[test]
+fn many_alternatives_are_looked_at_in_time() {
+    let grammars = grammars();
+    let one = |index: usize, arguments: Value| {
+        let properties = json!({ "name": { "const": format!("f{index}") }, "arguments": arguments });
+        json!({ "type": "object", "properties": properties, "required": ["name", "arguments"], "additionalProperties": false })
+    };
+    let odd = json!({ "type": "integer", "minimum": 5, "maximum": 2 });
+    // It refers to a place in itself, which is another one where it stands alone.
+    let good =
+        |index: usize| json!({ "items": { "$ref": format!("#/anyOf/{index}/properties/name") }, "type": "array" });
+    let typed = |index: usize| one(index, if index % 2 == 0 { good(index) } else { odd.clone() });
+    for count in [40, 4000] {
+        let schema = json!({ "anyOf": (0..count).map(typed).collect::<Vec<_>>() });
+        let rest =
+            json!({ "anyOf": (0..count).map(|index| one(index, json!({ "type": "object" }))).collect::<Vec<_>>() });
+        let start = Instant::now();
+        let made = grammars.constraint(&Form::Lenient { schema, rest });
+        // Unoptimised compilers of grammars take longer.
+        assert!(start.elapsed() < 20 * MAX_TRYING, "{count}: {:?}", start.elapsed());
+        if count == 40 {
+            let mut made = made.unwrap();
+            assert_eq!(made.warnings().len(), 20, "{:?}", made.warnings());
+            made.accept_text("{\"name\":\"f2\",\"arguments\":[\"f2\",\"f2\"]}").unwrap();
+        } else {
+            assert!(made.unwrap_err().to_string().contains("65536"));
+        }
+    }
 }
