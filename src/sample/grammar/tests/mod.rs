@@ -558,7 +558,7 @@ fn many_alternatives_are_looked_at_in_time() {
     // It refers to a place in itself, which is another one where it stands alone.
     let good =
         |index: usize| json!({ "items": { "$ref": format!("#/anyOf/{index}/properties/name") }, "type": "array" });
-    let typed = |index: usize| one(index, if index % 2 == 0 { good(index) } else { odd.clone() });
+    let typed = |index: usize| one(index, if index.is_multiple_of(2) { good(index) } else { odd.clone() });
     for count in [40, 4000] {
         let schema = json!({ "anyOf": (0..count).map(typed).collect::<Vec<_>>() });
         let rest =
