@@ -135,10 +135,10 @@ fn move_references(schema: &mut Value, place: &str) {
             ("$ref", Value::String(target)) if target == "#" || target.starts_with("#/") => {
                 *target = format!("{place}{}", &target[1..]);
             }
-            ("const" | "enum" | "default" | "examples", _) => {}
+            ("const" | "enum" | "default" | "example" | "examples", _) => {}
             // Names, not words.
             (
-                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+                "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",
                 Value::Object(named),
             ) => {
                 named.values_mut().for_each(|schema| move_references(schema, place));

@@ -4,6 +4,7 @@
 //! these, and a model that may add others does so until its limit. Other engines read such schemas in this way, too; every
 //! answer that is left is valid.
 
+use super::keywords::{within, within_mut};
 use serde_json::{Map, Value};
 
 /// Words that look at an object from several sides, where a closed side would shut out the names of another.
@@ -27,18 +28,6 @@ pub(super) fn close(root: &mut Value) {
     }
 }
 
-/// The schemas within a schema.
-fn inner(map: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    map.iter().flat_map(|(word, value)| -> Vec<&Value> {
-        match (word.as_str(), value) {
-            ("const" | "enum" | "default" | "examples" | "required", _) => Vec::new(),
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(of)) => of.values().collect(),
-            (_, Value::Array(items)) => items.iter().collect(),
-            (_, value) => vec![value],
-        }
-    })
-}
-
 fn is_one_sided(schema: &Value) -> bool {
     let Value::Object(map) = schema else { return true };
     let has = |word: &str| map.contains_key(word);
@@ -49,28 +38,19 @@ fn is_one_sided(schema: &Value) -> bool {
         || all > 1
         || sides > 1
         || (sides == 1 && has("properties"));
-    !several && inner(map).all(is_one_sided)
+    !several && within(map).all(|(_, inner)| is_one_sided(inner))
 }
 
 /// Whether a schema, or one within it, says something of an object's names.
 fn speaks_of_names(schema: &Value) -> bool {
     let own = ["properties", "required", "$ref"];
     let Value::Object(map) = schema else { return false };
-    own.iter().any(|word| map.contains_key(*word)) || inner(map).any(speaks_of_names)
+    own.iter().any(|word| map.contains_key(*word)) || within(map).any(|(_, inner)| speaks_of_names(inner))
 }
 
 fn close_all(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
-    for (word, value) in map.iter_mut() {
-        match (word.as_str(), value) {
-            ("const" | "enum" | "default" | "examples" | "required", _) => {}
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(of)) => {
-                of.values_mut().for_each(close_all);
-            }
-            (_, Value::Array(items)) => items.iter_mut().for_each(close_all),
-            (_, value) => close_all(value),
-        }
-    }
+    within_mut(map).for_each(close_all);
     if is_silent(map) {
         map.insert("additionalProperties".to_owned(), false.into());
     }

@@ -5,6 +5,7 @@
 //! schema (`%json`) of that grammar. Of what a schema leaves open on that way, less is allowed than it would allow: no names
 //! beside the declared ones, and no white space but one blank after a separator. All that passes is valid.
 
+use super::keywords::within;
 use super::pointer;
 use super::refusal::refuse;
 use super::schema;
@@ -40,23 +41,14 @@ pub(super) fn lark(root: &Value, lenient: bool) -> Result<Option<String>> {
 fn holds<'s>(root: &'s Value, schema: &'s Value) -> bool {
     let (mut left, mut seen) = (vec![schema], HashSet::new());
     while let Some(schema) = left.pop() {
-        match schema {
-            Value::Object(map) => {
-                for (word, value) in map {
-                    match word.as_str() {
-                        "const" | "enum" if schema::beyond(value).is_some() => return true,
-                        "const" | "enum" | "default" | "examples" | "$defs" | "definitions" => {}
-                        "$ref" => {
-                            let target = value.as_str().and_then(|to| pointer::find(root, to));
-                            left.extend(target.filter(|to| seen.insert(std::ptr::from_ref::<Value>(to))));
-                        }
-                        _ => left.push(value),
-                    }
-                }
-            }
-            Value::Array(items) => left.extend(items),
-            _ => {}
+        let Value::Object(map) = schema else { continue };
+        if ["const", "enum"].iter().filter_map(|word| map.get(*word)).any(|data| schema::beyond(data).is_some()) {
+            return true;
         }
+        let target = map.get("$ref").and_then(Value::as_str).and_then(|to| pointer::find(root, to));
+        left.extend(target.filter(|to| seen.insert(std::ptr::from_ref::<Value>(to))));
+        let about = |(word, _): &(&str, &Value)| !["$defs", "definitions"].contains(word);
+        left.extend(within(map).filter(about).map(|(_, inner)| inner));
     }
     false
 }

@@ -1,8 +1,9 @@
 //! How many states the multiples of a number take: the compiler follows a number digit by digit by its remainder, so it has as many
 //! states as the divisor says, of several divisors as their least common multiple, and looks through all of them at each digit.
 
+use super::keywords::{self, within};
+use super::pointer;
 use super::refusal::refuse;
-use super::{keywords, pointer};
 use crate::Result;
 use serde_json::{Map, Value};
 
@@ -69,16 +70,10 @@ pub(super) fn check(root: &Value) -> Result<()> {
 }
 
 fn walk(root: &Value, schema: &Value) -> Result<()> {
-    let children: Vec<&Value> = match schema {
-        Value::Object(map) => {
-            bounded(&ways(root, schema, 0)?)?;
-            merged(root, map)?;
-            map.iter().filter(|(word, _)| !keywords::holds_data(word)).map(|(_, value)| value).collect()
-        }
-        Value::Array(items) => items.iter().collect(),
-        _ => return Ok(()),
-    };
-    children.into_iter().try_for_each(|child| walk(root, child))
+    let Value::Object(map) = schema else { return Ok(()) };
+    bounded(&ways(root, schema, 0)?)?;
+    merged(root, map)?;
+    within(map).try_for_each(|(_, inner)| walk(root, inner))
 }
 
 fn bounded(ways: &[Divisor]) -> Result<()> {
@@ -134,21 +129,15 @@ fn merged(root: &Value, map: &Map<String, Value>) -> Result<()> {
     let words = || keywords::SAME_VALUE.iter().chain(&["$ref"]).filter(|word| map.contains_key(**word));
     let alone =
         words().count() == 1 && map.get("allOf").is_none_or(|parts| parts.as_array().is_none_or(|all| all.len() < 2));
-    let about = |(word, _): &(&String, &Value)| !["$defs", "definitions"].contains(&word.as_str());
-    let beside = map
-        .iter()
-        .filter(about)
-        .any(|(word, _)| ["properties", "items", "additionalProperties", "prefixItems"].contains(&word.as_str()));
+    let beside =
+        ["properties", "items", "additionalProperties", "prefixItems"].iter().any(|word| map.contains_key(*word));
     if words().next().is_none() || alone && !beside {
         return Ok(());
     }
     let mut all = Divisor::ONE;
     let mut add = |divisor: Divisor| all = all.with(divisor);
-    map.iter().filter(about).for_each(|(word, value)| {
-        if !keywords::holds_data(word) {
-            below(value, &mut add);
-        }
-    });
+    let about = |(word, _): &(&str, &Value)| !["$defs", "definitions"].contains(word);
+    within(map).filter(about).for_each(|(_, inner)| below(inner, &mut add));
     if map.contains_key("$ref") || map.values().any(refers) {
         below(root, &mut add);
     }
@@ -166,14 +155,9 @@ fn refers(schema: &Value) -> bool {
 
 /// Each divisor of a schema and of those in it.
 fn below(schema: &Value, each: &mut dyn FnMut(Divisor)) {
-    match schema {
-        Value::Object(map) => {
-            own(map).into_iter().for_each(&mut *each);
-            map.iter().filter(|(word, _)| !keywords::holds_data(word)).for_each(|(_, value)| below(value, each));
-        }
-        Value::Array(items) => items.iter().for_each(|item| below(item, each)),
-        _ => {}
-    }
+    let Value::Object(map) = schema else { return };
+    own(map).into_iter().for_each(&mut *each);
+    within(map).for_each(|(_, inner)| below(inner, each));
 }
 
 #[cfg(test)]

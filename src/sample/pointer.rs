@@ -1,6 +1,6 @@
 //! References inside a JSON schema.
 
-use super::keywords::{holds_data, holds_names};
+use super::keywords::within_mut;
 use super::refusal::refuse;
 use crate::Result;
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub(super) fn find<'s>(root: &'s Value, reference: &str) -> Option<&'s Value> {
 pub(super) fn resolve(root: &mut Value) -> Result<()> {
     let refused = |what: &str, reference: &str| refuse(what, format!("`$ref` to {reference:?}"));
     let mut open = Vec::new();
-    visit(root, Place::Schema, &mut |reference| open.push(reference.clone()));
+    visit(root, &mut |reference| open.push(reference.clone()));
     let taken = |root: &Value, name: &str| root.get(PLACE).is_some_and(|definitions| definitions.get(name).is_some());
     let (mut renamed, mut added, mut copied) = (HashMap::new(), Map::new(), 0);
     while let Some(reference) = open.pop() {
@@ -47,7 +47,7 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
             return refused("references to definitions under `$defs`", &reference);
         }
         let mut target = target.clone();
-        visit(&mut target, Place::Schema, &mut |reference| open.push(reference.clone()));
+        visit(&mut target, &mut |reference| open.push(reference.clone()));
         let name = (renamed.len()..).map(|n| format!("tokki-{n}")).find(|name| !taken(root, name)).unwrap_or_default();
         added.insert(name.clone(), target);
         renamed.insert(reference, format!("#/{PLACE}/{name}"));
@@ -60,7 +60,7 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
     {
         definitions.extend(added);
     }
-    visit(root, Place::Schema, &mut |reference| {
+    visit(root, &mut |reference| {
         if let Some(name) = renamed.get(reference.as_str()) {
             reference.clone_from(name);
         }
@@ -71,7 +71,7 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
 /// An alternative of a schema, the `index`th of its `anyOf`, by itself: references to places in it find them there.
 pub(super) fn alone(alternative: &Value, index: usize) -> Value {
     let (mut alone, place) = (alternative.clone(), format!("#/anyOf/{index}"));
-    visit(&mut alone, Place::Schema, &mut |reference| {
+    visit(&mut alone, &mut |reference| {
         if let Some(rest) = reference.strip_prefix(&place).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             *reference = format!("#{rest}");
         }
@@ -94,27 +94,13 @@ fn weight(value: &Value) -> usize {
     }
 }
 
-/// What the names of an object are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Words of a schema.
-    Schema,
-    /// Names of schemas.
-    Names,
-}
-
-/// Hands on every reference of the schemas in `value`; what is data has none.
-fn visit(value: &mut Value, place: Place, each: &mut dyn FnMut(&mut String)) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, Place::Schema, each)),
-        Value::Object(map) => map.iter_mut().for_each(|(key, item)| match (place, key.as_str(), item) {
-            (Place::Schema, "$ref", Value::String(reference)) => each(reference),
-            (Place::Schema, word, _) if holds_data(word) => {}
-            (Place::Schema, word, item) if holds_names(word) => visit(item, Place::Names, each),
-            (_, _, item) => visit(item, Place::Schema, each),
-        }),
-        _ => {}
+/// Hands on every reference of a schema and of those in it; what is data has none.
+fn visit(schema: &mut Value, each: &mut dyn FnMut(&mut String)) {
+    let Value::Object(map) = schema else { return };
+    if let Some(Value::String(reference)) = map.get_mut("$ref") {
+        each(reference);
     }
+    within_mut(map).for_each(|inner| visit(inner, each));
 }
 
 /// Percent escapes as characters; what is none stays.

@@ -11,37 +11,21 @@
 //!
 //! What is left of them afterwards is refused.
 
+use super::keywords::within_mut;
 use super::negate::{and, negated};
 use serde_json::{Map, Value, json};
 
 /// Rewrites a schema and all in it.
 pub(super) fn rewrite(schema: &mut Value) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(rewrite),
-        Value::Object(map) => {
-            for (word, inner) in map.iter_mut() {
-                match (word.as_str(), inner) {
-                    ("const" | "enum" | "default" | "examples" | "required", _) => {}
-                    // Names, not words.
-                    (
-                        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
-                        Value::Object(of),
-                    ) => {
-                        of.values_mut().for_each(rewrite);
-                    }
-                    (_, inner) => rewrite(inner),
-                }
-            }
-            dependent(map);
-            condition(map);
-            negation(map);
-            names(map);
-            format(map);
-            if map.get("maxItems").and_then(Value::as_u64).is_some_and(|most| most <= 1) {
-                map.remove("uniqueItems");
-            }
-        }
-        _ => {}
+    let Value::Object(map) = schema else { return };
+    within_mut(map).for_each(rewrite);
+    dependent(map);
+    condition(map);
+    negation(map);
+    names(map);
+    format(map);
+    if map.get("maxItems").and_then(Value::as_u64).is_some_and(|most| most <= 1) {
+        map.remove("uniqueItems");
     }
 }
 

@@ -8,7 +8,7 @@
 //! - Several patterns for one text multiply their states, and so do several divisors of one number ([`multiples`]); there may
 //!   be a few.
 
-use super::keywords::{SAME_VALUE, holds_data, holds_names};
+use super::keywords::{SAME_VALUE, holds_names, within, within_mut};
 use super::refusal::refuse;
 use super::{close, multiples, negate, pattern, pointer, rewrite};
 use crate::{Error, Result};
@@ -245,7 +245,6 @@ pub(super) fn parts(schema: &Map<String, Value>) -> Vec<(String, &Value)> {
 /// left out.
 fn patterns(schema: &mut Value, lenient: bool) -> Result<()> {
     match schema {
-        Value::Array(items) => items.iter_mut().try_for_each(|item| patterns(item, lenient)),
         Value::Object(map) => {
             let odd = map.get("pattern").and_then(Value::as_str).filter(|pattern| pattern::looks_around(pattern));
             if let Some(odd) = odd {
@@ -261,9 +260,7 @@ fn patterns(schema: &mut Value, lenient: bool) -> Result<()> {
             if let Some(Value::Object(named)) = map.get_mut("patternProperties") {
                 *named = std::mem::take(named).into_iter().map(|(key, of)| (pattern::translated(&key), of)).collect();
             }
-            let inner =
-                map.iter_mut().filter(|(word, _)| !matches!(word.as_str(), "const" | "enum" | "default" | "examples"));
-            inner.map(|(_, value)| value).try_for_each(|value| patterns(value, lenient))
+            within_mut(map).try_for_each(|inner| patterns(inner, lenient))
         }
         _ => Ok(()),
     }
@@ -279,18 +276,11 @@ fn escapes(root: &Value) -> String {
 }
 
 fn collect_patterns<'s>(schema: &'s Value, found: &mut Vec<&'s str>) {
-    match schema {
-        Value::Array(items) => items.iter().for_each(|item| collect_patterns(item, found)),
-        Value::Object(map) => map.iter().for_each(|(word, item)| match item {
-            Value::String(pattern) if word == "pattern" => found.push(pattern),
-            _ if word == "patternProperties" => {
-                found.extend(item.as_object().into_iter().flatten().map(|(pattern, _)| pattern.as_str()));
-                collect_patterns(item, found);
-            }
-            _ => collect_patterns(item, found),
-        }),
-        _ => {}
-    }
+    let Value::Object(map) = schema else { return };
+    found.extend(map.get("pattern").and_then(Value::as_str));
+    let named = map.get("patternProperties").and_then(Value::as_object);
+    found.extend(named.into_iter().flatten().map(|(pattern, _)| pattern.as_str()));
+    within(map).for_each(|(_, inner)| collect_patterns(inner, found));
 }
 
 /// Refuses constants, names and patterns with a character that cannot be written: the compiler would leave it out.
@@ -321,15 +311,12 @@ fn holds(schema: &Value, odd: &dyn Fn(char) -> bool) -> bool {
             _ => false,
         }
     }
-    match schema {
-        Value::Array(items) => items.iter().any(|item| holds(item, odd)),
-        Value::Object(map) => map.iter().any(|(word, item)| match (word.as_str(), item) {
-            ("const" | "enum", _) => in_data(item, odd),
-            ("properties", Value::Object(of)) => of.iter().any(|(name, inner)| name.contains(odd) || holds(inner, odd)),
-            _ => holds(item, odd),
-        }),
-        _ => false,
-    }
+    let Value::Object(map) = schema else { return false };
+    let data = ["const", "enum"].iter().filter_map(|word| map.get(*word));
+    let mut names = map.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name);
+    data.into_iter().any(|data| in_data(data, odd))
+        || names.any(|name| name.contains(odd))
+        || within(map).any(|(_, inner)| holds(inner, odd))
 }
 
 /// A walk over all schemas of a schema.
@@ -340,24 +327,18 @@ struct Look<'s> {
 
 impl<'s> Look<'s> {
     fn walk(&mut self, schema: &'s Value) -> Result<()> {
-        if let Value::Object(map) = schema {
-            if map.contains_key("x-guidance") {
-                return refuse("words of JSON schema", "`x-guidance`, which steers the compiler");
-            }
-            let patterns = self.patterns(schema, &mut HashSet::new())?;
-            if patterns > MAX_PATTERNS {
-                return refuse(
-                    format!("at most {MAX_PATTERNS} patterns for one text"),
-                    format!("{patterns} under one `allOf`"),
-                );
-            }
+        let Value::Object(map) = schema else { return Ok(()) };
+        if map.contains_key("x-guidance") {
+            return refuse("words of JSON schema", "`x-guidance`, which steers the compiler");
         }
-        let children: Box<dyn Iterator<Item = &'s Value>> = match schema {
-            Value::Object(map) => Box::new(map.iter().filter(|(key, _)| !holds_data(key)).map(|(_, value)| value)),
-            Value::Array(items) => Box::new(items.iter()),
-            _ => return Ok(()),
-        };
-        children.into_iter().try_for_each(|child| self.walk(child))
+        let patterns = self.patterns(schema, &mut HashSet::new())?;
+        if patterns > MAX_PATTERNS {
+            return refuse(
+                format!("at most {MAX_PATTERNS} patterns for one text"),
+                format!("{patterns} under one `allOf`"),
+            );
+        }
+        within(map).try_for_each(|(_, inner)| self.walk(inner))
     }
 
     /// Patterns that one text has to match at once; and no `$ref` on the way leads back.
@@ -391,20 +372,15 @@ impl<'s> Look<'s> {
 
 /// Looks after the numbers of a schema and of those in it.
 fn numbers(schema: &mut Value) -> Result<()> {
-    match schema {
-        Value::Array(items) => items.iter_mut().try_for_each(numbers),
-        Value::Object(map) => {
-            for word in ["const", "enum"] {
-                if let Some(number) = map.get(word).and_then(beyond) {
-                    return refuse(format!("whole numbers up to 2^53 under `{word}` in this place"), number);
-                }
-            }
-            bounds(map)?;
-            lengths(map)?;
-            map.iter_mut().filter(|(word, _)| !holds_data(word)).try_for_each(|(_, value)| numbers(value))
+    let Value::Object(map) = schema else { return Ok(()) };
+    for word in ["const", "enum"] {
+        if let Some(number) = map.get(word).and_then(beyond) {
+            return refuse(format!("whole numbers up to 2^53 under `{word}` in this place"), number);
         }
-        _ => Ok(()),
     }
+    bounds(map)?;
+    lengths(map)?;
+    within_mut(map).try_for_each(numbers)
 }
 
 /// A whole number in `value` that floats do not hold.

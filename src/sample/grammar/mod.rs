@@ -124,6 +124,9 @@ impl Form {
                 shallow(schema)?;
                 size(schema.to_string().len())?;
                 let lenient = !matches!(self, Self::JsonSchema(_));
+                let mut schema = schema.clone();
+                pointer::resolve(&mut schema)?;
+                let schema = &schema;
                 let lark = exact::lark(schema, lenient)?;
                 Ok(match (self, lark) {
                     (Self::Within { end, .. }, Some(lark)) => {

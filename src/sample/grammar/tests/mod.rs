@@ -576,3 +576,44 @@ fn many_alternatives_are_looked_at_in_time() {
         }
     }
 }
+
+/// Properties may have any name, that of a word of schemas too, and references may lead anywhere: what is there is looked at
+/// like all else.
+#[test]
+fn names_that_look_like_words_are_checked() {
+    let grammars = grammars();
+    let far = json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MIN + 1 });
+    let large = json!({ "type": "integer", "multipleOf": 9_999_991 });
+    let exact = json!({ "const": 12345678901234567890123u128 });
+    for name in
+        ["default", "examples", "example", "const", "enum", "required", "properties", "$defs", "items", "$ref", "type"]
+    {
+        let with = |schema: &Value| json!({ "type": "object", "properties": { name: schema }, "required": [name], "additionalProperties": false });
+        for refused in [&far, &large, &json!({ "pattern": "(?=x)" }), &json!({ "not": { "pattern": "x" } })] {
+            let outcome = grammars.constraint(&Form::JsonSchema(with(refused)));
+            assert!(outcome.is_err(), "{name}: {refused}");
+            // Others' schemas are left out instead.
+            let rest = json!({ "type": "object" });
+            drop(grammars.constraint(&Form::Lenient { schema: with(refused), rest }));
+        }
+        // A constant is written with all of its digits.
+        let outcome = grammars.constraint(&Form::JsonSchema(with(&exact)));
+        if let Ok(mut made) = outcome {
+            let short = format!("{{\"{name}\":12345678901234568000000}}");
+            assert!(made.accept_text(&short).is_err(), "{name}");
+        }
+        let mut fine =
+            grammars.constraint(&Form::JsonSchema(with(&json!({ "pattern": "^\\d$", "type": "string" })))).unwrap();
+        fine.accept_text(&format!("{{\"{name}\":\"7\"}}")).unwrap();
+    }
+    for place in ["default", "examples/0", "const", "enum/0", "x/y"] {
+        let mut schema = json!({ "$ref": format!("#/{place}") });
+        let (first, second) = place.split_once('/').unwrap_or((place, ""));
+        schema[first] = match second {
+            "" => far.clone(),
+            "0" => json!([far]),
+            name => json!({ name: far }),
+        };
+        assert!(grammars.constraint(&Form::JsonSchema(schema)).is_err(), "{place}");
+    }
+}
