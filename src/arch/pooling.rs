@@ -16,12 +16,14 @@ impl Keys<'_> {
             Some(4) => {
                 let from = if causal { Pooled::Last } else { Pooled::First };
                 let mean = self.usize("classifier.pooling_type")? == Some(1);
+                let labels = self.rows("cls.output.weight").or(self.rows("cls.weight")).unwrap_or(1);
                 Pooling::Rank(Classifier {
                     from: if mean { Pooled::Mean } else { from },
-                    labels: self.rows("cls.output.weight").or(self.rows("cls.weight")).unwrap_or(1),
+                    labels,
                     single: self.rows("cls.output.weight").is_none() && self.rows("cls.weight").is_some(),
                     gelu: false,
-                    softmax: causal,
+                    // Of one label it would be 1, whatever the texts are.
+                    softmax: causal && labels > 1,
                 })
             }
             Some(_) => return Err(self.wrong("pooling_type", "0 (none), 1 (mean), 2 (first), 3 (last) or 4 (rank)")),

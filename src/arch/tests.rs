@@ -451,3 +451,14 @@ fn what_is_refused_is_named_with_the_reason_here_and_in_the_readme() {
         assert!(unsupported::REFUSED.iter().any(|row| row.0 == name), "{name} is not refused");
     }
 }
+
+#[test]
+fn a_single_label_is_scored_as_it_is() {
+    for (labels, softmax) in [(1u64, false), (2, true)] {
+        let head = base("qwen3").u32("qwen3.pooling_type", 4);
+        let values = vec![0.0; 64 * labels as usize];
+        let spec = spec_of(&head.tensor_f32("cls.output.weight", &[64, labels], &values));
+        let Pooling::Rank(classifier) = spec.pooling else { panic!("{:?}", spec.pooling) };
+        assert_eq!((classifier.labels as u64, classifier.softmax), (labels, softmax));
+    }
+}

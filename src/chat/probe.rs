@@ -13,7 +13,7 @@ pub enum SystemRole {
     Supported,
     /// The template drops it.
     Ignored,
-    /// A part of it is in the prompt.
+    /// A part of it is in the prompt, or all of it in that of the first question alone.
     Cut,
     /// The template ends with an error.
     Refused,
@@ -211,8 +211,18 @@ impl Template {
         match told {
             Ok(0) | Err(_) if !is_short_there => SystemRole::Ignored,
             Ok(told) if told < words.len() || !is_short_there => SystemRole::Cut,
+            _ if (1..4).any(|turns| self.loses_system(content, turns)) => SystemRole::Cut,
             _ => SystemRole::Supported,
         }
+    }
+
+    /// Whether the system message is left out of a question after so many others.
+    fn loses_system(&self, content: Content, turns: usize) -> bool {
+        let turn = |_| [json!({"role": "user", "content": USER}), json!({"role": "assistant", "content": "answer"})];
+        let first = [json!({"role": "system", "content": SYSTEM})];
+        let last = [json!({"role": "user", "content": LAST})];
+        let messages: Vec<Value> = first.into_iter().chain((0..turns).flat_map(turn)).chain(last).collect();
+        self.render_of(content, &messages).is_ok_and(|prompt| !holds(&prompt, SYSTEM))
     }
 
     /// Whether the last of two, three and four questions reaches the prompt; what cannot be rendered is not lost.

@@ -113,7 +113,7 @@ fn template(template: &ChatTemplate) -> String {
     let system = match template.system {
         "supported" => "system messages",
         "ignored" => "no system messages (they are dropped)",
-        "cut" => "no whole system messages (they are cut)",
+        "cut" => "no whole system messages (they are cut, or left out later)",
         _ => "no system messages (they are refused)",
     };
     let thinking = match (template.thinking, template.thinking_default) {

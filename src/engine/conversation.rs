@@ -180,7 +180,9 @@ impl Conversation {
             SystemRole::Ignored if has_system => {
                 Some("the model's template has no place for a system prompt: it is left out")
             }
-            SystemRole::Cut if has_system => Some("the model's template cuts system prompts: not all of it is told"),
+            SystemRole::Cut if has_system => {
+                Some("the model's template cuts system prompts, or tells them at the first question alone")
+            }
             _ => None,
         }
     }

@@ -343,6 +343,11 @@ fn what_templates_can_do() {
         );
         assert_eq!(Template::new(&source, "t").unwrap().capabilities().unwrap().system, system, "{content}");
     }
+    for (when, system) in [("m.role != 'system' or messages|length < 3", SystemRole::Cut), ("true", Supported)] {
+        let source =
+            format!("{{% for m in messages %}}{{% if {when} %}}{{{{ m.content }}}}{{% endif %}}{{% endfor %}}");
+        assert_eq!(Template::new(&source, "t").unwrap().capabilities().unwrap().system, system, "{when}");
+    }
     // One question alone, and all of them, and what comes in between.
     for (source, later) in [
         ("{{ messages[0].content }}", false),

@@ -316,7 +316,10 @@ impl Grammars {
             warnings,
         };
         // A form that no answer fits, or only an empty one, shows at the first token.
-        let first = constraint.allowed().map_err(|why| fault(why.to_string()))?;
+        let first = constraint.allowed().map_err(|why| match why {
+            Error::Input { found, .. } => fault(found),
+            why => why,
+        })?;
         if first.len() == self.eog.iter().filter(|&&end| first.contains(end)).count() {
             return Err(fault("one that only the empty text fits".to_owned()));
         }
