@@ -342,7 +342,7 @@ impl Tokenizer {
 
     /// What the user should know about this vocabulary, if anything.
     pub fn warning(&self) -> Option<&'static str> {
-        if matches!(&self.model, Model::Bpe(bpe) if bpe.loses_letters()) {
+        if self.has_pre && matches!(&self.model, Model::Bpe(bpe) if bpe.loses_letters()) {
             return Some(
                 "letters of ASCII have no token in this vocabulary, and are left out of what the model reads: the file is damaged, \
                  or its types of tokens are",
