@@ -3,9 +3,10 @@
 use super::{Llm, Options};
 use crate::forward::{PassSettings, Scratch, Span, Trace, Want, forward};
 use crate::kv::{CacheShape, KvCache};
+use crate::machine::{self, Machine};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::{Error, ErrorKind, Result, machine};
+use crate::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokki_quant::attention::TILE;
@@ -34,7 +35,7 @@ impl Session {
     /// # Errors
     /// Threads that cannot be started.
     pub fn open(llm: &Llm, options: Options) -> Result<Self> {
-        let pool = Arc::new(Pool::new(machine::threads().0)?);
+        let pool = Arc::new(Pool::new(machine::threads().0)?.on_cores(&Machine::read()));
         Ok(Self::new(Arc::clone(llm.model()), pool, options))
     }
 
