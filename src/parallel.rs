@@ -2,6 +2,7 @@
 
 pub use tokki_quant::isa::Isa;
 
+use crate::machine::{self, Machine};
 use crate::{Error, Result};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub struct Pool {
     isa: Isa,
     /// After each run it waits for as long as the run took.
     rests: bool,
+    /// Its threads stay on a core each.
+    kept: bool,
     /// Who computes: two teams on the same threads would wait for each other for ever.
     turns: Turns,
 }
@@ -85,6 +88,13 @@ impl Threads {
             .map_err(|why| Error::failed("threads", format!("cannot start {count}: {why}")))?;
         Ok(Self { rayon, count })
     }
+
+    /// Keeps each thread on its CPUs of `places`; whether the system lets them all.
+    fn keep(&self, places: &[Vec<usize>]) -> bool {
+        let own = |index: usize| places.get(index).is_some_and(|cpus| machine::keep_on(cpus));
+        let Some(rayon) = &self.rayon else { return false };
+        rayon.broadcast(|thread| own(thread.index())).into_iter().all(|kept| kept)
+    }
 }
 
 /// The instruction set that `TOKKI_ISA` names, else the best of this CPU.
@@ -121,7 +131,7 @@ impl Pool {
     /// # Errors
     /// When threads cannot be started.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
-        Ok(Self { all: Threads::start(threads)?, few: None, isa, rests: false, turns: Turns::default() })
+        Ok(Self { all: Threads::start(threads)?, few: None, isa, rests: false, kept: false, turns: Turns::default() })
     }
 
     /// This pool, with `threads` of their own for passes of few tokens ([`Pool::run_few`]), where that's another number: on a
@@ -139,6 +149,21 @@ impl Pool {
     #[must_use]
     pub fn resting(self) -> Self {
         Self { rests: true, ..self }
+    }
+
+    /// This pool, its threads kept on a core each where that is better than to leave it to the system: where two of them could
+    /// meet on one core, or on a core that is to be left out. For numbers of threads that nobody asked for.
+    #[must_use]
+    pub(crate) fn on_cores(self, machine: &Machine) -> Self {
+        let keep = |threads: &Threads| machine.places(threads.count).is_some_and(|places| threads.keep(&places));
+        let kept =
+            [Some(&self.all), self.few.as_ref()].into_iter().flatten().map(keep).fold(false, |any, kept| any | kept);
+        Self { kept, ..self }
+    }
+
+    /// Whether its threads are kept on a core each.
+    pub fn is_on_cores(&self) -> bool {
+        self.kept
     }
 
     /// Number of threads.
@@ -266,6 +291,26 @@ mod tests {
             assert_eq!((pool.threads(), pool.few_threads()), (all, wanted));
             assert_eq!((pool.run(|lead| lead.threads()), pool.run_few(|lead| lead.threads())), (all, wanted));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_stay_where_they_are_kept() {
+        use rustix::thread::sched_getaffinity;
+        let may = |set: rustix::thread::CpuSet| {
+            (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect::<Vec<_>>()
+        };
+        let own = may(sched_getaffinity(None).unwrap());
+        let places: Vec<Vec<usize>> = (0..3).map(|i| vec![own[i % own.len()]]).collect();
+        let threads = Threads::start(3).unwrap();
+        assert!(threads.keep(&places));
+        let found = threads.rayon.as_ref().unwrap().broadcast(|_| may(sched_getaffinity(None).unwrap()));
+        assert_eq!(found, places);
+        // Who started them is where it was, and a CPU that is not there is refused.
+        assert_eq!(may(sched_getaffinity(None).unwrap()), own);
+        assert!(!threads.keep(&[vec![], vec![], vec![]]) && !threads.keep(&places[..1]));
+        let pool = Pool::new(2).unwrap().on_cores(&Machine::default());
+        assert!(!pool.is_on_cores());
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //!
 //! ```sh
 //! cargo run --release -p tokki-quant --example product -- q4_k plain 1 4 32 16     # columns, products, rows, blocks of 256
+//! cargo run --release -p tokki-quant --example product -- formats                  # and what they are multiplied as
 //! ```
 
 use std::hint::black_box;
+use std::io::Write;
 use std::process::ExitCode;
+use tokki_quant::activation::ActKind;
 use tokki_quant::dtype::DType;
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::matmul;
@@ -58,6 +61,11 @@ fn run(wanted: &Wanted, isa: Isa) -> Option<f32> {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["formats"] {
+        let kind = |dtype: DType| if dtype.act() == ActKind::F32 { "floats" } else { "bytes" };
+        let lines: String = DType::ALL.iter().map(|&dtype| format!("{dtype} {}\n", kind(dtype))).collect();
+        return ExitCode::from(u8::from(std::io::stdout().write_all(lines.as_bytes()).is_err()));
+    }
     let (Some(wanted), Some(isa)) = (wanted(&words), chosen_isa()) else { return ExitCode::from(2) };
     match black_box(run(&wanted, isa)) {
         Some(_) => ExitCode::SUCCESS,

@@ -142,6 +142,8 @@ impl Compute {
         let counts = thread_counts(settings)?;
         // Phases of answers get no more threads than prompts do, where those are faster with few.
         let pool = Pool::new(counts.prefill)?.with_few(counts.decode)?;
+        // What a person names, the system may place.
+        let pool = if settings.threads().is_none() { pool.on_cores(&Machine::read()) } else { pool };
         Ok(Arc::new(if cool(settings) { pool.resting() } else { pool }))
     }
 

@@ -4,11 +4,12 @@
 use crate::arch::{Output, Spec};
 use crate::chat::{Capabilities, Controls, Segment, Splitter, Template, ThinkingMode, Vars, tell_tools};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
+use crate::machine::{self, Machine};
 use crate::model::Model;
 use crate::parallel::Pool;
 use crate::sample::{Breakers, FamilyFacts, Overrides, Params, Sampler, SamplingSettings};
 use crate::tokenizer::{Special, TokenKind, Tokenizer};
-use crate::{Error, ErrorKind, Result, machine};
+use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +95,7 @@ impl Llm {
         if let Some(pool) = &*pool {
             return Ok(Arc::clone(pool));
         }
-        let started = Arc::new(Pool::new(machine::threads().0)?);
+        let started = Arc::new(Pool::new(machine::threads().0)?.on_cores(&Machine::read()));
         *pool = Some(Arc::clone(&started));
         Ok(started)
     }

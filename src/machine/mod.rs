@@ -13,10 +13,12 @@ pub mod cgroup;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 mod facts;
+mod keep;
 #[cfg(any(not(target_os = "linux"), test))]
 mod records;
 
 pub use facts::{Core, CoreKind, Machine, Memory, Node};
+pub(crate) use keep::keep_on;
 
 use cgroup::GroupLimits;
 use std::collections::BTreeMap;

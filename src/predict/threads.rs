@@ -5,6 +5,7 @@
 //! of threads does the work of both kinds, in phases as a model has them, and the shortest time counts.
 
 use crate::Result;
+use crate::machine::Machine;
 use crate::parallel::Pool;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -46,10 +47,10 @@ const MIN_SPEEDUP: f64 = 1.03;
 /// # Errors
 /// Threads that cannot be started.
 pub fn try_counts(counts: &[usize], isa: Isa) -> Result<ThreadCounts> {
-    let work = Work::new(isa);
+    let (work, machine) = (Work::new(isa), Machine::read());
     let mut speeds = [Vec::new(), Vec::new()];
     for &count in counts {
-        let pool = Pool::with_isa(count, isa)?;
+        let pool = Pool::with_isa(count, isa)?.on_cores(&machine);
         for (tokens, speeds) in [1, PROMPT_TOKENS].into_iter().zip(&mut speeds) {
             speeds.push((count, 1.0 / work.seconds(&pool, tokens)));
         }

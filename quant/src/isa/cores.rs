@@ -8,7 +8,20 @@ unsafe extern "system" {
     fn GetLogicalProcessorInformationEx(relation: u32, buffer: *mut c_void, bytes: *mut u32) -> i32;
     fn GetProcessAffinityMask(process: *mut c_void, own: *mut usize, all: *mut usize) -> i32;
     fn GetCurrentProcess() -> *mut c_void;
+    fn GetCurrentThread() -> *mut c_void;
+    fn SetThreadGroupAffinity(thread: *mut c_void, wanted: *const GroupAffinity, before: *mut GroupAffinity) -> i32;
 }
+
+/// `GROUP_AFFINITY` of `winnt.h`.
+#[repr(C)]
+struct GroupAffinity {
+    mask: usize,
+    group: u16,
+    reserved: [u16; 3],
+}
+
+/// Logical CPUs of a group, as [`core_records`] and their masks count them.
+const CPUS_PER_GROUP: usize = usize::BITS as usize;
 
 /// `RelationProcessorCore`: one record for each core.
 const CORES: u32 = 0;
@@ -39,6 +52,20 @@ pub fn allowed_mask() -> Option<u64> {
     (done != 0 && own != 0).then_some(own as u64)
 }
 
+/// Keeps the thread that calls it on these logical CPUs, numbered through the groups. False, and nothing is changed, where they are
+/// of several groups, or Windows does not let it.
+pub fn keep_thread_on(cpus: &[usize]) -> bool {
+    let Some(&first) = cpus.first() else { return false };
+    let Ok(group) = u16::try_from(first / CPUS_PER_GROUP) else { return false };
+    if cpus.iter().any(|cpu| cpu / CPUS_PER_GROUP != first / CPUS_PER_GROUP) {
+        return false;
+    }
+    let mask = cpus.iter().fold(0, |mask, cpu| mask | 1usize << (cpu % CPUS_PER_GROUP));
+    let wanted = GroupAffinity { mask, group, reserved: [0; 3] };
+    // SAFETY: the handle of the thread itself is always valid; `wanted` lives through the call, and what was before is not asked for.
+    unsafe { SetThreadGroupAffinity(GetCurrentThread(), &raw const wanted, std::ptr::null_mut()) != 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +75,20 @@ mod tests {
         let records = core_records().unwrap_or_default();
         assert!(records.len() >= 48 && records[..4] == CORES.to_le_bytes(), "{records:?}");
         assert!(allowed_mask().is_none_or(|mask| mask != 0));
+    }
+
+    #[test]
+    fn a_thread_is_kept_on_cpus_that_are_there() {
+        std::thread::spawn(|| {
+            let first = allowed_mask().map_or(0, |mask| mask.trailing_zeros() as usize);
+            assert!(keep_thread_on(&[first]));
+            assert!(
+                !keep_thread_on(&[])
+                    && !keep_thread_on(&[0, CPUS_PER_GROUP])
+                    && !keep_thread_on(&[CPUS_PER_GROUP << 16])
+            );
+        })
+        .join()
+        .unwrap_or_else(|_| panic!("the thread"));
     }
 }

@@ -97,6 +97,9 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
     if settings.get("threads").is_none() && cool {
         threads_reason = format!("half of the {threads_default}, to stay cool ({threads_reason})");
     }
+    if pool.is_on_cores() {
+        threads_reason.push_str("; each is kept on a core of its own");
+    }
     if cool {
         threads_reason.push_str("; they rest half of the time");
     }

@@ -4,6 +4,7 @@ use super::commands::NAMES;
 use super::line_history::{FENCE, HISTORY, failed, unfenced};
 use super::output;
 use crate::config::{KEYS, WORDS};
+use crate::platform::terminal::is_closed;
 use crate::{Result, store};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -90,9 +91,7 @@ impl Editor {
             Err(ReadlineError::Interrupted) => Ok(LineInput::Cleared),
             Err(ReadlineError::Eof) => Ok(LineInput::Left),
             // A terminal that was closed is a user who left.
-            Err(ReadlineError::Io(_)) => Ok(LineInput::Left),
-            #[cfg(unix)]
-            Err(ReadlineError::Errno(_)) => Ok(LineInput::Left),
+            Err(why) if is_closed(&why) => Ok(LineInput::Left),
             Err(why) => Err(failed(why)),
         }
     }

@@ -8,6 +8,6 @@ mod windows;
 
 pub use typed::Typed;
 #[cfg(unix)]
-pub use unix::{Hangup, Keyboard, reads_escape_codes, set_stdout_aside, width};
+pub use unix::{Hangup, Keyboard, is_closed, reads_escape_codes, set_stdout_aside, width};
 #[cfg(windows)]
-pub use windows::{Hangup, Keyboard, reads_escape_codes, set_stdout_aside, width};
+pub use windows::{Hangup, Keyboard, is_closed, reads_escape_codes, set_stdout_aside, width};

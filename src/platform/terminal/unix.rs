@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustyline::error::ReadlineError;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
@@ -23,6 +24,11 @@ pub fn width() -> Option<usize> {
 /// Terminals do.
 pub fn reads_escape_codes() -> bool {
     true
+}
+
+/// Whether a line could not be read since its terminal was closed.
+pub fn is_closed(why: &ReadlineError) -> bool {
+    matches!(why, ReadlineError::Io(_) | ReadlineError::Errno(_))
 }
 
 /// Puts the terminal in the place of stdout, and gives back where that led.

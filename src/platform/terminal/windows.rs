@@ -4,6 +4,7 @@ use super::typed::Typed;
 use crate::{Error, Result};
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use rustyline::error::ReadlineError;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,6 +19,11 @@ pub fn width() -> Option<usize> {
 /// Whether the console reads escape codes; where an older one has that off, it is turned on.
 pub fn reads_escape_codes() -> bool {
     crossterm::ansi_support::supports_ansi()
+}
+
+/// Whether a line could not be read since its console was closed.
+pub fn is_closed(why: &ReadlineError) -> bool {
+    matches!(why, ReadlineError::Io(_))
 }
 
 /// Consoles cannot take the place of stdout here.

@@ -12,7 +12,7 @@ pub const SRC: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("interrupt", &["platform"]),
     ("machine", &["tokki_quant"]),
-    ("parallel", &["tokki_quant"]),
+    ("parallel", &["machine", "tokki_quant"]),
     ("config", &["platform", "sample", "tokki_quant"]),
     ("gguf", &["platform", "tokki_quant"]),
     ("arch", &["gguf"]),
@@ -151,8 +151,8 @@ pub const DIALECTS: &[&str] = &["openai", "responses", "anthropic", "ollama", "l
 /// command of the table in `cli` knows another.
 pub const COMMANDS_KNOW: &[(&str, &str)] = &[("batch", "serve"), ("serve", "embed")];
 
-/// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; what has to
-/// come before `main`; and an error that the line editor has on some systems only.
+/// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; and what has to
+/// come before `main`.
 pub const SYSTEMS: &[&str] = &["std::os", "std::env::consts", "rustix", "libc"];
 
 /// The same as the beginning of a text: places that one system has.
@@ -161,8 +161,7 @@ pub const SYSTEM_PLACES: &[&str] = &["/proc/", "/sys/", "/dev/", "/etc/"];
 /// What a `cfg` asks of a system.
 pub const SYSTEM_SWITCHES: &[&str] = &["unix", "windows", "target_os", "target_family", "target_env", "target_arch"];
 
-pub const SYSTEM_ROOMS: &[&str] =
-    &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs", "src/cli/repl/editor.rs"];
+pub const SYSTEM_ROOMS: &[&str] = &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs"];
 
 /// Rooms whose numbers are the same on every system.
 pub const COMPUTE: &[&str] =
