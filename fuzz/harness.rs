@@ -4,6 +4,8 @@
 
 #[path = "requests.rs"]
 mod requests;
+#[path = "schemas.rs"]
+mod schemas;
 
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ pub const ALL: &[Harness] = &[
     ("tokenizer", tokenizer),
     ("template", template),
     ("schema", schema),
+    ("schema_grown", schemas::grown),
     ("grammar", grammar),
     ("session", session),
     ("config", config),
