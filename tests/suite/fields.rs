@@ -151,7 +151,10 @@ fn forms_by_the_names_of_vllm() {
     let server = serve(&[]);
     // As many texts as a list of countries, words or codes has; one that another begins with ends where it should.
     let many: Vec<String> = (0..3000).map(|i| format!("red{}", "a".repeat(i % 8) + &i.to_string())).collect();
-    let body = with(requests()[0].1.clone(), json!({ "guided_choice": many, "max_tokens": 60 }));
+    let body = with(
+        requests()[0].1.clone(),
+        json!({ "guided_choice": many, "max_tokens": 60, "logit_bias": [["<think>", false]] }),
+    );
     let answer = answered(&server, requests()[0].0, &body).json();
     let choice = &answer["choices"][0];
     let text = choice["text"].as_str().or(choice["message"]["content"].as_str()).unwrap();
