@@ -25,6 +25,8 @@ const BOUND_STEP: f64 = 1e-6;
 const MULTIPLES: f64 = 1e12;
 /// Most patterns that one text may have to match at once.
 const MAX_PATTERNS: usize = 3;
+/// Most patterns of the names of one object, which are compared pair by pair.
+const MAX_NAME_PATTERNS: usize = 50;
 /// Most steps of the looks at a schema.
 const MAX_STEPS: usize = 200_000;
 /// White space between tokens of JSON: none, a blank, or a line end with an indentation.
@@ -319,6 +321,25 @@ fn holds(schema: &Value, odd: &dyn Fn(char) -> bool) -> bool {
         || within(map).any(|(_, inner)| holds(inner, odd))
 }
 
+/// How many patterns meet in one value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patterns {
+    /// A text has to match all of them.
+    of_text: usize,
+    /// Each name of an object may match some, and all are compared with each other.
+    of_names: usize,
+}
+
+impl Patterns {
+    fn and(self, other: Self) -> Self {
+        Self { of_text: self.of_text + other.of_text, of_names: self.of_names + other.of_names }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { of_text: self.of_text.max(other.of_text), of_names: self.of_names.max(other.of_names) }
+    }
+}
+
 /// A walk over all schemas of a schema.
 struct Look<'s> {
     root: &'s Value,
@@ -331,42 +352,47 @@ impl<'s> Look<'s> {
         if map.contains_key("x-guidance") {
             return refuse("words of JSON schema", "`x-guidance`, which steers the compiler");
         }
-        let patterns = self.patterns(schema, &mut HashSet::new())?;
-        if patterns > MAX_PATTERNS {
-            return refuse(
-                format!("at most {MAX_PATTERNS} patterns for one text"),
-                format!("{patterns} under one `allOf`"),
-            );
+        let Patterns { of_text, of_names } = self.patterns(schema, &mut HashSet::new())?;
+        if of_text > MAX_PATTERNS {
+            let found = format!("{of_text} under one `allOf`");
+            return refuse(format!("at most {MAX_PATTERNS} patterns for one text"), found);
+        }
+        if of_names > MAX_NAME_PATTERNS {
+            let wanted = format!("at most {MAX_NAME_PATTERNS} patterns under `patternProperties` of one object");
+            return refuse(wanted, of_names.to_string());
         }
         within(map).try_for_each(|(_, inner)| self.walk(inner))
     }
 
-    /// Patterns that one text has to match at once; and no `$ref` on the way leads back.
-    fn patterns(&mut self, schema: &'s Value, above: &mut HashSet<*const Value>) -> Result<usize> {
+    /// Patterns that meet in one value; and no `$ref` on the way leads back.
+    fn patterns(&mut self, schema: &'s Value, above: &mut HashSet<*const Value>) -> Result<Patterns> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return refuse("a schema that is looked through in time", "more alternatives than that");
         }
-        let Value::Object(map) = schema else { return Ok(0) };
+        let Value::Object(map) = schema else { return Ok(Patterns::default()) };
         let place: *const Value = schema;
         if !above.insert(place) {
             return refuse("a schema that says something", "a `$ref` that leads to itself (a circular reference)");
         }
-        let mut count = usize::from(map.contains_key("pattern")) + usize::from(map.contains_key("format"));
+        let mut found = Patterns {
+            of_text: usize::from(map.contains_key("pattern")) + usize::from(map.contains_key("format")),
+            of_names: map.get("patternProperties").and_then(Value::as_object).map_or(0, Map::len),
+        };
         if let Some(target) = map.get("$ref").and_then(Value::as_str).and_then(|text| pointer::find(self.root, text)) {
-            count += self.patterns(target, above)?;
+            found = found.and(self.patterns(target, above)?);
         }
         for word in SAME_VALUE {
             let Some(Value::Array(all)) = map.get(word) else { continue };
-            let mut most = 0;
+            let mut most = Patterns::default();
             for one in all {
                 let here = self.patterns(one, above)?;
-                most = if word == "allOf" { most + here } else { most.max(here) };
+                most = if word == "allOf" { most.and(here) } else { most.or(here) };
             }
-            count += most;
+            found = found.and(most);
         }
         above.remove(&place);
-        Ok(count)
+        Ok(found)
     }
 }
 

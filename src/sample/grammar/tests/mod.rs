@@ -617,3 +617,17 @@ fn names_that_look_like_words_are_checked() {
         assert!(grammars.constraint(&Form::JsonSchema(schema)).is_err(), "{place}");
     }
 }
+
+#[test]
+fn patterns_of_names_are_few() {
+    let grammars = grammars();
+    let named = |range: std::ops::Range<usize>| {
+        let named: serde_json::Map<_, _> = range.map(|i| (format!("^a{i}$"), json!({ "type": "integer" }))).collect();
+        json!({ "type": "object", "patternProperties": named, "additionalProperties": false })
+    };
+    grammars.constraint(&Form::JsonSchema(named(0..20))).unwrap().accept_text("{\"a7\":7}").unwrap();
+    for many in [named(0..500), json!({ "allOf": [named(0..40), named(40..80)] })] {
+        let why = grammars.constraint(&Form::JsonSchema(many)).unwrap_err().to_string();
+        assert!(why.contains("at most 50 patterns under `patternProperties`"), "{why}");
+    }
+}
