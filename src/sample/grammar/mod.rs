@@ -14,6 +14,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Longest grammar, in bytes.
@@ -22,6 +23,8 @@ const MAX_FORM_BYTES: usize = 64 << 10;
 const MAX_SCHEMA_DEPTH: usize = 100;
 /// Longest message of the compiler that is shown, in characters.
 const MAX_MESSAGE_BYTES: usize = 400;
+/// How long one form is compiled, on a machine that has much else to do.
+const MAX_COMPILING: Duration = Duration::from_secs(10);
 /// How long the alternatives of a schema are tried by themselves.
 const MAX_TRYING: Duration = Duration::from_millis(1500);
 /// Longest token that can take part; what is longer is never allowed. (Real vocabularies stay below 300 bytes.)
@@ -171,7 +174,7 @@ fn deeper_than(json: &serde_json::Value, levels: usize) -> bool {
 
 /// A vocabulary, ready for constraints. Made once per model (it takes a few hundred milliseconds), shared by all answers.
 pub struct Grammars {
-    factory: ParserFactory,
+    factory: Arc<ParserFactory>,
     eog: Arc<[u32]>,
 }
 
@@ -227,7 +230,7 @@ impl Grammars {
             ParserFactory::new_simple(&env).map_err(|e| Error::failed("the vocabulary", e.to_string()))?;
         *factory.limits_mut() = LIMITS;
         factory.quiet();
-        Ok(Self { factory, eog: eog.into() })
+        Ok(Self { factory: Arc::new(factory), eog: eog.into() })
     }
 
     /// A constraint that keeps one answer in `form`.
@@ -277,6 +280,26 @@ impl Grammars {
         Some(constraint)
     }
 
+    /// Compiles a grammar on a thread of its own, which is given up where it takes too long: the bounds on forms keep what is
+    /// known to do so away, and nothing interrupts the compiler.
+    fn compiled(&self, grammar: TopLevelGrammar) -> std::result::Result<TokenParser, String> {
+        let factory = Arc::clone(&self.factory);
+        let (told, outcome) = std::sync::mpsc::channel();
+        let compile = move || {
+            let parser = factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
+            // Who wanted it may have gone on.
+            let _ = told.send(parser);
+        };
+        let thread = std::thread::Builder::new().name("grammar".into()).stack_size(PARSER_STACK_BYTES);
+        thread.spawn(compile).map_err(|error| format!("cannot start a thread: {error}"))?;
+        outcome.recv_timeout(MAX_COMPILING).unwrap_or_else(|why| {
+            Err(match why {
+                RecvTimeoutError::Timeout => format!("it takes longer than {} s to look at", MAX_COMPILING.as_secs()),
+                RecvTimeoutError::Disconnected => "the grammar compiler gave up on it".to_owned(),
+            })
+        })
+    }
+
     fn strict(&self, form: &Form) -> Result<GrammarConstraint> {
         let grammar = form.grammar()?;
         let fault = |why: String| {
@@ -287,16 +310,7 @@ impl Grammars {
             let why: String = why.chars().take(MAX_MESSAGE_BYTES).collect();
             Error::usage(format!("{} cannot be used: {}", crate::text::sentence(form.name()), in_words(why)))
         };
-        let outcome = std::thread::scope(|scope| {
-            let compile = || self.factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
-            let thread = std::thread::Builder::new()
-                .name("grammar".into())
-                .stack_size(PARSER_STACK_BYTES)
-                .spawn_scoped(scope, compile);
-            let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
-            thread.join().unwrap_or_else(|_| Err("the grammar compiler gave up on it".to_owned()))
-        });
-        let parser: TokenParser = outcome.map_err(fault)?;
+        let parser = self.compiled(grammar).map_err(fault)?;
         let mut matcher = Matcher::new(Ok(parser));
         if let Some(why) = matcher.get_error() {
             return Err(fault(why));
