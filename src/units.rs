@@ -52,6 +52,11 @@ pub fn unhex(digits: &str) -> Option<[u8; 32]> {
     pairs.iter().map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
+/// The time, or the last one that there is a date for.
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,7 +41,7 @@ impl Clock {
 
     fn now(self) -> DateTime {
         match self {
-            Self::Local => jiff::Zoned::now().datetime(),
+            Self::Local => crate::units::now().to_zoned(jiff::tz::TimeZone::system()).datetime(),
             Self::Fixed(time) => time,
         }
     }

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+/// How long the head of a first request is waited for when the server stops.
+const ARRIVING: Duration = Duration::from_millis(300);
 /// Longest time for the head of a request, and for a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(15);
 /// Longest time that a client may leave unread what is sent to it.
@@ -246,15 +248,17 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     stream: tokio::net::TcpStream,
     peer: IpAddr,
-    end: watch::Receiver<bool>,
+    mut end: watch::Receiver<bool>,
 ) {
-    match tls {
-        None => talk(state, stream, peer, end).await,
-        Some(acceptor) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)).await {
+    let Some(acceptor) = tls else { return talk(state, stream, peer, end).await };
+    tokio::select! {
+        greeted = tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)) => {
+            if let Ok(Ok(stream)) = greeted {
                 talk(state, stream, peer, end).await;
             }
         }
+        // Who has not said what it wants waits for nothing.
+        _ = end.changed() => {}
     }
 }
 
@@ -263,7 +267,10 @@ async fn talk<S>(state: Arc<State>, stream: S, peer: IpAddr, mut end: watch::Rec
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         let state = Arc::clone(&state);
         async move { Ok::<_, std::convert::Infallible>(answer(state, peer, request.map(Body::new)).await) }
     });
@@ -275,5 +282,15 @@ where
         _ = &mut connection => return,
         _ = end.changed() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // A first request that is still on its way may arrive, if it does so at once.
+    let unasked = async || {
+        tokio::time::sleep(ARRIVING).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut connection => {}
+        () = unasked() => {}
+    }
 }

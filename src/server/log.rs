@@ -151,7 +151,7 @@ impl Drop for Note {
 }
 
 fn time() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.3}", crate::units::now())
 }
 
 fn seconds(time: Duration) -> f64 {

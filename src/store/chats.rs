@@ -41,7 +41,7 @@ pub struct KeptChat {
 impl KeptChat {
     /// A chat that begins now.
     pub fn begin(model: &Path) -> Self {
-        let now = jiff::Timestamp::now().to_string();
+        let now = crate::units::now().to_string();
         let digits: String = now.chars().map(|c| if c == ':' || c == '.' { '-' } else { c }).collect();
         Self {
             id: format!("{digits}-{}", std::process::id()),

@@ -503,6 +503,20 @@ fn sigterm_lets_answers_end_and_takes_no_new_ones() {
 }
 
 #[test]
+fn who_asked_for_nothing_holds_up_no_end() {
+    for said in ["GET /v1/mod", "POST /v1/completions HTTP/1.1\r\nhost: loc"] {
+        let mut server = serve(&[]);
+        let mut connection = server.connect();
+        connection.write_all(said.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let start = std::time::Instant::now();
+        server.signal("-TERM");
+        assert_eq!(server.child.wait().unwrap().code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(5), "{said:?}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn a_conversation_is_read_once() {
     let server = serve(&[]);
     let first = server.post("/v1/chat/completions", &chat(&json!({}))).json();
