@@ -509,7 +509,7 @@ fn who_asked_for_nothing_holds_up_no_end() {
         let mut connection = server.connect();
         connection.write_all(said.as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(300));
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         server.signal("-TERM");
         assert_eq!(server.child.wait().unwrap().code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(5), "{said:?}: {:?}", start.elapsed());

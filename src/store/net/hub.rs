@@ -55,7 +55,10 @@ struct Lfs {
 /// The files of `repository` that make up the model that is wanted: its shards in order, or one file.
 pub(in crate::store) fn files(net: &Net, repository: &Repository) -> Result<Vec<(String, Remote)>> {
     let place = format!("hf:{}", repository.repo);
-    let items = list(net, repository).map_err(HttpFault::error)?;
+    let listed = list(net, repository);
+    // What was cut short by the user is no fault of the hub.
+    net.stop().check()?;
+    let items = listed.map_err(HttpFault::error)?;
     let chosen = choose(&place, &items, &repository.want)?;
     let remote = |item: &&Item| {
         let url =
