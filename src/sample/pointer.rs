@@ -48,7 +48,8 @@ pub(super) fn resolve(root: &mut Value) -> Result<()> {
         }
         let mut target = target.clone();
         visit(&mut target, &mut |reference| open.push(reference.clone()));
-        let name = (renamed.len()..).map(|n| format!("tokki-{n}")).find(|name| !taken(root, name)).unwrap_or_default();
+        let free = |name: &String| !taken(root, name) && !added.contains_key(name);
+        let name = (renamed.len()..).map(|n| format!("tokki-{n}")).find(free).unwrap_or_default();
         added.insert(name.clone(), target);
         renamed.insert(reference, format!("#/{PLACE}/{name}"));
     }
@@ -136,6 +137,12 @@ mod tests {
             (&elsewhere["$ref"], &elsewhere["$defs"]["tokki-1"]),
             (&json!("#/$defs/tokki-1"), &json!({"type": "null"}))
         );
+        let both =
+            json!({"anyOf": [{"$ref": "#/x"}, {"$ref": "#/y"}], "x": true, "y": false, "$defs": {"tokki-0": true}});
+        let both = resolved(both);
+        let mut copies: Vec<&Value> = both["$defs"].as_object().unwrap().values().collect();
+        copies.sort_by_key(|copy| copy.as_bool());
+        assert_eq!(copies, [&json!(false), &json!(true), &json!(true)]);
         // What refers to itself does so in its copy, and what others refer to comes along.
         let schema = json!({
             "properties": {"default": {"items": {"$ref": "#/properties/default"}, "not": {"$ref": "#/x/y~1z"}}},
