@@ -209,7 +209,7 @@ fn a_session_goes_on_with_its_own_model() {
     let at = |name: &str| home.path().join(name);
     fs::copy(model("llama.gguf"), at("tiny.gguf")).unwrap();
     let run = |args: &[&str]| {
-        let args = [&["run"], args, &["--session", "s", "--ctx", "512", "--max-tokens", "4"]].concat();
+        let args = [&["run"], args, &["--session", "s", "--ctx", "512", "--max-tokens", "4", "--seed", "3"]].concat();
         told(&home.command(&args).env("TOKKI_OFFLINE", "1").current_dir(home.path()).output().unwrap())
     };
     assert_eq!(run(&["./tiny.gguf", "Hello"]).0, Some(0));
