@@ -9,7 +9,7 @@ use crate::text::shorten;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Longest reason, in characters.
+/// Longest reason, in bytes.
 const MAX_WHY: usize = 2000;
 
 /// What can be said of a model before it is run.

@@ -330,10 +330,7 @@ impl Grammars {
             warnings,
         };
         // A form that no answer fits, or only an empty one, shows at the first token.
-        let first = constraint.allowed().map_err(|why| match why {
-            Error::Input { found, .. } => fault(found),
-            why => why,
-        })?;
+        let first = constraint.next().map_err(fault)?;
         if first.len() == self.eog.iter().filter(|&&end| first.contains(end)).count() {
             return Err(fault("one that only the empty text fits".to_owned()));
         }
@@ -362,6 +359,21 @@ fn in_words(why: String) -> String {
         return "no text fits it; does a rule begin with itself?".to_owned();
     }
     why
+}
+
+/// What the compiler's matcher says where it cannot go on, in a user's words.
+fn given_up(why: &impl std::fmt::Display) -> String {
+    let why = why.to_string();
+    match why.split_once("items; max is") {
+        Some(_) => "one that lets too many things come next".to_owned(),
+        None if why.contains("too many expressions") => "one that takes too much work".to_owned(),
+        None => why.trim_end_matches("<non-verbose/>").trim().to_owned(),
+    }
+}
+
+/// What stands in the way of going on in an answer is the form's.
+fn not_kept(name: &str, why: String) -> Error {
+    Error::input(name, "a form that an answer can be kept to", why)
 }
 
 /// A constraint by grammar, at some place of an answer.
@@ -417,27 +429,22 @@ impl GrammarConstraint {
         }
     }
 
-    /// What stands in the way of going on, which is the form's.
-    fn fault(&self, why: &impl std::fmt::Display) -> Error {
-        let why = why.to_string();
-        let found = match why.split_once("items; max is") {
-            Some(_) => "one that lets too many things come next",
-            None if why.contains("too many expressions") => "one that takes too much work",
-            None => why.trim_end_matches("<non-verbose/>").trim(),
-        };
-        Error::input(self.name, "a form that an answer can be kept to", found)
+    /// The tokens that may come next, or why none can.
+    fn next(&mut self) -> std::result::Result<&Mask, String> {
+        let bits = self.matcher.compute_mask_or_eos().map_err(|why| given_up(&why))?;
+        self.mask = Mask::from_words(bits.as_slice().to_vec());
+        if self.mask.is_empty() {
+            return Err("no token of the vocabulary can come next".to_owned());
+        }
+        self.end_numbers();
+        Ok(&self.mask)
     }
 }
 
 impl Constraint for GrammarConstraint {
     fn allowed(&mut self) -> Result<&Mask> {
-        let bits = self.matcher.compute_mask_or_eos().map_err(|why| self.fault(&why))?;
-        self.mask = Mask::from_words(bits.as_slice().to_vec());
-        if self.mask.is_empty() {
-            return Err(self.fault(&"no token of the vocabulary can come next"));
-        }
-        self.end_numbers();
-        Ok(&self.mask)
+        let name = self.name;
+        self.next().map_err(|why| not_kept(name, why))
     }
 
     fn accept(&mut self, token: u32) -> Result<()> {
@@ -448,7 +455,7 @@ impl Constraint for GrammarConstraint {
         if let Some(digits) = &mut self.digits {
             digits.read(self.env.tok_trie().token(token));
         }
-        self.matcher.consume_token(token).map_err(|why| self.fault(&why))
+        self.matcher.consume_token(token).map_err(|why| not_kept(self.name, given_up(&why)))
     }
 
     fn is_finished(&self) -> bool {
