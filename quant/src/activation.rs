@@ -11,7 +11,9 @@
 use crate::isa::Isa;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, LANES, Lanes};
-use crate::share::Chunks;
+use crate::share::{Chunks, FilledOnce, Line};
+use std::cell::UnsafeCell;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Blocks whose largest magnitude is below this count as zeros: 2^-100.
 pub const TINY: f32 = 7.888_609e-31;
@@ -149,6 +151,39 @@ pub struct Activations {
     floats: Vec<f32>,
     by_32: Blocks<i32>,
     by_256: Blocks<Sums256>,
+    arranged: Arranged,
+}
+
+/// Copies of the rows in the order in which kernels read many of them, made when they are first asked for.
+#[derive(Default)]
+struct Arranged {
+    orders: [OnceLock<(u32, FilledOnce)>; MAX_ORDERS],
+    /// Memory of rows that were there before.
+    spare: Mutex<Vec<Vec<UnsafeCell<Line>>>>,
+}
+
+/// Orders that are kept at a time: those of the formats that are multiplied with the same rows, two in most models.
+const MAX_ORDERS: usize = 4;
+
+impl std::fmt::Debug for Arranged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let orders = self.orders.iter().filter_map(|order| order.get().map(|(order, _)| order));
+        f.debug_set().entries(orders).finish()
+    }
+}
+
+impl Arranged {
+    /// Nothing is arranged any more; the memory is kept.
+    fn clear(&mut self) {
+        let spare = self.spare.get_mut().unwrap_or_else(PoisonError::into_inner);
+        spare.extend(self.orders.iter_mut().filter_map(OnceLock::take).map(|(_, parts)| parts.into_memory()));
+        // The largest is used first.
+        spare.sort_unstable_by_key(Vec::len);
+    }
+
+    fn memory(&self) -> Vec<UnsafeCell<Line>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
 }
 
 impl Activations {
@@ -185,6 +220,7 @@ impl Activations {
         // No product below is larger.
         assert!(n.checked_mul(k).is_some(), "{n} rows of {k} activations are more than memory can hold");
         (self.kinds, self.n, self.k) = (kinds, n, k);
+        self.arranged.clear();
         ActWriter {
             kinds,
             k,
@@ -219,6 +255,16 @@ impl Activations {
     pub fn row_256(&self, row: usize) -> ActRow256<'_> {
         self.check(ActKind::Block256, row);
         self.by_256.row(row, self.k / 256, 8)
+    }
+
+    /// The rows in order `order`, a number that says all that their arrangement depends on: `parts` parts of `lines` lines. None
+    /// when too many other orders were asked for since the rows were written.
+    pub(crate) fn arranged(&self, order: u32, parts: usize, lines: usize) -> Option<&FilledOnce> {
+        self.arranged.orders.iter().find_map(|slot| {
+            let (held, filled) =
+                slot.get_or_init(|| (order, FilledOnce::new(self.arranged.memory(), parts, lines)));
+            (*held == order).then_some(filled)
+        })
     }
 
     fn check(&self, kind: ActKind, row: usize) {

@@ -3,9 +3,10 @@
 //! A strided output cannot be split with `chunks_mut` (a band of rows is a piece of every token's row), so the hand-out
 //! is checked at run time: one atomic flag per part, set when the part is taken.
 
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// One flag per part; a part can be taken once.
 #[derive(Debug)]
@@ -180,9 +181,94 @@ impl<'a> Tile<'a> {
     }
 }
 
+/// A cache line of raw memory.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; 64]);
+
+/// A buffer cut into parts, each of which is filled once, by the thread that asks for it first, and then read by all.
+pub(crate) struct FilledOnce {
+    memory: Vec<UnsafeCell<Line>>,
+    lines: usize,
+    states: Box<[AtomicU8]>,
+}
+
+/// Nobody asked for the part.
+const EMPTY: u8 = 0;
+/// A thread is filling it.
+const FILLING: u8 = 1;
+/// It may be read, and is not written any more.
+const FILLED: u8 = 2;
+
+// SAFETY: a part is written by the one thread that took its state from `EMPTY`, and read after it became `FILLED`.
+unsafe impl Sync for FilledOnce {}
+
+impl FilledOnce {
+    /// `parts` parts of `lines` lines, in `memory` of an earlier one or none.
+    pub(crate) fn new(mut memory: Vec<UnsafeCell<Line>>, parts: usize, lines: usize) -> Self {
+        let len = parts.checked_mul(lines).expect("as much as the activations themselves, and those are there");
+        if memory.len() < len {
+            memory.resize_with(len, || UnsafeCell::new(Line([0; 64])));
+        }
+        Self { memory, lines, states: (0..parts).map(|_| AtomicU8::new(EMPTY)).collect() }
+    }
+
+    /// The memory, for another one.
+    pub(crate) fn into_memory(self) -> Vec<UnsafeCell<Line>> {
+        self.memory
+    }
+
+    /// Part `part`, which `fill` fills if nobody did; none while another thread is at it, so that nobody waits.
+    pub(crate) fn get(&self, part: usize, fill: impl FnOnce(&mut [Line])) -> Option<&[Line]> {
+        let state = &self.states[part];
+        let cells = &self.memory[part * self.lines..][..self.lines];
+        match state.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => {
+                // SAFETY: this thread alone took the part from `EMPTY`; nobody reads it before it's `FILLED`.
+                fill(unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) });
+                state.store(FILLED, Ordering::Release);
+            }
+            Err(FILLED) => {}
+            Err(_) => return None,
+        }
+        // SAFETY: it's `FILLED`, and so nobody writes it for as long as `self` is borrowed.
+        Some(unsafe { std::slice::from_raw_parts(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) })
+    }
+
+    /// The lines of part `part`, to be fetched, or nothing when there is no such part; whatever they hold.
+    pub(crate) fn address(&self, part: usize) -> &[UnsafeCell<Line>] {
+        if part < self.states.len() { &self.memory[part * self.lines..][..self.lines] } else { &[] }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_filled_once_and_read_by_all() {
+        let parts = FilledOnce::new(Vec::new(), 64, 3);
+        let filled = AtomicU8::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for part in 0..64 {
+                        let fill = |lines: &mut [Line]| {
+                            filled.fetch_add(1, Ordering::Relaxed);
+                            lines.fill(Line([part as u8 + 1; 64]));
+                        };
+                        // Another thread may be at it.
+                        let lines = parts.get(part, fill);
+                        assert!(lines.is_none_or(|lines| lines.iter().all(|line| line.0 == [part as u8 + 1; 64])));
+                    }
+                });
+            }
+        });
+        assert_eq!(filled.into_inner(), 64);
+        let again = FilledOnce::new(parts.into_memory(), 2, 5);
+        assert!(again.get(1, |lines| lines.fill(Line([7; 64]))).is_some_and(|lines| lines.len() == 5 && lines[4].0 == [7; 64]));
+        assert_eq!((again.address(1).len(), again.address(2).len()), (5, 0));
+    }
 
     #[test]
     fn chunks_cover_the_slice_once() {

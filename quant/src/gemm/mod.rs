@@ -25,12 +25,12 @@ use crate::isa::simd::{Dots, Kernel, MAX_ROWS, Simd, Task, Words};
 use crate::isa::{Isa, caches};
 use crate::layout::{Layout, Plain};
 use crate::matrix::Matrix;
-use crate::product::Product;
-use crate::share::Tile;
+use crate::product::{Columns, Product};
+use crate::share::{FilledOnce, Line, Tile};
 use panel::{Kind, Multiply, Of32, Of256, Unpack};
 use results::write_rows;
 use tiles::{ByTiles, MIN_TILED_COLUMNS};
-use x_tile::{MAX_COLUMNS, SLICE, XTile};
+use x_tile::{SLICE, XTile, XTileMut};
 
 /// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
 fn panel_bytes() -> usize {
@@ -86,21 +86,16 @@ impl<L: Layout, F: Format256> Kernel for Gemm<'_, '_, (L, Of256<F>)> {
     }
 }
 
-/// A cache line of raw memory.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
 /// Memory of a thread, kept between products.
 struct Scratch {
     panel: Vec<Line>,
     sums: Vec<Line>,
-    x: Box<XTile>,
+    x: Vec<Line>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { panel: Vec::new(), sums: Vec::new(), x: Box::new(XTile::new()) });
+        const { RefCell::new(Scratch { panel: Vec::new(), sums: Vec::new(), x: Vec::new() }) };
 }
 
 /// `len` vectors of `S` in `memory`, holding anything.
@@ -117,12 +112,12 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 
 // The loops of a product of many columns, from outside (memory) to inside (registers):
 //
-//   for each band of rows whose panel fits in the second-level cache:
+//   for each band of rows whose panel and sums fit in the second-level cache:
 //     sums = 0
 //     for each slice of the blocks of a row (SLICE weights, so that a tile of activations fits in the first level):
 //       panel = unpack(band, slice)                          once for all columns: records of scales and quants
 //       for each tile of up to TILE_COLUMNS columns:
-//         x = the columns' quants of the slice, in the form that the panel wants
+//         x = the columns' quants of the slice, in the form that the panel wants: once for all bands and threads
 //         for each group of two vectors of rows:             multiply: registers hold 2 * TILE_COLUMNS sums
 //           for each block: isum = dot(panel, x); sums = fma(d * x.d, isum, sums)
 //         if this is the last slice: write sums to the output
@@ -135,6 +130,93 @@ struct Slice {
     blocks: usize,
 }
 
+/// Columns in tiles, and where those are arranged.
+struct Tiles<'a> {
+    x: &'a Activations,
+    cols: Columns<'a>,
+    count: usize,
+    /// With all rows of the activations what one thread arranges serves all products; chosen ones are each thread's own.
+    shared: Option<&'a FilledOnce>,
+}
+
+impl<'a> Tiles<'a> {
+    fn new<S: Words, K: Kind<S>>(product: &Product<'a, '_>, slices: usize) -> Self {
+        let (x, cols) = (product.x, product.cols);
+        let count = cols.len().div_ceil(S::TILE_COLUMNS);
+        let shared = match cols {
+            Columns::All(_) => x.arranged(K::ORDER.number(), slices * count, K::ORDER.lines()),
+            Columns::Chosen(_) => None,
+        };
+        Self { x, cols, count, shared }
+    }
+
+    /// The columns of tile `t`.
+    fn columns<S: Words>(&self, t: usize) -> Range<usize> {
+        // Columns that are multiplied in pairs are not parted.
+        let (n, together) = (self.cols.len(), if S::DOTS == Dots::Tiles32 { 2 } else { 1 });
+        let border = |t: usize| n.min(n.div_ceil(together) * t / self.count * together);
+        border(t)..border(t + 1)
+    }
+
+    /// Tile `t` of a slice, number `at` of its row: arranged already, or now, or in `own` where another thread is at it.
+    fn tile<'t, S: Words, K: Kind<S>>(
+        &'t self,
+        s: S,
+        (t, at): (usize, usize),
+        slice: &Slice,
+        own: &'t mut Vec<Line>,
+    ) -> XTile<'t> {
+        let arrange = |lines: &mut [Line]| {
+            let mut tile = XTileMut::of(K::ORDER, lines);
+            for (c, column) in self.columns::<S>(t).enumerate() {
+                let column = self.cols.get(column);
+                tile.set_bytes(s, c, quants::<S, K>(self.x, column, slice));
+                K::set_sums(&mut tile, c, self.x, column, slice.from..slice.from + slice.blocks);
+            }
+        };
+        let lines = match self.shared.and_then(|shared| shared.get(at * self.count + t, arrange)) {
+            Some(lines) => lines,
+            None => {
+                own.resize(own.len().max(K::ORDER.lines()), Line([0; 64]));
+                arrange(own);
+                own
+            }
+        };
+        XTile::of(K::ORDER, lines)
+    }
+
+    /// Asks for part `g` of `groups` of what the next tile after `t` will be read from.
+    fn fetch_next<S: Words, K: Kind<S>>(&self, s: S, (t, at): (usize, usize), slice: &Slice, g: usize) {
+        let part = |len: usize, g: usize| len.min(g * len.div_ceil(slice.groups));
+        if let Some(shared) = self.shared {
+            let next = shared.address(at * self.count + t + 1);
+            return s.prefetch_all(&next[part(next.len(), g)..part(next.len(), g + 1)], 0);
+        }
+        if t + 1 < self.count {
+            for column in self.columns::<S>(t + 1) {
+                let column = self.cols.get(column);
+                if g == 0 {
+                    K::fetch_sums(s, self.x, column, slice.from..slice.from + slice.blocks);
+                }
+                let next = quants::<S, K>(self.x, column, slice);
+                s.prefetch_all(&next[part(next.len(), g)..part(next.len(), g + 1)], 0);
+            }
+        }
+    }
+}
+
+/// Rows of a band. Its panel and, where columns are arranged once for all, its sums fit in the second-level cache; where each band
+/// arranges them again, it has more rows.
+fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, in_slice: usize) -> usize {
+    let panel = in_slice * K::RECORD;
+    let sums = if tiles.shared.is_some() { tiles.count * 4 * S::TILE_COLUMNS } else { 0 };
+    let groups = panel_bytes() / ((panel + sums) * size_of::<S::V>());
+    2 * S::N * groups.max(if tiles.shared.is_some() { MIN_GROUPS } else { 1 })
+}
+
+/// Fewer groups would not be worth reading a tile for.
+const MIN_GROUPS: usize = 2;
+
 fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     let (n, blocks) = (product.cols.len(), product.m.cols() / K::LEN);
     let all = product.rows.clone();
@@ -144,60 +226,42 @@ fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
         return;
     }
     let in_slice = blocks.min(SLICE / K::LEN);
-    let record = K::RECORD * size_of::<S::V>();
-    let band = 2 * S::N * (panel_bytes() / (in_slice * record)).max(1);
+    let tiles = Tiles::new::<S, K>(&product, blocks.div_ceil(in_slice));
+    let band = band::<S, K>(&tiles, in_slice);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
         for first in (L::first(all.start, S::N)..all.end).step_by(band) {
             let rows = first..all.end.min(first + band);
             let groups = rows.len().div_ceil(2 * S::N);
-            let sums = vectors::<S>(sums, n.div_ceil(S::TILE_COLUMNS) * groups * 4 * S::TILE_COLUMNS);
+            let sums = vectors::<S>(sums, tiles.count * groups * 4 * S::TILE_COLUMNS);
             s.vectorize(Clear(sums));
-            for from in (0..blocks).step_by(in_slice) {
+            for (at, from) in (0..blocks).step_by(in_slice).enumerate() {
                 let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
                 let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
                 unpack::<S, L, K>(s, product.m, &slice, panel);
-                multiply_all::<S, K>(s, &mut product, &slice, panel, x, sums);
+                multiply_all::<S, K>(s, &mut product, (&tiles, at), &slice, panel, x, sums);
             }
         }
     });
 }
 
-/// Multiplies a slice with all columns, adding to `sums`, and writes the results if the slice is the last.
+/// Multiplies a slice, number `at` of the rows, with all columns, adding to `sums`, and writes the results if it's the last.
 fn multiply_all<S: Words, K: Kind<S>>(
     s: S,
     product: &mut Product<'_, '_>,
+    (tiles, at): (&Tiles<'_>, usize),
     slice: &Slice,
     panel: &[S::V],
-    tile: &mut XTile,
+    own: &mut Vec<Line>,
     sums: &mut [S::V],
 ) {
-    let (x, n) = (product.x, product.cols.len());
-    let tiles = n.div_ceil(S::TILE_COLUMNS);
-    let part = (slice.blocks * K::LEN / 32).div_ceil(slice.groups);
     let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
     for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::TILE_COLUMNS).enumerate() {
-        // Columns that are multiplied in pairs are not parted.
-        let together = if S::DOTS == Dots::Tiles32 { 2 } else { 1 };
-        let border = |t: usize| n.min(n.div_ceil(together) * t / tiles * together);
-        let columns = border(t)..border(t + 1);
-        for (c, column) in columns.clone().enumerate() {
-            let column = product.cols.get(column);
-            tile.set_bytes(s, c, quants::<S, K>(x, column, slice), K::FORM);
-            K::set_sums(tile, c, x, column, slice.from..slice.from + slice.blocks);
-        }
-        // The next columns are fetched meanwhile, a part with each group.
-        let mut next = [&[][..]; MAX_COLUMNS];
-        for (next, column) in next.iter_mut().zip(columns.end..n.min(columns.end + S::TILE_COLUMNS)) {
-            let column = product.cols.get(column);
-            *next = quants::<S, K>(x, column, slice);
-            K::fetch_sums(s, x, column, slice.from..slice.from + slice.blocks);
-        }
+        let columns = tiles.columns::<S>(t);
+        let x = tiles.tile::<S, K>(s, (t, at), slice, own);
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::TILE_COLUMNS)).enumerate() {
-            for next in next {
-                s.prefetch_all(&next[next.len().min(g * part)..next.len().min((g + 1) * part)], 0);
-            }
-            multiply::<S, K>(s, panel, tile, columns.len(), sums);
+            tiles.fetch_next::<S, K>(s, (t, at), slice, g);
+            multiply::<S, K>(s, panel, &x, columns.len(), sums);
         }
         if last {
             // Of the first vector of rows some may lie before those that are wanted.
@@ -240,7 +304,7 @@ fn unpack<S: Words, L: Layout, K: Kind<S>>(s: S, m: &Matrix<'_>, slice: &Slice, 
 }
 
 /// Multiplies a group with `columns` columns.
-fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile, columns: usize, sums: &mut [S::V]) {
+fn multiply<S: Words, K: Kind<S>>(s: S, panel: &[S::V], x: &XTile<'_>, columns: usize, sums: &mut [S::V]) {
     macro_rules! choose {
         ($($c:literal)*) => {
             match columns {

@@ -12,7 +12,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::x_tile::{Form, HIGH, MAX_COLUMNS, XTile};
+use super::x_tile::{self, Form, HIGH, MAX_COLUMNS, Order, XTile, XTileMut};
 use crate::activation::{ActRow, Activations, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held, Rows};
 use crate::isa::simd::{Dots, Task, Words};
@@ -117,6 +117,8 @@ pub(super) trait Kind<S: Words>: Sized {
     const LAYOUT: Record;
     /// How the activations are prepared.
     const FORM: Form;
+    /// How tiles of them are laid out.
+    const ORDER: Order;
 
     /// Vectors in a record.
     const RECORD: usize = 2 * Self::LAYOUT.len;
@@ -124,13 +126,13 @@ pub(super) trait Kind<S: Words>: Sized {
     /// All quants of a column of activations.
     fn quants(x: &Activations, column: usize) -> &[Bytes32];
     /// Column `c` of the tile gets the scales and sums of some blocks of column `column` of `x`.
-    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>);
+    fn set_sums(tile: &mut XTileMut<'_>, c: usize, x: &Activations, column: usize, blocks: Range<usize>);
     /// Asks for what [`Kind::set_sums`] will read.
     fn fetch_sums(s: S, x: &Activations, column: usize, blocks: Range<usize>);
     /// Unpacks a block of one vector of rows, vector `r` of the record.
     fn unpack(s: S, rows: impl Rows<S>, r: usize, record: &mut [S::V]);
     /// Adds the products of block `b` to the sums.
-    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>);
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>);
     /// The result from the sums of the products and of the minima.
     fn total(s: S, products: S::V, minima: S::V) -> S::V;
 }
@@ -170,7 +172,7 @@ impl<S: Words, L: Layout, K: Kind<S>> Task<S> for Unpack<'_, L, K, S> {
 pub(super) struct Multiply<'a, K, S: Words, const C: usize> {
     pub(super) kind: PhantomData<K>,
     pub(super) panel: &'a [S::V],
-    pub(super) x: &'a XTile,
+    pub(super) x: &'a XTile<'a>,
     pub(super) sums: &'a mut [S::V],
 }
 
@@ -351,7 +353,7 @@ fn minima_by_tiles<S: Words, const C: usize>(
     layout: Record,
     groups: usize,
     record: &[S::V],
-    (x, b): (&XTile, usize),
+    (x, b): (&XTile<'_>, usize),
 ) -> [[S::V; C]; 2] {
     let zero = [[s.splat_u32(0); MAX_COLUMNS]; 2];
     let mut sums = [zero; 2];
@@ -471,12 +473,14 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
         Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
+    const ORDER: Order =
+        Order { form: <Self as Kind<S>>::FORM, sums: x_tile::Sums::Of32, columns: S::TILE_COLUMNS };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
     }
 
-    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
+    fn set_sums(tile: &mut XTileMut<'_>, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
         tile.set_sums_32(c, x.row_32(column), blocks);
     }
 
@@ -498,7 +502,7 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     }
 
     #[inline(always)]
-    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
         // Each asked as a constant of its own: what an instruction set has no use for is then not compiled for it.
         let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
@@ -541,12 +545,16 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         Record::new(S::DOTS, plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
+    const ORDER: Order = {
+        let sums = if F::GROUPS_OF_16 { x_tile::Sums::Of16 } else { x_tile::Sums::Of8 };
+        Order { form: <Self as Kind<S>>::FORM, sums, columns: S::TILE_COLUMNS }
+    };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_256(column).q
     }
 
-    fn set_sums(tile: &mut XTile, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
+    fn set_sums(tile: &mut XTileMut<'_>, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
         let x = x.row_256(column);
         match const { <Self as Kind<S>>::FORM } {
             Form::Pairs => tile.set_pairs_256(c, x, blocks, Self::GROUPS),
@@ -594,7 +602,7 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     }
 
     #[inline(always)]
-    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile, b: usize, sums: &mut Sums<'_, S, C>) {
+    fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
         let layout = const { <Self as Kind<S>>::LAYOUT };
         // As with blocks of 32.
         let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {

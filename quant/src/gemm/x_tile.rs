@@ -5,13 +5,20 @@ use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32, sum_slot};
 use crate::isa::simd::{MAX_ROWS, Task, Words};
+use crate::share::Line;
 
 /// Values of a column in a tile.
 pub(super) const SLICE: usize = 1024;
 
-/// Bytes from column to column: room for a slice widened to 16 bits, and one cache line more, because columns a power of
-/// two apart would compete for the same lines of the cache.
-const STRIDE: usize = 2 * SLICE + 64;
+/// Bytes from column to column (with [`Form::Pairs`], from pair to pair), where blocks have `len` of them: one cache line more than
+/// a slice, because columns a power of two apart would compete for the same lines of the cache.
+const fn stride(len: usize) -> usize {
+    match len {
+        32 | 256 => SLICE + 64,
+        // Widened to 16 bits, or of two columns.
+        _ => 2 * SLICE + 64,
+    }
+}
 
 /// Room for columns in a tile.
 pub(super) const MAX_COLUMNS: usize = 8;
@@ -35,30 +42,121 @@ pub(super) enum Form {
     Pairs,
 }
 
-/// The activations of up to [`MAX_COLUMNS`] columns.
-#[repr(C, align(64))]
-pub(super) struct XTile {
-    q: [[u8; STRIDE]; MAX_COLUMNS],
-    /// With [`Form::Pairs`], of each block of 256 for each pair of columns: what sums of groups, in the order of the groups, are
-    /// times [`HIGH`] and what is left, two vectors of bytes each for two columns.
-    minima: [[[[u8; 16]; 4]; MAX_COLUMNS / 2]; SLICE / 256],
-    /// Scales: of each block, for each column.
-    d: [[f32; MAX_COLUMNS]; BLOCKS],
-    /// Blocks of 32: the sum of a block, as bits of an f32. Blocks of 256: eight words a block, two sums of groups each.
-    sums: [[u32; MAX_COLUMNS]; BLOCKS],
+/// Which sums of a block products take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sums {
+    /// Blocks of 32: that of the block.
+    Of32,
+    /// Blocks of 256: those of 8 groups.
+    Of8,
+    /// Blocks of 256: those of 16 groups.
+    Of16,
 }
 
-impl XTile {
-    pub(super) const fn new() -> Self {
-        let (d, sums) = ([[0.0; MAX_COLUMNS]; BLOCKS], [[0; MAX_COLUMNS]; BLOCKS]);
-        Self { q: [[0; STRIDE]; MAX_COLUMNS], minima: [[[[0; 16]; 4]; MAX_COLUMNS / 2]; SLICE / 256], d, sums }
+/// How a tile is laid out: areas of whole lines, the quants, then the scales, the sums and the bytes of minima.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) form: Form,
+    pub(super) sums: Sums,
+    /// Columns that a tile has room for, up to [`MAX_COLUMNS`].
+    pub(super) columns: usize,
+}
+
+impl Order {
+    /// A number of its own for each order.
+    pub(super) const fn number(self) -> u32 {
+        (self.form as u32 * 3 + self.sums as u32) * (MAX_COLUMNS as u32 + 1) + self.columns as u32
+    }
+
+    /// Bytes of a block of one column (with [`Form::Pairs`], of a pair).
+    const fn block_bytes(self) -> usize {
+        let values = if matches!(self.sums, Sums::Of32) { 32 } else { 256 };
+        if matches!(self.form, Form::Halves | Form::Pairs) { 2 * values } else { values }
+    }
+
+    /// Where each area begins, in lines, and where the last one ends.
+    const fn areas(self) -> [usize; 5] {
+        let pairs = matches!(self.form, Form::Pairs);
+        let columns = if pairs { self.columns.div_ceil(2) } else { self.columns };
+        let blocks = if matches!(self.sums, Sums::Of32) { SLICE / 32 } else { SLICE / 256 };
+        let d = columns * stride(self.block_bytes()) / 64;
+        let sums = d + blocks.div_ceil(2);
+        let minima = sums + BLOCKS / 2;
+        [0, d, sums, minima, minima + if pairs { SLICE / 256 * MAX_COLUMNS / 2 } else { 0 }]
+    }
+
+    /// Lines of a tile.
+    pub(super) const fn lines(self) -> usize {
+        self.areas()[4]
+    }
+}
+
+/// The activations of a few columns.
+#[derive(Clone, Copy)]
+pub(super) struct XTile<'a> {
+    q: &'a [u8],
+    /// Scales: of each block, for each column.
+    d: &'a [[f32; MAX_COLUMNS]],
+    /// Blocks of 32: the sum of a block, as bits of an f32. Blocks of 256: eight words a block, two sums of groups each.
+    sums: &'a [[u32; MAX_COLUMNS]],
+    /// With [`Form::Pairs`], of each block of 256 for each pair of columns: what sums of groups, in the order of the groups, are
+    /// times [`HIGH`] and what is left, two vectors of bytes each for two columns.
+    minima: &'a [[[[u8; 16]; 4]; MAX_COLUMNS / 2]],
+}
+
+/// The same, to be written.
+pub(super) struct XTileMut<'a> {
+    order: Order,
+    q: &'a mut [u8],
+    d: &'a mut [[f32; MAX_COLUMNS]],
+    sums: &'a mut [[u32; MAX_COLUMNS]],
+    minima: &'a mut [[[[u8; 16]; 4]; MAX_COLUMNS / 2]],
+}
+
+/// Lines as numbers.
+///
+/// # Safety
+/// Any bits must be a `T`, whose alignment is no more than a line's.
+unsafe fn of_lines<T>(lines: &[Line]) -> &[T] {
+    // SAFETY: as the caller says; the lines are initialized.
+    let (before, numbers, _) = unsafe { lines.align_to::<T>() };
+    assert!(before.is_empty(), "numbers are aligned to a cache line at most");
+    numbers
+}
+
+/// As [`of_lines`], to be written.
+///
+/// # Safety
+/// As [`of_lines`]; and any `T` must be bytes that are initialized.
+unsafe fn of_lines_mut<T>(lines: &mut [Line]) -> &mut [T] {
+    // SAFETY: as the caller says; the lines are initialized.
+    let (before, numbers, _) = unsafe { lines.align_to_mut::<T>() };
+    assert!(before.is_empty(), "numbers are aligned to a cache line at most");
+    numbers
+}
+
+impl<'a> XTile<'a> {
+    /// What [`XTileMut`] wrote in this order.
+    pub(super) fn of(order: Order, lines: &'a [Line]) -> Self {
+        let [_, d, sums, minima, end] = order.areas();
+        // SAFETY: bytes and arrays of bytes, `f32` and `u32`: any bits are such.
+        unsafe {
+            Self {
+                q: of_lines(&lines[..d]),
+                d: of_lines(&lines[d..sums]),
+                sums: of_lines(&lines[sums..minima]),
+                minima: of_lines(&lines[minima..end]),
+            }
+        }
     }
 
     /// Block `b` of the first `C` columns, blocks of `LEN` bytes; with [`Form::Pairs`], of the first `C` pairs.
     #[inline(always)]
-    pub(super) fn bytes<const C: usize, const LEN: usize>(&self, b: usize) -> [&[u8; LEN]; C] {
+    pub(super) fn bytes<const C: usize, const LEN: usize>(&self, b: usize) -> [&'a [u8; LEN]; C] {
+        // One look at the length for all columns.
+        let q = &self.q[..C * const { stride(LEN) }];
         let mut columns = [const { &[0; LEN] }; C];
-        for (column, q) in columns.iter_mut().zip(&self.q) {
+        for (column, q) in columns.iter_mut().zip(q.chunks_exact(const { stride(LEN) })) {
             *column = &q.as_chunks::<LEN>().0[b];
         }
         columns
@@ -66,27 +164,50 @@ impl XTile {
 
     /// The scales of block `b`, one for each column.
     #[inline(always)]
-    pub(super) fn scales(&self, b: usize) -> &[f32; MAX_COLUMNS] {
+    pub(super) fn scales(&self, b: usize) -> &'a [f32; MAX_COLUMNS] {
         &self.d[b]
     }
 
     /// Row `i` of the sums.
     #[inline(always)]
-    pub(super) fn sums(&self, i: usize) -> &[u32; MAX_COLUMNS] {
+    pub(super) fn sums(&self, i: usize) -> &'a [u32; MAX_COLUMNS] {
         &self.sums[i]
     }
 
     /// Of super-block `b` and a pair of columns, the sums of groups `8 i..8 i + 8`: their lower parts, and their upper ones.
     #[inline(always)]
-    pub(super) fn minima(&self, b: usize, pair: usize, i: usize) -> [&[u8; 16]; 2] {
+    pub(super) fn minima(&self, b: usize, pair: usize, i: usize) -> [&'a [u8; 16]; 2] {
         let minima = &self.minima[b][pair];
         [&minima[i], &minima[2 + i]]
     }
+}
+
+impl<'a> XTileMut<'a> {
+    /// A tile in `lines`, at least [`Order::lines`] of them, which hold anything.
+    pub(super) fn of(order: Order, lines: &'a mut [Line]) -> Self {
+        let [_, d, sums, minima, end] = order.areas();
+        let (q, rest) = lines[..end].split_at_mut(d);
+        let (of_d, rest) = rest.split_at_mut(sums - d);
+        let (of_sums, of_minima) = rest.split_at_mut(minima - sums);
+        // SAFETY: bytes and arrays of bytes, `f32` and `u32`: any bits are such, and all of their bytes are initialized.
+        unsafe {
+            Self {
+                order,
+                q: of_lines_mut(q),
+                d: of_lines_mut(of_d),
+                sums: of_lines_mut(of_sums),
+                minima: of_lines_mut(of_minima),
+            }
+        }
+    }
 
     /// Column `c` gets the quants `q`.
-    pub(super) fn set_bytes<S: Words>(&mut self, s: S, c: usize, q: &[Bytes32], form: Form) {
-        let out = if form == Form::Pairs { c / 2 } else { c };
-        s.vectorize(SetBytes { out: &mut self.q[out], q, form, second: c % 2 == 1 });
+    pub(super) fn set_bytes<S: Words>(&mut self, s: S, c: usize, q: &[Bytes32]) {
+        let form = self.order.form;
+        let at = if form == Form::Pairs { c / 2 } else { c };
+        let stride = stride(self.order.block_bytes());
+        let out = &mut self.q[at * stride..][..stride];
+        s.vectorize(SetBytes { out, q, form, second: c % 2 == 1 });
     }
 
     /// Column `c` gets the scales and sums of some blocks of `x`.
@@ -97,7 +218,7 @@ impl XTile {
         }
     }
 
-    /// As [`XTile::set_sums_256`] for [`Form::Pairs`].
+    /// As [`XTileMut::set_sums_256`] for [`Form::Pairs`].
     pub(super) fn set_pairs_256(&mut self, c: usize, x: ActRow256<'_>, blocks: Range<usize>, groups: usize) {
         for (i, b) in blocks.enumerate() {
             self.d[i][c] = x.d[b];
@@ -112,7 +233,7 @@ impl XTile {
         }
     }
 
-    /// As [`XTile::set_sums_32`]; `groups` is how many groups of a block have minima, 8 or 16.
+    /// As [`XTileMut::set_sums_32`]; `groups` is how many groups of a block have minima, 8 or 16.
     pub(super) fn set_sums_256(&mut self, c: usize, x: ActRow256<'_>, blocks: Range<usize>, groups: usize) {
         for (i, b) in blocks.enumerate() {
             self.d[i][c] = x.d[b];
@@ -127,7 +248,7 @@ impl XTile {
 
 /// Copies quants to a column.
 struct SetBytes<'a> {
-    out: &'a mut [u8; STRIDE],
+    out: &'a mut [u8],
     q: &'a [Bytes32],
     form: Form,
     /// The second column of a pair.
@@ -175,7 +296,7 @@ fn widen<S: Words>(s: S, mut words: [u32; MAX_ROWS], out: &mut [u8; 64]) {
 
 /// Copies bytes with some bits turned.
 #[inline(always)]
-fn copy(out: &mut [u8; STRIDE], q: &[Bytes32], bits: u8) {
+fn copy(out: &mut [u8], q: &[Bytes32], bits: u8) {
     for (out, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q) {
         for (out, q) in out.iter_mut().zip(q.0) {
             *out = q as u8 ^ bits;
@@ -185,7 +306,7 @@ fn copy(out: &mut [u8; STRIDE], q: &[Bytes32], bits: u8) {
 
 /// Copies bytes to every second eight.
 #[inline(always)]
-fn beside(out: &mut [u8; STRIDE], q: &[Bytes32], second: bool) {
+fn beside(out: &mut [u8], q: &[Bytes32], second: bool) {
     for (out, q) in out.as_chunks_mut::<64>().0.iter_mut().zip(q) {
         for (out, q) in out.as_chunks_mut::<16>().0.iter_mut().zip(q.0.as_chunks::<8>().0) {
             let out = if second { &mut out[8..] } else { &mut out[..8] };
