@@ -261,8 +261,7 @@ impl Activations {
     /// when too many other orders were asked for since the rows were written.
     pub(crate) fn arranged(&self, order: u32, parts: usize, lines: usize) -> Option<&FilledOnce> {
         self.arranged.orders.iter().find_map(|slot| {
-            let (held, filled) =
-                slot.get_or_init(|| (order, FilledOnce::new(self.arranged.memory(), parts, lines)));
+            let (held, filled) = slot.get_or_init(|| (order, FilledOnce::new(self.arranged.memory(), parts, lines)));
             (*held == order).then_some(filled)
         })
     }

@@ -32,9 +32,9 @@ use results::write_rows;
 use tiles::{ByTiles, MIN_TILED_COLUMNS};
 use x_tile::{SLICE, XTile, XTileMut};
 
-/// Bytes that a panel should not exceed: activations and sums need the rest of the second-level cache.
+/// Bytes that a panel and the sums of its rows should not exceed: activations need the rest of the second-level cache.
 fn panel_bytes() -> usize {
-    caches::second_level() / 8 * 5
+    caches::second_level() / 5 * 4
 }
 
 /// The product with a matrix of a format of 32 weights, in the layout `L`. Returns whether it's been done: not without vectors.
@@ -185,22 +185,20 @@ impl<'a> Tiles<'a> {
         XTile::of(K::ORDER, lines)
     }
 
-    /// Asks for part `g` of `groups` of what the next tile after `t` will be read from.
-    fn fetch_next<S: Words, K: Kind<S>>(&self, s: S, (t, at): (usize, usize), slice: &Slice, g: usize) {
-        let part = |len: usize, g: usize| len.min(g * len.div_ceil(slice.groups));
-        if let Some(shared) = self.shared {
-            let next = shared.address(at * self.count + t + 1);
-            return s.prefetch_all(&next[part(next.len(), g)..part(next.len(), g + 1)], 0);
+    /// Asks for a part, that of group `g`, of what the tile after `t` will be arranged from. Tiles that are arranged already lie one
+    /// after the other, and the CPU fetches them better by itself.
+    fn fetch_next<S: Words, K: Kind<S>>(&self, s: S, t: usize, slice: &Slice, g: usize) {
+        if self.shared.is_some() || t + 1 == self.count {
+            return;
         }
-        if t + 1 < self.count {
-            for column in self.columns::<S>(t + 1) {
-                let column = self.cols.get(column);
-                if g == 0 {
-                    K::fetch_sums(s, self.x, column, slice.from..slice.from + slice.blocks);
-                }
-                let next = quants::<S, K>(self.x, column, slice);
-                s.prefetch_all(&next[part(next.len(), g)..part(next.len(), g + 1)], 0);
+        let part = |len: usize, g: usize| len.min(g * len.div_ceil(slice.groups));
+        for column in self.columns::<S>(t + 1) {
+            let column = self.cols.get(column);
+            if g == 0 {
+                K::fetch_sums(s, self.x, column, slice.from..slice.from + slice.blocks);
             }
+            let next = quants::<S, K>(self.x, column, slice);
+            s.prefetch_all(&next[part(next.len(), g)..part(next.len(), g + 1)], 0);
         }
     }
 }
@@ -260,7 +258,7 @@ fn multiply_all<S: Words, K: Kind<S>>(
         let x = tiles.tile::<S, K>(s, (t, at), slice, own);
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::TILE_COLUMNS)).enumerate() {
-            tiles.fetch_next::<S, K>(s, (t, at), slice, g);
+            tiles.fetch_next::<S, K>(s, t, slice, g);
             multiply::<S, K>(s, panel, &x, columns.len(), sums);
         }
         if last {

@@ -473,8 +473,7 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
         Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
-    const ORDER: Order =
-        Order { form: <Self as Kind<S>>::FORM, sums: x_tile::Sums::Of32, columns: S::TILE_COLUMNS };
+    const ORDER: Order = Order { form: <Self as Kind<S>>::FORM, sums: x_tile::Sums::Of32, columns: S::TILE_COLUMNS };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
