@@ -222,14 +222,12 @@ impl FilledOnce {
     pub(crate) fn get(&self, part: usize, fill: impl FnOnce(&mut [Line])) -> Option<&[Line]> {
         let state = &self.states[part];
         let cells = &self.memory[part * self.lines..][..self.lines];
-        match state.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Acquire) {
-            Ok(_) => {
-                // SAFETY: this thread alone took the part from `EMPTY`; nobody reads it before it's `FILLED`.
-                fill(unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) });
-                state.store(FILLED, Ordering::Release);
-            }
-            Err(FILLED) => {}
-            Err(_) => return None,
+        // A plain load first: exchanges wait for all stores before them.
+        if state.load(Ordering::Acquire) != FILLED {
+            state.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Relaxed).ok()?;
+            // SAFETY: this thread alone took the part from `EMPTY`; nobody reads it before it's `FILLED`.
+            fill(unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) });
+            state.store(FILLED, Ordering::Release);
         }
         // SAFETY: it's `FILLED`, and so nobody writes it for as long as `self` is borrowed.
         Some(unsafe { std::slice::from_raw_parts(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) })
