@@ -502,16 +502,16 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
 
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
-        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let (layout, beside) = const { (<Self as Kind<S>>::LAYOUT, <Self as Kind<S>>::ORDER.beside()) };
         // Each asked as a constant of its own: what an instruction set has no use for is then not compiled for it.
         let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
-            integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(b))
+            integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(beside, b))
         } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
-            integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(b))
+            integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(beside, b))
         } else if const { F::HELD.signed() } {
-            integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(b))
+            integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(beside, b))
         } else {
-            integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(b))
+            integers::<S, false, C, 32>(s, layout, 8, record, &x.bytes(beside, b))
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
@@ -602,16 +602,16 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
 
     #[inline(always)]
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
-        let layout = const { <Self as Kind<S>>::LAYOUT };
+        let (layout, beside) = const { (<Self as Kind<S>>::LAYOUT, <Self as Kind<S>>::ORDER.beside()) };
         // As with blocks of 32.
         let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
-            integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP_WORDS, record, &x.bytes(b))
+            integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP_WORDS, record, &x.bytes(beside, b))
         } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
-            integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
+            integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP_WORDS, record, &x.bytes(beside, b))
         } else if const { F::HELD.signed() } {
-            integers::<S, true, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
+            integers::<S, true, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(beside, b))
         } else {
-            integers::<S, false, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(b))
+            integers::<S, false, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(beside, b))
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));

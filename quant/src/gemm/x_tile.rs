@@ -10,16 +10,6 @@ use crate::share::Line;
 /// Values of a column in a tile.
 pub(super) const SLICE: usize = 1024;
 
-/// Bytes from column to column (with [`Form::Pairs`], from pair to pair), where blocks have `len` of them: one cache line more than
-/// a slice, because columns a power of two apart would compete for the same lines of the cache.
-const fn stride(len: usize) -> usize {
-    match len {
-        32 | 256 => SLICE + 64,
-        // Widened to 16 bits, or of two columns.
-        _ => 2 * SLICE + 64,
-    }
-}
-
 /// Room for columns in a tile.
 pub(super) const MAX_COLUMNS: usize = 8;
 
@@ -53,7 +43,8 @@ pub(super) enum Sums {
     Of16,
 }
 
-/// How a tile is laid out: areas of whole lines, the quants, then the scales, the sums and the bytes of minima.
+/// How a tile is laid out: areas of whole lines, the quants, then the scales, the sums and the bytes of minima. Of the quants, a
+/// block of all columns follows another, as they are read: a single stream, which the CPU fetches in time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     pub(super) form: Form,
@@ -74,12 +65,16 @@ impl Order {
         if matches!(self.form, Form::Halves | Form::Pairs) { 2 * values } else { values }
     }
 
+    /// Columns side by side, or pairs with [`Form::Pairs`].
+    pub(super) const fn beside(self) -> usize {
+        if matches!(self.form, Form::Pairs) { self.columns.div_ceil(2) } else { self.columns }
+    }
+
     /// Where each area begins, in lines, and where the last one ends.
     const fn areas(self) -> [usize; 5] {
         let pairs = matches!(self.form, Form::Pairs);
-        let columns = if pairs { self.columns.div_ceil(2) } else { self.columns };
         let blocks = if matches!(self.sums, Sums::Of32) { SLICE / 32 } else { SLICE / 256 };
-        let d = columns * stride(self.block_bytes()) / 64;
+        let d = (blocks * self.beside() * self.block_bytes()).div_ceil(64);
         let sums = d + blocks.div_ceil(2);
         let minima = sums + BLOCKS / 2;
         [0, d, sums, minima, minima + if pairs { SLICE / 256 * MAX_COLUMNS / 2 } else { 0 }]
@@ -150,14 +145,13 @@ impl<'a> XTile<'a> {
         }
     }
 
-    /// Block `b` of the first `C` columns, blocks of `LEN` bytes; with [`Form::Pairs`], of the first `C` pairs.
+    /// Block `b` of the first `C` columns of `beside`, blocks of `LEN` bytes; with [`Form::Pairs`], of the first `C` pairs.
     #[inline(always)]
-    pub(super) fn bytes<const C: usize, const LEN: usize>(&self, b: usize) -> [&'a [u8; LEN]; C] {
-        // One look at the length for all columns.
-        let q = &self.q[..C * const { stride(LEN) }];
+    pub(super) fn bytes<const C: usize, const LEN: usize>(&self, beside: usize, b: usize) -> [&'a [u8; LEN]; C] {
+        let block = &self.q[b * beside * LEN..][..C * LEN];
         let mut columns = [const { &[0; LEN] }; C];
-        for (column, q) in columns.iter_mut().zip(q.chunks_exact(const { stride(LEN) })) {
-            *column = &q.as_chunks::<LEN>().0[b];
+        for (column, q) in columns.iter_mut().zip(block.as_chunks().0) {
+            *column = q;
         }
         columns
     }
@@ -203,11 +197,9 @@ impl<'a> XTileMut<'a> {
 
     /// Column `c` gets the quants `q`.
     pub(super) fn set_bytes<S: Words>(&mut self, s: S, c: usize, q: &[Bytes32]) {
-        let form = self.order.form;
-        let at = if form == Form::Pairs { c / 2 } else { c };
-        let stride = stride(self.order.block_bytes());
-        let out = &mut self.q[at * stride..][..stride];
-        s.vectorize(SetBytes { out, q, form, second: c % 2 == 1 });
+        let (order, bytes) = (self.order, self.order.block_bytes());
+        let at = bytes * if order.form == Form::Pairs { c / 2 } else { c };
+        s.vectorize(SetBytes { out: &mut *self.q, q, order, at, second: c % 2 == 1 });
     }
 
     /// Column `c` gets the scales and sums of some blocks of `x`.
@@ -250,7 +242,9 @@ impl<'a> XTileMut<'a> {
 struct SetBytes<'a> {
     out: &'a mut [u8],
     q: &'a [Bytes32],
-    form: Form,
+    order: Order,
+    /// Where the column is in a block of all.
+    at: usize,
     /// The second column of a pair.
     second: bool,
 }
@@ -260,21 +254,32 @@ impl<S: Words> Task<S> for SetBytes<'_> {
 
     #[inline(always)]
     fn run(self, s: S) {
-        match self.form {
-            Form::Signed => copy(self.out, self.q, 0),
-            Form::Unsigned => copy(self.out, self.q, 0x80),
-            Form::Pairs => beside(self.out, self.q, self.second),
-            Form::Halves => {
-                for (out, q) in self.out.as_chunks_mut::<64>().0.iter_mut().zip(self.q) {
-                    let (words, _) = q.0.as_chunks::<4>();
-                    let mut bytes = [0; MAX_ROWS];
-                    for (word, bytes_4) in bytes.iter_mut().zip(words) {
-                        *word = u32::from_le_bytes(bytes_4.map(|q| q as u8));
-                    }
-                    widen(s, bytes, out);
-                }
+        let Self { out, q, order, at, second } = self;
+        let bytes = order.block_bytes();
+        // Of 32 quants come 32 bytes, or 64.
+        let pieces = if matches!(order.sums, Sums::Of32) { 1 } else { 8 };
+        for (block, q) in out.chunks_exact_mut(order.beside() * bytes).zip(q.chunks(pieces)) {
+            let out = &mut block[at..][..bytes];
+            match order.form {
+                Form::Signed => copy(out, q, 0),
+                Form::Unsigned => copy(out, q, 0x80),
+                Form::Pairs => beside(out, q, second),
+                Form::Halves => widen_all(s, out, q),
             }
         }
+    }
+}
+
+/// Quants widened to 16 bits.
+#[inline(always)]
+fn widen_all<S: Words>(s: S, out: &mut [u8], q: &[Bytes32]) {
+    for (out, q) in out.as_chunks_mut::<64>().0.iter_mut().zip(q) {
+        let (words, _) = q.0.as_chunks::<4>();
+        let mut bytes = [0; MAX_ROWS];
+        for (word, bytes_4) in bytes.iter_mut().zip(words) {
+            *word = u32::from_le_bytes(bytes_4.map(|q| q as u8));
+        }
+        widen(s, bytes, out);
     }
 }
 
