@@ -163,7 +163,7 @@ struct Arranged {
 }
 
 /// Orders that are kept at a time: those of the formats that are multiplied with the same rows, two in most models.
-const MAX_ORDERS: usize = 4;
+const MAX_ORDERS: usize = 8;
 
 impl std::fmt::Debug for Arranged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

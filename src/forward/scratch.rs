@@ -254,23 +254,29 @@ pub fn scratch_bytes(model: &Model, n: usize, context: usize) -> u64 {
 }
 
 /// Bytes per token of the quantized inputs of products: one buffer for what comes from the stream, one for what a
-/// layer makes in between, each in every form that some weights ask for.
+/// layer makes in between, each in every form that some weights ask for, and arranged for the kernels of many tokens.
 fn quantized(model: &Model) -> usize {
     let forms = [(ActKind::F32, 4.0), (ActKind::Block32, 1.25), (ActKind::Block256, 1.2)];
     let of = |(kind, bytes): (ActKind, f64)| {
         let reads = |stack: &Stack| stack.dtype().act() == kind;
         let mut inner = 0;
-        let mut outer = if reads(&model.output) { model.spec.embd } else { 0 };
+        // Formats of the products that read the stream at once: each may want another order.
+        let mut formats = if reads(&model.output) { 1 } else { 0 };
         for index in 0..model.layers.len() {
             let between = between(model, index);
             let own = between.iter().filter(|(stack, _)| reads(stack));
             inner = own.map(|(stack, rows)| stack.cols() * rows).max().unwrap_or(0).max(inner);
             let is_between = |stack: &Stack| between.iter().any(|(other, _)| std::ptr::eq(*other, stack));
-            if model.layer_products(index).iter().any(|(stack, _)| reads(stack) && !is_between(stack)) {
-                outer = model.spec.embd;
-            }
+            let products = model.layer_products(index);
+            let outer = products.iter().filter(|(stack, _)| reads(stack) && !is_between(stack));
+            let mut outer: Vec<_> = outer.map(|(stack, _)| stack.dtype().name()).collect();
+            outer.sort_unstable();
+            outer.dedup();
+            formats = outer.len().max(formats);
         }
-        (outer + inner) as f64 * bytes
+        let (outer, arranged) =
+            (if formats > 0 { model.spec.embd } else { 0 }, if kind == ActKind::F32 { 0.0 } else { 1.4 });
+        outer as f64 * (bytes + arranged * formats as f64) + inner as f64 * (bytes + arranged)
     };
     // In whatever form, they take no more than as they are.
     forms.into_iter().map(of).sum::<f64>() as usize + 4 * weighed_inputs(&model.spec) * model.spec.embd

@@ -118,6 +118,35 @@ fn bands_and_chosen_columns_equal_the_whole() {
 }
 
 #[test]
+fn threads_that_arrange_the_same_activations_equal_the_definition() {
+    let (rows, k, n) = (192, 4352, 40);
+    let mut rng = Rng(7);
+    let mut x = activations(Isa::SCALAR, &rng.normals(n * k), k);
+    for dtype in [DType::Q4K, DType::Q6K, DType::Q5_0] {
+        let bytes = weights(dtype, rows, k, &mut rng);
+        let m = Matrix::new(dtype, rows, k, &bytes).unwrap();
+        for_each_isa(|isa| {
+            // Written once more: what was arranged of the rows before them is not read.
+            let values = rng.normals(n * k);
+            let writer = x.reset(x.kinds(), n, k);
+            values.chunks_exact(k).enumerate().for_each(|(row, x)| writer.write(Isa::SCALAR, row, x));
+            let wanted = definition(&m, &x);
+            let mut out = vec![f32::NAN; n * rows];
+            let tiles = OutTiles::new(&mut out, rows, 32);
+            std::thread::scope(|scope| {
+                for thread in 0..3 {
+                    let (tiles, m, x) = (&tiles, &m, &x);
+                    scope.spawn(move || {
+                        (thread..tiles.bands()).step_by(3).for_each(|band| matmul(isa, m, x, &mut tiles.take(band)));
+                    });
+                }
+            });
+            assert_same_bits(&wanted, &out, &format!("{dtype} by three threads, {}", isa.name()));
+        });
+    }
+}
+
+#[test]
 fn many_columns_equal_the_definition() {
     let mut rng = Rng(5);
     for dtype in [DType::Q4K, DType::Q6K, DType::Q8_0, DType::Q5_1] {

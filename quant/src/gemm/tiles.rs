@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use super::panel::plainly;
 use super::results::write_rows;
-use super::x_tile::SLICE;
+
 use crate::activation::ActRow256;
 use crate::formats::{Format256, Rows};
 use crate::isa::caches;
@@ -44,7 +44,7 @@ const TILED_COLUMNS: usize = 2 * TILE_ROWS;
 const STEPS: usize = 256 / 64;
 
 /// Super-blocks that are multiplied before the next rows are.
-const IN_SLICE: usize = SLICE / 256;
+const IN_SLICE: usize = 4;
 
 /// Bytes that a panel and the sums of its rows with all columns should not exceed: activations need the rest of the second-level
 /// cache. Tiles are so fast that whatever comes from beyond it takes longer than their products.
@@ -143,7 +143,7 @@ pub(super) struct ByTiles<'a, 't, L, F>(pub(super) Product<'a, 't>, pub(super) P
 //
 //   for each band of rows whose planes and sums fit in the second-level cache:
 //     sums = 0
-//     for each slice of the super-blocks of a row (SLICE weights, so that the activations fit in the first level):
+//     for each slice of the super-blocks of a row (IN_SLICE of them, so that the activations fit in the first level):
 //       panel = planes(band, slice)                          once for all columns
 //       for each 32 columns:
 //         x = the columns' quants of the slice, as tiles

@@ -8,7 +8,7 @@ use crate::isa::simd::{MAX_ROWS, Task, Words};
 use crate::share::Line;
 
 /// Values of a column in a tile.
-pub(super) const SLICE: usize = 1024;
+pub(super) const SLICE: usize = 2048;
 
 /// Room for columns in a tile.
 pub(super) const MAX_COLUMNS: usize = 8;
