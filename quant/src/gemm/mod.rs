@@ -209,11 +209,11 @@ fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, in_slice: usize) -> usize {
     let panel = in_slice * K::RECORD;
     let sums = if tiles.shared.is_some() { tiles.count * 4 * S::TILE_COLUMNS } else { 0 };
     let groups = panel_bytes() / ((panel + sums) * size_of::<S::V>());
-    2 * S::N * groups.max(if tiles.shared.is_some() { MIN_GROUPS } else { 1 })
+    2 * S::N * groups.max(if tiles.shared.is_some() { MIN_BAND_GROUPS } else { 1 })
 }
 
 /// Fewer groups would not be worth reading a tile for.
-const MIN_GROUPS: usize = 2;
+const MIN_BAND_GROUPS: usize = 2;
 
 fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     let (n, blocks) = (product.cols.len(), product.m.cols() / K::LEN);

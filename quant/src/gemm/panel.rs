@@ -12,7 +12,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::x_tile::{self, Form, HIGH, MAX_COLUMNS, Order, XTile, XTileMut};
+use super::x_tile::{BlockSums, Form, HIGH, MAX_COLUMNS, Order, XTile, XTileMut};
 use crate::activation::{ActRow, Activations, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held, Rows};
 use crate::isa::simd::{Dots, Task, Words};
@@ -473,7 +473,7 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
         Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
-    const ORDER: Order = Order { form: <Self as Kind<S>>::FORM, sums: x_tile::Sums::Of32, columns: S::TILE_COLUMNS };
+    const ORDER: Order = Order { form: <Self as Kind<S>>::FORM, sums: BlockSums::Of32, columns: S::TILE_COLUMNS };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
@@ -545,7 +545,7 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     };
     const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
     const ORDER: Order = {
-        let sums = if F::GROUPS_OF_16 { x_tile::Sums::Of16 } else { x_tile::Sums::Of8 };
+        let sums = if F::GROUPS_OF_16 { BlockSums::Of16 } else { BlockSums::Of8 };
         Order { form: <Self as Kind<S>>::FORM, sums, columns: S::TILE_COLUMNS }
     };
 

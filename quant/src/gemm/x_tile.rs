@@ -34,7 +34,7 @@ pub(super) enum Form {
 
 /// Which sums of a block products take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sums {
+pub(super) enum BlockSums {
     /// Blocks of 32: that of the block.
     Of32,
     /// Blocks of 256: those of 8 groups.
@@ -48,7 +48,7 @@ pub(super) enum Sums {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     pub(super) form: Form,
-    pub(super) sums: Sums,
+    pub(super) sums: BlockSums,
     /// Columns that a tile has room for, up to [`MAX_COLUMNS`].
     pub(super) columns: usize,
 }
@@ -61,7 +61,7 @@ impl Order {
 
     /// Bytes of a block of one column (with [`Form::Pairs`], of a pair).
     const fn block_bytes(self) -> usize {
-        let values = if matches!(self.sums, Sums::Of32) { 32 } else { 256 };
+        let values = if matches!(self.sums, BlockSums::Of32) { 32 } else { 256 };
         if matches!(self.form, Form::Halves | Form::Pairs) { 2 * values } else { values }
     }
 
@@ -73,7 +73,7 @@ impl Order {
     /// Where each area begins, in lines, and where the last one ends.
     const fn areas(self) -> [usize; 5] {
         let pairs = matches!(self.form, Form::Pairs);
-        let blocks = if matches!(self.sums, Sums::Of32) { SLICE / 32 } else { SLICE / 256 };
+        let blocks = if matches!(self.sums, BlockSums::Of32) { SLICE / 32 } else { SLICE / 256 };
         let d = (blocks * self.beside() * self.block_bytes()).div_ceil(64);
         let sums = d + blocks.div_ceil(2);
         let minima = sums + BLOCKS / 2;
@@ -257,7 +257,7 @@ impl<S: Words> Task<S> for SetBytes<'_> {
         let Self { out, q, order, at, second } = self;
         let bytes = order.block_bytes();
         // Of 32 quants come 32 bytes, or 64.
-        let pieces = if matches!(order.sums, Sums::Of32) { 1 } else { 8 };
+        let pieces = if matches!(order.sums, BlockSums::Of32) { 1 } else { 8 };
         for (block, q) in out.chunks_exact_mut(order.beside() * bytes).zip(q.chunks(pieces)) {
             let out = &mut block[at..][..bytes];
             match order.form {
