@@ -113,11 +113,11 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 // The loops of a product of many columns, from outside (memory) to inside (registers):
 //
 //   for each band of rows whose panel and sums fit in the second-level cache:
-//     sums = 0
 //     for each slice of the blocks of a row (SLICE weights, so that a tile of activations fits in the first level):
 //       panel = unpack(band, slice)                          once for all columns: records of scales and quants
 //       for each tile of up to TILE_COLUMNS columns:
 //         x = the columns' quants of the slice, in the form that the panel wants: once for all bands and threads
+//         if this is the first slice: sums = 0
 //         for each group of two vectors of rows:             multiply: registers hold 2 * TILE_COLUMNS sums
 //           for each block: isum = dot(panel, x); sums = fma(d * x.d, isum, sums)
 //         if this is the last slice: write sums to the output
@@ -205,9 +205,9 @@ impl<'a> Tiles<'a> {
 
 /// Rows of a band. Its panel and, where columns are arranged once for all, its sums fit in the second-level cache; where each band
 /// arranges them again, it has more rows.
-fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, in_slice: usize) -> usize {
+fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, in_slice: usize, kept: usize) -> usize {
     let panel = in_slice * K::RECORD;
-    let sums = if tiles.shared.is_some() { tiles.count * 4 * S::TILE_COLUMNS } else { 0 };
+    let sums = if tiles.shared.is_some() { kept * 4 * S::TILE_COLUMNS } else { 0 };
     let groups = panel_bytes() / ((panel + sums) * size_of::<S::V>());
     2 * S::N * groups.max(if tiles.shared.is_some() { MIN_BAND_GROUPS } else { 1 })
 }
@@ -225,13 +225,14 @@ fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     }
     let in_slice = blocks.min(SLICE / K::LEN);
     let tiles = Tiles::new::<S, K>(&product, blocks.div_ceil(in_slice));
-    let band = band::<S, K>(&tiles, in_slice);
+    // Tiles whose sums are kept for the next slice; where there is none, one after the other takes the same place.
+    let kept = if in_slice < blocks { tiles.count } else { 1 };
+    let band = band::<S, K>(&tiles, in_slice, kept);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
         for first in (L::first(all.start, S::N)..all.end).step_by(band) {
             let rows = first..all.end.min(first + band);
             let groups = rows.len().div_ceil(2 * S::N);
-            let sums = vectors::<S>(sums, tiles.count * groups * 4 * S::TILE_COLUMNS);
-            s.vectorize(Clear(sums));
+            let sums = vectors::<S>(sums, kept * groups * 4 * S::TILE_COLUMNS);
             for (at, from) in (0..blocks).step_by(in_slice).enumerate() {
                 let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
                 let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
@@ -253,9 +254,15 @@ fn multiply_all<S: Words, K: Kind<S>>(
     sums: &mut [S::V],
 ) {
     let last = slice.from + slice.blocks == product.m.cols() / K::LEN;
-    for (t, sums) in sums.chunks_exact_mut(slice.groups * 4 * S::TILE_COLUMNS).enumerate() {
+    let of_tile = slice.groups * 4 * S::TILE_COLUMNS;
+    for t in 0..tiles.count {
+        let sums = if sums.len() == of_tile { &mut *sums } else { &mut sums[t * of_tile..][..of_tile] };
         let columns = tiles.columns::<S>(t);
         let x = tiles.tile::<S, K>(s, (t, at), slice, own);
+        if slice.from == 0 {
+            // Here, while they are near, rather than all of them at once.
+            s.vectorize(Clear(sums));
+        }
         let panels = panel.chunks_exact(slice.blocks * K::RECORD);
         for (g, (panel, sums)) in panels.zip(sums.chunks_exact_mut(4 * S::TILE_COLUMNS)).enumerate() {
             tiles.fetch_next::<S, K>(s, t, slice, g);
