@@ -148,7 +148,7 @@ impl<'a> XTile<'a> {
     /// Block `b` of the first `C` columns of `beside`, blocks of `LEN` bytes; with [`Form::Pairs`], of the first `C` pairs.
     #[inline(always)]
     pub(super) fn bytes<const C: usize, const LEN: usize>(&self, beside: usize, b: usize) -> [&'a [u8; LEN]; C] {
-        let block = &self.q[b * beside * LEN..][..C * LEN];
+        let block = &self.q[b * beside * LEN..][..C.min(beside) * LEN];
         let mut columns = [const { &[0; LEN] }; C];
         for (column, q) in columns.iter_mut().zip(block.as_chunks().0) {
             *column = q;
