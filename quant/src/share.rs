@@ -186,6 +186,30 @@ impl<'a> Tile<'a> {
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u8; 64]);
 
+impl Line {
+    /// Lines as numbers.
+    ///
+    /// # Safety
+    /// Any bits must be a `T`, whose alignment is no more than a line's.
+    pub(crate) unsafe fn numbers<T>(lines: &[Self]) -> &[T] {
+        // SAFETY: as the caller says; the lines are initialized.
+        let (before, numbers, _) = unsafe { lines.align_to::<T>() };
+        assert!(before.is_empty(), "numbers are aligned to a cache line at most");
+        numbers
+    }
+
+    /// As [`Line::numbers`], to be written.
+    ///
+    /// # Safety
+    /// As [`Line::numbers`]; and all bytes of any `T` must be initialized.
+    pub(crate) unsafe fn numbers_mut<T>(lines: &mut [Self]) -> &mut [T] {
+        // SAFETY: as the caller says; the lines are initialized.
+        let (before, numbers, _) = unsafe { lines.align_to_mut::<T>() };
+        assert!(before.is_empty(), "numbers are aligned to a cache line at most");
+        numbers
+    }
+}
+
 /// A buffer cut into parts, each of which is filled once, by the thread that asks for it first, and then read by all.
 pub(crate) struct FilledOnce {
     memory: Vec<UnsafeCell<Line>>,

@@ -104,9 +104,8 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
     if memory.len() < lines {
         memory.resize(lines, Line([0; 64]));
     }
-    // SAFETY: any bits are a vector, which `Words`, an unsafe trait, promises; the memory is initialized.
-    let (before, vectors, _) = unsafe { memory.align_to_mut::<S::V>() };
-    assert!(before.is_empty(), "vectors are aligned to a cache line at most");
+    // SAFETY: any bits are a vector, and it has no padding, as `Words`, an unsafe trait, promises.
+    let vectors = unsafe { Line::numbers_mut(memory) };
     &mut vectors[..len]
 }
 
@@ -122,10 +121,11 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 //           for each block: isum = dot(panel, x); sums = fma(d * x.d, isum, sums)
 //         if this is the last slice: write sums to the output
 
-/// A band of rows, in groups of two vectors, and a slice of their blocks.
+/// A band of rows, in groups of two vectors, and a slice of their blocks, number `at` of them.
 struct Slice {
     rows: Range<usize>,
     groups: usize,
+    at: usize,
     from: usize,
     blocks: usize,
 }
@@ -158,14 +158,8 @@ impl<'a> Tiles<'a> {
         border(t)..border(t + 1)
     }
 
-    /// Tile `t` of a slice, number `at` of its row: arranged already, or now, or in `own` where another thread is at it.
-    fn tile<'t, S: Words, K: Kind<S>>(
-        &'t self,
-        s: S,
-        (t, at): (usize, usize),
-        slice: &Slice,
-        own: &'t mut Vec<Line>,
-    ) -> XTile<'t> {
+    /// Tile `t` of a slice: arranged already, or now, or in `own` where another thread is at it.
+    fn tile<'t, S: Words, K: Kind<S>>(&'t self, s: S, t: usize, slice: &Slice, own: &'t mut Vec<Line>) -> XTile<'t> {
         let arrange = |lines: &mut [Line]| {
             let mut tile = XTileMut::of(K::ORDER, lines);
             for (c, column) in self.columns::<S>(t).enumerate() {
@@ -174,7 +168,7 @@ impl<'a> Tiles<'a> {
                 K::set_sums(&mut tile, c, self.x, column, slice.from..slice.from + slice.blocks);
             }
         };
-        let lines = match self.shared.and_then(|shared| shared.get(at * self.count + t, arrange)) {
+        let lines = match self.shared.and_then(|shared| shared.get(slice.at * self.count + t, arrange)) {
             Some(lines) => lines,
             None => {
                 own.resize(own.len().max(K::ORDER.lines()), Line([0; 64]));
@@ -234,20 +228,20 @@ fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
             let groups = rows.len().div_ceil(2 * S::N);
             let sums = vectors::<S>(sums, kept * groups * 4 * S::TILE_COLUMNS);
             for (at, from) in (0..blocks).step_by(in_slice).enumerate() {
-                let slice = Slice { rows: rows.clone(), groups, from, blocks: in_slice.min(blocks - from) };
+                let slice = Slice { rows: rows.clone(), groups, at, from, blocks: in_slice.min(blocks - from) };
                 let panel = vectors::<S>(panel, groups * slice.blocks * K::RECORD);
                 unpack::<S, L, K>(s, product.m, &slice, panel);
-                multiply_all::<S, K>(s, &mut product, (&tiles, at), &slice, panel, x, sums);
+                multiply_all::<S, K>(s, &mut product, &tiles, &slice, panel, x, sums);
             }
         }
     });
 }
 
-/// Multiplies a slice, number `at` of the rows, with all columns, adding to `sums`, and writes the results if it's the last.
+/// Multiplies a slice with all columns, adding to `sums`, and writes the results if the slice is the last.
 fn multiply_all<S: Words, K: Kind<S>>(
     s: S,
     product: &mut Product<'_, '_>,
-    (tiles, at): (&Tiles<'_>, usize),
+    tiles: &Tiles<'_>,
     slice: &Slice,
     panel: &[S::V],
     own: &mut Vec<Line>,
@@ -258,8 +252,8 @@ fn multiply_all<S: Words, K: Kind<S>>(
     for t in 0..tiles.count {
         let sums = if sums.len() == of_tile { &mut *sums } else { &mut sums[t * of_tile..][..of_tile] };
         let columns = tiles.columns::<S>(t);
-        let x = tiles.tile::<S, K>(s, (t, at), slice, own);
-        if slice.from == 0 {
+        let x = tiles.tile::<S, K>(s, t, slice, own);
+        if slice.at == 0 {
             // Here, while they are near, rather than all of them at once.
             s.vectorize(Clear(sums));
         }

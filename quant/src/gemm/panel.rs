@@ -115,8 +115,6 @@ pub(super) trait Kind<S: Words>: Sized {
     const LEN: usize = Self::Format::LEN;
     /// How records are laid out.
     const LAYOUT: Record;
-    /// How the activations are prepared.
-    const FORM: Form;
     /// How tiles of them are laid out.
     const ORDER: Order;
 
@@ -472,8 +470,8 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
         let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false);
         Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
-    const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
-    const ORDER: Order = Order { form: <Self as Kind<S>>::FORM, sums: BlockSums::Of32, columns: S::TILE_COLUMNS };
+    const ORDER: Order =
+        Order { form: <Self as Kind<S>>::LAYOUT.form(), sums: BlockSums::Of32, columns: S::TILE_COLUMNS };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
         x.row_32(column).q
@@ -504,9 +502,9 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
         let (layout, beside) = const { (<Self as Kind<S>>::LAYOUT, <Self as Kind<S>>::ORDER.beside()) };
         // Each asked as a constant of its own: what an instruction set has no use for is then not compiled for it.
-        let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
+        let products = if const { matches!(<Self as Kind<S>>::ORDER.form, Form::Halves) } {
             integers::<S, true, C, 64>(s, layout, 8, record, &x.bytes(beside, b))
-        } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
+        } else if const { matches!(<Self as Kind<S>>::ORDER.form, Form::Pairs) } {
             integers_by_tiles::<S, C, 64>(s, layout, 8, record, &x.bytes(beside, b))
         } else if const { F::HELD.signed() } {
             integers::<S, true, C, 32>(s, layout, 8, record, &x.bytes(beside, b))
@@ -543,10 +541,9 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP_WORDS, true);
         Record::new(S::DOTS, plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
-    const FORM: Form = <Self as Kind<S>>::LAYOUT.form();
     const ORDER: Order = {
         let sums = if F::GROUPS_OF_16 { BlockSums::Of16 } else { BlockSums::Of8 };
-        Order { form: <Self as Kind<S>>::FORM, sums, columns: S::TILE_COLUMNS }
+        Order { form: <Self as Kind<S>>::LAYOUT.form(), sums, columns: S::TILE_COLUMNS }
     };
 
     fn quants(x: &Activations, column: usize) -> &[Bytes32] {
@@ -555,7 +552,7 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
 
     fn set_sums(tile: &mut XTileMut<'_>, c: usize, x: &Activations, column: usize, blocks: Range<usize>) {
         let x = x.row_256(column);
-        match const { <Self as Kind<S>>::FORM } {
+        match const { <Self as Kind<S>>::ORDER.form } {
             Form::Pairs => tile.set_pairs_256(c, x, blocks, Self::GROUPS),
             _ => tile.set_sums_256(c, x, blocks, Self::GROUPS),
         }
@@ -604,9 +601,9 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
     fn multiply<const C: usize>(s: S, record: &[S::V], x: &XTile<'_>, b: usize, sums: &mut Sums<'_, S, C>) {
         let (layout, beside) = const { (<Self as Kind<S>>::LAYOUT, <Self as Kind<S>>::ORDER.beside()) };
         // As with blocks of 32.
-        let products = if const { matches!(<Self as Kind<S>>::FORM, Form::Halves) } {
+        let products = if const { matches!(<Self as Kind<S>>::ORDER.form, Form::Halves) } {
             integers::<S, true, C, 512>(s, layout, 2 * Self::GROUP_WORDS, record, &x.bytes(beside, b))
-        } else if const { matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
+        } else if const { matches!(<Self as Kind<S>>::ORDER.form, Form::Pairs) } {
             integers_by_tiles::<S, C, 512>(s, layout, Self::GROUP_WORDS, record, &x.bytes(beside, b))
         } else if const { F::HELD.signed() } {
             integers::<S, true, C, 256>(s, layout, Self::GROUP_WORDS, record, &x.bytes(beside, b))
@@ -615,7 +612,7 @@ impl<F: Format256, S: Words> Kind<S> for Of256<F> {
         };
         let d = x.scales(b);
         add_scaled(s, sums.products, pair(record, 0), d, |r, c| s.i32_to_f32(products[r][c]));
-        if const { F::MIN && matches!(<Self as Kind<S>>::FORM, Form::Pairs) } {
+        if const { F::MIN && matches!(<Self as Kind<S>>::ORDER.form, Form::Pairs) } {
             let minima = minima_by_tiles::<S, C>(s, layout, Self::GROUPS, record, (x, b));
             add_scaled(s, sums.minima, pair(record, 1), d, |r, c| s.i32_to_f32(minima[r][c]));
         } else if const { F::MIN } {

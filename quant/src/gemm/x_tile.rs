@@ -108,28 +108,6 @@ pub(super) struct XTileMut<'a> {
     minima: &'a mut [[[[u8; 16]; 4]; MAX_COLUMNS / 2]],
 }
 
-/// Lines as numbers.
-///
-/// # Safety
-/// Any bits must be a `T`, whose alignment is no more than a line's.
-unsafe fn of_lines<T>(lines: &[Line]) -> &[T] {
-    // SAFETY: as the caller says; the lines are initialized.
-    let (before, numbers, _) = unsafe { lines.align_to::<T>() };
-    assert!(before.is_empty(), "numbers are aligned to a cache line at most");
-    numbers
-}
-
-/// As [`of_lines`], to be written.
-///
-/// # Safety
-/// As [`of_lines`]; and any `T` must be bytes that are initialized.
-unsafe fn of_lines_mut<T>(lines: &mut [Line]) -> &mut [T] {
-    // SAFETY: as the caller says; the lines are initialized.
-    let (before, numbers, _) = unsafe { lines.align_to_mut::<T>() };
-    assert!(before.is_empty(), "numbers are aligned to a cache line at most");
-    numbers
-}
-
 impl<'a> XTile<'a> {
     /// What [`XTileMut`] wrote in this order.
     pub(super) fn of(order: Order, lines: &'a [Line]) -> Self {
@@ -137,10 +115,10 @@ impl<'a> XTile<'a> {
         // SAFETY: bytes and arrays of bytes, `f32` and `u32`: any bits are such.
         unsafe {
             Self {
-                q: of_lines(&lines[..d]),
-                d: of_lines(&lines[d..sums]),
-                sums: of_lines(&lines[sums..minima]),
-                minima: of_lines(&lines[minima..end]),
+                q: Line::numbers(&lines[..d]),
+                d: Line::numbers(&lines[d..sums]),
+                sums: Line::numbers(&lines[sums..minima]),
+                minima: Line::numbers(&lines[minima..end]),
             }
         }
     }
@@ -187,10 +165,10 @@ impl<'a> XTileMut<'a> {
         unsafe {
             Self {
                 order,
-                q: of_lines_mut(q),
-                d: of_lines_mut(of_d),
-                sums: of_lines_mut(of_sums),
-                minima: of_lines_mut(of_minima),
+                q: Line::numbers_mut(q),
+                d: Line::numbers_mut(of_d),
+                sums: Line::numbers_mut(of_sums),
+                minima: Line::numbers_mut(of_minima),
             }
         }
     }
