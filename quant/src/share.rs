@@ -120,6 +120,7 @@ impl<'a> OutTiles<'a> {
 /// The part of an output that belongs to a range of rows of the weights: for each token a contiguous slice.
 #[derive(Debug)]
 pub struct Tile<'a> {
+    /// Where row 0 of the first token is, or would be.
     start: *mut f32,
     n: usize,
     ld: usize,
@@ -140,6 +141,17 @@ impl<'a> Tile<'a> {
         Self { start: out.as_mut_ptr(), n: out.len() / rows, ld: rows, rows: 0..rows, owner: PhantomData }
     }
 
+    /// A tile over an output of some rows alone, `[n][rows.len()]`.
+    ///
+    /// # Panics
+    /// When `out.len()` isn't a multiple of the number of rows.
+    pub fn of_rows(out: &'a mut [f32], rows: Range<usize>) -> Self {
+        let ld = rows.len();
+        assert!(ld > 0 && out.len().is_multiple_of(ld), "an output of {} values in rows of {ld}", out.len());
+        let start = out.as_mut_ptr().wrapping_sub(rows.start);
+        Self { start, n: out.len() / ld, ld, rows, owner: PhantomData }
+    }
+
     /// The rows of the weights whose results go here.
     pub fn rows(&self) -> Range<usize> {
         self.rows.clone()
@@ -153,15 +165,18 @@ impl<'a> Tile<'a> {
     /// Results of token `c` for the tile's rows.
     pub fn col(&self, c: usize) -> &[f32] {
         assert!(c < self.n, "token {c} of {}", self.n);
-        // SAFETY: token `c` exists and `rows` lies inside its `ld` values; the tile is the only handle on them.
-        unsafe { std::slice::from_raw_parts(self.start.add(c * self.ld + self.rows.start), self.rows.len()) }
+        // SAFETY: token `c` exists, `start` is where its row 0 is or would be, and `rows` lies inside its `ld` values; the tile is
+        // the only handle on them.
+        unsafe { std::slice::from_raw_parts(self.start.wrapping_add(c * self.ld + self.rows.start), self.rows.len()) }
     }
 
     /// Results of token `c` for the tile's rows, to be written.
     pub fn col_mut(&mut self, c: usize) -> &mut [f32] {
         assert!(c < self.n, "token {c} of {}", self.n);
         // SAFETY: as in `col`, and `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(c * self.ld + self.rows.start), self.rows.len()) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.wrapping_add(c * self.ld + self.rows.start), self.rows.len())
+        }
     }
 
     /// The same values as a tile of their own, with rows counted from 0.
@@ -261,6 +276,17 @@ impl FilledOnce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tile_of_some_rows_has_an_output_of_those_alone() {
+        let mut out = [0.0; 6];
+        let mut tile = Tile::of_rows(&mut out, 64..67);
+        assert_eq!((tile.n(), tile.rows()), (2, 64..67));
+        tile.col_mut(1).copy_from_slice(&[1.0, 2.0, 3.0]);
+        tile.narrow(65..66).col_mut(0)[0] = 4.0;
+        assert_eq!(tile.renumbered().col(0), [0.0, 4.0, 0.0]);
+        assert_eq!(out, [0.0, 4.0, 0.0, 1.0, 2.0, 3.0]);
+    }
 
     #[test]
     fn a_part_is_filled_once_and_read_by_all() {

@@ -42,8 +42,8 @@ impl Pass<'_> {
 
     fn first(&self, s: &mut Scratch, act: Activation, w: &Gated) {
         let (n, width) = (self.n, w.up.rows());
-        let buffers = (sized(&mut s.gate, n * width), sized(&mut s.up, n * width));
-        let product = Product::gated((w, 0), act, &s.input, None, buffers, self.lead);
+        let made = sized(&mut s.gate, n * width);
+        let product = Product::gated((w, 0), act, &s.input, None, made, self.lead);
         product::run(self.lead, self.isa, &[product]);
     }
 

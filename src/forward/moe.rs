@@ -125,17 +125,17 @@ impl Pass<'_> {
         if facts.weigh_input {
             self.weigh_inputs(s, plan, w);
         }
-        let Scratch { input, weighted, gate, up, .. } = s;
+        let Scratch { input, weighted, gate, .. } = s;
         let input: &Activations = if facts.weigh_input { weighted } else { input };
-        let (mut gates, mut ups) = (sized(gate, total * width), sized(up, total * width));
+        let mut gates = sized(gate, total * width);
         let mut left = &all[..];
         let mut products = Vec::with_capacity(plan.experts.len());
         for (i, (expert, tokens)) in plan.experts.iter().enumerate() {
-            let (gate, up) = (take(&mut gates, tokens.len() * width), take(&mut ups, tokens.len() * width));
+            let gate = take(&mut gates, tokens.len() * width);
             let (own, rest) = left.split_at(tokens.len());
             left = rest;
             let rows = if facts.weigh_input { own } else { tokens };
-            let product = Product::gated((w, *expert), facts.act, input, Some(rows), (gate, up), lead);
+            let product = Product::gated((w, *expert), facts.act, input, Some(rows), gate, lead);
             products.push(product.reading_ahead(ahead.at_product(i)));
         }
         product::run(lead, self.isa, &products);

@@ -3,8 +3,10 @@
 
 use super::activation;
 use super::ahead::ReadAhead;
+use super::scratch::sized;
 use crate::arch::Activation;
 use crate::model::{Gated, Stack};
+use std::cell::RefCell;
 use tokki_quant::activation::{ActKinds, Activations};
 use tokki_quant::isa::Isa;
 use tokki_quant::matmul::{FEW, matmul, matmul_cols};
@@ -27,10 +29,15 @@ pub(super) struct Product<'a> {
     ahead: &'a [Vec<ReadAhead<'a>>],
 }
 
+/// The second product of a gated pair.
 struct Up<'a> {
     weights: (&'a Stack, usize),
-    out: OutTiles<'a>,
     act: Activation,
+}
+
+thread_local! {
+    /// Results of a second product for a band of rows, `[n][rows]`: used at once, so that they need not leave the caches.
+    static UP: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<'a> Product<'a> {
@@ -53,13 +60,13 @@ impl<'a> Product<'a> {
         Self { weights, x, chosen: Some(chosen), out, up: None, act: None, ahead: &[] }
     }
 
-    /// `act(gate x) * up x` (`act(up x)` without a gate) into `gate`; `up` is scratch of the same size.
+    /// `act(gate x) * up x` (`act(up x)` without a gate) into `gate`.
     pub(super) fn gated(
         (weights, index): (&'a Gated, usize),
         act: Activation,
         x: &'a Activations,
         chosen: Option<&'a [u32]>,
-        (gate, up): (&'a mut [f32], &'a mut [f32]),
+        gate: &'a mut [f32],
         lead: &Lead<'_>,
     ) -> Self {
         let first = weights.gate.as_ref().unwrap_or(&weights.up);
@@ -67,7 +74,7 @@ impl<'a> Product<'a> {
         let band = band(first, chosen.map_or(x.n(), <[u32]>::len), lead.threads());
         let out = OutTiles::new(gate, rows, band);
         let split = weights.gate.is_some();
-        let up = split.then(|| Up { weights: (&weights.up, index), out: OutTiles::new(up, rows, band), act });
+        let up = split.then_some(Up { weights: (&weights.up, index), act });
         Self { weights: (first, index), x, chosen, out, up, act: (!split).then_some(act), ahead: &[] }
     }
 
@@ -83,11 +90,12 @@ impl<'a> Product<'a> {
         let mut tile = self.out.take(band);
         self.multiply(isa, self.weights, &mut tile);
         if let Some(up) = &self.up {
-            let mut up_tile = up.out.take(band);
-            self.multiply(isa, up.weights, &mut up_tile);
-            for t in 0..tile.n() {
-                activation::gated(isa, up.act, tile.col_mut(t), up_tile.col(t));
-            }
+            UP.with_borrow_mut(|values| {
+                let (n, rows) = (tile.n(), tile.rows());
+                let mut up_tile = Tile::of_rows(sized(values, n * rows.len()), rows);
+                self.multiply(isa, up.weights, &mut up_tile);
+                (0..n).for_each(|t| activation::gated(isa, up.act, tile.col_mut(t), up_tile.col(t)));
+            });
         }
         if let Some(act) = self.act {
             (0..tile.n()).for_each(|t| activation::alone(isa, act, tile.col_mut(t)));
@@ -123,14 +131,18 @@ pub(super) fn run(lead: &Lead<'_>, isa: Isa, products: &[Product<'_>]) {
     });
 }
 
+/// Rows of a band with many columns.
+const MAX_BAND_ROWS: usize = 256;
+
 /// Rows per band. Decode wants long sequential streams, yet several bands per thread, so that a slow core delays one band
 /// only; prefill wants bands that are worth unpacking.
 pub(super) fn band(weights: &Stack, n: usize, threads: usize) -> usize {
     const STREAM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
     let rows = weights.rows();
     if n > FEW {
-        // Whole groups of 32 rows; the more rows, the less time goes into copying activations for them.
-        return (rows / (threads * 4)).clamp(32, 512).next_multiple_of(32);
+        // Whole groups of 32 rows. Panels are worth their unpacking from a few groups on; results of more rows would have left the
+        // caches before their activation function is applied.
+        return (rows / (threads * 4)).clamp(32, MAX_BAND_ROWS).next_multiple_of(32);
     }
     let bytes = weights.matrix_bytes();
     let band_bytes = (bytes / (threads * 8)).clamp(*STREAM.start(), *STREAM.end());

@@ -47,8 +47,9 @@ pub struct Scratch {
     /// A product that is taken apart or goes on into another: low-rank queries of latent attention, all inputs of a convolution
     /// or recurrence.
     pub(super) low: Vec<f32>,
-    /// Gate and up of a feed-forward, `[n][F]` (of experts: one row per chosen expert). Of a mixer what its convolution or second
-    /// product gives, and of latent attention the queries after (`up`) and in the space of the latents (`gate`).
+    /// A feed-forward between its products, `[n][F]` (of experts: one row per chosen expert), and the second product of one whose
+    /// gate is cut by its whole row (`up`). Of a mixer what its convolution or second product gives, and of latent attention the
+    /// queries after (`up`) and in the space of the latents (`gate`).
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
     /// Outputs of chosen experts, `[n * used][E]`.
@@ -181,17 +182,25 @@ impl Widths {
     fn of_layer(embd: usize, layer: &Layer, w: &LayerWeights) -> Self {
         let mixers = layer.mixers.iter().zip(&w.mixers).map(|(mixer, w)| Self::of_mixer(mixer, w));
         let feeds = layer.feeds.iter().map(|feed| match &feed.ffn {
-            Ffn::Dense(dense) => Self { gate: dense.width, up: dense.width, ..Self::default() },
+            Ffn::Dense(dense) => {
+                let up = if dense.sparsity.is_some() { dense.width } else { bands(dense.width) };
+                Self { gate: dense.width, up, ..Self::default() }
+            }
             Ffn::Experts(experts) => {
                 let width = (experts.used * experts.width).max(experts.shared.map_or(0, |shared| shared.width));
                 let space = experts.latent.unwrap_or(embd);
                 let router = experts.count * experts.router.per_group;
                 let low = experts.latent.unwrap_or(0);
-                Self { gate: width, up: width, expert_out: experts.used * space, router, low, ..Self::default() }
+                Self { gate: width, up: bands(width), expert_out: experts.used * space, router, low, ..Self::default() }
             }
         });
         mixers.chain(feeds).fold(Self::default(), Self::max)
     }
+}
+
+/// Values per token that threads hold of a second product with `width` rows: each a band, of which there are four a thread.
+fn bands(width: usize) -> usize {
+    width.div_ceil(4)
 }
 
 /// Values per token of all buffers of a pass of `model`, but for its quantized inputs and attention's partial results.

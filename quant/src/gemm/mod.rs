@@ -112,7 +112,7 @@ fn vectors<S: Words>(memory: &mut Vec<Line>, len: usize) -> &mut [S::V] {
 // The loops of a product of many columns, from outside (memory) to inside (registers):
 //
 //   for each band of rows whose panel and sums fit in the second-level cache:
-//     for each slice of the blocks of a row (SLICE weights, so that a tile of activations fits in the first level):
+//     for each slice of the blocks of a row (SLICE weights, so that a panel of some groups fits beside the activations):
 //       panel = unpack(band, slice)                          once for all columns: records of scales and quants
 //       for each tile of up to TILE_COLUMNS columns:
 //         x = the columns' quants of the slice, in the form that the panel wants: once for all bands and threads
@@ -197,13 +197,15 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// Rows of a band. Its panel and, where columns are arranged once for all, its sums fit in the second-level cache; where each band
-/// arranges them again, it has more rows.
-fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, in_slice: usize, kept: usize) -> usize {
+/// Rows of a band of about equal ones. Its panel and, where columns are arranged once for all, its sums fit in the second-level cache;
+/// where each band arranges them again, it has more rows.
+fn band<S: Words, K: Kind<S>>(tiles: &Tiles<'_>, rows: usize, in_slice: usize, kept: usize) -> usize {
     let panel = in_slice * K::RECORD;
     let sums = if tiles.shared.is_some() { kept * 4 * S::TILE_COLUMNS } else { 0 };
     let groups = panel_bytes() / ((panel + sums) * size_of::<S::V>());
-    2 * S::N * groups.max(if tiles.shared.is_some() { MIN_BAND_GROUPS } else { 1 })
+    let most = groups.max(if tiles.shared.is_some() { MIN_BAND_GROUPS } else { 1 });
+    let all = rows.div_ceil(2 * S::N).max(1);
+    2 * S::N * all.div_ceil(all.div_ceil(most))
 }
 
 /// Fewer groups would not be worth reading a tile for.
@@ -221,7 +223,7 @@ fn gemm<S: Words, L: Layout, K: Kind<S>>(s: S, mut product: Product<'_, '_>) {
     let tiles = Tiles::new::<S, K>(&product, blocks.div_ceil(in_slice));
     // Tiles whose sums are kept for the next slice; where there is none, one after the other takes the same place.
     let kept = if in_slice < blocks { tiles.count } else { 1 };
-    let band = band::<S, K>(&tiles, in_slice, kept);
+    let band = band::<S, K>(&tiles, all.len(), in_slice, kept);
     SCRATCH.with_borrow_mut(|Scratch { panel, sums, x }| {
         for first in (L::first(all.start, S::N)..all.end).step_by(band) {
             let rows = first..all.end.min(first + band);
@@ -326,34 +328,45 @@ fn finish<S: Words, K: Kind<S>>(
     columns: Range<usize>,
     tile: &mut Tile<'_>,
 ) {
-    let n = columns.len();
-    for (c, column) in columns.enumerate() {
-        let out = &mut tile.col_mut(column)[rows.clone()];
-        s.vectorize(Finish { kind: PhantomData::<K>, sums, n, c, skip, out });
-    }
+    s.vectorize(Finish { kind: PhantomData::<K>, sums, skip, rows, columns, tile });
 }
 
-/// Writes the results of column `c` of a tile of `n`, from number `skip` on.
-struct Finish<'a, K, V> {
+/// Writes the results of some columns, from number `skip` on.
+struct Finish<'a, 't, K, V> {
     kind: PhantomData<K>,
     sums: &'a [V],
-    n: usize,
-    c: usize,
     skip: usize,
-    out: &'a mut [f32],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    tile: &'a mut Tile<'t>,
 }
 
-impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, K, S::V> {
+impl<S: Words, K: Kind<S>> Task<S> for Finish<'_, '_, K, S::V> {
     type Out = ();
 
     #[inline(always)]
     fn run(self, s: S) {
-        let Self { sums, n, c, skip, out, .. } = self;
-        for (g, group) in sums.chunks_exact(4 * S::TILE_COLUMNS).enumerate() {
-            for r in 0..2 {
-                let mut words = [0; MAX_ROWS];
-                s.store_u32(K::total(s, group[r * n + c], group[(2 + r) * n + c]), &mut words);
-                write_rows(&words.map(f32::from_bits), S::N, (2 * g + r) * S::N, skip, out);
+        let Self { sums, skip, rows, columns, tile, .. } = self;
+        let n = columns.len();
+        let total = |group: &[S::V], r: usize, c: usize| {
+            let mut words = [0; MAX_ROWS];
+            s.store_u32(K::total(s, group[r * n + c], group[(2 + r) * n + c]), &mut words);
+            words.map(f32::from_bits)
+        };
+        for (c, column) in columns.enumerate() {
+            let out = &mut tile.col_mut(column)[rows.clone()];
+            let groups = sums.chunks_exact(4 * S::TILE_COLUMNS);
+            // Groups whose rows are all wanted: of a length that the compiler knows.
+            let whole = if skip == 0 { out.len() / (2 * S::N) } else { 0 };
+            for (group, out) in groups.clone().zip(out.chunks_exact_mut(2 * S::N)).take(whole) {
+                let (first, second) = out.split_at_mut(S::N);
+                first.copy_from_slice(&total(group, 0, c)[..S::N]);
+                second.copy_from_slice(&total(group, 1, c)[..S::N]);
+            }
+            for (g, group) in groups.enumerate().skip(whole) {
+                for r in 0..2 {
+                    write_rows(&total(group, r, c), S::N, (2 * g + r) * S::N, skip, out);
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use crate::activation::{ActRow32, ActRow256, Bytes32, sum_slot};
 use crate::isa::simd::{MAX_ROWS, Task, Words};
 use crate::share::Line;
 
-/// Values of a column in a tile.
-pub(super) const SLICE: usize = 2048;
+/// Values of a column in a tile. Rows of no more than these are multiplied in one go, and no sums wait for another slice.
+pub(super) const SLICE: usize = 4096;
 
 /// Room for columns in a tile.
 pub(super) const MAX_COLUMNS: usize = 8;
