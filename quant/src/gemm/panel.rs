@@ -182,9 +182,20 @@ impl<S: Words, K: Kind<S>, const C: usize> Task<S> for Multiply<'_, K, S, C> {
         let (sums, _) = self.sums.as_chunks_mut::<C>();
         let (sums, _) = sums.as_chunks_mut::<2>();
         let [products, minima] = sums else { panic!("{} sums of a tile of {C} columns", self.sums.len()) };
-        let mut sums = Sums { products, minima };
-        for (b, record) in self.panel.chunks_exact(K::RECORD).enumerate() {
-            K::multiply(s, record, self.x, b, &mut sums);
+        let records = self.panel.chunks_exact(K::RECORD).enumerate();
+        if const { K::LEN > 32 } {
+            let mut sums = Sums { products, minima };
+            for (b, record) in records {
+                K::multiply(s, record, self.x, b, &mut sums);
+            }
+        } else {
+            // Short blocks add to their sums so often that these had better stay in registers.
+            let (mut held_products, mut held_minima) = (*products, *minima);
+            let mut sums = Sums { products: &mut held_products, minima: &mut held_minima };
+            for (b, record) in records {
+                K::multiply(s, record, self.x, b, &mut sums);
+            }
+            (*products, *minima) = (held_products, held_minima);
         }
     }
 }
