@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""The first hour on Windows, as far as wine has it: a model is fetched from a server on this machine, described, asked, and talked to
-in a console, which is a pseudo-terminal here.
+"""The first hour on Windows, as far as wine has it: a model is fetched from a server on this machine, another is linked and removed,
+doctor, plan and bench say something, and the model is described, asked, and talked to in a console, which is a pseudo-terminal here.
 
     scripts/console.py WINE TOKKI.EXE MODEL.gguf [TOKKI]
 
 TOKKI is the binary of this machine, whose answers are the right ones. Says what was seen; ends with 1 at the first thing that is
 not as it should be.
 """
+import contextlib
 import functools
 import http.server
+import json
 import os
 import pathlib
 import pty
@@ -53,6 +55,11 @@ def plain(seen):
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
+
+    def handle(self):
+        # Whoever has what was wanted goes.
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
 
 class Console:
@@ -100,15 +107,28 @@ class Console:
         wrong("the chat did not end", self.seen)
 
 
+def listed(home, name):
+    """Whole, in whichever layout."""
+    seen = said([WINE, EXE, "list", "--json"], home)
+    if not any(entry["name"] == name and entry["state"].startswith("ready") for entry in json.loads(seen)["models"]):
+        wrong(f"{name} is not whole in the list", seen)
+
+
 def main():
     with tempfile.TemporaryDirectory() as home:
         serve = functools.partial(Quiet, directory=str(MODEL.parent))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         said([WINE, EXE, "pull", f"http://127.0.0.1:{server.server_port}/{MODEL.name}"], home)
-        if MODEL.stem not in said([WINE, EXE, "list"], home):
-            wrong("what was pulled is not in the list", said([WINE, EXE, "list"], home))
-        print("pulled from a server on this machine, and in the list")
+        listed(home, MODEL.stem)
+        print("pulled from a server on this machine, and whole in the list")
+        said([WINE, EXE, "import", str(MODEL), "--name", "linked"], home)
+        listed(home, "linked")
+        said([WINE, EXE, "rm", "linked"], home)
+        for command in (["doctor"], ["plan", MODEL.stem], ["bench", MODEL.stem, "-p", "8", "-n", "4"]):
+            if not said([WINE, EXE, *command], home).strip():
+                wrong(f"{command[0]}: nothing", "")
+        print("another linked and removed; doctor, plan and bench")
         if "llama" not in said([WINE, EXE, "show", MODEL.stem], home):
             wrong("show", said([WINE, EXE, "show", MODEL.stem], home))
         own = said([TOKKI, "run", str(MODEL), *ASKED, QUESTION], home).replace("\r\n", "\n")

@@ -297,7 +297,8 @@ pub fn file_path(var: &dyn Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)
         return Some((base.join("tokki/config.toml"), false));
     }
     let (key, below) = crate::platform::places::SETTINGS;
-    set(key).map(|base| (base.join(below), false))
+    // Part by part, with the system's own separators.
+    set(key).map(|base| (below.split('/').fold(base, |path, part| path.join(part)), false))
 }
 
 /// Variables named `TOKKI_...` that mean nothing here, each with a suggestion: likely typing errors.

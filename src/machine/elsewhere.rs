@@ -62,11 +62,8 @@ fn performance_cores() -> Option<usize> {
     None
 }
 
-/// Cores that are busy now, looked at for as long as the system needs to tell.
+/// Cores that were busy in the last minute. What the system counts by the moment, it tells after a fifth of a second only.
+#[cfg(not(windows))]
 pub(super) fn load() -> Option<f64> {
-    let mut system =
-        System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage()));
-    std::thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
-    system.refresh_cpu_usage();
-    (!system.cpus().is_empty()).then(|| system.cpus().iter().map(|cpu| f64::from(cpu.cpu_usage()) / 100.0).sum())
+    Some(System::load_average().one)
 }

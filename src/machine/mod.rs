@@ -307,24 +307,33 @@ pub fn last_level_caches(root: &Path) -> Option<u64> {
     (!caches.is_empty()).then(|| caches.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)))
 }
 
-/// Cores that are busy now, looked at for a twentieth of a second in which this process does nothing; `None` where the system
-/// does not tell.
+/// Cores that are busy now; `None` where the system does not tell. On Linux and Windows looked at for a twentieth of a second in which
+/// this process does nothing, elsewhere what the system kept of the last minute.
 pub fn load() -> Option<f64> {
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     let load = {
         /// Long enough to see what runs, short enough not to be felt.
         const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
-        let times = || std::fs::read_to_string("/proc/stat").ok().and_then(|stat| core_times(&stat));
         let before = times()?;
         std::thread::sleep(LOOK);
         busy_cores(before, times()?, available_cores())
     };
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", windows)))]
     let load = elsewhere::load();
     load
 }
 
-/// Cores whose times `/proc/stat` adds up.
+/// Time of all cores that was spent, and that was not.
+#[cfg(any(target_os = "linux", windows))]
+fn times() -> Option<(u64, u64)> {
+    #[cfg(windows)]
+    return tokki_quant::isa::cores::times();
+    #[cfg(not(windows))]
+    return std::fs::read_to_string("/proc/stat").ok().and_then(|stat| core_times(&stat));
+}
+
+/// Cores whose times are added up.
+#[cfg(any(target_os = "linux", windows))]
 fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }

@@ -167,9 +167,13 @@ pub(crate) fn allocated(meta: &Metadata) -> u64 {
 pub(crate) fn link(target: &Path, link: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::symlink(target, link);
-    // Symbolic links need a privilege on Windows; hard links do not, on the same drive.
+    // Symbolic links need a privilege on Windows; hard links do not, on the same drive. Some systems say that a link was made, and
+    // make none.
     #[cfg(windows)]
-    return std::os::windows::fs::symlink_file(target, link).or_else(|_| std::fs::hard_link(target, link));
+    return match std::os::windows::fs::symlink_file(target, link) {
+        Ok(()) if std::fs::symlink_metadata(link).is_ok() => Ok(()),
+        _ => std::fs::hard_link(target, link),
+    };
     #[cfg(not(any(unix, windows)))]
     return std::fs::hard_link(target, link);
 }

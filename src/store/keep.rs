@@ -187,7 +187,10 @@ impl Store {
             let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
             let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(self.own_partial_dir()?).map_err(stays)?;
             std::fs::rename(&entry.dir, away.path().join(REMOVED)).map_err(stays)?;
-            away.close().map_err(|e| Error::io(&entry.dir, FileAction::Remove, e))?;
+            away.close().map_err(|e| {
+                let left = "it is no longer in the list; what a running program still reads goes with the next one that is removed";
+                Error::io(&entry.dir, FileAction::Remove, e).hint(left)
+            })?;
             return Ok(Partial { name: entry.name, bytes, order: None });
         }
         match self.partials().into_iter().find(|partial| partial.name == name) {

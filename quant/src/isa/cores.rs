@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-// Windows API, `winbase.h` and `sysinfoapi.h`: both only write where they are told to.
+// Windows API, `winbase.h`, `sysinfoapi.h` and `processthreadsapi.h`: they only write where they are told to.
 #[link(name = "kernel32")]
 unsafe extern "system" {
     fn GetLogicalProcessorInformationEx(relation: u32, buffer: *mut c_void, bytes: *mut u32) -> i32;
@@ -10,6 +10,21 @@ unsafe extern "system" {
     fn GetCurrentProcess() -> *mut c_void;
     fn GetCurrentThread() -> *mut c_void;
     fn SetThreadGroupAffinity(thread: *mut c_void, wanted: *const GroupAffinity, before: *mut GroupAffinity) -> i32;
+    fn GetSystemTimes(idle: *mut FileTime, kernel: *mut FileTime, user: *mut FileTime) -> i32;
+}
+
+/// `FILETIME` of `minwinbase.h`: units of 100 ns.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct FileTime {
+    low: u32,
+    high: u32,
+}
+
+impl FileTime {
+    fn units(self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
 }
 
 /// `GROUP_AFFINITY` of `winnt.h`.
@@ -52,6 +67,17 @@ pub fn allowed_mask() -> Option<u64> {
     (done != 0 && own != 0).then_some(own as u64)
 }
 
+/// Time of all cores since the start that was spent, and that was not; `None` where Windows does not tell.
+pub fn times() -> Option<(u64, u64)> {
+    let mut times = [FileTime::default(); 3];
+    let [idle, kernel, user] = &mut times;
+    // SAFETY: three times are written to where there is room for them.
+    let done = unsafe { GetSystemTimes(&raw mut *idle, &raw mut *kernel, &raw mut *user) };
+    let [idle, kernel, user] = times.map(FileTime::units);
+    // What is idle counts as the kernel's.
+    (done != 0).then(|| (kernel.saturating_add(user).saturating_sub(idle), idle))
+}
+
 /// Keeps the thread that calls it on these logical CPUs, numbered through the groups. False, and nothing is changed, where they are
 /// of several groups, or Windows does not let it.
 pub fn keep_thread_on(cpus: &[usize]) -> bool {
@@ -75,6 +101,8 @@ mod tests {
         let records = core_records().unwrap_or_default();
         assert!(records.len() >= 48 && records[..4] == CORES.to_le_bytes(), "{records:?}");
         assert!(allowed_mask().is_none_or(|mask| mask != 0));
+        let (before, after) = (times().unwrap_or_default(), times().unwrap_or_default());
+        assert!(before.0 > 0 && after.0 >= before.0 && after.1 >= before.1, "{before:?}, {after:?}");
     }
 
     #[test]

@@ -74,7 +74,12 @@ impl Files {
         };
         let temporary = match folder {
             Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(failed(Path::new("a temporary folder"), FileAction::Create))?),
+            None => Some(tempfile::tempdir().map_err(|why| {
+                let error = failed(Path::new("a temporary folder"), FileAction::Create)(why);
+                error.hint(
+                    "files and batches need one that can be written to: name it (`data`), or make /tmp such a place",
+                )
+            })?),
         };
         let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
         // What is in it is what people wrote.
