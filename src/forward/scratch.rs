@@ -1,6 +1,6 @@
 //! Every buffer of a pass, allocated once and reused. `n` = tokens of the pass.
 
-use crate::arch::{Attention, Experts, Ffn, GateSource, Layer, Mixer, Projection, RouterInput, Skip, Spec};
+use crate::arch::{Attention, Dense, Experts, Ffn, GateSource, Layer, Mixer, Projection, RouterInput, Skip, Spec};
 use crate::model::{LayerWeights, MixerWeights, Model, Qkv, Stack, StateSpaceInput};
 use std::sync::Mutex;
 use tokki_quant::activation::{ActKind, Activations};
@@ -182,10 +182,7 @@ impl Widths {
     fn of_layer(embd: usize, layer: &Layer, w: &LayerWeights) -> Self {
         let mixers = layer.mixers.iter().zip(&w.mixers).map(|(mixer, w)| Self::of_mixer(mixer, w));
         let feeds = layer.feeds.iter().map(|feed| match &feed.ffn {
-            Ffn::Dense(dense) => {
-                let up = if dense.sparsity.is_some() { dense.width } else { bands(dense.width) };
-                Self { gate: dense.width, up, ..Self::default() }
-            }
+            Ffn::Dense(dense) => Self { gate: dense.width, up: second(dense), ..Self::default() },
             Ffn::Experts(experts) => {
                 let width = (experts.used * experts.width).max(experts.shared.map_or(0, |shared| shared.width));
                 let space = experts.latent.unwrap_or(embd);
@@ -196,6 +193,11 @@ impl Widths {
         });
         mixers.chain(feeds).fold(Self::default(), Self::max)
     }
+}
+
+/// Values per token of the second product of a feed-forward.
+fn second(dense: &Dense) -> usize {
+    if dense.sparsity.is_some() { dense.width } else { bands(dense.width) }
 }
 
 /// Values per token that threads hold of a second product with `width` rows: each a band, of which there are four a thread.
