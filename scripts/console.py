@@ -129,8 +129,9 @@ def main():
             if not said([WINE, EXE, *command], home).strip():
                 wrong(f"{command[0]}: nothing", "")
         print("another linked and removed; doctor, plan and bench")
-        if "llama" not in said([WINE, EXE, "show", MODEL.stem], home):
-            wrong("show", said([WINE, EXE, "show", MODEL.stem], home))
+        architecture = json.loads(said([TOKKI, "show", str(MODEL), "--json"], home))["architecture"]
+        if architecture not in (shown := said([WINE, EXE, "show", MODEL.stem], home)):
+            wrong(f"show: wanted {architecture}", shown)
         own = said([TOKKI, "run", str(MODEL), *ASKED, QUESTION], home).replace("\r\n", "\n")
         found = said([WINE, EXE, "run", MODEL.stem, *ASKED, QUESTION], home).replace("\r\n", "\n")
         if own != found:
