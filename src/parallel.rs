@@ -2,7 +2,8 @@
 
 pub use tokki_quant::isa::Isa;
 
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
+use crate::platform::process;
 use crate::{Error, Result};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,7 +92,7 @@ impl Threads {
 
     /// Keeps each thread on its CPUs of `places`; whether the system lets them all.
     fn keep(&self, places: &[Vec<usize>]) -> bool {
-        let own = |index: usize| places.get(index).is_some_and(|cpus| machine::keep_on(cpus));
+        let own = |index: usize| places.get(index).is_some_and(|cpus| process::keep_on(cpus));
         let Some(rayon) = &self.rayon else { return false };
         rayon.broadcast(|thread| own(thread.index())).into_iter().all(|kept| kept)
     }

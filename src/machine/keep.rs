@@ -1,4 +1,4 @@
-//! Threads that stay on a core each.
+//! Which CPUs each thread is to stay on.
 
 use super::{CoreKind, Machine};
 
@@ -20,27 +20,6 @@ impl Machine {
         // As many CPUs as threads: the system spreads them itself.
         let chosen = self.allowed.len() > threads && threads > 1 && places.iter().all(|cpus| !cpus.is_empty());
         chosen.then_some(places)
-    }
-}
-
-/// Keeps the thread that calls it on these logical CPUs; false where the system does not let it, or has no such thing (a Mac
-/// moves its threads by what they are for).
-pub(crate) fn keep_on(cpus: &[usize]) -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use rustix::thread::{CpuSet, sched_setaffinity};
-        let mut set = CpuSet::new();
-        cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
-        sched_setaffinity(None, &set).is_ok()
-    }
-    #[cfg(windows)]
-    {
-        tokki_quant::isa::cores::keep_thread_on(cpus)
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
-    {
-        let _ = cpus;
-        false
     }
 }
 

@@ -18,7 +18,6 @@ mod keep;
 mod records;
 
 pub use facts::{Core, CoreKind, Machine, Memory, Node};
-pub(crate) use keep::keep_on;
 
 use cgroup::GroupLimits;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Child processes with all that they start, and what other processes tell this one and hear from it.
+//! Child processes with all that they start, the memory and the CPUs of this one, and what other processes tell it and hear from it.
 
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result};
@@ -37,6 +37,27 @@ pub(crate) fn end_group(child: &mut Child) {
     }
     drop(child.kill());
     drop(child.wait());
+}
+
+/// Keeps the thread that calls it on these logical CPUs; false where the system does not let it, or has no such thing (a Mac
+/// moves its threads by what they are for).
+pub(crate) fn keep_on(cpus: &[usize]) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::thread::{CpuSet, sched_setaffinity};
+        let mut set = CpuSet::new();
+        cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+        sched_setaffinity(None, &set).is_ok()
+    }
+    #[cfg(windows)]
+    {
+        tokki_quant::isa::cores::keep_thread_on(cpus)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+    {
+        let _ = cpus;
+        false
+    }
 }
 
 /// Bytes of this process that are resident, and of these those that are no pages of files. 0 where the system does not tell.

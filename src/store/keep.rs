@@ -187,10 +187,8 @@ impl Store {
             let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
             let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(self.own_partial_dir()?).map_err(stays)?;
             std::fs::rename(&entry.dir, away.path().join(REMOVED)).map_err(stays)?;
-            away.close().map_err(|e| {
-                let left = "it is no longer in the list; what a running program still reads goes with the next one that is removed";
-                Error::io(&entry.dir, FileAction::Remove, e).hint(left)
-            })?;
+            let left = "it is no longer in the list; what is left of it goes with the next model that is removed";
+            away.close().map_err(|e| stays(e).hint(left))?;
             return Ok(Partial { name: entry.name, bytes, order: None });
         }
         match self.partials().into_iter().find(|partial| partial.name == name) {

@@ -462,7 +462,7 @@ fn other_source(entry: &super::StoredModel, source: &str) -> Result<()> {
         Ok(manifest) if manifest.source != source => {
             let why = format!("there is a model of this name, from {}", manifest.source);
             let hint = format!(
-                "fetch the new one under another name, tokki pull {source} --name NAME, or in place of the old one, with --restart"
+                "fetch the new one under another name, tokki pull {source} --name NAME, or in place of the old one: `restart`"
             );
             Err(Error::failed(&entry.name, why).hint(hint))
         }

@@ -72,14 +72,14 @@ impl Files {
             let path = path.to_owned();
             move |why| crate::Error::io(&path, action, why)
         };
+        let need = "files and batches need one that can be written to: name it (`data`), or make /tmp such a place";
         let temporary = match folder {
             Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(|why| {
-                let error = failed(Path::new("a temporary folder"), FileAction::Create)(why);
-                error.hint(
-                    "files and batches need one that can be written to: name it (`data`), or make /tmp such a place",
-                )
-            })?),
+            None => Some(
+                tempfile::tempdir()
+                    .map_err(failed(Path::new("a temporary folder"), FileAction::Create))
+                    .map_err(|error| error.hint(need))?,
+            ),
         };
         let folder = folder.or(temporary.as_ref().map(tempfile::TempDir::path)).unwrap_or(Path::new(".")).to_owned();
         // What is in it is what people wrote.
