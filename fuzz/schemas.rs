@@ -136,5 +136,6 @@ pub fn grown(data: &[u8]) {
     let rest = json!({ "type": "object" });
     followed(&Form::Lenient { schema: schema.clone(), rest }, true);
     followed(&Form::Lark(format!("start: %json {schema}")), true);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {schema}", start.elapsed());
+    // Less than what a form is given before its thread is left to itself.
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}: {schema}", start.elapsed());
 }

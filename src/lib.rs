@@ -58,6 +58,7 @@ mod describe;
 mod error;
 mod forward;
 mod gguf;
+#[cfg(feature = "cli")]
 mod interrupt;
 mod kv;
 mod machine;

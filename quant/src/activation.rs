@@ -76,6 +76,24 @@ pub enum ActKind {
     Block256,
 }
 
+impl ActKind {
+    /// Bytes that a value takes in this form, with its part of scales and sums.
+    pub fn bytes_per_value(self) -> f64 {
+        let of = |values: usize, sums: usize| (values + size_of::<f32>() + sums) as f64 / values as f64;
+        match self {
+            Self::F32 => size_of::<f32>() as f64,
+            Self::Block32 => of(32, size_of::<i32>()),
+            Self::Block256 => of(256, size_of::<Sums256>()),
+        }
+    }
+
+    /// Bytes that it takes at most for each format that is multiplied with many of these rows: those are copied to the order in
+    /// which its kernels read them, a byte a value with scales and sums in tiles of which some are not full.
+    pub fn arranged_bytes_per_value(self) -> f64 {
+        if self == Self::F32 { 0.0 } else { 1.4 }
+    }
+}
+
 /// Rows of bytes with scales and sums: `B` values per scale, `S` = sums of a block.
 #[derive(Debug)]
 struct Blocks<S> {

@@ -240,8 +240,7 @@ fn without_effect(settings: &Settings, conversation: &Conversation) {
         }
     }
     let Ok(params) = conversation.sampling(&settings.sampling()).map(|sampling| sampling.params()) else { return };
-    let penalized = params.repeat_penalty != 1.0 || params.presence_penalty != 0.0 || params.frequency_penalty != 0.0;
-    if given("repeat_last_n") && !penalized {
+    if given("repeat_last_n") && !params.is_penalizing() {
         tell("--repeat-last-n", "no penalty is on");
     }
     let dry = ["dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"];

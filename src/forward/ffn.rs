@@ -6,7 +6,6 @@ use super::scratch::{Scratch, sized};
 use super::{activation, norm};
 use crate::arch::{Activation, Dense};
 use crate::model::{DenseWeights, Gated};
-use tokki_quant::activation::Activations;
 use tokki_quant::gates;
 use tokki_quant::share::Chunks;
 
@@ -76,18 +75,5 @@ impl Pass<'_> {
         let (n, width) = (self.n, w.up.rows());
         self.quantize(&s.gate[..n * width], width, product::kinds([&w.down]), &mut s.inner);
         self.product(&w.down, &s.inner, sized(&mut s.branch, n * self.model.spec.embd));
-    }
-
-    /// Quantizes rows of `width` values as the input of the next product.
-    pub(super) fn quantize(
-        &self,
-        rows: &[f32],
-        width: usize,
-        kinds: tokki_quant::activation::ActKinds,
-        into: &mut Activations,
-    ) {
-        let count = rows.len() / width;
-        let writer = into.reset(kinds, count, width);
-        self.lead.phase(count, &|_, r| writer.write(self.isa, r, &rows[r * width..][..width]));
     }
 }

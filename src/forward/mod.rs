@@ -31,15 +31,13 @@ pub const DEFAULT_BATCH: usize = 512;
 
 use crate::arch::Output;
 use crate::kv::KvCache;
-use crate::model::{Model, Stack};
+use crate::model::Model;
 use crate::parallel::Pool;
 use crate::{Error, Result};
 use pass::{Pass, RowPlace};
-use product::Product;
 use scratch::sized;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokki_quant::activation::Activations;
 use tokki_quant::matmul::FEW;
 use tokki_quant::ops;
 use tokki_quant::share::Chunks;
@@ -211,11 +209,6 @@ impl Pass<'_> {
         self.join_streams(scratch);
         self.output(scratch, wanted, setting.vectors);
         At::End
-    }
-
-    /// One product from the quantized `input` into `out`.
-    fn product(&self, weights: &Stack, input: &Activations, out: &mut [f32]) {
-        product::run(self.lead, self.isa, &[Product::new((weights, 0), input, out, self.lead)]);
     }
 
     /// The last norm and the head, for the rows that are wanted.

@@ -3,7 +3,8 @@
 
 use super::activation;
 use super::ahead::ReadAhead;
-use super::scratch::sized;
+use super::pass::Pass;
+use super::scratch::{Scratch, sized};
 use crate::arch::Activation;
 use crate::model::{Gated, Stack};
 use std::cell::RefCell;
@@ -13,6 +14,28 @@ use tokki_quant::matmul::{FEW, matmul, matmul_cols};
 use tokki_quant::ops;
 use tokki_quant::share::{OutTiles, Tile};
 use tokki_quant::team::Lead;
+
+impl Pass<'_> {
+    /// One product from the quantized `input` into `out`.
+    pub(super) fn product(&self, weights: &Stack, input: &Activations, out: &mut [f32]) {
+        run(self.lead, self.isa, &[Product::new((weights, 0), input, out, self.lead)]);
+    }
+
+    /// The product that ends a mixer, of rows of `width` values in `s.mix`.
+    pub(super) fn output_of_mix(&self, s: &mut Scratch, layer: usize, output: &Stack, width: usize) {
+        self.tell("final_output", layer, width, &s.mix);
+        let Scratch { mix, inner, branch, .. } = s;
+        self.quantize(&mix[..self.n * width], width, kinds([output]), inner);
+        self.product(output, inner, sized(branch, self.n * self.model.spec.embd));
+    }
+
+    /// Quantizes rows of `width` values as the input of the next product.
+    pub(super) fn quantize(&self, rows: &[f32], width: usize, kinds: ActKinds, into: &mut Activations) {
+        let count = rows.len() / width;
+        let writer = into.reset(kinds, count, width);
+        self.lead.phase(count, &|_, r| writer.write(self.isa, r, &rows[r * width..][..width]));
+    }
+}
 
 /// One product of a phase: `out[t][r] = sum_k w[r][k] x[t][k] + bias[r]`, and with a second product `up`,
 /// `act(that) * up[t][r]`.

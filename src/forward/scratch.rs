@@ -47,9 +47,11 @@ pub struct Scratch {
     /// A product that is taken apart or goes on into another: low-rank queries of latent attention, all inputs of a convolution
     /// or recurrence.
     pub(super) low: Vec<f32>,
+    /// Queries of latent attention, `[n][H][nope + rope]`, and what they are in the space of the latents, `[n][H][kv_rank]`.
+    pub(super) full_queries: Vec<f32>,
+    pub(super) absorbed: Vec<f32>,
     /// A feed-forward between its products, `[n][F]` (of experts: one row per chosen expert), and the second product of one whose
-    /// gate is cut by its whole row (`up`). Of a mixer what its convolution or second product gives, and of latent attention the
-    /// queries after (`up`) and in the space of the latents (`gate`).
+    /// gate is cut by its whole row (`up`). Of a recurrence what its convolution or second product gives.
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
     /// Outputs of chosen experts, `[n * used][E]`.
@@ -113,7 +115,7 @@ macro_rules! widths {
     };
 }
 
-widths! { q k v gates mix expanded low gate up expert_out router }
+widths! { q k v gates mix expanded low full_queries absorbed gate up expert_out router }
 
 impl Widths {
     fn of_mixer(mixer: &Mixer, w: &MixerWeights) -> Self {
@@ -169,8 +171,8 @@ impl Widths {
             (Projection::Latent(l), Qkv::Latent(latent)) => {
                 let mix = a.heads * l.kv_rank.max(l.v_dim);
                 let low = (a.heads * l.nope).max(l.q_rank.unwrap_or(0));
-                let (gate, up) = (a.heads * l.kv_rank, latent.q_b.rows());
-                Self { q, k, gates, mix, expanded: mix, low, gate, up, ..Self::default() }
+                let (absorbed, full_queries) = (a.heads * l.kv_rank, latent.q_b.rows());
+                Self { q, k, gates, mix, expanded: mix, low, full_queries, absorbed, ..Self::default() }
             }
             _ => {
                 let low = if a.gate.is_some_and(|gate| gate.from == GateSource::Query) { 2 * q } else { 0 };
@@ -267,8 +269,8 @@ pub fn scratch_bytes(model: &Model, n: usize, context: usize) -> u64 {
 /// Bytes per token of the quantized inputs of products: one buffer for what comes from the stream, one for what a
 /// layer makes in between, each in every form that some weights ask for, and arranged for the kernels of many tokens.
 fn quantized(model: &Model) -> usize {
-    let forms = [(ActKind::F32, 4.0), (ActKind::Block32, 1.25), (ActKind::Block256, 1.2)];
-    let of = |(kind, bytes): (ActKind, f64)| {
+    let of = |kind: ActKind| {
+        let (bytes, arranged) = (kind.bytes_per_value(), kind.arranged_bytes_per_value());
         let reads = |stack: &Stack| stack.dtype().act() == kind;
         let mut inner = 0;
         // Formats of the products that read the stream at once: each may want another order.
@@ -285,11 +287,11 @@ fn quantized(model: &Model) -> usize {
             outer.dedup();
             formats = outer.len().max(formats);
         }
-        let (outer, arranged) =
-            (if formats > 0 { model.spec.embd } else { 0 }, if kind == ActKind::F32 { 0.0 } else { 1.4 });
+        let outer = if formats > 0 { model.spec.embd } else { 0 };
         outer as f64 * (bytes + arranged * formats as f64) + inner as f64 * (bytes + arranged)
     };
     // In whatever form, they take no more than as they are.
+    let forms = [ActKind::F32, ActKind::Block32, ActKind::Block256];
     forms.into_iter().map(of).sum::<f64>() as usize + 4 * weighed_inputs(&model.spec) * model.spec.embd
 }
 

@@ -160,11 +160,12 @@ fn status<const N: usize>(keys: [&str; N]) -> [u64; N] {
 }
 
 /// The signal of a terminal that is closed, which not every system has.
+#[cfg(feature = "cli")]
 pub(crate) const SIGHUP: i32 = 1;
 
 /// Whether the signal of a terminal that is closed asks to stop: not where who started this process has it ignored (nohup), nor
 /// where the system does not tell. It is asked once, before anything handles the signal.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "cli"))]
 pub(crate) fn hangup_ends() -> bool {
     static ENDS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ENDS.get_or_init(|| {
@@ -177,6 +178,7 @@ pub(crate) fn hangup_ends() -> bool {
 
 /// Calls `received` with the number of each signal that asks to stop, on a thread of its own. Where the system refuses,
 /// the default action stays.
+#[cfg(feature = "cli")]
 pub(crate) fn on_signals(received: fn(i32)) {
     #[cfg(unix)]
     {

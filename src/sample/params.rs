@@ -25,9 +25,9 @@ impl Params {
         self.temperature == 0.0 || self.top_k == 1
     }
 
-    pub(super) fn has_penalties(&self) -> bool {
-        self.repeat_last_n > 0
-            && (self.repeat_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0)
+    /// Whether tokens that were used are punished, of however many.
+    pub fn is_penalizing(&self) -> bool {
+        self.repeat_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
 
     /// Whether repetitions are looked for.

@@ -12,7 +12,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::x_tile::{BlockSums, Form, HIGH, MAX_COLUMNS, Order, XTile, XTileMut};
+use super::x_tile::{BlockSums, Form, HIGH, MAX_TILE_COLUMNS, Order, XTile, XTileMut};
 use crate::activation::{ActRow, Activations, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held, Rows};
 use crate::isa::simd::{Dots, Task, Words};
@@ -298,7 +298,7 @@ fn integers<S: Words, const SIGNED: bool, const C: usize, const LEN: usize>(
 
 /// Products of two vectors of rows with pairs of columns: of pair `p`, those of rows 0 and 1 of each four are at `2 p`, those of
 /// rows 2 and 3 after it.
-type Tiles<S> = [[<S as Words>::V; MAX_COLUMNS]; 2];
+type Tiles<S> = [[<S as Words>::V; MAX_TILE_COLUMNS]; 2];
 
 /// Adds the products of two words of `C` columns with those of two vectors of rows, `words` of a record.
 #[inline(always)]
@@ -333,7 +333,7 @@ fn integers_by_tiles<S: Words, const C: usize, const LEN: usize>(
     record: &[S::V],
     x: &[&[u8; LEN]; C],
 ) -> [[S::V; C]; 2] {
-    let zero = [[s.splat_u32(0); MAX_COLUMNS]; 2];
+    let zero = [[s.splat_u32(0); MAX_TILE_COLUMNS]; 2];
     let (mut sums, quants) = (zero, &record[2 * layout.quants..]);
     for g in 0..LEN / 8 / group {
         let mut part = if layout.plan == Plan::Flat { sums } else { zero };
@@ -364,7 +364,7 @@ fn minima_by_tiles<S: Words, const C: usize>(
     record: &[S::V],
     (x, b): (&XTile<'_>, usize),
 ) -> [[S::V; C]; 2] {
-    let zero = [[s.splat_u32(0); MAX_COLUMNS]; 2];
+    let zero = [[s.splat_u32(0); MAX_TILE_COLUMNS]; 2];
     let mut sums = [zero; 2];
     for i in 0..groups / 8 {
         let words = [pair(record, layout.mins + 2 * i), pair(record, layout.mins + 2 * i + 1)];

@@ -11,7 +11,7 @@ use crate::share::Line;
 pub(super) const SLICE: usize = 4096;
 
 /// Room for columns in a tile.
-pub(super) const MAX_COLUMNS: usize = 8;
+pub(super) const MAX_TILE_COLUMNS: usize = 8;
 
 /// Room for blocks of 32.
 const BLOCKS: usize = SLICE / 32;
@@ -49,14 +49,14 @@ pub(super) enum BlockSums {
 pub(super) struct Order {
     pub(super) form: Form,
     pub(super) sums: BlockSums,
-    /// Columns that a tile has room for, up to [`MAX_COLUMNS`].
+    /// Columns that a tile has room for, up to [`MAX_TILE_COLUMNS`].
     pub(super) columns: usize,
 }
 
 impl Order {
     /// A number of its own for each order.
     pub(super) const fn number(self) -> u32 {
-        (self.form as u32 * 3 + self.sums as u32) * (MAX_COLUMNS as u32 + 1) + self.columns as u32
+        (self.form as u32 * 3 + self.sums as u32) * (MAX_TILE_COLUMNS as u32 + 1) + self.columns as u32
     }
 
     /// Bytes of a block of one column (with [`Form::Pairs`], of a pair).
@@ -77,7 +77,7 @@ impl Order {
         let d = (blocks * self.beside() * self.block_bytes()).div_ceil(64);
         let sums = d + blocks.div_ceil(2);
         let minima = sums + BLOCKS / 2;
-        [0, d, sums, minima, minima + if pairs { SLICE / 256 * MAX_COLUMNS / 2 } else { 0 }]
+        [0, d, sums, minima, minima + if pairs { SLICE / 256 * MAX_TILE_COLUMNS / 2 } else { 0 }]
     }
 
     /// Lines of a tile.
@@ -91,21 +91,21 @@ impl Order {
 pub(super) struct XTile<'a> {
     q: &'a [u8],
     /// Scales: of each block, for each column.
-    d: &'a [[f32; MAX_COLUMNS]],
+    d: &'a [[f32; MAX_TILE_COLUMNS]],
     /// Blocks of 32: the sum of a block, as bits of an f32. Blocks of 256: eight words a block, two sums of groups each.
-    sums: &'a [[u32; MAX_COLUMNS]],
+    sums: &'a [[u32; MAX_TILE_COLUMNS]],
     /// With [`Form::Pairs`], of each block of 256 for each pair of columns: what sums of groups, in the order of the groups, are
     /// times [`HIGH`] and what is left, two vectors of bytes each for two columns.
-    minima: &'a [[[[u8; 16]; 4]; MAX_COLUMNS / 2]],
+    minima: &'a [[[[u8; 16]; 4]; MAX_TILE_COLUMNS / 2]],
 }
 
 /// The same, to be written.
 pub(super) struct XTileMut<'a> {
     order: Order,
     q: &'a mut [u8],
-    d: &'a mut [[f32; MAX_COLUMNS]],
-    sums: &'a mut [[u32; MAX_COLUMNS]],
-    minima: &'a mut [[[[u8; 16]; 4]; MAX_COLUMNS / 2]],
+    d: &'a mut [[f32; MAX_TILE_COLUMNS]],
+    sums: &'a mut [[u32; MAX_TILE_COLUMNS]],
+    minima: &'a mut [[[[u8; 16]; 4]; MAX_TILE_COLUMNS / 2]],
 }
 
 impl<'a> XTile<'a> {
@@ -136,13 +136,13 @@ impl<'a> XTile<'a> {
 
     /// The scales of block `b`, one for each column.
     #[inline(always)]
-    pub(super) fn scales(&self, b: usize) -> &'a [f32; MAX_COLUMNS] {
+    pub(super) fn scales(&self, b: usize) -> &'a [f32; MAX_TILE_COLUMNS] {
         &self.d[b]
     }
 
     /// Row `i` of the sums.
     #[inline(always)]
-    pub(super) fn sums(&self, i: usize) -> &'a [u32; MAX_COLUMNS] {
+    pub(super) fn sums(&self, i: usize) -> &'a [u32; MAX_TILE_COLUMNS] {
         &self.sums[i]
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64::{Neon, dots as arm_dots};
+use super::scalar::Scalar;
 use super::simd::{Kernel, Token};
 use super::tiles::TileKernel;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +30,14 @@ macro_rules! levels {
                     let unit: Option<&'static str> = None $(.or_else(<$unit>::missing))?;
                     unit.or_else(|| (!<$token>::supported()).then_some("this CPU does not have it"))
                 })*
+            }
+        }
+
+        /// [`Token::LACKS`].
+        fn lacks(level: Level) -> Option<&'static str> {
+            match level {
+                Level::Scalar => Scalar::LACKS,
+                $(#[cfg(target_arch = $arch)] Level::$level => <$token>::LACKS,)*
             }
         }
 
@@ -107,6 +116,17 @@ impl Isa {
         levels.filter(|&level| missing(level).is_none()).max().map_or(Self::SCALAR, Self)
     }
 
+    /// The best one of all for such a processor, by name, and why it is not used here by itself; `None` where it is.
+    pub fn unused() -> Option<(&'static str, &'static str)> {
+        let &(_, name) = NAMES.last()?;
+        Self::why_off(name).map(|why| (name, why))
+    }
+
+    /// What a computer lacks that has nothing better, and what comes of it, as a person is told; `None` where it lacks nothing.
+    pub fn lacks(self) -> Option<&'static str> {
+        lacks(self.0)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(level, _)| *level == self.0).map_or("scalar", |(_, name)| name)
@@ -141,6 +161,8 @@ mod tests {
             assert!(is_here || Isa::why_off(name).is_some(), "{name}");
             assert!(name == "amx" || is_here == Isa::why_off(name).is_none(), "{name}");
         }
+        assert_eq!(Isa::unused(), NAMES.last().and_then(|&(_, name)| Some((name, Isa::why_off(name)?))));
+        assert!(Isa::SCALAR.lacks().is_some() && NAMES.iter().any(|&(level, _)| lacks(level).is_none()));
         // Until it has been run where there is one: by its name alone.
         assert_ne!(Isa::best().name(), "amx");
         if let Some(amx) = Isa::by_name("amx") {

@@ -41,6 +41,9 @@ impl<S: Simd, K: Kernel> Task<S> for K {
 
 /// Proof that the CPU has an instruction set: only what has seen that it does makes one (`isa::levels`).
 pub(crate) trait Token: Copy {
+    /// What a computer lacks that has nothing better, and what comes of it, as a person is told; `None` where it lacks nothing.
+    const LACKS: Option<&'static str> = None;
+
     /// Whether this CPU has it.
     fn supported() -> bool;
 

@@ -40,6 +40,8 @@ impl Meter {
         self.since.set(since);
         if since >= UNITS_BETWEEN_LOOKS {
             self.since.set(0);
+            // A program that embeds the library handles its signals itself.
+            #[cfg(feature = "cli")]
             if crate::interrupt::requested() {
                 return Err(Fault::new(FaultKind::Interrupted, "interrupted"));
             }

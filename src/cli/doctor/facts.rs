@@ -12,8 +12,8 @@ pub(super) struct Examined {
     pub(super) isa_available: Vec<&'static str>,
     /// The one that would be used without a setting.
     pub(super) isa_default: &'static str,
-    /// Why tiles are not used.
-    pub(super) amx_off: Option<&'static str>,
+    /// The best one for such processors, and why it would not be used here; none where it would.
+    pub(super) isa_off: Option<(&'static str, &'static str)>,
     pub(super) threads: usize,
     /// Those that make answers: another number where the cores are mixed and that is faster.
     pub(super) threads_decode: usize,

@@ -119,7 +119,7 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
         isa: pool.isa().name(),
         isa_available: Isa::available().iter().map(|isa| isa.name()).collect(),
         isa_default: Isa::best().name(),
-        amx_off: Isa::why_off("amx").filter(|_| pool.isa().name() != "amx"),
+        isa_off: Isa::unused().filter(|(name, _)| pool.isa().name() != *name),
         threads,
         threads_decode,
         threads_reason,
@@ -181,7 +181,7 @@ fn lines(facts: &Examined) -> Vec<(&'static str, String)> {
     if !machine.cpu.is_empty() {
         lines.push(("CPU", machine.cpu.clone()));
     }
-    let off = facts.amx_off.map(|why| format!("; amx is off: {why}")).unwrap_or_default();
+    let off = facts.isa_off.map(|(name, why)| format!("; {name} is off: {why}")).unwrap_or_default();
     lines.push(("instructions", format!("{} (this CPU has {}{off})", facts.isa, facts.isa_available.join(", "))));
     if !machine.cores.is_empty() {
         lines.push(("cores", cores(machine)));
@@ -282,16 +282,16 @@ mod tests {
     use crate::machine::Core;
 
     #[test]
-    fn why_tiles_are_off_stands_beside_the_instructions() {
-        let told = |amx_off| {
-            let facts = Examined { isa: "avx2", isa_available: vec!["scalar", "avx2"], amx_off, ..Examined::default() };
+    fn why_something_better_is_off_stands_beside_the_instructions() {
+        let told = |isa_off| {
+            let facts = Examined { isa: "avx2", isa_available: vec!["scalar", "avx2"], isa_off, ..Examined::default() };
             lines(&facts)
                 .into_iter()
                 .find(|(name, _)| *name == "instructions")
                 .map_or(String::new(), |(_, value)| value)
         };
         assert_eq!(told(None), "avx2 (this CPU has scalar, avx2)");
-        assert_eq!(told(Some("no tiles")), "avx2 (this CPU has scalar, avx2; amx is off: no tiles)");
+        assert_eq!(told(Some(("amx", "no tiles"))), "avx2 (this CPU has scalar, avx2; amx is off: no tiles)");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Pass<'_> {
         self.tell_part("k_pe", here.layer, (1, a.k_dim), l.kv_rank..a.k_dim, &s.k);
         self.store(s, caches, here);
         self.full_queries(s, w, eps);
-        self.tell("q", here.layer, w.q_b.rows(), &s.up);
+        self.tell("q", here.layer, w.q_b.rows(), &s.full_queries);
         let width = a.heads * l.v_dim;
         if let (true, [cache]) = (self.expand_latents, &*caches) {
             self.attend_expanded(s, cache, here, w);
@@ -61,10 +61,10 @@ impl Pass<'_> {
         self.finish_heads(s, here, l.v_dim);
     }
 
-    /// Queries of all heads, through their low rank where there is one: `[nope | rope, not rotated]` each, into `s.up`.
+    /// Queries of all heads, through their low rank where there is one: `[nope | rope, not rotated]` each, into `s.full_queries`.
     fn full_queries(&self, s: &mut Scratch, w: &LatentWeights, eps: f32) {
         let n = self.n;
-        let made = sized(&mut s.up, n * w.q_b.rows());
+        let made = sized(&mut s.full_queries, n * w.q_b.rows());
         match &w.q_a {
             None => self.product(&w.q_b, &s.input, made),
             Some((q_a, norm)) => {
@@ -82,12 +82,12 @@ impl Pass<'_> {
     fn latent_queries(&self, s: &mut Scratch, Here { a, .. }: Here<'_>, w: &LatentWeights) {
         let Projection::Latent(l) = &a.proj else { return };
         let (n, head_len) = (self.n, l.nope + l.rope);
-        let made = &s.up[..n * a.heads * head_len];
+        let made = &s.full_queries[..n * a.heads * head_len];
         let nopes = sized(&mut s.low, n * a.heads * l.nope);
         for (row, head) in made.chunks_exact(head_len).enumerate() {
             nopes[row * l.nope..][..l.nope].copy_from_slice(&head[..l.nope]);
         }
-        let absorbed = sized(&mut s.gate, n * a.heads * l.kv_rank);
+        let absorbed = sized(&mut s.absorbed, n * a.heads * l.kv_rank);
         match &w.k_b {
             Some(k_b) => {
                 self.quantize(nopes, l.nope, product::kinds([k_b]), &mut s.inner);
@@ -97,7 +97,7 @@ impl Pass<'_> {
             None => absorbed.fill(0.0),
         }
         let queries = Chunks::new(sized(&mut s.q, n * a.heads * a.k_dim), a.heads * a.k_dim);
-        let (absorbed, made) = (&s.gate, &s.up);
+        let (absorbed, made) = (&s.absorbed, &s.full_queries);
         self.lead.phase(n, &|_, t| {
             let row = queries.take(t);
             for (h, query) in row.chunks_exact_mut(a.k_dim).enumerate() {

@@ -47,13 +47,13 @@ struct Expanded<'a> {
 }
 
 impl Pass<'_> {
-    /// Attention over the cache of the pass's only sequence with the queries of `s.up`, into `s.mix`: `[n][H][v_dim]`.
+    /// Attention over the cache of the pass's only sequence with the queries of `s.full_queries`, into `s.mix`: `[n][H][v_dim]`.
     pub(super) fn attend_expanded(&self, s: &mut Scratch, cache: &KvCache, here: Here<'_>, w: &LatentWeights) {
         let (a, layer) = (here.a, here.layer);
         let Projection::Latent(l) = &a.proj else { return };
         let layout = KvLayout { kind: KvKind::F16, k_dim: l.nope + l.rope, v_dim: l.v_dim, v_in_k: false };
         let expanded = Expanded { pass: self, a, l, w, layout };
-        expanded.rotate_queries(&mut s.up);
+        expanded.rotate_queries(&mut s.full_queries);
         sized(&mut s.mix, self.n * a.heads * l.v_dim);
         s.partials.resize_with(s.partials.len().max(a.heads), Partial::default);
         let end = self.position(0) + self.n;
@@ -96,7 +96,7 @@ impl Expanded<'_> {
 
     /// Adds the tiles of `positions` to the partials of all heads.
     fn attend(&self, s: &mut Scratch, positions: Range<usize>) {
-        let Scratch { up: queries, latents, inner, partials, workers, .. } = s;
+        let Scratch { full_queries: queries, latents, inner, partials, workers, .. } = s;
         let totals = Chunks::new(&mut partials[..self.a.heads], 1);
         self.pass.lead.phase(self.a.heads, &|worker, head| {
             let mut scratch = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,11 +13,10 @@ mod time_mix;
 pub(super) use attention::FEW_TOKENS;
 
 use super::pass::Pass;
-use super::product;
 use super::scratch::{Scratch, sized};
 use crate::arch::Mixer;
 use crate::kv::KvCache;
-use crate::model::{MixerWeights, Qkv, Stack};
+use crate::model::{MixerWeights, Qkv};
 use attention::Here;
 
 /// One mixer of a layer, from the branch's input to its output. Its recurrent state begins `state` values into the layer's.
@@ -56,15 +55,5 @@ pub(super) fn run(
         Mixer::Lightning(l) => pass.lightning(s, caches, at, l, bound!(Lightning)),
         Mixer::TimeMix(mix) => pass.time_mix(s, caches, at, mix, bound!(TimeMix)),
         Mixer::ChannelMix(mix) => pass.channel_mix(s, caches, at, mix, bound!(ChannelMix)),
-    }
-}
-
-impl Pass<'_> {
-    /// The product that ends a mixer, of rows of `width` values in `s.mix`.
-    fn output_of_mix(&self, s: &mut Scratch, layer: usize, output: &Stack, width: usize) {
-        self.tell("final_output", layer, width, &s.mix);
-        let Scratch { mix, inner, branch, .. } = s;
-        self.quantize(&mix[..self.n * width], width, product::kinds([output]), inner);
-        self.product(output, inner, sized(branch, self.n * self.model.spec.embd));
     }
 }

@@ -10,9 +10,10 @@ use super::place;
 use super::pointer;
 use super::schema;
 use crate::{Error, Result};
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
-use llguidance::{Matcher, ParserFactory, TokenParser};
+use llguidance::{Matcher, ParserFactory, TokenParser, panic_utils};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -286,7 +287,10 @@ impl Grammars {
         let factory = Arc::clone(&self.factory);
         let (told, outcome) = std::sync::mpsc::channel();
         let compile = move || {
-            let parser = factory.create_parser(grammar).map_err(|error| format!("{error:#}"));
+            let begun = panic_utils::catch_unwind(AssertUnwindSafe(|| Ok(begun(&factory, grammar))));
+            let begun = begun.map_err(|error| format!("{error:#}")).flatten();
+            let parser = begun
+                .and_then(|init| factory.create_parser_from_init_default(init).map_err(|error| format!("{error:#}")));
             // Who wanted it may have gone on.
             let _ = told.send(parser);
         };
@@ -336,6 +340,23 @@ impl Grammars {
         }
         Ok(constraint)
     }
+}
+
+/// The grammar as the compiler's parser takes it, where the lexer's first steps end within [`LIMITS`]: the parser takes the same
+/// steps without a limit, and some forms of a few bytes would then take all memory, on a thread that nothing ends.
+fn begun(factory: &ParserFactory, grammar: TopLevelGrammar) -> std::result::Result<GrammarInit, String> {
+    let init = GrammarInit::Serialized(grammar).to_internal(Some(factory.tok_env().clone()), LIMITS);
+    let (grammar, lexer) = init.map_err(|error| format!("{error:#}"))?;
+    let mut states = lexer.to_regex_vec(&mut LIMITS.clone()).map_err(|error| format!("{error:#}"))?;
+    states.set_fuel(LIMITS.initial_lexer_fuel);
+    let start = states.initial_state(&lexer.all_lexemes());
+    for byte in 0..=u8::MAX {
+        states.transition(start, byte);
+        if let Some(why) = states.get_error() {
+            return Err(given_up(&why));
+        }
+    }
+    Ok(GrammarInit::Internal(grammar, lexer))
 }
 
 /// What the compiler says in words of its own (it names options that there are none of here), in a user's.

@@ -204,7 +204,7 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        if params.has_penalties() {
+        if params.repeat_last_n > 0 && params.is_penalizing() {
             self.penalize(logits, history);
         }
         if self.params.is_dry() {

@@ -207,6 +207,15 @@ pub const TENSORS_UNNAMED: &[&str] = &[
     "src/cli/",
 ];
 
+/// Rooms that name formats of blocks: their table and their files; recipes of files; what is tried before there is a model; what
+/// files are called on a hub.
+pub const FORMATS_NAMED: &[&str] =
+    &["quant/src/dtype.rs", "quant/src/formats/", "src/shapes/", "src/predict/threads.rs", "src/store/net/hub.rs"];
+
+/// What asks outside of `isa` which processor it is compiled for, each with its reason.
+pub const PROCESSORS_NAMED: &[(&str, &str)] =
+    &[("quant/src/gemm/mod.rs", "what tiles alone use would be dead code elsewhere")];
+
 /// Words that stay in their rooms: a name, the beginning of a path, or with `*` the beginning of a name.
 pub const WORDS: &[(&str, &[&str])] = &[
     ("std::arch", &["quant/src/isa/"]),
@@ -234,6 +243,11 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("TcpStream", &["src/store/net/", "src/server/listen.rs"]),
     ("TcpListener", &["src/server/listen.rs"]),
     ("UdpSocket", &[]),
+    ("UnixStream", &[]),
+    ("UnixListener", &[]),
+    ("UnixDatagram", &[]),
+    ("UnixSocket", &[]),
+    ("tokio::net", &["src/server/listen.rs"]),
     ("ToSocketAddrs", &["src/server/listen.rs"]),
     ("lookup_host", &[]),
     ("std::process::Command", &["src/platform/", "src/machine/", "src/store/net/"]),

@@ -533,28 +533,48 @@ fn tensors_are_named_by_their_roles() {
 /// is a model, name one.
 #[test]
 fn formats_of_blocks_are_named_by_recipes_alone() {
-    const ALLOWED: &[&str] = &["src/shapes/", "src/predict/threads.rs"];
-    let named = |said: &Said| {
-        let is_format = |path: &&Vec<String>| match path.as_slice() {
-            [.., table, name] => {
-                table == "DType"
-                    && name != "F32"
-                    && name != "ALL"
-                    && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-            }
-            _ => false,
-        };
-        said.paths.iter().find(is_format).map(|path| path.join("::"))
-    };
-    let files = all_files().into_iter().filter(|file| file.inside.starts_with("src/"));
-    let others = files.filter(|file| !ALLOWED.iter().any(|room| file.inside.starts_with(room)));
+    // Those of single numbers are types of the language and kinds of caches, too.
+    let blocks = tokki_quant::dtype::DType::ALL.iter().filter(|dtype| dtype.block_len() > 1);
+    let names: BTreeSet<String> = blocks.flat_map(|dtype| [format!("{dtype:?}"), dtype.to_string()]).collect();
+    assert!(names.contains("Q4K") && names.contains("Q4_K") && names.contains("MXFP4"), "{names:?}");
+    let named = |said: &Said| said.names.iter().chain(&said.texts).find(|name| names.contains(*name)).cloned();
+    let others =
+        all_files().into_iter().filter(|file| !edges::FORMATS_NAMED.iter().any(|room| file.inside.starts_with(room)));
     let wrong: Vec<_> =
         others.filter_map(|file| Some(format!("{} says {}", file.inside, named(&file.said)?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for source in ["fn f(d: DType) -> bool { d == DType::Q4K }", "fn f() { m!(tokki_quant::dtype::DType::NVFP4) }"] {
+    for source in [
+        "fn f(d: DType) -> bool { d == DType::Q4K }",
+        "fn f() { m!(tokki_quant::dtype::DType::NVFP4) }",
+        "use DType as D; fn f() { D::Q6K; }",
+        "use DType::*; fn f() { matches!(d, Q6K) }",
+        "fn f() { d.name() == \"Q4_K\" }",
+    ] {
         assert!(named(&said(source, &[])).is_some(), "{source}");
     }
-    assert!(named(&said("fn f() { DType::F32; DType::from_gguf(1); }", &[])).is_none());
+    assert!(named(&said("fn f() { DType::F32; DType::from_gguf(1); say(\"like Q4_K\") }", &[])).is_none());
+}
+
+/// Instruction sets are named by the table of them: everything else asks what one can do.
+#[test]
+fn instruction_sets_are_named_by_their_table() {
+    let table = fs::read_to_string(root().join("quant/src/isa/levels.rs")).unwrap();
+    let word = |text: &String| text.len() > 2 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let levels: BTreeSet<String> = said(&table, &[]).texts.into_iter().filter(word).collect();
+    assert!(["scalar", "sse41", "avx512vnni", "amx", "neon"].iter().all(|name| levels.contains(*name)), "{levels:?}");
+    let named = |said: &Said| said.texts.iter().find(|text| levels.contains(*text)).cloned();
+    let processors = |said: &Said| said.switches.contains("target_arch") || said.switches.contains("target_feature");
+    for file in all_files().into_iter().filter(|file| !file.inside.starts_with("quant/src/isa/")) {
+        assert_eq!(named(&file.said), None, "{}", file.inside);
+        let known = edges::PROCESSORS_NAMED.iter().any(|(room, _)| file.inside.starts_with(room));
+        assert_eq!(processors(&file.said), known, "{}: {:?}", file.inside, file.said.switches);
+    }
+    for source in ["fn f() { isa.name() == \"avx2\" }", "fn f() { m!(\"scalar\") }"] {
+        assert!(named(&said(source, &[])).is_some(), "{source}");
+    }
+    for source in ["#[cfg(target_arch = \"x86_64\")] fn f() {}", "fn f() { if cfg!(target_feature = \"avx2\") {} }"] {
+        assert!(processors(&said(source, &[])), "{source}");
+    }
 }
 
 /// The standard library leaves these functions to the system's own, which differ in the last bit between Linux, Windows and

@@ -10,6 +10,8 @@ use super::simd::{CHAINS, Simd, Task, Token};
 pub(super) struct Scalar;
 
 impl Token for Scalar {
+    const LACKS: Option<&'static str> = Some("no vectors that are known here: everything works, but many times slower");
+
     fn supported() -> bool {
         true
     }

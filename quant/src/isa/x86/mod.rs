@@ -63,6 +63,8 @@ fn with_avx512<S, T: Task<S>>(s: S, task: T) -> T::Out {
 }
 
 impl Token for Sse41 {
+    const LACKS: Option<&'static str> = Some("no AVX2: everything works, but slower");
+
     fn supported() -> bool {
         has!("sse4.1") && has!("ssse3")
     }
