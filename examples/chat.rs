@@ -3,9 +3,10 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use tokki::{Conversation, Llm, Options, Part};
+use tokki::engine::Part;
+use tokki::{Conversation, Llm, Options};
 
-fn main() -> tokki::Result<()> {
+fn main() -> Result<(), tokki::Error> {
     let model = std::env::args().nth(1).unwrap_or_else(|| "model.gguf".to_owned());
     let mut conversation = Conversation::open(Arc::new(Llm::open(model.as_ref())?), Options::default())?;
     conversation.set_system(Some("Answer in one sentence."));

@@ -2,9 +2,10 @@
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use std::sync::Arc;
-use tokki::{Conversation, Form, GenerateOptions, Llm, Options, Part};
+use tokki::engine::{Form, GenerateOptions, Part};
+use tokki::{Conversation, Llm, Options};
 
-fn main() -> tokki::Result<()> {
+fn main() -> Result<(), tokki::Error> {
     let model = std::env::args().nth(1).unwrap_or_else(|| "model.gguf".to_owned());
     let llm = Arc::new(Llm::open(model.as_ref())?);
     let schema = r#"{ "type": "object", "required": ["city", "people"],

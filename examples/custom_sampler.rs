@@ -4,7 +4,7 @@
 use tokki::engine::Special;
 use tokki::{Llm, Options, Session};
 
-fn main() -> tokki::Result<()> {
+fn main() -> Result<(), tokki::Error> {
     let model = std::env::args().nth(1).unwrap_or_else(|| "model.gguf".to_owned());
     let llm = Llm::open(model.as_ref())?;
     let mut session = Session::open(&llm, Options::default())?;

@@ -2,9 +2,10 @@
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use std::sync::Arc;
-use tokki::{Conversation, Llm, Options, Part};
+use tokki::engine::Part;
+use tokki::{Conversation, Llm, Options};
 
-fn main() -> tokki::Result<()> {
+fn main() -> Result<(), tokki::Error> {
     let mut args = std::env::args().skip(1);
     let model = args.next().unwrap_or_else(|| "model.gguf".to_owned());
     let question = args.next().unwrap_or_else(|| "Why is the sky blue?".to_owned());

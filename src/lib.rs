@@ -4,7 +4,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tokki::{Conversation, Llm, Options, Part};
+//! use tokki::engine::Part;
+//! use tokki::{Conversation, Llm, Options};
 //!
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let model = folder.path().join("model.gguf");
@@ -55,7 +56,7 @@ mod cli;
 mod config;
 #[cfg(any(feature = "cli", feature = "server"))]
 mod describe;
-mod error;
+pub mod error;
 mod forward;
 mod gguf;
 #[cfg(feature = "cli")]
@@ -113,9 +114,6 @@ pub mod internals {
 #[doc(hidden)]
 pub use cli::main as command;
 
-pub use chat::Part;
-pub use engine::{Conversation, GenerateOptions, Llm, Observer, Options, Session};
-pub use error::{Error, ErrorKind, FileAction, Result};
-#[cfg(feature = "grammar")]
-pub use sample::Form;
-pub use sample::{Params, SampleError, Sampler};
+pub use engine::{Conversation, Llm, Observer, Options, Session};
+pub use error::Error;
+pub(crate) use error::{ErrorKind, Result};

@@ -23,14 +23,15 @@ mod turn;
 // What its methods take and give, of the rooms below.
 pub use crate::arch::{Classifier, Pooled, Pooling};
 pub use crate::chat::{
-    Capabilities, Content, Kind, Splitter, Switch, SystemRole, Template, Thinking, ThinkingMode, ThoughtGuard, Vars,
+    Capabilities, Content, Kind, Part, Splitter, Switch, SystemRole, Template, Thinking, ThinkingMode, ThoughtGuard,
+    Vars,
 };
 pub use crate::forward::{DEFAULT_BATCH, Trace};
 pub use crate::kv::{KvKind, SharedBudget};
 pub use crate::parallel::Pool;
+pub use crate::sample::{Constraint, Mask, Origin, Overrides, Params, SampleError, Sampler, SamplingSettings};
 #[cfg(feature = "grammar")]
-pub use crate::sample::GrammarConstraint;
-pub use crate::sample::{Constraint, Mask, Origin, Overrides, SamplingSettings};
+pub use crate::sample::{Form, GrammarConstraint};
 pub use crate::tokenizer::{Special, StreamDecoder, TokenKind, Tokenizer};
 pub use answer::{Answer, FinishReason, Logprob, Stats, Wanted};
 pub use conversation::{Conversation, GenerateOptions, Observer, Turn};

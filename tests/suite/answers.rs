@@ -177,7 +177,7 @@ fn thoughts_stay_in_the_conversation() {
         says(THINKS, &pieces).write(&path).unwrap();
         let llm = std::sync::Arc::new(tokki::Llm::open(&path).unwrap());
         let mut conversation = tokki::Conversation::open(llm, tokki::Options::default()).unwrap();
-        conversation.ask("Why?", &mut |_: &tokki::Part| Ok(())).unwrap();
+        conversation.ask("Why?", &mut |_: &tokki::engine::Part| Ok(())).unwrap();
         let said = conversation.messages().last().unwrap();
         assert_eq!((said["content"].as_str(), said["reasoning_content"].as_str()), (Some(answer), Some("a")));
     }

@@ -47,7 +47,7 @@ impl Chat {
     fn confirm_saved(&mut self) -> Vec<serde_json::Value> {
         let path = self.home.path().join("so-far.json");
         self.pty.send_line(&format!("/save {}", path.display())).unwrap();
-        self.pty.exp_string("kept in").unwrap();
+        self.pty.exp_string("saved to").unwrap();
         self.pty.exp_string(PROMPT).unwrap();
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
@@ -118,7 +118,7 @@ fn several_lines_between_fences_are_one_message() {
     chat.ask("second\"\"\"");
     let path = chat.home.path().join("chat.json");
     chat.ask(&format!("/save {}", path.display()));
-    assert!(chat.confirm(&format!("/save {}", path.display()), "y").contains("kept in"));
+    assert!(chat.confirm(&format!("/save {}", path.display()), "y").contains("saved to"));
     let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(saved[0]["content"], "first\nsecond");
     assert_eq!(saved[1]["role"], "assistant");
@@ -163,7 +163,7 @@ fn a_session_is_kept_and_continued() {
     first.ask("ab");
     let home = first.home.path().join("kept.session");
     first.pty.send_control('d').unwrap();
-    first.pty.exp_string("kept in").unwrap();
+    first.pty.exp_string("saved to").unwrap();
     first.pty.process().wait().unwrap();
     assert!(home.exists());
     let again = chat(&["--session", home.to_str().unwrap()]);

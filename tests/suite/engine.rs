@@ -50,7 +50,7 @@ struct Asked {
     cancelled: Arc<AtomicBool>,
 }
 
-fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::Result<Asked> {
+fn ask(engine: &Engine, prompt: Vec<u32>, choices: Vec<Wanted>) -> tokki::error::Result<Asked> {
     let (sender, events) = channel();
     let cancelled = Arc::new(AtomicBool::new(false));
     engine.submit(Submission {

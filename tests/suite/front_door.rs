@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tokki::engine::Part;
 use tokki::engine::{Embedder, Pool};
-use tokki::{Conversation, Error, Llm, Options, Part, Session};
+use tokki::{Conversation, Error, Llm, Options, Session};
 
 fn open(name: &str) -> Arc<Llm> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arch").join(name);
@@ -75,7 +76,7 @@ fn a_model_without_a_template_is_refused_at_once() {
 
 #[test]
 fn callers_can_tell_faults_apart() {
-    use tokki::ErrorKind as Kind;
+    use tokki::error::ErrorKind as Kind;
     use tokki::testing::{Writer, tiny};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");

@@ -8,7 +8,7 @@ use tokki::internals::arch;
 use tokki::internals::gguf::{Gguf, MetaValue, ValueKind};
 use tokki::testing::{Rng, Writer, text};
 
-fn open(bytes: &[u8]) -> tokki::Result<Gguf> {
+fn open(bytes: &[u8]) -> tokki::error::Result<Gguf> {
     Gguf::from_bytes(Path::new("hostile.gguf"), bytes)
 }
 

@@ -152,7 +152,7 @@ fn weights(name: &str, shape: &[u64]) -> Vec<f32> {
 }
 
 /// Opens, describes, binds and runs: what a command does with a file.
-fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::Result<Description> {
+fn tried(bytes: &[u8], pool: &Arc<Pool>) -> tokki::error::Result<Description> {
     let gguf = Gguf::from_bytes(Path::new("malformed.gguf"), bytes)?;
     let described = Description::of(&gguf).unwrap();
     let model = Model::from_gguf(gguf);

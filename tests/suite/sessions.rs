@@ -16,7 +16,7 @@ fn pool() -> Arc<Pool> {
     Arc::new(Pool::new(1).unwrap())
 }
 
-fn load(path: &Path, model: &Arc<Model>, kv: KvKind) -> tokki::Result<(Session, serde_json::Value)> {
+fn load(path: &Path, model: &Arc<Model>, kv: KvKind) -> tokki::error::Result<(Session, serde_json::Value)> {
     session_file::load(path, Arc::clone(model), pool(), options(300, kv, 64))
 }
 

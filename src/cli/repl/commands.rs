@@ -438,7 +438,7 @@ pub(super) fn save_to(chat: &mut Chat, path: &Path) -> Result<()> {
         }
     };
     chat.unsaved = false;
-    output::say(&format!("{count} kept in {}{form}", path.display()));
+    output::say(&format!("{count} saved to {}{form}", path.display()));
     Ok(())
 }
 

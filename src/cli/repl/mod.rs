@@ -471,7 +471,7 @@ impl Chat {
         }
         let Some(file) = &mut self.session else { return Ok(()) };
         self.conversation.keep_in(file)?;
-        output::say(&format!("kept in {}", file.path().display()));
+        output::say(&format!("saved to {}", file.path().display()));
         Ok(())
     }
 }
