@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The first hour on Windows, as far as wine has it: a model is fetched from a server on this machine, another is linked and removed,
-doctor, plan and bench say something, and the model is described, asked, and talked to in a console, which is a pseudo-terminal here.
+doctor, plan and bench say something, and the model is described, asked, asked again in a session, and talked to in a console, which is
+a pseudo-terminal here; meanwhile it is removed, and then fetched again.
 
     scripts/console.py WINE TOKKI.EXE MODEL.gguf [TOKKI]
 
@@ -119,7 +120,8 @@ def main():
         serve = functools.partial(Quiet, directory=str(MODEL.parent))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said([WINE, EXE, "pull", f"http://127.0.0.1:{server.server_port}/{MODEL.name}"], home)
+        url = f"http://127.0.0.1:{server.server_port}/{MODEL.name}"
+        said([WINE, EXE, "pull", url], home)
         listed(home, MODEL.stem)
         print("pulled from a server on this machine, and whole in the list")
         said([WINE, EXE, "import", str(MODEL), "--name", "linked"], home)
@@ -137,6 +139,13 @@ def main():
         if own != found:
             wrong(f"run: wanted {own!r}", found)
         print("shown, and run with the answer of this machine")
+        for question in (QUESTION, "And then?"):
+            asked = [*ASKED, "--session"]
+            own = said([TOKKI, "run", str(MODEL), *asked, f"{home}/own.session", question], home)
+            found = said([WINE, EXE, "run", MODEL.stem, *asked, f"{home}/windows.session", question], home)
+            if own != found.replace("\r\n", "\n"):
+                wrong(f"run --session: wanted {own!r}", found)
+        print("a session kept, gone on with")
         chat = Console([WINE, EXE, "run", MODEL.stem, *ASKED], home)
         chat.until(r">>> ", "no prompt in a console")
         chat.type(QUESTION + "\r")
@@ -144,10 +153,18 @@ def main():
         chat.until(rf"(?s){re.escape(words)}.*>>> ", "no answer in a console")
         chat.type("/help\r")
         chat.until(r"(?s)/model.*>>> ", "no help in a console")
+        if "removed" not in (seen := said([WINE, EXE, "rm", MODEL.stem], home)):
+            wrong("a model that is talked to is not removed", seen)
+        chat.type(QUESTION + "\r")
+        chat.until(rf"(?s){re.escape(words)}.*>>> ", "no answer of a model that was removed meanwhile")
         chat.type("/exit\r")
         if (code := chat.ended()) != 0:
             wrong(f"the chat ended with {code}", chat.seen)
-        print("talked to in a console")
+        said([WINE, EXE, "pull", url], home)
+        listed(home, MODEL.stem)
+        if left := os.listdir(f"{home}/partial"):
+            wrong("what was removed while it was in use is still there", str(left))
+        print("talked to in a console, removed meanwhile, and fetched again")
         server.shutdown()
 
 

@@ -50,7 +50,13 @@ pub(super) fn run(args: &RmArgs) -> Result<()> {
             });
             continue;
         }
-        say(&format!("removed {}, {} freed", removed.name, show_bytes(removed.bytes)));
+        let (name, bytes) = (removed.name, show_bytes(removed.bytes));
+        say(&match removed.in_use {
+            false => format!("removed {name}, {bytes} freed"),
+            true => format!(
+                "removed {name}; a program still reads it, and the next rm or pull after that has ended frees {bytes}"
+            ),
+        });
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::gguf::{Gguf, MetaValue};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::platform::files::is_same;
+use crate::platform::files::{self, is_same};
 use crate::platform::input;
 use crate::platform::output::{self, OutputFile};
 use crate::units::hex;
@@ -195,7 +195,7 @@ pub fn is_session(path: &Path) -> bool {
 #[derive(Debug)]
 pub struct SessionFile {
     path: PathBuf,
-    /// The file that is there now, locked.
+    /// The file that is there now, which no other process writes.
     lock: File,
     /// It was made to hold the place, and goes again if nothing is saved.
     made: bool,
@@ -215,24 +215,14 @@ impl SessionFile {
     pub fn open(path: &Path) -> Result<Self> {
         output::check(path)?;
         let made = !path.exists();
-        loop {
-            // A file of no bytes holds the place of one to come.
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-            let file = file.map_err(|why| Error::io(path, FileAction::Write, why))?;
-            match file.try_lock() {
-                Ok(()) if is_same(&file, std::fs::metadata(path)) => {
-                    return Ok(Self { path: path.to_path_buf(), lock: file, made, before: None, marks: None });
-                }
-                // It was replaced in this very moment.
-                Ok(()) => {}
-                Err(std::fs::TryLockError::WouldBlock) => {
-                    return Err(Error::failed(path.display().to_string(), "another tokki has this session open")
-                        .hint("end that one, or use another `session` file")
-                        .of(ErrorKind::InUse));
-                }
-                Err(std::fs::TryLockError::Error(why)) => return Err(Error::io(path, FileAction::Lock, why)),
-            }
-        }
+        // A file of no bytes holds the place of one to come.
+        let claimed = files::claim(path).map_err(|why| Error::io(path, FileAction::Write, why))?;
+        let lock = claimed.ok_or_else(|| {
+            Error::failed(path.display().to_string(), "another tokki has this session open")
+                .hint("end that one, or use another `session` file")
+                .of(ErrorKind::InUse)
+        })?;
+        Ok(Self { path: path.to_path_buf(), lock, made, before: None, marks: None })
     }
 
     /// Where it is.
@@ -254,9 +244,9 @@ impl SessionFile {
             Some(marks) => marks,
             None => Marks::of(session.model())?,
         };
-        let outcome = written(session, &marks, notes, &self.path).and_then(OutputFile::commit_locked);
+        let written = written(session, &marks, notes, &self.path);
         self.marks = Some(marks);
-        self.lock = outcome?;
+        written?.commit_over(&mut self.lock)?;
         self.before = None;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Files by position, private ones, links, and the room that is left.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A link is opened itself, not what it leads to (Windows API, `CreateFileW`).
 #[cfg(windows)]
@@ -71,9 +71,30 @@ pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
     }
 }
 
+/// The path of what `path` leads to, without links, as people write it: Windows itself puts `\\?\` in front.
+///
+/// # Errors
+/// Where nothing is there, or it may not be looked at.
+#[cfg(feature = "pull")]
+pub(crate) fn canonical(path: &Path) -> std::io::Result<PathBuf> {
+    let whole = std::fs::canonicalize(path)?;
+    #[cfg(windows)]
+    if let Some(plain) = whole.to_str().and_then(|text| text.strip_prefix(r"\\?\"))
+        && plain.as_bytes().get(1) == Some(&b':')
+        && plain.len() < MAX_PLAIN_PATH
+    {
+        return Ok(plain.into());
+    }
+    Ok(whole)
+}
+
+/// Longer paths are read in Windows' own form alone.
+#[cfg(all(windows, feature = "pull"))]
+const MAX_PLAIN_PATH: usize = 260;
+
 /// `~/x` below the user's home, where a shell did not do that.
 #[cfg(feature = "pull")]
-pub(crate) fn home_path(path: &str) -> std::path::PathBuf {
+pub(crate) fn home_path(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => path.into(),
@@ -162,6 +183,19 @@ pub(crate) fn allocated(meta: &Metadata) -> u64 {
     return meta.len();
 }
 
+/// What Windows says where another program has a file open in a way that allows no other.
+#[cfg(any(feature = "pull", windows))]
+const SHARING_VIOLATION: i32 = 32;
+
+/// Whether a file could not be removed since some program has it open, which only Windows cares about.
+#[cfg(feature = "pull")]
+pub(crate) fn is_in_use(why: &std::io::Error) -> bool {
+    const ACCESS_DENIED: i32 = 5;
+    const USER_MAPPED_FILE: i32 = 1224;
+    let code = why.raw_os_error();
+    cfg!(windows) && code.is_some_and(|code| [ACCESS_DENIED, SHARING_VIOLATION, USER_MAPPED_FILE].contains(&code))
+}
+
 /// A link at `link` to the file `target`.
 #[cfg(feature = "pull")]
 pub(crate) fn link(target: &Path, link: &Path) -> std::io::Result<()> {
@@ -189,5 +223,36 @@ pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(why)) => Err(why),
+    }
+}
+
+/// Opens the file at `path`, which is made if it is not there, to be written by this process alone for as long as the handle is open;
+/// others may read it. `None` where another process has it so.
+///
+/// # Errors
+/// A file that cannot be made, opened or locked.
+pub(crate) fn claim(path: &Path) -> std::io::Result<Option<File>> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    // A lock of Windows would keep this process itself from reading the file by another handle.
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        const READ_AND_DELETE: u32 = 1 | 4;
+        match options.share_mode(READ_AND_DELETE).open(path) {
+            Err(why) if why.raw_os_error() == Some(SHARING_VIOLATION) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+    #[cfg(not(windows))]
+    loop {
+        let file = options.open(path)?;
+        match file.try_lock() {
+            Ok(()) if is_same(&file, std::fs::metadata(path)) => return Ok(Some(file)),
+            // It was replaced in this very moment.
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(why)) => return Err(why),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A link is followed, so that the file behind it is replaced and the link stays; a FIFO, device or socket is refused. What
 //! a killed process left of the same file is cleared away by the next one that writes it.
 
+use super::files;
 use crate::error::FileAction;
 use crate::{Error, Result};
 use std::ffi::OsString;
@@ -73,20 +74,39 @@ impl OutputFile {
         self.finish()
     }
 
-    /// As [`Self::commit`], but the file is locked against other processes before it has its name, for as long as the
-    /// returned handle is open.
+    /// As [`Self::commit`], over a file that this process has by [`files::claim`]: `claimed` becomes the new one.
     ///
     /// # Errors
-    /// As [`Self::commit`].
-    pub fn commit_locked(mut self) -> Result<File> {
-        let handle = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
-        match handle.try_lock() {
+    /// As [`Self::commit`], and where another process took the file in between, which only Windows lets it.
+    pub fn commit_over(mut self, claimed: &mut File) -> Result<()> {
+        let shown = self.shown.clone();
+        let failed = |action| {
+            let shown = shown.clone();
+            move |why| Error::io(&shown, action, why)
+        };
+        let own = self.file.get_ref().try_clone().map_err(failed(FileAction::Write))?;
+        if cfg!(windows) {
+            // No file is replaced there that is open.
+            *claimed = own;
+            return match (self.finish(), files::claim(&self.target)) {
+                (finished, Ok(Some(file))) => {
+                    *claimed = file;
+                    finished
+                }
+                (Ok(()), Ok(None)) => Err(Error::failed(self.shown.display().to_string(), "another program opened it")),
+                (Ok(()), Err(why)) => Err(failed(FileAction::Open)(why)),
+                (Err(why), _) => Err(why),
+            };
+        }
+        // It is locked before it has its name.
+        match own.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::failed("a new file", "it is locked")),
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, FileAction::Lock, e)),
+            Err(std::fs::TryLockError::Error(why)) => return Err(failed(FileAction::Lock)(why)),
         }
         self.finish()?;
-        Ok(handle)
+        *claimed = own;
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -154,7 +174,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write`].
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut out = OutputFile::begin(path)?;
-    super::files::make_private(out.file.get_ref()).map_err(|e| out.failed(e))?;
+    files::make_private(out.file.get_ref()).map_err(|e| out.failed(e))?;
     out.write_all(bytes).map_err(|e| out.failed(e))?;
     out.commit()
 }

@@ -6,7 +6,7 @@
 use super::Store;
 use crate::config::Settings;
 use crate::error::FileAction;
-use crate::platform::files::private_folder;
+use crate::platform::files::{self, private_folder};
 use crate::platform::{input, output};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -172,7 +172,7 @@ impl Chats {
     /// The latest one, or the latest one with this model.
     pub fn last(&self, model: Option<&Path>) -> Option<KeptChat> {
         // A name of the store may be a link to the file that was named then.
-        let file = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+        let file = |path: &Path| files::canonical(path).or_else(|_| std::path::absolute(path)).ok();
         let model = model.map(file);
         let mut chats = self.files().into_iter().rev().filter_map(|path| read(&path).ok());
         chats.find(|chat| model.as_ref().is_none_or(|model| file(&chat.model) == *model))

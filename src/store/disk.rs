@@ -5,7 +5,7 @@ use crate::platform::{files, kind_of};
 use crate::units::show_bytes;
 use crate::{Error, ErrorKind, Result};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Kept free beside what a download needs, for everything else that writes.
 const MARGIN: u64 = 64 << 20;
@@ -91,6 +91,48 @@ pub(super) fn check_room_or(dir: &Path, needed: u64, way_on: &str) -> Result<()>
     let margin = show_bytes(MARGIN);
     let why = format!("{} more are needed, {margin} are kept free beside, and {free} are free", show_bytes(needed));
     Err(Error::failed(format!("the disk of {}", dir.display()), why).of(ErrorKind::NoRoom).hint(way_on))
+}
+
+/// How the folder begins in which a model is while it is removed, and the model's name there.
+const REMOVING: &str = ".removing-";
+const REMOVED: &str = "model";
+
+/// The folder of a model that is out of sight.
+pub(super) struct PutAway {
+    away: tempfile::TempDir,
+    was: PathBuf,
+}
+
+/// Takes the folder of a model out of sight in one step, so that an interruption leaves no half of a model under its name.
+pub(super) fn put_away(partial_dir: &Path, dir: &Path) -> Result<PutAway> {
+    let stays = |why| Error::io(dir, FileAction::Remove, why);
+    let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(partial_dir).map_err(stays)?;
+    std::fs::rename(dir, away.path().join(REMOVED)).map_err(stays)?;
+    Ok(PutAway { away, was: dir.to_path_buf() })
+}
+
+impl PutAway {
+    /// Removes it. False where a program still reads its files and the system keeps them for it: what [`is_away`] is cleared away
+    /// later.
+    pub(super) fn remove(self) -> Result<bool> {
+        match self.away.close() {
+            Ok(()) => Ok(true),
+            Err(why) if files::is_in_use(&why) => Ok(false),
+            Err(why) => {
+                let left = "it is no longer in the list; what is left of it goes with the next model that is removed";
+                Err(Error::io(&self.was, FileAction::Remove, why).hint(left))
+            }
+        }
+    }
+}
+
+/// Whether a folder holds what [`put_away`] puts there, and nothing else.
+pub(super) fn is_away(dir: &Path) -> bool {
+    let named = dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(REMOVING.as_bytes()));
+    let is_folder = std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
+    let alone =
+        || std::fs::read_dir(dir).is_ok_and(|inside| inside.flatten().all(|entry| entry.file_name() == REMOVED));
+    named && is_folder && alone()
 }
 
 #[cfg(test)]

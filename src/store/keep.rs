@@ -50,6 +50,18 @@ pub struct Partial {
     pub order: Option<Order>,
 }
 
+/// A model, or an unfinished download, that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The name it had.
+    pub name: String,
+    /// Bytes that it took on disk.
+    pub bytes: u64,
+    /// Another program still reads it, and its system keeps the files for as long: the next removal or download after that one has
+    /// ended clears them away.
+    pub in_use: bool,
+}
+
 impl Store {
     /// Takes the model whose (first) file is `file` into the store: links it, or with interleaved rows makes a copy, so that the
     /// file may go. Returns its name and its length in bytes.
@@ -63,7 +75,7 @@ impl Store {
         layout: RowLayout,
         progress: &dyn StoreProgress,
     ) -> Result<(String, u64)> {
-        let target = std::fs::canonicalize(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
+        let target = files::canonical(file).map_err(|e| Error::io(file, FileAction::Open, e))?;
         if target.is_dir() {
             return Err(folder_as_model(&target));
         }
@@ -71,7 +83,7 @@ impl Store {
         let own = file.file_name().or(target.file_name()).unwrap_or_default();
         let own = own.to_string_lossy().replace('\u{fffd}', "_");
         // The parts of a split model lie beside each other, by name.
-        let split = name::ShardName::parse(&own).and(file.parent()).map(std::fs::canonicalize);
+        let split = name::ShardName::parse(&own).and(file.parent()).map(files::canonical);
         let file = match split {
             Some(Ok(folder)) => folder.join(file.file_name().unwrap_or_default()),
             _ => target,
@@ -172,7 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is neither, or when another process is fetching it.
-    pub fn remove(&self, name: &str) -> Result<Partial> {
+    pub fn remove(&self, name: &str) -> Result<Removed> {
         if let Some(entry) = self.find(name)? {
             if !Manifest::is_in(&entry.dir)
                 && std::fs::read_dir(&entry.dir).is_ok_and(|mut inside| inside.next().is_some())
@@ -183,18 +195,13 @@ impl Store {
             let there = |file: &StoredFile| std::fs::metadata(entry.dir.join(&file.name)).map_or(0, |meta| meta.len());
             let own = |file: &StoredFile| if file.link.is_none() { there(file) } else { 0 };
             let bytes = entry.manifest.as_ref().map_or(0, |m: &Manifest| m.files.iter().map(own).sum());
-            // Out of sight in one step, so that an interruption leaves no half of a model under its name.
-            let stays = |e| Error::io(&entry.dir, FileAction::Remove, e);
-            let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(self.own_partial_dir()?).map_err(stays)?;
-            std::fs::rename(&entry.dir, away.path().join(REMOVED)).map_err(stays)?;
-            let left = "it is no longer in the list; what is left of it goes with the next model that is removed";
-            away.close().map_err(|e| stays(e).hint(left))?;
-            return Ok(Partial { name: entry.name, bytes, order: None });
+            let gone = disk::put_away(&self.own_partial_dir()?, &entry.dir)?.remove()?;
+            return Ok(Removed { name: entry.name, bytes, in_use: !gone });
         }
         match self.partials().into_iter().find(|partial| partial.name == name) {
             Some(partial) => {
                 drop(Staging::fresh(self, name)?);
-                Ok(partial)
+                Ok(Removed { name: partial.name, bytes: partial.bytes, in_use: false })
             }
             None => self.get(name).and_then(|entry| Err(Error::failed(entry.name, "it was not there a moment ago"))),
         }
@@ -205,10 +212,8 @@ impl Store {
         let mut swept = Vec::new();
         for entry in self.in_partial_dir() {
             let (name, dir) = (entry.file_name(), entry.path());
-            if name.as_encoded_bytes().starts_with(REMOVING.as_bytes()) {
-                if holds_removed(&dir) {
-                    drop(disk::remove(&dir));
-                }
+            if disk::is_away(&dir) {
+                drop(disk::remove(&dir));
             } else if let Some(name) = name.to_str().filter(|_| staging::is_own(&dir) && !staging::can_be_continued(&dir))
                 // Locked where another process is at it, which is then left alone.
                 && Staging::fresh(self, name).is_ok()
@@ -243,16 +248,6 @@ impl Store {
         partials.sort_by(|a, b| a.name.cmp(&b.name));
         partials
     }
-}
-
-/// How the folder begins in which a model is while it is removed, and the model's name there.
-const REMOVING: &str = ".removing-";
-const REMOVED: &str = "model";
-
-/// Whether a folder holds what [`Store::remove`] puts there, and nothing else.
-fn holds_removed(dir: &Path) -> bool {
-    let is_folder = std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
-    is_folder && std::fs::read_dir(dir).is_ok_and(|inside| inside.flatten().all(|entry| entry.file_name() == REMOVED))
 }
 
 /// Compares the files in `dir` with their record, and completes it.

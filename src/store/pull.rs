@@ -270,6 +270,7 @@ impl Pull<'_> {
     /// Fetches it one way or another, and publishes it.
     fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::StoredModel>) -> Result<Pulled> {
         self.progress.found(name, &offer.source, offer.total)?;
+        drop(self.store.sweep());
         let staging = Staging::open(&self.store, name)?;
         if self.request.restart {
             staging.clear()?;

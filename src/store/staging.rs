@@ -137,14 +137,13 @@ impl Staging {
         if there && !Manifest::is_in(&self.target) && entries(&self.target).next().is_some() {
             return Err(not_ours(&self.target));
         }
-        if there {
-            let old = self.dir.join("replaced");
-            disk::remove(&old)?;
-            std::fs::rename(&self.target, &old).map_err(|e| Error::io(&self.target, FileAction::Rename, e))?;
-        }
+        let partial_dir = self.dir.parent().unwrap_or(Path::new("."));
+        let old = there.then(|| disk::put_away(partial_dir, &self.target)).transpose()?;
         std::fs::rename(&ready, &self.target).map_err(|e| Error::io(&self.target, FileAction::Rename, e))?;
         sync_dir(models).map_err(|e| Error::io(models, FileAction::Sync, e))?;
         self.throw_away = true;
+        // Left-overs cost space, not correctness.
+        drop(old.map(disk::PutAway::remove));
         Ok(self.target.clone())
     }
 }

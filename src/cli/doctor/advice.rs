@@ -1,8 +1,8 @@
 //! What the doctor prescribes: each rule looks at the facts and says what to change, or nothing.
 
 use super::facts::Examined;
+use crate::parallel::Isa;
 use crate::units::show_bytes;
-use tokki_quant::isa::Isa;
 
 /// Frequency drivers whose `powersave` still goes to full speed under load.
 const DRIVERS_THAT_SCALE: &[&str] = &["intel_pstate", "amd-pstate-epp", "amd_pstate_epp"];

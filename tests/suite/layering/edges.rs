@@ -245,7 +245,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("UdpSocket", &[]),
     ("UnixStream", &[]),
     ("UnixListener", &[]),
-    ("UnixDatagram", &[]),
+    ("UnixDatagram", &["src/platform/process.rs"]),
     ("UnixSocket", &[]),
     ("tokio::net", &["src/server/listen.rs"]),
     ("ToSocketAddrs", &["src/server/listen.rs"]),
