@@ -226,6 +226,19 @@ pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
+/// On Windows, nobody else may open the file to write it for as long as the handle is open. (A lock would keep this process itself
+/// from reading it by another handle there.)
+pub(crate) fn write_alone(options: &mut OpenOptions) {
+    #[cfg(windows)]
+    {
+        const SHARE_READ: u32 = 1;
+        const SHARE_DELETE: u32 = 4;
+        std::os::windows::fs::OpenOptionsExt::share_mode(options, SHARE_READ | SHARE_DELETE);
+    }
+    #[cfg(not(windows))]
+    let _ = options;
+}
+
 /// Opens the file at `path`, which is made if it is not there, to be written by this process alone for as long as the handle is open;
 /// others may read it. `None` where another process has it so.
 ///
@@ -234,16 +247,12 @@ pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
 pub(crate) fn claim(path: &Path) -> std::io::Result<Option<File>> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    // A lock of Windows would keep this process itself from reading the file by another handle.
+    write_alone(&mut options);
     #[cfg(windows)]
-    {
-        use std::os::windows::fs::OpenOptionsExt;
-        const READ_AND_DELETE: u32 = 1 | 4;
-        match options.share_mode(READ_AND_DELETE).open(path) {
-            Err(why) if why.raw_os_error() == Some(SHARING_VIOLATION) => Ok(None),
-            opened => opened.map(Some),
-        }
-    }
+    return match options.open(path) {
+        Err(why) if why.raw_os_error() == Some(SHARING_VIOLATION) => Ok(None),
+        opened => opened.map(Some),
+    };
     #[cfg(not(windows))]
     loop {
         let file = options.open(path)?;

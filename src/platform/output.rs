@@ -77,32 +77,23 @@ impl OutputFile {
     /// As [`Self::commit`], over a file that this process has by [`files::claim`]: `claimed` becomes the new one.
     ///
     /// # Errors
-    /// As [`Self::commit`], and where another process took the file in between, which only Windows lets it.
+    /// As [`Self::commit`].
     pub fn commit_over(mut self, claimed: &mut File) -> Result<()> {
-        let shown = self.shown.clone();
-        let failed = |action| {
-            let shown = shown.clone();
-            move |why| Error::io(&shown, action, why)
-        };
-        let own = self.file.get_ref().try_clone().map_err(failed(FileAction::Write))?;
+        let own = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         if cfg!(windows) {
-            // No file is replaced there that is open.
+            // No file is replaced there that is open. The new one was made so that nobody else writes it.
             *claimed = own;
-            return match (self.finish(), files::claim(&self.target)) {
-                (finished, Ok(Some(file))) => {
-                    *claimed = file;
-                    finished
-                }
-                (Ok(()), Ok(None)) => Err(Error::failed(self.shown.display().to_string(), "another program opened it")),
-                (Ok(()), Err(why)) => Err(failed(FileAction::Open)(why)),
-                (Err(why), _) => Err(why),
-            };
+            let finished = self.finish();
+            if let (Err(_), Ok(Some(file))) = (&finished, files::claim(&self.target)) {
+                *claimed = file;
+            }
+            return finished;
         }
         // It is locked before it has its name.
         match own.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::failed("a new file", "it is locked")),
-            Err(std::fs::TryLockError::Error(why)) => return Err(failed(FileAction::Lock)(why)),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, FileAction::Lock, e)),
         }
         self.finish()?;
         *claimed = own;
@@ -228,7 +219,9 @@ fn create_beside(target: &Path, mode: Option<Permissions>) -> std::io::Result<(F
         let mut name = prefix(target);
         name.push(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         let path = folder(target).join(name);
-        match File::options().write(true).create_new(true).open(&path) {
+        let mut options = File::options();
+        files::write_alone(options.write(true).create_new(true));
+        match options.open(&path) {
             Ok(file) => {
                 live(|live| live.push(path.clone()));
                 if let Some(mode) = mode {
