@@ -162,7 +162,7 @@ pub enum Error {
         message: String,
     },
     /// A file could not be opened, read or written.
-    #[error("{}", io_text(path, *action, source))]
+    #[error("{}{}", io_text(path, *action, source), hint_text(hint))]
     Io {
         /// The file.
         path: PathBuf,
@@ -170,6 +170,8 @@ pub enum Error {
         action: FileAction,
         /// The operating system's word.
         source: io::Error,
+        /// What to do; may be empty.
+        hint: String,
     },
     /// More tokens than the context holds. Nothing is ever cut silently.
     #[error(
@@ -273,7 +275,7 @@ impl Error {
 
     /// An I/O error at `path` while doing `action`.
     pub fn io(path: impl AsRef<Path>, action: FileAction, source: io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_path_buf(), action, source }
+        Self::Io { path: path.as_ref().to_path_buf(), action, source, hint: String::new() }
     }
 
     /// Narrows an input's or a failure's kind (other errors have one already).
@@ -299,7 +301,7 @@ impl Error {
     /// Adds what to do next (errors that carry no hint stay as they are).
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Input { hint, .. } | Self::Failed { hint, .. } = &mut self {
+        if let Self::Input { hint, .. } | Self::Failed { hint, .. } | Self::Io { hint, .. } = &mut self {
             *hint = text.into();
         }
         self
@@ -312,6 +314,7 @@ impl Error {
                 format!("{}: wanted {}, found {}", brief(place), brief(wanted), brief(found))
             }
             Self::Failed { place, why, .. } => format!("{}: {}", brief(place), brief(why)),
+            Self::Io { path, action, source, .. } => io_text(path, *action, source),
             other => other.to_string(),
         }
     }
@@ -328,9 +331,9 @@ impl Error {
                 hint: hint.clone(),
             },
             Self::Usage { kind, message } => Self::Usage { kind: *kind, message: message.clone() },
-            Self::Io { path, action, source } => {
+            Self::Io { path, action, source, hint } => {
                 let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
-                Self::Io { path: path.clone(), action: *action, source }
+                Self::Io { path: path.clone(), action: *action, source, hint: hint.clone() }
             }
             &Self::ContextFull { needed, available } => Self::ContextFull { needed, available },
             Self::Failed { kind, place, why, hint } => {

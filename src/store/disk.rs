@@ -115,7 +115,8 @@ impl PutAway {
     /// Removes it. False where a program still reads its files and the system keeps them for it: what [`is_away`] is cleared away
     /// later.
     pub(super) fn remove(self) -> Result<bool> {
-        match self.away.close() {
+        // Not by its own `close`, which hides the system's error code.
+        match std::fs::remove_dir_all(self.away.keep()) {
             Ok(()) => Ok(true),
             Err(why) if files::is_in_use(&why) => Ok(false),
             Err(why) => {

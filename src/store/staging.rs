@@ -22,7 +22,8 @@ pub struct Staging {
     target: PathBuf,
     /// Nothing of it is to stay, whatever happens.
     throw_away: bool,
-    _lock: File,
+    /// Always there, until it is dropped.
+    lock: Option<File>,
 }
 
 /// What an unfinished download is of.
@@ -63,7 +64,7 @@ impl Staging {
         }
         let lock = lock(&dir, name)?;
         let target = store.models_dir().join(name);
-        let staging = Self { name: name.to_owned(), dir, target, throw_away: false, _lock: lock };
+        let staging = Self { name: name.to_owned(), dir, target, throw_away: false, lock: Some(lock) };
         disk::own_folder(&staging.dir.join("ready"))?;
         Ok(staging)
     }
@@ -153,6 +154,11 @@ impl Drop for Staging {
         if self.throw_away || !can_be_continued(&self.dir) {
             // Left-overs cost space, not correctness.
             drop(disk::remove(&self.dir));
+            if cfg!(windows) {
+                // A folder stays there for as long as a file in it is open.
+                self.lock = None;
+                drop(std::fs::remove_dir(&self.dir));
+            }
         }
     }
 }
