@@ -26,3 +26,8 @@ pub(crate) const DATA: (&str, &str) = if cfg!(windows) {
 /// Whether what is mapped stays when the name of its file goes.
 #[cfg(feature = "cli")]
 pub(crate) const MAPS_OUTLIVE_NAMES: bool = cfg!(unix);
+
+/// Where a service of Ollama keeps its models, beside the user's own.
+#[cfg(feature = "pull")]
+pub(crate) const OLLAMA: &[&str] =
+    if cfg!(windows) { &[] } else { &["/usr/share/ollama/.ollama/models", "/var/lib/ollama/models"] };

@@ -1,7 +1,7 @@
 //! Models that other programs have fetched: where Ollama, LM Studio and the Hugging Face cache keep their GGUF files.
 
 use super::name;
-use crate::platform::input;
+use crate::platform::{input, places};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -42,15 +42,15 @@ impl Elsewhere {
     /// Where this program keeps models, by the environment that `var` reads; the first that is there counts.
     pub fn places(self, var: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         let set = |key: &str| var(key).filter(|path| !path.as_os_str().is_empty());
-        let home = |below: &str| set(crate::platform::places::HOME).map(|home| home.join(below));
-        let places = match self {
+        let home =
+            |below: &str| set(places::HOME).map(|home| below.split('/').fold(home, |path, part| path.join(part)));
+        let all = match self {
             Self::Ollama => match set("OLLAMA_MODELS") {
                 Some(place) => vec![Some(place)],
-                None => vec![
-                    home(".ollama/models"),
-                    Some("/usr/share/ollama/.ollama/models".into()),
-                    Some("/var/lib/ollama/models".into()),
-                ],
+                None => {
+                    let services = places::OLLAMA.iter().map(|place| Some(place.into()));
+                    [home(".ollama/models")].into_iter().chain(services).collect()
+                }
             },
             Self::LmStudio => vec![home(".lmstudio/models"), home(".cache/lm-studio/models")],
             Self::HuggingFace => match (set("HF_HUB_CACHE"), set("HF_HOME")) {
@@ -64,7 +64,7 @@ impl Elsewhere {
                 }
             },
         };
-        places.into_iter().flatten().collect()
+        all.into_iter().flatten().collect()
     }
 
     /// What is below `place`.
