@@ -154,11 +154,9 @@ impl Drop for Staging {
         if self.throw_away || !can_be_continued(&self.dir) {
             // Left-overs cost space, not correctness.
             drop(disk::remove(&self.dir));
-            if cfg!(windows) {
-                // A folder stays there for as long as a file in it is open.
-                self.lock = None;
-                drop(std::fs::remove_dir(&self.dir));
-            }
+            // Not every system lets a folder go for as long as a file in it is open.
+            self.lock = None;
+            drop(std::fs::remove_dir(&self.dir));
         }
     }
 }
