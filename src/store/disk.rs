@@ -107,7 +107,10 @@ pub(super) struct PutAway {
 pub(super) fn put_away(partial_dir: &Path, dir: &Path) -> Result<PutAway> {
     let stays = |why| Error::io(dir, FileAction::Remove, why);
     let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(partial_dir).map_err(stays)?;
-    std::fs::rename(dir, away.path().join(REMOVED)).map_err(stays)?;
+    std::fs::rename(dir, away.path().join(REMOVED)).map_err(|why| match files::is_in_use(&why) {
+        true => stays(why).hint("a program may still read it, such as a chat or a server: end that first"),
+        false => stays(why),
+    })?;
     Ok(PutAway { away, was: dir.to_path_buf() })
 }
 
