@@ -35,16 +35,16 @@
 //! mapped file -> `gguf::Gguf` (checked keys and tensor views) -> `arch::Spec` -> `model::Model` -> a session;
 //! prompt -> `chat` (template) -> `tokenizer` -> `forward` -> logits -> `sample` -> token -> stream decoder -> piece.
 //!
-//! `docs/architecture.md` shows the rooms; `tests/suite/layering` holds the list of which may use which.
+//! `docs/architecture.md` shows the modules; `tests/suite/layering` holds the list of which may use which.
 
 #![deny(unsafe_code)]
-// A room that is private here is the boundary: what it offers to other rooms is `pub` in it.
-#![allow(unreachable_pub, reason = "rooms are private, not each name in them")]
+// A module that is private here is the boundary: what it offers to other modules is `pub` in it.
+#![allow(unreachable_pub, reason = "modules are private, not each name in them")]
 #![cfg_attr(
     not(feature = "cli"),
-    allow(dead_code, unused_imports, reason = "parts of rooms that only the command uses")
+    allow(dead_code, unused_imports, reason = "parts of modules that only the command uses")
 )]
-#![allow(unnameable_types, reason = "`internals`, and what the documentation hides for it, show parts of rooms")]
+#![allow(unnameable_types, reason = "`internals`, and what the documentation hides for it, show parts of modules")]
 
 pub mod engine;
 
@@ -88,11 +88,11 @@ mod units;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod internals {
-    /// Every name that a room offers to the others.
-    macro_rules! rooms {
-        ($($room:ident)*) => { $(pub mod $room { pub use crate::$room::*; })* };
+    /// Every name that a module offers to the others.
+    macro_rules! modules {
+        ($($module:ident)*) => { $(pub mod $module { pub use crate::$module::*; })* };
     }
-    rooms! { arch chat gguf model parallel sample tokenizer }
+    modules! { arch chat gguf model parallel sample tokenizer }
 
     #[cfg(feature = "pull")]
     pub use crate::config::Settings;

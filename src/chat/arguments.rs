@@ -52,7 +52,7 @@ impl ArgumentWatch {
 
     /// Takes more of the answer.
     pub fn push(&mut self, text: &str) {
-        // What is no call is the listener's to show, not ours.
+        // What is no call is the caller's to show, not ours.
         let _ = self.finder.push(text);
     }
 

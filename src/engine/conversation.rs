@@ -120,11 +120,11 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`Conversation::answer`].
-    pub fn ask(&mut self, text: &str, listener: &mut dyn Observer) -> Result<Turn> {
+    pub fn ask(&mut self, text: &str, observer: &mut dyn Observer) -> Result<Turn> {
         self.say(text);
         let wishes =
             GenerateOptions { params: self.sampling(&Overrides::default())?.params(), ..GenerateOptions::default() };
-        self.answer(&wishes, None, listener)
+        self.answer(&wishes, None, observer)
     }
 
     /// The model with its tokenizer and template.
@@ -276,13 +276,13 @@ impl Conversation {
     /// Generates the answer to the messages so far and adds it to them.
     ///
     /// # Errors
-    /// [`Error::ContextFull`] before anything is computed; whatever `listener` or the model ends with. The messages are
+    /// [`Error::ContextFull`] before anything is computed; whatever `observer` or the model ends with. The messages are
     /// then as before.
     pub fn answer(
         &mut self,
         wishes: &GenerateOptions,
         constraint: Option<Box<dyn Constraint>>,
-        listener: &mut dyn Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Turn> {
         let Prompt { tokens: prompt, splitter, .. } = self.fitting_prompt(wishes)?;
         let wanted = Wanted {
@@ -297,11 +297,11 @@ impl Conversation {
         let request = Request { prompt, wanted };
         let left_out = if wishes.leave_out_oldest { self.left_out } else { 0 };
         let mut turn = Turn { left_out, ..Turn::default() };
-        let mut prefill = |done, total| listener.prefill(done, total);
+        let mut prefill = |done, total| observer.prefill(done, total);
         let mut generation = Generation::start(&mut self.session, self.llm.tokenizer(), request, &mut prefill)?;
         for part in generation.by_ref() {
             let part = part?;
-            listener.part(&part)?;
+            observer.part(&part)?;
             match part.kind {
                 Kind::Reasoning => turn.reasoning.push_str(&part.text),
                 Kind::Answer | Kind::Call => turn.answer.push_str(&part.text),

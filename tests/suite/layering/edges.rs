@@ -3,7 +3,7 @@
 /// Leaves that every module of `src` may use.
 pub const EVERYWHERE: &[&str] = &["error", "text", "units", "suggest"];
 
-/// Modules of `src`, and rooms within them that have edges of their own: formats and facts at the bottom, then weights, then computing, then what speaks with people.
+/// Modules of `src`, and modules within them that have edges of their own: formats and facts at the bottom, then weights, then computing, then what speaks with people.
 pub const SRC: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("error", &[]),
@@ -125,14 +125,14 @@ pub const QUANT: &[(&str, &[&str])] = &[
 /// Modules of `formats` that the others may use: what several formats are made of.
 pub const PARTS_OF_FORMATS: &[&str] = &["bits", "grids"];
 
-/// Rooms that may use each other in circles, each with its reason.
-pub const CIRCLES_OF_SRC: &[(&[&str], &str)] = &[(
+/// Modules that may use each other in cycles, each with its reason.
+pub const CYCLES_OF_SRC: &[(&[&str], &str)] = &[(
     &["chat::jinja::filters", "chat::jinja::predicates"],
     "`select` takes a test by its name, and the test `filter` knows the names of filters",
 )];
 
 /// The same of `quant`.
-pub const CIRCLES_OF_QUANT: &[(&[&str], &str)] = &[];
+pub const CYCLES_OF_QUANT: &[(&[&str], &str)] = &[];
 
 /// Names that are several types': the two that each system has its own of, of which one is compiled.
 pub const DOUBLED: &[&str] = &["Hangup", "Keyboard"];
@@ -151,7 +151,7 @@ pub const DIALECTS: &[&str] = &["openai", "responses", "anthropic", "ollama", "l
 /// command of the table in `cli` knows another.
 pub const COMMANDS_KNOW: &[(&str, &str)] = &[("batch", "serve"), ("serve", "embed")];
 
-/// Words for what systems differ in, with the rooms that are made of it: the platform, mapped files, the machine; and what has to
+/// Words for what systems differ in, with the modules that are made of it: the platform, mapped files, the machine; and what has to
 /// come before `main`.
 pub const SYSTEMS: &[&str] = &["std::os", "std::env::consts", "rustix", "libc"];
 
@@ -161,13 +161,13 @@ pub const SYSTEM_PLACES: &[&str] = &["/proc/", "/sys/", "/dev/", "/etc/"];
 /// What a `cfg` asks of a system.
 pub const SYSTEM_SWITCHES: &[&str] = &["unix", "windows", "target_os", "target_family", "target_env", "target_arch"];
 
-pub const SYSTEM_ROOMS: &[&str] = &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs"];
+pub const SYSTEM_MODULES: &[&str] = &["src/platform/", "src/gguf/map", "src/machine", "src/main.rs"];
 
-/// Rooms whose numbers are the same on every system.
+/// Modules whose numbers are the same on every system.
 pub const COMPUTE: &[&str] =
     &["src/arch/", "src/forward/", "src/model/", "src/kv/", "src/engine/", "src/sample/", "src/server/", "quant/src/"];
 
-/// Rooms that name a family, each with its reason. Everything else knows words of mathematics.
+/// Modules that name a family, each with its reason. Everything else knows words of mathematics.
 pub const NAMED: &[(&str, &str)] = &[
     ("src/arch/", "the table of architectures, and their facts"),
     ("src/shapes/table.rs", "the table of published models' shapes"),
@@ -191,7 +191,7 @@ pub const ALSO_WORDS: &[&str] = &["plm"];
 /// Names of families that are no architecture's. (RWKV is a recurrence as well.)
 pub const FAMILIES: &[&str] = &["mistral", "mixtral", "gpt", "kimi", "hermes", "yi"];
 
-/// Rooms that read tensors, or what is known of them, by their roles. (`arch` has their names; what a trace tells is named as
+/// Modules that read tensors, or what is known of them, by their roles. (`arch` has their names; what a trace tells is named as
 /// other engines do.)
 pub const TENSORS_UNNAMED: &[&str] = &[
     "src/model/",
@@ -207,7 +207,7 @@ pub const TENSORS_UNNAMED: &[&str] = &[
     "src/cli/",
 ];
 
-/// Rooms that name formats of blocks: their table and their files; recipes of files; what is tried before there is a model; what
+/// Modules that name formats of blocks: their table and their files; recipes of files; what is tried before there is a model; what
 /// files are called on a hub.
 pub const FORMATS_NAMED: &[&str] =
     &["quant/src/dtype.rs", "quant/src/formats/", "src/shapes/", "src/predict/threads.rs", "src/store/net/hub.rs"];
@@ -216,7 +216,7 @@ pub const FORMATS_NAMED: &[&str] =
 pub const PROCESSORS_NAMED: &[(&str, &str)] =
     &[("quant/src/gemm/mod.rs", "what tiles alone use would be dead code elsewhere")];
 
-/// Words that stay in their rooms: a name, the beginning of a path, or with `*` the beginning of a name.
+/// Words that stay in their modules: a name, the beginning of a path, or with `*` the beginning of a name.
 pub const WORDS: &[(&str, &[&str])] = &[
     ("std::arch", &["quant/src/isa/"]),
     ("core::arch", &["quant/src/isa/"]),

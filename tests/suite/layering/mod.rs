@@ -1,6 +1,6 @@
-//! The architecture, as a test: which module may use which, and which words stay in which rooms.
+//! The architecture, as a test: which module may use which, and which words stay in which modules.
 
-mod circles;
+mod cycles;
 mod edges;
 mod uses;
 
@@ -70,19 +70,19 @@ fn all_files() -> Vec<File> {
 
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// The row of the list that a path from the crate's root on belongs to: that of a room within a room, or the module's.
-fn row(path: &[String], rooms: &[&str]) -> String {
+/// The row of the list that a path from the crate's root on belongs to: that of a module within a module, or the module's.
+fn row(path: &[String], modules: &[&str]) -> String {
     let parts = (2..=path.len()).rev().map(|n| path[..n].join("::"));
-    parts.into_iter().find(|part| rooms.contains(&part.as_str())).unwrap_or_else(|| path[0].clone())
+    parts.into_iter().find(|part| modules.contains(&part.as_str())).unwrap_or_else(|| path[0].clone())
 }
 
 /// Which module uses which (`given`: the module behind each name that the root gives), and a place for each. Those of the
-/// crate's root count, and the `rooms` within them that have a row of their own; `tokki_quant` counts as a module; what names
+/// crate's root count, and the `modules` within them that have a row of their own; `tokki_quant` counts as a module; what names
 /// `crate` itself hides what it uses.
 fn edges_of(
     files: &[File],
     given: &[(String, Vec<String>)],
-    rooms: &[&str],
+    modules: &[&str],
 ) -> (Edges, BTreeMap<(String, String), String>) {
     let mut known: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.module.first()?.as_str())).collect();
     known.extend(["tokki_quant", "crate"]);
@@ -91,7 +91,7 @@ fn edges_of(
         if file.module.is_empty() {
             continue;
         }
-        let own = row(&file.module, rooms);
+        let own = row(&file.module, modules);
         let uses = edges.entry(own.clone()).or_insert_with(BTreeSet::new);
         let elsewhere = file.said.paths.iter().filter_map(|path| match path[0].as_str() {
             "tokki_quant" => Some((&path[..], 1)),
@@ -101,7 +101,7 @@ fn edges_of(
         });
         for (path, line) in file.said.uses.iter().map(|used| (&used.path[..], used.line)).chain(elsewhere) {
             let behind = given.iter().find(|(name, _)| *name == path[0]).map_or(path, |(_, path)| path);
-            let behind_row = row(behind, rooms);
+            let behind_row = row(behind, modules);
             if known.contains(behind[0].as_str()) && behind_row != own {
                 uses.insert(behind_row.clone());
                 let place = || format!("{}:{line}", file.path.display());
@@ -134,8 +134,8 @@ fn breaches(found: &Edges, allowed: &[(&str, &[&str])], everywhere: &[&str]) -> 
     wrong
 }
 
-/// A circle in the edges, if there is one.
-fn circle(edges: &Edges) -> Option<Vec<String>> {
+/// A cycle in the edges, if there is one.
+fn cycle(edges: &Edges) -> Option<Vec<String>> {
     fn walk(edges: &Edges, at: &str, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<Vec<String>> {
         if let Some(from) = path.iter().position(|name| name == at) {
             return Some(path[from..].to_vec());
@@ -154,15 +154,15 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 
 fn check(src: &Path, allowed: &[(&str, &[&str])], everywhere: &[&str]) {
     let given = given_by_root(&fs::read_to_string(src.join("lib.rs")).unwrap());
-    let rooms: Vec<&str> = allowed.iter().map(|(name, _)| *name).filter(|name| name.contains("::")).collect();
-    let (edges, places) = edges_of(&files(src), &given, &rooms);
+    let modules: Vec<&str> = allowed.iter().map(|(name, _)| *name).filter(|name| name.contains("::")).collect();
+    let (edges, places) = edges_of(&files(src), &given, &modules);
     let wrong: Vec<String> = breaches(&edges, allowed, everywhere);
     let place = |text: &String| {
         let found = places.iter().find(|((from, to), _)| *text == format!("{from} may not use {to}"));
         found.map_or_else(|| text.clone(), |(_, place)| format!("{text} ({place})"))
     };
     assert!(wrong.is_empty(), "{}", wrong.iter().map(place).collect::<Vec<_>>().join("\n"));
-    assert!(circle(&edges).is_none(), "a circle: {:?}", circle(&edges));
+    assert!(cycle(&edges).is_none(), "a cycle: {:?}", cycle(&edges));
 }
 
 #[test]
@@ -175,38 +175,39 @@ fn modules_of_the_number_crate_use_only_what_the_list_allows() {
     check(&root().join("quant/src"), edges::QUANT, &[]);
 }
 
-/// The circles between the files of `files`, but those within rooms that are still to be untied.
-fn circles_but_known(files: &[File], known: &[(&[&str], &str)]) -> Vec<String> {
+/// The cycles between the files of `files`, but those within modules that are still to be untied.
+fn cycles_but_known(files: &[File], known: &[(&[&str], &str)]) -> Vec<String> {
     let modules = files.iter().map(|file| (file.module.clone(), &file.said)).collect();
-    let found = circles::circles(&circles::uses_of(&modules));
-    let here = |module: &[String], room: &str| format!("{}::", module.join("::")).starts_with(&format!("{room}::"));
-    let within = |rooms: &[&str], module: &[String]| rooms.iter().any(|room| here(module, room));
-    let is_known = |a: &[String], b: &[String]| known.iter().any(|(rooms, _)| within(rooms, a) && within(rooms, b));
+    let found = cycles::cycles(&cycles::uses_of(&modules));
+    let here = |file: &[String], module: &str| format!("{}::", file.join("::")).starts_with(&format!("{module}::"));
+    let within = |modules: &[&str], file: &[String]| modules.iter().any(|module| here(file, module));
+    let is_known =
+        |a: &[String], b: &[String]| known.iter().any(|(modules, _)| within(modules, a) && within(modules, b));
     let left = found.iter().filter(|(a, b, _)| !is_known(a, b));
     let unneeded =
-        known.iter().filter(|(rooms, _)| !found.iter().any(|(a, b, _)| within(rooms, a) && within(rooms, b)));
+        known.iter().filter(|(modules, _)| !found.iter().any(|(a, b, _)| within(modules, a) && within(modules, b)));
     left.map(|(a, b, what)| format!("{} uses {what} of {}, which leads back", a.join("::"), b.join("::")))
-        .chain(unneeded.map(|(rooms, _)| format!("{rooms:?} has no circle: take it off the list")))
+        .chain(unneeded.map(|(modules, _)| format!("{modules:?} has no cycle: take it off the list")))
         .collect()
 }
 
 #[test]
-fn files_do_not_use_each_other_in_circles() {
-    for (folder, known) in [("src", edges::CIRCLES_OF_SRC), ("quant/src", edges::CIRCLES_OF_QUANT)] {
-        let wrong = circles_but_known(&files(&root().join(folder)), known);
+fn files_do_not_use_each_other_in_cycles() {
+    for (folder, known) in [("src", edges::CYCLES_OF_SRC), ("quant/src", edges::CYCLES_OF_QUANT)] {
+        let wrong = cycles_but_known(&files(&root().join(folder)), known);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
 
 #[test]
-fn planted_circles_are_found() {
+fn planted_cycles_are_found() {
     let found = |sources: &[(&str, &str)]| {
         let file = |(module, source): &(&str, &str)| {
             let module: Vec<String> = module.split("::").map(str::to_owned).collect();
             let names: Vec<&str> = module.iter().map(String::as_str).collect();
             File { path: PathBuf::new(), inside: String::new(), said: said(source, &names), module }
         };
-        circles_but_known(&sources.iter().map(file).collect::<Vec<_>>(), &[])
+        cycles_but_known(&sources.iter().map(file).collect::<Vec<_>>(), &[])
     };
     // Two siblings; by a path in a body; through what their parent hands on; a child that names its parent's own.
     for sources in [
@@ -333,17 +334,17 @@ fn dialects_and_commands_do_not_know_each_other() {
     let rows = table.split("\ncommands! {").nth(1).unwrap().split('}').next().unwrap();
     let commands: Vec<&str> = rows.lines().filter_map(|row| row.split(" = ").nth(1)?.split("::").next()).collect();
     assert!(commands.len() > 20 && commands.contains(&"run"), "{commands:?}");
-    for (name, rooms, known) in
+    for (name, modules, known) in
         [("server", edges::DIALECTS, &[][..]), ("cli", commands.as_slice(), edges::COMMANDS_KNOW)]
     {
         for file in files(&root().join("src")) {
             let [folder, own, ..] = &file.module[..] else { continue };
-            if folder != name || !rooms.contains(&own.as_str()) {
+            if folder != name || !modules.contains(&own.as_str()) {
                 continue;
             }
             for used in file.said.uses.iter().filter(|used| used.path[0] == name && used.path.len() > 1) {
                 let other = used.path[1].as_str();
-                let fine = other == own || !rooms.contains(&other) || known.contains(&(own, other));
+                let fine = other == own || !modules.contains(&other) || known.contains(&(own, other));
                 assert!(fine, "{}:{} names its sibling {other}", file.inside, used.line);
             }
         }
@@ -361,22 +362,22 @@ fn says(said: &Said, word: &str) -> bool {
 }
 
 #[test]
-fn words_stay_in_their_rooms() {
+fn words_stay_in_their_modules() {
     let mut wrong = Vec::new();
     for file in all_files() {
-        for (word, rooms) in edges::WORDS {
-            let here = rooms.iter().any(|room| file.inside.starts_with(room));
+        for (word, modules) in edges::WORDS {
+            let here = modules.iter().any(|module| file.inside.starts_with(module));
             wrong.extend((!here && says(&file.said, word)).then(|| format!("{} says {word}", file.inside)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Another system is a change in few rooms: what differs is not spread over the code that uses it.
+/// Another system is a change in few modules: what differs is not spread over the code that uses it.
 #[test]
-fn systems_differ_in_their_rooms() {
+fn systems_differ_in_their_modules() {
     for file in files(&root().join("src")) {
-        let here = edges::SYSTEM_ROOMS.iter().any(|room| file.inside.starts_with(room));
+        let here = edges::SYSTEM_MODULES.iter().any(|module| file.inside.starts_with(module));
         if here {
             continue;
         }
@@ -395,8 +396,8 @@ fn formats_do_not_know_each_other() {
     let siblings = |files: &[File]| {
         let mut wrong = Vec::new();
         for file in files {
-            let [room, own] = &file.module[..] else { continue };
-            for used in file.said.uses.iter().filter(|used| room == "formats" && used.path[0] == "formats") {
+            let [module, own] = &file.module[..] else { continue };
+            for used in file.said.uses.iter().filter(|used| module == "formats" && used.path[0] == "formats") {
                 let other = used.path.get(1).map_or("", String::as_str);
                 let is_file = files.iter().any(|file| file.module[..] == ["formats", other]);
                 if is_file && other != own && !edges::PARTS_OF_FORMATS.contains(&other) {
@@ -434,9 +435,9 @@ fn the_library_names_no_flag() {
         text.match_indices("--").any(|(at, _)| (at == 0 || text[..at].ends_with([' ', '(', '`'])) && letter(at + 2))
     };
     // The words of what is typed; `pip`'s own flags; flags that a server was started with.
-    let rooms = ["src/cli/", "src/config/", "src/server/", "src/store/net/package.rs"];
+    let modules = ["src/cli/", "src/config/", "src/server/", "src/store/net/package.rs"];
     for file in files(&root().join("src")) {
-        if rooms.iter().any(|room| file.inside.starts_with(room)) {
+        if modules.iter().any(|module| file.inside.starts_with(module)) {
             continue;
         }
         // A whole command to type is no message's flag.
@@ -472,11 +473,11 @@ fn architectures_are_named_by_rows_of_tables_alone() {
     };
     let found: Vec<(String, String)> =
         all_files().into_iter().filter_map(|file| named(&file.said).map(|name| (file.inside, name))).collect();
-    let allowed = |file: &str| edges::NAMED.iter().any(|(room, _)| file.starts_with(room));
+    let allowed = |file: &str| edges::NAMED.iter().any(|(module, _)| file.starts_with(module));
     let wrong: Vec<_> = found.iter().filter(|(file, _)| !allowed(file)).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-    for (room, _) in edges::NAMED {
-        assert!(found.iter().any(|(file, _)| file.starts_with(room)), "{room} names none: take it off the list");
+    for (module, _) in edges::NAMED {
+        assert!(found.iter().any(|(file, _)| file.starts_with(module)), "{module} names none: take it off the list");
     }
     for source in [
         "fn is_phi3() {}",
@@ -513,8 +514,9 @@ fn tensors_are_named_by_their_roles() {
             |text: &&String| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).any(is_name);
         said.texts.iter().find(has_name).cloned()
     };
-    let files =
-        all_files().into_iter().filter(|file| edges::TENSORS_UNNAMED.iter().any(|room| file.inside.starts_with(room)));
+    let files = all_files()
+        .into_iter()
+        .filter(|file| edges::TENSORS_UNNAMED.iter().any(|module| file.inside.starts_with(module)));
     let wrong: Vec<_> =
         files.filter_map(|file| Some(format!("{} says {}", file.inside, spelled(&file.said)?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -538,8 +540,9 @@ fn formats_of_blocks_are_named_by_recipes_alone() {
     let names: BTreeSet<String> = blocks.flat_map(|dtype| [format!("{dtype:?}"), dtype.to_string()]).collect();
     assert!(names.contains("Q4K") && names.contains("Q4_K") && names.contains("MXFP4"), "{names:?}");
     let named = |said: &Said| said.names.iter().chain(&said.texts).find(|name| names.contains(*name)).cloned();
-    let others =
-        all_files().into_iter().filter(|file| !edges::FORMATS_NAMED.iter().any(|room| file.inside.starts_with(room)));
+    let others = all_files()
+        .into_iter()
+        .filter(|file| !edges::FORMATS_NAMED.iter().any(|module| file.inside.starts_with(module)));
     let wrong: Vec<_> =
         others.filter_map(|file| Some(format!("{} says {}", file.inside, named(&file.said)?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -566,7 +569,7 @@ fn instruction_sets_are_named_by_their_table() {
     let processors = |said: &Said| said.switches.contains("target_arch") || said.switches.contains("target_feature");
     for file in all_files().into_iter().filter(|file| !file.inside.starts_with("quant/src/isa/")) {
         assert_eq!(named(&file.said), None, "{}", file.inside);
-        let known = edges::PROCESSORS_NAMED.iter().any(|(room, _)| file.inside.starts_with(room));
+        let known = edges::PROCESSORS_NAMED.iter().any(|(module, _)| file.inside.starts_with(module));
         assert_eq!(processors(&file.said), known, "{}: {:?}", file.inside, file.said.switches);
     }
     for source in ["fn f() { isa.name() == \"avx2\" }", "fn f() { m!(\"scalar\") }"] {
@@ -591,7 +594,7 @@ fn functions_that_systems_round_differently_are_libm_s() {
             said.methods.contains(*name) || path("f32") || path("f64")
         })
     };
-    for file in all_files().iter().filter(|file| edges::COMPUTE.iter().any(|room| file.inside.starts_with(room))) {
+    for file in all_files().iter().filter(|file| edges::COMPUTE.iter().any(|module| file.inside.starts_with(module))) {
         assert_eq!(breach(&file.said), None, "{}", file.inside);
     }
     let breach = |source: &str| breach(&said(source, &[]));
@@ -709,8 +712,8 @@ fn planted_breaches_are_found() {
         said: said(source, &["store", name]),
     };
     let files = [inner("net", "use super::Store; use super::disk::free; use crate::store::net::x;"), inner("disk", "")];
-    let (rooms, _) = edges_of(&files, &[], &["store::net", "store::disk"]);
-    assert_eq!(Vec::from_iter(&rooms["store::net"]), ["store", "store::disk"]);
+    let (modules, _) = edges_of(&files, &[], &["store::net", "store::disk"]);
+    assert_eq!(Vec::from_iter(&modules["store::net"]), ["store", "store::disk"]);
     let edges = |list: &[(&str, &str)]| {
         let mut edges = Edges::new();
         for (from, to) in list {
@@ -720,8 +723,8 @@ fn planted_breaches_are_found() {
         edges
     };
     let found = edges(&[("a", "b"), ("b", "c"), ("c", "a")]);
-    assert_eq!(circle(&found).map(|circle| circle.len()), Some(3));
-    assert_eq!(circle(&edges(&[("a", "b"), ("a", "c"), ("b", "c")])), None);
+    assert_eq!(cycle(&found).map(|cycle| cycle.len()), Some(3));
+    assert_eq!(cycle(&edges(&[("a", "b"), ("a", "c"), ("b", "c")])), None);
     let allowed: &[(&str, &[&str])] = &[("a", &["b", "d"]), ("b", &[])];
     assert_eq!(
         breaches(&found, allowed, &["text"]),

@@ -242,7 +242,7 @@ fn type_of(item: &syn::Item) -> Option<(&syn::Visibility, &syn::Ident)> {
         syn::Item::Enum(item) => Some((&item.vis, &item.ident)),
         syn::Item::Struct(item) => Some((&item.vis, &item.ident)),
         syn::Item::Trait(item) => Some((&item.vis, &item.ident)),
-        // A `Result` with the error of its room is a habit of the language.
+        // A `Result` with the error of its module is a habit of the language.
         syn::Item::Type(item) if item.ident != "Result" => Some((&item.vis, &item.ident)),
         _ => None,
     }

@@ -63,8 +63,8 @@ pub fn uses_of(modules: &Modules<'_>) -> Uses {
     modules.iter().map(|(module, said)| (module.clone(), of(module, said))).collect()
 }
 
-/// The uses that lie on a circle, as `from -> to: what`: `to` leads back to `from`.
-pub fn circles(uses: &Uses) -> Vec<(Module, Module, String)> {
+/// The uses that lie on a cycle, as `from -> to: what`: `to` leads back to `from`.
+pub fn cycles(uses: &Uses) -> Vec<(Module, Module, String)> {
     let reached = |from: &Module| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
         while let Some(at) = open.pop() {
