@@ -18,7 +18,7 @@ use crate::gguf::{Gguf, MetaValue};
 use crate::kv::{CacheShape, KvCache};
 use crate::model::Model;
 use crate::parallel::Pool;
-use crate::platform::files::{self, is_same};
+use crate::platform::files::{self, Claim, is_same};
 use crate::platform::input;
 use crate::platform::output::{self, OutputFile};
 use crate::units::hex;
@@ -196,7 +196,7 @@ pub fn is_session(path: &Path) -> bool {
 pub struct SessionFile {
     path: PathBuf,
     /// The file that is there now, which no other process writes.
-    lock: File,
+    claim: Claim,
     /// It was made to hold the place, and goes again if nothing is saved.
     made: bool,
     /// How long the file was before a question was noted in it that has no answer yet.
@@ -217,12 +217,12 @@ impl SessionFile {
         let made = !path.exists();
         // A file of no bytes holds the place of one to come.
         let claimed = files::claim(path).map_err(|why| Error::io(path, FileAction::Write, why))?;
-        let lock = claimed.ok_or_else(|| {
+        let claim = claimed.ok_or_else(|| {
             Error::failed(path.display().to_string(), "another tokki has this session open")
                 .hint("end that one, or use another `session` file")
                 .of(ErrorKind::InUse)
         })?;
-        Ok(Self { path: path.to_path_buf(), lock, made, before: None, marks: None })
+        Ok(Self { path: path.to_path_buf(), claim, made, before: None, marks: None })
     }
 
     /// Where it is.
@@ -232,7 +232,7 @@ impl SessionFile {
 
     /// Nothing was saved in it yet.
     pub fn is_new(&self) -> bool {
-        self.lock.metadata().is_ok_and(|meta| meta.len() == 0)
+        self.claim.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|meta| meta.len() == 0))
     }
 
     /// Saves `session` with `notes`.
@@ -246,7 +246,7 @@ impl SessionFile {
         };
         let written = written(session, &marks, notes, &self.path);
         self.marks = Some(marks);
-        written?.commit_over(&mut self.lock)?;
+        written?.commit_over(&mut self.claim)?;
         self.before = None;
         Ok(())
     }
@@ -262,13 +262,15 @@ impl SessionFile {
             self.before = Some(0);
             return Ok(());
         }
+        // Not opened again since it could not be replaced: all of it is saved anew.
+        let Some(file) = &mut self.claim.file else { return self.save(session, notes) };
         let failed = |why| Error::io(&self.path, FileAction::Write, why);
         let notes = serde_json::to_vec(&notes).map_err(|why| Error::failed("the question", why.to_string()))?;
         let length = (notes.len() as u32).to_le_bytes();
         let digest = Sha256::digest(&notes);
-        let before = self.lock.seek(SeekFrom::End(0)).map_err(failed)?;
-        let written = self.lock.write_all(&[&ASKED[..], &length, &notes, &digest].concat());
-        let outcome = written.and_then(|()| self.lock.sync_data()).map_err(failed);
+        let before = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let written = file.write_all(&[&ASKED[..], &length, &notes, &digest].concat());
+        let outcome = written.and_then(|()| file.sync_data()).map_err(failed);
         self.before = Some(before);
         if outcome.is_err() {
             self.take_back();
@@ -279,15 +281,16 @@ impl SessionFile {
     /// Forgets the question that was noted last: there was an error in the place of its answer. What cannot be forgotten now
     /// goes with what is saved next.
     pub fn take_back(&mut self) {
-        if let Some(before) = self.before.take() {
-            drop(self.lock.set_len(before));
+        if let (Some(before), Some(file)) = (self.before.take(), &self.claim.file) {
+            drop(file.set_len(before));
         }
     }
 }
 
 impl Drop for SessionFile {
     fn drop(&mut self) {
-        if self.made && self.is_new() && is_same(&self.lock, std::fs::metadata(&self.path)) {
+        let is_there = |file: &File| is_same(file, std::fs::metadata(&self.path));
+        if self.made && self.is_new() && self.claim.file.as_ref().is_some_and(is_there) {
             drop(std::fs::remove_file(&self.path));
         }
     }

@@ -226,42 +226,53 @@ pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-/// On Windows, nobody else may open the file to write it for as long as the handle is open. (A lock would keep this process itself
-/// from reading it by another handle there.)
-pub(crate) fn write_alone(options: &mut OpenOptions) {
-    #[cfg(windows)]
-    {
-        const SHARE_READ: u32 = 1;
-        const SHARE_DELETE: u32 = 4;
-        std::os::windows::fs::OpenOptionsExt::share_mode(options, SHARE_READ | SHARE_DELETE);
-    }
-    #[cfg(not(windows))]
-    let _ = options;
+/// A file that one process of this program writes at a time; all may read it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// It; none where it could not be opened again after it was not replaced.
+    pub(crate) file: Option<File>,
+    /// On Windows, where a file is replaced by none that is open, what is locked in its place.
+    _name: Option<File>,
 }
 
-/// Opens the file at `path`, which is made if it is not there, to be written by this process alone for as long as the handle is open;
-/// others may read it. `None` where another process has it so.
+/// Claims the file at `path`, which is made if it is not there. `None` where another process has it.
 ///
 /// # Errors
 /// A file that cannot be made, opened or locked.
-pub(crate) fn claim(path: &Path) -> std::io::Result<Option<File>> {
+pub(crate) fn claim(path: &Path) -> std::io::Result<Option<Claim>> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    write_alone(&mut options);
     #[cfg(windows)]
-    return match options.open(path) {
-        Err(why) if why.raw_os_error() == Some(SHARING_VIOLATION) => Ok(None),
-        opened => opened.map(Some),
-    };
+    {
+        let Some(name) = lock(&lock_of(path)?)? else { return Ok(None) };
+        Ok(Some(Claim { file: Some(options.open(path)?), _name: Some(name) }))
+    }
     #[cfg(not(windows))]
     loop {
         let file = options.open(path)?;
         match file.try_lock() {
-            Ok(()) if is_same(&file, std::fs::metadata(path)) => return Ok(Some(file)),
+            Ok(()) if is_same(&file, std::fs::metadata(path)) => {
+                return Ok(Some(Claim { file: Some(file), _name: None }));
+            }
             // It was replaced in this very moment.
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
             Err(std::fs::TryLockError::Error(why)) => return Err(why),
         }
     }
+}
+
+/// The file among temporary ones that stands for the one at `path`. It stays there, empty: removing it would let two processes hold
+/// two files of its name. (A lock on the file itself would also keep its own process from reading it by another handle.)
+#[cfg(windows)]
+fn lock_of(path: &Path) -> std::io::Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = std::fs::canonicalize(folder)?;
+    let name = folder.join(path.file_name().unwrap_or_default());
+    let mut hash = DefaultHasher::new();
+    name.to_string_lossy().to_lowercase().hash(&mut hash);
+    let locks = std::env::temp_dir().join("tokki-locks");
+    std::fs::create_dir_all(&locks)?;
+    Ok(locks.join(format!("{:016x}", hash.finish())))
 }

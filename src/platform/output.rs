@@ -3,7 +3,7 @@
 //! A link is followed, so that the file behind it is replaced and the link stays; a FIFO, device or socket is refused. What
 //! a killed process left of the same file is cleared away by the next one that writes it.
 
-use super::files;
+use super::files::{self, Claim};
 use crate::error::FileAction;
 use crate::{Error, Result};
 use std::ffi::OsString;
@@ -74,19 +74,20 @@ impl OutputFile {
         self.finish()
     }
 
-    /// As [`Self::commit`], over a file that this process has by [`files::claim`]: `claimed` becomes the new one.
+    /// As [`Self::commit`], over a file that this process has claimed: the new one is then in its place.
     ///
     /// # Errors
     /// As [`Self::commit`].
-    pub fn commit_over(mut self, claimed: &mut File) -> Result<()> {
+    pub(crate) fn commit_over(mut self, claim: &mut Claim) -> Result<()> {
         let own = self.file.get_ref().try_clone().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         if cfg!(windows) {
-            // No file is replaced there that is open. The new one was made so that nobody else writes it.
-            *claimed = own;
+            // No file is replaced there that is open; its name stays claimed.
+            claim.file = None;
             let finished = self.finish();
-            if let (Err(_), Ok(Some(file))) = (&finished, files::claim(&self.target)) {
-                *claimed = file;
-            }
+            claim.file = match finished {
+                Ok(()) => Some(own),
+                Err(_) => File::options().read(true).write(true).open(&self.target).ok(),
+            };
             return finished;
         }
         // It is locked before it has its name.
@@ -96,7 +97,7 @@ impl OutputFile {
             Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, FileAction::Lock, e)),
         }
         self.finish()?;
-        *claimed = own;
+        claim.file = Some(own);
         Ok(())
     }
 
@@ -219,9 +220,7 @@ fn create_beside(target: &Path, mode: Option<Permissions>) -> std::io::Result<(F
         let mut name = prefix(target);
         name.push(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         let path = folder(target).join(name);
-        let mut options = File::options();
-        files::write_alone(options.write(true).create_new(true));
-        match options.open(&path) {
+        match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => {
                 live(|live| live.push(path.clone()));
                 if let Some(mode) = mode {
