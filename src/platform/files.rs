@@ -188,12 +188,25 @@ pub(crate) fn allocated(meta: &Metadata) -> u64 {
 const SHARING_VIOLATION: i32 = 32;
 
 /// Whether a file could not be removed since some program has it open, which only Windows cares about.
-#[cfg(feature = "pull")]
+#[cfg(any(feature = "pull", windows))]
 pub(crate) fn is_in_use(why: &std::io::Error) -> bool {
     const ACCESS_DENIED: i32 = 5;
     const USER_MAPPED_FILE: i32 = 1224;
     let code = why.raw_os_error();
     cfg!(windows) && code.is_some_and(|code| [ACCESS_DENIED, SHARING_VIOLATION, USER_MAPPED_FILE].contains(&code))
+}
+
+/// Renames a file over another one. Windows refuses that while any program has the other one open, as readers and scanners do for a
+/// moment: they are waited for.
+pub(crate) fn rename_over(from: &Path, to: &Path) -> std::io::Result<()> {
+    #[cfg(windows)]
+    for _ in 0..25 {
+        match std::fs::rename(from, to) {
+            Err(why) if is_in_use(&why) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            renamed => return renamed,
+        }
+    }
+    std::fs::rename(from, to)
 }
 
 /// A link at `link` to the file `target`.

@@ -104,7 +104,7 @@ impl OutputFile {
     fn finish(&mut self) -> Result<()> {
         self.file.flush().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         self.file.get_ref().sync_all().map_err(|e| Error::io(&self.shown, FileAction::Sync, e))?;
-        std::fs::rename(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
+        files::rename_over(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         // A process that was killed a moment before this began is gone by now.
         sweep(&self.target);
         sync_dir(folder(&self.target)).map_err(|e| Error::io(&self.shown, FileAction::Sync, e))
