@@ -174,6 +174,10 @@ pub(crate) fn free(dir: &Path) -> Option<u64> {
     fs4::available_space(dir).ok()
 }
 
+/// Whether the system tells how much of a file with holes is on disk.
+#[cfg(feature = "pull")]
+pub(crate) const TELLS_HOLES: bool = cfg!(unix);
+
 /// Bytes that a file, perhaps with holes, already takes on disk.
 #[cfg(feature = "pull")]
 pub(crate) fn allocated(meta: &Metadata) -> u64 {

@@ -223,7 +223,8 @@ fn create_beside(target: &Path, mode: Option<Permissions>) -> std::io::Result<(F
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => {
                 live(|live| live.push(path.clone()));
-                if let Some(mode) = mode {
+                // Of Windows these would be one that keeps the file from going again.
+                if let Some(mode) = mode.filter(|_| cfg!(unix)) {
                     // Where it cannot be kept, the file is at least not more open than the user's default.
                     drop(file.set_permissions(mode));
                 }

@@ -4,7 +4,7 @@ use super::manifest::{Manifest, StoredFile};
 use super::net::journal;
 use super::{Store, disk, name};
 use crate::error::FileAction;
-use crate::platform::files::is_same;
+use crate::platform::files::{self, is_same};
 use crate::platform::input;
 use crate::platform::output::{self, sync_dir};
 use crate::text::shell_word;
@@ -217,7 +217,13 @@ pub(super) fn allocated(dir: &Path) -> u64 {
     let counts = |path: &PathBuf| path.extension().is_none_or(|e| e != "json" && e != "journal" && e != "done");
     let ready = dir.join("ready");
     let files = entries(dir).chain(entries(&ready)).filter(counts);
-    files.filter(|path| !path.is_dir()).map(|path| disk::allocated(&path)).fold(0, u64::saturating_add)
+    // The file of a download has its whole length from the beginning.
+    let told = |path: &Path| {
+        let part = !files::TELLS_HOLES && path.extension().is_some_and(|extension| extension == "part");
+        part.then(|| journal::read(&path.with_extension("journal"))).flatten()
+    };
+    let bytes = |path: PathBuf| told(&path).map_or_else(|| disk::allocated(&path), |told| told.bytes());
+    files.filter(|path| !path.is_dir()).map(bytes).fold(0, u64::saturating_add)
 }
 
 /// What an unfinished download is of, if it says so.

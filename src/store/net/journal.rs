@@ -185,16 +185,27 @@ fn told(bytes: &[u8]) -> Option<Told> {
     Some(Told { head, done, begun, whole: whole as u64 })
 }
 
+impl Told {
+    /// The bytes that are there.
+    fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        let front = |(&index, (length, _)): (&u64, &(u64, String))| {
+            let start = self.head.range(index).start;
+            start..start.saturating_add(*length)
+        };
+        self.done.keys().map(|&index| self.head.range(index)).chain(self.begun.iter().map(front))
+    }
+
+    /// How many those are.
+    pub(in crate::store) fn bytes(&self) -> u64 {
+        self.ranges().map(|range| range.end - range.start).fold(0, u64::saturating_add)
+    }
+}
+
 #[cfg(any(test, feature = "testing"))]
 /// The length of the file that the record of a download is about, and the bytes that it says are there; `None` for a record
 /// that cannot be used.
 pub fn vouched(record: &[u8]) -> Option<(u64, Vec<Range<u64>>)> {
-    let Told { head, done, begun, .. } = told(record)?;
-    let front = |(&index, (length, _)): (&u64, &(u64, String))| {
-        let start = head.range(index).start;
-        start..start.saturating_add(*length)
-    };
-    Some((head.size, done.keys().map(|&index| head.range(index)).chain(begun.iter().map(front)).collect()))
+    told(record).map(|told| (told.head.size, told.ranges().collect()))
 }
 
 /// Index, length where it is of a block that has only begun, and hash.
