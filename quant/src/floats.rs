@@ -1,7 +1,8 @@
 //! Products of weights that are single numbers, in single precision, with any number of columns.
 //!
 //! The sixteen partial sums of a row and a column are one vector of lanes. A tile of rows times columns shares the loads;
-//! columns are taken in blocks that stay in the second-level cache while all rows pass by.
+//! columns are taken in blocks that stay in the second-level cache while all rows pass by. The rows of the next tile are fetched
+//! meanwhile, in the order of memory, as `gemv` does.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -9,6 +10,7 @@ use std::ops::Range;
 use crate::fma::fma;
 use crate::formats::Float;
 use crate::isa::Isa;
+use crate::isa::caches::{LINE, MIN_DISTANCE};
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, LANES, Lanes};
 use crate::product::Product;
@@ -85,8 +87,16 @@ fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
     x: &[&[f32]; C],
 ) -> [[f32; C]; R] {
     let len = rows[0].len() * F::LEN;
+    // Of one length, so that one look at it serves all.
+    let (rows, x) = (rows.map(|row| &row[..rows[0].len()]), x.map(|x| &x[..len]));
+    let next: *const u8 = rows[0].as_ptr().cast::<u8>().wrapping_add((R * size_of_val(rows[0])).max(MIN_DISTANCE));
+    // Bytes of a step's weights, those of all rows.
+    let step = const { R * LANES * size_of::<F::Block>() / F::LEN };
     let mut sums = [[s.splat(0.0); C]; R];
     for at in (0..len / LANES * LANES).step_by(LANES) {
+        for line in (0..step).step_by(LINE) {
+            s.prefetch(next.wrapping_add(at / LANES * step + line));
+        }
         let mut w = [s.splat(0.0); R];
         for r in 0..R {
             if let Some(weights) = F::load(s, rows[r], at) {

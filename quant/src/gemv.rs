@@ -24,7 +24,7 @@ use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held};
-use crate::isa::caches::LINE;
+use crate::isa::caches::{LINE, MIN_DISTANCE};
 use crate::isa::simd::{Kernel, MAX_ROWS, RowDots, Simd, Words};
 use crate::isa::unroll::eight;
 use crate::layout::{Layout, MAX_TOGETHER};
@@ -44,11 +44,9 @@ struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    /// The layout's distance, but never less: memory needs time to answer.
-    const MIN_DISTANCE: usize = 8 << 10;
-
+    /// At the layout's distance.
     fn new(rows: &'a [u8], ahead: usize) -> Self {
-        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(Self::MIN_DISTANCE) }
+        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(MIN_DISTANCE) }
     }
 
     /// Prefetches lines `lines` of the blocks of a vector of rows, or rather of those as far past them, of which `from` is the

@@ -42,7 +42,7 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         let models = store.models()?;
         return result(|out| models.iter().try_for_each(|entry| writeln!(out, "{}", entry.name)));
     }
-    let (partials, leftovers) = (store.partials(), store.leftovers());
+    let (partials, leftovers, removed) = (store.partials(), store.leftovers(), store.removed());
     let standings = Standings::of(Some(&store));
     let models: Vec<(StoredModel, Standing)> = store
         .models()?
@@ -55,9 +55,10 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
     if args.json {
         return json(&json!({ "home": store.home(), "models": models.iter().map(model).collect::<Vec<_>>(),
             "partial": partials.iter().map(partial).collect::<Vec<_>>(),
-            "left_over": leftovers.iter().map(partial).collect::<Vec<_>>() }));
+            "left_over": leftovers.iter().map(partial).collect::<Vec<_>>(),
+            "removed": removed.iter().map(partial).collect::<Vec<_>>() }));
     }
-    if models.is_empty() && partials.is_empty() && leftovers.is_empty() {
+    if models.is_empty() && partials.is_empty() && leftovers.is_empty() && removed.is_empty() {
         say(&format!(
             "no models in {} yet. tokki plan says what suits this machine, tokki list --catalogue what there is; a small \
              one to begin with: tokki pull {}",
@@ -76,6 +77,7 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
     }
     rows.extend(partials.iter().map(partial_row));
     rows.extend(leftovers.iter().map(leftover_row));
+    rows.extend(removed.iter().map(removed_row));
     result(|out| table(out, Paint::stdout(), &["NAME", "SIZE", "STATE", "FROM"], &rows))?;
     for (_, standing) in &models {
         match &standing.problem {
@@ -91,6 +93,11 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
 fn leftover_row(Partial { name, bytes, .. }: &Partial) -> Vec<String> {
     let state = "left by an import that was killed".to_owned();
     vec![name.clone(), show_bytes(*bytes), state, format!("remove it: tokki rm {name}")]
+}
+
+fn removed_row(Partial { name, bytes, .. }: &Partial) -> Vec<String> {
+    let way_on = "the next rm or pull clears it, when no program reads it any more";
+    vec![name.clone(), show_bytes(*bytes), "removed, its files still there".to_owned(), way_on.to_owned()]
 }
 
 fn partial_row(Partial { name, bytes, order }: &Partial) -> Vec<String> {

@@ -37,7 +37,7 @@ pub(super) fn run(args: &RmArgs) -> Result<()> {
     for name in names {
         let entry = store.find(name)?;
         if entry.is_none() && swept.contains(name) {
-            say(&format!("removed what an unfinished import left of {name}"));
+            say(&format!("removed what was left of {name}"));
             continue;
         }
         let linked = entry.and_then(|entry| entry.linked());

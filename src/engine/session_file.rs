@@ -289,7 +289,7 @@ impl SessionFile {
 
 impl Drop for SessionFile {
     fn drop(&mut self) {
-        let is_there = |file: &File| is_same(file, std::fs::metadata(&self.path));
+        let is_there = |file: &File| is_same(file, &self.path);
         if self.made && self.is_new() && self.claim.file.as_ref().is_some_and(is_there) {
             drop(std::fs::remove_file(&self.path));
         }

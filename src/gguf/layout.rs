@@ -157,6 +157,7 @@ impl Rearranged {
                 debug_assert!(done.is_ok(), "pieces are whole rows");
             }
         }
+        map::let_go(&self.map, piece.range.clone());
     }
 
     fn intact(&self) -> Result<()> {

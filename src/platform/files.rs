@@ -56,18 +56,24 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Resul
     }
 }
 
-/// Whether an open file is the one that `there` was read of; where the system does not tell, whether there is one.
-pub(crate) fn is_same(file: &File, there: std::io::Result<Metadata>) -> bool {
-    let Ok(there) = there else { return false };
+/// Whether `path` still leads to this open file; where the system does not tell, whether it leads to any.
+pub(crate) fn is_same(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
+        let place = |meta: Metadata| (meta.dev(), meta.ino());
+        file.metadata().map(place).is_ok_and(|own| std::fs::metadata(path).map(place).is_ok_and(|there| own == there))
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        let _ = (file, there);
-        true
+        use same_file::Handle;
+        let own = file.try_clone().and_then(Handle::from_file);
+        own.is_ok_and(|own| Handle::from_path(path).is_ok_and(|there| own == there))
+    }
+    #[cfg(not(any(unix, windows)))]
+    {
+        let _ = file;
+        path.exists()
     }
 }
 
@@ -187,17 +193,15 @@ pub(crate) fn allocated(meta: &Metadata) -> u64 {
     return meta.len();
 }
 
-/// What Windows says where another program has a file open in a way that allows no other.
-#[cfg(any(feature = "pull", windows))]
-const SHARING_VIOLATION: i32 = 32;
-
-/// Whether a file could not be removed since some program has it open, which only Windows cares about.
-#[cfg(any(feature = "pull", windows))]
+/// Whether a file or folder could not be opened, replaced or removed since some program has it, or a file in it, open: only Windows
+/// cares about that, and keeps what is removed for as long.
 pub(crate) fn is_in_use(why: &std::io::Error) -> bool {
     const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
+    const DIR_NOT_EMPTY: i32 = 145;
     const USER_MAPPED_FILE: i32 = 1224;
-    let code = why.raw_os_error();
-    cfg!(windows) && code.is_some_and(|code| [ACCESS_DENIED, SHARING_VIOLATION, USER_MAPPED_FILE].contains(&code))
+    let codes = [ACCESS_DENIED, SHARING_VIOLATION, DIR_NOT_EMPTY, USER_MAPPED_FILE];
+    cfg!(windows) && why.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// Renames a file over another one. Windows refuses that while any program has the other one open, as readers and scanners do for a
@@ -236,9 +240,14 @@ pub(crate) fn link(target: &Path, link: &Path) -> std::io::Result<()> {
 /// A file that cannot be made or locked.
 pub fn lock(path: &Path) -> std::io::Result<Option<File>> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    Ok(take_lock(&file)?.then_some(file))
+}
+
+/// Locks an open file; false where another process has it.
+pub(crate) fn take_lock(file: &File) -> std::io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
         Err(std::fs::TryLockError::Error(why)) => Err(why),
     }
 }
@@ -267,14 +276,12 @@ pub(crate) fn claim(path: &Path) -> std::io::Result<Option<Claim>> {
     #[cfg(not(windows))]
     loop {
         let file = options.open(path)?;
-        match file.try_lock() {
-            Ok(()) if is_same(&file, std::fs::metadata(path)) => {
-                return Ok(Some(Claim { file: Some(file), _name: None }));
-            }
-            // It was replaced in this very moment.
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(std::fs::TryLockError::Error(why)) => return Err(why),
+        if !take_lock(&file)? {
+            return Ok(None);
+        }
+        // Otherwise it was replaced in this very moment.
+        if is_same(&file, path) {
+            return Ok(Some(Claim { file: Some(file), _name: None }));
         }
     }
 }

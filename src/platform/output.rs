@@ -91,10 +91,8 @@ impl OutputFile {
             return finished;
         }
         // It is locked before it has its name.
-        match own.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::failed("a new file", "it is locked")),
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&self.shown, FileAction::Lock, e)),
+        if !files::take_lock(&own).map_err(|e| Error::io(&self.shown, FileAction::Lock, e))? {
+            return Err(Error::failed("a new file", "it is locked"));
         }
         self.finish()?;
         claim.file = Some(own);
@@ -104,7 +102,15 @@ impl OutputFile {
     fn finish(&mut self) -> Result<()> {
         self.file.flush().map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
         self.file.get_ref().sync_all().map_err(|e| Error::io(&self.shown, FileAction::Sync, e))?;
-        files::rename_over(&self.temporary, &self.target).map_err(|e| Error::io(&self.shown, FileAction::Write, e))?;
+        files::rename_over(&self.temporary, &self.target).map_err(|e| {
+            let in_use = files::is_in_use(&e);
+            let failed = Error::io(&self.shown, FileAction::Write, e);
+            if in_use {
+                failed.hint("a program may have it open, such as another chat: end that first")
+            } else {
+                failed
+            }
+        })?;
         // A process that was killed a moment before this began is gone by now.
         sweep(&self.target);
         sync_dir(folder(&self.target)).map_err(|e| Error::io(&self.shown, FileAction::Sync, e))

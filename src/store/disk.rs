@@ -93,9 +93,9 @@ pub(super) fn check_room_or(dir: &Path, needed: u64, way_on: &str) -> Result<()>
     Err(Error::failed(format!("the disk of {}", dir.display()), why).of(ErrorKind::NoRoom).hint(way_on))
 }
 
-/// How the folder begins in which a model is while it is removed, and the model's name there.
+/// How the folder begins in which a model is while it is removed, and what its name follows there.
 const REMOVING: &str = ".removing-";
-const REMOVED: &str = "model";
+const REMOVED: &str = "model-";
 
 /// The folder of a model that is out of sight.
 pub(super) struct PutAway {
@@ -106,21 +106,30 @@ pub(super) struct PutAway {
 /// Takes the folder of a model out of sight in one step, so that an interruption leaves no half of a model under its name.
 pub(super) fn put_away(partial_dir: &Path, dir: &Path) -> Result<PutAway> {
     let stays = |why| Error::io(dir, FileAction::Remove, why);
-    let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(partial_dir).map_err(stays)?;
-    std::fs::rename(dir, away.path().join(REMOVED)).map_err(|why| match files::is_in_use(&why) {
-        true => stays(why).hint("a program may still read it, such as a chat or a server: end that first"),
-        false => stays(why),
-    })?;
-    Ok(PutAway { away, was: dir.to_path_buf() })
+    let removed = format!("{REMOVED}{}", dir.file_name().unwrap_or_default().display());
+    loop {
+        let away = tempfile::Builder::new().prefix(REMOVING).tempdir_in(partial_dir).map_err(stays)?;
+        match std::fs::rename(dir, away.path().join(&removed)) {
+            Ok(()) => return Ok(PutAway { away, was: dir.to_path_buf() }),
+            // Another process has cleared the new folder away, as one that was left.
+            Err(_) if dir.exists() && !away.path().exists() => {}
+            Err(why) if files::is_in_use(&why) => {
+                return Err(stays(why).hint("a program may still read it, such as a chat or a server: end that first"));
+            }
+            Err(why) => return Err(stays(why)),
+        }
+    }
 }
 
 impl PutAway {
-    /// Removes it. False where a program still reads its files and the system keeps them for it: what [`is_away`] is cleared away
+    /// Removes it. False where a program still reads its files and the system keeps them for it: what is in [`models_away`] is cleared away
     /// later.
     pub(super) fn remove(self) -> Result<bool> {
         // Not by its own `close`, which hides the system's error code.
         match std::fs::remove_dir_all(self.away.keep()) {
             Ok(()) => Ok(true),
+            // Another process has just cleared it away.
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(true),
             Err(why) if files::is_in_use(&why) => Ok(false),
             Err(why) => {
                 let left = "it is no longer in the list; what is left of it goes with the next model that is removed";
@@ -130,13 +139,15 @@ impl PutAway {
     }
 }
 
-/// Whether a folder holds what [`put_away`] puts there, and nothing else.
-pub(super) fn is_away(dir: &Path) -> bool {
-    let named = dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(REMOVING.as_bytes()));
-    let is_folder = std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
-    let alone =
-        || std::fs::read_dir(dir).is_ok_and(|inside| inside.flatten().all(|entry| entry.file_name() == REMOVED));
-    named && is_folder && alone()
+/// The model (or none yet), by its name and its folder, in a folder of [`put_away`]; `None` for any other folder.
+pub(super) fn models_away(dir: &Path) -> Option<Vec<(String, PathBuf)>> {
+    dir.file_name()?.to_str()?.strip_prefix(REMOVING)?;
+    let own = std::fs::symlink_metadata(dir).ok()?.is_dir();
+    let model = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.ok()?;
+        Some((entry.file_name().to_str()?.strip_prefix(REMOVED)?.to_owned(), entry.path()))
+    };
+    own.then(|| std::fs::read_dir(dir).ok()?.map(model).collect())?
 }
 
 #[cfg(test)]

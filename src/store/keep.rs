@@ -8,7 +8,7 @@ use crate::error::FileAction;
 use crate::gguf::{Gguf, RowLayout};
 use crate::platform::files;
 use crate::{Error, ErrorKind, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,21 +207,31 @@ impl Store {
         }
     }
 
-    /// Removes what a process left that was killed while it removed, imported or rearranged a model, and tells of which names.
+    /// Removes what a process left that was killed while it removed, imported or rearranged a model, or that could not be removed
+    /// before since a program had it open, and tells of which names.
     pub fn sweep(&self) -> Vec<String> {
         let mut swept = Vec::new();
         for entry in self.in_partial_dir() {
             let (name, dir) = (entry.file_name(), entry.path());
-            if disk::is_away(&dir) {
-                drop(disk::remove(&dir));
-            } else if let Some(name) = name.to_str().filter(|_| staging::is_own(&dir) && !staging::can_be_continued(&dir))
-                // Locked where another process is at it, which is then left alone.
+            if let Some(models) = disk::models_away(&dir) {
+                if disk::remove(&dir).is_ok() {
+                    swept.extend(models.into_iter().map(|(name, _)| name));
+                }
+            } else if let Some(name) = name.to_str().filter(|_| is_left_over(&dir))
                 && Staging::fresh(self, name).is_ok()
             {
                 swept.push(name.to_owned());
             }
         }
         swept
+    }
+
+    /// Models that were removed, but for the files: a program still has them open, or the removal was killed. What comes next to remove
+    /// or fetch a model clears them away.
+    pub fn removed(&self) -> Vec<Partial> {
+        let away = self.in_partial_dir().filter_map(|entry| disk::models_away(&entry.path())).flatten();
+        let left = |(name, dir): (String, PathBuf)| Partial { name, bytes: staging::allocated(&dir), order: None };
+        away.map(left).collect()
     }
 
     /// Unfinished downloads by name: those that can be continued. One of which nothing has come is none.
@@ -234,7 +244,7 @@ impl Store {
     /// What imports and arrangements left that were killed, by name: nothing goes on with it, and the next of the same name
     /// clears it away.
     pub fn leftovers(&self) -> Vec<Partial> {
-        self.under_way(|dir| staging::is_own(dir) && !staging::can_be_continued(dir) && staging::is_abandoned(dir))
+        self.under_way(is_left_over)
     }
 
     fn under_way(&self, counts: impl Fn(&Path) -> bool) -> Vec<Partial> {
@@ -248,6 +258,11 @@ impl Store {
         partials.sort_by(|a, b| a.name.cmp(&b.name));
         partials
     }
+}
+
+/// Whether a folder holds what nothing goes on with, and no process works in it.
+fn is_left_over(dir: &Path) -> bool {
+    staging::is_own(dir) && !staging::can_be_continued(dir) && staging::is_abandoned(dir)
 }
 
 /// Compares the files in `dir` with their record, and completes it.

@@ -138,6 +138,7 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     fn run(&self) -> Result<Pulled> {
+        drop(self.store.sweep());
         let PullRequest { what, name, .. } = self.request;
         // Without a name of its own the request may be the name of a model that is there.
         let known = if name.is_none() { self.store.find(what)? } else { None };
@@ -270,7 +271,6 @@ impl Pull<'_> {
     /// Fetches it one way or another, and publishes it.
     fn fetch(&self, offer: &Offer, name: &str, replaced: Option<&super::StoredModel>) -> Result<Pulled> {
         self.progress.found(name, &offer.source, offer.total)?;
-        drop(self.store.sweep());
         let staging = Staging::open(&self.store, name)?;
         if self.request.restart {
             staging.clear()?;

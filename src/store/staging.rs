@@ -12,6 +12,7 @@ use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A model under way: `partial/NAME`, locked against other processes for as long as this value lives. When it goes and
 /// nothing is in it that a later try could continue, the folder goes too.
@@ -51,6 +52,10 @@ impl Order {
 }
 
 const ORDER: &str = "order.json";
+/// Locked by the process that works in the folder.
+const LOCK: &str = "lock";
+/// How long another process that has it is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const MAX_ORDER: u64 = 1 << 16;
 
 impl Staging {
@@ -96,10 +101,12 @@ impl Staging {
 
     /// Removes what an earlier try left.
     pub(super) fn clear(&self) -> Result<()> {
-        for path in entries(&self.dir).filter(|path| !path.ends_with("lock")) {
-            disk::remove(&path)?;
-        }
+        self.entries_beside_lock().try_for_each(|path| disk::remove(&path))?;
         disk::own_folder(&self.dir.join("ready"))
+    }
+
+    fn entries_beside_lock(&self) -> impl Iterator<Item = PathBuf> {
+        entries(&self.dir).filter(|path| !path.ends_with(LOCK))
     }
 
     /// Where a finished file goes.
@@ -153,7 +160,9 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if self.throw_away || !can_be_continued(&self.dir) {
             // Left-overs cost space, not correctness.
-            drop(disk::remove(&self.dir));
+            self.entries_beside_lock().for_each(|path| drop(disk::remove(&path)));
+            // Last, and with the folder alone after it: the next process locks a file of its own there.
+            drop(disk::remove(&self.dir.join(LOCK)));
             // Not every system lets a folder go for as long as a file in it is open.
             self.lock = None;
             drop(std::fs::remove_dir(&self.dir));
@@ -161,27 +170,39 @@ impl Drop for Staging {
     }
 }
 
-/// Creates the folder of a model under way and locks it.
+/// Creates the folder of a model under way and locks it. One that only looks at it, or clears it away, is waited for.
 fn lock(dir: &Path, name: &str) -> Result<File> {
-    let path = dir.join("lock");
+    let begun = Instant::now();
     loop {
-        disk::own_folder(dir)?;
-        let lock = match disk::open_own(&path) {
-            // Its owner has just removed the folder.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
-            opened => opened?,
-        };
-        match lock.try_lock() {
-            Ok(()) if is_same(&lock, std::fs::symlink_metadata(&path)) => return Ok(lock),
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Error::failed(name, "another tokki is fetching it")
-                    .of(ErrorKind::InUse)
-                    .hint("wait for it, or stop it"));
-            }
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(&path, FileAction::Lock, e)),
+        match lock_now(dir, name) {
+            Err(why) if passes(&why) && begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PATIENCE / 25),
+            Ok(None) => {}
+            Ok(Some(lock)) => return Ok(lock),
+            Err(why) => return Err(why),
         }
     }
+}
+
+/// The same, once; `None` where another process removed the folder meanwhile.
+fn lock_now(dir: &Path, name: &str) -> Result<Option<File>> {
+    let path = dir.join(LOCK);
+    disk::own_folder(dir)?;
+    let lock = match disk::open_own(&path) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if !files::take_lock(&lock).map_err(|e| Error::io(&path, FileAction::Lock, e))? {
+        let fetched = Error::failed(name, "another tokki is fetching it");
+        return Err(fetched.of(ErrorKind::InUse).hint("wait for it, or stop it"));
+    }
+    Ok(is_same(&lock, &path).then_some(lock))
+}
+
+/// Whether a reason not to have a lock may be gone in a moment: another process has it, or is removing the folder and its system keeps
+/// the names of what is open.
+fn passes(why: &Error) -> bool {
+    let removed = matches!(why, Error::Io { source, .. } if files::is_in_use(source));
+    removed || why.kind() == ErrorKind::InUse
 }
 
 /// Whether a folder holds what [`Staging::open`] puts there: others' folders are not touched, whatever they are called.
@@ -191,7 +212,7 @@ pub(super) fn is_own(dir: &Path) -> bool {
     };
     let whole = is("ready", std::fs::Metadata::is_dir) || can_be_continued(dir);
     // Killed in between, it has the lock alone.
-    is("lock", std::fs::Metadata::is_file) && (whole || entries(dir).count() == 1)
+    is(LOCK, std::fs::Metadata::is_file) && (whole || entries(dir).count() == 1)
 }
 
 /// That a folder stands where one of the store's own would be.
@@ -202,7 +223,7 @@ pub(super) fn not_ours(dir: &Path) -> Error {
 
 /// Whether no process works in this folder.
 pub(super) fn is_abandoned(dir: &Path) -> bool {
-    match File::open(dir.join("lock")) {
+    match File::open(dir.join(LOCK)) {
         Ok(lock) => lock.try_lock().is_ok(),
         Err(why) => why.kind() == std::io::ErrorKind::NotFound,
     }

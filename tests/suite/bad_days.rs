@@ -308,6 +308,28 @@ fn links_in_the_store_lead_nowhere() {
     assert!(precious.join("thesis.txt").exists() && precious.join("ready/data").exists());
 }
 
+/// Each process clears away what others left: not what others are about to use.
+#[test]
+fn processes_that_fill_and_empty_one_store_do_not_disturb_each_other() {
+    let home = Home::new();
+    let model = model();
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c", "d"] {
+            let (home, model) = (&home, &model);
+            scope.spawn(move || {
+                for round in 0..12 {
+                    for args in [&["import", model, "--name", name][..], &["rm", name]] {
+                        let (code, _, err) = told(&home.run(args));
+                        assert_eq!(code, Some(0), "{args:?} in round {round}: {err}");
+                    }
+                }
+            });
+        }
+    });
+    let left = std::fs::read_dir(home.path().join("partial")).unwrap().count();
+    assert_eq!(left, 0, "left in the folder of unfinished work");
+}
+
 /// What the store did not put there it neither clears away nor replaces.
 #[test]
 fn what_others_put_into_the_store_stays() {

@@ -157,6 +157,6 @@ fn a_killed_import_leaves_nothing_or_all() {
     let listed = works(&home, &["list"]);
     assert!(listed.contains("left by an import that was killed") && listed.contains("tokki rm n"), "{listed}");
     let (code, _, err) = told(&home.run(&["rm", "n"]));
-    assert!(code == Some(0) && err.contains("unfinished import left of n"), "{err}");
+    assert!(code == Some(0) && err.contains("what was left of n"), "{err}");
     assert!(!home.path().join("partial/n").exists());
 }

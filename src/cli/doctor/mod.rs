@@ -95,7 +95,8 @@ fn examine(settings: &Settings, measured: bool) -> Result<Examined> {
         threads_default = if cool { threads_default } else { threads };
     }
     if settings.get("threads").is_none() && cool {
-        threads_reason = format!("half of the {threads_default}, to stay cool ({threads_reason})");
+        let some = if threads_default > 1 { format!("half of the {threads_default}") } else { "one".to_owned() };
+        threads_reason = format!("{some}, to stay cool ({threads_reason})");
     }
     if pool.is_on_cores() {
         threads_reason.push_str("; each is kept on a core of its own");

@@ -89,6 +89,24 @@ pub(super) fn read_ahead(map: &Map, range: Range<usize>) {
 #[cfg(not(unix))]
 pub(super) fn read_ahead(_: &Map, _: Range<usize>) {}
 
+/// Tells the system that a range of a mapped file is not needed soon: its whole pages no longer count as this process's, and come
+/// out of the page cache, or the file, when they are read again. A hint: failure is ignored.
+#[cfg(unix)]
+pub(super) fn let_go(map: &Map, range: Range<usize>) {
+    // Memory that is no file's would lose what it holds.
+    if map.guarded.is_some() {
+        #[expect(unsafe_code, reason = "the system's call is unsafe for what may write to its memory")]
+        // SAFETY: the map is read-only and a file's, of which a page that is gone is read anew with the same bytes; where a zero page
+        // stands for one that the file lost (`guard`), a zero page it is again.
+        let _ =
+            unsafe { map.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    }
+}
+
+/// Other systems have no such request.
+#[cfg(not(unix))]
+pub(super) fn let_go(_: &Map, _: Range<usize>) {}
+
 /// Memory that holds `bytes`, in the form of a mapped file.
 ///
 /// # Errors
