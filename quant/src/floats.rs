@@ -10,9 +10,10 @@ use std::ops::Range;
 use crate::fma::fma;
 use crate::formats::Float;
 use crate::isa::Isa;
-use crate::isa::caches::{LINE, MIN_DISTANCE};
+use crate::isa::caches::LINE;
 use crate::isa::dispatch::dispatch;
 use crate::isa::simd::{Kernel, LANES, Lanes};
+use crate::prefetch::Next;
 use crate::product::Product;
 
 /// Bytes of activations that a block of columns should not exceed.
@@ -70,7 +71,8 @@ impl<'a, F: Float> Floats<'a, '_, F> {
         for (c, x) in x.iter_mut().enumerate() {
             *x = self.0.x.row_f32(self.0.cols.get(column + c));
         }
-        let sums = products::<S, F, R, C>(s, &rows, &x);
+        let bytes = self.0.m.row(first);
+        let sums = products::<S, F, R, C>(s, &rows, Next::new(bytes, R * bytes.len()), &x);
         for c in 0..C {
             let out = self.0.tile.col_mut(column + c);
             for (out, sums) in out[first - all.start..].iter_mut().zip(&sums) {
@@ -84,19 +86,17 @@ impl<'a, F: Float> Floats<'a, '_, F> {
 fn products<S: Lanes, F: Float, const R: usize, const C: usize>(
     s: S,
     rows: &[&[F::Block]; R],
+    next: Next<'_>,
     x: &[&[f32]; C],
 ) -> [[f32; C]; R] {
     let len = rows[0].len() * F::LEN;
     // Of one length, so that one look at it serves all.
     let (rows, x) = (rows.map(|row| &row[..rows[0].len()]), x.map(|x| &x[..len]));
-    let next: *const u8 = rows[0].as_ptr().cast::<u8>().wrapping_add((R * size_of_val(rows[0])).max(MIN_DISTANCE));
     // Bytes of a step's weights, those of all rows.
     let step = const { R * LANES * size_of::<F::Block>() / F::LEN };
     let mut sums = [[s.splat(0.0); C]; R];
     for at in (0..len / LANES * LANES).step_by(LANES) {
-        for line in (0..step).step_by(LINE) {
-            s.prefetch(next.wrapping_add(at / LANES * step + line));
-        }
+        next.prefetch(s, at / LANES * step, 0..step.div_ceil(LINE));
         let mut w = [s.splat(0.0); R];
         for r in 0..R {
             if let Some(weights) = F::load(s, rows[r], at) {

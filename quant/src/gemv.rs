@@ -24,41 +24,16 @@ use std::ops::Range;
 
 use crate::activation::{ActRow32, ActRow256, Bytes32};
 use crate::formats::{Format, Format32, Format256, Held};
-use crate::isa::caches::{LINE, MIN_DISTANCE};
+use crate::isa::caches::LINE;
 use crate::isa::simd::{Kernel, MAX_ROWS, RowDots, Simd, Words};
 use crate::isa::unroll::eight;
 use crate::layout::{Layout, MAX_TOGETHER};
 use crate::matrix::Matrix;
+use crate::prefetch::Next;
 use crate::share::Tile;
 
 /// Rows that share a pass over the columns at least: what is split is split between these.
 pub(crate) const STEP_ROWS: usize = 8;
-
-/// What is read after the rows of a step, or after a block of them: fetched line by line while the step goes on.
-#[derive(Clone, Copy)]
-struct Next<'a> {
-    /// The first byte of the step's first row.
-    start: &'a u8,
-    /// How far past it those lie that are prefetched.
-    ahead: usize,
-}
-
-impl<'a> Next<'a> {
-    /// At the layout's distance.
-    fn new(rows: &'a [u8], ahead: usize) -> Self {
-        Self { start: rows.first().unwrap_or(&0), ahead: ahead.max(MIN_DISTANCE) }
-    }
-
-    /// Prefetches lines `lines` of the blocks of a vector of rows, or rather of those as far past them, of which `from` is the
-    /// first byte.
-    #[inline(always)]
-    fn prefetch<S: Words>(self, s: S, from: usize, lines: Range<usize>) {
-        let start: *const u8 = self.start;
-        for line in lines {
-            s.prefetch(start.wrapping_add(self.ahead + from + line * LINE));
-        }
-    }
-}
 
 /// Cache lines that a block of each of `n` rows takes.
 const fn lines<F: Format>(n: usize) -> usize {

@@ -25,6 +25,7 @@ pub mod matmul;
 pub mod matrix;
 pub mod norms;
 pub mod ops;
+mod prefetch;
 mod product;
 pub mod random;
 pub mod recurrent;

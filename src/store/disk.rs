@@ -122,8 +122,8 @@ pub(super) fn put_away(partial_dir: &Path, dir: &Path) -> Result<PutAway> {
 }
 
 impl PutAway {
-    /// Removes it. False where a program still reads its files and the system keeps them for it: what is in [`models_away`] is cleared away
-    /// later.
+    /// Removes it. False where a program still reads its files and the system keeps them for it: [`models_away`] tells of them, and
+    /// they are cleared away later.
     pub(super) fn remove(self) -> Result<bool> {
         // Not by its own `close`, which hides the system's error code.
         match std::fs::remove_dir_all(self.away.keep()) {

@@ -5,9 +5,6 @@ use std::sync::OnceLock;
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
-/// Bytes from what a product reads to what it prefetches, at least: memory needs time to answer.
-pub(crate) const MIN_DISTANCE: usize = 8 << 10;
-
 /// Bytes of the second-level cache of a core; 512 KiB where the CPU does not tell.
 pub(crate) fn second_level() -> usize {
     /// What is believed: virtual machines misreport.

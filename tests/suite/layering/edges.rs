@@ -92,9 +92,10 @@ pub const QUANT: &[(&str, &[&str])] = &[
     ("layout", &["formats", "isa"]),
     ("matrix", &["dtype", "formats", "layout"]),
     ("product", &["activation", "matrix", "share"]),
-    ("floats", &["fma", "formats", "isa", "product"]),
+    ("prefetch", &["isa"]),
+    ("floats", &["fma", "formats", "isa", "prefetch", "product"]),
     ("dot", &["activation", "fma", "formats"]),
-    ("gemv", &["activation", "formats", "isa", "layout", "matrix", "share"]),
+    ("gemv", &["activation", "formats", "isa", "layout", "matrix", "prefetch", "share"]),
     ("gemm", &["activation", "formats", "isa", "layout", "matrix", "product", "share"]),
     (
         "matmul",
