@@ -121,22 +121,14 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
     }
     let shown: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
     let shown = shown.join(" or ");
-    let names: Vec<String> = found.iter().map(|model| model.name.clone()).collect();
     if !args.files.is_empty() {
-        // NAME:TAG, as Ollama writes it, is NAME-TAG here, and :latest nothing.
-        let named = |wanted: &PathBuf| wanted.to_string_lossy().trim_end_matches(":latest").replace(':', "-");
-        let is = |model: &FoundModel, wanted: &PathBuf| {
-            let own = wanted.to_string_lossy();
-            let own = own.strip_prefix("hf:").unwrap_or(&own);
-            model.name.eq_ignore_ascii_case(&named(wanted))
-                || model.called.iter().any(|called| called.eq_ignore_ascii_case(own))
-        };
-        let missing = args.files.iter().filter(|wanted| !found.iter().any(|model| is(model, wanted)));
+        let names: Vec<String> = found.iter().map(|model| model.name.clone()).collect();
+        let missing = args.files.iter().filter(|wanted| !found.iter().any(|model| is_called(model, wanted)));
         let missing: Vec<String> = missing.map(|wanted| format!("{:?}", wanted.to_string_lossy())).collect();
         if !missing.is_empty() && !names.is_empty() {
             return Err(not_there(called, &missing, &names, &shown));
         }
-        found.retain(|model| args.files.iter().any(|wanted| is(model, wanted)));
+        found.retain(|model| args.files.iter().any(|wanted| is_called(model, wanted)));
     }
     if found.is_empty() {
         return Err(Error::usage(format!("There are no GGUF models of {called} in {shown}.")));
@@ -149,34 +141,48 @@ fn take_over(store: &Store, program: Program, args: &ImportArgs, layout: RowLayo
     }
     let mut linked = Vec::new();
     for model in &found {
-        let name = args.name.as_deref().unwrap_or(&model.name);
-        // It may have come under another name, before there were several of this one.
-        let known = linked_already(store, &model.file, Some(name))
-            .or_else(|| linked_already(store, &model.file, Some(&model.alone)).filter(|_| args.name.is_none()));
-        if known.is_some() || store.find(name)?.is_some() {
-            match known {
-                Some(known) if layout == RowLayout::Plain => say(&format!("{known}: there already")),
-                Some(known) => say(&format!(
-                    "{known}: there already, as a link; tokki rm {known} first, or --name another, stores it with interleaved rows"
-                )),
-                None => say(&format!(
-                    "{name}: not linked, a model of this name is here already; --name NAME links it beside"
-                )),
-            }
-            continue;
-        }
-        let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());
-        match store.import_as(&file, &model.file_name, Some(name), layout, &Bar::default()) {
-            Ok((name, size)) => {
-                say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
-                if let Ok(path) = store.resolve(&name) {
-                    readiness::remark(&name, &path);
-                }
-                linked.push(name);
-            }
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) => say(&format!("{name}: not linked: {error}")),
-        }
+        linked.extend(take(store, model, args.name.as_deref(), layout)?);
     }
     result(|out| linked.iter().try_for_each(|name| writeln!(out, "{name}")))
+}
+
+/// Whether another program's model is the one that is `wanted`.
+fn is_called(model: &FoundModel, wanted: &Path) -> bool {
+    let wanted = wanted.to_string_lossy();
+    // NAME:TAG, as Ollama writes it, is NAME-TAG here, and :latest nothing.
+    let name = wanted.trim_end_matches(":latest").replace(':', "-");
+    let whole = wanted.strip_prefix("hf:").unwrap_or(&wanted);
+    model.name.eq_ignore_ascii_case(&name) || model.called.iter().any(|called| called.eq_ignore_ascii_case(whole))
+}
+
+/// Takes one model over, and says what came of it; its name here where it is new.
+fn take(store: &Store, model: &FoundModel, named: Option<&str>, layout: RowLayout) -> Result<Option<String>> {
+    let name = named.unwrap_or(&model.name);
+    // It may have come under another name, before there were several of this one.
+    let known = linked_already(store, &model.file, Some(name))
+        .or_else(|| linked_already(store, &model.file, Some(&model.alone)).filter(|_| named.is_none()));
+    match known {
+        Some(known) if layout == RowLayout::Plain => say(&format!("{known}: there already")),
+        Some(known) => say(&format!(
+            "{known}: there already, as a link; tokki rm {known} first, or --name another, stores it with interleaved rows"
+        )),
+        None if store.find(name)?.is_some() => {
+            say(&format!("{name}: not linked, a model of this name is here already; --name NAME links it beside"));
+        }
+        None => {
+            let file = std::path::absolute(&model.file).unwrap_or_else(|_| model.file.clone());
+            match store.import_as(&file, &model.file_name, Some(name), layout, &Bar::default()) {
+                Ok((name, size)) => {
+                    say(&format!("{name}: {}, {}", show_bytes(size), how(layout)));
+                    if let Ok(path) = store.resolve(&name) {
+                        readiness::remark(&name, &path);
+                    }
+                    return Ok(Some(name));
+                }
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(error) => say(&format!("{name}: not linked: {error}")),
+            }
+        }
+    }
+    Ok(None)
 }

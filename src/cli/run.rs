@@ -25,55 +25,19 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let session = args.session.as_deref().map(|path| path.to_str().map_or_else(|| path.to_owned(), output::home_path));
     let session = session.as_deref().map(SessionFile::open).transpose()?;
     let kept = args.go_on.then(|| last_chat(args, &settings)).transpose()?;
-    let held_with = match (&kept, session.as_ref().filter(|file| !file.is_new())) {
-        (Some(kept), _) => Some(store::resolve_again(&kept.model).map_err(|error| gone(&kept.model, error))?),
-        (None, Some(file)) if args.model.is_none() || question(args).is_some() => Some(session_model(file)?),
-        (None, _) => None,
-    };
-    let (model, prompt) = match held_with {
-        Some(model) => (model, question(args).or_else(|| given_prompt(args))),
-        None => {
-            let held = session.as_ref().filter(|file| !file.is_new()).and_then(|file| session_model(file).ok());
-            what(args, &settings, held.as_deref())?
-        }
-    };
+    let there = session.as_ref().filter(|file| !file.is_new());
+    let (model, prompt) = model_and_prompt(args, &settings, kept.as_ref(), there)?;
     let settings = settings.for_model(&model);
     let prompt = joined(prompt, args)?;
     if args.json && prompt.is_none() {
         return Err(Error::usage("--json writes one answer for a program and needs a prompt. A chat is for people."));
     }
-    let compute = Compute::open_path(&model, &args.machine)?;
-    // A long conversation goes on in the context that it was held in.
-    let there = session.as_ref().filter(|file| !file.is_new());
-    let context = there.map_or(Ok(0), |file| Conversation::context_of(file.path()))?;
-    let mut conversation = Conversation::new(compute.session(context)?, args.raw)?;
-    conversation.stop_when(interrupt::flag());
-    if let Some(warning) = conversation.tokenizer().warning() {
-        output::say(&format!("tokki: {warning}"));
-    }
-    let wishes = wishes(args, &settings, &conversation)?;
-    if let Some(capabilities) = conversation.capabilities() {
-        // Found out now, not at the first question.
-        wishes.thinking.apply(capabilities, &mut wishes.vars.clone())?;
-    }
-    without_effect(&settings, &conversation);
-    if let Some(kept) = &kept {
-        *conversation.messages_mut() = kept.messages.clone();
-    }
-    if let Some(file) = session.as_ref().filter(|file| !file.is_new()) {
-        conversation.restore(file.path()).map_err(|why| held_with_another(file, &model, why))?;
-    }
-    if let Some(system) = settings.system().filter(|_| !args.raw) {
-        conversation.set_system(Some(&system));
-    }
-    if let Some(note) = conversation.system_note() {
-        output::say(&format!("tokki: {note}"));
-    }
+    let (mut conversation, options) = open(args, &settings, &model, kept.as_ref(), there)?;
     let Some(prompt) = prompt else {
         let start = super::repl::Start { model, machine: args.machine.clone(), raw: args.raw, verbose: args.verbose };
         return super::repl::run(
             conversation,
-            wishes,
+            options,
             &settings,
             super::repl::ChatPlace { session, form, chat: kept },
             start,
@@ -82,7 +46,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     if kept.is_none() {
         of_chats_alone(&settings, session.is_some());
     }
-    let constraint = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
+    let form = form.as_ref().map(|form| constraint(form, &conversation)).transpose()?;
     let history = kept.filter(|_| settings.history().unwrap_or(true));
     let history = history.map(|chat| Ok::<_, Error>((store::chats::Chats::of(&settings)?, chat))).transpose()?;
     let mut keeper = Keeper { session, history };
@@ -91,12 +55,69 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     }
     conversation.say(&prompt);
     keeper.asked(&conversation)?;
-    let turn = once(args, &settings, &mut conversation, &wishes, constraint);
+    let turn = once(args, &settings, &mut conversation, &options, form);
     if turn.is_err() && conversation.take_back_unanswered() {
         keeper.taken_back(&conversation)?;
     }
     let turn = turn?;
     keeper.answered(&conversation, turn.is_cut())?;
+    outcome(&turn)
+}
+
+/// The model's file, and what it is asked: as they are named, or the model that a kept chat or a session (`there`) was held with.
+fn model_and_prompt(
+    args: &RunArgs,
+    settings: &Settings,
+    kept: Option<&store::chats::KeptChat>,
+    there: Option<&SessionFile>,
+) -> Result<(PathBuf, Option<String>)> {
+    let held_with = match (kept, there) {
+        (Some(kept), _) => store::resolve_again(&kept.model).map_err(|error| gone(&kept.model, error))?,
+        (None, Some(file)) if args.model.is_none() || question(args).is_some() => session_model(file)?,
+        (None, _) => return what(args, settings, there.and_then(|file| session_model(file).ok()).as_deref()),
+    };
+    Ok((held_with, question(args).or_else(|| given_prompt(args))))
+}
+
+/// The conversation, with all that was said in it before, and what holds for its answers.
+fn open(
+    args: &RunArgs,
+    settings: &Settings,
+    model: &Path,
+    kept: Option<&store::chats::KeptChat>,
+    there: Option<&SessionFile>,
+) -> Result<(Conversation, GenerateOptions)> {
+    let compute = Compute::open_path(model, &args.machine)?;
+    // A long conversation goes on in the context that it was held in.
+    let context = there.map_or(Ok(0), |file| Conversation::context_of(file.path()))?;
+    let mut conversation = Conversation::new(compute.session(context)?, args.raw)?;
+    conversation.stop_when(interrupt::flag());
+    if let Some(warning) = conversation.tokenizer().warning() {
+        output::say(&format!("tokki: {warning}"));
+    }
+    let options = options(args, settings, &conversation)?;
+    if let Some(capabilities) = conversation.capabilities() {
+        // Found out now, not at the first question.
+        options.thinking.apply(capabilities, &mut options.vars.clone())?;
+    }
+    without_effect(settings, &conversation);
+    if let Some(kept) = kept {
+        *conversation.messages_mut() = kept.messages.clone();
+    }
+    if let Some(file) = there {
+        conversation.restore(file.path()).map_err(|why| held_with_another(file, model, why))?;
+    }
+    if let Some(system) = settings.system().filter(|_| !args.raw) {
+        conversation.set_system(Some(&system));
+    }
+    if let Some(note) = conversation.system_note() {
+        output::say(&format!("tokki: {note}"));
+    }
+    Ok((conversation, options))
+}
+
+/// Whether the command has done what it was asked for.
+fn outcome(turn: &Turn) -> Result<()> {
     let unfinished = |why: &str| Err(Error::failed("the answer", why));
     match turn.stats.finish {
         Some(FinishReason::Interrupted) => Err(Error::Interrupted),
@@ -298,16 +319,16 @@ fn thinking_of(settings: &Settings, conversation: &Conversation) -> chat::Thinki
     }
 }
 
-fn wishes(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<GenerateOptions> {
-    let mut wishes = GenerateOptions {
+fn options(args: &RunArgs, settings: &Settings, conversation: &Conversation) -> Result<GenerateOptions> {
+    let mut options = GenerateOptions {
         seed: random_seed(),
         stop: args.stop.clone(),
         thinking: thinking_of(settings, conversation),
         special: args.special,
         ..GenerateOptions::default()
     };
-    super::turn::take(&mut wishes, settings, conversation)?;
-    Ok(wishes)
+    super::turn::take(&mut options, settings, conversation)?;
+    Ok(options)
 }
 
 /// The longest schema or grammar: beyond it there is a mistake, not a form.
@@ -346,14 +367,14 @@ fn once(
     args: &RunArgs,
     settings: &Settings,
     conversation: &mut Conversation,
-    wishes: &GenerateOptions,
+    options: &GenerateOptions,
     constraint: Option<Box<dyn Constraint>>,
 ) -> Result<Turn> {
     let mut show = Show::new(args.json, settings);
     let questions = conversation.messages().iter().filter(|message| message["role"] == "user").count();
     let spec = &conversation.session().model().spec;
     let (most, indexed) = (spec.context_train, spec.context_most.is_some());
-    let turn = conversation.answer(wishes, constraint, &mut show).map_err(|error| match error {
+    let turn = conversation.answer(options, constraint, &mut show).map_err(|error| match error {
         Error::ContextFull { needed, .. } if needed > most && indexed => Error::usage(format!(
             "The prompt is too long for this model: {needed} tokens needed, and its attention goes over {most} at most here; \
              choosing among more, by its indexer, is not supported. Shorten it."
@@ -362,7 +383,7 @@ fn once(
             "The prompt is too long for this model: {needed} tokens needed, and it was made for {most}. Shorten it, or take a \
              model with a longer context."
         )),
-        Error::ContextFull { needed, available } if questions > 1 && !wishes.leave_out_oldest => Error::usage(format!(
+        Error::ContextFull { needed, available } if questions > 1 && !options.leave_out_oldest => Error::usage(format!(
             "The context is full: {needed} tokens needed, {available} available. --overflow tail leaves out the oldest \
              questions; a larger --ctx holds more."
         )),
@@ -378,7 +399,7 @@ fn once(
             "answer": turn.answer,
             "reasoning": turn.reasoning,
             "finish_reason": turn.stats.finish,
-            "seed": wishes.seed,
+            "seed": options.seed,
             "usage": turn.stats,
             "memory": { "peak_resident_bytes": resident, "peak_anonymous_bytes": anonymous },
             "options": super::compute::options(conversation.session()),
@@ -389,7 +410,7 @@ fn once(
         }
         match turn.stats.finish {
             Some(FinishReason::Length) => {
-                let most = wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
+                let most = options.max_tokens.map_or(String::new(), |most| format!(" {most}"));
                 output::say(&format!(
                     "tokki: the answer was cut off at max_tokens{most} (--max-tokens): with more it goes on"
                 ));
@@ -398,7 +419,7 @@ fn once(
                 output::say("tokki: the answer ends because the context is full (see --ctx)")
             }
             Some(FinishReason::Stop) if turn.answer.trim().is_empty() && !turn.stats.ended_in_thought => {
-                output::say(&format!("tokki: {}", empty(wishes, &turn)));
+                output::say(&format!("tokki: {}", empty(options, &turn)));
             }
             _ => {}
         }

@@ -189,7 +189,17 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         super::stdin::for_path(file);
     }
     let settings = Settings::load()?.with(&args.sampling).with(&args.thinking).with(&args.told);
-    let options = ServerOptions {
+    let options = options(args, &settings);
+    // A model may take minutes: what needs none comes first.
+    check(&options)?;
+    let models = models(args, settings)?;
+    interrupt::check()?;
+    let told = tell(if options.tls.is_some() { "https" } else { "http" });
+    serve(models, options, &told)
+}
+
+fn options(args: &ServeArgs, settings: &Settings) -> ServerOptions {
+    ServerOptions {
         hosts: args.host.clone(),
         port: args.port,
         keys: args.api_key.clone(),
@@ -212,9 +222,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         },
         keep_billing_line: settings.billing_line().as_deref() == Some("keep"),
         ..ServerOptions::default()
-    };
-    // A model may take minutes: what needs none comes first.
-    check(&options)?;
+    }
+}
+
+/// What is served; of models that are named, the first is opened.
+fn models(args: &ServeArgs, settings: Settings) -> Result<Models> {
     let opening = Opening::new(&args.engine, args.queue, settings)?;
     let mut list = if args.store && args.models.is_empty() { Vec::new() } else { offers(&args.models, &opening)? };
     let named = !list.is_empty();
@@ -234,9 +246,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     if named {
         models.open_first()?;
     }
-    interrupt::check()?;
-    let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let told: OnNotice = Arc::new(move |notice| match notice {
+    Ok(models)
+}
+
+/// Says on the terminal what happens to a server, whose addresses begin with `scheme`.
+fn tell(scheme: &'static str) -> OnNotice {
+    Arc::new(move |notice| match notice {
         Notice::Listening(address) => {
             interrupt::of_a_server();
             output::say(&format!("tokki: listening at {scheme}://{address}"));
@@ -254,8 +269,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
              that the conversation is found in the cache; this is said once, and --billing-line keep leaves it in",
         ),
         Notice::Request(line) => output::say(&line),
-    });
-    serve(models, options, &told)
+    })
 }
 
 /// An address to listen at.

@@ -18,12 +18,12 @@ pub(super) fn thinking(settings: &Settings) -> ThinkingMode {
     }
 }
 
-/// Takes from the settings what holds for each answer; without a seed there the one in `wishes` stays.
-pub(super) fn take(wishes: &mut GenerateOptions, settings: &Settings, conversation: &Conversation) -> Result<()> {
-    wishes.params = conversation.sampling(&settings.sampling())?.params();
-    wishes.seed = settings.seed().unwrap_or(wishes.seed);
-    wishes.max_tokens = settings.max_tokens();
-    wishes.leave_out_oldest = settings.overflow().as_deref() == Some("tail");
+/// Takes from the settings what holds for each answer; without a seed there the one in `options` stays.
+pub(super) fn take(options: &mut GenerateOptions, settings: &Settings, conversation: &Conversation) -> Result<()> {
+    options.params = conversation.sampling(&settings.sampling())?.params();
+    options.seed = settings.seed().unwrap_or(options.seed);
+    options.max_tokens = settings.max_tokens();
+    options.leave_out_oldest = settings.overflow().as_deref() == Some("tail");
     Ok(())
 }
 
@@ -37,8 +37,8 @@ pub(super) fn constraint(form: &Form, conversation: &Conversation) -> Result<Box
 }
 
 /// Why there is no answer.
-pub(super) fn empty(wishes: &GenerateOptions, turn: &Turn) -> &'static str {
-    match wishes.stop.as_slice() {
+pub(super) fn empty(options: &GenerateOptions, turn: &Turn) -> &'static str {
+    match options.stop.as_slice() {
         [] if turn.reasoning.trim().is_empty() => "the model ended at once: its answer is empty",
         [] => "the model ended after its thought: its answer is empty",
         _ => "the answer is empty: a text that ends it came first, or the model ended at once",

@@ -122,9 +122,9 @@ impl Conversation {
     /// As [`Conversation::answer`].
     pub fn ask(&mut self, text: &str, observer: &mut dyn Observer) -> Result<Turn> {
         self.say(text);
-        let wishes =
+        let options =
             GenerateOptions { params: self.sampling(&Overrides::default())?.params(), ..GenerateOptions::default() };
-        self.answer(&wishes, None, observer)
+        self.answer(&options, None, observer)
     }
 
     /// The model with its tokenizer and template.
@@ -209,43 +209,43 @@ impl Conversation {
     ///
     /// # Errors
     /// A template that refuses these messages, or has no switch for the wished thinking.
-    pub fn prompt(&self, wishes: &GenerateOptions) -> Result<Prompt> {
+    pub fn prompt(&self, options: &GenerateOptions) -> Result<Prompt> {
         if self.raw {
             let text: String = self.messages.iter().filter_map(|message| message["content"].as_str()).collect();
-            let special = if wishes.special { Special::Parse } else { Special::Plain };
+            let special = if options.special { Special::Parse } else { Special::Plain };
             return Ok(self.llm.plain_prompt(&text, special));
         }
-        self.prompt_without(if wishes.leave_out_oldest { self.left_out } else { 0 }, wishes)
+        self.prompt_without(if options.leave_out_oldest { self.left_out } else { 0 }, options)
     }
 
     /// The prompt of a chat without the first `left_out` questions and what was answered to them.
-    fn prompt_without(&self, left_out: usize, wishes: &GenerateOptions) -> Result<Prompt> {
+    fn prompt_without(&self, left_out: usize, options: &GenerateOptions) -> Result<Prompt> {
         let is = |message: &Value, role: &str| message["role"] == role;
         let mut questions = 0;
         let kept = self.messages.iter().filter(|message| {
             questions += usize::from(is(message, "user"));
             questions > left_out || is(message, "system")
         });
-        let mut vars = wishes.vars.clone();
+        let mut vars = options.vars.clone();
         vars.insert("messages".to_owned(), kept.cloned().collect());
-        self.llm.prompt(vars, wishes.thinking)
+        self.llm.prompt(vars, options.thinking)
     }
 
     /// As [`Self::prompt`]; where the messages leave too little room for an answer, the oldest questions are left out until
     /// half of the context is free, so that it is not done again at every question. What is computed is what a fresh
     /// conversation of the rest would compute.
-    fn fitting_prompt(&mut self, wishes: &GenerateOptions) -> Result<Prompt> {
-        let prompt = self.prompt(wishes)?;
+    fn fitting_prompt(&mut self, options: &GenerateOptions) -> Result<Prompt> {
+        let prompt = self.prompt(options)?;
         let context = self.session.options().context;
-        let room = wishes.max_tokens.unwrap_or(usize::MAX).min(context / 4);
-        if self.raw || !wishes.leave_out_oldest || prompt.tokens.len() + room <= context {
+        let room = options.max_tokens.unwrap_or(usize::MAX).min(context / 4);
+        if self.raw || !options.leave_out_oldest || prompt.tokens.len() + room <= context {
             return Ok(prompt);
         }
         let questions = self.messages.iter().filter(|message| message["role"] == "user").count();
         let mut best = prompt;
         for left_out in self.left_out + 1..questions {
             self.left_out = left_out;
-            best = self.prompt_without(left_out, wishes)?;
+            best = self.prompt_without(left_out, options)?;
             if best.tokens.len() <= context / 2 {
                 break;
             }
@@ -261,12 +261,12 @@ impl Conversation {
 
     /// Positions of the context that the messages so far take: what was computed for them, or will be where other messages
     /// were.
-    pub fn used(&self, wishes: &GenerateOptions) -> usize {
+    pub fn used(&self, options: &GenerateOptions) -> usize {
         if self.messages.iter().all(|message| message["role"] == "system") {
             return 0;
         }
         let computed = self.session.tokens();
-        let prompt = self.prompt(wishes).map(|prompt| prompt.tokens).unwrap_or_default();
+        let prompt = self.prompt(options).map(|prompt| prompt.tokens).unwrap_or_default();
         // The end of an answer isn't in the prompt as it was generated, yet it is there.
         let answered = self.messages.last().is_some_and(|last| last["role"] == "assistant");
         let shared = computed.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
@@ -280,22 +280,22 @@ impl Conversation {
     /// then as before.
     pub fn answer(
         &mut self,
-        wishes: &GenerateOptions,
+        options: &GenerateOptions,
         constraint: Option<Box<dyn Constraint>>,
         observer: &mut dyn Observer,
     ) -> Result<Turn> {
-        let Prompt { tokens: prompt, splitter, .. } = self.fitting_prompt(wishes)?;
+        let Prompt { tokens: prompt, splitter, .. } = self.fitting_prompt(options)?;
         let wanted = Wanted {
-            max_tokens: wishes.max_tokens,
-            stop: wishes.stop.clone(),
+            max_tokens: options.max_tokens,
+            stop: options.stop.clone(),
             splitter,
-            guard: ThoughtGuard::new(wishes.thinking.budget()),
+            guard: ThoughtGuard::new(options.thinking.budget()),
             constraint,
             end_thought: Arc::clone(&self.end_thought),
-            ..Wanted::plain(self.llm.sampler(wishes.params.clone(), wishes.seed)?)
+            ..Wanted::plain(self.llm.sampler(options.params.clone(), options.seed)?)
         };
         let request = Request { prompt, wanted };
-        let left_out = if wishes.leave_out_oldest { self.left_out } else { 0 };
+        let left_out = if options.leave_out_oldest { self.left_out } else { 0 };
         let mut turn = Turn { left_out, ..Turn::default() };
         let mut prefill = |done, total| observer.prefill(done, total);
         let mut generation = Generation::start(&mut self.session, self.llm.tokenizer(), request, &mut prefill)?;

@@ -123,6 +123,9 @@ pub(super) fn sampling(fields: &mut Fields, ask: &mut Ask, llm: &Llm) -> Result<
     fields.refuse(REFUSED_FIELDS)
 }
 
+/// Most tokens whose probabilities are told beside each chosen one.
+pub(super) const MAX_LOGPROBS: i64 = 20;
+
 /// Steps of sampling in llama-server's words, in its usual order.
 const STEPS: [&str; 9] = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"];
 /// The same as letters.

@@ -37,9 +37,6 @@ pub(super) const DIALECT: Dialect = Dialect {
     overloaded: None,
 };
 
-/// Most tokens whose probabilities are told beside each chosen one.
-const MAX_LOGPROBS: i64 = 20;
-
 /// The version of the protocol: clients switch features by it.
 const PROTOCOL: &str = "0.12.11";
 
@@ -127,7 +124,7 @@ fn common(fields: &mut Fields, model: &Served) -> Result<Ask> {
     common::sampling(&mut options, &mut ask, llm)?;
     fields.leave(options);
     let wants = fields.bool("logprobs")?.unwrap_or(false);
-    let top = fields.count("top_logprobs", 0, MAX_LOGPROBS)?;
+    let top = fields.count("top_logprobs", 0, common::MAX_LOGPROBS)?;
     if top.is_some_and(|top| top > 0) && !wants {
         return Err(ApiError::field("top_logprobs", "needs 'logprobs': true"));
     }

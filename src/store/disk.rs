@@ -132,7 +132,7 @@ impl PutAway {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(true),
             Err(why) if files::is_in_use(&why) => Ok(false),
             Err(why) => {
-                let left = "it is no longer in the list; what is left of it goes with the next model that is removed";
+                let left = "it is no longer in the list; what is left of it goes with the next model that is pulled or removed";
                 Err(Error::io(&self.was, FileAction::Remove, why).hint(left))
             }
         }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// A running chat.
 pub(super) struct Chat {
     pub(super) conversation: Conversation,
-    pub(super) wishes: GenerateOptions,
+    pub(super) options: GenerateOptions,
     pub(super) settings: Settings,
     /// How thoughts are shown.
     pub(super) thoughts: ThoughtView,

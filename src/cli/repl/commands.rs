@@ -116,7 +116,7 @@ const SET: &[(&[&str], Setter)] = &[
     }),
     (&["thinking"], |chat, _, value| match value {
         "default" => {
-            chat.wishes.thinking = ThinkingMode::Default;
+            chat.options.thinking = ThinkingMode::Default;
             think(chat, "")
         }
         _ => think(chat, value),
@@ -199,7 +199,7 @@ fn value_now(chat: &Chat, key: &str) -> Result<String> {
     let given = || chat.settings.get(key).map(|(text, _)| text.to_owned());
     Ok(shown.or_else(given).unwrap_or_else(|| match key {
         "max_tokens" => "none".to_owned(),
-        "seed" => chat.wishes.seed.to_string(),
+        "seed" => chat.options.seed.to_string(),
         _ => "off".to_owned(),
     }))
 }
@@ -250,7 +250,7 @@ fn back_to_default(chat: &mut Chat, key: &str) -> Result<Next> {
 }
 
 fn apply(chat: &mut Chat, settings: Settings) -> Result<()> {
-    super::super::turn::take(&mut chat.wishes, &settings, &chat.conversation)?;
+    super::super::turn::take(&mut chat.options, &settings, &chat.conversation)?;
     chat.settings = settings;
     Ok(())
 }
@@ -280,10 +280,10 @@ fn stop(chat: &mut Chat, value: &str) -> Result<Next> {
     // As with the flag, each adds one.
     match value {
         "" => (),
-        "default" => chat.wishes.stop.clear(),
-        text => chat.wishes.stop.push(text.to_owned()),
+        "default" => chat.options.stop.clear(),
+        text => chat.options.stop.push(text.to_owned()),
     }
-    output::say(&match chat.wishes.stop.as_slice() {
+    output::say(&match chat.options.stop.as_slice() {
         [] => "no stop texts; /set stop TEXT adds one".to_owned(),
         texts => format!("an answer ends before: {}; /set stop default takes them away", texts.join(", ")),
     });
@@ -308,11 +308,11 @@ fn show(chat: &mut Chat, _: &str) -> Result<Next> {
     if session.pool().rests() {
         line("power", "cool");
     }
-    line("seed", &chat.wishes.seed.to_string());
-    line("max_tokens", &chat.wishes.max_tokens.map_or("none".to_owned(), |most| most.to_string()));
-    line("stop", &if chat.wishes.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.wishes.stop) });
-    line("overflow", if chat.wishes.leave_out_oldest { "tail" } else { "stop" });
-    line("thinking", &chat.wishes.thinking.to_string());
+    line("seed", &chat.options.seed.to_string());
+    line("max_tokens", &chat.options.max_tokens.map_or("none".to_owned(), |most| most.to_string()));
+    line("stop", &if chat.options.stop.is_empty() { "none".to_owned() } else { format!("{:?}", chat.options.stop) });
+    line("overflow", if chat.options.leave_out_oldest { "tail" } else { "stop" });
+    line("thinking", &chat.options.thinking.to_string());
     line("thoughts", &chat.thoughts.show());
     for (name, value, origin) in chat.conversation.sampling(&chat.settings.sampling())?.lines() {
         line(&name.replace('-', "_"), &format!("{value:<8} {origin}"));
@@ -385,7 +385,7 @@ fn regen(chat: &mut Chat, _: &str) -> Result<Next> {
     chat.conversation.say(&question);
     chat.typed = question;
     // The same seed would give the same answer.
-    chat.wishes.seed = chat.wishes.seed.wrapping_add(1);
+    chat.options.seed = chat.options.seed.wrapping_add(1);
     Ok(Next::Answer)
 }
 
@@ -521,7 +521,7 @@ fn file(chat: &mut Chat, argument: &str) -> Result<Next> {
 
 fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
     if argument.is_empty() {
-        let (mode, view) = (chat.wishes.thinking, chat.thoughts.show());
+        let (mode, view) = (chat.options.thinking, chat.thoughts.show());
         output::say(&format!("thinking: {mode}, thoughts: {view}; /think on|off|N|show|hide|brief changes it"));
         return Ok(Next::Ask);
     }
@@ -532,11 +532,11 @@ fn think(chat: &mut Chat, argument: &str) -> Result<Next> {
             Error::usage(format!("/think {argument}: it is on, off, a number, show, hide or brief."))
         })?;
         if let Some(capabilities) = chat.conversation.capabilities() {
-            mode.apply(capabilities, &mut chat.wishes.vars.clone())?;
+            mode.apply(capabilities, &mut chat.options.vars.clone())?;
         }
-        chat.wishes.thinking = mode;
+        chat.options.thinking = mode;
     }
-    output::say(&format!("thinking: {}, thoughts: {}", chat.wishes.thinking, chat.thoughts.show()));
+    output::say(&format!("thinking: {}, thoughts: {}", chat.options.thinking, chat.thoughts.show()));
     Ok(Next::Ask)
 }
 

@@ -28,9 +28,9 @@ use show::{Screen, Sink};
 use std::collections::VecDeque;
 
 /// What can be done about a full context; where the oldest questions are left out anyway, that is no way on.
-fn full(wishes: &GenerateOptions) -> String {
-    let tail = if wishes.leave_out_oldest { "" } else { ", /set overflow tail leaves out the oldest" };
-    let now = if wishes.leave_out_oldest { ", even without the oldest questions" } else { "" };
+fn full(options: &GenerateOptions) -> String {
+    let tail = if options.leave_out_oldest { "" } else { ", /set overflow tail leaves out the oldest" };
+    let now = if options.leave_out_oldest { ", even without the oldest questions" } else { "" };
     format!(
         "The context is full{now}. Ways on: /undo takes back the last question, /compact puts a summary in the place of \
          what was said, /clear starts over{tail}; or start with a larger --ctx."
@@ -47,7 +47,7 @@ const MAX_OFFERED: usize = 1000;
 /// Runs the chat until the user leaves.
 pub(super) fn run(
     conversation: Conversation,
-    wishes: GenerateOptions,
+    options: GenerateOptions,
     settings: &Settings,
     kept: ChatPlace,
     start: Start,
@@ -64,7 +64,7 @@ pub(super) fn run(
     let sink = answers_aside()?;
     let mut chat = Chat {
         conversation,
-        wishes,
+        options,
         settings: settings.clone(),
         thoughts: show::view(settings),
         status: start.verbose,
@@ -196,18 +196,18 @@ impl Chat {
         interrupt::answered();
         let before = self.conversation.messages().to_vec();
         let context = self.conversation.session().options().context;
-        let wishes = GenerateOptions {
+        let options = GenerateOptions {
             max_tokens: Some((context / 4).max(16)),
             stop: Vec::new(),
             leave_out_oldest: false,
-            thinking: switch::quiet(&self.conversation, &self.wishes),
-            ..self.wishes.clone()
+            thinking: switch::quiet(&self.conversation, &self.options),
+            ..self.options.clone()
         };
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &None, self.conversation.tokenizer());
         let tokenizer = std::sync::Arc::clone(self.conversation.tokenizer());
         *self.conversation.messages_mut() = vec![plan.request(&tokenizer, context / 2)];
-        let result = self.conversation.answer(&wishes, None, &mut screen);
+        let result = self.conversation.answer(&options, None, &mut screen);
         let typed = watch.finish(std::mem::take(&mut self.begun));
         self.sent.extend(typed.sent);
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
@@ -283,7 +283,7 @@ impl Chat {
         let watch = keys::Watch::start(self.conversation.end_thought());
         let mut screen = Screen::new(self.thoughts, &self.sink, self.conversation.tokenizer());
         let form = self.form.as_ref().map(|form| constraint(form, &self.conversation)).transpose();
-        let result = form.and_then(|form| self.conversation.answer(&self.wishes, form, &mut screen));
+        let result = form.and_then(|form| self.conversation.answer(&self.options, form, &mut screen));
         let typed = watch.finish(std::mem::take(&mut self.begun));
         (self.begun, self.left) = (typed.begun, self.left || typed.left);
         match &result {
@@ -329,7 +329,7 @@ impl Chat {
                     Error::ContextFull { needed, available } => {
                         let first = self.conversation.messages().iter().all(|message| message["role"] == "system");
                         let alone = first || tokens >= available;
-                        let ways = if alone { TOO_LONG.to_owned() } else { full(&self.wishes) };
+                        let ways = if alone { TOO_LONG.to_owned() } else { full(&self.options) };
                         output::say(&format!("{needed} tokens needed, {available} available. {ways}"));
                         if replaced.is_empty() {
                             self.give_back(alone);
@@ -374,15 +374,15 @@ impl Chat {
         if turn.stats.ended_in_thought {
             output::say("(the model ended inside its thought and gave no answer)");
         } else if turn.answer.trim().is_empty() && turn.stats.finish == Some(FinishReason::Stop) {
-            output::say(&format!("({})", empty(&self.wishes, turn)));
+            output::say(&format!("({})", empty(&self.options, turn)));
         }
         match turn.stats.finish {
             Some(FinishReason::Interrupted) => output::say("(stopped)"),
             Some(FinishReason::Length) => output::say(&format!("({})", self.cut_off())),
-            Some(FinishReason::Context) if self.wishes.leave_out_oldest => output::say(
+            Some(FinishReason::Context) if self.options.leave_out_oldest => output::say(
                 "(the context is full, and the answer ends here; the next question leaves out the oldest one)",
             ),
-            Some(FinishReason::Context) => output::say(&full(&self.wishes)),
+            Some(FinishReason::Context) => output::say(&full(&self.options)),
             _ => {}
         }
         if turn.stats.form_incomplete {
@@ -395,7 +395,7 @@ impl Chat {
 
     /// That an answer was cut off, and how to have the rest.
     fn cut_off(&self) -> String {
-        let most = self.wishes.max_tokens.map_or(String::new(), |most| format!(" {most}"));
+        let most = self.options.max_tokens.map_or(String::new(), |most| format!(" {most}"));
         format!(
             "cut off at max_tokens{most}: /set max_tokens default takes the limit away, \"go on\" asks for the rest"
         )
@@ -404,7 +404,7 @@ impl Chat {
     /// Context used and speeds, on one line.
     fn status_line(&self, turn: Option<&Turn>) -> String {
         let session = self.conversation.session();
-        let used = self.conversation.used(&self.wishes);
+        let used = self.conversation.used(&self.options);
         let context = format!("{used} of {} tokens of context used", session.options().context);
         turn.map_or(context.clone(), |turn| format!("{context}; {}", timings(turn)))
     }

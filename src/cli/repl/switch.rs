@@ -33,10 +33,10 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
         super::constraint(form, &other)?;
     }
     let settings = chat.settings.clone().for_model(&path);
-    let mut wishes = chat.wishes.clone();
-    take_preset(chat, &settings, &mut wishes);
-    turn::take(&mut wishes, &settings, &other)?;
-    chat.wishes = wishes;
+    let mut options = chat.options.clone();
+    take_preset(chat, &settings, &mut options);
+    turn::take(&mut options, &settings, &other)?;
+    chat.options = options;
     if chat.conversation.messages().iter().find(|message| message["role"] == "system").map(|own| &own["content"])
         == chat.settings.system().map(Value::from).as_ref()
     {
@@ -45,10 +45,10 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
     }
     chat.settings = settings;
     if let Some(capabilities) = other.capabilities()
-        && chat.wishes.thinking.apply(capabilities, &mut chat.wishes.vars.clone()).is_err()
+        && chat.options.thinking.apply(capabilities, &mut chat.options.vars.clone()).is_err()
     {
         output::say("this model does not think as the last one was told to: thinking is its own now");
-        chat.wishes.thinking = ThinkingMode::Default;
+        chat.options.thinking = ThinkingMode::Default;
     }
     chat.conversation.replace(other);
     chat.start.model = std::path::absolute(&path).unwrap_or(path);
@@ -58,12 +58,12 @@ pub(super) fn model(chat: &mut Chat, name: &str) -> Result<Next> {
 }
 
 /// What the settings of single models say beside parameters: of `chat` what the last one had goes.
-fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut GenerateOptions) {
+fn take_preset(chat: &mut Chat, settings: &Settings, options: &mut GenerateOptions) {
     if settings.seed().is_none() && chat.settings.seed().is_some() {
-        wishes.seed = crate::sample::random_seed();
+        options.seed = crate::sample::random_seed();
     }
     if turn::thinking(settings) != turn::thinking(&chat.settings) {
-        wishes.thinking = turn::thinking(settings);
+        options.thinking = turn::thinking(settings);
     }
     if super::show::view(settings) != super::show::view(&chat.settings) {
         chat.thoughts = super::show::view(settings);
@@ -71,10 +71,10 @@ fn take_preset(chat: &mut Chat, settings: &Settings, wishes: &mut GenerateOption
 }
 
 /// Thinking off, where the model can.
-pub(super) fn quiet(conversation: &Conversation, wishes: &GenerateOptions) -> ThinkingMode {
+pub(super) fn quiet(conversation: &Conversation, options: &GenerateOptions) -> ThinkingMode {
     match conversation.capabilities().map(|able| &able.thinking) {
         Some(Thinking::Switch(_)) => ThinkingMode::Off,
-        _ => wishes.thinking,
+        _ => options.thinking,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::forward::pass::Pass;
 use crate::forward::product;
 use crate::forward::scratch::{Scratch, sized};
 use crate::kv::KvCache;
-use crate::model::{ChannelMixWeights, Stack, TimeMixPart, TimeMixWeights};
+use crate::model::{ChannelMixWeights, SevenWeights, Stack, TimeMixPart, TimeMixWeights};
 use std::ops::Range;
 use tokki_quant::recurrent::{DeltaStep, WkvStep, lightning_step, wkv6_step, wkv7_step};
 use tokki_quant::share::{Chunks, OutTiles};
@@ -225,7 +225,7 @@ impl Pass<'_> {
         w: &TimeMixWeights,
     ) {
         let TimeMixPart::Seven(part) = &w.part else { return };
-        let (n, e, isa) = (self.n, mix.width, self.isa);
+        let (n, e) = (self.n, mix.width);
         // In the order of the blends: receptance, decay, key, value, rate, gate.
         let lerp = |i: usize| &w.lerps[i * e..][..e];
         let products: [(usize, &Stack, Buffer); 3] =
@@ -236,23 +236,7 @@ impl Pass<'_> {
             self.product(stack, &input, sized(into(s), n * e));
             s.inner = input;
         }
-        // The blend of values serves twice.
-        if let Some((pair, bias)) = &part.value {
-            self.blend(s, lerp(3), false, &pair.0);
-            self.low_rank(s, pair, false, |s| &mut s.up, false);
-            let Scratch { up, v, first_values, .. } = s;
-            for (value, (share, first)) in
-                v[..n * e].chunks_exact_mut(e).zip(up.chunks_exact_mut(e).zip(first_values.chunks_exact(e)))
-            {
-                ops::add(isa, share, bias);
-                ops::sigmoid(isa, share);
-                for (value, (share, first)) in value.iter_mut().zip(share.iter().zip(first)) {
-                    *value += (first - *value) * share;
-                }
-            }
-        } else {
-            sized(&mut s.first_values, n * e).copy_from_slice(&s.v[..n * e]);
-        }
+        self.first_values(s, e, lerp(3), part);
         self.blend(s, lerp(1), false, &w.decay.0);
         self.low_rank(s, &w.decay, true, |s| &mut s.expanded, false);
         self.blend(s, lerp(4), false, &part.rate.0.0);
@@ -261,7 +245,36 @@ impl Pass<'_> {
             self.blend(s, lerp(5), false, &gate.0);
             self.low_rank(s, gate, false, |s| &mut s.gates, true);
         }
-        // Decays, rates, removal keys (into `s.gate`) and keys.
+        self.seven_gates(s, mix, w, part);
+        self.seven_steps(s, caches, (layer, matrices), mix);
+        self.seven_outputs(s, mix, w, part);
+    }
+
+    /// Values with their share of those of the first layer; that layer's own are kept for the others.
+    fn first_values(&self, s: &mut Scratch, e: usize, lerp: &[f32], part: &SevenWeights) {
+        let (n, isa) = (self.n, self.isa);
+        let Some((pair, bias)) = &part.value else {
+            sized(&mut s.first_values, n * e).copy_from_slice(&s.v[..n * e]);
+            return;
+        };
+        // The blend of values serves twice.
+        self.blend(s, lerp, false, &pair.0);
+        self.low_rank(s, pair, false, |s| &mut s.up, false);
+        let Scratch { up, v, first_values, .. } = s;
+        for (value, (share, first)) in
+            v[..n * e].chunks_exact_mut(e).zip(up.chunks_exact_mut(e).zip(first_values.chunks_exact(e)))
+        {
+            ops::add(isa, share, bias);
+            ops::sigmoid(isa, share);
+            for (value, (share, first)) in value.iter_mut().zip(share.iter().zip(first)) {
+                *value += (first - *value) * share;
+            }
+        }
+    }
+
+    /// Decays, rates, removal keys (into `s.gate`) and keys.
+    fn seven_gates(&self, s: &mut Scratch, mix: &TimeMix, w: &TimeMixWeights, part: &SevenWeights) {
+        let (n, e, isa) = (self.n, mix.width, self.isa);
         let Scratch { expanded, up, gate, k, .. } = s;
         let (decays, rates) = (Chunks::new(&mut expanded[..n * e], e), Chunks::new(&mut up[..n * e], e));
         let (removals, keys) = (Chunks::new(sized(gate, n * e), e), Chunks::new(&mut k[..n * e], e));
@@ -284,8 +297,11 @@ impl Pass<'_> {
             // From here on, what the removed part is written back with.
             gates::mul(isa, rate, removal);
         });
-        drop((decays, rates, removals, keys));
-        self.seven_steps(s, caches, (layer, matrices), mix);
+    }
+
+    /// What was read from the states, normalized, with the share of each value that its own key gives, and gated.
+    fn seven_outputs(&self, s: &mut Scratch, mix: &TimeMix, w: &TimeMixWeights, part: &SevenWeights) {
+        let (n, e, isa) = (self.n, mix.width, self.isa);
         let Scratch { q, k, v, mix: mixes, gates: made, .. } = s;
         let rows = Chunks::new(&mut mixes[..n * e], e);
         self.lead.phase(n, &|_, t| {

@@ -12,7 +12,7 @@ use super::super::reply::{json as respond_json, note_ignored};
 use super::super::request::{self, Progress, Running, finish_reason};
 use super::super::state::{Call, State};
 use super::super::stream::{self, EventWriter};
-use super::parts::{ChoiceSent, ChunkHead, MAX_LOGPROBS, usage as usage_of, wants_usage};
+use super::parts::{ChoiceSent, ChunkHead, usage as usage_of, wants_usage};
 use crate::engine::{Llm, Logprob};
 use axum::body::Body;
 use axum::http::Response;
@@ -35,7 +35,7 @@ pub(in crate::server) async fn completions(state: Arc<State>, call: Call) -> Res
             fields.skip(&["logprobs"]);
             None
         }
-        _ => fields.count("logprobs", 0, MAX_LOGPROBS)?,
+        _ => fields.count("logprobs", 0, common::MAX_LOGPROBS)?,
     };
     let suffix = fields.str("suffix")?.filter(|suffix| !suffix.is_empty());
     let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "is missing"))?;

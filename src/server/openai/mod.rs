@@ -25,7 +25,7 @@ use crate::chat::{CallFinder, Kind, Tools, Vars};
 use crate::engine::{Llm, Prompt, Stats};
 use axum::body::Body;
 use axum::http::Response;
-use parts::{ChoiceSent, ChunkHead, MAX_LOGPROBS, usage, wants_usage};
+use parts::{ChoiceSent, ChunkHead, usage, wants_usage};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ fn read_chat(state: &State, fields: &mut Fields, llm: &Llm) -> Result<Chat> {
     ask.thinking = common::thinking(fields, &mut vars, llm)?;
     let tools = common::tools(fields, &mut vars, &mut ask)?;
     let wants = fields.bool("logprobs")?.unwrap_or(false);
-    let top = fields.count("top_logprobs", 0, MAX_LOGPROBS)?;
+    let top = fields.count("top_logprobs", 0, common::MAX_LOGPROBS)?;
     if top.is_some_and(|top| top > 0) && !wants {
         return Err(ApiError::field("top_logprobs", "needs 'logprobs': true"));
     }

@@ -12,9 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// Most tokens whose probabilities are told beside each chosen one.
-pub(super) const MAX_LOGPROBS: i64 = 20;
-
 /// Whether a stream ends with what it took.
 pub(super) fn wants_usage(fields: &mut Fields) -> Result<bool> {
     let Some(mut options) = fields.within("stream_options")? else { return Ok(false) };

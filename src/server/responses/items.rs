@@ -3,6 +3,7 @@
 
 use super::super::ask::Ask;
 use super::super::body::Fields;
+use super::super::common;
 use super::super::error::ApiError;
 use serde_json::{Map, Value, json};
 
@@ -28,8 +29,6 @@ const KEPT_ELSEWHERE: &[(&str, &str)] = &[
     ("conversation", "go on from an answer with 'previous_response_id'"),
     ("prompt", "no prompts are kept here; send the text"),
 ];
-/// Most tokens whose probabilities are told beside each chosen one.
-const MAX_LOGPROBS: i64 = 20;
 /// Most pairs of `metadata`, and most characters of a key and of a value.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
 
@@ -54,7 +53,7 @@ pub(super) fn echo(fields: &mut Fields, ask: &mut Ask) -> Result<Map<String, Val
     }
     let empty = included.iter().filter(|name| *name != LOGPROBS);
     ask.warnings.extend(empty.map(|name| format!("'include': there is no {name} here")));
-    let top = fields.count("top_logprobs", 0, MAX_LOGPROBS)?;
+    let top = fields.count("top_logprobs", 0, common::MAX_LOGPROBS)?;
     let wanted = included.iter().any(|name| name == LOGPROBS) || top.is_some_and(|top| top > 0);
     ask.logprobs = wanted.then_some(top.unwrap_or(0));
     let asked = |name: &str, or: Value| fields.peek(name).filter(|value| !value.is_null()).unwrap_or(or);
