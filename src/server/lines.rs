@@ -63,7 +63,7 @@ pub(super) async fn answer_all(
     waiting.by_ref().take(parallel).for_each(start);
     while open > 0 {
         let line = loop {
-            if stop.load(Ordering::Relaxed) || state.draining.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) || state.is_draining() {
                 return Err(Error::Interrupted);
             }
             let tick = std::time::Duration::from_millis(100);

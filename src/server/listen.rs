@@ -5,9 +5,9 @@ use super::files;
 use super::log::{Log, Notice, OnNotice};
 use super::models::Models;
 use super::options::{ServerOptions, Tls};
-use super::patience::Patient;
+use super::patience::{ARRIVING, Busy, Patient};
 use super::routes::{HEAD_BYTES, ROUTES, answer};
-use super::state::State;
+use super::state::{State, over};
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
 use crate::platform::{input, signals};
@@ -18,20 +18,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// How long the head of a first request is waited for when the server stops.
-const ARRIVING: Duration = Duration::from_millis(300);
 /// Longest time for the head of a request, and for a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(15);
 /// Longest time that a client may leave unread what is sent to it.
@@ -153,7 +150,6 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, lines: &SyncSender
     }
     tokio::spawn(close_unused(Arc::downgrade(&state)));
     files::resume(&state);
-    let (ending, end) = watch::channel(false);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned();
@@ -162,9 +158,9 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, lines: &SyncSender
                 accepted = accept(&listeners) => match accepted {
                     Ok((stream, peer)) => {
                         let _ = stream.set_nodelay(true);
-                        let (state, tls, end) = (Arc::clone(&state), tls.clone(), end.clone());
+                        let (state, tls) = (Arc::clone(&state), tls.clone());
                         tokio::spawn(async move {
-                            connection(state, tls, stream, peer.ip(), end).await;
+                            connection(state, tls, stream, peer.ip()).await;
                             drop(permit);
                         });
                     }
@@ -186,8 +182,7 @@ async fn run(state: Arc<State>, mut tls: Option<TlsAcceptor>, lines: &SyncSender
         }
     }
     drop(listeners);
-    state.draining.store(true, Ordering::Relaxed);
-    let _ = ending.send(true);
+    state.draining.send_replace(true);
     let over = async || {
         while room.available_permits() < MAX_CONNECTIONS || !state.streams.are_over() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -243,54 +238,53 @@ async fn close_unused(state: std::sync::Weak<State>) {
     }
 }
 
-async fn connection(
-    state: Arc<State>,
-    tls: Option<TlsAcceptor>,
-    stream: tokio::net::TcpStream,
-    peer: IpAddr,
-    mut end: watch::Receiver<bool>,
-) {
-    let Some(acceptor) = tls else { return talk(state, stream, peer, end).await };
+async fn connection(state: Arc<State>, tls: Option<TlsAcceptor>, stream: tokio::net::TcpStream, peer: IpAddr) {
+    let Some(acceptor) = tls else { return talk(state, stream, peer).await };
+    let end = over(state.draining.subscribe());
     tokio::select! {
         greeted = tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)) => {
             if let Ok(Ok(stream)) = greeted {
-                talk(state, stream, peer, end).await;
+                talk(state, stream, peer).await;
             }
         }
         // Who has not said what it wants waits for nothing.
-        _ = end.changed() => {}
+        () = end => {}
     }
 }
 
 /// One connection, request after request, until either side ends it.
-async fn talk<S>(state: Arc<State>, stream: S, peer: IpAddr, mut end: watch::Receiver<bool>)
+async fn talk<S>(state: Arc<State>, stream: S, peer: IpAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let asks = Arc::clone(&asked);
+    let end = over(state.draining.subscribe());
+    let busy = Busy::default();
+    let stream = Patient::new(stream, WRITE_TIME, busy.clone());
+    let asked = busy.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        asks.store(true, Ordering::Relaxed);
-        let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(answer(state, peer, request.map(Body::new)).await) }
+        let (state, work) = (Arc::clone(&state), asked.begin());
+        async move {
+            let response = answer(state, peer, request.map(Body::new)).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| work.until_the_end_of(body)))
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.title_case_headers(true).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
-        _ = end.changed() => connection.as_mut().graceful_shutdown(),
+        () = end => connection.as_mut().graceful_shutdown(),
     }
-    // A first request that is still on its way may arrive, if it does so at once.
-    let unasked = async || {
+    // A request that is still on its way may arrive, if it does so at once.
+    let idle = async || {
         tokio::time::sleep(ARRIVING).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        while busy.is_busy() {
+            tokio::time::sleep(ARRIVING).await;
         }
     };
     tokio::select! {
         _ = &mut connection => {}
-        () = unasked() => {}
+        () = idle() => {}
     }
 }

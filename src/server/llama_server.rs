@@ -13,13 +13,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
 /// `GET /health`, `/readyz`: whether new work is taken.
 pub(super) async fn health(state: Arc<State>, _: Call) -> Result<Response<Body>> {
-    if state.draining.load(Ordering::Relaxed) {
+    if state.is_draining() {
         return Err(ApiError::unavailable("the server is stopping"));
     }
     // What can answer nothing any more gets no requests from those who ask here.

@@ -1,28 +1,101 @@
 //! A connection whose other end is not waited for without end: what has been written has to be taken within a time.
 
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+/// How long what is on its way is waited for when the server ends: a head, or the rest of a body.
+pub(super) const ARRIVING: Duration = Duration::from_millis(300);
+
+/// Whether there is work for a connection: a request that is answered, or a client that is to read.
+#[derive(Clone, Default)]
+pub(super) struct Busy(Arc<BusyWith>);
+
+#[derive(Default)]
+struct BusyWith {
+    answering: AtomicBool,
+    writing: AtomicBool,
+}
+
+impl Busy {
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.answering.load(Ordering::Relaxed) || self.0.writing.load(Ordering::Relaxed)
+    }
+
+    /// A request is there; a connection has one at a time.
+    pub(super) fn begin(&self) -> Answering {
+        self.0.answering.store(true, Ordering::Relaxed);
+        Answering(self.clone())
+    }
+}
+
+/// A request that is answered, as long as this is there.
+pub(super) struct Answering(Busy);
+
+impl Answering {
+    /// The body of the answer, after which it is over.
+    pub(super) fn until_the_end_of(self, body: Body) -> Body {
+        Body::new(Answer { body, _of: self })
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.answering.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A body, and the request that it answers.
+struct Answer {
+    body: Body,
+    _of: Answering,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A stream that gives up when nothing could be written for a time.
 pub(super) struct Patient<S> {
     stream: S,
     time: Duration,
+    busy: Busy,
     /// When it gives up, while something waits to be written.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, time: Duration) -> Self {
-        Self { stream, time, waiting: None }
+    pub(super) fn new(stream: S, time: Duration, busy: Busy) -> Self {
+        Self { stream, time, busy, waiting: None }
     }
 
     /// What a write has come to, or an error when it takes too long.
     fn within<T>(&mut self, written: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        self.busy.0.writing.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.waiting = None;
             return written;
@@ -113,12 +186,12 @@ mod tests {
         runtime.block_on(async {
             let time = Duration::from_millis(200);
             let start = Instant::now();
-            let mut gone = Patient::new(Slow::new(100 * time), time);
+            let mut gone = Patient::new(Slow::new(100 * time), time, Busy::default());
             let error = poll_fn(|context| Pin::new(&mut gone).poll_write(context, &[1])).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
             assert!((time..10 * time).contains(&start.elapsed()));
             // Longer in all than it may take at once.
-            let mut slow = Patient::new(Slow::new(time / 5), time);
+            let mut slow = Patient::new(Slow::new(time / 5), time, Busy::default());
             for _ in 0..8 {
                 assert_eq!(poll_fn(|context| Pin::new(&mut slow).poll_write(context, &[1])).await.unwrap(), 1);
             }

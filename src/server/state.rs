@@ -21,7 +21,7 @@ use axum::http::{Response, Uri};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
@@ -38,8 +38,8 @@ pub(super) struct State {
     pub(super) files: Files,
     pub(super) thoughts: Thoughts,
     pub(super) streams: Streams,
-    /// No new work is taken.
-    pub(super) draining: AtomicBool,
+    /// Set when the server is asked to end: no new work is taken.
+    pub(super) draining: watch::Sender<bool>,
     pub(super) requests: AtomicU64,
     /// Seconds since 1970 when the server started.
     pub(super) started: u64,
@@ -66,12 +66,17 @@ impl State {
             thoughts: Thoughts::default(),
             streams: Streams::default(),
             files: Files::open(options.data.as_deref())?,
-            draining: AtomicBool::new(false),
+            draining: watch::channel(false).0,
             requests: AtomicU64::new(0),
             started: unix_seconds(SystemTime::now()),
             options,
             routes,
         }))
+    }
+
+    /// Whether the server is about to end.
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
     }
 
     /// What answers requests at this path.
@@ -127,7 +132,7 @@ impl Route {
     }
 }
 
-/// Waits until the time for running answers is over.
+/// Waits until the server ends (`draining`), or the time for running answers is over (`deadline`).
 pub(super) async fn over(mut deadline: watch::Receiver<bool>) {
     if deadline.wait_for(|over| *over).await.is_err() {
         // The server is gone, and this with it.

@@ -199,7 +199,7 @@ fn begin(state: &Arc<State>, owner: u64, id: String) {
     tokio::spawn(async move {
         if let Err(why) = run(&state, owner, &id, &stop).await
             && let Ok(mut object) = state.files.get(owner, "batch", &id)
-            && !state.draining.load(Ordering::Relaxed)
+            && !state.is_draining()
         {
             object["status"] = "failed".into();
             object["failed_at"] = now().into();
@@ -276,7 +276,7 @@ async fn run(state: &Arc<State>, owner: u64, id: &str, stop: &AtomicBool) -> Res
             return Err(why.into());
         }
     };
-    if state.draining.load(Ordering::Relaxed) && status == "cancelled" {
+    if state.is_draining() && status == "cancelled" {
         return Ok(());
     }
     object["status"] = status.into();
