@@ -22,7 +22,7 @@ use crate::activation::{Activations, Bytes32};
 use crate::formats::{Format32, Format256};
 use crate::isa::dispatch::{portable, with_tiles, with_vectors};
 use crate::isa::simd::{Dots, Kernel, MAX_ROWS, Simd, Task, Words};
-use crate::isa::{Isa, caches};
+use crate::isa::{Isa, caches, costs};
 use crate::layout::{Layout, Plain};
 use crate::matrix::Matrix;
 use crate::product::{Columns, Product};
@@ -82,7 +82,12 @@ impl<L: Layout, F: Format256> Kernel for Gemm<'_, '_, (L, Of256<F>)> {
     type Out = ();
 
     fn run<S: Simd>(self, s: S) {
-        gemm::<S, L, Of256<F>>(s, self.0);
+        // Asked as a constant of its own: most formats have one plan for all CPUs, and are compiled once.
+        let has_choice = const { <Of256<F> as Kind<S>>::LAYOUT.is_wider_than(<Of256<F, 2> as Kind<S>>::LAYOUT) };
+        match has_choice {
+            true if costs::mul_u32_is_double() => gemm::<S, L, Of256<F, 2>>(s, self.0),
+            _ => gemm::<S, L, Of256<F>>(s, self.0),
+        }
     }
 }
 

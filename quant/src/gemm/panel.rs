@@ -33,8 +33,9 @@ pub(super) enum Plan {
     Flat,
 }
 
-/// The plan for quants up to `max` in groups of `words` words.
-const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) -> Plan {
+/// The plan for quants up to `max` in groups of `words` words. A product in 32 bits and its addition take `mul` times as long as one
+/// product in 16 bits, which adds by itself.
+const fn plan(dots: Dots, (max, signed): (i32, bool), words: usize, groups: bool, mul: usize) -> Plan {
     let product = max * if signed { 255 } else { 127 };
     let (wide, sum) = match dots {
         Dots::None => return Plan::Halves,
@@ -54,8 +55,7 @@ const fn plan(dots: Dots, max: i32, signed: bool, words: usize, groups: bool) ->
         (false, _) if fits == 0 => Plan::Halves,
         (false, _) => Plan::Scaled16(fits),
         (true, false) => Plan::Flat,
-        // A product in 32 bits and its addition are as fast as one product in 16 bits (Zen 5), so two of those do not pay.
-        (true, true) if fits >= words => Plan::Scaled16(fits),
+        (true, true) if fits * mul >= words && fits > 0 => Plan::Scaled16(fits),
         (true, true) => Plan::Scaled32,
     }
 }
@@ -93,6 +93,11 @@ impl Record {
         let mins = scales + if halves { 0 } else { groups };
         let quants = mins + if !min { 0 } else { groups / if tiles { 4 } else { 2 } };
         Self { plan, tiles, start, scales, mins, quants, len: quants + if halves { 2 * words } else { words } }
+    }
+
+    /// Whether this one multiplies sums in 32 bits that `other` multiplies in 16.
+    pub(super) const fn is_wider_than(self, other: Self) -> bool {
+        matches!((self.plan, other.plan), (Plan::Scaled32, Plan::Scaled16(_)))
     }
 
     /// In which form the activations are wanted.
@@ -478,7 +483,7 @@ pub(super) struct Of32<F>(PhantomData<F>);
 impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     type Format = F;
     const LAYOUT: Record = {
-        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), 8, false);
+        let plan = plan(S::DOTS, (F::HELD.largest(), F::HELD.signed()), 8, false, 1);
         Record::new(S::DOTS, plan, 8, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), 0)
     };
     const ORDER: Order =
@@ -536,20 +541,20 @@ impl<F: Format32, S: Words> Kind<S> for Of32<F> {
     }
 }
 
-/// Formats of super-blocks.
-pub(super) struct Of256<F>(PhantomData<F>);
+/// Formats of super-blocks, where products in 32 bits take `MUL` times as long as those in 16 ([`plan`]).
+pub(super) struct Of256<F, const MUL: usize = 1>(PhantomData<F>);
 
-impl<F: Format256> Of256<F> {
+impl<F: Format256, const MUL: usize> Of256<F, MUL> {
     /// Groups with a scale of their own.
     const GROUPS: usize = if F::GROUPS_OF_16 { 16 } else { 8 };
     /// Words that share a scale.
     const GROUP_WORDS: usize = 64 / Self::GROUPS;
 }
 
-impl<F: Format256, S: Words> Kind<S> for Of256<F> {
+impl<F: Format256, S: Words, const MUL: usize> Kind<S> for Of256<F, MUL> {
     type Format = F;
     const LAYOUT: Record = {
-        let plan = plan(S::DOTS, F::HELD.largest(), F::HELD.signed(), Self::GROUP_WORDS, true);
+        let plan = plan(S::DOTS, (F::HELD.largest(), F::HELD.signed()), Self::GROUP_WORDS, true, MUL);
         Record::new(S::DOTS, plan, 64, F::MIN, biased(S::DOTS, plan, F::HELD.signed()), Self::GROUPS)
     };
     const ORDER: Order = {

@@ -8,6 +8,7 @@ mod aarch64;
 pub(crate) mod caches;
 #[cfg(windows)]
 pub mod cores;
+pub(crate) mod costs;
 pub(crate) mod dispatch;
 mod levels;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
