@@ -5,20 +5,23 @@ use super::files;
 use super::log::{Log, Notice, OnNotice};
 use super::models::Models;
 use super::options::{ServerOptions, Tls};
-use super::patience::{ARRIVING, Busy, Patient};
+use super::patience::{ARRIVING, Answering, Busy, Patient};
 use super::routes::{HEAD_BYTES, ROUTES, answer};
 use super::state::{State, over};
 use crate::error::FileAction;
 use crate::platform::files::private_folder;
 use crate::platform::{input, signals};
 use crate::{Error, Result};
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -217,9 +220,9 @@ async fn bind(options: &ServerOptions) -> Result<Vec<(TcpListener, SocketAddr)>>
 
 /// The next connection at any of the addresses.
 async fn accept(listeners: &[(TcpListener, SocketAddr)]) -> std::io::Result<(tokio::net::TcpStream, SocketAddr)> {
-    let next = |context: &mut std::task::Context<'_>| {
+    let next = |context: &mut Context<'_>| {
         let mut all = listeners.iter().map(|(listener, _)| listener.poll_accept(context));
-        all.find(std::task::Poll::is_ready).unwrap_or(std::task::Poll::Pending)
+        all.find(Poll::is_ready).unwrap_or(Poll::Pending)
     };
     std::future::poll_fn(next).await
 }
@@ -265,7 +268,7 @@ where
         let (state, work) = (Arc::clone(&state), asked.begin());
         async move {
             let response = answer(state, peer, request.map(Body::new)).await;
-            Ok::<_, std::convert::Infallible>(response.map(|body| work.until_the_end_of(body)))
+            Ok::<_, std::convert::Infallible>(response.map(|body| Body::new(Answer { body, _of: work })))
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -286,5 +289,31 @@ where
     tokio::select! {
         _ = &mut connection => {}
         () = idle() => {}
+    }
+}
+
+/// A body, and the request that it answers.
+struct Answer {
+    body: Body,
+    _of: Answering,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,7 +1,5 @@
 //! A connection whose other end is not waited for without end: what has been written has to be taken within a time.
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -40,42 +38,9 @@ impl Busy {
 /// A request that is answered, as long as this is there.
 pub(super) struct Answering(Busy);
 
-impl Answering {
-    /// The body of the answer, after which it is over.
-    pub(super) fn until_the_end_of(self, body: Body) -> Body {
-        Body::new(Answer { body, _of: self })
-    }
-}
-
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.0.answering.store(false, Ordering::Relaxed);
-    }
-}
-
-/// A body, and the request that it answers.
-struct Answer {
-    body: Body,
-    _of: Answering,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -1,20 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::marker::PhantomData;
-
-use super::gemm;
-use super::panel::Of256;
 use crate::activation::Activations;
 use crate::dtype::DType;
-use crate::formats::Format256;
-use crate::formats::q4_k::Q4K;
-use crate::isa::Isa;
-use crate::isa::dispatch::with_vectors;
-use crate::isa::simd::{Kernel, Simd};
-use crate::layout::Plain;
+use crate::isa::{Isa, costs};
 use crate::matmul::{matmul, matmul_cols};
 use crate::matrix::Matrix;
-use crate::product::{Columns, Product};
 use crate::share::{OutTiles, Tile};
 use crate::testing::{
     Rng, activations, adversarial, assert_same_bits, for_each_format, for_each_isa, product, weights,
@@ -57,44 +47,23 @@ fn every_shape_equals_the_definition() {
     });
 }
 
-/// A product of super-blocks, as on a CPU whose products in 32 bits take `MUL` times as long as those in 16.
-struct Planned<'a, 't, F, const MUL: usize>(Product<'a, 't>, PhantomData<F>);
-
-impl<F: Format256, const MUL: usize> Kernel for Planned<'_, '_, F, MUL> {
-    type Out = ();
-
-    fn run<S: Simd>(self, s: S) {
-        gemm::<S, Plain, Of256<F, MUL>>(s, self.0);
-    }
-}
-
 #[test]
 fn every_plan_equals_the_definition() {
-    let (rows, k, n) = (40, 1280, 14);
+    let (rows, n) = (40, 14);
     let mut rng = Rng(8);
-    let mut x = rng.normals(n * k);
-    // Quants of 127 and -127, beside weights that are the largest: the largest sums.
-    x[..k].fill(1.0);
-    x[k..2 * k].fill(-1.0);
-    let x = activations(Isa::SCALAR, &x, k);
-    let mut blocks = weights(DType::Q4K, rows, k, &mut rng);
-    blocks[16..144].fill(0xff);
-    let m = Matrix::new(DType::Q4K, rows, k, &blocks).unwrap();
-    let wanted = definition(&m, &x);
-    for_each_isa(|isa| {
-        for mul in [1, 2] {
-            let mut out = vec![f32::NAN; n * rows];
-            let mut tile = Tile::whole(&mut out, rows);
-            let product = Product { m: &m, x: &x, cols: Columns::All(n), rows: 0..rows, tile: &mut tile };
-            let done = match mul {
-                1 => with_vectors(isa, Planned::<Q4K, 1>(product, PhantomData)).is_ok(),
-                _ => with_vectors(isa, Planned::<Q4K, 2>(product, PhantomData)).is_ok(),
-            };
-            if done {
-                assert_same_bits(&wanted, &out, &format!("{}, {mul}", isa.name()));
-            }
-        }
-    });
+    for mul_is_double in [false, true] {
+        costs::ASSUMED.set(Some(mul_is_double));
+        for_each_format(|dtype| {
+            let k = 5 * dtype.block_len().max(32);
+            let mut x = rng.normals(n * k);
+            // Quants of 127 and -127, beside weights of which some are the largest: the largest sums.
+            x[..k].fill(1.0);
+            x[k..2 * k].fill(-1.0);
+            let x = activations(Isa::SCALAR, &x, k);
+            check(dtype, rows, k, &x, &adversarial(dtype, rows, k, &mut rng));
+        });
+    }
+    costs::ASSUMED.set(None);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 /// Whether a product of 32-bit integers takes the multiplying units twice, as it does on Intel's CPUs (uops.info, `VPMULLD`).
 pub(crate) fn mul_u32_is_double() -> bool {
+    #[cfg(test)]
+    if let Some(assumed) = ASSUMED.get() {
+        return assumed;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         use std::sync::OnceLock;
@@ -16,4 +20,10 @@ pub(crate) fn mul_u32_is_double() -> bool {
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What [`mul_u32_is_double`] says to a test, whatever the CPU.
+    pub(crate) static ASSUMED: std::cell::Cell<Option<bool>> = const { std::cell::Cell::new(None) };
 }
