@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long what is on its way is waited for when the server ends: a head, or the rest of a body.
+/// How long a head that is on its way is waited for when the server ends.
 pub(super) const ARRIVING: Duration = Duration::from_millis(300);
 
 /// Whether there is work for a connection: a request that is answered, or a client that is to read.

@@ -4,7 +4,6 @@ use super::auth;
 use super::dialect::{Dialect, OPENAI};
 use super::error::ApiError;
 use super::log::{Asker, Note};
-use super::patience::ARRIVING;
 use super::state::{Access, Call, HandlerAnswer, Route, State, over};
 use super::{
     anthropic, completion, decisions, embeddings, files, llama_server, ollama, openai, openapi, responses, resume,
@@ -220,10 +219,7 @@ async fn handled(
     let owner = key.as_ref().map_or(0, |key| key.owner());
     asker.note.key(key);
     let route = found.route(&parts.method)?;
-    let body = tokio::select! {
-        body = read_body(route.max_body.unwrap_or(state.options.max_body), body) => body?,
-        () = over(state.draining.subscribe()).then(|()| tokio::time::sleep(ARRIVING)) => return Err(ApiError::stopping()),
-    };
+    let body = read_body(route.max_body.unwrap_or(state.options.max_body), body).await?;
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let call = Call {
         body,

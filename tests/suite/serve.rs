@@ -504,9 +504,8 @@ fn sigterm_lets_answers_end_and_takes_no_new_ones() {
 
 #[test]
 fn who_asked_for_nothing_holds_up_no_end() {
-    const HALF_A_BODY: &str = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     const WHOLE: &str = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let halves = ["GET /v1/mod", "POST /v1/completions HTTP/1.1\r\nhost: loc", HALF_A_BODY];
+    let halves = ["GET /v1/mod", "POST /v1/completions HTTP/1.1\r\nhost: loc"];
     let seconds = halves.map(|half| format!("{WHOLE}{half}"));
     for said in halves.into_iter().chain(seconds.iter().map(String::as_str)) {
         let mut server = serve(&[]);
@@ -517,11 +516,6 @@ fn who_asked_for_nothing_holds_up_no_end() {
         server.signal("-TERM");
         assert_eq!(server.child.wait().unwrap().code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(5), "{said:?}: {:?}", start.elapsed());
-        if said.ends_with(HALF_A_BODY) {
-            let mut answer = String::new();
-            connection.read_to_string(&mut answer).unwrap();
-            assert!(answer.contains(" 503 "), "{answer}");
-        }
     }
 }
 
